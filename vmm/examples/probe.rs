@@ -14,6 +14,6 @@ fn main() -> ExitCode {
         println!("  {line}");
     }
     println!("{}", probe.finding);
-    println!("took {:.1} ms", probe.took.as_secs_f64() * 1e3);
+    println!("took {:.1} ms", probe.duration.as_secs_f64() * 1e3);
     if probe.finding.is_usable() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

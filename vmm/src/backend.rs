@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::{kvm, qemu};
 
 /// All backends, in the order in which they are tried if the user names no backend.
-pub const BACKENDS: &[Backend] = &[kvm::BACKEND, qemu::BACKEND, qemu::TCG];
+pub const BACKENDS: &[Backend] = &[kvm::BACKEND, qemu::BACKEND, qemu::TCG_BACKEND];
 
 /// A backend, which a user can choose by its name.
 #[derive(Clone, Copy, Debug)]

@@ -29,7 +29,7 @@ fn examine() -> anyhow::Result<MachineReport> {
         }
         Err(error) => format!("not usable: {error}"),
     };
-    let probe = probe::cached();
+    let probe = probe::cached_probe();
     let own = Arch::default();
     let offer = backend::offer(
         None,
@@ -61,7 +61,7 @@ fn examine() -> anyhow::Result<MachineReport> {
         cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         cache,
         kvm: probe.finding.to_string(),
-        kvm_probe_micros: u64::try_from(probe.took.as_micros()).unwrap_or(u64::MAX),
+        kvm_probe_micros: u64::try_from(probe.duration.as_micros()).unwrap_or(u64::MAX),
         kvm_probe_steps: probe.trace.clone(),
         qemu,
         machine: offer.machine.describe(DeviceDiscovery::default()),

@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use sudbox_vmm::kvm::bus::{Bus, WriteEffect};
 use sudbox_vmm::kvm::serial::Serial;
 use sudbox_vmm::kvm::x86_64::layout::{SERIAL_PORT, VSOCK_MMIO, VSOCK_MMIO_SIZE};
-use sudbox_vmm::virtio::mmio::{QUEUES, Transport};
+use sudbox_vmm::virtio::mmio::{QUEUE_COUNT, Transport};
 use sudbox_vmm::virtio::vsock::TransportQueues;
 use sudbox_vmm::vsock::device::Device;
 use sudbox_vmm::vsock::shared_device::SharedDevice;
@@ -111,7 +111,7 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
     let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).expect("64 KiB");
     let shared_device = Arc::new(SharedDevice::new(Device::new()).expect("a descriptor"));
     shared_device.with(|device| device.listen(1024));
-    let kicks = [(); QUEUES].map(|()| event());
+    let kicks = [(); QUEUE_COUNT].map(|()| event());
     let transport = Transport::new(memory.clone(), event(), kicks, Arc::downgrade(&shared_device));
     let transport = Arc::new(transport);
     TransportQueues::attach(&shared_device, transport.clone(), Arc::new(event()));

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sudbox_vmm::virtio::mmio::{FEATURES, QUEUES, Transport};
+use sudbox_vmm::virtio::mmio::{FEATURES, QUEUE_COUNT, Transport};
 use sudbox_vmm::virtio::vsock::TransportQueues;
-use sudbox_vmm::vsock::BUFFER;
-use sudbox_vmm::vsock::device::{ConnectionId, Device, Read};
+use sudbox_vmm::vsock::BUFFER_SIZE;
+use sudbox_vmm::vsock::device::{ConnectionId, Device, ReadResult};
 use sudbox_vmm::vsock::packet::{GUEST_CID, HOST_CID, Header, TYPE_STREAM};
 use sudbox_vmm::vsock::shared_device::SharedDevice;
 use virtio_queue::QueueT;
@@ -40,7 +40,7 @@ enum Step<'a> {
     /// Initialises the device like a driver, with queues at valid or at any addresses.
     Start {
         features: u8,
-        elsewhere: Option<[Place; QUEUES]>,
+        elsewhere: Option<[Place; QUEUE_COUNT]>,
     },
     Reset,
     Register {
@@ -121,8 +121,8 @@ struct Vm {
     transport: Arc<Transport>,
     id: Option<ConnectionId>,
     /// Addresses of the driver's queues, and the number of chains made available in each.
-    parts: [[u64; 3]; QUEUES],
-    offered: [u16; QUEUES],
+    parts: [[u64; 3]; QUEUE_COUNT],
+    offered: [u16; QUEUE_COUNT],
 }
 
 fn event() -> EventFd {
@@ -148,18 +148,18 @@ fn buffer(queue: usize, slot: u16) -> u64 {
 impl Vm {
     fn new() -> Vm {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).expect("64 KiB");
-        let (shared_device, kicks) = (shared_device(), [(); QUEUES].map(|()| event()));
+        let (shared_device, kicks) = (shared_device(), [(); QUEUE_COUNT].map(|()| event()));
         let transport =
             Transport::new(memory.clone(), event(), kicks, Arc::downgrade(&shared_device));
         let transport = Arc::new(transport);
         TransportQueues::attach(&shared_device, transport.clone(), Arc::new(event()));
         let parts = [0, 1, 2].map(home);
-        Vm { memory, shared_device, transport, id: None, parts, offered: [0; QUEUES] }
+        Vm { memory, shared_device, transport, id: None, parts, offered: [0; QUEUE_COUNT] }
     }
 
     fn restored(self) -> Vm {
         let state = self.transport.save();
-        let (shared_device, kicks) = (shared_device(), [(); QUEUES].map(|()| event()));
+        let (shared_device, kicks) = (shared_device(), [(); QUEUE_COUNT].map(|()| event()));
         let theirs = Arc::downgrade(&shared_device);
         let transport = Transport::restore(self.memory.clone(), event(), kicks, theirs, &state);
         let transport = Arc::new(transport.expect("what was saved"));
@@ -172,7 +172,7 @@ impl Vm {
         self.transport.write(register, &value.to_le_bytes());
     }
 
-    fn start(&mut self, features: u8, elsewhere: Option<[Place; QUEUES]>) {
+    fn start(&mut self, features: u8, elsewhere: Option<[Place; QUEUE_COUNT]>) {
         // Bits that the device knows, and one that it does not.
         let chosen = FEATURES & !(u64::from(features & 3) << 28) | u64::from(features >> 7);
         for status in [1, 3] {
@@ -183,7 +183,7 @@ impl Vm {
             self.write(0x20, (chosen >> (32 * select)) as u32);
         }
         self.write(STATUS, 11);
-        for index in 0..QUEUES {
+        for index in 0..QUEUE_COUNT {
             let place = elsewhere.as_ref().map(|places| &places[index]);
             self.parts[index] = place.map_or(home(index), |place| {
                 let part = |at: u8, align: u64| {
@@ -201,7 +201,7 @@ impl Vm {
             self.write(0x44, 1);
         }
         self.write(STATUS, 15);
-        self.offered = [0; QUEUES];
+        self.offered = [0; QUEUE_COUNT];
     }
 
     fn put(&self, bytes: &[u8], addr: u64) {
@@ -246,10 +246,10 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
             Step::Start { features, elsewhere } => vm.start(features, elsewhere),
             Step::Reset => {
                 vm.write(STATUS, 0);
-                let mut bytes = vec![0; BUFFER];
+                let mut bytes = vec![0; BUFFER_SIZE];
                 if let Some(id) = vm.id {
                     let read = |device: &mut Device| device.read(id, &mut bytes);
-                    assert_ne!(vm.shared_device.with(read), Read::Empty, "nothing more will come");
+                    assert_ne!(vm.shared_device.with(read), ReadResult::Empty, "nothing more will come");
                 }
             }
             Step::Register { which, value } => {
@@ -266,13 +266,13 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
             }
             Step::Memory { addr, data } => vm.put(data, addr.into()),
             Step::Descriptor { queue, index, addr, len, flags, next } => {
-                let queue = usize::from(queue) % QUEUES;
+                let queue = usize::from(queue) % QUEUE_COUNT;
                 vm.describe(queue, index.into(), addr.into(), len, flags % 8, next);
             }
             Step::Offer { queue, head, ahead } => {
                 // Mostly one, sometimes any number.
                 let ahead = if ahead % 8 == 0 { ahead } else { 1 };
-                vm.offer(usize::from(queue) % QUEUES, head, ahead);
+                vm.offer(usize::from(queue) % QUEUE_COUNT, head, ahead);
             }
             Step::Buffer { len } => {
                 let slot = vm.offered[0] % SIZE;

@@ -7,8 +7,8 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sudbox_vmm::vsock::BUFFER;
-use sudbox_vmm::vsock::device::{ConnectionId, Device, MAX_CONNECTIONS, MAX_RESETS, Read};
+use sudbox_vmm::vsock::BUFFER_SIZE;
+use sudbox_vmm::vsock::device::{ConnectionId, Device, MAX_CONNECTIONS, MAX_RESETS, ReadResult};
 use sudbox_vmm::vsock::packet::{GUEST_CID, HEADER_LEN, HOST_CID, Header, TYPE_STREAM, op};
 
 const PORTS: [u32; 2] = [1024, 1025];
@@ -75,7 +75,7 @@ fn take(device: &mut Device, room: usize) -> bool {
     assert!(header.dst_cid == GUEST_CID);
     if header.op != op::RST {
         assert_eq!((header.src_cid, header.kind), (HOST_CID, TYPE_STREAM));
-        assert_eq!(header.buf_alloc as usize, BUFFER);
+        assert_eq!(header.buf_alloc as usize, BUFFER_SIZE);
     }
     true
 }
@@ -123,7 +123,7 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::Read { which, limit } => {
                 if let Some(id) = pick(&ids, which) {
                     let mut buffer = vec![0; usize::from(limit)];
-                    if let Read::Bytes(count) = device.read(id, &mut buffer) {
+                    if let ReadResult::Bytes(count) = device.read(id, &mut buffer) {
                         got.extend(&buffer[..count]);
                     }
                 }
@@ -137,7 +137,7 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::Close { which } => {
                 if let Some(id) = pick(&ids, which) {
                     device.close(id);
-                    assert_eq!(device.read(id, &mut [0]), Read::End);
+                    assert_eq!(device.read(id, &mut [0]), ReadResult::End);
                 }
             }
         }

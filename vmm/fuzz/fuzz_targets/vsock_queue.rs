@@ -8,7 +8,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sudbox_vmm::vsock::device::Device;
 use sudbox_vmm::vsock::packet::{GUEST_CID, HOST_CID, Header, TYPE_STREAM, op};
-use sudbox_vmm::vsock::queue::{from_guest, to_guest};
+use sudbox_vmm::vsock::queue::{receive_packets, send_packets};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -111,13 +111,13 @@ fuzz_target!(|input: Input<'_>| {
             let _ = mem.write(&index.to_le_bytes(), GuestAddress(at));
         }
         let before = tx.next_avail();
-        let moved = from_guest(&mut device, &mut tx, &mem);
+        let moved = receive_packets(&mut device, &mut tx, &mem);
         assert!(tx.next_avail().wrapping_sub(before) <= tx.size());
-        assert!(!moved.more || tx.next_avail() != before);
+        assert!(!moved.has_more || tx.next_avail() != before);
 
         let _ = device.write(id, &vec![7; usize::from(round.write)]);
         let before = rx.next_avail();
-        to_guest(&mut device, &mut rx, &mem);
+        send_packets(&mut device, &mut rx, &mem);
         assert!(rx.next_avail().wrapping_sub(before) <= rx.size());
         let _ = device.read(id, &mut [0; 4096]);
     }

@@ -119,7 +119,7 @@ pub const BACKEND: Backend = Backend {
     name: "kvm",
     summary: "The microVM on KVM, or an error",
     prepare: || {},
-    offer: |requirements| offer(requirements, probe::cached),
+    offer: |requirements| offer(requirements, probe::cached_probe),
 };
 
 /// Offers the microVM if the probe of /dev/kvm finds that it runs kernels.
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn the_microvm_is_offered_if_it_works_and_meets_the_requirements() {
         let probe =
-            |finding| Probe { finding, trace: Vec::new(), took: Duration::from_micros(1250) };
+            |finding| Probe { finding, trace: Vec::new(), duration: Duration::from_micros(1250) };
         let arch = Arch::host().expect("the microVM is for this machine");
         let plain = Requirements {
             arch,
@@ -316,7 +316,7 @@ mod tests {
         let Ok(Offer { machine, .. }) = offer(&plain, || &usable) else { panic!("a refusal") };
         let text = machine.describe(DeviceDiscovery::default());
         assert_eq!(text, "kvm (microVM): /dev/kvm runs kernels, tried in 1.2 ms");
-        let broken = probe(Finding::Broken { exit: "shutdown".to_owned() });
+        let broken = probe(Finding::Broken { cause: "shutdown".to_owned() });
         let refusal = offer(&plain, || &broken).err().expect("a refusal");
         assert_eq!(refusal, Refusal::UnusableHost("/dev/kvm does not work: shutdown".to_owned()));
         for requirements in [

@@ -3,7 +3,7 @@
 
 /// QEMU's model `max` has implementer 0, which is not assigned, and part number 51h (QEMU's
 /// target/arm/tcg/cpu64.c, `aarch64_max_tcg_initfn()`). QEMU's models of real processors cannot be
-/// distinguished from these processors.
+/// distinguished from the real processors.
 pub(super) fn is_emulated() -> bool {
     std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| is_max(&text))
 }

@@ -6,13 +6,13 @@
 #[cfg_attr(not(any(target_arch = "aarch64", target_arch = "x86_64")), path = "other.rs")]
 mod arch;
 
-// Its parser is tested on every host.
+// Every host tests the parser of aarch64.
 #[cfg(all(test, not(target_arch = "aarch64")))]
 #[expect(dead_code, reason = "only the parser is called")]
 mod aarch64;
 
 /// Returns true if this program is known to run on QEMU's emulation. Measured times are then meaningless,
-/// also in VMs on its KVM. An emulated model of a real processor is not always recognised.
+/// also those in VMs on the emulated KVM. An emulated model of a real processor is not always recognised.
 #[must_use]
 pub fn is_emulated() -> bool {
     arch::is_emulated()

@@ -7,9 +7,9 @@ pub(super) fn is_emulated() -> bool {
         [u32::from_le_bytes(*b"TCGT"), u32::from_le_bytes(*b"CGTC"), u32::from_le_bytes(*b"GTCG")];
     /// CPUID.1:ECX: a hypervisor is present.
     const HYPERVISOR: u32 = 1 << 31;
-    let says = || {
+    let vendor_is_tcg = || {
         let leaf = std::arch::x86_64::__cpuid(0x4000_0000);
         [leaf.ebx, leaf.ecx, leaf.edx] == TCG
     };
-    std::arch::x86_64::__cpuid(1).ecx & HYPERVISOR != 0 && says()
+    std::arch::x86_64::__cpuid(1).ecx & HYPERVISOR != 0 && vendor_is_tcg()
 }

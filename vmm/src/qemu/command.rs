@@ -21,7 +21,7 @@ pub enum Accelerator {
     Kvm,
 }
 
-/// Descriptors that QEMU inherits, and the path of the debugger's socket.
+/// Descriptors that QEMU inherits, and the path of the gdb stub's socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Inherited<'a> {
     /// Connection to the vhost-user back end.
@@ -30,14 +30,14 @@ pub(super) struct Inherited<'a> {
     pub(super) monitor: RawFd,
     /// Write end of the console's pipe.
     pub(super) console: RawFd,
-    /// Path at which QEMU listens for a debugger.
-    pub(super) debugger: Option<&'a Path>,
+    /// Path at which QEMU's gdb stub listens.
+    pub(super) gdb_socket: Option<&'a Path>,
 }
 
 /// Returns the name of QEMU's program for an architecture.
 #[must_use]
 pub fn program(arch: Arch) -> &'static str {
-    board::of(arch).program
+    board::for_arch(arch).program
 }
 
 /// Returns all arguments of QEMU. `options` are further options for `-machine`, each preceded by a comma.
@@ -50,28 +50,28 @@ pub(super) fn arguments(
     inherited: Inherited<'_>,
 ) -> Vec<OsString> {
     let mut all = Vec::new();
-    all.extend(confinement());
-    all.extend(machine(spec, board, accelerator, options));
-    let machines = (board.kernel_arguments)(&BootFacts {
+    all.extend(confinement_arguments());
+    all.extend(machine_arguments(spec, board, accelerator, options));
+    let board_arguments = (board.kernel_arguments)(&BootFacts {
         accelerator,
         cpus: spec.cpus,
         discovery: spec.discovery,
         tsc_khz,
         timer_hz: spec.timer_hz,
     });
-    all.extend(kernel(spec, &machines));
-    all.extend(console(inherited.console, board));
-    all.extend(vsock(inherited.vsock, board));
-    all.extend(monitor(inherited.monitor));
-    if let Some(path) = inherited.debugger {
-        all.extend(debugger(path));
+    all.extend(kernel_arguments(spec, &board_arguments));
+    all.extend(console_arguments(inherited.console, board));
+    all.extend(vsock_arguments(inherited.vsock, board));
+    all.extend(monitor_arguments(inherited.monitor));
+    if let Some(path) = inherited.gdb_socket {
+        all.extend(gdb_arguments(path));
     }
     all
 }
 
-/// Disables default devices and configuration files, and enables QEMU's seccomp sandbox, which limits a
-/// guest that has taken over QEMU.
-fn confinement() -> Vec<OsString> {
+/// Returns the arguments that disable default devices and configuration files, and that enable QEMU's seccomp
+/// sandbox, which limits a guest that has taken over QEMU.
+fn confinement_arguments() -> Vec<OsString> {
     let mut all = strings(["-no-user-config", "-nodefaults", "-display", "none"]);
     all.extend(strings([
         "-sandbox",
@@ -80,18 +80,23 @@ fn confinement() -> Vec<OsString> {
     all
 }
 
-/// The machine, its CPUs and its memory, which is shared with the vhost-user back end.
-fn machine(spec: &VmSpec, board: &Board, accelerator: Accelerator, options: &str) -> Vec<OsString> {
+/// Returns the arguments for the machine, its CPUs and its memory, which the vhost-user back end shares.
+fn machine_arguments(
+    spec: &VmSpec,
+    board: &Board,
+    accelerator: Accelerator,
+    options: &str,
+) -> Vec<OsString> {
     let (name, cpu) = match accelerator {
         Accelerator::Tcg => ("tcg", board.cpu),
-        Accelerator::Counting => ("tcg", board.counted_cpu),
+        Accelerator::Counting => ("tcg", board.instruction_count_cpu),
         Accelerator::Kvm => ("kvm", "host"),
     };
-    let emulated = accelerator != Accelerator::Kvm;
-    let vendor = spec.cpu_vendor.as_ref().filter(|_| emulated);
-    let vendored = vendor.map(|vendor| format!("{cpu},vendor={vendor}"));
-    let cpu = spec.cpu_model.as_deref().or(vendored.as_deref()).unwrap_or(cpu);
-    let kind = (board.machine)(accelerator, spec.discovery, cpu);
+    let is_emulated = accelerator != Accelerator::Kvm;
+    let vendor = spec.cpu_vendor.as_ref().filter(|_| is_emulated);
+    let cpu_with_vendor = vendor.map(|vendor| format!("{cpu},vendor={vendor}"));
+    let cpu = spec.cpu_model.as_deref().or(cpu_with_vendor.as_deref()).unwrap_or(cpu);
+    let kind = (board.machine_argument)(accelerator, spec.discovery, cpu);
     let machine = format!("{kind}{options},memory-backend=ram");
     let mut all = strings(["-machine", &machine, "-accel", name, "-smp"]);
     all.push(spec.cpus.to_string().into());
@@ -108,9 +113,9 @@ fn machine(spec: &VmSpec, board: &Board, accelerator: Accelerator, options: &str
     all
 }
 
-/// Kernel, initramfs and boot arguments.
-fn kernel(spec: &VmSpec, machines: &str) -> Vec<OsString> {
-    let cmdline = format!("{machines} {}", spec.cmdline);
+/// Returns the arguments for kernel, initramfs and boot arguments.
+fn kernel_arguments(spec: &VmSpec, board_arguments: &str) -> Vec<OsString> {
+    let cmdline = format!("{board_arguments} {}", spec.cmdline);
     vec![
         "-kernel".into(),
         spec.kernel.clone().into(),
@@ -121,33 +126,33 @@ fn kernel(spec: &VmSpec, machines: &str) -> Vec<OsString> {
     ]
 }
 
-/// The console: a pipe, because on a socket each byte would take almost a kilobyte of the buffer.
-/// `append=on` prevents QEMU from truncating it.
-fn console(fd: RawFd, board: &Board) -> Vec<OsString> {
+/// Returns the arguments for the console: a pipe, because on a socket each byte would take almost a kilobyte of
+/// the buffer. `append=on` prevents QEMU from truncating the pipe.
+fn console_arguments(fd: RawFd, board: &Board) -> Vec<OsString> {
     let mut all = vec!["-add-fd".into(), format!("fd={fd},set=1").into()];
     all.extend(strings(["-chardev", "file,id=console,path=/dev/fdset/1,append=on"]));
     all.extend(board.console.iter().map(OsString::from));
     all
 }
 
-/// The vsock device.
-fn vsock(fd: RawFd, board: &Board) -> Vec<OsString> {
+/// Returns the arguments for the vsock device.
+fn vsock_arguments(fd: RawFd, board: &Board) -> Vec<OsString> {
     let mut all = vec!["-chardev".into(), format!("socket,id=vsock,fd={fd}").into()];
     all.extend(board.vsock.iter().map(OsString::from));
     all
 }
 
-/// The monitor. When the guest resets the machine, QEMU stops the CPUs instead of ending, so that the
-/// registers can be read, which tell a restart from a crash.
-fn monitor(fd: RawFd) -> Vec<OsString> {
+/// Returns the arguments for the monitor. When the guest resets the machine, QEMU stops the CPUs instead of
+/// ending, so that this process can read the registers, which distinguish a restart from a crash.
+fn monitor_arguments(fd: RawFd) -> Vec<OsString> {
     let mut all = vec!["-chardev".into(), format!("socket,id=monitor,fd={fd}").into()];
     all.extend(strings(["-mon", "chardev=monitor,mode=control"]));
     all.extend(strings(["-action", "reboot=shutdown,shutdown=pause"]));
     all
 }
 
-/// A gdb stub that waits before the first instruction.
-fn debugger(path: &Path) -> Vec<OsString> {
+/// Returns the arguments for a gdb stub that waits before the first instruction.
+fn gdb_arguments(path: &Path) -> Vec<OsString> {
     let mut chardev = OsString::from("socket,id=gdb,server=on,wait=off,path=");
     chardev.push(escaped(path));
     let mut all = vec!["-chardev".into(), chardev];
@@ -155,7 +160,7 @@ fn debugger(path: &Path) -> Vec<OsString> {
     all
 }
 
-/// Escapes a path for QEMU's comma-separated lists.
+/// Escapes a path for QEMU's comma-separated lists of options.
 fn escaped(path: &Path) -> OsString {
     path.to_string_lossy().replace(',', ",,").into()
 }

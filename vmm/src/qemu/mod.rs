@@ -32,7 +32,7 @@ use command::Inherited;
 use monitor::{Message, Monitor};
 use process::Process;
 use sudbox_protocol::Arch;
-use vhost::Adapter;
+use vhost::VhostServer;
 
 /// Time limit for QEMU to set up its machine, which takes about 20 ms.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 #[must_use]
 pub fn kernel_arguments(arch: Arch) -> String {
     let accelerator = Accelerator::Tcg;
-    (board::of(arch).kernel_arguments)(&BootFacts {
+    (board::for_arch(arch).kernel_arguments)(&BootFacts {
         accelerator,
         cpus: 1,
         discovery: DeviceDiscovery::CommandLine,
@@ -54,17 +54,17 @@ pub fn kernel_arguments(arch: Arch) -> String {
 /// Starts measuring the host's TSC frequency in the background, because it takes 10 ms and a boot on TCG
 /// needs the result.
 pub fn start_tsc_measurement() {
-    tsc::start();
+    tsc::take_first_sample();
 }
 
 /// Returns the frequency of the guest's TSC in kHz, if it is known. Under TCG the guest reads the
 /// host's TSC.
 fn tsc_khz(accelerator: Accelerator) -> Option<u64> {
     match accelerator {
-        Accelerator::Tcg => tsc::khz(),
+        Accelerator::Tcg => tsc::frequency_khz(),
         // One tick for each instruction, which takes 1 ns.
         Accelerator::Counting => Some(1_000_000),
-        // A guest of KVM gets it from kvm-clock.
+        // A guest of KVM gets the frequency from kvm-clock.
         Accelerator::Kvm => None,
     }
 }
@@ -74,11 +74,11 @@ pub const BACKEND: Backend = Backend {
     name: "qemu",
     summary: "QEMU, on KVM if the probe finds that usable",
     prepare: start_tsc_measurement,
-    offer: |requirements| Ok(offer(requirements, choose(requirements, probe::cached))),
+    offer: |requirements| Ok(offer(requirements, choose(requirements, probe::cached_probe))),
 };
 
 /// The row in the table of backends: QEMU on TCG.
-pub const TCG: Backend = Backend {
+pub const TCG_BACKEND: Backend = Backend {
     name: "tcg",
     summary: "QEMU's emulation",
     prepare: start_tsc_measurement,
@@ -93,7 +93,8 @@ fn emulation_reason(arch: Arch) -> Option<String> {
     (Arch::host() != Some(arch)).then(|| format!("this machine is no {}", arch.name()))
 }
 
-/// Chooses an accelerator, with the reason for it. /dev/kvm is probed only if that matters.
+/// Chooses an accelerator. Returns it with the reason for the choice. Probes /dev/kvm only if the choice depends
+/// on the result.
 fn choose<'p>(
     requirements: &Requirements,
     probe: impl FnOnce() -> &'p Probe,
@@ -139,7 +140,7 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// A machine for guests of `arch` on an accelerator, with the reason for the choice.
+    /// Creates a machine for guests of `arch` on an accelerator. `reason` says why that was chosen.
     #[must_use]
     pub fn new(arch: Arch, accelerator: Accelerator, reason: String) -> Qemu {
         Qemu { arch, accelerator, reason, options: String::new() }
@@ -159,7 +160,7 @@ impl Machine for Qemu {
             Accelerator::Counting => "tcg, counting instructions",
             Accelerator::Kvm => "kvm",
         };
-        let machine = (board::of(self.arch).name)(discovery);
+        let machine = (board::for_arch(self.arch).name)(discovery);
         format!("qemu ({machine}) on {accelerator}: {}", self.reason)
     }
 
@@ -168,24 +169,24 @@ impl Machine for Qemu {
         device.listen(spec.vsock_port);
         let shared_device =
             Arc::new(SharedDevice::new(device).map_err(system_error("make an eventfd"))?);
-        let (adapter, vsock) = Adapter::start(shared_device.clone())
+        let (vhost_server, vsock) = VhostServer::start(shared_device.clone())
             .map_err(system_error("serve the vsock device"))?;
         let (console, console_writer) =
             console::pipe().map_err(system_error("make a pipe for the console"))?;
         let (monitor, monitor_peer) =
             UnixStream::pair().map_err(system_error("make a socket for the monitor"))?;
         let monitor = Monitor::new(monitor).map_err(system_error("speak to the monitor"))?;
-        let debugger = spec.wait_for_gdb.then(Debugger::new).transpose();
-        let debugger =
-            debugger.map_err(system_error("make a directory for the debugger's socket"))?;
+        let gdb_socket = spec.wait_for_gdb.then(GdbSocket::new).transpose();
+        let gdb_socket =
+            gdb_socket.map_err(system_error("make a directory for the debugger's socket"))?;
 
         let inherited = Inherited {
             vsock: vsock.as_raw_fd(),
             monitor: monitor_peer.as_raw_fd(),
             console: console_writer.as_raw_fd(),
-            debugger: debugger.as_ref().map(|d| d.path.as_ref()),
+            gdb_socket: gdb_socket.as_ref().map(|d| d.path.as_ref()),
         };
-        let board = board::of(self.arch);
+        let board = board::for_arch(self.arch);
         let accelerator = self.accelerator;
         let tsc = tsc_khz(accelerator);
         let arguments = command::arguments(spec, board, accelerator, &self.options, tsc, inherited);
@@ -199,7 +200,14 @@ impl Machine for Qemu {
             }
             Err(e) => return Err(system_error("start QEMU")(e)),
         };
-        let mut vm = QemuVm { board, process, monitor, adapter, debugger, stop: Stop::default() };
+        let mut vm = QemuVm {
+            board,
+            process,
+            monitor,
+            vhost_server,
+            gdb_socket,
+            shutdown: ShutdownState::default(),
+        };
         vm.wait_until_ready(program).map_err(|error| match (error, &spec.cpu_model) {
             (BootError::Refused { message, .. }, Some(model))
                 if message.contains("unable to find CPU model") =>
@@ -216,33 +224,34 @@ impl Machine for Qemu {
 /// Time limit for QEMU to return the registers of an unresponsive guest.
 const REGISTERS_LIMIT: Duration = Duration::from_secs(2);
 
-/// State of a VM before its process has ended.
+/// Progress of the guest's shutdown while QEMU runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Stop {
+enum ShutdownState {
     /// The guest is running.
     #[default]
     Running,
-    /// The guest is stopped and its registers were requested.
+    /// The guest has shut down the machine, and its registers were requested.
     RegistersRequested,
     /// QEMU was killed for this reason.
     Killed(VmEnd),
 }
 
-/// A running QEMU. The fields are dropped in this order, so that the adapter's threads end after QEMU.
+/// A running QEMU. The fields are dropped in the order of their declaration, so that the threads of
+/// `vhost_server` end after QEMU.
 struct QemuVm {
     board: &'static Board,
     process: Process,
     monitor: Monitor,
-    adapter: Adapter,
-    debugger: Option<Debugger>,
-    stop: Stop,
+    vhost_server: VhostServer,
+    gdb_socket: Option<GdbSocket>,
+    shutdown: ShutdownState,
 }
 
 impl QemuVm {
     /// Waits until QEMU runs the guest.
     ///
     /// # Errors
-    /// [`BootError::Refused`] with QEMU's own message if it ends before, or takes too long.
+    /// [`BootError::Refused`] with QEMU's own message if QEMU ends before that or takes too long.
     fn wait_until_ready(&mut self, program: &str) -> Result<(), BootError> {
         let deadline = Instant::now() + START_LIMIT;
         let refused = |message| BootError::Refused { backend: program.to_owned(), message };
@@ -253,7 +262,7 @@ impl QemuVm {
                 return Ok(());
             }
             if let Some(status) = self.process.try_wait() {
-                let message = self.process.message();
+                let message = self.process.stderr_text();
                 return Err(refused(if message.is_empty() { status.to_string() } else { message }));
             }
             if Instant::now() >= deadline {
@@ -269,15 +278,15 @@ impl QemuVm {
 
     /// Handles a message of QEMU.
     fn handle(&mut self, message: Message) {
-        match (message, &self.stop) {
-            (Message::Stopped, Stop::Running) => {
+        match (message, &self.shutdown) {
+            (Message::GuestShutdown, ShutdownState::Running) => {
                 self.monitor.request_registers();
-                self.stop = Stop::RegistersRequested;
+                self.shutdown = ShutdownState::RegistersRequested;
             }
-            (Message::Registers(registers), Stop::RegistersRequested) => {
-                // QEMU stays stopped and has nothing to clean up, so kill it.
+            (Message::Registers(registers), ShutdownState::RegistersRequested) => {
+                // QEMU does not end by itself and has nothing to clean up, so kill it.
                 self.process.kill();
-                self.stop = Stop::Killed((self.board.end_of_reset)(&registers));
+                self.shutdown = ShutdownState::Killed((self.board.end_after_reset)(&registers));
             }
             _ => {}
         }
@@ -288,36 +297,39 @@ impl Vm for QemuVm {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let mut all = self.process.descriptors();
         all.push(self.monitor.descriptor());
-        if !matches!(self.stop, Stop::Killed(_)) {
-            all.push(self.adapter.descriptor());
+        if !matches!(self.shutdown, ShutdownState::Killed(_)) {
+            all.push(self.vhost_server.descriptor());
         }
         all
     }
 
     fn handle_events(&mut self) -> Option<VmEnd> {
         self.monitor.read().into_iter().for_each(|message| self.handle(message));
-        if let (Some(why), false) = (self.adapter.failure(), matches!(self.stop, Stop::Killed(_))) {
-            // End the VM, because the guest would hang and the kernel would be blamed.
-            let message = format!("its vsock device failed: {why}: {}", self.process.message());
+        if let (Some(why), false) =
+            (self.vhost_server.failure(), matches!(self.shutdown, ShutdownState::Killed(_)))
+        {
+            // End the VM: otherwise the guest would hang, and the kernel would be blamed for that.
+            let message = format!("its vsock device failed: {why}: {}", self.process.stderr_text());
             self.process.kill();
-            self.stop = Stop::Killed(VmEnd::Failed(message));
+            self.shutdown = ShutdownState::Killed(VmEnd::Failed(message));
         }
         let status = self.process.try_wait()?;
-        Some(match &self.stop {
-            Stop::Killed(end) => end.clone(),
-            _ => ended_with(status, self.process.message()),
+        Some(match &self.shutdown {
+            ShutdownState::Killed(end) => end.clone(),
+            _ => ended_with(status, self.process.stderr_text()),
         })
     }
 
     fn gdb_target(&self) -> Option<&str> {
-        self.debugger.as_ref().map(|d| d.path.as_str())
+        self.gdb_socket.as_ref().map(|d| d.path.as_str())
     }
 
+    /// Leaves the vCPUs stopped.
     fn vcpu_states(&mut self) -> Vec<String> {
-        if self.stop != Stop::Running {
+        if self.shutdown != ShutdownState::Running {
             return Vec::new();
         }
-        self.monitor.pause();
+        self.monitor.pause_vcpus();
         self.monitor.request_registers();
         let deadline = Instant::now() + REGISTERS_LIMIT;
         loop {
@@ -337,7 +349,7 @@ impl Vm for QemuVm {
     }
 }
 
-/// Returns how the VM ended if QEMU ended without being killed by this process.
+/// Returns the VM's end if QEMU ended and this process has not killed it.
 fn ended_with(status: ExitStatus, message: String) -> VmEnd {
     // QEMU catches signals such as SIGTERM, names the signal on stderr and exits with 0.
     let caught = message
@@ -345,7 +357,7 @@ fn ended_with(status: ExitStatus, message: String) -> VmEnd {
         .find_map(|line| line.split_once("terminating on signal "))
         .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
     match (status.signal(), caught) {
-        // QEMU raises these itself when it fails.
+        // QEMU raises these signals itself when it fails.
         (Some(signal @ (libc::SIGABRT | libc::SIGSEGV | libc::SIGBUS | libc::SIGILL)), _) => {
             let message = if message.is_empty() { "no message".to_owned() } else { message };
             VmEnd::Failed(format!("died of signal {signal}: {message}"))
@@ -356,19 +368,19 @@ fn ended_with(status: ExitStatus, message: String) -> VmEnd {
     }
 }
 
-/// The debugger's socket, at a path that is easy to type.
-struct Debugger {
+/// The directory of the gdb stub's socket, with a short path that is easy to type.
+struct GdbSocket {
     path: String,
     /// Removes the directory when it is dropped.
     _dir: tempfile::TempDir,
 }
 
-impl Debugger {
-    fn new() -> io::Result<Debugger> {
+impl GdbSocket {
+    fn new() -> io::Result<GdbSocket> {
         let dir = tempfile::Builder::new().prefix("sudbox-").tempdir()?;
         let path = dir.path().join("gdb").into_os_string().into_string();
         let path = path.map_err(|_| io::Error::other("the temporary directory is not UTF-8"))?;
-        Ok(Debugger { path, _dir: dir })
+        Ok(GdbSocket { path, _dir: dir })
     }
 }
 
@@ -391,11 +403,13 @@ mod tests {
             counts_instructions: false,
         };
         let chosen = |requirements: &Requirements, finding| {
-            let probe = Probe { finding, trace: Vec::new(), took: Duration::from_micros(1250) };
+            let probe = Probe { finding, trace: Vec::new(), duration: Duration::from_micros(1250) };
             choose(requirements, || &probe)
         };
-        let lacks = Finding::Unsupported { stop: probe::Stop::Lacks("irqfd".to_owned()) };
-        let broken = Finding::Broken { exit: "shutdown".to_owned() };
+        let lacks = Finding::Unsupported {
+            reason: probe::UnsupportedReason::MissingFeature("irqfd".to_owned()),
+        };
+        let broken = Finding::Broken { cause: "shutdown".to_owned() };
         for (finding, accelerator) in [
             (Finding::Usable, Accelerator::Kvm),
             (lacks, Accelerator::Kvm),

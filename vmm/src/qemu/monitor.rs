@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The connection to QEMU's monitor (QMP), which reports when QEMU is ready, when the guest has reset the
-//! machine, and the registers.
+//! The connection to QEMU's monitor (QMP). The monitor tells that QEMU is ready, that the guest has reset the
+//! machine, and the contents of the registers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,8 +16,8 @@ const LINE_LIMIT: usize = 1024 * 1024;
 pub(super) enum Message {
     /// The machine runs, or waits for a debugger.
     Ready,
-    /// The guest has reset or shut down the machine. The CPUs stop before QEMU answers a request.
-    Stopped,
+    /// The guest has reset or shut down the machine. The vCPUs stop before QEMU answers a request.
+    GuestShutdown,
     /// The requested registers, as text; empty if QEMU refused.
     Registers(String),
 }
@@ -25,6 +25,7 @@ pub(super) enum Message {
 /// The connection to QEMU's monitor.
 pub(super) struct Monitor {
     stream: UnixStream,
+    /// The received part of the next line.
     line: Vec<u8>,
 }
 
@@ -33,7 +34,7 @@ impl Monitor {
     /// [`Message::Ready`].
     pub(super) fn new(mut stream: UnixStream) -> std::io::Result<Monitor> {
         stream.write_all(request("qmp_capabilities", &json!({}), "ready").as_bytes())?;
-        // Errors are ignored: the guest may end before QEMU reports events.
+        // QEMU reports events only from now on, so ask whether the guest has shut down already.
         stream.write_all(request("query-status", &json!({}), "status").as_bytes())?;
         stream.set_nonblocking(true)?;
         Ok(Monitor { stream, line: Vec::new() })
@@ -42,14 +43,15 @@ impl Monitor {
     /// Requests the registers of all CPUs.
     pub(super) fn request_registers(&mut self) {
         let arguments = json!({ "command-line": "info registers -a" });
-        // Fails only if QEMU is gone: the socket has room for 100 bytes.
+        // Fails only if QEMU is gone, because the socket has room for the 100 bytes.
         let _ = self
             .stream
             .write_all(request("human-monitor-command", &arguments, "registers").as_bytes());
     }
 
-    /// Stops the CPUs, so that their registers are consistent.
-    pub(super) fn pause(&mut self) {
+    /// Stops the vCPUs, so that their registers are consistent. QEMU reports this by the event `STOP`, which is
+    /// no [`Message`]: the guest has not ended.
+    pub(super) fn pause_vcpus(&mut self) {
         let _ = self.stream.write_all(request("stop", &json!({}), "paused").as_bytes());
     }
 
@@ -104,11 +106,11 @@ fn parse(line: &[u8]) -> Option<Message> {
     match (value["event"].as_str(), value["id"].as_str()) {
         (Some("SHUTDOWN"), _) => {
             // After a signal from outside, QEMU ends by itself and names the signal on stderr.
-            (value["data"]["guest"] == true).then_some(Message::Stopped)
+            (value["data"]["guest"] == true).then_some(Message::GuestShutdown)
         }
         (None, Some("ready")) => Some(Message::Ready),
         (None, Some("status")) => {
-            (value["return"]["status"] == "shutdown").then_some(Message::Stopped)
+            (value["return"]["status"] == "shutdown").then_some(Message::GuestShutdown)
         }
         (None, Some("registers")) => {
             Some(Message::Registers(value["return"].as_str().unwrap_or_default().to_owned()))
@@ -129,11 +131,14 @@ mod tests {
         let status = br#"{"return": {"status": "running", "running": true}, "id": "status"}"#;
         assert_eq!(parse(status), None);
         let status = br#"{"return": {"status": "shutdown", "running": false}, "id": "status"}"#;
-        assert_eq!(parse(status), Some(Message::Stopped));
+        assert_eq!(parse(status), Some(Message::GuestShutdown));
         let reset = br#"{"timestamp": {}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}"#;
-        assert_eq!(parse(reset), Some(Message::Stopped));
+        assert_eq!(parse(reset), Some(Message::GuestShutdown));
         let signal = br#"{"event": "SHUTDOWN", "data": {"guest": false, "reason": "host-signal"}}"#;
         assert_eq!(parse(signal), None);
+        // What QEMU sends when this process pauses the vCPUs.
+        assert_eq!(parse(br#"{"timestamp": {}, "event": "STOP"}"#), None);
+        assert_eq!(parse(br#"{"return": {}, "id": "paused"}"#), None);
         let answer = br#"{"return": "RAX=1\r\nRBX=2\r\n", "id": "registers"}"#;
         assert_eq!(parse(answer), Some(Message::Registers("RAX=1\r\nRBX=2\r\n".into())));
         let refusal = br#"{"error": {"class": "GenericError", "desc": "no"}, "id": "registers"}"#;

@@ -2,9 +2,9 @@
 //! The replacement of module `tsc` on other architectures than x86-64.
 
 /// Does nothing.
-pub(super) fn start() {}
+pub(super) fn take_first_sample() {}
 
 /// Returns `None`.
-pub(super) fn khz() -> Option<u64> {
+pub(super) fn frequency_khz() -> Option<u64> {
     None
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The QEMU process. It is killed when this process ends, and watched by a pidfd.
+//! The QEMU process. A pidfd tells its end, and the kernel kills it when this process ends.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
@@ -16,13 +16,13 @@ use crate::process::die_with_parent;
 /// Maximum number of bytes to keep of QEMU's stderr.
 const STDERR_LIMIT: usize = 16 * 1024;
 
-/// A running process. Dropping it kills and reaps it.
+/// A running process. Dropping this value kills and reaps the process.
 pub(super) struct Process {
     child: Child,
     pidfd: OwnedFd,
     stderr: Option<ChildStderr>,
     /// Text read from stderr so far.
-    message: Vec<u8>,
+    stderr_text: Vec<u8>,
     status: Option<ExitStatus>,
     /// Ends `parent_thread` when it is dropped.
     release: Option<mpsc::Sender<()>>,
@@ -31,12 +31,12 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a program that inherits only `descriptors`, with the same numbers. It is killed when this
-    /// process ends for any reason. It is in its own process group, so that Ctrl-C at the terminal does
-    /// not reach it.
+    /// Starts a program that inherits only `descriptors`, with the same numbers. The kernel kills the new
+    /// process when this process ends for any reason. The new process is in its own process group, so that
+    /// Ctrl-C at the terminal does not reach it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such program; another if it could not be started.
+    /// [`ErrorKind::NotFound`] if the program does not exist; another error if it could not be started.
     pub(super) fn spawn(
         program: &str,
         arguments: &[OsString],
@@ -51,7 +51,8 @@ impl Process {
         // allocates nor takes locks.
         unsafe {
             command.pre_exec(move || {
-                // This includes descriptors that another thread has just received without FD_CLOEXEC.
+                // Close all other descriptors, also those that another thread has just received without
+                // FD_CLOEXEC.
                 if libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0
                     && *libc::__errno_location() != libc::ENOSYS
                 {
@@ -66,8 +67,8 @@ impl Process {
             });
         }
 
-        // The kernel sends the parent-death signal when the *thread* that forked ends. So a separate
-        // thread forks, and the caller's thread may end before the session.
+        // The kernel sends the parent-death signal when the *thread* that forked ends. The caller's thread may
+        // end before the session, so a separate thread forks.
         let (release, released) = mpsc::channel::<()>();
         let (give, child) = mpsc::sync_channel(1);
         let parent_thread =
@@ -94,9 +95,9 @@ impl Process {
         if let Some(stderr) = &stderr {
             rustix::io::ioctl_fionbio(stderr, true)?;
         }
-        let (message, status) = (Vec::new(), None);
+        let (stderr_text, status) = (Vec::new(), None);
         let (release, parent_thread) = (Some(release), Some(parent_thread));
-        Ok(Process { child, pidfd, stderr, message, status, release, parent_thread })
+        Ok(Process { child, pidfd, stderr, stderr_text, status, release, parent_thread })
     }
 
     /// Returns descriptors that are readable when [`Process::try_wait`] has work.
@@ -105,7 +106,7 @@ impl Process {
         stderr.into_iter().chain([self.pidfd.as_fd()]).collect()
     }
 
-    /// Reads stderr, reaps the process if it has ended, and returns its status from then on.
+    /// Reads stderr, and reaps the process if it has ended. Returns the exit status once the process has ended.
     pub(super) fn try_wait(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();
@@ -116,19 +117,19 @@ impl Process {
 
     /// Sends SIGKILL, without waiting for the process to end.
     pub(super) fn kill(&mut self) {
-        // Fails only if it is dead already.
+        // Fails only if the process is dead already.
         let _ = self.child.kill();
     }
 
     /// Returns what the process has written to stderr.
-    pub(super) fn message(&self) -> String {
-        String::from_utf8_lossy(&self.message).trim().to_owned()
+    pub(super) fn stderr_text(&self) -> String {
+        String::from_utf8_lossy(&self.stderr_text).trim().to_owned()
     }
 
     fn read_stderr(&mut self) {
         let Some(stderr) = &mut self.stderr else { return };
         let mut chunk = [0; 4096];
-        // Read at most the size of a pipe, because the process may write faster than this reads.
+        // Read at most the size of a pipe, because the process may write faster than this loop reads.
         for _ in 0..16 {
             match stderr.read(&mut chunk) {
                 Ok(0) => {
@@ -136,8 +137,8 @@ impl Process {
                     return;
                 }
                 Ok(count) => {
-                    let room = STDERR_LIMIT - self.message.len();
-                    self.message.extend(&chunk[..count.min(room)]);
+                    let room = STDERR_LIMIT - self.stderr_text.len();
+                    self.stderr_text.extend(&chunk[..count.min(room)]);
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,

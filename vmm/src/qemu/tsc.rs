@@ -23,23 +23,24 @@ struct Sample {
 /// The first sample.
 static FIRST: OnceLock<Sample> = OnceLock::new();
 
-/// Takes the first sample. [`khz`] waits the shorter, the earlier this is called.
-pub(super) fn start() {
+/// Takes the first sample. The earlier the first sample, the shorter [`frequency_khz`] waits.
+pub(super) fn take_first_sample() {
     FIRST.get_or_init(sample);
 }
 
 /// Returns the frequency in kHz, or `None` if it is not constant. Waits until 10 ms have passed since
 /// the first sample.
-pub(super) fn khz() -> Option<u64> {
+pub(super) fn frequency_khz() -> Option<u64> {
     if !is_constant() {
         return None;
     }
     let first = *FIRST.get_or_init(sample);
-    let gone = sample().time.saturating_sub(first.time);
-    thread::sleep(INTERVAL.saturating_sub(gone));
+    let elapsed = sample().time.saturating_sub(first.time);
+    thread::sleep(INTERVAL.saturating_sub(elapsed));
     frequency(first, sample())
 }
 
+/// Returns the frequency in kHz from two samples; `None` if they have no positive distance.
 fn frequency(first: Sample, second: Sample) -> Option<u64> {
     let ticks = u128::from(second.ticks.checked_sub(first.ticks)?);
     let nanoseconds = second.time.checked_sub(first.time)?.as_nanos();
@@ -53,10 +54,9 @@ fn is_constant() -> bool {
     __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & 1 << 8 != 0
 }
 
-/// Takes several samples and returns the one that took the least time, because the thread may be
-/// interrupted during the others.
+/// Takes several samples and returns the fastest, because the thread may be interrupted during a slower one.
 fn sample() -> Sample {
-    let one = || {
+    let take_sample = || {
         // SAFETY: every x86-64 processor has the instruction, and Linux lets processes use it unless
         // PR_SET_TSC forbids it, which this program does not.
         let before = unsafe { _rdtsc() };
@@ -65,10 +65,10 @@ fn sample() -> Sample {
         let after = unsafe { _rdtsc() };
         (after.wrapping_sub(before), Sample { ticks: before.midpoint(after), time })
     };
-    (0..8).map(|_| one()).min_by_key(|(took, _)| *took).expect("there are eight").1
+    (0..8).map(|_| take_sample()).min_by_key(|(took, _)| *took).expect("there are eight").1
 }
 
-/// Reads `CLOCK_MONOTONIC_RAW`, which NTP does not adjust, as it does not adjust the TSC.
+/// Reads `CLOCK_MONOTONIC_RAW`, which NTP adjusts as little as the TSC.
 fn raw_clock() -> Duration {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec of ours. The clock exists since Linux 2.6.28.
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn two_measurements_agree() {
-        if let (Some(one), Some(two)) = (khz(), khz()) {
+        if let (Some(one), Some(two)) = (frequency_khz(), frequency_khz()) {
             // A loose limit, because the machine may be busy.
             assert!(one.abs_diff(two) < one / 1000, "{one} kHz, {two} kHz");
         }

@@ -43,14 +43,14 @@ const QUEUES: usize = 2;
 /// regardless of the device.
 const QUEUE_SIZE: usize = 1024;
 
-/// The event number of [`Backend::wake_evt`]. vhost-user-backend uses the numbers up to [`QUEUES`].
+/// The event number of [`VhostDevice::wake_evt`]. vhost-user-backend uses the numbers up to [`QUEUES`].
 const WAKE_EVENT: u16 = 3;
 
 type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 type Vring = VringMutex<Memory>;
 
 /// The device, shared by the threads of vhost-user-backend.
-struct Backend {
+struct VhostDevice {
     shared_device: Arc<SharedDevice>,
     memory: Memory,
     /// Wakes the worker to continue or to end.
@@ -58,7 +58,7 @@ struct Backend {
     stopping: AtomicBool,
 }
 
-/// The guest's queues of vhost-user-backend.
+/// The guest's queues, as vhost-user-backend has them.
 struct Vrings {
     vrings: [Vring; QUEUES],
     memory: Memory,
@@ -69,12 +69,12 @@ impl GuestQueues for Vrings {
     fn process(&self, index: usize, device: &mut Device, step: QueueStep) -> bool {
         let mut vring = self.vrings[index].get_mut();
         let memory = self.memory.memory();
-        let processed = step(device, vring.get_queue_mut(), &memory);
-        if processed.interrupt {
+        let step_result = step(device, vring.get_queue_mut(), &memory);
+        if step_result.wants_interrupt {
             // Fails only if the counter is full, and then the interrupt is pending anyway.
             let _ = vring.signal_used_queue();
         }
-        processed.more
+        step_result.has_more
     }
 
     fn wake(&self) {
@@ -83,14 +83,14 @@ impl GuestQueues for Vrings {
 
     fn receive_last(&self, device: &mut Device) {
         // QEMU's message that stops the queue may overtake the guest's last kick. Take the packets that
-        // are still in the queue, because they may tell why the guest ended.
+        // are still in the queue, because these packets may tell why the guest ended.
         self.vrings[TX].get_mut().get_queue_mut().set_ready(true);
         self.receive(device);
         self.vrings[TX].get_mut().get_queue_mut().set_ready(false);
     }
 }
 
-impl VhostUserBackend for Backend {
+impl VhostUserBackend for VhostDevice {
     type Bitmap = ();
     type Vring = Vring;
 
@@ -185,8 +185,8 @@ fn close_on_exec(fd: RawFd) -> io::Result<()> {
     Ok(rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?)
 }
 
-/// The running back end. Dropping it joins its threads, so QEMU must have been killed before.
-pub(super) struct Adapter {
+/// The running back end. Dropping it joins its threads, so QEMU must be killed before.
+pub(super) struct VhostServer {
     shutdown: ShutdownHandle,
     /// Waits for the daemon's thread and records why the device failed, if it did.
     watcher: Option<JoinHandle<()>>,
@@ -199,11 +199,11 @@ struct Failure {
     event: EventFd,
 }
 
-impl Adapter {
+impl VhostServer {
     /// Starts serving the device. Returns the end of the connection for QEMU.
-    pub(super) fn start(shared_device: Arc<SharedDevice>) -> io::Result<(Adapter, UnixStream)> {
+    pub(super) fn start(shared_device: Arc<SharedDevice>) -> io::Result<(VhostServer, UnixStream)> {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-        let backend = Arc::new(Backend {
+        let backend = Arc::new(VhostDevice {
             shared_device,
             memory: memory.clone(),
             wake_evt: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
@@ -213,13 +213,13 @@ impl Adapter {
             message: OnceLock::new(),
             event: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
         });
-        let mut server = Server::start(backend, memory)?;
-        let (peer, shutdown) = server.connect()?;
+        let mut daemon = Daemon::start(backend, memory)?;
+        let (qemu_end, shutdown) = daemon.connect()?;
         let watcher_failure = failure.clone();
         let watcher = thread::Builder::new()
             .name("vhost-watch".to_owned())
-            .spawn(move || server.watch(&watcher_failure))?;
-        Ok((Adapter { shutdown, watcher: Some(watcher), failure }, peer))
+            .spawn(move || daemon.watch(&watcher_failure))?;
+        Ok((VhostServer { shutdown, watcher: Some(watcher), failure }, qemu_end))
     }
 
     /// Returns the reason if the device stopped working although QEMU did not close the connection.
@@ -234,25 +234,26 @@ impl Adapter {
 }
 
 /// The daemon of vhost-user-backend. Dropping it ends and joins its worker.
-struct Server {
-    daemon: VhostUserDaemon<Arc<Backend>>,
-    backend: Arc<Backend>,
+struct Daemon {
+    daemon: VhostUserDaemon<Arc<VhostDevice>>,
+    backend: Arc<VhostDevice>,
 }
 
-impl Server {
-    fn start(backend: Arc<Backend>, memory: Memory) -> io::Result<Server> {
+impl Daemon {
+    fn start(backend: Arc<VhostDevice>, memory: Memory) -> io::Result<Daemon> {
         let daemon = VhostUserDaemon::new("vhost-user".to_owned(), backend.clone(), memory)
             .map_err(|e| io::Error::other(e.to_string()))?;
         for handler in daemon.get_epoll_handlers() {
             let wake_evt = backend.wake_evt.as_raw_fd();
             if let Err(e) = handler.register_listener(wake_evt, EventSet::IN, u64::from(WAKE_EVENT))
             {
-                // If the event cannot be written, the worker does not end, so it must not be joined.
+                // Without the event the worker never ends. Forget the daemon, because dropping it would join the
+                // worker.
                 std::mem::forget(daemon);
                 return Err(e);
             }
         }
-        Ok(Server { daemon, backend })
+        Ok(Daemon { daemon, backend })
     }
 
     /// Connects the daemon, which requires a listener with a path. The path is in a temporary directory
@@ -262,17 +263,18 @@ impl Server {
         let path = dir.path().join("vsock");
         let mut listener =
             Listener::new(&path, false).map_err(|e| io::Error::other(e.to_string()))?;
-        let peer = UnixStream::connect(&path)?;
+        let qemu_end = UnixStream::connect(&path)?;
         self.daemon.start(&mut listener).map_err(|e| io::Error::other(e.to_string()))?;
         let shutdown = self.daemon.shutdown_handle();
-        Ok((peer, shutdown.ok_or_else(|| io::Error::other("the daemon is not connected"))?))
+        Ok((qemu_end, shutdown.ok_or_else(|| io::Error::other("the daemon is not connected"))?))
     }
 
-    /// Waits until the connection ends. Records the reason, unless one of the sides closed it.
+    /// Waits until the connection ends. Records the reason, unless one of the sides closed the connection.
     fn watch(mut self, failure: &Failure) {
-        use vhost::vhost_user::Error as Broken;
+        use vhost::vhost_user::Error as VhostError;
         match self.daemon.wait() {
-            Ok(()) | Err(Error::HandleRequest(Broken::Disconnected | Broken::PartialMessage)) => {}
+            Ok(())
+            | Err(Error::HandleRequest(VhostError::Disconnected | VhostError::PartialMessage)) => {}
             Err(e) => {
                 let _ = failure.message.set(e.to_string());
                 let _ = failure.event.write(1);
@@ -281,14 +283,14 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Daemon {
     fn drop(&mut self) {
         self.backend.stopping.store(true, Ordering::Release);
         let _ = self.backend.wake_evt.write(1);
     }
 }
 
-impl Drop for Adapter {
+impl Drop for VhostServer {
     fn drop(&mut self) {
         self.shutdown.shutdown();
         if let Some(watcher) = self.watcher.take() {

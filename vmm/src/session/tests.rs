@@ -237,7 +237,7 @@ fn sending_to_a_guest_that_does_not_read_ends_at_the_deadline() {
     guest.packet(op::REQUEST, &[]);
     assert_eq!(next(&mut session), Event::Connected);
     let deadline = Instant::now() + Duration::from_millis(50);
-    let error = session.send(&vec![0; 10 * crate::vsock::BUFFER], deadline).unwrap_err();
+    let error = session.send(&vec![0; 10 * crate::vsock::BUFFER_SIZE], deadline).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(Instant::now() >= deadline);
 }
@@ -248,7 +248,7 @@ fn sending_continues_when_the_guest_reads_and_ends_with_the_guest() {
         let (mut session, mut guest) = pair();
         guest.packet(op::REQUEST, &[]);
         assert_eq!(next(&mut session), Event::Connected);
-        let total = 2 * crate::vsock::BUFFER;
+        let total = 2 * crate::vsock::BUFFER_SIZE;
         let player = thread::spawn(move || {
             let mut taken = 0;
             while taken < total {

@@ -9,7 +9,7 @@ use virtio_bindings::bindings::virtio_ring::VRING_DESC_F_WRITE;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use super::mmio::{FEATURES, QUEUES, Transport, TransportState};
+use super::mmio::{FEATURES, QUEUE_COUNT, Transport, TransportState};
 use crate::vsock::packet::{GUEST_CID, HEADER_LEN, HOST_CID, Header, TYPE_STREAM};
 use crate::vsock::queue::{RX, TX};
 use crate::vsock::shared_device::SharedDevice;
@@ -28,9 +28,9 @@ pub(crate) struct Driver {
     pub(crate) transport: Arc<Transport>,
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) interrupt: EventFd,
-    pub(crate) queue_evts: [EventFd; QUEUES],
+    pub(crate) queue_evts: [EventFd; QUEUE_COUNT],
     /// Number of buffers made available in each queue since the device was set up.
-    offered: [u16; QUEUES],
+    offered: [u16; QUEUE_COUNT],
 }
 
 /// Creates an eventfd.
@@ -67,7 +67,7 @@ impl Driver {
     /// Creates a guest whose driver has done nothing yet.
     pub(crate) fn new(shared_device: Weak<SharedDevice>) -> Driver {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
-        let (interrupt, queue_evts) = (event(), [(); QUEUES].map(|()| event()));
+        let (interrupt, queue_evts) = (event(), [(); QUEUE_COUNT].map(|()| event()));
         let clones = queue_evts.each_ref().map(|event| event.try_clone().unwrap());
         let transport =
             Transport::new(memory.clone(), interrupt.try_clone().unwrap(), clones, shared_device);
@@ -76,7 +76,7 @@ impl Driver {
             memory,
             interrupt,
             queue_evts,
-            offered: [0; QUEUES],
+            offered: [0; QUEUE_COUNT],
         }
     }
 
@@ -140,7 +140,7 @@ impl Driver {
     /// Sets the device up as far as DRIVER_OK.
     pub(crate) fn start(&mut self) {
         self.negotiate();
-        for index in 0..QUEUES {
+        for index in 0..QUEUE_COUNT {
             let zeros = [0; 0x3000];
             self.memory.write_slice(&zeros, GuestAddress(parts(index)[0])).unwrap();
             let number = u32::try_from(index).unwrap();
@@ -148,7 +148,7 @@ impl Driver {
             self.write(VIRTIO_MMIO_QUEUE_READY, 1);
             assert_eq!(self.read(VIRTIO_MMIO_QUEUE_READY), 1);
         }
-        self.offered = [0; QUEUES];
+        self.offered = [0; QUEUE_COUNT];
         self.write(VIRTIO_MMIO_STATUS, 15);
         assert_eq!(self.read(VIRTIO_MMIO_STATUS), 15);
     }

@@ -3,8 +3,8 @@
 //!
 //! The driver may write any value to any register at any time. A write that the specification forbids
 //! has no effect, and an invalid queue makes the device ask for a reset (`DEVICE_NEEDS_RESET`, section
-//! 2.1.2). A [`Queue`] exists only while the driver has set `QUEUE_READY`; its size is then a power of
-//! two, and its three parts are in guest memory.
+//! 2.1.2). A [`Queue`] exists only while the driver has set `QueueReady`. The size of a queue is a power of two,
+//! and its three parts are in guest memory.
 
 mod registers;
 
@@ -22,7 +22,7 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
 
-use registers::{Registers, half};
+use registers::{Registers, select_half};
 
 use crate::vsock::packet::GUEST_CID;
 use crate::vsock::queue::TX;
@@ -30,7 +30,7 @@ use crate::vsock::shared_device::SharedDevice;
 
 /// Number of queues of a vsock device: receive, transmit, event (section 5.10.2). The event queue is
 /// never used, but the driver requires it.
-pub const QUEUES: usize = 3;
+pub const QUEUE_COUNT: usize = 3;
 
 /// Maximum size of a queue in descriptors. The driver fills the receive queue with buffers of 4 KiB at boot:
 /// 512 KiB, twice the credit that the host gives.
@@ -46,7 +46,7 @@ const MAGIC: u32 = 0x7472_6976;
 /// `Version`: 2 is the non-legacy interface.
 const VERSION: u32 = 2;
 
-/// `VendorID`. No vendor has this one, and Linux does not check it.
+/// `VendorID`. No vendor has this id, and Linux does not check it.
 const VENDOR: u32 = u32::from_le_bytes(*b"sudb");
 
 /// The virtio-mmio registers of the vsock device. Several vCPUs may access them at once.
@@ -58,7 +58,7 @@ pub struct Transport {
     /// interrupt, while packets are moved under the lock.
     interrupt_status: AtomicU32,
     /// Written when the driver notifies a queue; one for each queue.
-    queue_evts: [EventFd; QUEUES],
+    queue_evts: [EventFd; QUEUE_COUNT],
     /// Weak, because the shared device owns the queues of this transport.
     shared_device: Weak<SharedDevice>,
     registers: Mutex<Registers>,
@@ -95,7 +95,7 @@ pub struct TransportState {
     /// Interrupts that the driver has not acknowledged.
     pub interrupt_status: u32,
     /// The queues.
-    pub queues: [SavedQueue; QUEUES],
+    pub queues: [SavedQueue; QUEUE_COUNT],
 }
 
 /// Error: a queue of a snapshot is not valid in guest memory.
@@ -114,7 +114,7 @@ impl Transport {
     pub fn new(
         memory: GuestMemoryMmap,
         interrupt_evt: EventFd,
-        queue_evts: [EventFd; QUEUES],
+        queue_evts: [EventFd; QUEUE_COUNT],
         shared_device: Weak<SharedDevice>,
     ) -> Transport {
         Transport {
@@ -127,15 +127,15 @@ impl Transport {
         }
     }
 
-    /// Creates a device in a saved state. Notifies all queues and repeats unacknowledged interrupts, as
-    /// redundant ones do no harm.
+    /// Creates a device in a saved state. Notifies all queues and repeats unacknowledged interrupts, because
+    /// redundant notifications and interrupts do no harm.
     ///
     /// # Errors
     /// [`RestoreError`] if a queue that was ready is not in `memory`.
     pub fn restore(
         memory: GuestMemoryMmap,
         interrupt_evt: EventFd,
-        queue_evts: [EventFd; QUEUES],
+        queue_evts: [EventFd; QUEUE_COUNT],
         shared_device: Weak<SharedDevice>,
         state: &TransportState,
     ) -> Result<Transport, RestoreError> {
@@ -147,12 +147,12 @@ impl Transport {
             queue_select: state.queue_select,
             queues: Default::default(),
         };
-        let event_idx = registers.event_idx();
+        let event_idx = registers.has_event_idx();
         for (index, (slot, saved)) in registers.queues.iter_mut().zip(&state.queues).enumerate() {
             (slot.size, slot.descriptors) = (saved.size, saved.descriptors);
             (slot.available, slot.used) = (saved.available, saved.used);
             if let Some(indices) = saved.indices {
-                let queue = slot.make_queue(&memory, event_idx, indices);
+                let queue = slot.create_queue(&memory, event_idx, indices);
                 slot.queue = Some(queue.ok_or(RestoreError { index })?);
             }
         }
@@ -211,7 +211,7 @@ impl Transport {
         Some(result)
     }
 
-    /// Interrupts the driver because buffers were used (section 4.2.2.5).
+    /// Tells the driver by an interrupt that buffers were used (section 4.2.2.5).
     pub fn interrupt(&self) {
         self.raise(VIRTIO_MMIO_INT_VRING);
     }
@@ -231,7 +231,7 @@ impl Transport {
         }
     }
 
-    /// Handles a write at `offset`. Writes that are not of a whole register have no effect.
+    /// Handles a write at `offset`. A write of less than a whole register has no effect.
     pub fn write(&self, offset: u64, data: &[u8]) {
         if let (Some(register), Ok(data)) = (register(offset), data.try_into()) {
             self.write_register(register, u32::from_le_bytes(data));
@@ -248,7 +248,7 @@ impl Transport {
             VIRTIO_MMIO_VERSION => VERSION,
             VIRTIO_MMIO_DEVICE_ID => VIRTIO_ID_VSOCK,
             VIRTIO_MMIO_VENDOR_ID => VENDOR,
-            VIRTIO_MMIO_DEVICE_FEATURES => half(FEATURES, registers.device_features_select),
+            VIRTIO_MMIO_DEVICE_FEATURES => select_half(FEATURES, registers.device_features_select),
             VIRTIO_MMIO_QUEUE_NUM_MAX => {
                 registers.selected_queue().map_or(0, |_| QUEUE_SIZE.into())
             }
@@ -261,7 +261,7 @@ impl Transport {
             | VIRTIO_MMIO_SHM_LEN_HIGH
             | VIRTIO_MMIO_SHM_BASE_LOW
             | VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
-            // ConfigGeneration is among these: the configuration never changes.
+            // Also ConfigGeneration reads as 0, because the configuration never changes.
             _ => 0,
         }
     }
@@ -286,9 +286,9 @@ impl Transport {
         }
     }
 
-    /// Handles a reset by the driver (section 2.4). Packets in the transmit queue are taken first, because
-    /// a restarting kernel resets its devices right after its last message, before the device thread may
-    /// have seen it.
+    /// Handles a reset by the driver (section 2.4). Takes the packets in the transmit queue first: a restarting
+    /// kernel resets its devices right after its last message, perhaps before the device thread has seen that
+    /// message.
     fn reset(&self) {
         let shared_device = self.shared_device.upgrade();
         if let Some(shared_device) = &shared_device {
@@ -297,7 +297,7 @@ impl Transport {
         let mut registers = self.lock();
         *registers = Registers::default();
         self.interrupt_status.store(0, Ordering::SeqCst);
-        // Lock order: the shared device's lock comes before this one.
+        // Release this lock, because the shared device's lock must be taken before it (lock order).
         drop(registers);
         if let Some(shared_device) = &shared_device {
             shared_device.with(|device| device.reset_by_driver());

@@ -6,8 +6,8 @@
 //! vCPU threads --registers--> mmio::Transport <--queues-- vsock::TransportQueues <--packets-- Device
 //! ```
 //!
-//! Lock order: the lock of [`SharedDevice`](crate::vsock::shared_device::SharedDevice), then the
-//! transport's. `SharedDevice` locks the device, then the transport for each queue on which it moves
+//! Lock order: the lock of [`SharedDevice`](crate::vsock::shared_device::SharedDevice), then the lock of the
+//! transport. `SharedDevice` locks the device, then the transport for each queue on which it moves
 //! packets. The transport calls `SharedDevice` only while it holds no lock.
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ pub struct TransportQueues {
 }
 
 impl TransportQueues {
-    /// Connects the device with the queues of `transport` permanently: the driver may reset the device and
-    /// set the queues up again. The thread that waits for the queues'
-    /// notifications and for `wake_evt` must call [`SharedDevice::receive_all`].
+    /// Connects the device with the queues of `transport`, also after the driver has reset the device and set
+    /// the queues up again. The thread that waits for the queues' notifications and for `wake_evt` must call
+    /// [`SharedDevice::receive_all`].
     pub fn attach(shared_device: &SharedDevice, transport: Arc<Transport>, wake_evt: Arc<EventFd>) {
         shared_device.attach(|| Box::new(TransportQueues { transport, wake_evt }));
     }
@@ -27,11 +27,11 @@ impl TransportQueues {
 impl GuestQueues for TransportQueues {
     fn process(&self, index: usize, device: &mut Device, step: QueueStep) -> bool {
         let more = self.transport.with_queue(index, |queue, memory| {
-            let processed = step(device, queue, memory);
-            if processed.interrupt {
+            let step_result = step(device, queue, memory);
+            if step_result.wants_interrupt {
                 self.transport.interrupt();
             }
-            processed.more
+            step_result.has_more
         });
         more.unwrap_or(false)
     }

@@ -5,7 +5,7 @@
 //! bytes in flight must fit into the receiver's buffer:
 //!
 //! ```text
-//! guest -> host   inbox.len() = received - fwd_cnt  <= BUFFER          or the guest is reset
+//! guest -> host   inbox.len() = received - fwd_cnt  <= BUFFER_SIZE     or the guest is reset
 //! host -> guest   sent - peer_fwd_cnt               <= peer_buf_alloc  Connection::credit
 //! ```
 
@@ -15,15 +15,15 @@ use super::packet::{GUEST_CID, HOST_CID, Header, Packet, SHUTDOWN_BOTH, TYPE_STR
 use super::packet::{SHUTDOWN_RECEIVE, SHUTDOWN_SEND};
 
 /// Size of the buffer for each direction of a connection in bytes; also the host's `buf_alloc`.
-pub const BUFFER: usize = 256 * 1024;
+pub const BUFFER_SIZE: usize = 256 * 1024;
 
-/// [`BUFFER`] as a header field.
+/// [`BUFFER_SIZE`] as a header field.
 #[expect(clippy::cast_possible_truncation, reason = "256 KiB fit")]
-const BUF_ALLOC: u32 = BUFFER as u32;
+const BUF_ALLOC: u32 = BUFFER_SIZE as u32;
 
-/// Number of bytes read since the last credit update after which another is sent. Updates are rarer than
-/// reads, but early enough that a guest that sends steadily never waits.
-const UPDATE_AFTER: u32 = BUF_ALLOC / 4;
+/// Number of bytes that the host reads between two credit updates. Updates are rarer than reads, but early
+/// enough that a guest that sends steadily never waits.
+const CREDIT_UPDATE_THRESHOLD: u32 = BUF_ALLOC / 4;
 
 /// The two ports that identify a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +52,15 @@ pub(super) struct Connection {
     pub(super) state: State,
     /// Whether the host has accepted the connection ([`super::device::Device::accept`]).
     pub(super) accepted: bool,
-    /// Bytes received and not read.
+    /// Bytes that were received and that the host has not read.
     inbox: VecDeque<u8>,
-    /// Bytes written and not sent.
+    /// Bytes that the host wrote and that were not sent.
     outbox: VecDeque<u8>,
-    /// Bytes that the host has read.
+    /// Number of bytes that the host has read, modulo 2^32.
     fwd_cnt: u32,
     /// The `fwd_cnt` in the last packet to the guest.
     last_fwd_cnt: u32,
-    /// Bytes sent to the guest.
+    /// Number of bytes that were sent to the guest, modulo 2^32.
     sent: u32,
     /// The `buf_alloc` and `fwd_cnt` in the last packet from the guest.
     peer_buf_alloc: u32,
@@ -75,7 +75,7 @@ pub(super) struct Connection {
     credit_requested: bool,
     /// Whether the shutdown of [`State::Closing`] was sent.
     shutdown_sent: bool,
-    /// Whether the last write of the host was short.
+    /// Whether the last write of the host found too little room in the outbox.
     writer_waits: bool,
 }
 
@@ -108,7 +108,7 @@ impl Connection {
     }
 
     /// Stores the credit information of a packet from the guest.
-    pub(super) fn take_credit(&mut self, header: &Header) {
+    pub(super) fn receive_credit(&mut self, header: &Header) {
         self.peer_buf_alloc = header.buf_alloc;
         self.peer_fwd_cnt = header.fwd_cnt;
         self.credit_requested = false;
@@ -118,25 +118,25 @@ impl Connection {
     ///
     /// # Errors
     /// [`Violation`] if the guest has shut down sending, or has no credit for the data.
-    pub(super) fn take_data(&mut self, payload: &[u8]) -> Result<(), Violation> {
+    pub(super) fn receive_data(&mut self, payload: &[u8]) -> Result<(), Violation> {
         if self.guest_shutdown & SHUTDOWN_SEND != 0 {
             return Err(Violation);
         }
         if self.state == State::Closing {
-            // The data was in flight when the host closed. Nobody will read it, so it counts as read.
+            // The data was in flight when the host closed. Nobody will read the data, so it counts as read.
             self.count_read(payload.len());
             return Ok(());
         }
-        if payload.len() > BUFFER - self.inbox.len() {
+        if payload.len() > BUFFER_SIZE - self.inbox.len() {
             return Err(Violation);
         }
         self.inbox.extend(payload);
         Ok(())
     }
 
-    /// Handles a shutdown from the guest. Returns true if both halves are shut down; the guest then waits
-    /// for a reset.
-    pub(super) fn take_shutdown(&mut self, flags: u32) -> bool {
+    /// Handles a shutdown from the guest. Returns true if both halves are shut down. The guest then waits for a
+    /// reset.
+    pub(super) fn receive_shutdown(&mut self, flags: u32) -> bool {
         self.guest_shutdown |= flags & SHUTDOWN_BOTH;
         if self.guest_shutdown & SHUTDOWN_RECEIVE != 0 {
             self.outbox = VecDeque::new();
@@ -145,7 +145,7 @@ impl Connection {
     }
 
     /// Handles a credit request from the guest.
-    pub(super) fn take_credit_request(&mut self) {
+    pub(super) fn receive_credit_request(&mut self) {
         self.update_due = true;
     }
 
@@ -168,10 +168,10 @@ impl Connection {
         count
     }
 
-    /// Counts bytes that left the inbox, and requests a credit update if enough were read.
+    /// Counts bytes that left the inbox, and makes a credit update due if there were enough.
     fn count_read(&mut self, count: usize) {
         self.fwd_cnt = self.fwd_cnt.wrapping_add(wire_len(count));
-        if self.fwd_cnt.wrapping_sub(self.last_fwd_cnt) >= UPDATE_AFTER
+        if self.fwd_cnt.wrapping_sub(self.last_fwd_cnt) >= CREDIT_UPDATE_THRESHOLD
             && self.guest_shutdown & SHUTDOWN_SEND == 0
         {
             self.update_due = true;
@@ -183,8 +183,8 @@ impl Connection {
         !self.inbox.is_empty()
     }
 
-    /// Returns true if the guest sends no more. Received bytes can still be read.
-    pub(super) fn is_finished(&self) -> bool {
+    /// Returns true if the guest has shut down sending. Received bytes can still be read.
+    pub(super) fn is_read_closed(&self) -> bool {
         self.guest_shutdown & SHUTDOWN_SEND != 0
     }
 
@@ -198,27 +198,27 @@ impl Connection {
         self.state == State::Closing
     }
 
-    /// Returns true if the host no longer needs the connection.
+    /// Returns true if the host no longer needs the connection in the table.
     pub(super) fn is_dispensable(&self) -> bool {
         self.state == State::Closing || (self.state == State::Gone && !self.accepted)
     }
 
-    /// Returns true if the guest receives no more.
+    /// Returns true if the guest receives no more bytes.
     pub(super) fn is_write_closed(&self) -> bool {
         self.state != State::Open || self.guest_shutdown & SHUTDOWN_RECEIVE != 0
     }
 
     /// Stores as many bytes for the guest as the outbox has room for, and returns their number.
     pub(super) fn write(&mut self, bytes: &[u8]) -> usize {
-        let count = bytes.len().min(BUFFER - self.outbox.len());
+        let count = bytes.len().min(BUFFER_SIZE - self.outbox.len());
         self.outbox.extend(&bytes[..count]);
         self.writer_waits = count < bytes.len();
         count
     }
 
-    /// Returns true once after a short write, when there is room again.
+    /// Returns true once when there is room again after a write that found too little.
     pub(super) fn take_writable(&mut self) -> bool {
-        self.outbox.len() < BUFFER && std::mem::take(&mut self.writer_waits)
+        self.outbox.len() < BUFFER_SIZE && std::mem::take(&mut self.writer_waits)
     }
 
     /// Closes the connection for the host. Received bytes are dropped; written bytes are still sent.
@@ -327,8 +327,12 @@ impl Connection {
     }
 }
 
-/// Converts a length to the 32 bits of a header field. It must be at most [`BUFFER`], or come from a header.
-#[expect(clippy::cast_possible_truncation, reason = "bounded by BUFFER or a u32 from the wire")]
+/// Converts a length to the 32 bits of a header field. The length must be at most [`BUFFER_SIZE`], or come from a
+/// header.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "bounded by BUFFER_SIZE or a u32 from the wire"
+)]
 fn wire_len(len: usize) -> u32 {
     len as u32
 }

@@ -2,8 +2,8 @@
 //! The device core: the table of connections, and the effect of each packet on it.
 //!
 //! The core has no clock, no I/O and no threads. Its memory is bounded: at most [`MAX_CONNECTIONS`]
-//! connections with two [`BUFFER`](super::BUFFER)s each, and [`MAX_RESETS`] resets. A packet whose answer
-//! would exceed that is dropped. Handling a packet of the guest never waits for the guest to receive one,
+//! connections with two [`BUFFER_SIZE`](super::BUFFER_SIZE)s each, and [`MAX_RESETS`] resets. A packet whose answer
+//! would exceed a maximum is dropped. Handling a packet of the guest never waits for the guest to receive one,
 //! so there is no deadlock.
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use super::packet::{GUEST_CID, HOST_CID, Header, Packet, TYPE_STREAM, op};
 /// Maximum number of connections in the table, in any state.
 pub const MAX_CONNECTIONS: usize = 64;
 
-/// Maximum number of resets that wait to be sent.
+/// Maximum number of resets that wait for room in the receive queue.
 pub const MAX_RESETS: usize = 64;
 
 /// Identifies a connection for the host. Ids are never reused.
@@ -23,7 +23,7 @@ pub struct ConnectionId(u64);
 
 /// Result of [`Device::read`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum ReadResult {
     /// The number of bytes that were read, at least one.
     Bytes(usize),
     /// No bytes are available yet.
@@ -32,10 +32,10 @@ pub enum Read {
     End,
 }
 
-/// Error: the guest receives no more on this connection.
+/// Error: the guest receives no more bytes on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the guest has closed the connection")]
-pub struct Closed;
+pub struct GuestClosed;
 
 /// A vsock device with the host's ends of all connections.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +44,8 @@ pub struct Device {
     listening: Vec<u32>,
     resets: VecDeque<Header>,
     next_id: u64,
-    /// Index of the last connection that sent a packet. The search for the next packet begins after it.
+    /// Index of the last connection that sent a packet. The search for the next packet begins after this
+    /// connection.
     last_sender: usize,
     /// See [`Device::take_changed`].
     changed: bool,
@@ -70,7 +71,8 @@ impl Device {
             return;
         }
         let ports = Ports { guest: header.src_port, host: header.dst_port };
-        let Some(at) = self.connections.iter().position(|c| c.ports == ports && c.is_live()) else {
+        let Some(index) = self.connections.iter().position(|c| c.ports == ports && c.is_live())
+        else {
             if header.op == op::REQUEST && self.listening.contains(&ports.host) && self.make_room()
             {
                 self.next_id += 1;
@@ -82,45 +84,45 @@ impl Device {
             return;
         };
 
-        let connection = &mut self.connections[at];
-        connection.take_credit(header);
-        let lives = match header.op {
+        let connection = &mut self.connections[index];
+        connection.receive_credit(header);
+        let stays_open = match header.op {
             _ if header.len as usize != payload.len() => false,
-            op::RW => connection.take_data(payload).is_ok(),
+            op::RW => connection.receive_data(payload).is_ok(),
             op::CREDIT_UPDATE => true,
             op::CREDIT_REQUEST => {
-                connection.take_credit_request();
+                connection.receive_credit_request();
                 true
             }
             // Both halves end a connection, and the guest waits for a reset (section 5.10.6.5).
-            op::SHUTDOWN => !connection.take_shutdown(header.flags),
+            op::SHUTDOWN => !connection.receive_shutdown(header.flags),
             // A reset; a request for an existing connection; a response, although the host never sends
             // requests; an unknown operation.
             _ => false,
         };
-        if !lives {
+        if !stays_open {
             if connection.is_closed() {
-                self.connections.remove(at);
+                self.connections.remove(index);
             } else {
                 connection.set_gone();
             }
             self.reset(header);
         }
-        self.changed |= !lives || matches!(header.op, op::RW | op::SHUTDOWN);
+        self.changed |= !stays_open || matches!(header.op, op::RW | op::SHUTDOWN);
     }
 
-    /// Returns the next packet for the guest, with at most `max_payload` bytes after the header;
-    /// `None` if there is none that fits.
+    /// Returns the next packet for the guest, with at most `max_payload` bytes after the header. `None` if no
+    /// packet fits.
     pub fn next_packet(&mut self, max_payload: usize) -> Option<Packet> {
         if let Some(header) = self.resets.pop_front() {
             return Some(Packet { header, payload: Vec::new() });
         }
         let count = self.connections.len();
         for step in 1..=count {
-            let at = (self.last_sender + step) % count;
-            if let Some(packet) = self.connections[at].next_packet(max_payload) {
-                self.last_sender = at;
-                self.changed |= self.connections[at].take_writable();
+            let index = (self.last_sender + step) % count;
+            if let Some(packet) = self.connections[index].next_packet(max_payload) {
+                self.last_sender = index;
+                self.changed |= self.connections[index].take_writable();
                 return Some(packet);
             }
         }
@@ -143,10 +145,10 @@ impl Device {
     /// Refuses connections to this port from now on, and resets those that the host has not accepted.
     pub fn stop_listening(&mut self, port: u32) {
         self.listening.retain(|&p| p != port);
-        while let Some(at) =
+        while let Some(index) =
             self.connections.iter().position(|c| c.ports.host == port && !c.accepted)
         {
-            self.evict(at);
+            self.evict(index);
         }
     }
 
@@ -157,36 +159,36 @@ impl Device {
         Some(ConnectionId(new.id))
     }
 
-    /// Moves received bytes into `buffer`. They stay readable after the guest has closed the connection or
-    /// reset the device.
-    pub fn read(&mut self, id: ConnectionId, buffer: &mut [u8]) -> Read {
-        match self.open(id) {
-            None => Read::End,
-            Some(c) if c.is_readable() && !buffer.is_empty() => Read::Bytes(c.read(buffer)),
-            Some(c) if c.is_finished() && !c.is_readable() => Read::End,
-            Some(_) => Read::Empty,
+    /// Moves received bytes into `buffer`. Received bytes stay readable after the guest has closed the
+    /// connection or reset the device.
+    pub fn read(&mut self, id: ConnectionId, buffer: &mut [u8]) -> ReadResult {
+        match self.find_open(id) {
+            None => ReadResult::End,
+            Some(c) if c.is_readable() && !buffer.is_empty() => ReadResult::Bytes(c.read(buffer)),
+            Some(c) if c.is_read_closed() && !c.is_readable() => ReadResult::End,
+            Some(_) => ReadResult::Empty,
         }
     }
 
     /// Writes as many of these bytes as the buffer has room for, and returns their number, which may be 0.
-    /// After a short write, [`Device::take_changed`] tells when there is room.
+    /// After a write that found too little room, [`Device::take_changed`] tells when there is room again.
     ///
     /// # Errors
-    /// [`Closed`] if the guest receives no more.
-    pub fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<usize, Closed> {
-        match self.open(id) {
+    /// [`GuestClosed`] if the guest receives no more bytes.
+    pub fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<usize, GuestClosed> {
+        match self.find_open(id) {
             Some(c) if !c.is_write_closed() => Ok(c.write(bytes)),
-            _ => Err(Closed),
+            _ => Err(GuestClosed),
         }
     }
 
     /// Closes a connection. Bytes that were written are still sent if the guest receives them.
     pub fn close(&mut self, id: ConnectionId) {
-        let Some(at) = self.connections.iter().position(|c| c.id == id.0) else { return };
-        match self.connections[at].state {
-            State::Open => self.connections[at].close(),
+        let Some(index) = self.connections.iter().position(|c| c.id == id.0) else { return };
+        match self.connections[index].state {
+            State::Open => self.connections[index].close(),
             State::Closing => {}
-            State::Gone => drop(self.connections.remove(at)),
+            State::Gone => drop(self.connections.remove(index)),
         }
     }
 
@@ -209,7 +211,7 @@ impl Device {
     }
 
     /// Returns the connection with this id, unless the host has closed it.
-    fn open(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+    fn find_open(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.connections.iter_mut().find(|c| c.id == id.0 && c.state != State::Closing)
     }
 
@@ -221,19 +223,19 @@ impl Device {
     }
 
     /// Makes room for a connection in the table. If the table is full, removes a connection that the host
-    /// does not need: one that the guest dropped before it was accepted, or one that the host has closed
-    /// and the guest does not reset. Returns false if there is none.
+    /// does not need: one that the guest dropped before the host accepted it, or one that the host has closed
+    /// and the guest does not reset. Returns false if there is no such connection.
     fn make_room(&mut self) -> bool {
         if self.connections.len() < MAX_CONNECTIONS {
             return true;
         }
         let dispensable = self.connections.iter().position(Connection::is_dispensable);
-        dispensable.map(|at| self.evict(at)).is_some()
+        dispensable.map(|index| self.evict(index)).is_some()
     }
 
-    /// Removes a connection, and sends a reset if it exists for the guest.
-    fn evict(&mut self, at: usize) {
-        let connection = self.connections.remove(at);
+    /// Removes a connection, and sends a reset if the connection exists for the guest.
+    fn evict(&mut self, index: usize) {
+        let connection = self.connections.remove(index);
         if connection.is_live() && self.resets.len() < MAX_RESETS {
             self.resets.push_back(connection.reset());
         }

@@ -13,11 +13,11 @@
 //!
 //! # The protocol
 //!
-//! Every packet is a header of 44 bytes and, for `RW`, data. A connection is named by its two CIDs
-//! (the host's is 2, the guest's 3) and two ports.
+//! Every packet is a header of 44 bytes and, for `RW`, data. A connection is identified by its two CIDs
+//! (the host's CID is 2, the guest's CID is 3) and two ports.
 //!
-//! Connecting: only the guest does it. The host answers on a port on which it listens with
-//! `RESPONSE`, on any other with `RST`.
+//! Connecting: only the guest connects. The host answers a `REQUEST` for a port on which the host listens with
+//! `RESPONSE`, and one for another port with `RST`.
 //!
 //! ```text
 //! guest                              host
@@ -31,18 +31,18 @@
 //!   |<--------------------------------|  Device::write
 //! ```
 //!
-//! Credit: each side has a buffer for the data that it receives. In *every* packet it tells the
-//! buffer's size (`buf_alloc`) and how many bytes its reader has taken out of it since the connection
-//! began, modulo 2^32 (`fwd_cnt`). The sender counts the bytes that it has sent, and may have at most
-//! this many more in flight:
+//! Credit: each side has a buffer for the data that it receives. In *every* packet, a side tells the
+//! size of its buffer (`buf_alloc`), and how many bytes its reader has taken out of the buffer since the
+//! connection began, modulo 2^32 (`fwd_cnt`). The other side counts the bytes that it has sent, and may send at
+//! most this number of further bytes:
 //!
 //! ```text
-//! credit = peer's buf_alloc - (bytes sent - peer's fwd_cnt)
+//! credit = receiver's buf_alloc - (bytes sent - receiver's fwd_cnt)
 //! ```
 //!
-//! A sender without credit asks for news of it with `CREDIT_REQUEST`; a reader that has freed a good
-//! part of its buffer announces that with `CREDIT_UPDATE`. A guest that sends more than its credit is
-//! reset.
+//! A sender without credit asks for the receiver's values with `CREDIT_REQUEST`. A receiver that has freed a
+//! good part of its buffer tells its values with `CREDIT_UPDATE`. The host resets a connection on which the
+//! guest sends more than its credit.
 //!
 //! Closing: `SHUTDOWN` ends one half of a connection (the sender will receive, or send, no more) or
 //! both. After both, the other side answers with `RST`, and the connection is gone. `RST` also ends a
@@ -55,4 +55,4 @@ pub mod queue;
 pub mod shared_device;
 pub mod stream;
 
-pub use connection::BUFFER;
+pub use connection::BUFFER_SIZE;

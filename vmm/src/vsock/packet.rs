@@ -7,7 +7,7 @@ pub const HEADER_LEN: usize = 44;
 /// The CID of the host (`VMADDR_CID_HOST`).
 pub const HOST_CID: u64 = 2;
 
-/// The CID of every guest. Each VM has its own device, so guests may have the same CID.
+/// The CID of every guest. Guests may have the same CID, because each VM has its own device.
 pub const GUEST_CID: u64 = 3;
 
 /// `VIRTIO_VSOCK_TYPE_STREAM`, the only type this device offers.
@@ -34,9 +34,9 @@ pub mod op {
     pub const SHUTDOWN: u16 = 4;
     /// Carries data.
     pub const RW: u16 = 5;
-    /// Tells the sender's credit.
+    /// Tells the other side the sender's credit.
     pub const CREDIT_UPDATE: u16 = 6;
-    /// Asks for the peer's credit.
+    /// Asks the other side for its credit.
     pub const CREDIT_REQUEST: u16 = 7;
 }
 
@@ -61,7 +61,7 @@ pub struct Header {
     pub flags: u32,
     /// Size of the sender's receive buffer for this connection in bytes.
     pub buf_alloc: u32,
-    /// Bytes that were read from that buffer since the connection began, modulo 2^32.
+    /// Number of bytes that were read from the sender's receive buffer since the connection began, modulo 2^32.
     pub fwd_cnt: u32,
 }
 
@@ -69,22 +69,22 @@ impl Header {
     /// Decodes a header from its little-endian form on the wire.
     #[must_use]
     pub fn decode(b: &[u8; HEADER_LEN]) -> Header {
-        fn take<const N: usize>(b: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
+        fn field<const N: usize>(b: &[u8; HEADER_LEN], offset: usize) -> [u8; N] {
             let mut out = [0; N];
-            out.copy_from_slice(&b[at..at + N]);
+            out.copy_from_slice(&b[offset..offset + N]);
             out
         }
         Header {
-            src_cid: u64::from_le_bytes(take(b, 0)),
-            dst_cid: u64::from_le_bytes(take(b, 8)),
-            src_port: u32::from_le_bytes(take(b, 16)),
-            dst_port: u32::from_le_bytes(take(b, 20)),
-            len: u32::from_le_bytes(take(b, 24)),
-            kind: u16::from_le_bytes(take(b, 28)),
-            op: u16::from_le_bytes(take(b, 30)),
-            flags: u32::from_le_bytes(take(b, 32)),
-            buf_alloc: u32::from_le_bytes(take(b, 36)),
-            fwd_cnt: u32::from_le_bytes(take(b, 40)),
+            src_cid: u64::from_le_bytes(field(b, 0)),
+            dst_cid: u64::from_le_bytes(field(b, 8)),
+            src_port: u32::from_le_bytes(field(b, 16)),
+            dst_port: u32::from_le_bytes(field(b, 20)),
+            len: u32::from_le_bytes(field(b, 24)),
+            kind: u16::from_le_bytes(field(b, 28)),
+            op: u16::from_le_bytes(field(b, 30)),
+            flags: u32::from_le_bytes(field(b, 32)),
+            buf_alloc: u32::from_le_bytes(field(b, 36)),
+            fwd_cnt: u32::from_le_bytes(field(b, 40)),
         }
     }
 
@@ -105,7 +105,7 @@ impl Header {
         b
     }
 
-    /// Returns the reset that answers this packet: source and destination exchanged, no credit.
+    /// Returns the reset that answers this packet. Source and destination are exchanged, and credit is 0.
     #[must_use]
     pub fn reset(&self) -> Header {
         Header {

@@ -2,8 +2,8 @@
 //! Moves packets between the device core and the guest's virtqueues (virtio 1.2, section 2.7).
 //!
 //! Descriptors, ring indices and lengths come from the guest and may have any value. virtio-queue and
-//! vm-memory keep every access inside guest memory and every chain finite. This module checks the
-//! rest: an available index out of range, a buffer too small for a header, a header whose `len`
+//! vm-memory keep every access inside guest memory and every chain finite. This module checks everything
+//! else: an available index out of range, a buffer too small for a header, a header whose `len`
 //! exceeds its buffer.
 //!
 //! The event queue needs no code. Its only event is the transport reset after a migration, and
@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use virtio_queue::{DescriptorChain, Queue, QueueT};
 use vm_memory::GuestMemoryMmap;
 
-use super::BUFFER;
+use super::BUFFER_SIZE;
 use super::device::Device;
 use super::packet::{HEADER_LEN, Header};
 
@@ -24,22 +24,26 @@ pub const RX: usize = 0;
 /// Index of the transmit queue: packets from the guest.
 pub const TX: usize = 1;
 
-/// Result of one step on a queue.
+/// Result of one step, a limited amount of work on a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Processed {
-    /// The guest wants an interrupt for the used buffers.
-    pub interrupt: bool,
-    /// The step ended at its limit and must be repeated. Steps are limited so that a guest that sends
+pub struct StepResult {
+    /// Whether the guest wants an interrupt for the used buffers.
+    pub wants_interrupt: bool,
+    /// Whether the step ended at its limit and must be repeated. Steps are limited so that a guest that sends
     /// without end cannot keep the device locked.
-    pub more: bool,
+    pub has_more: bool,
 }
 
 /// Moves packets from the guest's transmit queue to the device.
-pub fn from_guest(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap) -> Processed {
+pub fn receive_packets(
+    device: &mut Device,
+    queue: &mut Queue,
+    mem: &GuestMemoryMmap,
+) -> StepResult {
     let mut payload = Vec::new();
     let mut used = 0;
     while used < queue.size() {
-        let Some(chain) = pop(queue, mem) else { return processed(queue, mem, used, false) };
+        let Some(chain) = pop(queue, mem) else { return step_result(queue, mem, used, false) };
         let head = chain.head_index();
         if let Some(header) = read_packet(chain, mem, &mut payload) {
             device.receive(&header, &payload);
@@ -47,15 +51,15 @@ pub fn from_guest(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap)
         add_used(queue, mem, head, 0);
         used += 1;
     }
-    processed(queue, mem, used, true)
+    step_result(queue, mem, used, true)
 }
 
 /// Moves packets from the device to the guest's receive queue.
-pub fn to_guest(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap) -> Processed {
+pub fn send_packets(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap) -> StepResult {
     let mut used = 0;
     while device.has_packet() {
         if used >= queue.size() {
-            return processed(queue, mem, used, true);
+            return step_result(queue, mem, used, true);
         }
         let Some(chain) = pop(queue, mem) else { break };
         let head = chain.head_index();
@@ -63,7 +67,7 @@ pub fn to_guest(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap) -
         add_used(queue, mem, head, written);
         used += 1;
     }
-    processed(queue, mem, used, false)
+    step_result(queue, mem, used, false)
 }
 
 /// Returns the next chain that the guest made available. If there is none, enables the guest's
@@ -75,23 +79,27 @@ fn pop<'m>(
     if let Some(chain) = queue.pop_descriptor_chain(mem) {
         return Some(chain);
     }
-    // The guest may have added a chain before it saw that notifications are enabled, so check once more.
-    // This is no loop, because a queue with an invalid available index always claims to have more.
+    // The guest may have added a chain before it saw that notifications are enabled, so check once more. Do not
+    // check in a loop, because a queue with an invalid available index always claims to have another chain.
     match queue.enable_notification(mem) {
         Ok(true) => queue.pop_descriptor_chain(mem),
         _ => None,
     }
 }
 
-/// Puts a chain on the used ring. This fails if the guest made an invalid index available or placed the ring
-/// outside its memory; the chain is then lost to the guest.
+/// Puts a chain on the used ring. If the guest made an invalid index available or placed the ring outside its
+/// memory, the chain is lost to the guest.
 fn add_used(queue: &mut Queue, mem: &GuestMemoryMmap, head: u16, written: u32) {
     let _ = queue.add_used(mem, head, written);
 }
 
-fn processed(queue: &mut Queue, mem: &GuestMemoryMmap, used: u16, more: bool) -> Processed {
-    // If the guest's suppression of interrupts cannot be read, interrupt: this does no harm.
-    Processed { interrupt: used > 0 && queue.needs_notification(mem).unwrap_or(true), more }
+/// Returns the result of a step that used `used` buffers.
+fn step_result(queue: &mut Queue, mem: &GuestMemoryMmap, used: u16, has_more: bool) -> StepResult {
+    // If the memory in which the guest suppresses interrupts cannot be read, interrupt: that does no harm.
+    StepResult {
+        wants_interrupt: used > 0 && queue.needs_notification(mem).unwrap_or(true),
+        has_more,
+    }
 }
 
 /// Reads the packet in a chain: returns the header and stores the data in `payload`. Returns `None` if the
@@ -108,7 +116,7 @@ fn read_packet(
     let header = Header::decode(&wire);
     payload.clear();
     let len = header.len as usize;
-    if len <= BUFFER && len <= reader.available_bytes() {
+    if len <= BUFFER_SIZE && len <= reader.available_bytes() {
         payload.resize(len, 0);
         reader.read_exact(payload).ok()?;
     }

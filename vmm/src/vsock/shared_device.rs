@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The vsock device, shared by the session's thread and the backend's thread.
 //!
-//! Both work on one [`Device`] under a lock, so that bytes are copied once in each direction and the
+//! Both threads work on one [`Device`] under a lock, so that bytes are copied once in each direction and the
 //! guest's credit is the only flow control. A packet for the guest is put into the receive queue by
 //! the thread that caused it.
 
@@ -13,26 +13,26 @@ use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::device::Device;
-use super::queue::{self, Processed, RX, TX};
+use super::queue::{self, RX, StepResult, TX};
 
 /// The virtqueues of a guest. Each backend implements this trait.
 pub trait GuestQueues: Send + Sync {
-    /// Runs `step` on the queue with this index, if the driver has set it up, and interrupts the guest if
-    /// the guest wants that. Returns true if `step` must be repeated.
+    /// Runs `step` on the queue with this index, if the driver has set the queue up. Interrupts the guest if the
+    /// guest wants an interrupt. Returns true if `step` must be repeated.
     fn process(&self, index: usize, device: &mut Device, step: QueueStep) -> bool;
 
     /// Wakes the thread that calls [`SharedDevice::receive_all`].
     fn wake(&self);
 
-    /// Moves packets from the transmit queue to the device. Returns true if there are more.
+    /// Moves packets from the transmit queue to the device. Returns true if packets are left.
     fn receive(&self, device: &mut Device) -> bool {
-        self.process(TX, device, queue::from_guest)
+        self.process(TX, device, queue::receive_packets)
     }
 
-    /// Moves packets from the device to the receive queue while it has buffers. The amount of work is
-    /// limited; the backend's thread is woken for the rest.
+    /// Moves packets from the device to the receive queue while the queue has buffers. The amount of work is
+    /// limited; for the rest, this wakes the backend's thread.
     fn deliver(&self, device: &mut Device) {
-        if device.has_packet() && self.process(RX, device, queue::to_guest) {
+        if device.has_packet() && self.process(RX, device, queue::send_packets) {
             self.wake();
         }
     }
@@ -44,8 +44,8 @@ pub trait GuestQueues: Send + Sync {
     }
 }
 
-/// A limited amount of work on a queue: [`queue::from_guest`] or [`queue::to_guest`].
-pub type QueueStep = fn(&mut Device, &mut Queue, &GuestMemoryMmap) -> Processed;
+/// A limited amount of work on a queue: [`queue::receive_packets`] or [`queue::send_packets`].
+pub type QueueStep = fn(&mut Device, &mut Queue, &GuestMemoryMmap) -> StepResult;
 
 /// A device that several threads share.
 pub struct SharedDevice {
@@ -104,8 +104,8 @@ impl SharedDevice {
         let _ = self.changed_evt.read();
     }
 
-    /// Returns an event that is readable when the device has changed in a way for which the host may
-    /// wait: see [`Device::take_changed`].
+    /// Returns an eventfd that is readable after a change for which the host may wait; see
+    /// [`Device::take_changed`].
     pub fn changed_evt(&self) -> &EventFd {
         &self.changed_evt
     }

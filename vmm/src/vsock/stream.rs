@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-use super::device::{ConnectionId, Device, Read};
+use super::device::{ConnectionId, Device, ReadResult};
 use super::shared_device::SharedDevice;
 use crate::machine::HostStream;
 use crate::poll::{self, PollFd, PollFlags};
@@ -23,8 +23,8 @@ impl VsockStream {
         VsockStream { shared_device, port, connection: None }
     }
 
-    /// Runs `work` on the device and the connection. Clears the event before, so that any later change sets
-    /// it again.
+    /// Runs `work` on the device and the connection. Clears the device's event before, so that any later change
+    /// sets the event again.
     fn with<R>(
         &self,
         work: impl FnOnce(&mut Device, ConnectionId) -> io::Result<R>,
@@ -55,9 +55,9 @@ impl HostStream for VsockStream {
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.with(|device, connection| match device.read(connection, buffer) {
-            Read::Bytes(count) => Ok(count),
-            Read::Empty => Err(ErrorKind::WouldBlock.into()),
-            Read::End => Ok(0),
+            ReadResult::Bytes(count) => Ok(count),
+            ReadResult::Empty => Err(ErrorKind::WouldBlock.into()),
+            ReadResult::End => Ok(0),
         })
     }
 

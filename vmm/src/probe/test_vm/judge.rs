@@ -2,15 +2,15 @@
 //! Derives the finding about /dev/kvm from the result of the payload.
 
 use super::Step;
-use crate::probe::{Finding, Stop};
+use crate::probe::{Finding, UnsupportedReason};
 
-/// Ratio of the loop's time in the guest's user mode to its time on the host from which on the guest counts
-/// as emulated. Measured: 1 on a processor and under QEMU's TCG; 2000 in KVM's instruction emulator.
+/// Ratio of the loop's time in the guest's user mode to the loop's time on the host. From this ratio on, the
+/// guest counts as emulated. Measured: 1 on a processor and under QEMU's TCG; 2000 in KVM's instruction emulator.
 const EMULATION_RATIO: u64 = 50;
 
 /// The end of the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum PayloadEnd {
     /// The payload completed the last step.
     Done,
     /// The payload stopped early and wrote a report.
@@ -24,47 +24,55 @@ pub(super) enum End {
     },
 }
 
-/// Anomaly that the payload reports.
+/// The payload's report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Anomaly {
-    /// The payload reported none.
-    Nothing,
+pub(super) enum PayloadReport {
+    /// The payload noticed nothing wrong.
+    NothingWrong,
     /// The payload got an unexpected exception or interrupt.
     Fault(String),
     /// A result differs from the processor's manual.
-    Wrong { what: &'static str, value: u64 },
+    WrongResult { what: &'static str, value: u64 },
 }
 
 /// Ticks of the time stamp counter that the same loop took in the guest and on the host.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Speed {
+pub(super) struct LoopTicks {
     pub(super) guest: u64,
     pub(super) host: u64,
 }
 
-/// Returns the finding. `done` is the number of completed steps.
+/// Returns the finding from the number of completed steps and the payload's end, report and loop times.
 pub(super) fn judge(
     steps: &[Step],
-    done: usize,
-    end: &End,
-    report: Anomaly,
-    speed: Speed,
+    completed: usize,
+    end: &PayloadEnd,
+    report: PayloadReport,
+    ticks: LoopTicks,
 ) -> Finding {
-    let failure = steps.get(done).or(steps.last()).map_or("", |step| step.failure);
-    let broken = |how: &str| Finding::Broken { exit: format!("{failure}: {how}") };
+    let failure = steps.get(completed).or(steps.last()).map_or("", |step| step.failure);
+    let broken = |how: &str| Finding::Broken { cause: format!("{failure}: {how}") };
     match (report, end) {
-        // A report is more informative than the payload's end.
-        (Anomaly::Fault(fault), _) => Finding::Unsupported { stop: Stop::Fault { failure, fault } },
-        (Anomaly::Wrong { what, value }, _) => {
-            Finding::Unsupported { stop: Stop::Wrong { failure, what, value } }
+        // A reported fault or wrong result is more informative than the payload's end.
+        (PayloadReport::Fault(fault), _) => {
+            Finding::Unsupported { reason: UnsupportedReason::UnexpectedFault { failure, fault } }
         }
-        (Anomaly::Nothing, End::Done) if speed.guest / EMULATION_RATIO >= speed.host.max(1) => {
-            Finding::Slow { guest: speed.guest, host: speed.host }
+        (PayloadReport::WrongResult { what, value }, _) => {
+            Finding::Unsupported { reason: UnsupportedReason::WrongResult { failure, what, value } }
         }
-        (Anomaly::Nothing, End::Done) => Finding::Usable,
-        (Anomaly::Nothing, End::Reported) => broken("the guest stops and cannot say why"),
-        (Anomaly::Nothing, End::Exit(words)) => broken(words),
-        (Anomaly::Nothing, End::Hang { place }) => broken(&format!("the guest hangs, {place}")),
+        (PayloadReport::NothingWrong, PayloadEnd::Done)
+            if ticks.guest / EMULATION_RATIO >= ticks.host.max(1) =>
+        {
+            Finding::Slow { guest_ticks: ticks.guest, host_ticks: ticks.host }
+        }
+        (PayloadReport::NothingWrong, PayloadEnd::Done) => Finding::Usable,
+        (PayloadReport::NothingWrong, PayloadEnd::Reported) => {
+            broken("the guest stops and cannot say why")
+        }
+        (PayloadReport::NothingWrong, PayloadEnd::Exit(words)) => broken(words),
+        (PayloadReport::NothingWrong, PayloadEnd::Hang { place }) => {
+            broken(&format!("the guest hangs, {place}"))
+        }
     }
 }
 
@@ -72,7 +80,7 @@ pub(super) fn judge(
 mod tests {
     use super::*;
 
-    const SPEED: Speed = Speed { guest: 1400, host: 1350 };
+    const LOOP_TICKS: LoopTicks = LoopTicks { guest: 1400, host: 1350 };
     const STEPS: [Step; 3] = [
         Step { success: "first", failure: "no first" },
         Step { success: "second", failure: "no second" },
@@ -80,29 +88,37 @@ mod tests {
     ];
     const ALL: usize = STEPS.len();
 
-    fn ends() -> [End; 3] {
-        [End::Reported, End::Exit("Shutdown".into()), End::Hang { place: "rip 1h".into() }]
+    fn ends() -> [PayloadEnd; 3] {
+        [
+            PayloadEnd::Reported,
+            PayloadEnd::Exit("Shutdown".into()),
+            PayloadEnd::Hang { place: "rip 1h".into() },
+        ]
     }
 
     #[test]
     fn only_a_guest_that_did_everything_makes_it_usable() {
-        assert_eq!(judge(&STEPS, ALL, &End::Done, Anomaly::Nothing, SPEED), Finding::Usable);
-        for (done, step) in STEPS.iter().enumerate() {
+        assert_eq!(
+            judge(&STEPS, ALL, &PayloadEnd::Done, PayloadReport::NothingWrong, LOOP_TICKS),
+            Finding::Usable
+        );
+        for (completed, step) in STEPS.iter().enumerate() {
             for end in ends() {
-                let finding = judge(&STEPS, done, &end, Anomaly::Nothing, SPEED);
+                let finding =
+                    judge(&STEPS, completed, &end, PayloadReport::NothingWrong, LOOP_TICKS);
                 assert!(matches!(finding, Finding::Broken { .. }), "{finding:?}");
                 assert!(finding.to_string().contains(step.failure), "{finding}");
             }
         }
-        let report = Anomaly::Wrong { what: "a lost write", value: 1 };
-        assert!(!judge(&STEPS, ALL, &End::Done, report, SPEED).is_usable());
+        let report = PayloadReport::WrongResult { what: "a lost write", value: 1 };
+        assert!(!judge(&STEPS, ALL, &PayloadEnd::Done, report, LOOP_TICKS).is_usable());
     }
 
     #[test]
     fn what_the_payload_saw_counts_more_than_how_it_ended() {
         for end in ends() {
-            let report = Anomaly::Fault("(vector 14)".to_owned());
-            let finding = judge(&STEPS, 1, &end, report, SPEED);
+            let report = PayloadReport::Fault("(vector 14)".to_owned());
+            let finding = judge(&STEPS, 1, &end, report, LOOP_TICKS);
             assert!(matches!(finding, Finding::Unsupported { .. }), "{end:?}: {finding:?}");
             assert_eq!(finding.to_string(), "/dev/kvm cannot run kernels: no second (vector 14)");
         }
@@ -110,12 +126,19 @@ mod tests {
 
     #[test]
     fn an_emulated_loop_is_slow_and_a_slow_machine_is_not() {
-        let finding =
-            |guest, host| judge(&STEPS, ALL, &End::Done, Anomaly::Nothing, Speed { guest, host });
+        let finding = |guest, host| {
+            judge(
+                &STEPS,
+                ALL,
+                &PayloadEnd::Done,
+                PayloadReport::NothingWrong,
+                LoopTicks { guest, host },
+            )
+        };
         assert_eq!(finding(3_000_000, 3_100_000), Finding::Usable);
         assert_eq!(finding(49 * 1350, 1350), Finding::Usable);
         let slow = finding(2_700_000, 1350);
-        assert_eq!(slow, Finding::Slow { guest: 2_700_000, host: 1350 });
+        assert_eq!(slow, Finding::Slow { guest_ticks: 2_700_000, host_ticks: 1350 });
         assert!(slow.to_string().contains("2000 times"), "{slow}");
         assert!(!finding(50, 0).is_usable());
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Runs the probe: checks the capabilities of /dev/kvm, then runs a VM whose payload performs one step
-//! after the other. Each architecture has its own VM and steps ([`arch`]).
+//! Runs the probe: checks the capabilities of /dev/kvm, then runs a VM whose program, the payload, performs one
+//! step after the other. Each architecture has its own VM and steps ([`arch`]).
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -24,46 +24,46 @@ use vm_memory::{
     Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryError, GuestMemoryMmap,
 };
 
-use super::{Finding, Stop};
-use arch::memory::{GIVEN, SIZE};
-use arch::{CAPABILITIES, Guest, KICK_LOOPS, LOOP, STEPS, payload};
-use judge::{Anomaly, End, Speed, judge};
+use super::{Finding, UnsupportedReason};
+use arch::memory::{MAPPED_PAGE, MEMORY_SIZE};
+use arch::{CAPABILITIES, Guest, LOOPS_PER_KICK, STEPS, TIMED_STEP, payload};
+use judge::{LoopTicks, PayloadEnd, PayloadReport, judge};
 use kick_timer::KickTimer;
 
 /// A step of the payload.
 #[derive(Debug)]
 struct Step {
-    /// Meaning of success, for the trace.
+    /// Description of the successful step, for the trace.
     success: &'static str,
-    /// Meaning of failure, for a message.
+    /// Consequence of the failed step, for a message.
     failure: &'static str,
 }
 
 /// Result of one `KVM_RUN`.
-enum Exit {
-    /// The payload wrote a letter: that of a completed step, or [`STOPPED`].
+enum PayloadExit {
+    /// The payload wrote a letter: the letter of a completed step, or [`STOP_LETTER`].
     Letter(u8),
     /// Another exit, as kvm-ioctls formats it.
     Other(String),
 }
 
-/// Letter that the payload writes when it stops early; its report has the reason.
-const STOPPED: u8 = b'!';
+/// Letter that the payload writes when it stops early. The payload's report has the reason.
+const STOP_LETTER: u8 = b'!';
 
-/// Contents of the page [`GIVEN`], which the last step maps: before the step, and written by the step.
-const BEFORE: u64 = 0x5375_6442_6f78_2131;
-const AFTER: u64 = 0x5375_6442_6f78_2132;
+/// Contents of [`MAPPED_PAGE`], the page that the last step maps: before the step, and written by the step.
+const PATTERN_BEFORE: u64 = 0x5375_6442_6f78_2131;
+const PATTERN_AFTER: u64 = 0x5375_6442_6f78_2132;
 
-/// Number of kicks without a completed step after which the guest counts as hung. One is not enough, because
-/// on a busy processor the guest may not have run since the last kick.
+/// Number of kicks without a completed step after which the guest counts as hung. One kick is not enough,
+/// because on a busy processor the guest may not have run since the last kick.
 const HUNG_AFTER: u32 = 5;
 
 /// Minimum time between two kicks. With [`HUNG_AFTER`], a hang is detected after 50 ms.
 const KICK_PERIOD: Duration = Duration::from_millis(10);
 
-/// Runs the probe; see [`super::probe`]. Adds a line to `trace` for each step.
-pub(super) fn attempt(trace: &mut Vec<String>) -> Finding {
-    match examine(trace) {
+/// Runs the probe; see [`super::probe`]. Adds a line to `trace` for each step of the probe.
+pub(super) fn run_probe(trace: &mut Vec<String>) -> Finding {
+    match try_run_probe(trace) {
         Ok(finding) | Err(finding) => finding,
     }
 }
@@ -72,38 +72,41 @@ pub(super) fn attempt(trace: &mut Vec<String>) -> Finding {
 ///
 /// # Errors
 /// The finding, if the payload could not be run.
-fn examine(trace: &mut Vec<String>) -> Result<Finding, Finding> {
+fn try_run_probe(trace: &mut Vec<String>) -> Result<Finding, Finding> {
     let kvm = Kvm::new().map_err(|error| {
         trace.push(format!("open /dev/kvm: {error}"));
-        open::explain_open(&error.into(), &open::Node::examine())
+        open::explain_open(&error.into(), &open::DeviceNode::examine())
     })?;
     trace.push("open /dev/kvm: done".to_owned());
     check_capabilities(&kvm, trace)?;
 
     let start = Instant::now();
-    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)])
-        .map_err(refused("mapping memory"))?;
-    payload::write(&memory).map_err(refused("writing to memory"))?;
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_SIZE)])
+        .map_err(call_failed("mapping memory"))?;
+    payload::write(&memory).map_err(call_failed("writing to memory"))?;
     let vm = kvm.create_vm().map_err(|error| open::explain_create_vm(&error.into()))?;
     set_memory_region(&vm, &memory)?;
-    let mut guest = Guest::make(&kvm, &vm)?;
-    trace.push(format!("VM with interrupt controllers and a vCPU: {}", time(start.elapsed())));
+    let mut guest = Guest::create(&kvm, &vm)?;
+    trace.push(format!(
+        "VM with interrupt controllers and a vCPU: {}",
+        format_milliseconds(start.elapsed())
+    ));
 
     let (host, loop_time) = payload::time_loop_on_host();
-    let period = KICK_PERIOD.max(loop_time * KICK_LOOPS);
+    let period = KICK_PERIOD.max(loop_time * LOOPS_PER_KICK);
     let kick_timer = KickTimer::start(period)
-        .map_err(|error| Finding::Broken { exit: format!("cannot make a timer: {error}") })?;
-    let (done, end) = run(&mut guest, trace);
+        .map_err(|error| Finding::Broken { cause: format!("cannot make a timer: {error}") })?;
+    let (completed, end) = run(&mut guest, trace);
     drop(kick_timer);
 
-    let (mut report, ticks) = guest.report(&memory).map_err(refused("reading its memory"))?;
-    if end == End::Done && report == Anomaly::Nothing {
-        report = check_last_write(&memory).map_err(refused("reading its memory"))?;
+    let (mut report, ticks) = guest.report(&memory).map_err(call_failed("reading its memory"))?;
+    if end == PayloadEnd::Done && report == PayloadReport::NothingWrong {
+        report = check_last_write(&memory).map_err(call_failed("reading its memory"))?;
     }
-    if done > LOOP {
+    if completed > TIMED_STEP {
         trace.push(format!("loop in a program: {ticks} ticks, outside: {host} ticks"));
     }
-    Ok(judge(&STEPS, done, &end, report, Speed { guest: ticks, host }))
+    Ok(judge(&STEPS, completed, &end, report, LoopTicks { guest: ticks, host }))
 }
 
 /// Checks API version and capabilities.
@@ -111,11 +114,11 @@ fn check_capabilities(kvm: &Kvm, trace: &mut Vec<String>) -> Result<(), Finding>
     let version = kvm.get_api_version();
     trace.push(format!("API version: {version}"));
     if version < 0 {
-        return Err(Finding::Broken { exit: "it is not KVM's device".to_owned() });
+        return Err(Finding::Broken { cause: "it is not KVM's device".to_owned() });
     }
     if version.cast_unsigned() != KVM_API_VERSION {
         let lacks = format!("API version {KVM_API_VERSION}, but {version}");
-        return Err(Finding::Unsupported { stop: Stop::Lacks(lacks) });
+        return Err(Finding::Unsupported { reason: UnsupportedReason::MissingFeature(lacks) });
     }
     let missing: Vec<&str> = CAPABILITIES
         .iter()
@@ -128,77 +131,92 @@ fn check_capabilities(kvm: &Kvm, trace: &mut Vec<String>) -> Result<(), Finding>
     } else {
         let missing = missing.join(", ");
         trace.push(format!("capabilities: no {missing}"));
-        Err(Finding::Unsupported { stop: Stop::Lacks(missing) })
+        Err(Finding::Unsupported { reason: UnsupportedReason::MissingFeature(missing) })
     }
 }
 
-/// Returns the finding for a failed call.
-fn refused<E: Display>(what: &'static str) -> impl Fn(E) -> Finding {
-    move |error| Finding::Broken { exit: format!("{what}: {error}") }
+/// Returns a function from the error of a failed call to the finding. `what` names the call.
+fn call_failed<E: Display>(what: &'static str) -> impl Fn(E) -> Finding {
+    move |error| Finding::Broken { cause: format!("{what}: {error}") }
 }
 
 /// Adds the memory to the VM.
 fn set_memory_region(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), Finding> {
     let userspace_addr =
-        memory.get_host_address(GuestAddress(0)).map_err(refused("finding memory"))?.addr() as u64;
+        memory.get_host_address(GuestAddress(0)).map_err(call_failed("finding memory"))?.addr()
+            as u64;
     let region = kvm_userspace_memory_region {
-        memory_size: SIZE as u64,
+        memory_size: MEMORY_SIZE as u64,
         userspace_addr,
         ..Default::default()
     };
     // SAFETY: The mapping has this size, and in `examine` it lives longer than VM and vCPU.
-    unsafe { vm.set_user_memory_region(region) }.map_err(refused("KVM_SET_USER_MEMORY_REGION"))
+    unsafe { vm.set_user_memory_region(region) }.map_err(call_failed("KVM_SET_USER_MEMORY_REGION"))
 }
 
 /// Checks that the last step's write reached the page that it mapped.
 ///
 /// # Errors
-/// If the memory is smaller than [`SIZE`].
-fn check_last_write(memory: &GuestMemoryMmap) -> Result<Anomaly, GuestMemoryError> {
-    let value = memory.read_obj(GuestAddress(GIVEN))?;
-    Ok(if value == AFTER {
-        Anomaly::Nothing
+/// If the memory is smaller than [`MEMORY_SIZE`].
+fn check_last_write(memory: &GuestMemoryMmap) -> Result<PayloadReport, GuestMemoryError> {
+    let value = memory.read_obj(GuestAddress(MAPPED_PAGE))?;
+    Ok(if value == PATTERN_AFTER {
+        PayloadReport::NothingWrong
     } else {
-        Anomaly::Wrong { what: "a write to the page that was mapped is lost: value", value }
+        PayloadReport::WrongResult {
+            what: "a write to the page that was mapped is lost: value",
+            value,
+        }
     })
 }
 
 /// Runs the guest. Returns the number of completed steps, and how the guest ended.
-fn run(guest: &mut Guest, trace: &mut Vec<String>) -> (usize, End) {
+fn run(guest: &mut Guest, trace: &mut Vec<String>) -> (usize, PayloadEnd) {
     let mut kicks = 0;
     let mut start = Instant::now();
     let mut steps = (b'A'..).zip(&STEPS).enumerate();
     let mut next = steps.next();
-    while let Some((done, (letter, step))) = next {
+    while let Some((completed, (letter, step))) = next {
         let label = char::from(letter);
         let exit = guest.run();
-        let at_place = |words: &str| End::Exit(format!("{words}, {}", guest.describe()));
+        let with_registers =
+            |words: &str| PayloadEnd::Exit(format!("{words}, {}", guest.describe()));
         let end = match exit {
-            Ok(Exit::Letter(written)) if written == letter => {
-                trace.push(format!("{label} {}: {}", step.success, time(start.elapsed())));
+            Ok(PayloadExit::Letter(written)) if written == letter => {
+                trace.push(format!(
+                    "{label} {}: {}",
+                    step.success,
+                    format_milliseconds(start.elapsed())
+                ));
                 (kicks, start) = (0, Instant::now());
                 next = steps.next();
                 continue;
             }
-            Ok(Exit::Letter(STOPPED)) => End::Reported,
-            Ok(Exit::Letter(other)) => at_place(&format!("the letter {other:#x} out of turn")),
-            Ok(Exit::Other(words)) => at_place(&words),
+            Ok(PayloadExit::Letter(STOP_LETTER)) => PayloadEnd::Reported,
+            Ok(PayloadExit::Letter(other)) => {
+                with_registers(&format!("the letter {other:#x} out of turn"))
+            }
+            Ok(PayloadExit::Other(words)) => with_registers(&words),
             Err(error) if error.errno() == libc::EINTR => {
                 kicks += 1;
                 if kicks < HUNG_AFTER {
                     continue;
                 }
-                End::Hang { place: guest.describe() }
+                PayloadEnd::Hang { place: guest.describe() }
             }
-            Err(error) => at_place(&format!("KVM_RUN: {error}")),
+            Err(error) => with_registers(&format!("KVM_RUN: {error}")),
         };
-        trace.push(format!("{label} {}: no, after {}", step.success, time(start.elapsed())));
-        return (done, end);
+        trace.push(format!(
+            "{label} {}: no, after {}",
+            step.success,
+            format_milliseconds(start.elapsed())
+        ));
+        return (completed, end);
     }
-    (STEPS.len(), End::Done)
+    (STEPS.len(), PayloadEnd::Done)
 }
 
 /// Formats a time in milliseconds.
-fn time(duration: Duration) -> String {
+fn format_milliseconds(duration: Duration) -> String {
     format!("{:.3} ms", duration.as_secs_f64() * 1e3)
 }

@@ -9,34 +9,39 @@ use super::arch::NO_KVM;
 
 /// Properties of the device node /dev/kvm.
 #[derive(Debug, Default)]
-pub(super) struct Node {
+pub(super) struct DeviceNode {
     /// Permission bits.
     mode: u32,
     /// Name of the group.
     group: Option<String>,
     /// Whether the permission bits allow this process to open the node.
-    permitted: bool,
+    is_permitted: bool,
 }
 
-impl Node {
-    /// Examines /dev/kvm. Unknown fields stay empty.
-    pub(super) fn examine() -> Node {
+impl DeviceNode {
+    /// Examines /dev/kvm. Fields that cannot be found out stay empty.
+    pub(super) fn examine() -> DeviceNode {
         use std::os::unix::fs::MetadataExt as _;
-        let Ok(node) = std::fs::metadata("/dev/kvm") else { return Node::default() };
+        let Ok(node) = std::fs::metadata("/dev/kvm") else { return DeviceNode::default() };
         let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
         // SAFETY: The path is a C string that lives as long as the program.
-        let permitted = unsafe { libc::access(c"/dev/kvm".as_ptr(), libc::R_OK | libc::W_OK) } == 0;
-        Node { mode: node.mode() & 0o777, group: group_name(&groups, node.gid()), permitted }
+        let is_permitted =
+            unsafe { libc::access(c"/dev/kvm".as_ptr(), libc::R_OK | libc::W_OK) } == 0;
+        DeviceNode {
+            mode: node.mode() & 0o777,
+            group: group_name(&groups, node.gid()),
+            is_permitted,
+        }
     }
 
     /// Returns a remedy for a failed `open(2)`.
-    fn hint(&self, errno: i32) -> String {
+    fn remedy(&self, errno: i32) -> String {
         if errno == libc::EPERM {
             return "the container's device rules forbid it: start the container with \
                     --device /dev/kvm"
                 .to_owned();
         }
-        if self.permitted {
+        if self.is_permitted {
             return "its file system is mounted with nodev, or belongs to another user namespace"
                 .to_owned();
         }
@@ -62,7 +67,7 @@ fn group_name(groups: &str, gid: u32) -> Option<String> {
 }
 
 /// Explains a failure to open /dev/kvm.
-pub(super) fn explain_open(error: &io::Error, node: &Node) -> Finding {
+pub(super) fn explain_open(error: &io::Error, node: &DeviceNode) -> Finding {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) => Finding::Absent {
             why: format!(
@@ -77,9 +82,9 @@ pub(super) fn explain_open(error: &io::Error, node: &Node) -> Finding {
             ),
         },
         Some(errno @ (libc::EACCES | libc::EPERM)) => {
-            Finding::NoPermission { hint: node.hint(errno) }
+            Finding::NoPermission { hint: node.remedy(errno) }
         }
-        _ => Finding::Broken { exit: format!("opening it: {error}") },
+        _ => Finding::Broken { cause: format!("opening it: {error}") },
     }
 }
 
@@ -87,26 +92,26 @@ pub(super) fn explain_open(error: &io::Error, node: &Node) -> Finding {
 /// processor's virtualisation could not be enabled (`kvm_enable_virtualization`), because another
 /// hypervisor uses it.
 pub(super) fn explain_create_vm(error: &io::Error) -> Finding {
-    let exit = match error.raw_os_error() {
+    let cause = match error.raw_os_error() {
         Some(libc::EBUSY | libc::EIO) => {
             "another hypervisor (VirtualBox, VMware) holds the processor's virtualisation"
                 .to_owned()
         }
         _ => format!("making a VM: {error}"),
     };
-    Finding::Broken { exit }
+    Finding::Broken { cause }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refusal(errno: i32, node: &Node) -> String {
+    fn refusal(errno: i32, node: &DeviceNode) -> String {
         explain_open(&io::Error::from_raw_os_error(errno), node).to_string()
     }
 
-    fn node(mode: u32, group: &str) -> Node {
-        Node { mode, group: Some(group.to_owned()), permitted: false }
+    fn node(mode: u32, group: &str) -> DeviceNode {
+        DeviceNode { mode, group: Some(group.to_owned()), is_permitted: false }
     }
 
     #[test]
@@ -115,23 +120,25 @@ mod tests {
         assert!(group.starts_with("no permission for /dev/kvm: "), "{group}");
         assert!(group.contains("sudo usermod -aG kvm $USER"), "{group}");
         // Membership in the group would not help.
-        for node in [node(0o600, "kvm"), node(0o660, "root"), Node::default()] {
+        for node in [node(0o600, "kvm"), node(0o660, "root"), DeviceNode::default()] {
             let mode = refusal(libc::EACCES, &node);
             assert!(mode.contains("sudo chmod 666 /dev/kvm"), "{mode}");
             assert!(!mode.contains("usermod"), "{mode}");
         }
         assert!(refusal(libc::EPERM, &node(0o666, "kvm")).contains("--device /dev/kvm"));
-        let nodev = Node { permitted: true, ..node(0o666, "kvm") };
+        let nodev = DeviceNode { is_permitted: true, ..node(0o666, "kvm") };
         assert!(refusal(libc::EACCES, &nodev).contains("nodev"));
     }
 
     #[test]
     fn a_node_without_a_driver_is_absent_and_not_forbidden() {
         for errno in [libc::ENOENT, libc::ENXIO, libc::ENODEV] {
-            let finding = explain_open(&io::Error::from_raw_os_error(errno), &Node::default());
+            let finding =
+                explain_open(&io::Error::from_raw_os_error(errno), &DeviceNode::default());
             assert!(matches!(finding, Finding::Absent { .. }), "{finding:?}");
         }
-        let finding = explain_open(&io::Error::from_raw_os_error(libc::EMFILE), &Node::default());
+        let finding =
+            explain_open(&io::Error::from_raw_os_error(libc::EMFILE), &DeviceNode::default());
         assert!(matches!(finding, Finding::Broken { .. }), "{finding:?}");
     }
 

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! aarch64: QEMU's virt.
 
-use super::{Board, BootFacts, SERIAL, VSOCK, field};
+use super::{Board, BootFacts, MMIO_VSOCK, SERIAL_CONSOLE, hex_field};
 use crate::machine::{DeviceDiscovery, VmEnd};
 use crate::qemu::Accelerator;
 
 pub(super) const BOARD: Board = Board {
     program: "qemu-system-aarch64",
     name: |_| "virt",
-    machine,
-    // All features that QEMU emulates. A boot takes as long as with Cortex-A72 (0.42 s of CPU time, QEMU
+    machine_argument,
+    // `max` has all features that QEMU emulates. A boot takes as long as with Cortex-A72 (0.42 s of CPU time, QEMU
     // 7.2). pauth-impdef selects a fast algorithm of pointer authentication; with the architecture's
     // algorithm a boot takes ten times as long.
     cpu: "max,pauth-impdef=on",
     // A task that has used SVE, as the C library's memcpy() does, pays 64 instructions in each system
     // call (`fpsimd_syscall_enter()`) until the scheduler happens to take SVE away again (`task_fpsimd_load()`).
-    counted_cpu: "max,pauth-impdef=on,sve=off,sme=off",
+    instruction_count_cpu: "max,pauth-impdef=on,sve=off,sme=off",
     kernel_arguments,
-    console: SERIAL,
-    vsock: VSOCK,
-    end_of_reset,
+    console: SERIAL_CONSOLE,
+    vsock: MMIO_VSOCK,
+    end_after_reset,
     describe_cpu,
 };
 
-/// Argument of `-machine`. Devices are found in the device tree. Memory tagging (`mte=on`) is only accepted
+/// Returns the argument of `-machine`. The kernel finds its devices in the device tree. Memory tagging (`mte=on`) is only accepted
 /// with a CPU model that supports it: `max`, of the models in QEMU 7.2.
-fn machine(accelerator: Accelerator, _: DeviceDiscovery, cpu: &str) -> &'static str {
+fn machine_argument(accelerator: Accelerator, _: DeviceDiscovery, cpu: &str) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "virt,gic-version=host",
         _ if cpu == "max" || cpu.starts_with("max,") => "virt,mte=on",
@@ -33,6 +33,8 @@ fn machine(accelerator: Accelerator, _: DeviceDiscovery, cpu: &str) -> &'static 
     }
 }
 
+/// Returns the boot arguments:
+///
 /// - `console=ttyAMA0`: the one serial port.
 /// - `panic=-1`: restart at once after a panic.
 fn kernel_arguments(_: &BootFacts) -> String {
@@ -40,12 +42,12 @@ fn kernel_arguments(_: &BootFacts) -> String {
 }
 
 /// A reset is always a restart: the kernel calls the firmware (PSCI), and no fault resets the machine.
-fn end_of_reset(_: &str) -> VmEnd {
+fn end_after_reset(_: &str) -> VmEnd {
     VmEnd::Restart
 }
 
 fn describe_cpu(cpu: usize, registers: &str) -> Option<String> {
-    Some(format!("CPU {cpu} is at PC={:016x}", field(registers, " PC=")?))
+    Some(format!("CPU {cpu} is at PC={:016x}", hex_field(registers, " PC=")?))
 }
 
 #[cfg(test)]
@@ -54,7 +56,8 @@ mod tests {
 
     #[test]
     fn memory_has_tags_where_the_cpu_knows_them() {
-        let of = |accelerator, cpu| machine(accelerator, DeviceDiscovery::CommandLine, cpu);
+        let of =
+            |accelerator, cpu| machine_argument(accelerator, DeviceDiscovery::CommandLine, cpu);
         assert_eq!(of(Accelerator::Tcg, BOARD.cpu), "virt,mte=on");
         assert_eq!(of(Accelerator::Tcg, "cortex-a72"), "virt");
         assert_eq!(of(Accelerator::Kvm, "host"), "virt,gic-version=host");

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! riscv64: QEMU's virt, with QEMU's own OpenSBI firmware.
 
-use super::{Board, BootFacts, SERIAL, VSOCK, field};
+use super::{Board, BootFacts, MMIO_VSOCK, SERIAL_CONSOLE, hex_field};
 use crate::machine::VmEnd;
 
 pub(super) const BOARD: Board = Board {
     program: "qemu-system-riscv64",
     name: |_| "virt",
-    // Devices are found in the device tree.
-    machine: |_, _, _| "virt",
-    // Without more extensions, because the kernel probes them and patches itself, which slows the boot.
+    // The kernel finds its devices in the device tree.
+    machine_argument: |_, _, _| "virt",
+    // Not `max`: the kernel probes each extension of the CPU and patches itself, which slows the boot.
     cpu: "rv64",
-    counted_cpu: "rv64",
+    instruction_count_cpu: "rv64",
     kernel_arguments,
-    console: SERIAL,
-    vsock: VSOCK,
-    end_of_reset,
+    console: SERIAL_CONSOLE,
+    vsock: MMIO_VSOCK,
+    end_after_reset,
     describe_cpu,
 };
 
+/// Returns the boot arguments:
+///
 /// - `console=ttyS0`: the serial port.
 /// - `panic=-1`: restart at once after a panic.
 fn kernel_arguments(_: &BootFacts) -> String {
@@ -26,12 +28,12 @@ fn kernel_arguments(_: &BootFacts) -> String {
 }
 
 /// A reset is always a restart: the kernel calls the firmware (SBI), and no fault resets the machine.
-fn end_of_reset(_: &str) -> VmEnd {
+fn end_after_reset(_: &str) -> VmEnd {
     VmEnd::Restart
 }
 
 fn describe_cpu(cpu: usize, registers: &str) -> Option<String> {
-    Some(format!("CPU {cpu} is at pc={:016x}", field(registers, " pc ")?))
+    Some(format!("CPU {cpu} is at pc={:016x}", hex_field(registers, " pc ")?))
 }
 
 #[cfg(test)]

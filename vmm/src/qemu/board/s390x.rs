@@ -1,40 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! s390x: QEMU's s390-ccw-virtio, with a vsock device on PCI.
 
-use super::{Board, BootFacts, field};
+use super::{Board, BootFacts, hex_field};
 use crate::machine::VmEnd;
 
 pub(super) const BOARD: Board = Board {
     program: "qemu-system-s390x",
     name: |_| "s390-ccw-virtio",
-    // Devices are found on their buses.
-    machine: |_, _, _| "s390-ccw-virtio",
-    // All features that TCG emulates.
+    // The kernel finds its devices on their buses.
+    machine_argument: |_, _, _| "s390-ccw-virtio",
+    // `max` has all features that TCG emulates.
     cpu: "max",
-    counted_cpu: "max",
+    instruction_count_cpu: "max",
     kernel_arguments,
     console: &["-device", "sclpconsole,chardev=console"],
     // QEMU has no vhost-user-vsock for channel I/O. On PCI it is always virtio 1.
     vsock: &["-device", "vhost-user-vsock-pci,chardev=vsock"],
-    end_of_reset,
+    end_after_reset,
     describe_cpu,
 };
 
+/// Returns the boot arguments:
+///
 /// - `console=ttysclp0`: the SCLP terminal.
 /// - `panic=-1`: restart at once after a panic.
 fn kernel_arguments(_: &BootFacts) -> String {
     "console=ttysclp0 panic=-1".to_owned()
 }
 
-/// PSW bits: wait; I/O and external interrupts enabled (`arch/s390/include/asm/ptrace.h`).
-const WAITS: u64 = 1 << 49;
-const INTERRUPTIBLE: u64 = 3 << 56;
+/// Bits of the PSW: the CPU waits; I/O and external interrupts are enabled (`arch/s390/include/asm/ptrace.h`).
+const PSW_WAIT: u64 = 1 << 49;
+const PSW_INTERRUPTS_ENABLED: u64 = 3 << 56;
 
-/// Distinguishes a restart from a disabled wait: a kernel that gives up waits with interrupts disabled
-/// (`disabled_wait()`), on which QEMU ends the machine.
-fn end_of_reset(registers: &str) -> VmEnd {
-    let mut masks = registers.split("CPU#").filter_map(|cpu| field(cpu, "PSW=mask "));
-    if masks.any(|mask| mask & WAITS != 0 && mask & INTERRUPTIBLE == 0) {
+/// Distinguishes a restart from a disabled wait. A kernel that gives up waits with interrupts disabled
+/// (`disabled_wait()`), and QEMU then ends the machine.
+fn end_after_reset(registers: &str) -> VmEnd {
+    let mut masks = registers.split("CPU#").filter_map(|cpu| hex_field(cpu, "PSW=mask "));
+    if masks.any(|mask| mask & PSW_WAIT != 0 && mask & PSW_INTERRUPTS_ENABLED == 0) {
         return VmEnd::VcpuError {
             why: "disabled wait: the CPU waits and cannot be interrupted".to_owned(),
             registers: registers.trim().lines().map(str::trim_end).collect::<Vec<_>>().join("\n"),
@@ -44,7 +46,7 @@ fn end_of_reset(registers: &str) -> VmEnd {
 }
 
 fn describe_cpu(cpu: usize, registers: &str) -> Option<String> {
-    Some(format!("CPU {cpu} is at addr={:016x}", field(registers, " addr ")?))
+    Some(format!("CPU {cpu} is at addr={:016x}", hex_field(registers, " addr ")?))
 }
 
 #[cfg(test)]
@@ -62,10 +64,10 @@ mod tests {
     fn a_disabled_wait_is_no_restart() {
         let at =
             |mask| format!("CPU#0\r\nPSW=mask {mask} addr 0000000000000000 cc 00\r\nR00=0\r\n");
-        assert_eq!(end_of_reset(&at("0404c00180000000")), VmEnd::Restart);
+        assert_eq!(end_after_reset(&at("0404c00180000000")), VmEnd::Restart);
         // Idle, as the other CPUs of a machine that restarts may be.
-        assert_eq!(end_of_reset(&at("0706c00180000000")), VmEnd::Restart);
-        let VmEnd::VcpuError { registers, .. } = end_of_reset(&at("0002000180000000")) else {
+        assert_eq!(end_after_reset(&at("0706c00180000000")), VmEnd::Restart);
+        let VmEnd::VcpuError { registers, .. } = end_after_reset(&at("0002000180000000")) else {
             panic!()
         };
         assert!(registers.starts_with("CPU#0\nPSW=mask 0002000180000000"), "{registers}");

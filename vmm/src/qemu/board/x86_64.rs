@@ -1,37 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! x86-64: QEMU's microvm.
 
-use super::{Board, BootFacts, SERIAL, VSOCK, field};
+use super::{Board, BootFacts, MMIO_VSOCK, SERIAL_CONSOLE, hex_field};
 use crate::machine::{DeviceDiscovery, VmEnd};
 use crate::qemu::Accelerator;
 
 pub(super) const BOARD: Board = Board {
     program: "qemu-system-x86_64",
     name,
-    machine,
-    // All features that TCG emulates; QEMU's default model is a CPU of 2003.
-    // With ERMS or FSRM the kernel clears and copies pages by `rep stosb` and `rep movsb`, which TCG
+    machine_argument,
+    // `max` has all features that TCG emulates; QEMU's default model is a CPU of 2003. With ERMS or FSRM, the
+    // kernel clears and copies pages by `rep stosb` and `rep movsb`, which TCG
     // executes byte by byte: a sixth of the time of all cases.
     cpu: "max,erms=off,fsrm=off",
-    counted_cpu: "max",
+    instruction_count_cpu: "max",
     kernel_arguments,
-    console: SERIAL,
-    vsock: VSOCK,
-    end_of_reset,
+    console: SERIAL_CONSOLE,
+    vsock: MMIO_VSOCK,
+    end_after_reset,
     describe_cpu,
 };
 
+/// Returns the boot arguments:
+///
 /// - `console=ttyS0`: the serial port.
 /// - `reboot=t`: restart by a triple fault. microvm has no keyboard controller and, without ACPI, no
 ///   reset register.
 /// - `panic=-1`: restart at once after a panic.
 ///
-/// Under TCG, these spare the guest its calibrations, which take half of a small kernel's boot:
+/// Under TCG, these arguments spare the guest its calibrations, which take half of a small kernel's boot:
 ///
 /// - `no_timer_check`: do not test whether the timer's interrupt arrives.
 /// - `nolapic_timer`: with one CPU, use the PIT instead of the local APIC timer, whose calibration
-///   waits for 100 ticks. Not with several CPUs, where ticks would get lost, nor with ACPI: a tickless
-///   6.12 was seen to sleep for ever.
+///   waits for 100 ticks. Not used with several CPUs, which would lose ticks, nor with ACPI: a tickless
+///   Linux 6.12 was seen to sleep for ever.
 /// - `initcall_blacklist=trace_eval_init`: do not look for names of enumerators in the format of every
 ///   tracepoint. Formats are read by people only.
 /// - `noreplace-smp`: on one CPU, do not patch the lock prefixes out of the kernel. Each patch switches
@@ -39,7 +41,7 @@ pub(super) const BOARD: Board = Board {
 /// - `tsc_early_khz`, `tsc=reliable`: the frequency of the guest's TSC, which is the host's, if it is
 ///   known.
 /// - `lpj`: with several CPUs, the TSC's ticks in one period of the timer, if both frequencies are known.
-///   Else each CPU but the first measures that for 50 ms (`calibrate_delay_direct()`).
+///   Otherwise each CPU but the first measures this number for 50 ms (`calibrate_delay_direct()`).
 fn kernel_arguments(facts: &BootFacts) -> String {
     let mut all = "console=ttyS0 reboot=t panic=-1".to_owned();
     match facts.accelerator {
@@ -71,7 +73,7 @@ fn name(discovery: DeviceDiscovery) -> &'static str {
     }
 }
 
-fn machine(_: Accelerator, discovery: DeviceDiscovery, _: &str) -> &'static str {
+fn machine_argument(_: Accelerator, discovery: DeviceDiscovery, _: &str) -> &'static str {
     match discovery {
         DeviceDiscovery::CommandLine => "microvm,acpi=off",
         // The DSDT announces the virtio-mmio devices.
@@ -79,8 +81,9 @@ fn machine(_: Accelerator, discovery: DeviceDiscovery, _: &str) -> &'static str 
     }
 }
 
-/// Distinguishes a restart from a crash. On microvm without ACPI, both reset the machine by a triple fault.
-fn end_of_reset(registers: &str) -> VmEnd {
+/// Distinguishes a restart from a crash. On microvm without ACPI, both are triple faults, which reset the
+/// machine.
+fn end_after_reset(registers: &str) -> VmEnd {
     if restarts_on_purpose(registers) {
         VmEnd::Restart
     } else {
@@ -89,8 +92,8 @@ fn end_of_reset(registers: &str) -> VmEnd {
 }
 
 fn describe_cpu(cpu: usize, registers: &str) -> Option<String> {
-    let (rip, flags) = (field(registers, "RIP=")?, field(registers, "RFL=")?);
-    let halted = field(registers, " HLT=") == Some(1);
+    let (rip, flags) = (hex_field(registers, "RIP=")?, hex_field(registers, "RFL=")?);
+    let halted = hex_field(registers, " HLT=") == Some(1);
     Some(crate::x86_64::describe_vcpu(cpu, rip, flags, halted))
 }
 
@@ -106,10 +109,10 @@ fn restarts_on_purpose(registers: &str) -> bool {
 
 /// Removes the floating-point and vector registers, which do not help with a triple fault.
 fn without_fpu(registers: &str) -> String {
-    let dull = |line: &&str| {
+    let is_relevant = |line: &&str| {
         !["FCW=", "FPR", "XMM", "YMM", "ZMM", "Opmask"].iter().any(|p| line.starts_with(p))
     };
-    registers.trim().lines().map(str::trim_end).filter(dull).collect::<Vec<_>>().join("\n")
+    registers.trim().lines().map(str::trim_end).filter(is_relevant).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -170,9 +173,9 @@ mod tests {
 
     #[test]
     fn a_reset_is_a_restart_or_a_crash() {
-        assert_eq!(end_of_reset("IDT=     0000000000000000 00000000"), VmEnd::Restart);
+        assert_eq!(end_after_reset("IDT=     0000000000000000 00000000"), VmEnd::Restart);
         let crash = "RIP=ffffffff81000000\r\nIDT=     fffffe0000000000 00000fff\r\n";
-        let VmEnd::TripleFault(registers) = end_of_reset(crash) else { panic!() };
+        let VmEnd::TripleFault(registers) = end_after_reset(crash) else { panic!() };
         assert!(registers.starts_with("RIP=ffffffff81000000\n"));
     }
 }

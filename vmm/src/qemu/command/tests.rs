@@ -20,13 +20,13 @@ fn spec() -> VmSpec {
     }
 }
 
-fn line(spec: &VmSpec, debugger: Option<&Path>) -> Vec<String> {
-    line_on(Accelerator::Tcg, spec, debugger)
+fn line(spec: &VmSpec, gdb_socket: Option<&Path>) -> Vec<String> {
+    line_on(Accelerator::Tcg, spec, gdb_socket)
 }
 
-fn line_on(accelerator: Accelerator, spec: &VmSpec, debugger: Option<&Path>) -> Vec<String> {
-    let inherited = Inherited { vsock: 10, monitor: 11, console: 12, debugger };
-    arguments(spec, board::of(Arch::X86_64), accelerator, "", Some(2_800_000), inherited)
+fn line_on(accelerator: Accelerator, spec: &VmSpec, gdb_socket: Option<&Path>) -> Vec<String> {
+    let inherited = Inherited { vsock: 10, monitor: 11, console: 12, gdb_socket };
+    arguments(spec, board::for_arch(Arch::X86_64), accelerator, "", Some(2_800_000), inherited)
         .into_iter()
         .map(|a| a.into_string().unwrap())
         .collect()
@@ -63,7 +63,7 @@ fn instructions_are_counted_on_request() {
 #[test]
 fn the_callers_arguments_come_last() {
     let append = |spec: &VmSpec| after(&line(spec, None), "-append")[0].to_owned();
-    let board = board::of(Arch::X86_64);
+    let board = board::for_arch(Arch::X86_64);
     let machines = (board.kernel_arguments)(&BootFacts {
         accelerator: Accelerator::Tcg,
         cpus: 2,

@@ -47,7 +47,7 @@ fn a_guest_reads_its_cid() {
     let shared_device = Arc::new(SharedDevice::new(Device::new()).unwrap());
     let wake_evt = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    let backend = Backend { shared_device, memory, wake_evt, stopping: AtomicBool::new(false) };
+    let backend = VhostDevice { shared_device, memory, wake_evt, stopping: AtomicBool::new(false) };
     assert_eq!(backend.get_config(0, 8), GUEST_CID.to_le_bytes());
     assert_eq!(backend.get_config(4, 100), [0; 4]);
     assert!(backend.get_config(9, u32::MAX).is_empty());
@@ -70,17 +70,17 @@ fn flags_of(name: &str) -> Vec<FdFlags> {
 
 #[test]
 fn no_child_inherits_guest_memory() {
-    let (adapter, peer) =
-        Adapter::start(Arc::new(SharedDevice::new(Device::new()).unwrap())).unwrap();
+    let (vhost_server, qemu_end) =
+        VhostServer::start(Arc::new(SharedDevice::new(Device::new()).unwrap())).unwrap();
     let file = crate::memfd::create(c"inherited-by-nobody", crate::memfd::Contents::Data).unwrap();
     file.set_len(0x10000).unwrap();
     // VHOST_USER_SET_OWNER (3), then VHOST_USER_SET_MEM_TABLE (5) with one region: its number,
     // padding, guest address, size, address in the front end, offset in the file.
     let header = |request: u32, size: u32| [request, 1, size].map(u32::to_ne_bytes).concat();
-    (&peer).write_all(&header(3, 0)).unwrap();
+    (&qemu_end).write_all(&header(3, 0)).unwrap();
     let table = [1u64, 0, 0x10000, 0x7000_0000, 0].map(u64::to_ne_bytes).concat();
     let message = [header(5, 40), table].concat();
-    peer.send_with_fd(&message[..], file.as_raw_fd()).unwrap();
+    qemu_end.send_with_fd(&message[..], file.as_raw_fd()).unwrap();
     let until = Instant::now() + Duration::from_secs(20);
     let flags = loop {
         let flags = flags_of("inherited-by-nobody");
@@ -91,21 +91,21 @@ fn no_child_inherits_guest_memory() {
         thread::sleep(Duration::from_millis(1));
     };
     assert_eq!(flags, [FdFlags::CLOEXEC; 2], "ours and the one that was received");
-    assert_eq!(adapter.failure(), None);
+    assert_eq!(vhost_server.failure(), None);
 }
 
 #[test]
 fn a_broken_connection_is_a_failure_and_a_closed_one_is_not() {
     let shared_device = || Arc::new(SharedDevice::new(Device::new()).unwrap());
-    let (adapter, peer) = Adapter::start(shared_device()).unwrap();
+    let (vhost_server, qemu_end) = VhostServer::start(shared_device()).unwrap();
     // An unknown request.
-    (&peer).write_all(&[0xff; 12]).unwrap();
+    (&qemu_end).write_all(&[0xff; 12]).unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
-    assert!(poll::wait_readable(&[adapter.descriptor()], soon).unwrap()[0]);
-    assert!(adapter.failure().is_some());
+    assert!(poll::wait_readable(&[vhost_server.descriptor()], soon).unwrap()[0]);
+    assert!(vhost_server.failure().is_some());
 
-    let (mut adapter, peer) = Adapter::start(shared_device()).unwrap();
-    drop(peer);
-    adapter.watcher.take().unwrap().join().unwrap();
-    assert_eq!(adapter.failure(), None);
+    let (mut vhost_server, qemu_end) = VhostServer::start(shared_device()).unwrap();
+    drop(qemu_end);
+    vhost_server.watcher.take().unwrap().join().unwrap();
+    assert_eq!(vhost_server.failure(), None);
 }

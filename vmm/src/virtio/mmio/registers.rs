@@ -7,7 +7,7 @@ use virtio_bindings::bindings::virtio_ring::*;
 use virtio_queue::{Queue, QueueState, QueueT};
 use vm_memory::GuestMemoryMmap;
 
-use super::{FEATURES, QUEUE_SIZE, QUEUES};
+use super::{FEATURES, QUEUE_COUNT, QUEUE_SIZE};
 
 /// Status bits in the order in which a driver sets them (section 3.1.1).
 pub(super) const STATUS_ORDER: [u32; 4] = [
@@ -29,7 +29,7 @@ pub(super) struct Registers {
     pub(super) driver_features: u64,
     pub(super) driver_features_select: u32,
     pub(super) queue_select: u32,
-    pub(super) queues: [QueueRegisters; QUEUES],
+    pub(super) queues: [QueueRegisters; QUEUE_COUNT],
 }
 
 /// Registers of one queue.
@@ -45,7 +45,8 @@ pub(super) struct QueueRegisters {
 impl Registers {
     /// Handles a write that affects no other part of the device.
     pub(super) fn write(&mut self, register: u32, value: u32, memory: &GuestMemoryMmap) {
-        let negotiates = self.has(VIRTIO_CONFIG_S_DRIVER) && !self.has(VIRTIO_CONFIG_S_FEATURES_OK);
+        let negotiates = self.has_status(VIRTIO_CONFIG_S_DRIVER)
+            && !self.has_status(VIRTIO_CONFIG_S_FEATURES_OK);
         match register {
             VIRTIO_MMIO_DEVICE_FEATURES_SEL => self.device_features_select = value,
             VIRTIO_MMIO_DRIVER_FEATURES_SEL => self.driver_features_select = value,
@@ -97,11 +98,11 @@ impl Registers {
             == VIRTIO_CONFIG_S_DRIVER_OK
     }
 
-    pub(super) fn has(&self, bit: u32) -> bool {
+    pub(super) fn has_status(&self, bit: u32) -> bool {
         self.status & bit != 0
     }
 
-    pub(super) fn event_idx(&self) -> bool {
+    pub(super) fn has_event_idx(&self) -> bool {
         self.driver_features & 1 << VIRTIO_RING_F_EVENT_IDX != 0
     }
 
@@ -113,15 +114,16 @@ impl Registers {
     /// Returns the selected queue if the driver may configure it: between `FEATURES_OK` and
     /// `DRIVER_OK` (section 3.1.1), and not while it is ready (section 4.2.2.2).
     pub(super) fn configurable_queue(&mut self) -> Option<&mut QueueRegisters> {
-        let may = self.has(VIRTIO_CONFIG_S_FEATURES_OK) && !self.has(VIRTIO_CONFIG_S_DRIVER_OK);
-        self.selected_queue().filter(|slot| may && slot.queue.is_none())
+        let is_configurable = self.has_status(VIRTIO_CONFIG_S_FEATURES_OK)
+            && !self.has_status(VIRTIO_CONFIG_S_DRIVER_OK);
+        self.selected_queue().filter(|slot| is_configurable && slot.queue.is_none())
     }
 
     /// Handles a write of 1 to `QueueReady`.
     pub(super) fn start_queue(&mut self, memory: &GuestMemoryMmap) -> Result<(), InvalidQueue> {
-        let event_idx = self.event_idx();
+        let event_idx = self.has_event_idx();
         if let Some(slot) = self.configurable_queue() {
-            slot.queue = Some(slot.make_queue(memory, event_idx, (0, 0)).ok_or(InvalidQueue)?);
+            slot.queue = Some(slot.create_queue(memory, event_idx, (0, 0)).ok_or(InvalidQueue)?);
         }
         Ok(())
     }
@@ -158,7 +160,7 @@ impl QueueRegisters {
 
     /// Creates the queue that these registers describe. `None` if its size or alignment is invalid
     /// (section 2.7), or it is not in guest memory.
-    pub(super) fn make_queue(
+    pub(super) fn create_queue(
         &self,
         memory: &GuestMemoryMmap,
         event_idx: bool,
@@ -181,7 +183,7 @@ impl QueueRegisters {
 
 /// Returns the 32 bits of a value that a selector register selects: the lower for 0, the upper for 1,
 /// else 0.
-pub(super) fn half(value: u64, select: u32) -> u32 {
+pub(super) fn select_half(value: u64, select: u32) -> u32 {
     let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
     match select {
         0 => u32::from_le_bytes([a, b, c, d]),
@@ -192,7 +194,7 @@ pub(super) fn half(value: u64, select: u32) -> u32 {
 
 /// Replaces the 32 bits of a value that a selector register selects.
 pub(super) fn set_half(value: &mut u64, select: u32, new: u32) {
-    let (low, high) = (half(*value, 0), half(*value, 1));
+    let (low, high) = (select_half(*value, 0), select_half(*value, 1));
     match select {
         0 => *value = u64::from(high) << 32 | u64::from(new),
         1 => *value = u64::from(new) << 32 | u64::from(low),

@@ -88,7 +88,7 @@ fn status_bits_are_set_in_order_and_never_cleared() {
     assert_eq!(write(15 | 128), 143);
     assert_eq!(write(15), 143);
     assert_eq!(write(0), 0);
-    assert_eq!(write(128), 128, "a driver may give up at any time");
+    assert_eq!(write(128), 128, "a driver is_configurable give up at any time");
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_restored_device_continues() {
 
     let driver = driver.restored(Weak::new(), &read);
     assert_eq!(driver.transport.save(), state);
-    assert_eq!(driver.interrupt.read().unwrap(), 1, "it may not have got through");
+    assert_eq!(driver.interrupt.read().unwrap(), 1, "it is_configurable not have got through");
     assert!(driver.queue_evts.iter().all(|event| event.read().is_ok()), "nor these");
     let (head, event_idx) = driver
         .transport
@@ -277,7 +277,7 @@ fn a_queue_outside_memory_is_not_restored() {
     driver.start();
     let mut state = driver.transport.save();
     state.queues[1].used = MEMORY as u64;
-    let queue_evts = [(); QUEUES].map(|()| event());
+    let queue_evts = [(); QUEUE_COUNT].map(|()| event());
     let restored = Transport::restore(driver.memory, event(), queue_evts, Weak::new(), &state);
     assert_eq!(restored.err().unwrap().index, 1);
 }

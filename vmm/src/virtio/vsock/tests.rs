@@ -3,7 +3,7 @@
 
 use super::super::driver::{Driver, event, packet};
 use super::*;
-use crate::vsock::device::{ConnectionId, Device, Read};
+use crate::vsock::device::{ConnectionId, Device, ReadResult};
 use crate::vsock::packet::op;
 use crate::vsock::queue::{RX, TX};
 use std::sync::mpsc;
@@ -45,10 +45,10 @@ impl Vm {
         self.shared_device.with(|device| device.accept(PORT)).unwrap()
     }
 
-    fn read(&self, id: ConnectionId) -> (Vec<u8>, Read) {
+    fn read(&self, id: ConnectionId) -> (Vec<u8>, ReadResult) {
         let mut bytes = vec![0; 1 << 20];
         let found = self.shared_device.with(|device| device.read(id, &mut bytes));
-        bytes.truncate(if let Read::Bytes(count) = found { count } else { 0 });
+        bytes.truncate(if let ReadResult::Bytes(count) = found { count } else { 0 });
         (bytes, found)
     }
 }
@@ -60,7 +60,7 @@ fn bytes_pass_both_ways() {
     vm.driver.send(&packet(op::RW, PORT, 5), b"hello");
     assert!(vm.driver.queue_evts[TX].read().is_ok());
     vm.shared_device.receive_all();
-    assert_eq!(vm.read(id), (b"hello".to_vec(), Read::Bytes(5)));
+    assert_eq!(vm.read(id), (b"hello".to_vec(), ReadResult::Bytes(5)));
 
     assert_eq!(vm.shared_device.with(|device| device.write(id, b"you")), Ok(3));
     let (header, payload) = vm.driver.received(1);
@@ -112,15 +112,15 @@ fn a_reset_ends_connections_behind_their_last_bytes() {
         )
         .unwrap()[0]
     );
-    assert_eq!(vm.read(id), (b"done".to_vec(), Read::Bytes(4)));
-    assert_eq!(vm.read(id), (vec![], Read::End));
+    assert_eq!(vm.read(id), (b"done".to_vec(), ReadResult::Bytes(4)));
+    assert_eq!(vm.read(id), (vec![], ReadResult::End));
     assert!(vm.shared_device.with(|device| device.write(id, b"x")).is_err());
 
     // The next driver meets a device that knows of nothing.
     let id = vm.connect();
     vm.driver.send(&packet(op::RW, PORT, 2), b"on");
     vm.shared_device.receive_all();
-    assert_eq!(vm.read(id), (b"on".to_vec(), Read::Bytes(2)));
+    assert_eq!(vm.read(id), (b"on".to_vec(), ReadResult::Bytes(2)));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_queue_taken_back_leaves_nothing_behind() {
     vm.driver.send(&packet(op::RW, PORT, 4), b"done");
     vm.driver.write(VIRTIO_MMIO_QUEUE_SEL, 1);
     vm.driver.write(VIRTIO_MMIO_QUEUE_READY, 0);
-    assert_eq!(vm.read(id), (b"done".to_vec(), Read::Bytes(4)));
+    assert_eq!(vm.read(id), (b"done".to_vec(), ReadResult::Bytes(4)));
 }
 
 #[test]

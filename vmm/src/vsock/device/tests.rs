@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tests of the device core with guests that follow the protocol, violate it, or act at random.
 
-use super::super::BUFFER;
+use super::super::BUFFER_SIZE;
 use super::super::packet::{SHUTDOWN_BOTH, SHUTDOWN_RECEIVE, SHUTDOWN_SEND};
 use super::*;
 use proptest::prelude::*;
@@ -67,20 +67,20 @@ fn packets(device: &mut Device) -> Vec<Packet> {
 }
 
 /// Reads at most `limit` bytes of a connection and appends them to `into`.
-fn read(device: &mut Device, id: ConnectionId, into: &mut Vec<u8>, limit: usize) -> Read {
-    let mut buffer = vec![0; limit.min(BUFFER)];
+fn read(device: &mut Device, id: ConnectionId, into: &mut Vec<u8>, limit: usize) -> ReadResult {
+    let mut buffer = vec![0; limit.min(BUFFER_SIZE)];
     let read = device.read(id, &mut buffer);
-    if let Read::Bytes(count) = read {
+    if let ReadResult::Bytes(count) = read {
         into.extend(&buffer[..count]);
     }
     read
 }
 
-fn read_all(device: &mut Device, id: ConnectionId) -> (Vec<u8>, Read) {
+fn read_all(device: &mut Device, id: ConnectionId) -> (Vec<u8>, ReadResult) {
     let mut bytes = Vec::new();
     loop {
         match read(device, id, &mut bytes, 1000) {
-            Read::Bytes(_) => {}
+            ReadResult::Bytes(_) => {}
             end => return (bytes, end),
         }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tests with queues of guests that follow the specification, and of guests that violate it.
 
-use super::super::device::{ConnectionId, Read as Found};
+use super::super::device::{ConnectionId, ReadResult as Found};
 use super::super::packet::{GUEST_CID, HOST_CID, TYPE_STREAM, op};
 use super::*;
 use proptest::prelude::*;
@@ -87,12 +87,12 @@ impl Ring {
             .collect()
     }
 
-    fn send(&mut self, device: &mut Device) -> Processed {
-        from_guest(device, &mut self.queue, &self.mem)
+    fn send(&mut self, device: &mut Device) -> StepResult {
+        receive_packets(device, &mut self.queue, &self.mem)
     }
 
-    fn receive(&mut self, device: &mut Device) -> Processed {
-        to_guest(device, &mut self.queue, &self.mem)
+    fn receive(&mut self, device: &mut Device) -> StepResult {
+        send_packets(device, &mut self.queue, &self.mem)
     }
 
     fn packet(&self, at: u64, payload: usize) -> (Header, Vec<u8>) {
@@ -128,7 +128,7 @@ fn connected() -> (Device, ConnectionId) {
 }
 
 fn received(device: &mut Device, id: ConnectionId) -> Vec<u8> {
-    let (mut bytes, mut buffer) = (Vec::new(), vec![0; BUFFER]);
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; BUFFER_SIZE]);
     while let Found::Bytes(count) = device.read(id, &mut buffer) {
         bytes.extend(&buffer[..count]);
     }
@@ -148,7 +148,7 @@ fn a_packet_may_be_split_into_any_descriptors() {
         let (mut device, id) = connected();
         let mut ring = Ring::new();
         ring.chain(pieces, 0);
-        assert!(!ring.send(&mut device).more);
+        assert!(!ring.send(&mut device).has_more);
         assert_eq!(received(&mut device, id), b"abcdef", "{} pieces", pieces.len());
         assert_eq!(ring.used(), [(0, 0)]);
     }
@@ -216,7 +216,7 @@ fn invalid_chains_are_returned_unused() {
     ring.offer(u16::MAX);
     // A valid chain.
     ring.chain(&[&wire, b"!"], 0);
-    assert!(!ring.send(&mut device).more);
+    assert!(!ring.send(&mut device).has_more);
     assert_eq!(received(&mut device, id), b"!");
     assert!(!device.has_packet());
     let heads: Vec<u32> = ring.used().iter().map(|u| u.0).collect();
@@ -230,8 +230,8 @@ fn an_available_index_out_of_range_is_ignored() {
         device.write(id, b"x").unwrap();
         let mut ring = Ring::new();
         ring.mem.write_obj(runaway.to_le(), GuestAddress(AVAILABLE + 2)).unwrap();
-        assert_eq!(ring.send(&mut device), Processed::default());
-        assert_eq!(ring.receive(&mut device), Processed::default());
+        assert_eq!(ring.send(&mut device), StepResult::default());
+        assert_eq!(ring.receive(&mut device), StepResult::default());
         assert!(device.has_packet());
     }
 }
@@ -242,12 +242,12 @@ fn a_queue_that_is_not_ready_or_not_in_memory_is_ignored() {
     let mut ring = Ring::new();
     ring.chain(&[&header(op::RST, 0).encode()], 0);
     ring.queue.set_ready(false);
-    assert_eq!(ring.send(&mut device), Processed::default());
+    assert_eq!(ring.send(&mut device), StepResult::default());
     ring.queue.set_ready(true);
     ring.queue.try_set_avail_ring_address(GuestAddress(MEMORY as u64 * 2)).unwrap();
-    assert_eq!(ring.send(&mut device), Processed::default());
+    assert_eq!(ring.send(&mut device), StepResult::default());
     ring.queue.try_set_avail_ring_address(GuestAddress(u64::MAX - 1)).unwrap();
-    assert_eq!(ring.send(&mut device), Processed::default());
+    assert_eq!(ring.send(&mut device), StepResult::default());
 }
 
 #[test]
@@ -257,8 +257,8 @@ fn a_step_processes_no_more_chains_than_the_queue_has() {
     for _ in 0..SIZE {
         ring.chain(&[&[&header(op::RW, 1).encode()[..], b"x"].concat()], 0);
     }
-    assert!(ring.send(&mut device).more);
-    assert!(!ring.send(&mut device).more);
+    assert!(ring.send(&mut device).has_more);
+    assert!(!ring.send(&mut device).has_more);
     assert_eq!(received(&mut device, id).len(), usize::from(SIZE));
 }
 
@@ -289,7 +289,7 @@ fn too_small_buffers_are_returned_empty_and_the_packet_waits() {
     ring.chain(&[&[0; 43]], WRITE);
     ring.chain(&[&[0; 44]], WRITE);
     ring.chain(&[&[0; 45]], 0);
-    assert!(!ring.receive(&mut device).more);
+    assert!(!ring.receive(&mut device).has_more);
     assert_eq!(ring.used(), [(0, 0), (1, 0), (2, 0)]);
     let at = ring.chain(&[&[0; 45]], WRITE);
     ring.receive(&mut device);
@@ -304,11 +304,11 @@ fn interrupts_and_notifications_follow_the_event_index() {
     let available_event = GuestAddress(USED + 4 + 8 * u64::from(SIZE));
     // used_event: the guest wants an interrupt when entry 1 is used.
     ring.mem.write_obj(1u16.to_le(), used_event).unwrap();
-    assert!(!ring.send(&mut device).interrupt, "nothing was used");
+    assert!(!ring.send(&mut device).wants_interrupt, "nothing was used");
     ring.chain(&[&header(op::CREDIT_UPDATE, 0).encode()], 0);
-    assert!(!ring.send(&mut device).interrupt);
+    assert!(!ring.send(&mut device).wants_interrupt);
     ring.chain(&[&header(op::CREDIT_UPDATE, 0).encode()], 0);
-    assert!(ring.send(&mut device).interrupt);
+    assert!(ring.send(&mut device).wants_interrupt);
     // avail_event: the device wants a notification for entry 2.
     assert_eq!(ring.mem.read_obj::<u16>(available_event).unwrap(), 2);
 }

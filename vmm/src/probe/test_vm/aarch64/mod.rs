@@ -6,16 +6,16 @@ use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, kvm_vcpu_init};
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryError, GuestMemoryMmap};
 
-use super::judge::Anomaly;
-use super::{Exit, Step, refused};
+use super::judge::PayloadReport;
+use super::{PayloadExit, Step, call_failed};
 use crate::kvm::aarch64::gic::Gic;
 use crate::kvm::aarch64::registers::{self, PC, PSTATE, PSTATE_BOOT};
-use crate::probe::{Finding, Stop};
+use crate::probe::{Finding, UnsupportedReason};
 
 pub(super) mod memory;
 pub(super) mod payload;
 
-/// Usual reason for a machine without KVM.
+/// Usual reason for a host without KVM.
 pub(super) const NO_KVM: &str = "the kernel has no KVM or was not started in EL2";
 
 /// Capabilities that the microVM and its snapshots use. A GICv3 is needed too.
@@ -50,11 +50,11 @@ pub(super) const STEPS: [Step; 7] = [
 ];
 
 /// Index of the step whose loop is timed.
-pub(super) const LOOP: usize = 3;
+pub(super) const TIMED_STEP: usize = 3;
 
-/// Time between two kicks in runs of the payload's loop on the host, so that slow machines, such as
-/// emulated ones, get more time. At 3 GHz the loop takes 7 µs, and the shortest period applies.
-pub(super) const KICK_LOOPS: u32 = 1000;
+/// Time between two kicks, in multiples of the duration of the payload's loop on the host. Slow hosts, such as
+/// emulated ones, thus get more time. At 3 GHz the loop takes 7 µs, and the shortest period applies.
+pub(super) const LOOPS_PER_KICK: u32 = 1000;
 
 /// The vCPU, and what must live as long.
 pub(super) struct Guest {
@@ -68,18 +68,18 @@ impl Guest {
     ///
     /// # Errors
     /// If KVM refuses.
-    pub(super) fn make(_: &Kvm, vm: &VmFd) -> Result<Guest, Finding> {
-        let vcpu = vm.create_vcpu(0).map_err(refused("making a vCPU"))?;
+    pub(super) fn create(_: &Kvm, vm: &VmFd) -> Result<Guest, Finding> {
+        let vcpu = vm.create_vcpu(0).map_err(call_failed("making a vCPU"))?;
         let mut init = kvm_vcpu_init::default();
-        vm.get_preferred_target(&mut init).map_err(refused("KVM_ARM_PREFERRED_TARGET"))?;
+        vm.get_preferred_target(&mut init).map_err(call_failed("KVM_ARM_PREFERRED_TARGET"))?;
         init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
-        vcpu.vcpu_init(&init).map_err(refused("KVM_ARM_VCPU_INIT"))?;
+        vcpu.vcpu_init(&init).map_err(call_failed("KVM_ARM_VCPU_INIT"))?;
         // KVM has a GICv3 if the host has one, or a later GIC that is compatible.
         let gic = Gic::new(vm).map_err(|error| Finding::Unsupported {
-            stop: Stop::Lacks(format!("GICv3 for guests ({error})")),
+            reason: UnsupportedReason::MissingFeature(format!("GICv3 for guests ({error})")),
         })?;
         for (name, value) in [(PSTATE, PSTATE_BOOT), (PC, payload::entry())] {
-            registers::set(&vcpu, name, value).map_err(refused("KVM_SET_ONE_REG"))?;
+            registers::set(&vcpu, name, value).map_err(call_failed("KVM_SET_ONE_REG"))?;
         }
         Ok(Guest { vcpu, _gic: gic, report: payload::Report::default() })
     }
@@ -88,14 +88,16 @@ impl Guest {
     ///
     /// # Errors
     /// As `KVM_RUN`.
-    pub(super) fn run(&mut self) -> Result<Exit, kvm_ioctls::Error> {
+    pub(super) fn run(&mut self) -> Result<PayloadExit, kvm_ioctls::Error> {
         loop {
             match self.vcpu.run()? {
-                VcpuExit::MmioWrite(memory::PORT, &[byte]) => return Ok(Exit::Letter(byte)),
-                VcpuExit::MmioWrite(address @ memory::PORT.., data) => {
-                    self.report.take(address - memory::PORT, data);
+                VcpuExit::MmioWrite(memory::LETTER_PORT, &[byte]) => {
+                    return Ok(PayloadExit::Letter(byte));
                 }
-                exit => return Ok(Exit::Other(format!("{exit:?}"))),
+                VcpuExit::MmioWrite(address @ memory::LETTER_PORT.., data) => {
+                    self.report.record_write(address - memory::LETTER_PORT, data);
+                }
+                exit => return Ok(PayloadExit::Other(format!("{exit:?}"))),
             }
         }
     }
@@ -104,8 +106,11 @@ impl Guest {
     ///
     /// # Errors
     /// None on this architecture: the report is not in guest memory.
-    pub(super) fn report(&self, _: &GuestMemoryMmap) -> Result<(Anomaly, u64), GuestMemoryError> {
-        Ok((self.report.anomaly(), self.report.ticks()))
+    pub(super) fn report(
+        &self,
+        _: &GuestMemoryMmap,
+    ) -> Result<(PayloadReport, u64), GuestMemoryError> {
+        Ok((self.report.decode(), self.report.ticks()))
     }
 
     /// Returns PC and PSTATE as text; 0 for a register that KVM does not tell.

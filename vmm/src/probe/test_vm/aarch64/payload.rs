@@ -2,8 +2,8 @@
 //! The payload: the code that the probe's vCPU runs.
 //!
 //! The payload performs operations that every kernel performs. After each successful step it writes a
-//! letter to [`PORT`]. On an error, it writes a report to the addresses after that, word by word, then
-//! [`STOPPED`]. The report is not in memory, because the host may not see writes while the MMU is off. Each
+//! letter to [`LETTER_PORT`]. On an error, it writes a report word by word to the addresses after [`LETTER_PORT`],
+//! then [`STOP_LETTER`]. The report is not in memory, because the host may not see writes while the MMU is off. Each
 //! of the 16 exception vectors has an entry, so every fault is reported.
 
 use std::arch::{asm, global_asm};
@@ -12,32 +12,33 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 
 use super::memory::{
-    self, ABSENT, ABSENT_ENTRY, GIVEN, KERNEL, LEVEL_1, MAIR, PORT, TCR, USER, data_entry,
+    self, KERNEL_TEXT, LETTER_PORT, LEVEL_1, MAIR, MAPPED_PAGE, TCR, UNMAPPED_ADDRESS,
+    UNMAPPED_ENTRY, USER_TEXT, data_entry,
 };
 use crate::kvm::aarch64::layout::{GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS};
-use crate::probe::test_vm::judge::Anomaly;
-use crate::probe::test_vm::{AFTER, BEFORE, STOPPED};
+use crate::probe::test_vm::judge::PayloadReport;
+use crate::probe::test_vm::{PATTERN_AFTER, PATTERN_BEFORE, STOP_LETTER};
 
-// Words of a report: offsets from [`PORT`].
-const VECTOR: u64 = 0x10;
-const SYNDROME: u64 = 0x18;
-const PLACE: u64 = 0x20;
-const ADDRESS: u64 = 0x28;
-const STATE: u64 = 0x30;
-const WRONG: u64 = 0x38;
-const VALUE: u64 = 0x40;
-const TICKS: u64 = 0x48;
+// Words of a report: offsets from [`LETTER_PORT`].
+const VECTOR_WORD: u64 = 0x10;
+const ESR_WORD: u64 = 0x18;
+const ELR_WORD: u64 = 0x20;
+const FAR_WORD: u64 = 0x28;
+const SPSR_WORD: u64 = 0x30;
+const WRONG_RESULT_WORD: u64 = 0x38;
+const WRONG_VALUE_WORD: u64 = 0x40;
+const TICKS_WORD: u64 = 0x48;
 /// Offset of the end of the report.
 const WORDS_END: u64 = 0x50;
 
 /// Interrupt of the virtual timer: PPI 11.
-const TIMER: u64 = 27;
+const TIMER_INTERRUPT: u64 = 27;
 
-/// Iterations of the timed loop. The fastest of [`ROUNDS`] runs counts.
-const SPINS: u64 = 20_000;
-const ROUNDS: u64 = 4;
+/// Iterations of the timed loop. The fastest of [`LOOP_RUNS`] runs counts.
+const LOOP_ITERATIONS: u64 = 20_000;
+const LOOP_RUNS: u64 = 4;
 
-// Numbers of wrong results in the report; see `WRONGS`.
+// Numbers of wrong results in the report; see `WRONG_RESULTS`.
 const BAD_LEVEL: u64 = 0;
 const BAD_REGISTER: u64 = 1;
 const BAD_MMU: u64 = 2;
@@ -49,7 +50,7 @@ const BAD_ADDRESS: u64 = 7;
 const BAD_PAGE: u64 = 8;
 
 /// Texts for wrong results, by number.
-const WRONGS: [&str; 9] = [
+const WRONG_RESULTS: [&str; 9] = [
     "the first instruction does not run in EL1: CurrentEL",
     "a system register does not keep what was written: TPIDR_EL1",
     "the MMU is not on: SCTLR_EL1",
@@ -62,7 +63,7 @@ const WRONGS: [&str; 9] = [
 ];
 
 /// The timed loop, for EL0 and the host: counts x7 down to 0.
-macro_rules! spin {
+macro_rules! timed_loop {
     () => {
         "22: subs x7, x7, #1; b.ne 22b"
     };
@@ -95,23 +96,23 @@ global_asm!(
     ".balign 128",
 
     ".Lunexpected:",
-    "str x27, [x28, #{VECTOR}]",
+    "str x27, [x28, #{VECTOR_WORD}]",
     "mrs x0, esr_el1",
-    "str x0, [x28, #{SYNDROME}]",
+    "str x0, [x28, #{ESR_WORD}]",
     "mrs x0, elr_el1",
-    "str x0, [x28, #{PLACE}]",
+    "str x0, [x28, #{ELR_WORD}]",
     "mrs x0, far_el1",
-    "str x0, [x28, #{ADDRESS}]",
+    "str x0, [x28, #{FAR_WORD}]",
     "mrs x0, spsr_el1",
-    "str x0, [x28, #{STATE}]",
+    "str x0, [x28, #{SPSR_WORD}]",
     "b .Lstop",
 
     // x1: number of the wrong result; x2: its value.
     ".Lwrong:",
-    "str x2, [x28, #{VALUE}]",
-    "str x1, [x28, #{WRONG}]",
+    "str x2, [x28, #{WRONG_VALUE_WORD}]",
+    "str x1, [x28, #{WRONG_RESULT_WORD}]",
     ".Lstop:",
-    "mov w0, #{STOPPED}",
+    "mov w0, #{STOP_LETTER}",
     "strb w0, [x28]",
     "msr daifset, #15",
     "20: wfi",
@@ -119,8 +120,8 @@ global_asm!(
 
     // A: EL1.
     "sudbox_probe_entry:",
-    "ldr x28, ={PORT}",
-    "ldr x0, ={KERNEL}",
+    "ldr x28, ={LETTER_PORT}",
+    "ldr x0, ={KERNEL_TEXT}",
     "msr vbar_el1, x0",
     "isb",
     "mrs x2, CurrentEL",
@@ -131,7 +132,7 @@ global_asm!(
     "strb w0, [x28]",
 
     // B: system registers.
-    "ldr x3, ={BEFORE}",
+    "ldr x3, ={PATTERN_BEFORE}",
     "msr tpidr_el1, x3",
     "mrs x2, tpidr_el1",
     "mov x1, #{BAD_REGISTER}",
@@ -162,7 +163,7 @@ global_asm!(
     // D: to EL0 with interrupts on, and back.
     "mov x0, #2", // The virtual counter for EL0.
     "msr cntkctl_el1, x0",
-    "ldr x0, ={USER}",
+    "ldr x0, ={USER_TEXT}",
     "msr elr_el1, x0",
     "msr spsr_el1, xzr",
     "mov x20, #0", // Number of returns from EL0.
@@ -177,7 +178,7 @@ global_asm!(
     "cmp x3, #0x15", // svc
     "b.ne .Lunexpected",
     "mrs x2, elr_el1",
-    "ldr x3, =(.Lback - sudbox_probe_user + {USER})",
+    "ldr x3, =(.Lback - sudbox_probe_user + {USER_TEXT})",
     "mov x1, #{BAD_RETURN}",
     "cmp x2, x3",
     "b.ne .Lwrong",
@@ -188,7 +189,7 @@ global_asm!(
     "mov x2, x4",
     "mov x1, #{BAD_COUNTER}",
     "cbz x2, .Lwrong",
-    "str x4, [x28, #{TICKS}]",
+    "str x4, [x28, #{TICKS_WORD}]",
     "mov w0, #'D'",
     "strb w0, [x28]",
     "mov x20, #1",
@@ -200,7 +201,7 @@ global_asm!(
     "b.ne .Lunexpected",
     "cbnz x3, .Lunexpected", // ESR class 0: unknown reason.
     "mrs x2, elr_el1",
-    "ldr x3, =(.Lback - sudbox_probe_user + {USER})",
+    "ldr x3, =(.Lback - sudbox_probe_user + {USER_TEXT})",
     "cmp x2, x3",
     "b.ne .Lunexpected",
     "mov x20, #2",
@@ -217,7 +218,7 @@ global_asm!(
     "add x9, x9, #0x10, lsl #12",
     "mov w0, #-1",
     "str w0, [x9, #0x80]", // GICR_IGROUPR0
-    "mov w0, #1 << {TIMER}",
+    "mov w0, #1 << {TIMER_INTERRUPT}",
     "str w0, [x9, #0x100]", // GICR_ISENABLER0
     "ldr x9, ={GIC_DISTRIBUTOR}",
     "mov w0, #0x12", // Affinity routing, group 1.
@@ -246,14 +247,14 @@ global_asm!(
     "strb w0, [x28]",
 
     // G: a page fault; the access is repeated after it and works.
-    "ldr x3, ={ABSENT}",
+    "ldr x3, ={UNMAPPED_ADDRESS}",
     ".Laccess:",
     "ldr x2, [x3]",
     "mov x1, #{BAD_PAGE}",
-    "ldr x5, ={BEFORE}",
+    "ldr x5, ={PATTERN_BEFORE}",
     "cmp x2, x5",
     "b.ne .Lwrong",
-    "ldr x5, ={AFTER}",
+    "ldr x5, ={PATTERN_AFTER}",
     "str x5, [x3]",
     "dsb sy",
     "mov w0, #'G'",
@@ -264,7 +265,7 @@ global_asm!(
     ".Linterrupt:",
     "mrs x2, S3_0_C12_C12_0", // ICC_IAR1_EL1
     "mov x1, #{BAD_INTERRUPT}",
-    "cmp x2, #{TIMER}",
+    "cmp x2, #{TIMER_INTERRUPT}",
     "b.ne .Lwrong",
     "msr cntv_ctl_el0, xzr",
     "isb",
@@ -287,8 +288,8 @@ global_asm!(
     "mov x1, #{BAD_ADDRESS}",
     "cmp x2, x3",
     "b.ne .Lwrong",
-    "ldr x5, ={ABSENT_ENTRY}",
-    "ldr x6, ={GIVEN_ENTRY}",
+    "ldr x5, ={UNMAPPED_ENTRY}",
+    "ldr x6, ={MAPPED_PAGE_ENTRY}",
     "str x6, [x5]",
     "dsb ishst",
     "isb",
@@ -300,11 +301,11 @@ global_asm!(
     ".balign 8",
     "sudbox_probe_user:",
     "mov x4, #-1",
-    "mov x5, #{ROUNDS}",
+    "mov x5, #{LOOP_RUNS}",
     "25: isb",
     "mrs x6, cntvct_el0",
-    "mov x7, #{SPINS}",
-    spin!(),
+    "mov x7, #{LOOP_ITERATIONS}",
+    timed_loop!(),
     "isb",
     "mrs x8, cntvct_el0",
     "sub x8, x8, x6",
@@ -317,31 +318,31 @@ global_asm!(
     "udf #0",
     "sudbox_probe_user_end:",
     ".popsection",
-    VECTOR = const VECTOR,
-    SYNDROME = const SYNDROME,
-    PLACE = const PLACE,
-    ADDRESS = const ADDRESS,
-    STATE = const STATE,
-    WRONG = const WRONG,
-    VALUE = const VALUE,
-    TICKS = const TICKS,
-    STOPPED = const STOPPED,
-    PORT = const PORT,
-    KERNEL = const KERNEL,
-    USER = const USER,
+    VECTOR_WORD = const VECTOR_WORD,
+    ESR_WORD = const ESR_WORD,
+    ELR_WORD = const ELR_WORD,
+    FAR_WORD = const FAR_WORD,
+    SPSR_WORD = const SPSR_WORD,
+    WRONG_RESULT_WORD = const WRONG_RESULT_WORD,
+    WRONG_VALUE_WORD = const WRONG_VALUE_WORD,
+    TICKS_WORD = const TICKS_WORD,
+    STOP_LETTER = const STOP_LETTER,
+    LETTER_PORT = const LETTER_PORT,
+    KERNEL_TEXT = const KERNEL_TEXT,
+    USER_TEXT = const USER_TEXT,
     MAIR = const MAIR,
     TCR = const TCR,
     LEVEL_1 = const LEVEL_1,
     GIC_REDISTRIBUTORS = const GIC_REDISTRIBUTORS,
     GIC_DISTRIBUTOR = const GIC_DISTRIBUTOR,
-    TIMER = const TIMER,
-    ABSENT = const ABSENT,
-    ABSENT_ENTRY = const ABSENT_ENTRY,
-    GIVEN_ENTRY = const data_entry(GIVEN),
-    BEFORE = const BEFORE,
-    AFTER = const AFTER,
-    SPINS = const SPINS,
-    ROUNDS = const ROUNDS,
+    TIMER_INTERRUPT = const TIMER_INTERRUPT,
+    UNMAPPED_ADDRESS = const UNMAPPED_ADDRESS,
+    UNMAPPED_ENTRY = const UNMAPPED_ENTRY,
+    MAPPED_PAGE_ENTRY = const data_entry(MAPPED_PAGE),
+    PATTERN_BEFORE = const PATTERN_BEFORE,
+    PATTERN_AFTER = const PATTERN_AFTER,
+    LOOP_ITERATIONS = const LOOP_ITERATIONS,
+    LOOP_RUNS = const LOOP_RUNS,
     BAD_LEVEL = const BAD_LEVEL,
     BAD_REGISTER = const BAD_REGISTER,
     BAD_MMU = const BAD_MMU,
@@ -361,13 +362,13 @@ unsafe extern "C" {
     static sudbox_probe_user_end: u8;
 }
 
-/// The report that the payload writes after [`PORT`], word by word.
+/// The report that the payload writes after [`LETTER_PORT`], word by word.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Report([Option<u64>; (WORDS_END / 8) as usize]);
 
 impl Report {
-    /// Handles a write at an offset. Ignores writes that are not word-sized.
-    pub(super) fn take(&mut self, offset: u64, data: &[u8]) {
+    /// Handles a write at an offset from [`LETTER_PORT`]. Ignores writes that are not of one aligned word.
+    pub(super) fn record_write(&mut self, offset: u64, data: &[u8]) {
         let Ok(word) = data.try_into().map(u64::from_le_bytes) else { return };
         let place = usize::try_from(offset / 8).ok().and_then(|index| self.0.get_mut(index));
         if let (Some(place), 0) = (place, offset % 8) {
@@ -379,27 +380,30 @@ impl Report {
         self.0[usize::try_from(offset / 8).expect("an offset of ours")]
     }
 
-    /// Returns the reported anomaly.
-    pub(super) fn anomaly(&self) -> Anomaly {
-        if let Some(number) = self.word(WRONG) {
-            let what = usize::try_from(number).ok().and_then(|number| WRONGS.get(number));
+    /// Decodes the words that were written so far.
+    pub(super) fn decode(&self) -> PayloadReport {
+        if let Some(number) = self.word(WRONG_RESULT_WORD) {
+            let what = usize::try_from(number).ok().and_then(|number| WRONG_RESULTS.get(number));
             let what = what.copied().unwrap_or("an unknown check");
-            return Anomaly::Wrong { what, value: self.word(VALUE).unwrap_or(0) };
+            return PayloadReport::WrongResult {
+                what,
+                value: self.word(WRONG_VALUE_WORD).unwrap_or(0),
+            };
         }
-        let Some(vector) = self.word(VECTOR) else { return Anomaly::Nothing };
+        let Some(vector) = self.word(VECTOR_WORD) else { return PayloadReport::NothingWrong };
         let value = |offset| self.word(offset).unwrap_or(0);
-        Anomaly::Fault(format!(
+        PayloadReport::Fault(format!(
             "(vector {vector}, ESR {:X}h, ELR {:X}h, FAR {:X}h, SPSR {:X}h)",
-            value(SYNDROME),
-            value(PLACE),
-            value(ADDRESS),
-            value(STATE)
+            value(ESR_WORD),
+            value(ELR_WORD),
+            value(FAR_WORD),
+            value(SPSR_WORD)
         ))
     }
 
-    /// Returns the ticks of the virtual counter that the loop took in EL0; 0 before that.
+    /// Returns the ticks of the virtual counter that the loop took in EL0; 0 before step D.
     pub(super) fn ticks(&self) -> u64 {
-        self.word(TICKS).unwrap_or(0)
+        self.word(TICKS_WORD).unwrap_or(0)
     }
 }
 
@@ -407,7 +411,7 @@ impl Report {
 ///
 /// # Safety
 /// `from` and `to` are labels of the payload, in this order.
-unsafe fn between(from: *const u8, to: *const u8) -> &'static [u8] {
+unsafe fn bytes_between(from: *const u8, to: *const u8) -> &'static [u8] {
     // SAFETY: the caller guarantees that both are in one read-only section of this program.
     unsafe { std::slice::from_raw_parts(from, to.addr() - from.addr()) }
 }
@@ -415,25 +419,25 @@ unsafe fn between(from: *const u8, to: *const u8) -> &'static [u8] {
 /// Returns the address of the payload's first instruction.
 pub(super) fn entry() -> u64 {
     let offset = (&raw const sudbox_probe_entry).addr() - (&raw const sudbox_probe_kernel).addr();
-    KERNEL + offset as u64
+    KERNEL_TEXT + offset as u64
 }
 
 /// Writes the payload and its page tables into guest memory.
 ///
 /// # Errors
-/// If the memory is smaller than [`SIZE`](super::memory::SIZE).
+/// If the memory is smaller than [`MEMORY_SIZE`](super::memory::MEMORY_SIZE).
 pub(in crate::probe::test_vm) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemoryError> {
     memory::write_tables(memory)?;
-    memory.write_obj(BEFORE, GuestAddress(GIVEN))?;
+    memory.write_obj(PATTERN_BEFORE, GuestAddress(MAPPED_PAGE))?;
     // SAFETY: The labels are the payload's, in this order.
     let (kernel, user) = unsafe {
         (
-            between(&raw const sudbox_probe_kernel, &raw const sudbox_probe_kernel_end),
-            between(&raw const sudbox_probe_user, &raw const sudbox_probe_user_end),
+            bytes_between(&raw const sudbox_probe_kernel, &raw const sudbox_probe_kernel_end),
+            bytes_between(&raw const sudbox_probe_user, &raw const sudbox_probe_user_end),
         )
     };
-    memory.write_slice(kernel, GuestAddress(KERNEL))?;
-    memory.write_slice(user, GuestAddress(USER))
+    memory.write_slice(kernel, GuestAddress(KERNEL_TEXT))?;
+    memory.write_slice(user, GuestAddress(USER_TEXT))
 }
 
 /// Times the loop on the host: ticks of the virtual counter and duration of the fastest run.
@@ -442,11 +446,11 @@ pub(in crate::probe::test_vm) fn time_loop_on_host() -> (u64, Duration) {
         let (start, before) = (Instant::now(), counter());
         // SAFETY: Counts a register down, which is declared as changed.
         unsafe {
-            asm!(spin!(), inout("x7") SPINS => _, options(nomem, nostack));
+            asm!(timed_loop!(), inout("x7") LOOP_ITERATIONS => _, options(nomem, nostack));
         }
         (counter().wrapping_sub(before), start.elapsed())
     };
-    (0..ROUNDS).map(|_| round()).min().unwrap_or((u64::MAX, Duration::ZERO))
+    (0..LOOP_RUNS).map(|_| round()).min().unwrap_or((u64::MAX, Duration::ZERO))
 }
 
 fn counter() -> u64 {
@@ -459,44 +463,48 @@ fn counter() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::test_vm::aarch64::memory::SIZE;
+    use crate::probe::test_vm::aarch64::memory::MEMORY_SIZE;
     use crate::probe::test_vm::check_last_write;
 
     #[test]
     fn code_ends_before_what_follows() {
         // SAFETY: The labels are the payload's, in this order.
-        let kernel =
-            unsafe { between(&raw const sudbox_probe_kernel, &raw const sudbox_probe_kernel_end) };
-        assert!(KERNEL + kernel.len() as u64 <= USER);
-        assert_eq!(KERNEL % 2048, 0);
-        assert!((KERNEL + 16 * 128..USER).contains(&entry()));
+        let kernel = unsafe {
+            bytes_between(&raw const sudbox_probe_kernel, &raw const sudbox_probe_kernel_end)
+        };
+        assert!(KERNEL_TEXT + kernel.len() as u64 <= USER_TEXT);
+        assert_eq!(KERNEL_TEXT % 2048, 0);
+        assert!((KERNEL_TEXT + 16 * 128..USER_TEXT).contains(&entry()));
     }
 
     #[test]
     fn reports_are_read_as_the_payload_writes_them() {
         let mut report = Report::default();
-        assert_eq!((report.anomaly(), report.ticks()), (Anomaly::Nothing, 0));
-        report.take(TICKS, &5_u64.to_le_bytes());
-        report.take(0, b"A");
-        report.take(1 << 40, &[1; 8]);
-        report.take(VECTOR + 1, &[1; 8]);
-        assert_eq!((report.anomaly(), report.ticks()), (Anomaly::Nothing, 5));
-        report.take(VECTOR, &4_u64.to_le_bytes());
-        report.take(PLACE, &0x8123_u64.to_le_bytes());
+        assert_eq!((report.decode(), report.ticks()), (PayloadReport::NothingWrong, 0));
+        report.record_write(TICKS_WORD, &5_u64.to_le_bytes());
+        report.record_write(0, b"A");
+        report.record_write(1 << 40, &[1; 8]);
+        report.record_write(VECTOR_WORD + 1, &[1; 8]);
+        assert_eq!((report.decode(), report.ticks()), (PayloadReport::NothingWrong, 5));
+        report.record_write(VECTOR_WORD, &4_u64.to_le_bytes());
+        report.record_write(ELR_WORD, &0x8123_u64.to_le_bytes());
         let fault = "(vector 4, ESR 0h, ELR 8123h, FAR 0h, SPSR 0h)";
-        assert_eq!(report.anomaly(), Anomaly::Fault(fault.to_owned()));
-        report.take(WRONG, &BAD_ADDRESS.to_le_bytes());
-        report.take(VALUE, &7_u64.to_le_bytes());
-        let Anomaly::Wrong { what, value: 7 } = report.anomaly() else { panic!() };
+        assert_eq!(report.decode(), PayloadReport::Fault(fault.to_owned()));
+        report.record_write(WRONG_RESULT_WORD, &BAD_ADDRESS.to_le_bytes());
+        report.record_write(WRONG_VALUE_WORD, &7_u64.to_le_bytes());
+        let PayloadReport::WrongResult { what, value: 7 } = report.decode() else { panic!() };
         assert!(what.ends_with("FAR_EL1"), "{what}");
     }
 
     #[test]
     fn a_lost_write_is_noticed() {
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_SIZE)]).unwrap();
         write(&memory).unwrap();
-        assert!(matches!(check_last_write(&memory).unwrap(), Anomaly::Wrong { value: BEFORE, .. }));
-        memory.write_obj(AFTER, GuestAddress(GIVEN)).unwrap();
-        assert_eq!(check_last_write(&memory).unwrap(), Anomaly::Nothing);
+        assert!(matches!(
+            check_last_write(&memory).unwrap(),
+            PayloadReport::WrongResult { value: PATTERN_BEFORE, .. }
+        ));
+        memory.write_obj(PATTERN_AFTER, GuestAddress(MAPPED_PAGE)).unwrap();
+        assert_eq!(check_last_write(&memory).unwrap(), PayloadReport::NothingWrong);
     }
 }

@@ -6,35 +6,35 @@ use vm_memory::{Bytes as _, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 use crate::kvm::x86_64::layout::LOCAL_APIC;
 
 /// Size of memory in bytes, from address 0.
-pub(in crate::probe::test_vm) const SIZE: usize = 0x2_0000;
+pub(in crate::probe::test_vm) const MEMORY_SIZE: usize = 0x2_0000;
 
-// Guest-physical addresses. All but [`ABSENT`] are mapped to themselves.
+// Guest-physical addresses. All but [`UNMAPPED_ADDRESS`] are mapped to themselves.
 pub(super) const PML4: u64 = 0x1000;
 const PDPT: u64 = 0x2000;
-const DIRECTORY: u64 = 0x3000;
-const TABLE: u64 = 0x4000;
-const APIC_DIRECTORY: u64 = 0x5000;
+const PAGE_DIRECTORY: u64 = 0x3000;
+const PAGE_TABLE: u64 = 0x4000;
+const APIC_PAGE_DIRECTORY: u64 = 0x5000;
 pub(super) const GDT: u64 = 0x6000;
 pub(super) const TSS: u64 = 0x6100;
 pub(super) const IDT: u64 = 0x7000;
-/// Code of ring 0. It begins with the entry points of the 256 vectors, [`ENTRY`] bytes each.
-pub(super) const KERNEL: u64 = 0x8000;
+/// Code of ring 0. It begins with the entry points of the 256 vectors, [`VECTOR_ENTRY_SIZE`] bytes each.
+pub(super) const KERNEL_TEXT: u64 = 0x8000;
 /// Code of ring 3.
-pub(super) const USER: u64 = 0xb000;
+pub(super) const USER_TEXT: u64 = 0xb000;
 /// Upper ends of the stacks.
 pub(super) const USER_STACK: u64 = 0xd000;
 pub(super) const KERNEL_STACK: u64 = 0xe000;
 const FAULT_STACK: u64 = 0xf000;
-pub(super) const REPORT: u64 = 0xf000;
-/// The page to which step G maps [`ABSENT`].
-pub(in crate::probe::test_vm) const GIVEN: u64 = 0x1_0000;
-/// A virtual address that is not mapped until its page fault is handled.
-pub(super) const ABSENT: u64 = 0x1_f000;
-/// Address of the page table entry of [`ABSENT`].
-pub(super) const ABSENT_ENTRY: u64 = TABLE + ABSENT / PAGE * 8;
+pub(super) const REPORT_PAGE: u64 = 0xf000;
+/// The physical page to which step G maps [`UNMAPPED_ADDRESS`].
+pub(in crate::probe::test_vm) const MAPPED_PAGE: u64 = 0x1_0000;
+/// A virtual address that is not mapped until step G has handled its page fault.
+pub(super) const UNMAPPED_ADDRESS: u64 = 0x1_f000;
+/// Address of the page table entry of [`UNMAPPED_ADDRESS`].
+pub(super) const UNMAPPED_ENTRY: u64 = PAGE_TABLE + UNMAPPED_ADDRESS / PAGE * 8;
 
 /// Size of a vector's entry point in bytes.
-pub(super) const ENTRY: u64 = 16;
+pub(super) const VECTOR_ENTRY_SIZE: u64 = 16;
 
 const PAGE: u64 = 0x1000;
 
@@ -44,7 +44,7 @@ pub(super) const KERNEL_DATA: u16 = 0x10;
 pub(super) const USER_CODE_32: u16 = 0x18;
 pub(super) const USER_DATA: u16 = USER_CODE_32 + 8 + 3;
 pub(super) const USER_CODE: u16 = USER_CODE_32 + 16 + 3;
-pub(super) const TASK: u16 = 0x30;
+pub(super) const TSS_SELECTOR: u16 = 0x30;
 
 /// Returns the GDT: flat segments and the TSS (Intel SDM, volume 3,
 /// sections 3.4.5 and 8.2.3).
@@ -78,8 +78,8 @@ fn page_entry(address: u64) -> u64 {
     const WRITABLE: u64 = 2;
     const USER_TOO: u64 = 4;
     match address {
-        0 | ABSENT => 0,
-        USER..USER_STACK => address | PRESENT | WRITABLE | USER_TOO,
+        0 | UNMAPPED_ADDRESS => 0,
+        USER_TEXT..USER_STACK => address | PRESENT | WRITABLE | USER_TOO,
         _ => address | PRESENT | WRITABLE,
     }
 }
@@ -88,9 +88,10 @@ fn page_entry(address: u64) -> u64 {
 pub(super) type Handlers = [(u8, u64); 3];
 
 /// Returns the IDT. Vectors that a step expects go to `handlers`, all others to the entry points at
-/// [`KERNEL`], which report them, on a stack of their own.
+/// [`KERNEL_TEXT`], which report them, on a stack of their own.
 fn idt(handlers: &Handlers) -> [[u64; 2]; 256] {
-    let mut gates = std::array::from_fn(|vector| gate(KERNEL + ENTRY * vector as u64, 1));
+    let mut gates =
+        std::array::from_fn(|vector| gate(KERNEL_TEXT + VECTOR_ENTRY_SIZE * vector as u64, 1));
     for (vector, handler) in *handlers {
         gates[usize::from(vector)] = gate(handler, 0);
     }
@@ -100,30 +101,30 @@ fn idt(handlers: &Handlers) -> [[u64; 2]; 256] {
 /// Writes page tables, descriptor tables and TSS.
 ///
 /// # Errors
-/// If the memory is smaller than [`SIZE`].
+/// If the memory is smaller than [`MEMORY_SIZE`].
 pub(super) fn write_tables(
     memory: &GuestMemoryMmap,
     handlers: &Handlers,
 ) -> Result<(), GuestMemoryError> {
-    let put = |value: u64, address: u64| memory.write_obj(value, GuestAddress(address));
+    let write_u64 = |value: u64, address: u64| memory.write_obj(value, GuestAddress(address));
     // Present, writable and user: the last level decides.
-    put(PDPT + 7, PML4)?;
-    put(DIRECTORY + 7, PDPT)?;
-    put(APIC_DIRECTORY + 7, PDPT + (LOCAL_APIC >> 30) * 8)?;
-    put(TABLE + 7, DIRECTORY)?;
+    write_u64(PDPT + 7, PML4)?;
+    write_u64(PAGE_DIRECTORY + 7, PDPT)?;
+    write_u64(APIC_PAGE_DIRECTORY + 7, PDPT + (LOCAL_APIC >> 30) * 8)?;
+    write_u64(PAGE_TABLE + 7, PAGE_DIRECTORY)?;
     // 2 MiB page, uncached, supervisor.
-    put(LOCAL_APIC + 0x9b, APIC_DIRECTORY + (LOCAL_APIC >> 21 & 511) * 8)?;
-    for address in (0..SIZE as u64).step_by(0x1000) {
-        put(page_entry(address), TABLE + address / PAGE * 8)?;
+    write_u64(LOCAL_APIC + 0x9b, APIC_PAGE_DIRECTORY + (LOCAL_APIC >> 21 & 511) * 8)?;
+    for address in (0..MEMORY_SIZE as u64).step_by(0x1000) {
+        write_u64(page_entry(address), PAGE_TABLE + address / PAGE * 8)?;
     }
     for (index, descriptor) in (0..).zip(gdt()) {
-        put(descriptor, GDT + index * 8)?;
+        write_u64(descriptor, GDT + index * 8)?;
     }
     for (index, half) in (0..).zip(idt(handlers).into_iter().flatten()) {
-        put(half, IDT + index * 8)?;
+        write_u64(half, IDT + index * 8)?;
     }
-    put(KERNEL_STACK, TSS + 4)?;
-    put(FAULT_STACK, TSS + 0x24)
+    write_u64(KERNEL_STACK, TSS + 4)?;
+    write_u64(FAULT_STACK, TSS + 0x24)
 }
 
 #[cfg(test)]

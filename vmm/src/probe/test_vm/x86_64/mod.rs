@@ -6,15 +6,15 @@ use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryError, GuestMemoryMmap};
 
-use super::judge::Anomaly;
-use super::{Exit, Step, refused};
+use super::judge::PayloadReport;
+use super::{PayloadExit, Step, call_failed};
 use crate::kvm::x86_64::layout::{KVM_IDENTITY_MAP, KVM_TSS};
 use crate::probe::Finding;
 
 pub(super) mod memory;
 pub(super) mod payload;
 
-/// Usual reason for a machine without KVM.
+/// Usual reason for a host without KVM.
 pub(super) const NO_KVM: &str = "the module kvm_intel or kvm_amd is not loaded";
 
 /// Capabilities that the microVM and its snapshots use. `KVM_CAP_XCRS` is not among them, because it
@@ -45,7 +45,7 @@ pub(super) const CAPABILITIES: [(Cap, &str); 19] = [
 pub(super) const STEPS: [Step; 7] = [
     Step { success: "ring 0, 64 bits", failure: "64-bit ring 0 is not reached" },
     Step {
-        success: "MSRs of system calls and of GS",
+        success: "MSRs of system calls and of GS_BASE_VALUE",
         failure: "the MSRs of system calls cannot be set",
     },
     Step {
@@ -71,11 +71,11 @@ pub(super) const STEPS: [Step; 7] = [
 ];
 
 /// Index of the step whose loop is timed.
-pub(super) const LOOP: usize = 2;
+pub(super) const TIMED_STEP: usize = 2;
 
-/// Time between two kicks in runs of the payload's loop on the host, so that slow machines, such as
-/// emulated ones, get more time. At 3 GHz the loop takes 0.7 µs, and the shortest period applies.
-pub(super) const KICK_LOOPS: u32 = 10_000;
+/// Time between two kicks, in multiples of the duration of the payload's loop on the host. Slow hosts, such as
+/// emulated ones, thus get more time. At 3 GHz the loop takes 0.7 µs, and the shortest period applies.
+pub(super) const LOOPS_PER_KICK: u32 = 10_000;
 
 /// The vCPU.
 pub(super) struct Guest(VcpuFd);
@@ -85,27 +85,27 @@ impl Guest {
     ///
     /// # Errors
     /// If KVM refuses.
-    pub(super) fn make(kvm: &Kvm, vm: &VmFd) -> Result<Guest, Finding> {
+    pub(super) fn create(kvm: &Kvm, vm: &VmFd) -> Result<Guest, Finding> {
         vm.set_identity_map_address(KVM_IDENTITY_MAP)
-            .map_err(refused("KVM_SET_IDENTITY_MAP_ADDR"))?;
+            .map_err(call_failed("KVM_SET_IDENTITY_MAP_ADDR"))?;
         let tss = usize::try_from(KVM_TSS).expect("usize has 64 bits on x86-64");
-        vm.set_tss_address(tss).map_err(refused("KVM_SET_TSS_ADDR"))?;
-        vm.create_irq_chip().map_err(refused("KVM_CREATE_IRQCHIP"))?;
-        let vcpu = vm.create_vcpu(0).map_err(refused("making a vCPU"))?;
+        vm.set_tss_address(tss).map_err(call_failed("KVM_SET_TSS_ADDR"))?;
+        vm.create_irq_chip().map_err(call_failed("KVM_CREATE_IRQCHIP"))?;
+        let vcpu = vm.create_vcpu(0).map_err(call_failed("making a vCPU"))?;
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-            .map_err(refused("KVM_GET_SUPPORTED_CPUID"))?;
-        vcpu.set_cpuid2(&cpuid).map_err(refused("KVM_SET_CPUID2"))?;
-        let mut sregs = vcpu.get_sregs().map_err(refused("KVM_GET_SREGS"))?;
+            .map_err(call_failed("KVM_GET_SUPPORTED_CPUID"))?;
+        vcpu.set_cpuid2(&cpuid).map_err(call_failed("KVM_SET_CPUID2"))?;
+        let mut sregs = vcpu.get_sregs().map_err(call_failed("KVM_GET_SREGS"))?;
         long_mode(&mut sregs);
-        vcpu.set_sregs(&sregs).map_err(refused("KVM_SET_SREGS"))?;
+        vcpu.set_sregs(&sregs).map_err(call_failed("KVM_SET_SREGS"))?;
         let regs = kvm_regs {
             rip: payload::entry(),
             rsp: memory::KERNEL_STACK,
             rflags: 2,
             ..Default::default()
         };
-        vcpu.set_regs(&regs).map_err(refused("KVM_SET_REGS"))?;
+        vcpu.set_regs(&regs).map_err(call_failed("KVM_SET_REGS"))?;
         Ok(Guest(vcpu))
     }
 
@@ -113,21 +113,21 @@ impl Guest {
     ///
     /// # Errors
     /// As `KVM_RUN`.
-    pub(super) fn run(&mut self) -> Result<Exit, kvm_ioctls::Error> {
+    pub(super) fn run(&mut self) -> Result<PayloadExit, kvm_ioctls::Error> {
         Ok(match self.0.run()? {
-            VcpuExit::IoOut(payload::PORT, &[byte]) => Exit::Letter(byte),
-            exit => Exit::Other(format!("{exit:?}")),
+            VcpuExit::IoOut(payload::LETTER_PORT, &[byte]) => PayloadExit::Letter(byte),
+            exit => PayloadExit::Other(format!("{exit:?}")),
         })
     }
 
     /// Returns the payload's report, and the ticks that its loop took in ring 3 (0 before step C).
     ///
     /// # Errors
-    /// If the memory is smaller than [`memory::SIZE`].
+    /// If the memory is smaller than [`memory::MEMORY_SIZE`].
     pub(super) fn report(
         &self,
         memory: &GuestMemoryMmap,
-    ) -> Result<(Anomaly, u64), GuestMemoryError> {
+    ) -> Result<(PayloadReport, u64), GuestMemoryError> {
         payload::report(memory)
     }
 
@@ -167,7 +167,7 @@ fn long_mode(sregs: &mut kvm_sregs) {
     sregs.tr = kvm_segment {
         base: memory::TSS,
         limit: 0x67,
-        selector: memory::TASK,
+        selector: memory::TSS_SELECTOR,
         type_: 11,
         present: 1,
         ..Default::default()

@@ -2,7 +2,7 @@
 //! The payload: the code that the probe's vCPU runs.
 //!
 //! The payload performs operations that every kernel performs. After each successful step it writes a
-//! letter to [`PORT`]. On an error, it writes the report page, then [`STOPPED`] to the port; the report can
+//! letter to [`LETTER_PORT`]. On an error, it writes the report page, then [`STOP_LETTER`] to the port; the report can
 //! be read even if that write fails. Each of the 256 vectors has a gate, so every fault is reported and
 //! none becomes a triple fault without a reason.
 
@@ -14,40 +14,40 @@ use std::time::{Duration, Instant};
 use vm_memory::{ByteValued, Bytes as _, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 
 use super::memory::{
-    self, ABSENT, ABSENT_ENTRY, ENTRY, GIVEN, KERNEL, KERNEL_CODE, KERNEL_STACK, REPORT, USER,
-    USER_CODE, USER_CODE_32, USER_DATA, USER_STACK,
+    self, KERNEL_CODE, KERNEL_STACK, KERNEL_TEXT, MAPPED_PAGE, REPORT_PAGE, UNMAPPED_ADDRESS,
+    UNMAPPED_ENTRY, USER_CODE, USER_CODE_32, USER_DATA, USER_STACK, USER_TEXT, VECTOR_ENTRY_SIZE,
 };
 use crate::kvm::x86_64::layout::LOCAL_APIC;
-use crate::probe::test_vm::judge::Anomaly;
-use crate::probe::test_vm::{AFTER, BEFORE, STOPPED};
+use crate::probe::test_vm::judge::PayloadReport;
+use crate::probe::test_vm::{PATTERN_AFTER, PATTERN_BEFORE, STOP_LETTER};
 
 /// I/O port for the letters.
-pub(super) const PORT: u16 = 0xe9;
+pub(super) const LETTER_PORT: u16 = 0xe9;
 
 /// Vector of the local APIC timer.
-const TIMER: u8 = 0x40;
+const TIMER_VECTOR: u8 = 0x40;
 
 /// First period of the timer in nanoseconds, which KVM's APIC counts (`APIC_BUS_CYCLE_NS_DEFAULT`).
 const TIMER_COUNT: u32 = 100_000;
 
-/// Number of further periods of the timer. QEMU's emulated SVM (7.2) sometimes ignores the interrupt shadow
-/// of `sti`, so the interrupt arrives before `hlt` and does not wake it. A kernel's timer continues, and so
-/// does this one.
-const TIMER_AGAIN: u32 = 5_000_000;
+/// Length of the timer's further periods in nanoseconds. QEMU's emulated SVM (7.2) sometimes ignores the
+/// interrupt shadow of `sti`, so that the interrupt arrives before `hlt` and does not end it. A kernel's timer
+/// continues, and so does this timer.
+const TIMER_NEXT_COUNT: u32 = 5_000_000;
 
-/// Iterations of the timed loop. The fastest of [`ROUNDS`] runs counts.
-const SPINS: u32 = 2000;
-const ROUNDS: u32 = 4;
+/// Iterations of the timed loop. The fastest of [`LOOP_RUNS`] runs counts.
+const LOOP_ITERATIONS: u32 = 2000;
+const LOOP_RUNS: u32 = 4;
 
-/// Base addresses of GS, to check `swapgs`.
-const GS: u32 = 0x1111_0000;
-const OTHER_GS: u32 = 0x2222_0000;
+/// Base addresses of GS_BASE_VALUE, to check `swapgs`.
+const GS_BASE_VALUE: u32 = 0x1111_0000;
+const OTHER_GS_BASE_VALUE: u32 = 0x2222_0000;
 
 // Values of `Report::kind`.
 const FAULT: u32 = 1;
 const WRONG: u32 = 2;
 
-// Numbers of wrong results in `Report::number`; see `WRONGS`.
+// Numbers of wrong results in `Report::number`; see `WRONG_RESULTS`.
 const BAD_RING: u32 = 0;
 const BAD_MSR: u32 = 1;
 const BAD_SYSCALL_RING: u32 = 2;
@@ -62,13 +62,13 @@ const BAD_ERROR: u32 = 10;
 const BAD_PAGE: u32 = 11;
 
 /// Texts for wrong results, by number.
-const WRONGS: [&str; 12] = [
+const WRONG_RESULTS: [&str; 12] = [
     "the first instruction does not run in ring 0: cs",
     "an MSR does not keep what was written: LSTAR",
     "syscall does not lead to ring 0: cs",
     "syscall does not save where it came from: rcx",
     "syscall does not mask the flags: rflags",
-    "swapgs does not swap: GS base",
+    "swapgs does not swap: GS_BASE_VALUE base",
     "a fault in ring 3 does not switch to the stack of the TSS: rsp",
     "cpuid does not know of 64-bit mode: edx of leaf 80000001h",
     "the time stamp counter stands still: difference",
@@ -99,7 +99,8 @@ struct Report {
 unsafe impl ByteValued for Report {}
 
 impl Report {
-    /// Describes the fault. Only PVM hypervisors were seen to run ring 0 code in ring 3.
+    /// Describes the fault, and names PVM if the fault shows it: only PVM hypervisors were seen to run code of
+    /// ring 0 in ring 3.
     fn fault(&self) -> String {
         let Report { number, value, rip, cs, cr2, .. } = self;
         let mut text = format!("(vector {number}, error code {value:X}h, rip {rip:X}h, cs {cs:X}h");
@@ -107,7 +108,7 @@ impl Report {
             let _ = write!(text, ", cr2 {cr2:X}h");
         }
         text.push(')');
-        if (KERNEL..USER).contains(rip) && cs & 3 == 3 {
+        if (KERNEL_TEXT..USER_TEXT).contains(rip) && cs & 3 == 3 {
             text.push_str("; its ring 0 is ring 3 - looks like a PVM hypervisor");
         }
         text
@@ -115,7 +116,7 @@ impl Report {
 }
 
 /// The timed loop, for ring 3 and the host: counts ecx down to 0.
-macro_rules! spin {
+macro_rules! timed_loop {
     () => {
         "2: decl %ecx; jnz 2b"
     };
@@ -137,7 +138,7 @@ global_asm!(
     // Entry points of the vectors: push vector and error code.
     ".set .Lvector, 0",
     ".rept 256",
-    ".balign {ENTRY}",
+    ".balign {VECTOR_ENTRY_SIZE}",
     ".if (.Lvector != 8) && (.Lvector < 10 || .Lvector > 14) && (.Lvector != 17) && (.Lvector != 21) && (.Lvector != 29) && (.Lvector != 30)",
     "pushq $0",
     ".endif",
@@ -147,30 +148,30 @@ global_asm!(
     ".endr",
 
     ".Lunexpected:",
-    "cmpq $0, {REPORT}",
+    "cmpq $0, {REPORT_PAGE}",
     "jne .Lstop", // Only the first fault is reported.
-    "movq ${FAULT}, {REPORT} + {kind}",
-    "popq {REPORT} + {number}",
-    "popq {REPORT} + {value}",
-    "popq {REPORT} + {rip}",
-    "popq {REPORT} + {cs}",
-    "popq {REPORT} + {rflags}",
-    "popq {REPORT} + {rsp}",
-    "popq {REPORT} + {ss}",
+    "movq ${FAULT}, {REPORT_PAGE} + {kind}",
+    "popq {REPORT_PAGE} + {number}",
+    "popq {REPORT_PAGE} + {value}",
+    "popq {REPORT_PAGE} + {rip}",
+    "popq {REPORT_PAGE} + {cs}",
+    "popq {REPORT_PAGE} + {rflags}",
+    "popq {REPORT_PAGE} + {rsp}",
+    "popq {REPORT_PAGE} + {ss}",
     "movq %cr2, %rax",
-    "movq %rax, {REPORT} + {cr2}",
+    "movq %rax, {REPORT_PAGE} + {cr2}",
     "jmp .Lstop",
 
     // edi: number of the wrong result; rsi: its value.
     ".Lwrong:",
-    "cmpq $0, {REPORT}",
+    "cmpq $0, {REPORT_PAGE}",
     "jne .Lstop",
-    "movq %rdi, {REPORT} + {number}",
-    "movq %rsi, {REPORT} + {value}",
-    "movq ${WRONG}, {REPORT} + {kind}",
+    "movq %rdi, {REPORT_PAGE} + {number}",
+    "movq %rsi, {REPORT_PAGE} + {value}",
+    "movq ${WRONG}, {REPORT_PAGE} + {kind}",
     ".Lstop:",
-    "movb ${STOPPED}, %al",
-    "outb %al, ${PORT}",
+    "movb ${STOP_LETTER}, %al",
+    "outb %al, ${LETTER_PORT}",
     "cli",
     "3: hlt",
     "jmp 3b",
@@ -183,7 +184,7 @@ global_asm!(
     "cmpl ${KERNEL_CODE}, %esi",
     "jne .Lwrong",
     "movb $'A', %al",
-    "outb %al, ${PORT}",
+    "outb %al, ${LETTER_PORT}",
 
     // B: the MSRs of syscall and of swapgs.
     "movl $0xc0000081, %ecx", // STAR
@@ -191,33 +192,33 @@ global_asm!(
     "movl ${USER_CODE_32} << 16 | {KERNEL_CODE}, %edx",
     "wrmsr",
     "movl $0xc0000082, %ecx", // LSTAR
-    "movl $(.Lsyscall - sudbox_probe_kernel + {KERNEL}), %eax",
+    "movl $(.Lsyscall - sudbox_probe_kernel + {KERNEL_TEXT}), %eax",
     "xorl %edx, %edx",
     "wrmsr",
     "movl $0xc0000084, %ecx", // SFMASK: trap, interrupt and direction flags
     "movl $0x700, %eax",
     "wrmsr",
     "movl $0xc0000101, %ecx", // GS_BASE
-    "movl ${GS}, %eax",
+    "movl ${GS_BASE_VALUE}, %eax",
     "wrmsr",
     "movl $0xc0000102, %ecx", // KERNEL_GS_BASE
-    "movl ${OTHER_GS}, %eax",
+    "movl ${OTHER_GS_BASE_VALUE}, %eax",
     "wrmsr",
     "movl $0xc0000082, %ecx",
     "rdmsr",
     "movl %eax, %esi",
     "movl ${BAD_MSR}, %edi",
-    "cmpl $(.Lsyscall - sudbox_probe_kernel + {KERNEL}), %eax",
+    "cmpl $(.Lsyscall - sudbox_probe_kernel + {KERNEL_TEXT}), %eax",
     "jne .Lwrong",
     "movb $'B', %al",
-    "outb %al, ${PORT}",
+    "outb %al, ${LETTER_PORT}",
 
     // C: to ring 3 with interrupts on, and back by syscall.
     "pushq ${USER_DATA}",
     "pushq ${USER_STACK}",
     "pushq $0x202",
     "pushq ${USER_CODE}",
-    "pushq ${USER}",
+    "pushq ${USER_TEXT}",
     "iretq",
 
     ".Lsyscall:",
@@ -228,16 +229,16 @@ global_asm!(
     "jne .Lwrong",
     "movq %rcx, %rsi",
     "movl ${BAD_RETURN}, %edi",
-    "cmpq $(.Lback - sudbox_probe_user + {USER}), %rcx",
+    "cmpq $(.Lback - sudbox_probe_user + {USER_TEXT}), %rcx",
     "jne .Lwrong",
     "pushfq",
     "popq %rsi",
     "movl ${BAD_MASK}, %edi",
     "testl $0x700, %esi",
     "jnz .Lwrong",
-    "movq %rbx, {REPORT} + {ticks}",
+    "movq %rbx, {REPORT_PAGE} + {ticks}",
     "movb $'C', %al",
-    "outb %al, ${PORT}",
+    "outb %al, ${LETTER_PORT}",
 
     // D: swapgs both ways, sysret, and an exception in ring 3, which takes its stack from the TSS.
     "movq %rcx, %rbx",
@@ -246,27 +247,27 @@ global_asm!(
     "rdmsr",
     "movl %eax, %esi",
     "movl ${BAD_GS}, %edi",
-    "cmpl ${OTHER_GS}, %eax",
+    "cmpl ${OTHER_GS_BASE_VALUE}, %eax",
     "jne .Lwrong",
     "swapgs",
     "rdmsr",
     "movl %eax, %esi",
-    "cmpl ${GS}, %eax",
+    "cmpl ${GS_BASE_VALUE}, %eax",
     "jne .Lwrong",
     "movq %rbx, %rcx",
     "sysretq",
 
     "sudbox_probe_invalid_opcode:",
-    "cmpq $(.Lback - sudbox_probe_user + {USER}), (%rsp)",
-    "jne .Lvectors + {ENTRY} * 6",
+    "cmpq $(.Lback - sudbox_probe_user + {USER_TEXT}), (%rsp)",
+    "jne .Lvectors + {VECTOR_ENTRY_SIZE} * 6",
     "cmpq ${USER_CODE}, 8(%rsp)",
-    "jne .Lvectors + {ENTRY} * 6",
+    "jne .Lvectors + {VECTOR_ENTRY_SIZE} * 6",
     "movq %rsp, %rsi",
     "movl ${BAD_STACK}, %edi",
     "cmpq ${KERNEL_STACK} - 40, %rsp",
     "jne .Lwrong",
     "movb $'D', %al",
-    "outb %al, ${PORT}",
+    "outb %al, ${LETTER_PORT}",
 
     // E: mov to cr3, invlpg, cpuid, rdtsc.
     "movq %cr3, %rax",
@@ -281,65 +282,65 @@ global_asm!(
     "rdtsc",
     "movl %eax, %ebx",
     "movl $100, %ecx",
-    spin!(),
+    timed_loop!(),
     "rdtsc",
     "subl %ebx, %eax",
     "movl %eax, %esi",
     "movl ${BAD_TSC}, %edi",
     "jz .Lwrong",
     "movb $'E', %al",
-    "outb %al, ${PORT}",
+    "outb %al, ${LETTER_PORT}",
 
     // F: the local APIC timer, one-shot and undivided, wakes hlt.
     "movl ${LOCAL_APIC}, %ebx",
     "movl $0x1ff, 0xf0(%rbx)",
     "movl $0xb, 0x3e0(%rbx)",
-    "movl ${TIMER}, 0x320(%rbx)",
+    "movl ${TIMER_VECTOR}, 0x320(%rbx)",
     "movl ${TIMER_COUNT}, 0x380(%rbx)",
     "4: sti",
     "hlt",
     "cli",
-    "cmpq $0, {REPORT} + {timer}",
+    "cmpq $0, {REPORT_PAGE} + {timer}",
     "je 4b",
-    "movl ${TIMER} + 0x10000, 0x320(%rbx)", // Mask the timer.
+    "movl ${TIMER_VECTOR} + 0x10000, 0x320(%rbx)", // Mask the timer.
     "movb $'F', %al",
-    "outb %al, ${PORT}",
+    "outb %al, ${LETTER_PORT}",
 
     // G: a page fault; the access is repeated after it and works.
-    "movabsq ${AFTER}, %rax",
+    "movabsq ${PATTERN_AFTER}, %rax",
     ".Laccess:",
-    "xchgq %rax, {ABSENT}",
+    "xchgq %rax, {UNMAPPED_ADDRESS}",
     "movq %rax, %rsi",
     "movl ${BAD_PAGE}, %edi",
-    "movabsq ${BEFORE}, %rcx",
+    "movabsq ${PATTERN_BEFORE}, %rcx",
     "cmpq %rcx, %rax",
     "jne .Lwrong",
     "movb $'G', %al",
-    "outb %al, ${PORT}",
+    "outb %al, ${LETTER_PORT}",
     "5: hlt",
     "jmp 5b",
 
     "sudbox_probe_timer:",
-    "movq $1, {REPORT} + {timer}",
-    "movl ${TIMER_AGAIN}, 0x380(%rbx)",
+    "movq $1, {REPORT_PAGE} + {timer}",
+    "movl ${TIMER_NEXT_COUNT}, 0x380(%rbx)",
     "movl $0, 0xb0(%rbx)", // End of interrupt.
     "iretq",
 
     "sudbox_probe_page_fault:",
-    "cmpq $(.Laccess - sudbox_probe_kernel + {KERNEL}), 8(%rsp)",
-    "jne .Lvectors + {ENTRY} * 14",
-    "cmpq $0, {ABSENT_ENTRY}",
-    "jne .Lvectors + {ENTRY} * 14", // A second page fault at the same access.
+    "cmpq $(.Laccess - sudbox_probe_kernel + {KERNEL_TEXT}), 8(%rsp)",
+    "jne .Lvectors + {VECTOR_ENTRY_SIZE} * 14",
+    "cmpq $0, {UNMAPPED_ENTRY}",
+    "jne .Lvectors + {VECTOR_ENTRY_SIZE} * 14", // A second page fault at the same access.
     "movq %cr2, %rsi",
     "movl ${BAD_CR2}, %edi",
-    "cmpq ${ABSENT}, %rsi",
+    "cmpq ${UNMAPPED_ADDRESS}, %rsi",
     "jne .Lwrong",
     "movq (%rsp), %rsi",
     "movl ${BAD_ERROR}, %edi",
     "cmpq $2, %rsi", // A write, by ring 0, to a page that is not present.
     "jne .Lwrong",
-    "movq ${GIVEN} + 3, {ABSENT_ENTRY}",
-    "invlpg {ABSENT}",
+    "movq ${MAPPED_PAGE} + 3, {UNMAPPED_ENTRY}",
+    "invlpg {UNMAPPED_ADDRESS}",
     "addq $8, %rsp",
     "iretq",
     "sudbox_probe_kernel_end:",
@@ -347,11 +348,11 @@ global_asm!(
     // Ring 3: the loop, with the fastest run in rbx.
     "sudbox_probe_user:",
     "movl $-1, %ebx",
-    "movl ${ROUNDS}, %edi",
+    "movl ${LOOP_RUNS}, %edi",
     "6: rdtsc",
     "movl %eax, %esi",
-    "movl ${SPINS}, %ecx",
-    spin!(),
+    "movl ${LOOP_ITERATIONS}, %ecx",
+    timed_loop!(),
     "rdtsc",
     "subl %esi, %eax",
     "cmpl %ebx, %eax",
@@ -374,33 +375,33 @@ global_asm!(
     cr2 = const offset_of!(Report, cr2),
     timer = const offset_of!(Report, timer),
     ticks = const offset_of!(Report, ticks),
-    REPORT = const REPORT,
+    REPORT_PAGE = const REPORT_PAGE,
     FAULT = const FAULT,
     WRONG = const WRONG,
-    STOPPED = const STOPPED,
-    PORT = const PORT,
-    KERNEL = const KERNEL,
-    ENTRY = const ENTRY,
-    USER = const USER,
+    STOP_LETTER = const STOP_LETTER,
+    LETTER_PORT = const LETTER_PORT,
+    KERNEL_TEXT = const KERNEL_TEXT,
+    VECTOR_ENTRY_SIZE = const VECTOR_ENTRY_SIZE,
+    USER_TEXT = const USER_TEXT,
     USER_STACK = const USER_STACK,
     KERNEL_STACK = const KERNEL_STACK,
     KERNEL_CODE = const KERNEL_CODE,
     USER_CODE_32 = const USER_CODE_32,
     USER_CODE = const USER_CODE,
     USER_DATA = const USER_DATA,
-    GS = const GS,
-    OTHER_GS = const OTHER_GS,
+    GS_BASE_VALUE = const GS_BASE_VALUE,
+    OTHER_GS_BASE_VALUE = const OTHER_GS_BASE_VALUE,
     LOCAL_APIC = const LOCAL_APIC,
-    TIMER = const TIMER,
+    TIMER_VECTOR = const TIMER_VECTOR,
     TIMER_COUNT = const TIMER_COUNT,
-    TIMER_AGAIN = const TIMER_AGAIN,
-    ABSENT = const ABSENT,
-    ABSENT_ENTRY = const ABSENT_ENTRY,
-    GIVEN = const GIVEN,
-    BEFORE = const BEFORE,
-    AFTER = const AFTER,
-    SPINS = const SPINS,
-    ROUNDS = const ROUNDS,
+    TIMER_NEXT_COUNT = const TIMER_NEXT_COUNT,
+    UNMAPPED_ADDRESS = const UNMAPPED_ADDRESS,
+    UNMAPPED_ENTRY = const UNMAPPED_ENTRY,
+    MAPPED_PAGE = const MAPPED_PAGE,
+    PATTERN_BEFORE = const PATTERN_BEFORE,
+    PATTERN_AFTER = const PATTERN_AFTER,
+    LOOP_ITERATIONS = const LOOP_ITERATIONS,
+    LOOP_RUNS = const LOOP_RUNS,
     BAD_RING = const BAD_RING,
     BAD_MSR = const BAD_MSR,
     BAD_SYSCALL_RING = const BAD_SYSCALL_RING,
@@ -431,14 +432,14 @@ unsafe extern "C" {
 ///
 /// # Safety
 /// `from` and `to` are labels of the payload, in this order.
-unsafe fn between(from: *const u8, to: *const u8) -> &'static [u8] {
+unsafe fn bytes_between(from: *const u8, to: *const u8) -> &'static [u8] {
     // SAFETY: the caller guarantees that both are in one read-only section of this program.
     unsafe { std::slice::from_raw_parts(from, to.addr() - from.addr()) }
 }
 
 /// Returns the guest address of a label in the code of ring 0.
 fn guest_address(label: *const u8) -> u64 {
-    KERNEL + (label.addr() - (&raw const sudbox_probe_kernel).addr()) as u64
+    KERNEL_TEXT + (label.addr() - (&raw const sudbox_probe_kernel).addr()) as u64
 }
 
 /// Returns the address of the payload's first instruction.
@@ -449,41 +450,44 @@ pub(super) fn entry() -> u64 {
 /// Writes the payload and all its tables into guest memory.
 ///
 /// # Errors
-/// If the memory is smaller than [`SIZE`](super::memory::SIZE).
+/// If the memory is smaller than [`MEMORY_SIZE`](super::memory::MEMORY_SIZE).
 pub(in crate::probe::test_vm) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemoryError> {
     let handlers = [
         (6, guest_address(&raw const sudbox_probe_invalid_opcode)),
         (14, guest_address(&raw const sudbox_probe_page_fault)),
-        (TIMER, guest_address(&raw const sudbox_probe_timer)),
+        (TIMER_VECTOR, guest_address(&raw const sudbox_probe_timer)),
     ];
     memory::write_tables(memory, &handlers)?;
-    memory.write_obj(BEFORE, GuestAddress(GIVEN))?;
+    memory.write_obj(PATTERN_BEFORE, GuestAddress(MAPPED_PAGE))?;
     // SAFETY: The labels are the payload's, in this order.
     let (kernel, user) = unsafe {
         (
-            between(&raw const sudbox_probe_kernel, &raw const sudbox_probe_kernel_end),
-            between(&raw const sudbox_probe_user, &raw const sudbox_probe_user_end),
+            bytes_between(&raw const sudbox_probe_kernel, &raw const sudbox_probe_kernel_end),
+            bytes_between(&raw const sudbox_probe_user, &raw const sudbox_probe_user_end),
         )
     };
-    memory.write_slice(kernel, GuestAddress(KERNEL))?;
-    memory.write_slice(user, GuestAddress(USER))
+    memory.write_slice(kernel, GuestAddress(KERNEL_TEXT))?;
+    memory.write_slice(user, GuestAddress(USER_TEXT))
 }
 
 /// Reads the payload's report, and the ticks that its loop took in ring 3 (0 before step C).
 ///
 /// # Errors
-/// If the memory is smaller than [`SIZE`](super::memory::SIZE).
-pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(Anomaly, u64), GuestMemoryError> {
-    let report: Report = memory.read_obj(GuestAddress(REPORT))?;
-    let said = if report.kind == u64::from(FAULT) {
-        Anomaly::Fault(report.fault())
+/// If the memory is smaller than [`MEMORY_SIZE`](super::memory::MEMORY_SIZE).
+pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(PayloadReport, u64), GuestMemoryError> {
+    let report: Report = memory.read_obj(GuestAddress(REPORT_PAGE))?;
+    let anomaly = if report.kind == u64::from(FAULT) {
+        PayloadReport::Fault(report.fault())
     } else if report.kind == u64::from(WRONG) {
-        let what = usize::try_from(report.number).ok().and_then(|number| WRONGS.get(number));
-        Anomaly::Wrong { what: what.copied().unwrap_or("an unknown check"), value: report.value }
+        let what = usize::try_from(report.number).ok().and_then(|number| WRONG_RESULTS.get(number));
+        PayloadReport::WrongResult {
+            what: what.copied().unwrap_or("an unknown check"),
+            value: report.value,
+        }
     } else {
-        Anomaly::Nothing
+        PayloadReport::NothingWrong
     };
-    Ok((said, report.ticks))
+    Ok((anomaly, report.ticks))
 }
 
 /// Times the loop on the host: ticks of the TSC and duration of the fastest run.
@@ -492,11 +496,11 @@ pub(in crate::probe::test_vm) fn time_loop_on_host() -> (u64, Duration) {
         let (start, before) = (Instant::now(), rdtsc());
         // SAFETY: Counts a register down, which is declared as changed.
         unsafe {
-            asm!(spin!(), inout("ecx") SPINS => _, options(att_syntax, nomem, nostack));
+            asm!(timed_loop!(), inout("ecx") LOOP_ITERATIONS => _, options(att_syntax, nomem, nostack));
         }
         (rdtsc().wrapping_sub(before), start.elapsed())
     };
-    (0..ROUNDS).map(|_| round()).min().unwrap_or((u64::MAX, Duration::ZERO))
+    (0..LOOP_RUNS).map(|_| round()).min().unwrap_or((u64::MAX, Duration::ZERO))
 }
 
 fn rdtsc() -> u64 {

@@ -11,11 +11,11 @@ fn a_closed_connection_leaves_no_work() {
         device.receive(&data(1, 3), b"bye");
         device.receive(&Header { flags: SHUTDOWN_BOTH, ..header(1, reset) }, &[]);
         packets(&mut device);
-        assert_eq!(read_all(&mut device, id), (b"bye".to_vec(), Read::End));
+        assert_eq!(read_all(&mut device, id), (b"bye".to_vec(), ReadResult::End));
         assert!(device.take_changed());
         for _ in 0..3 {
-            assert_eq!(read_all(&mut device, id), (Vec::new(), Read::End));
-            assert_eq!(device.write(id, b"x"), Err(Closed));
+            assert_eq!(read_all(&mut device, id), (Vec::new(), ReadResult::End));
+            assert_eq!(device.write(id, b"x"), Err(GuestClosed));
             assert!(!device.has_packet() && !device.take_changed());
         }
         device.close(id);
@@ -31,7 +31,7 @@ fn a_request_is_answered_with_addresses_and_credit() {
     let r = only_packet(&mut device);
     assert_eq!((r.op, r.kind, r.len), (op::RESPONSE, TYPE_STREAM, 0));
     assert_eq!((r.src_cid, r.src_port, r.dst_cid, r.dst_port), (HOST_CID, PORT, GUEST_CID, 5));
-    assert_eq!((r.buf_alloc as usize, r.fwd_cnt), (BUFFER, 0));
+    assert_eq!((r.buf_alloc as usize, r.fwd_cnt), (BUFFER_SIZE, 0));
     assert!(device.accept(PORT).is_some());
     assert_eq!(device.accept(PORT), None);
 }
@@ -102,7 +102,7 @@ fn invalid_packets_reset_the_connection() {
         device.receive(&data(1, 2), b"ok");
         device.receive(&bad, &[]);
         assert_eq!(only_packet(&mut device).op, op::RST, "{bad:?}");
-        assert_eq!(read_all(&mut device, id), (b"ok".to_vec(), Read::End));
+        assert_eq!(read_all(&mut device, id), (b"ok".to_vec(), ReadResult::End));
         // The ports are free again.
         device.receive(&header(1, op::REQUEST), &[]);
         assert_eq!(only_packet(&mut device).op, op::RESPONSE);
@@ -114,7 +114,7 @@ fn a_reset_of_the_guest_is_not_answered() {
     let (mut device, id) = connected(1);
     device.receive(&header(1, op::RST), &[]);
     assert!(!device.has_packet());
-    assert_eq!(read_all(&mut device, id).1, Read::End);
+    assert_eq!(read_all(&mut device, id).1, ReadResult::End);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_shutdown_closes_only_its_half() {
     let (mut device, id) = connected(1);
     device.receive(&data(1, 4), b"last");
     device.receive(&Header { flags: SHUTDOWN_SEND, ..header(1, op::SHUTDOWN) }, &[]);
-    assert_eq!(read_all(&mut device, id), (b"last".to_vec(), Read::End));
+    assert_eq!(read_all(&mut device, id), (b"last".to_vec(), ReadResult::End));
     assert_eq!(device.write(id, b"answer"), Ok(6));
     assert_eq!(device.next_packet(99).unwrap().payload, b"answer");
     device.receive(&data(1, 1), b"!");
@@ -131,10 +131,10 @@ fn a_shutdown_closes_only_its_half() {
     let (mut device, id) = connected(1);
     assert_eq!(device.write(id, b"never read"), Ok(10));
     device.receive(&Header { flags: SHUTDOWN_RECEIVE, ..header(1, op::SHUTDOWN) }, &[]);
-    assert_eq!(device.write(id, b"x"), Err(Closed));
+    assert_eq!(device.write(id, b"x"), Err(GuestClosed));
     assert!(!device.has_packet());
     device.receive(&data(1, 4), b"more");
-    assert_eq!(read_all(&mut device, id), (b"more".to_vec(), Read::Empty));
+    assert_eq!(read_all(&mut device, id), (b"more".to_vec(), ReadResult::Empty));
     device.receive(&Header { flags: SHUTDOWN_SEND, ..header(1, op::SHUTDOWN) }, &[]);
     assert_eq!(only_packet(&mut device).op, op::RST, "both halves are over");
 }
@@ -144,8 +144,8 @@ fn a_close_follows_the_data_and_ends_with_the_guests_reset() {
     let (mut device, id) = connected(1);
     device.write(id, b"goodbye").unwrap();
     device.close(id);
-    assert_eq!(device.write(id, b"x"), Err(Closed));
-    assert_eq!(read_all(&mut device, id).1, Read::End);
+    assert_eq!(device.write(id, b"x"), Err(GuestClosed));
+    assert_eq!(read_all(&mut device, id).1, ReadResult::End);
     let all = packets(&mut device);
     assert_eq!(all.iter().map(|p| p.header.op).collect::<Vec<_>>(), [op::RW, op::SHUTDOWN]);
     assert_eq!(all[1].header.flags, SHUTDOWN_BOTH);
@@ -160,13 +160,13 @@ fn a_close_follows_the_data_and_ends_with_the_guests_reset() {
 #[test]
 fn a_close_is_sent_to_a_guest_that_waits_for_credit() {
     let (mut device, id, mut guest) = pair();
-    device.write(id, &vec![1; BUFFER]).unwrap();
+    device.write(id, &vec![1; BUFFER_SIZE]).unwrap();
     guest.receive(&mut device, 1000, 4096);
-    guest.send(&mut device, BUFFER);
+    guest.send(&mut device, BUFFER_SIZE);
     assert_eq!(guest.credit(), 0);
     device.close(id);
     guest.receive(&mut device, 1000, 4096);
-    assert_eq!(guest.credit(), BUFFER);
+    assert_eq!(guest.credit(), BUFFER_SIZE);
 }
 
 #[test]
@@ -176,8 +176,8 @@ fn ports_can_be_reused_while_the_host_still_reads() {
     device.receive(&header(1, op::RST), &[]);
     let second = connect(&mut device, 1);
     device.receive(&data(1, 6), b"second");
-    assert_eq!(read_all(&mut device, first), (b"first".to_vec(), Read::End));
-    assert_eq!(read_all(&mut device, second), (b"second".to_vec(), Read::Empty));
+    assert_eq!(read_all(&mut device, first), (b"first".to_vec(), ReadResult::End));
+    assert_eq!(read_all(&mut device, second), (b"second".to_vec(), ReadResult::Empty));
 }
 
 #[test]
@@ -196,8 +196,8 @@ fn after_a_device_reset_received_bytes_stay_readable() {
     assert!(packets(&mut device).is_empty(), "the guest knows of nothing");
     assert_eq!(device.accept(PORT), None);
     assert_eq!(device.connections.len(), 1, "nobody asks for the others again");
-    assert_eq!(read_all(&mut device, id), (b"end".to_vec(), Read::End));
-    assert_eq!(device.write(id, b"x"), Err(Closed));
+    assert_eq!(read_all(&mut device, id), (b"end".to_vec(), ReadResult::End));
+    assert_eq!(device.write(id, b"x"), Err(GuestClosed));
     device.close(id);
     assert!(device.connections.is_empty());
     connect(&mut device, 1);

@@ -6,16 +6,16 @@ use super::*;
 /// Firecracker issue 1751: a guest that had used up its credit never got a credit update.
 #[test]
 fn a_large_transfer_from_the_guest_never_stalls() {
-    for piece in [7, 4096, 65536, BUFFER] {
+    for piece in [7, 4096, 65536, BUFFER_SIZE] {
         let (mut device, id, mut guest) = pair();
         let mut got = Vec::new();
-        let total = 5 * BUFFER;
+        let total = 5 * BUFFER_SIZE;
         let mut idle = 0;
         while got.len() < total {
             let before = got.len();
             guest.send(&mut device, 65536);
             // A reader that takes small pieces takes them until there are none.
-            while let Read::Bytes(_) = read(&mut device, id, &mut got, piece) {}
+            while let ReadResult::Bytes(_) = read(&mut device, id, &mut got, piece) {}
             guest.receive(&mut device, 100, 4096);
             idle = if got.len() == before { idle + 1 } else { 0 };
             assert!(idle < 3, "stalled after {} bytes", got.len());
@@ -29,7 +29,7 @@ fn a_large_transfer_from_the_guest_never_stalls() {
 fn credit_updates_are_few() {
     let (mut device, id, mut guest) = pair();
     let (mut bytes, mut updates) = (Vec::new(), 0);
-    while bytes.len() < 10 * BUFFER {
+    while bytes.len() < 10 * BUFFER_SIZE {
         guest.send(&mut device, 4096);
         read(&mut device, id, &mut bytes, 4096);
         while let Some(packet) = device.next_packet(4096) {
@@ -44,7 +44,7 @@ fn credit_updates_are_few() {
 #[test]
 fn a_large_transfer_to_the_guest_never_stalls() {
     let (mut device, id, mut guest) = pair();
-    let bytes: Vec<u8> = pattern(0, 10 * BUFFER).collect();
+    let bytes: Vec<u8> = pattern(0, 10 * BUFFER_SIZE).collect();
     let mut left = &bytes[..];
     for _ in 0..10_000 {
         left = &left[device.write(id, left).unwrap()..];
@@ -76,12 +76,12 @@ fn each_connection_has_its_own_counters() {
 #[test]
 fn data_beyond_the_credit_resets_the_connection() {
     let (mut device, id) = connected(1);
-    device.receive(&data(1, BUFFER), &vec![1; BUFFER]);
+    device.receive(&data(1, BUFFER_SIZE), &vec![1; BUFFER_SIZE]);
     assert!(!device.has_packet());
     device.receive(&data(1, 1), &[2]);
     assert_eq!(only_packet(&mut device).op, op::RST);
     let (bytes, end) = read_all(&mut device, id);
-    assert_eq!((bytes.len(), end), (BUFFER, Read::End));
+    assert_eq!((bytes.len(), end), (BUFFER_SIZE, ReadResult::End));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn counters_wrap() {
 fn a_short_write_is_followed_by_a_change_when_there_is_room() {
     let (mut device, id, mut guest) = pair();
     device.take_changed();
-    assert_eq!(device.write(id, &vec![0; BUFFER + 1]), Ok(BUFFER));
+    assert_eq!(device.write(id, &vec![0; BUFFER_SIZE + 1]), Ok(BUFFER_SIZE));
     assert_eq!(device.write(id, &[0]), Ok(0));
     assert!(!device.take_changed());
     guest.receive(&mut device, 1, 4096);

@@ -30,7 +30,7 @@ proptest! {
         for _ in 0..12 {
             guest.receive(&mut device, 2000, size);
             guest.read(&mut device, usize::MAX);
-            while let Read::Bytes(_) = read(&mut device, id, &mut got, 65536) {}
+            while let ReadResult::Bytes(_) = read(&mut device, id, &mut got, 65536) {}
         }
         prop_assert_eq!(got, guest.wrote);
         prop_assert_eq!(guest.read, wrote);
@@ -62,10 +62,10 @@ proptest! {
             device.receive(&header, &vec![0; len]);
             prop_assert!(device.connections.len() <= MAX_CONNECTIONS);
             prop_assert!(device.resets.len() <= MAX_RESETS);
-            prop_assert!(device.connections.iter().all(|c| c.buffered() <= 2 * BUFFER));
+            prop_assert!(device.connections.iter().all(|c| c.buffered() <= 2 * BUFFER_SIZE));
         }
         // At rest after every buffer is sent in pieces, each connection asks, answers and closes.
-        let bound = MAX_RESETS + MAX_CONNECTIONS * 4 + ids.len() * BUFFER / 1000;
+        let bound = MAX_RESETS + MAX_CONNECTIONS * 4 + ids.len() * BUFFER_SIZE / 1000;
         let mut count = 0;
         while device.next_packet(1000).is_some() {
             count += 1;

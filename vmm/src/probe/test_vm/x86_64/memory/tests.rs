@@ -3,7 +3,7 @@
 use super::*;
 
 fn written() -> GuestMemoryMmap {
-    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_SIZE)]).unwrap();
     write_tables(&memory, &[(6, 0x9006), (14, 0x900e), (0x40, 0x1234_5678_9040)]).unwrap();
     memory
 }
@@ -36,14 +36,18 @@ fn walk(memory: &GuestMemoryMmap, address: u64) -> Option<(u64, u64)> {
 #[test]
 fn pages_are_mapped_to_themselves_and_only_ring_3s_are_for_ring_3() {
     let memory = written();
-    for address in [REPORT, KERNEL, KERNEL_STACK - 8, FAULT_STACK - 8, IDT, GDT, GIVEN] {
+    for address in
+        [REPORT_PAGE, KERNEL_TEXT, KERNEL_STACK - 8, FAULT_STACK - 8, IDT, GDT, MAPPED_PAGE]
+    {
         assert_eq!(walk(&memory, address), Some((address, 3)), "{address:x}");
     }
-    for address in [USER, USER_STACK - 8] {
+    for address in [USER_TEXT, USER_STACK - 8] {
         assert_eq!(walk(&memory, address), Some((address, 7)), "{address:x}");
     }
     assert_eq!(walk(&memory, LOCAL_APIC + 0x380), Some((LOCAL_APIC + 0x380, 3)));
-    for address in [0, ABSENT, SIZE as u64, LOCAL_APIC - 0x20_0000, 1 << 30, 1 << 39] {
+    for address in
+        [0, UNMAPPED_ADDRESS, MEMORY_SIZE as u64, LOCAL_APIC - 0x20_0000, 1 << 30, 1 << 39]
+    {
         assert_eq!(walk(&memory, address), None, "{address:x}");
     }
 }
@@ -51,8 +55,8 @@ fn pages_are_mapped_to_themselves_and_only_ring_3s_are_for_ring_3() {
 #[test]
 fn the_absent_page_comes_with_its_entry() {
     let memory = written();
-    memory.write_obj(GIVEN + 3, GuestAddress(ABSENT_ENTRY)).unwrap();
-    assert_eq!(walk(&memory, ABSENT + 8), Some((GIVEN + 8, 3)));
+    memory.write_obj(MAPPED_PAGE + 3, GuestAddress(UNMAPPED_ENTRY)).unwrap();
+    assert_eq!(walk(&memory, UNMAPPED_ADDRESS + 8), Some((MAPPED_PAGE + 8, 3)));
 }
 
 #[test]
@@ -69,7 +73,7 @@ fn gates_lead_where_they_should() {
     assert_eq!(gate(14), (0x900e, code, 0, 0x8e));
     assert_eq!(gate(0x40), (0x1234_5678_9040, code, 0, 0x8e));
     for vector in (0..256).filter(|vector| ![6, 14, 0x40].contains(vector)) {
-        assert_eq!(gate(vector), (KERNEL + 16 * vector, code, 1, 0x8e));
+        assert_eq!(gate(vector), (KERNEL_TEXT + 16 * vector, code, 1, 0x8e));
     }
 }
 
@@ -87,6 +91,6 @@ fn selectors_name_the_segments_that_syscall_and_sysret_take() {
     assert_eq!(KERNEL_DATA, KERNEL_CODE + 8);
     assert_eq!((USER_DATA & !3, USER_CODE & !3), (USER_CODE_32 + 8, USER_CODE_32 + 16));
     // Base and limit of the task state segment.
-    assert_eq!(descriptor(TASK) >> 16 & 0xff_ffff, TSS);
-    assert_eq!(descriptor(TASK) & 0xffff, 0x67);
+    assert_eq!(descriptor(TSS_SELECTOR) >> 16 & 0xff_ffff, TSS);
+    assert_eq!(descriptor(TSS_SELECTOR) & 0xffff, 0x67);
 }

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::probe::test_vm::check_last_write;
-use crate::probe::test_vm::x86_64::memory::SIZE;
+use crate::probe::test_vm::x86_64::memory::MEMORY_SIZE;
 
 fn written() -> GuestMemoryMmap {
-    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_SIZE)]).unwrap();
     write(&memory).unwrap();
     memory
 }
@@ -15,7 +15,7 @@ fn every_vector_has_an_entry_that_tells_its_number() {
     let memory = written();
     for vector in 0..=255u8 {
         let mut code = [0u8; 16];
-        let address = KERNEL + ENTRY * u64::from(vector);
+        let address = KERNEL_TEXT + VECTOR_ENTRY_SIZE * u64::from(vector);
         memory.read_slice(&mut code, GuestAddress(address)).unwrap();
         // Intel SDM, volume 3, table 7-1, and AMD's 29 and 30.
         let with_error = matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30);
@@ -36,35 +36,37 @@ fn every_vector_has_an_entry_that_tells_its_number() {
 #[test]
 fn the_code_of_ring_0_ends_before_that_of_ring_3() {
     let end = guest_address(&raw const sudbox_probe_kernel_end);
-    assert!((KERNEL + 256 * ENTRY..=USER).contains(&entry()));
-    assert!(end <= USER, "{end:x}");
+    assert!((KERNEL_TEXT + 256 * VECTOR_ENTRY_SIZE..=USER_TEXT).contains(&entry()));
+    assert!(end <= USER_TEXT, "{end:x}");
 }
 
 #[test]
 fn reports_are_read_as_the_payload_writes_them() {
     let memory = written();
-    let put = |report: Report| memory.write_obj(report, GuestAddress(REPORT)).unwrap();
-    assert_eq!(report(&memory).unwrap(), (Anomaly::Nothing, 0));
+    let write_u64 = |report: Report| memory.write_obj(report, GuestAddress(REPORT_PAGE)).unwrap();
+    assert_eq!(report(&memory).unwrap(), (PayloadReport::NothingWrong, 0));
 
     let faulted = Report {
         kind: FAULT.into(),
         number: 13,
         value: 8,
-        rip: KERNEL + 9,
+        rip: KERNEL_TEXT + 9,
         cs: 8,
         cr2: 7,
         ticks: 5,
         ..Report::default()
     };
-    put(faulted);
-    let fault = format!("(vector 13, error code 8h, rip {:X}h, cs 8h)", KERNEL + 9);
-    assert_eq!(report(&memory).unwrap(), (Anomaly::Fault(fault), 5));
+    write_u64(faulted);
+    let fault = format!("(vector 13, error code 8h, rip {:X}h, cs 8h)", KERNEL_TEXT + 9);
+    assert_eq!(report(&memory).unwrap(), (PayloadReport::Fault(fault), 5));
 
-    put(Report { kind: WRONG.into(), number: BAD_CR2.into(), value: 1, ..faulted });
-    let Anomaly::Wrong { what, value: 1 } = report(&memory).unwrap().0 else { panic!() };
+    write_u64(Report { kind: WRONG.into(), number: BAD_CR2.into(), value: 1, ..faulted });
+    let PayloadReport::WrongResult { what, value: 1 } = report(&memory).unwrap().0 else {
+        panic!()
+    };
     assert!(what.ends_with("cr2"), "{what}");
-    put(Report { kind: WRONG.into(), number: u64::MAX, ..faulted });
-    assert!(matches!(report(&memory).unwrap().0, Anomaly::Wrong { .. }));
+    write_u64(Report { kind: WRONG.into(), number: u64::MAX, ..faulted });
+    assert!(matches!(report(&memory).unwrap().0, PayloadReport::WrongResult { .. }));
 }
 
 #[test]
@@ -77,14 +79,17 @@ fn a_ring_0_that_is_ring_3_looks_like_pvm() {
         "(vector 14, error code 5h, rip 9103h, cs 2Bh, cr2 9103h); its ring 0 is ring 3 - looks \
          like a PVM hypervisor"
     );
-    assert!(!Report { rip: USER, ..seen }.fault().contains("PVM"));
+    assert!(!Report { rip: USER_TEXT, ..seen }.fault().contains("PVM"));
     assert!(!Report { cs: 8, ..seen }.fault().contains("PVM"));
 }
 
 #[test]
 fn a_lost_write_is_noticed() {
     let memory = written();
-    assert!(matches!(check_last_write(&memory).unwrap(), Anomaly::Wrong { value: BEFORE, .. }));
-    memory.write_obj(AFTER, GuestAddress(GIVEN)).unwrap();
-    assert_eq!(check_last_write(&memory).unwrap(), Anomaly::Nothing);
+    assert!(matches!(
+        check_last_write(&memory).unwrap(),
+        PayloadReport::WrongResult { value: PATTERN_BEFORE, .. }
+    ));
+    memory.write_obj(PATTERN_AFTER, GuestAddress(MAPPED_PAGE)).unwrap();
+    assert_eq!(check_last_write(&memory).unwrap(), PayloadReport::NothingWrong);
 }

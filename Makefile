@@ -10,9 +10,10 @@ export SUDBOX_MAKE := 1
 CARGO = env -u MAKEFLAGS -u MFLAGS -u SUDBOX_MAKE cargo
 HOST = $(shell rustc --print host-tuple)
 SUDBOX = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/sudbox
-# One static file that can be copied to any runner. With a target named, the flag is not for
-# procedural macros, which cannot be static.
-STATIC = env RUSTFLAGS=-Ctarget-feature=+crt-static
+# One static file that can be copied to any runner, without paths of the machine that builds it. With
+# a target named, the flags are not for procedural macros, which cannot be static.
+REMAP = $(or $(CARGO_HOME),$(HOME)/.cargo)=cargo $(CURDIR)=.
+STATIC = env RUSTFLAGS='-Ctarget-feature=+crt-static $(addprefix --remap-path-prefix=,$(REMAP))'
 
 # The variables that each verb takes. Any other is refused: it would be ignored, and another kernel
 # judged than was meant.

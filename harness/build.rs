@@ -65,7 +65,11 @@ fn main() {
             cargo.env_remove(&*name);
         }
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS);
+    // Paths of this machine are replaced in the guest as they are in the harness.
+    let outer = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let remappings = outer.split('\u{1f}').filter(|flag| flag.starts_with("--remap-path-prefix="));
+    let flags: Vec<_> = [RUSTFLAGS].into_iter().chain(remappings).collect();
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     let status = cargo.status().expect("cargo starts");
     assert!(status.success(), "building guest-init for {target} failed");
 

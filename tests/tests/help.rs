@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The layout of the help, the number of cases that `--list` says, and the width of terminals.
+//! The layout of the help, the number of cases that `--list` says, the width of terminals, and paths in
+//! the command.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::process::{Command, Stdio};
-use sudbox_tests::{run, sudbox, sudbox_run};
+use sudbox_tests::{print_uncaptured, root, run, sudbox, sudbox_run};
 
 /// Verbs with the words that their help must have.
 const VERBS: &[(&str, &[&str])] = &[
@@ -134,5 +135,24 @@ fn what_is_printed_fits_the_terminal() {
                 assert!(fits || is_path, "{line}, {width} columns: {printed}");
             }
         }
+    }
+}
+
+/// A release build replaces the paths of the checkout and of cargo's folder.
+#[test]
+fn the_command_has_no_path_of_the_machine_that_built_it() {
+    let command = sudbox();
+    let path = command.get_program();
+    if !path.to_string_lossy().contains("/release/") {
+        print_uncaptured("NOT RUN: paths in the command: it is no release build");
+        return;
+    }
+    let bytes = std::fs::read(path).expect("the command can be read");
+    let text = String::from_utf8_lossy(&bytes);
+    let home = std::env::home_dir().expect("a home").join(".cargo");
+    let cargo = std::env::var_os("CARGO_HOME").map_or(home, std::path::PathBuf::from);
+    for path in [root().join("target"), root().join("harness"), cargo.join("registry")] {
+        let path = path.to_str().expect("UTF-8");
+        assert!(!text.contains(path), "the command contains {path}");
     }
 }

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Runs a program in a VM: finds the kernel, boots it, and reports the exit status.
+//! Runs a program in a VM: finds the kernel, boots it, and reports the output and the end.
 
-use crate::cli::{BuildArgs, GivenOptions, VmArgs};
-use crate::failure::{Code, Failure};
+use crate::cli::{BuildArgs, GivenOptions, OutputFormat, VmArgs};
+use crate::failure::{self, Code, Failure};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::program::PackedProgram;
 use crate::session::conversation::{Conversation, Ending, Limits};
 use crate::session::kernel_log;
-use crate::session::program::{ProgramResult, ProgramRun, run_program};
+use crate::session::program::{self, ProgramResult};
 use crate::session::vm::VmGuest;
-use crate::{backend, guest, judge, kernel, running};
+use crate::{backend, guest, judge, kernel, output, running};
 use std::path::Path;
 use std::time::Duration;
 use sudbox_images::{Cache, initramfs};
 use sudbox_protocol::ProgramEnd;
-use sudbox_report::text;
+use sudbox_report::program::{CapturedStream, Execution, ProgramReport, STREAM_LIMIT};
+use sudbox_report::{Kernel, text};
 use sudbox_vmm::session::Session;
 
 /// Stands for no time limit: a year, which can be added to a clock without overflow.
@@ -51,21 +52,50 @@ pub(crate) struct GuestCommand {
     pub(crate) timeout: Option<Duration>,
     /// Longest time without console output while the kernel boots.
     pub(crate) boot_timeout: Duration,
+    /// Whether its output is captured for a report, not forwarded.
+    pub(crate) captures: bool,
 }
 
-/// Runs the program on a kernel. Returns its exit status.
+/// A program that ran on a kernel, or could not be started there.
+pub(crate) struct Executed {
+    pub(crate) kernel: Kernel,
+    pub(crate) machine: String,
+    /// Without output if that was forwarded.
+    pub(crate) execution: Execution,
+    /// The exit code of sudbox, or the reason why the program did not start or end.
+    pub(crate) result: anyhow::Result<u8>,
+}
+
+impl Executed {
+    /// Prints the report on `program` if it is wanted, and returns the exit code.
+    ///
+    /// # Errors
+    /// If the program did not start or end, or the report cannot be printed.
+    pub(crate) fn finish(self, program: String, format: OutputFormat) -> anyhow::Result<u8> {
+        let Executed { kernel, machine, execution, result } = self;
+        if format == OutputFormat::Json {
+            let exit_code = failure::exit_code(&result);
+            let schema = 1;
+            let report = ProgramReport { schema, program, kernel, machine, execution, exit_code };
+            output::print(&report.to_json())?;
+        }
+        result
+    }
+}
+
+/// Runs the program on a kernel.
 ///
 /// # Errors
-/// If the kernel cannot be built or does not boot, or dies before the program ends.
+/// If the kernel cannot be built, or its VM cannot be started.
 pub(crate) fn execute(
     command: GuestCommand,
     kernel: &str,
     vm_args: &VmArgs,
     build: &BuildArgs,
     given: &GivenOptions,
-) -> anyhow::Result<u8> {
-    let GuestCommand { name, packed: PackedProgram { program, entries }, timeout, boot_timeout } =
-        command;
+) -> anyhow::Result<Executed> {
+    let GuestCommand { name, packed, timeout, boot_timeout, captures } = command;
+    let PackedProgram { program, entries } = packed;
     let request = kernel::request(kernel, build, given)?;
     let mut progress = Progress::new();
     let machine = backend::machine(vm_args, request.arch, &mut progress)?;
@@ -92,30 +122,64 @@ pub(crate) fn execute(
     // A user of gdb may stop the guest for any time.
     let boot =
         if vm_args.gdb { Limits::total_only(NO_LIMIT) } else { Limits::progress(boot_timeout) };
-    let mut run = run_program(&mut vm, program, boot, timeout.unwrap_or(NO_LIMIT))
+    let (mut stdout, mut stderr) = (CapturedStream::default(), CapturedStream::default());
+    let mut take_output = |is_stderr: bool, bytes: &[u8]| {
+        match (captures, is_stderr) {
+            (false, _) => return program::forward(is_stderr, bytes),
+            (true, false) => stdout.push(bytes),
+            (true, true) => stderr.push(bytes),
+        }
+        Ok(())
+    };
+    let limit = timeout.unwrap_or(NO_LIMIT);
+    let mut run = program::run_program(&mut vm, program, boot, limit, &mut take_output)
         .map_err(|error| Failure::machine(format!("cannot read stdin: {error}")))?;
     let console_log = folder.write("console.log", vm.console())?;
-    vm.end(&mut run.conversation)?;
-    if let Some(result) = run.result {
-        return status(result, &name, &run.conversation, &console_log);
+    let vm_end = vm.end(&mut run.conversation);
+    for (stream, captured) in [("stdout", &stdout), ("stderr", &stderr)] {
+        if captured.omitted_bytes() > 0 {
+            let limit = STREAM_LIMIT >> 20;
+            output::stderr_line(&format!(
+                "sudbox: the report has the first {limit} MiB of what {name} wrote to {stream}"
+            ));
+        }
     }
-    Err(failure(&run, &name, timeout, &console_log).into())
+    let (exit_status, signal) = match &run.result {
+        Some(ProgramResult::Ended(ProgramEnd::Exited(status))) => (Some(*status), None),
+        Some(ProgramResult::Ended(ProgramEnd::Killed(signal))) => (None, Some(*signal)),
+        _ => (None, None),
+    };
+    let fault = kernel_log::scan(&run.conversation.console);
+    let kernel_fault = fault.map(|report| text::escaped_line(&report.headline));
+    let result = vm_end.and_then(|()| match run.result {
+        Some(result) => status(result, &name, kernel_fault.as_deref(), &console_log),
+        None => Err(no_end(&run.conversation, &name, timeout, &console_log).into()),
+    });
+    let error = result.as_ref().err().map(|error| format!("{error:#}"));
+    let mut execution =
+        Execution { exit_status, signal, kernel_fault, error, ..Execution::default() };
+    execution.set_output(stdout, stderr);
+    Ok(Executed {
+        kernel: kernel::described(&image, &request),
+        machine: machine.describe(spec.discovery),
+        execution,
+        result,
+    })
 }
 
 /// The exit status of a program that ended. Prints a note if the kernel reported a fault.
 fn status(
     result: ProgramResult,
     name: &str,
-    conversation: &Conversation,
+    kernel_fault: Option<&str>,
     console_log: &Path,
 ) -> anyhow::Result<u8> {
     match result {
         ProgramResult::Ended(end) => {
-            if let Some(report) = kernel_log::scan(&conversation.console) {
+            if let Some(fault) = kernel_fault {
                 let log = console_log.display();
-                crate::output::stderr_line(&format!(
-                    "sudbox: the kernel reported a fault: {} ({log})",
-                    text::escaped_line(&report.headline)
+                output::stderr_line(&format!(
+                    "sudbox: the kernel reported a fault: {fault} ({log})"
                 ));
             }
             match end {
@@ -134,8 +198,12 @@ fn status(
 }
 
 /// The reason why a program did not end.
-fn failure(run: &ProgramRun, name: &str, timeout: Option<Duration>, console_log: &Path) -> Failure {
-    let conversation = &run.conversation;
+fn no_end(
+    conversation: &Conversation,
+    name: &str,
+    timeout: Option<Duration>,
+    console_log: &Path,
+) -> Failure {
     let cause = conversation.cause();
     let what = match (&conversation.ending, conversation.greeted) {
         (Ending::Interrupted, _) => {

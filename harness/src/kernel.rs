@@ -310,20 +310,15 @@ pub(crate) fn judge_running(
     folder: &RunFolder,
     progress: &mut Progress,
 ) -> anyhow::Result<Verdict> {
-    let release = running::release();
-    let config = sudbox_images::config_of(&release);
-    let mut expectations = Expectations::new(request.arch, Some(&release), config.as_deref(), None);
+    let kernel = running::described();
+    let config = sudbox_images::config_of(&kernel.release);
+    let mut expectations =
+        Expectations::new(request.arch, Some(&kernel.release), config.as_deref(), None);
     let mut verdict = Verdict {
         sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
         date: now(),
         options: options.rerun.options().to_owned(),
-        kernel: sudbox_report::Kernel {
-            reference: request.reference.clone(),
-            release,
-            arch: request.arch.name().to_owned(),
-            source: "the kernel that is running here".to_owned(),
-            ..Default::default()
-        },
+        kernel,
         machine: "this one, without a VM, as an ordinary user".to_owned(),
         image: running::build(),
         strict: options.strict,

@@ -5,6 +5,7 @@
 use crate::cli::{GivenOptions, Subject};
 use crate::failure::Failure;
 use sudbox_protocol::Arch;
+use sudbox_report::Kernel;
 
 /// The KERNEL argument that means the host's kernel.
 pub(crate) const NAME: &str = "running";
@@ -20,6 +21,17 @@ pub(crate) fn build() -> String {
     let read = |name| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
     let words = ["osrelease", "version"].map(|name| read(name).unwrap_or_default());
     words.map(|word| word.trim().to_owned()).join(" ")
+}
+
+/// The kernel as reports describe it.
+pub(crate) fn described() -> Kernel {
+    Kernel {
+        reference: NAME.to_owned(),
+        release: release(),
+        arch: std::env::consts::ARCH.to_owned(),
+        source: "the kernel that is running here".to_owned(),
+        ..Kernel::default()
+    }
 }
 
 /// Refuses the options that do not apply to the host's kernel: those about VMs or building, and

@@ -9,7 +9,8 @@
 //!
 //! [`runs::RunList`] and [`history::History`] are about earlier runs, [`kernels::KernelList`] is about
 //! kernels, [`machine::MachineReport`] about this machine, [`bisection::Bisection`] about commits, [`pruned`]
-//! about what was removed.
+//! about what was removed. [`program::ProgramReport`] and [`selftests::SelftestReport`] have the output of
+//! programs.
 //!
 //! [`judgement`] decides the result of a verdict and the exit code. [`status_map`] translates outcomes
 //! into the results of other tools' formats. [`text`] escapes text of the guest.
@@ -27,10 +28,12 @@ pub mod judgement;
 pub mod kernels;
 pub mod machine;
 pub mod matrix;
+pub mod program;
 pub mod pruned;
 pub mod runs;
 #[cfg(test)]
 mod schemas;
+pub mod selftests;
 pub mod status_map;
 mod terminal;
 pub mod text;

@@ -12,8 +12,10 @@ use crate::kernels::KernelList;
 use crate::machine::MachineReport;
 use crate::matrix::Matrix;
 use crate::matrix::json::Document as MatrixDocument;
+use crate::program::ProgramReport;
 use crate::pruned::{PrunedKernels, PrunedRuns};
 use crate::runs::RunList;
+use crate::selftests::SelftestReport;
 use crate::{Report, Screen, Verdict};
 use schemars::schema_for;
 use serde_json::Value;
@@ -32,10 +34,15 @@ fn published(name: &str, schema: &schemars::Schema) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Checks that a rendered document has all required fields of its schema and no unknown ones.
+/// Checks the fields of the JSON form of `subject`.
 fn check_fields<T: Report>(schema: &Value, subject: &T) {
     let form = T::form("json").expect("a form for scripts");
-    let document: Value = serde_json::from_str(&(form.render)(subject, Screen::FILE)).unwrap();
+    check_document(schema, &(form.render)(subject, Screen::FILE));
+}
+
+/// Checks that a document has all required fields of its schema and no unknown ones.
+fn check_document(schema: &Value, document: &str) {
+    let document: Value = serde_json::from_str(document).unwrap();
     let fields = document.as_object().unwrap();
     let properties = schema["properties"].as_object().unwrap();
     for field in fields.keys() {
@@ -66,6 +73,10 @@ fn the_published_schemas_are_those_of_the_reports() {
     check_fields(&published("doctor", &schema_for!(MachineReport)), &MachineReport::default());
     check_fields(&published("bisect", &schema_for!(Bisection)), &Bisection::default());
     check_fields(&published("report-list", &schema_for!(RunList)), &RunList::from_runs(Vec::new()));
+    let schema = published("exec", &schema_for!(ProgramReport));
+    check_document(&schema, &ProgramReport::default().to_json());
+    let schema = published("kselftest", &schema_for!(SelftestReport));
+    check_document(&schema, &SelftestReport::default().to_json());
     let schema = published("kernels-prune", &schema_for!(PrunedKernels));
     check_fields(&schema, &PrunedKernels::default());
     let schema = published("report-prune", &schema_for!(PrunedRuns));

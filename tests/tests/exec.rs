@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use sudbox_tests::{run, start, sudbox};
+use sudbox_tests::{run, start, sudbox, unbuildable_tree};
 
 fn exec(options: &[&str], program: &[&str]) -> Command {
     let mut command = sudbox();
@@ -46,6 +46,89 @@ fn streams_directory_environment_and_status_are_the_programs() {
     assert_eq!(got.status.code(), Some(7), "{err}");
     assert_eq!(out, format!("out\n{}\na b  c zero\nhello\n", place.display()));
     assert_eq!(err, "err\n");
+}
+
+#[test]
+fn json_has_output_status_kernel_and_machine() {
+    let script = "echo out; echo err >&2; exit 7";
+    let result = run(exec(&["--format", "json"], &["sh", "-c", script])).expect_code(7);
+    assert!(result.stderr.is_empty(), "{}", result.stderr);
+    let report = result.json();
+    let texts = ["program", "stdout", "stderr"].map(|field| report[field].as_str());
+    assert_eq!(texts, [Some("sh"), Some("out\n"), Some("err\n")]);
+    assert_eq!([&report["schema"], &report["exit_status"], &report["exit_code"]], [1, 7, 7]);
+    for absent in ["signal", "kernel_fault", "error", "stdout_base64", "stderr_base64"] {
+        assert!(report[absent].is_null(), "{absent}: {report}");
+    }
+    assert!(
+        report["kernel"]["release"].as_str().is_some_and(|release| release.starts_with("6.12"))
+    );
+    assert!(report["machine"].as_str().is_some_and(|machine| !machine.is_empty()), "{report}");
+}
+
+#[test]
+fn json_has_the_signal_and_the_reason_of_no_end() {
+    let killed = run(exec(&["--format", "json"], &["sh", "-c", "kill -SEGV $$"]));
+    let killed = killed.expect_code(128 + 11).json();
+    assert_eq!([&killed["signal"], &killed["exit_code"]], [11, 128 + 11], "{killed}");
+    assert!(killed["exit_status"].is_null(), "{killed}");
+
+    let endless = ["sh", "-c", "echo begun; while :; do :; done"];
+    let endless = run(exec(&["--format", "json", "--timeout", "2"], &endless)).expect_code(124);
+    assert_eq!(endless.stderr, "sudbox: sh did not end within 2 s\n");
+    let endless = endless.json();
+    assert_eq!([&endless["stdout"], &endless["error"]], ["begun\n", "sh did not end within 2 s"]);
+    assert_eq!(endless["exit_code"], 124);
+
+    let options = ["--format", "json", "--append", "sysctl.vm.panic_on_oom=2", "--memory", "96"];
+    let greedy = "echo start; a=aaaaaaaaaaaaaaaa; while :; do a=$a$a; done";
+    let died = run(exec(&options, &["sh", "-c", greedy])).expect_code(125).json();
+    assert_eq!((&died["stdout"], &died["exit_code"]), (&"start\n".into(), &125.into()), "{died}");
+    let error = died["error"].as_str().unwrap_or_else(|| panic!("{died}"));
+    assert!(error.contains("the kernel died while sh ran: "), "{error}");
+    assert!(died["kernel_fault"].as_str().is_some_and(|fault| error.contains(fault)), "{died}");
+
+    let options = ["--format", "json", "--console"];
+    let script = "echo begun; echo ready >/dev/console; while :; do :; done";
+    let mut running = start(exec(&options, &["sh", "-c", script]));
+    running.wait_for("ready");
+    running.signal(libc::SIGINT);
+    let interrupted = running.finish().expect_code(130).json();
+    assert_eq!([&interrupted["stdout"], &interrupted["error"]], ["begun\n", "interrupted"]);
+    assert_eq!(interrupted["exit_code"], 130);
+}
+
+#[test]
+fn json_keeps_bytes_that_are_not_utf8() {
+    let script = "printf 'a\\377'; printf '\\200b' >&2";
+    let report = run(exec(&["--format", "json"], &["sh", "-c", script])).expect_code(0).json();
+    let fields = ["stdout", "stdout_base64", "stderr", "stderr_base64"];
+    // printf 'a\377' | base64; printf '\200b' | base64
+    let expected = ["a\u{fffd}", "Yf8=", "\u{fffd}b", "gGI="];
+    assert_eq!(fields.map(|field| report[field].as_str()), expected.map(Some), "{report}");
+}
+
+#[test]
+fn json_has_a_bounded_part_of_a_long_output() {
+    let command = exec(&["--format", "json"], &["head", "-c", "9437184", "/dev/zero"]);
+    let result = run(command).expect_code(0);
+    assert!(result.stderr.contains("the first 8 MiB of what head wrote to stdout"));
+    let report = result.json();
+    assert_eq!(report["stdout"].as_str().map(str::len), Some(8 << 20));
+    assert_eq!([&report["stdout_omitted_bytes"], &report["stderr_omitted_bytes"]], [1 << 20, 0]);
+}
+
+#[test]
+fn json_is_whole_or_absent() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tree = unbuildable_tree(dir.path());
+    for (options, program, code, words) in [
+        (&["--format", "json"][..], "./no-such-program", 129, "no such program"),
+        (&["--format", "json", "--kernel", "banana"], "true", 129, "kernel banana: neither"),
+        (&["--format", "json", "--kernel", &tree], "true", 125, "sudbox: "),
+    ] {
+        run(exec(options, &[program])).expect_error(code, &[words]);
+    }
 }
 
 #[test]
@@ -169,6 +252,18 @@ fn a_kernels_own_selftests_run_on_it() {
     let mut command = sudbox();
     command.args(["kselftest", "/no/such/tree"]);
     let _ = run(command).expect_code(129);
+    let mut command = sudbox();
+    command.args(["kselftest", "--format", "json"]);
+    let report = run(command).expect_code(0).json();
+    assert_eq!([&report["schema"], &report["exit_code"]], [1, 0], "{report}");
+    assert_eq!(report["kernel"]["flavour"], "default", "{report}");
+    let tests = report["tests"].as_array().expect("tests");
+    let names: Vec<&str> = tests.iter().filter_map(|test| test["name"].as_str()).collect();
+    assert_eq!(names, ["syscall_user_dispatch/sud_test", "ptrace/get_set_sud"]);
+    for test in tests {
+        assert_eq!((&test["outcome"], &test["exit_status"]), (&"pass".into(), &0.into()), "{test}");
+        assert!(test["stdout"].as_str().is_some_and(|tap| tap.contains("\nok 1 ")), "{test}");
+    }
 }
 
 /// The host reads a program's ELF interpreter, which may be untrusted, but never runs it.

@@ -112,6 +112,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("exec -- text", "no program `text`"),
     ("exec -- script.sh", "did you mean `./script.sh`?"),
     ("exec --kernel running -- true", "runs programs without sudbox"),
+    ("exec --format table -- true", "'table' for '--format"),
+    ("kernels --format xml prune", "'xml' for '--format"),
     ("exec --timeout 0 -- true", "'0' for '--timeout"),
     ("sandbox", "Usage: sudbox sandbox"),
     ("sandbox run", "<PROGRAM>"),

@@ -69,6 +69,12 @@ fn a_windows_program_gives_the_same_transcript_by_each_engine() {
         let result = sandbox(&["--kernel", "6.12", "--engine", engine], &program).expect_code(0);
         assert_eq!(result.stdout, first.stdout, "{engine}");
     }
+    for options in [&["--format", "json"][..], &["--format", "json", "--kernel", "6.12"]] {
+        let report = sandbox(options, &program).expect_code(0).json();
+        assert_eq!(report["stdout"], *first.stdout, "{options:?}");
+        assert_eq!(report["program"].as_str(), program.to_str());
+        assert_eq!([&report["exit_status"], &report["exit_code"]], [0, 0], "{options:?}");
+    }
     let result = sandbox(&["--kernel", "6.12", "--engine", "inclusive"], &program).expect_code(125);
     assert!(result.stderr.contains("does not offer the engine inclusive"), "{}", result.stderr);
 }

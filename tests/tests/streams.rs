@@ -38,6 +38,7 @@ const VERBS: &[&str] = &[
     "matrix --kernels 6.12 --cases boot",
     "bench running --only native",
     "exec -- uname",
+    "exec --format json -- uname",
     "kernels prune --days 9999",
     "report list",
     "report show",
@@ -77,8 +78,8 @@ fn a_full_or_closed_stderr_changes_no_exit_code() {
 fn a_closed_stdout_is_no_error_and_a_full_one_is() {
     for line in VERBS {
         let words: Vec<&str> = line.split(' ').collect();
-        // The program of `exec` dies of SIGPIPE, as it would here.
-        let expected = if line.starts_with("exec") { 141 } else { 0 };
+        // A program whose output is forwarded dies of SIGPIPE, as it would here.
+        let expected = if line.starts_with("exec -- ") { 141 } else { 0 };
         assert_eq!(code(quick(&words), closed(), Stdio::null()), Some(expected), "{line}");
         assert_eq!(code(quick(&words), full(), closed()), Some(128), "{line}");
     }

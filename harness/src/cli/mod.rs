@@ -17,6 +17,7 @@ pub(crate) use backend::Backend;
 pub(crate) use bench::*;
 pub(crate) use bisect::*;
 pub(crate) use diff::*;
+pub(crate) use formats::OutputFormat;
 use formats::form_of;
 pub(crate) use given::{GivenOptions, Subject};
 pub(crate) use kernel::*;

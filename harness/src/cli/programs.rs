@@ -2,7 +2,9 @@
 
 //! The command lines of the verbs that run a program: `sudbox exec`, `sandbox` and `kselftest`.
 
-use super::{BUILD_HEADING, BuildArgs, DEFAULT_TIMEOUT, VM_HEADING, VmArgs, completers};
+use super::{
+    BUILD_HEADING, BuildArgs, DEFAULT_TIMEOUT, OutputFormat, VM_HEADING, VmArgs, completers,
+};
 use clap::{Args, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,8 +14,9 @@ use sudbox_guest_init::sandbox::Engine;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  sudbox exec -- uname -r                         on the pinned kernel
+  sudbox exec -- uname -r                          on the pinned kernel
   sudbox exec --kernel 7.3 -- ./program arguments  a program of this folder on another
+  sudbox exec --format json -- ./program           output and end as one JSON document
 
 The program, the libraries it is linked with and nothing else of this machine are copied into the
 VM; it runs there as root, in the same directory, with the same environment. Its exit status is
@@ -31,6 +34,10 @@ pub(crate) struct ExecArgs {
     /// Seconds that the program may take
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub(crate) timeout: Option<u64>,
+
+    /// Form of the output
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
 
     #[command(flatten)]
     pub(crate) boot: BootArgs,
@@ -77,6 +84,10 @@ pub(crate) struct SandboxArgs {
     #[arg(long, value_name = "NAME", value_parser = Engine::ALL.map(Engine::name))]
     pub(crate) engine: Option<String>,
 
+    /// Form of the output
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
+
     #[command(flatten)]
     pub(crate) boot: BootArgs,
 
@@ -102,6 +113,10 @@ pub(crate) struct KselftestArgs {
     /// A version or a source tree, as `run` takes it; the pinned kernel if not given
     #[arg(value_name = "KERNEL", add = completers::kernel(), env = "SUDBOX_KERNEL", hide_env = true)]
     pub(crate) kernel: Option<String>,
+
+    /// Form of the output
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
 
     #[command(flatten)]
     pub(crate) boot: BootArgs,

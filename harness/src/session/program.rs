@@ -33,7 +33,8 @@ pub(crate) struct ProgramRun {
     pub(crate) conversation: Conversation,
 }
 
-/// Runs the program in a guest that was just started. It may run for `limit`.
+/// Runs the program in a guest that was just started. It may run for `limit`. `output` takes what it
+/// writes.
 ///
 /// # Errors
 /// If stdin cannot be read.
@@ -42,16 +43,16 @@ pub(crate) fn run_program(
     program: Program,
     boot: Limits,
     limit: Duration,
+    output: Output<'_>,
 ) -> io::Result<ProgramRun> {
     let stdin = Stdin::new(interrupt::descriptor())?;
-    let mut output = |to_stderr: bool, bytes: &[u8]| write(to_stderr, bytes);
-    let mut handler = ProgramHandler::new(program, limit, stdin, &mut output);
+    let mut handler = ProgramHandler::new(program, limit, stdin, output);
     let conversation = converse(guest, boot, &mut handler);
     Ok(ProgramRun { result: handler.result, conversation })
 }
 
-/// Writes the bytes to stdout or stderr.
-type Output<'a> = &'a mut dyn FnMut(bool, &[u8]) -> io::Result<()>;
+/// Takes bytes that the program wrote: to stderr if the first argument is true, else to stdout.
+pub(crate) type Output<'a> = &'a mut dyn FnMut(bool, &[u8]) -> io::Result<()>;
 
 /// Handles the messages about a program.
 struct ProgramHandler<'a> {
@@ -130,7 +131,8 @@ impl Handler for ProgramHandler<'_> {
     }
 }
 
-fn write(to_stderr: bool, bytes: &[u8]) -> io::Result<()> {
+/// Writes the bytes to stdout or stderr of sudbox.
+pub(crate) fn forward(to_stderr: bool, bytes: &[u8]) -> io::Result<()> {
     fn whole(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
         to.write_all(bytes)?;
         to.flush()

@@ -2,7 +2,7 @@
 
 //! `sudbox exec`: runs a program of this machine on another kernel.
 
-use crate::cli::{ExecArgs, GivenOptions};
+use crate::cli::{ExecArgs, GivenOptions, OutputFormat};
 use crate::execute::{self, GuestCommand};
 use crate::program;
 use std::time::Duration;
@@ -16,11 +16,8 @@ pub(crate) fn exec(args: &ExecArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     let name = args.command[0].to_string_lossy().into_owned();
     let timeout = args.timeout.map(Duration::from_secs);
     let boot_timeout = Duration::from_secs(args.boot.boot_timeout);
-    execute::execute(
-        GuestCommand { name, packed, timeout, boot_timeout },
-        kernel,
-        &args.vm,
-        &args.build,
-        given,
-    )
+    let captures = args.format == OutputFormat::Json;
+    let command = GuestCommand { name: name.clone(), packed, timeout, boot_timeout, captures };
+    let executed = execute::execute(command, kernel, &args.vm, &args.build, given)?;
+    executed.finish(name, args.format)
 }

@@ -3,16 +3,18 @@
 //! `sudbox kselftest`: builds the selftests of dispatch from a kernel tree, statically, and runs
 //! them on that kernel.
 
-use crate::cli::{GivenOptions, KselftestArgs};
+use crate::cli::{GivenOptions, KselftestArgs, OutputFormat};
 use crate::execute::{self, GuestCommand};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::output::progress::Progress;
-use crate::{kernel, program};
+use crate::{kernel, output, program};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use sudbox_images::{Cache, Ctx};
+use sudbox_report::program::Execution;
+use sudbox_report::selftests::{Selftest, SelftestOutcome, SelftestReport};
 
 /// The selftests of dispatch, below `tools/testing/selftests`.
 const TESTS: [&str; 2] = ["syscall_user_dispatch/sud_test", "ptrace/get_set_sud"];
@@ -38,10 +40,14 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
         .map_err(|error| Failure::machine(format!("no temporary directory: {error}")))?;
     let compiler = args.build.source.toolchain.cc.as_deref().unwrap_or("cc");
     let mut built = Vec::new();
+    let mut report = SelftestReport { schema: 1, ..SelftestReport::default() };
     for test in TESTS {
         match build(&selftests.tree, test, folder.path(), compiler)? {
             Some(path) => built.push((test, path)),
-            None => progress.print("note", &format!("this kernel has no selftest {test}")),
+            None => {
+                progress.print("note", &format!("this kernel has no selftest {test}"));
+                report.tests.push(selftest(test, SelftestOutcome::Absent));
+            }
         }
     }
     if built.is_empty() {
@@ -50,8 +56,13 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
             selftests.tree.display()
         )));
     }
-    let mut answer = 0;
+    let captures = args.format == OutputFormat::Json;
+    let mut result = Ok(0);
     for (test, path) in built {
+        if result.is_err() {
+            report.tests.push(selftest(test, SelftestOutcome::NotRun));
+            continue;
+        }
         progress.print("selftest", test);
         let packed = program::pack(&[path.into()])?;
         let command = GuestCommand {
@@ -59,17 +70,39 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
             packed,
             timeout: Some(TEST_TIME_LIMIT),
             boot_timeout: Duration::from_secs(args.boot.boot_timeout),
+            captures,
         };
-        match execute::execute(command, kernel, &args.vm, &args.build, given)? {
-            0 => {}
-            SKIPPED => progress.print("note", &format!("{test} was skipped")),
-            status => {
-                progress.print("failed", &format!("{test} exits with {status}"));
-                answer = 1;
+        let executed = execute::execute(command, kernel, &args.vm, &args.build, given)?;
+        let outcome = match &executed.result {
+            Ok(0) => SelftestOutcome::Pass,
+            Ok(SKIPPED) => {
+                progress.print("note", &format!("{test} was skipped"));
+                SelftestOutcome::Skip
             }
+            Ok(status) => {
+                progress.print("failed", &format!("{test} exits with {status}"));
+                result = Ok(1);
+                SelftestOutcome::Fail
+            }
+            Err(_) => SelftestOutcome::Error,
+        };
+        if executed.result.is_err() {
+            result = executed.result;
         }
+        report.tests.push(Selftest { execution: executed.execution, ..selftest(test, outcome) });
+        report.kernel = Some(executed.kernel);
+        report.machine = Some(executed.machine);
     }
-    Ok(answer)
+    if captures {
+        report.exit_code = failure::exit_code(&result);
+        output::print(&report.to_json())?;
+    }
+    result
+}
+
+/// A selftest that was not run.
+fn selftest(name: &str, outcome: SelftestOutcome) -> Selftest {
+    Selftest { name: name.to_owned(), outcome, execution: Execution::default() }
 }
 
 /// Builds one selftest; `None` if the tree does not have it.

@@ -3,12 +3,12 @@
 //! `sudbox sandbox run`: runs a Windows program whose system calls guest-init emulates, on the
 //! host's kernel if that offers the engine, else on the pinned kernel in a VM.
 
-use crate::cli::{GivenOptions, SandboxArgs};
-use crate::execute::{self, GuestCommand};
+use crate::cli::{GivenOptions, OutputFormat, SandboxArgs};
+use crate::execute::{self, Executed, GuestCommand};
 use crate::failure::{Code, Failure};
 use crate::program::PackedProgram;
 use crate::{guest, interrupt, output, running};
-use std::io::Write as _;
+use std::io::{ErrorKind, Read, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,6 +16,7 @@ use std::time::Duration;
 use sudbox_guest_init::sandbox::pe;
 use sudbox_images::initramfs::Entry;
 use sudbox_protocol::Program;
+use sudbox_report::program::{CapturedStream, Execution};
 use sudbox_vmm::memfd;
 
 /// Engine argument that lets guest-init pick the first engine that the kernel offers.
@@ -40,12 +41,15 @@ pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8
     // First, so that a bad program is refused before a kernel is built.
     pe::read(&content).map_err(|refusal| Failure::usage(format!("{name}: {refusal}")))?;
     let engine = args.engine.as_deref().unwrap_or(FIRST_OFFERED);
+    let captures = args.format == OutputFormat::Json;
     let kernel = args.kernel.as_deref();
     if kernel.is_none_or(|kernel| kernel == running::NAME) {
-        let ran = run_on_host(&args.program, engine)?;
+        let ran = run_on_host(&args.program, engine, captures)?;
         if kernel.is_some() || ran.code != Code::Unjudged as u8 {
-            output::stderr_line(ran.stderr.trim_end());
-            return Ok(ran.code);
+            if !captures {
+                output::stderr_line(ran.stderr.text().trim_end());
+            }
+            return ran.executed().finish(name.to_string(), args.format);
         }
         output::stderr_line(
             "sudbox: the running kernel does not offer the engine; using the pinned kernel",
@@ -64,34 +68,78 @@ pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8
         packed: PackedProgram { program, entries },
         timeout: None,
         boot_timeout: Duration::from_secs(args.boot.boot_timeout),
+        captures,
     };
-    execute::execute(command, kernel.unwrap_or_default(), &args.vm, &args.build, given)
+    let kernel = kernel.unwrap_or_default();
+    let executed = execute::execute(command, kernel, &args.vm, &args.build, given)?;
+    executed.finish(name.to_string(), args.format)
 }
 
-/// The exit code of guest-init on the host's kernel, and its stderr.
+/// The end of guest-init on the host's kernel.
 struct HostRun {
     code: u8,
-    stderr: String,
+    /// Empty if it was forwarded.
+    stdout: CapturedStream,
+    stderr: CapturedStream,
 }
 
-fn run_on_host(program: &Path, engine: &str) -> anyhow::Result<HostRun> {
+impl HostRun {
+    fn executed(self) -> Executed {
+        let mut execution = Execution { exit_status: Some(self.code), ..Execution::default() };
+        execution.set_output(self.stdout, self.stderr);
+        Executed {
+            kernel: running::described(),
+            machine: "this one, without a VM".to_owned(),
+            execution,
+            result: Ok(self.code),
+        }
+    }
+}
+
+/// Runs guest-init with the program on the host's kernel. Its stdout is forwarded unless `captures` is set.
+fn run_on_host(program: &Path, engine: &str, captures: bool) -> anyhow::Result<HostRun> {
     let failed = |error: std::io::Error| {
         Failure::machine(format!("cannot run guest-init on this machine: {error}"))
     };
     let mut init = memfd::create(c"guest-init", memfd::Contents::Program).map_err(failed)?;
     init.write_all(guest::embedded()).map_err(failed)?;
-    let output = Command::new(format!("/proc/self/fd/{}", init.as_raw_fd()))
+    let mut child = Command::new(format!("/proc/self/fd/{}", init.as_raw_fd()))
         .args(["--sandbox", engine])
         .arg(program)
         .stdin(Stdio::null())
-        .stdout(Stdio::inherit())
-        .output()
+        .stdout(if captures { Stdio::piped() } else { Stdio::inherit() })
+        .stderr(Stdio::piped())
+        .spawn()
         .map_err(failed)?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    // Side by side, because a full pipe stops the writer.
+    let (stdout, stderr) = std::thread::scope(|scope| {
+        let stdout = scope.spawn(|| captured(stdout));
+        let stderr = captured(stderr);
+        (stdout.join().expect("reading does not panic"), stderr)
+    });
+    let status = child.wait().map_err(failed)?;
     if interrupt::pending() {
         return Err(Failure::interrupted());
     }
-    let code = output.status.code().and_then(|code| u8::try_from(code).ok());
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    let code = code.ok_or_else(|| Failure::machine(format!("guest-init died: {stderr}")))?;
-    Ok(HostRun { code, stderr })
+    let (stdout, stderr) = (stdout.map_err(failed)?, stderr.map_err(failed)?);
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    let code =
+        code.ok_or_else(|| Failure::machine(format!("guest-init died: {}", stderr.text())))?;
+    Ok(HostRun { code, stdout, stderr })
+}
+
+/// Reads a stream to its end; an empty one if it is `None`.
+fn captured(stream: Option<impl Read>) -> std::io::Result<CapturedStream> {
+    let mut captured = CapturedStream::default();
+    let Some(mut stream) = stream else { return Ok(captured) };
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return Ok(captured),
+            Ok(count) => captured.push(&piece[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

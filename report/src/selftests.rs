@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A kernel's own selftests and their outcomes: the JSON of `kselftest`.
+
+use serde::Serialize;
+
+use crate::Kernel;
+use crate::forms::json::to_json;
+use crate::program::Execution;
+
+/// The outcome of a selftest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum SelftestOutcome {
+    /// It exited with 0.
+    Pass,
+    /// It exited with another status, or a signal killed it.
+    Fail,
+    /// It exited with `KSFT_SKIP` (kselftest.h): it cannot run on this kernel or machine.
+    Skip,
+    /// It did not start or end, as `error` says.
+    Error,
+    /// It was not run, because one before it had an error.
+    NotRun,
+    /// The kernel does not have it.
+    Absent,
+}
+
+/// A selftest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Selftest {
+    /// Its name, the path below `tools/testing/selftests`.
+    pub name: String,
+    /// Its outcome.
+    pub outcome: SelftestOutcome,
+    /// Its output, which is TAP, and its end; empty if it was not run.
+    #[serde(flatten)]
+    pub execution: Execution,
+}
+
+/// The selftests of a kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SelftestReport {
+    /// Version of the schema.
+    pub schema: u32,
+    /// The kernel; null if no selftest was run.
+    pub kernel: Option<Kernel>,
+    /// The machine that the kernel ran on; null if no selftest was run.
+    pub machine: Option<String>,
+    /// The selftests.
+    pub tests: Vec<Selftest>,
+    /// The exit code of sudbox.
+    pub exit_code: u8,
+}
+
+impl SelftestReport {
+    /// The JSON document.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        to_json(self)
+    }
+}

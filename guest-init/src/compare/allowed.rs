@@ -17,7 +17,7 @@ pub(super) struct AllowedDifference {
     pub(super) field: &'static str,
     /// The parts of the field. Empty if the whole field may differ or be missing.
     pub(super) parts: &'static [&'static str],
-    /// The first bytes that a part must have in the second record, before zeros; empty for any bytes.
+    /// The value, without trailing zeros, that a part must have in the second record; empty for any value.
     pub(super) seen: &'static [u8],
 }
 
@@ -36,19 +36,19 @@ impl AllowedDifference {
     }
 }
 
-/// A row for a whole field in all comparisons.
-const fn field(field: &'static str) -> AllowedDifference {
+/// A row for a whole field, in all comparisons.
+const fn whole_field(field: &'static str) -> AllowedDifference {
     AllowedDifference { comparisons: &[], variant: "", step: "", field, parts: &[], seen: &[] }
 }
 
-/// A row for parts of a field in all comparisons.
-const fn parts(name: &'static str, parts: &'static [&'static str]) -> AllowedDifference {
-    AllowedDifference { parts, ..field(name) }
+/// A row for parts of a field, in all comparisons.
+const fn parts_of(name: &'static str, parts: &'static [&'static str]) -> AllowedDifference {
+    AllowedDifference { parts, ..whole_field(name) }
 }
 
 impl AllowedDifference {
     /// Restricts a row to these comparisons.
-    const fn of(self, comparisons: &'static [&'static str]) -> AllowedDifference {
+    const fn in_comparisons(self, comparisons: &'static [&'static str]) -> AllowedDifference {
         AllowedDifference { comparisons, ..self }
     }
 
@@ -57,7 +57,7 @@ impl AllowedDifference {
         AllowedDifference { variant, ..self }
     }
 
-    /// Restricts a row to parts that have these bytes in the second record.
+    /// Restricts a row to parts that have this value, without trailing zeros, in the second record.
     const fn if_seen(self, seen: &'static [u8]) -> AllowedDifference {
         AllowedDifference { seen, ..self }
     }
@@ -71,22 +71,22 @@ impl AllowedDifference {
 /// Suffixes of the ids of comparisons whose observer is not the program.
 const SUFFIXES: [&str; 2] = ["-stops", "-death"];
 
-/// Differences between the state given to a call and the state in its signal frame or after it.
-pub(super) const RETURNED: &[AllowedDifference] = &[
-    // The frame has the next instruction's address. syscall leaves that address and the flags in rcx
+/// Differences between the state given to a call and the state in its signal frame or after the call.
+pub(super) const KEPT_STATE: &[AllowedDifference] = &[
+    // The frame has the address of the next instruction. syscall leaves that address and the flags in rcx
     // and r11.
-    parts("registers", &["Ip", "Cx", "R11", "Sp", "Pc", "Pswa", "Psw"]),
-    // The arguments of a handler: signal, siginfo, context, and 0 as the result of a call. Its flags DF, RF
-    // and TF are clear.
-    parts("registers", &["Ax", "Di", "Si", "Dx", "Flags"]).at_step("handler"),
+    parts_of("registers", &["Ip", "Cx", "R11", "Sp", "Pc", "Pswa", "Psw"]),
+    // A handler gets its arguments (signal, siginfo, context) and 0 in the result register, and begins with the
+    // flags DF, RF and TF clear.
+    parts_of("registers", &["Ax", "Di", "Si", "Dx", "Flags"]).at_step("handler"),
     // The SIGTRAP handler clears TF.
-    parts("registers", &["Flags"]).at_step("after").in_variant("trap-flag"),
-    parts("registers", &["Flags"]).at_step("after").in_variant("alternate-disarming"),
+    parts_of("registers", &["Flags"]).at_step("after").in_variant("trap-flag"),
+    parts_of("registers", &["Flags"]).at_step("after").in_variant("alternate-disarming"),
 ];
 
 /// Differences in parts of the XSAVE area that are not program state. The x87's last instruction and
 /// operand are lost unless an exception is pending.
-pub(super) const NOT_STATE: AllowedDifference = parts(
+pub(super) const NOT_PROGRAM_STATE: AllowedDifference = parts_of(
     "floating",
     &[
         "x87 opcode",
@@ -101,70 +101,70 @@ pub(super) const NOT_STATE: AllowedDifference = parts(
 
 /// A handler's frame begins at the end of an alternate stack with `SS_AUTODISARM` although the program is on
 /// that stack: `on_sig_stack()`.
-pub(super) const STACK_REUSED: AllowedDifference =
-    parts("deviations of the frame", &["bytes in the red zone"])
+pub(super) const REUSED_STACK: AllowedDifference =
+    parts_of("deviations of the frame", &["bytes in the red zone"])
         .in_variant("alternate-entered-disarming");
 
-/// As the rows of `frame-32` about null selectors, between the state given to a call and later states.
-pub(super) const NULL_SELECTORS: [AllowedDifference; 2] =
-    [parts("segments", &["fs", "gs"]).if_seen(&[3]), parts("bases", &["fs"]).if_seen(&[0])];
+/// Differences of null segment selectors between the state given to a call with 32-bit frames and later states, as
+/// in the rows of `frame-32`.
+pub(super) const NULL_SEGMENT_SELECTORS: [AllowedDifference; 2] =
+    [parts_of("segments", &["fs", "gs"]).if_seen(&[3]), parts_of("bases", &["fs"]).if_seen(&[0])];
 
 /// The PKRU value at the entry of a handler, which the administrator sets (`init_pkru`).
-pub(super) const DEFAULT_KEYS: AllowedDifference = parts("floating", &["pkru"]);
+pub(super) const INITIAL_PKRU: AllowedDifference = parts_of("floating", &["pkru"]);
 
 /// The result register of a call that is executed, between the given state and later states.
-pub(super) const EXECUTED_RETURNED: AllowedDifference =
-    parts("registers", &["Ax", "X0", "A0", "R2"]);
+pub(super) const RESULT_OF_EXECUTED_CALL: AllowedDifference =
+    parts_of("registers", &["Ax", "X0", "A0", "R2"]);
 
-/// Differences between two kernels, or two boots of one, that are not about dispatch. These parts are
-/// not recorded. The comparisons within one kernel compare them.
+/// Parts that differ between two kernels, or between two boots of one kernel, for reasons other than dispatch. They
+/// are not recorded for the host; the comparisons within one boot compare them.
 const UNRECORDED: &[AllowedDifference] = &[
     // The processor may or may not report a component in its initial state as in use (XINUSE).
-    parts("floating", &["xstate_bv"]),
-    parts("floating point frame", &["xstate_bv"]),
-    parts("NT_X86_XSTATE", &["xstate_bv"]),
+    parts_of("floating", &["xstate_bv"]),
+    parts_of("floating point frame", &["xstate_bv"]),
+    parts_of("NT_X86_XSTATE", &["xstate_bv"]),
     // A core has the value that was saved at the last context switch: thread.pkru.
-    parts("core's NT_X86_XSTATE", &["pkru", "xstate_bv"]),
-    // Another thread of the dead process is anywhere in its code when it is stopped.
-    field("").at_step("other thread"),
+    parts_of("core's NT_X86_XSTATE", &["pkru", "xstate_bv"]),
+    // The kernel stops another thread of the dead process anywhere in that thread's code.
+    whole_field("").at_step("other thread"),
     // The arguments of init are those boot arguments that the kernel does not know. The flags are the
     // kernel's own: their bits change meaning from release to release.
-    parts("core's NT_PRPSINFO", &["pr_psargs", "pr_flag"]),
+    parts_of("core's NT_PRPSINFO", &["pr_psargs", "pr_flag"]),
     // The first thread, which the note describes, may have begun to wait or not: fill_psinfo().
-    parts("core's NT_PRPSINFO", &["pr_state", "pr_sname"]).of(&["thread"]),
+    parts_of("core's NT_PRPSINFO", &["pr_state", "pr_sname"]).in_comparisons(&["thread"]),
     // The vDSO has more or fewer mappings and pages.
-    field("segments of the core"),
-    field("VmLib"),
+    whole_field("segments of the core"),
+    whole_field("VmLib"),
     // Addresses of the vDSO and of the process's stack.
-    parts(
+    parts_of(
         "core's NT_AUXV",
         &["AT_SYSINFO_EHDR", "AT_RANDOM", "AT_EXECFN", "AT_PLATFORM", "AT_BASE"],
     ),
     // The memory of the C library's thread, at a random place.
-    parts("bases", &["fs"]),
-    parts("NT_PRSTATUS", &["fs_base"]),
-    parts("core's NT_PRSTATUS", &["fs_base"]),
-    // An idle process waits in no watched call: addresses of its stack, process ids, and what the C
-    // library left there.
-    field("NT_PRSTATUS").at_step("idle"),
-    field("NT_PRFPREG").at_step("idle"),
-    field("NT_X86_XSTATE").at_step("idle"),
-    parts("syscall info", &["stack_pointer"]).at_step("idle"),
-    field("/proc/PID/syscall").at_step("idle"),
+    parts_of("bases", &["fs"]),
+    parts_of("NT_PRSTATUS", &["fs_base"]),
+    parts_of("core's NT_PRSTATUS", &["fs_base"]),
+    // The registers of an idle process hold addresses of its stack, process ids, and values of the C library.
+    whole_field("NT_PRSTATUS").at_step("idle"),
+    whole_field("NT_PRFPREG").at_step("idle"),
+    whole_field("NT_X86_XSTATE").at_step("idle"),
+    parts_of("syscall info", &["stack_pointer"]).at_step("idle"),
+    whole_field("/proc/PID/syscall").at_step("idle"),
 ];
 
 /// The rows for parts of the case `id` that are not recorded.
-pub(super) fn unrecorded(id: &str) -> Vec<&'static AllowedDifference> {
-    of_case(UNRECORDED, id)
+pub(super) fn unrecorded_rows(id: &str) -> Vec<&'static AllowedDifference> {
+    filter_rows(UNRECORDED, id)
 }
 
-/// The rows of [`TABLE`] that hold for the case `id`.
-pub(super) fn rows(id: &str) -> Vec<&'static AllowedDifference> {
-    of_case(TABLE, id)
+/// The rows of [`ALLOWED_DIFFERENCES`] that hold for the case `id`.
+pub(super) fn rows_of_case(id: &str) -> Vec<&'static AllowedDifference> {
+    filter_rows(ALLOWED_DIFFERENCES, id)
 }
 
-/// The rows that hold for the case `id`.
-fn of_case(rows: &'static [AllowedDifference], id: &str) -> Vec<&'static AllowedDifference> {
+/// Those of the rows that hold for the case `id`.
+fn filter_rows(rows: &'static [AllowedDifference], id: &str) -> Vec<&'static AllowedDifference> {
     let name = id.split_once('/').map_or(id, |(_, name)| name);
     let name = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
     let holds =
@@ -172,81 +172,92 @@ fn of_case(rows: &'static [AllowedDifference], id: &str) -> Vec<&'static Allowed
     rows.iter().filter(holds).collect()
 }
 
-/// The comparisons with a seccomp trap.
-const TRAPPED: &[&str] = &["trap", "int80-trap", "trap-32"];
+/// The names of the comparisons with a seccomp trap.
+const TRAP_COMPARISONS: &[&str] = &["trap", "int80-trap", "trap-32"];
 
-const TABLE: &[AllowedDifference] = &[
+/// The differences between the two records of a comparison that are allowed.
+const ALLOWED_DIFFERENCES: &[AllowedDifference] = &[
     // The number of the signal is an argument of the call and of the handler, and the handler blocks it.
-    parts("registers", &["Dx"]).of(&["other-signal"]),
-    parts("registers", &["Di"]).at_step("handler").of(&["other-signal"]),
-    field("signal").of(&["other-signal"]),
-    parts("frame", &["dx", "si_signo"]).of(&["other-signal"]),
-    field("mask").at_step("handler").of(&["other-signal"]),
-    field("SigCgt").of(&["other-signal"]),
+    parts_of("registers", &["Dx"]).in_comparisons(&["other-signal"]),
+    parts_of("registers", &["Di"]).at_step("handler").in_comparisons(&["other-signal"]),
+    whole_field("signal").in_comparisons(&["other-signal"]),
+    parts_of("frame", &["dx", "si_signo"]).in_comparisons(&["other-signal"]),
+    whole_field("mask").at_step("handler").in_comparisons(&["other-signal"]),
+    whole_field("SigCgt").in_comparisons(&["other-signal"]),
     // The processor may or may not report a component in its initial state as in use (XINUSE).
-    parts("floating", &["xstate_bv"]),
-    parts("NT_X86_XSTATE", &["xstate_bv"]),
-    parts("floating point frame", &["xstate_bv"]).in_variant("initial-state"),
+    parts_of("floating", &["xstate_bv"]),
+    parts_of("NT_X86_XSTATE", &["xstate_bv"]),
+    parts_of("floating point frame", &["xstate_bv"]).in_variant("initial-state"),
     // si_code is SYS_SECCOMP in place of SYS_USER_DISPATCH: force_sig_seccomp().
-    parts("frame", &["si_code"]).of(TRAPPED),
-    parts("siginfo", &["si_code"]).of(TRAPPED),
-    parts("core's NT_SIGINFO", &["si_code"]).of(TRAPPED),
+    parts_of("frame", &["si_code"]).in_comparisons(TRAP_COMPARISONS),
+    parts_of("siginfo", &["si_code"]).in_comparisons(TRAP_COMPARISONS),
+    parts_of("core's NT_SIGINFO", &["si_code"]).in_comparisons(TRAP_COMPARISONS),
     // A core has the value that was saved at the last context switch: thread.pkru.
-    parts("core's NT_X86_XSTATE", &["pkru", "xstate_bv"]),
+    parts_of("core's NT_X86_XSTATE", &["pkru", "xstate_bv"]),
     // The call that queues the signal is executed and leaves its result.
-    parts("core's NT_PRSTATUS", &["ax"]).of(&["queued"]),
-    parts("frame", &["ax"]).of(&["queued"]),
-    parts("registers", &["Ax"]).of(&["queued"]),
-    parts("NT_PRSTATUS", &["ax"]).of(&["queued"]),
+    parts_of("core's NT_PRSTATUS", &["ax"]).in_comparisons(&["queued"]),
+    parts_of("frame", &["ax"]).in_comparisons(&["queued"]),
+    parts_of("registers", &["Ax"]).in_comparisons(&["queued"]),
+    parts_of("NT_PRSTATUS", &["ax"]).in_comparisons(&["queued"]),
     // The thread's stack is one more segment.
-    field("segments of the core").of(&["thread"]),
+    whole_field("segments of the core").in_comparisons(&["thread"]),
     // The first thread waits, and the note describes the first thread: fill_psinfo().
-    parts("core's NT_PRPSINFO", &["pr_state", "pr_sname", "pr_flag"]).of(&["thread"]),
+    parts_of("core's NT_PRPSINFO", &["pr_state", "pr_sname", "pr_flag"])
+        .in_comparisons(&["thread"]),
     // The core has one more thread.
-    field("").at_step("other thread").of(&["thread"]),
+    whole_field("").at_step("other thread").in_comparisons(&["thread"]),
     // Installing a filter without privileges requires PR_SET_NO_NEW_PRIVS.
-    field("NoNewPrivs").of(&["filtered"]),
+    whole_field("NoNewPrivs").in_comparisons(&["filtered"]),
     // The compiler of filters asks whether the task has CAP_SYS_ADMIN, which sets PF_SUPERPRIV:
     // emit_spectre_bhb_barrier(), ns_capable_noaudit().
-    parts("core's NT_PRPSINFO", &["pr_flag"]).of(&["filtered"]),
+    parts_of("core's NT_PRPSINFO", &["pr_flag"]).in_comparisons(&["filtered"]),
     // The seccomp mode is SECCOMP_MODE_FILTER, with one filter.
-    field("Seccomp").of(&["filtered"]),
-    field("Seccomp_filters").of(&["filtered"]),
+    whole_field("Seccomp").in_comparisons(&["filtered"]),
+    whole_field("Seccomp_filters").in_comparisons(&["filtered"]),
     // The first thread waits beside the calling thread.
-    field("Threads").of(&["thread"]),
+    whole_field("Threads").in_comparisons(&["thread"]),
     // The child has a copy of the parent's value, and the parent's last trap was a breakpoint.
-    parts("frame", &["trapno"]).of(&["born-of-stepped"]),
+    parts_of("frame", &["trapno"]).in_comparisons(&["born-of-stepped"]),
     // Only one of the two tasks is armed.
-    field("dispatch").of(&["trap", "queued", "allowed", "disarmed", "allowed-trap", "trap-32"]),
+    whole_field("dispatch").in_comparisons(&[
+        "trap",
+        "queued",
+        "allowed",
+        "disarmed",
+        "allowed-trap",
+        "trap-32",
+    ]),
     // A tracer reads that there is no selector.
-    parts("dispatch", &["selector"]).of(&["no-selector"]),
-    // syscall leaves the next address and the flags in rcx and r11. The two instructions are at
-    // different addresses.
-    parts("registers", &["Cx", "R11", "Ip"]).of(&["int80"]),
-    // The same in the frame; si_arch names the calling convention.
-    parts("frame", &["cx", "r11", "ip", "si_call_addr", "si_arch"]).of(&["int80"]),
+    parts_of("dispatch", &["selector"]).in_comparisons(&["no-selector"]),
+    // syscall leaves the address of the next instruction and the flags in rcx and r11; int 0x80 does not. The two
+    // instructions are at different addresses.
+    parts_of("registers", &["Cx", "R11", "Ip"]).in_comparisons(&["int80"]),
+    // The same registers in the frame differ, and si_arch names the calling convention.
+    parts_of("frame", &["cx", "r11", "ip", "si_call_addr", "si_arch"]).in_comparisons(&["int80"]),
     // A 32-bit handler is called with other arguments, on a frame with another length.
-    parts("registers", &["Ax", "Cx", "Dx", "Di", "Si", "Sp"]).at_step("handler").of(&["frame-32"]),
-    field("below the frame").of(&["frame-32"]),
-    field("after the frame").of(&["frame-32"]),
-    field("above the frame").of(&["frame-32"]),
-    field("change of the stack").of(&["frame-32"]),
-    field("change of the alternate stack").of(&["frame-32"]),
+    parts_of("registers", &["Ax", "Cx", "Dx", "Di", "Si", "Sp"])
+        .at_step("handler")
+        .in_comparisons(&["frame-32"]),
+    whole_field("below the frame").in_comparisons(&["frame-32"]),
+    whole_field("after the frame").in_comparisons(&["frame-32"]),
+    whole_field("above the frame").in_comparisons(&["frame-32"]),
+    whole_field("change of the stack").in_comparisons(&["frame-32"]),
+    whole_field("change of the alternate stack").in_comparisons(&["frame-32"]),
     // The segments of data are loaded for a 32-bit handler.
-    parts("segments", &["ds", "es"]).at_step("handler").of(&["frame-32"]),
+    parts_of("segments", &["ds", "es"]).at_step("handler").in_comparisons(&["frame-32"]),
     // Kernels without fixup_rpl() in arch/x86/kernel/signal_32.c, such as 6.1, set the RPL of null
     // selectors at the return from a 32-bit handler. Loading FS with one clears its base.
-    parts("segments", &["fs", "gs"]).of(&["frame-32"]).if_seen(&[3]),
-    parts("frame", &["fs", "gs"]).of(&["frame-32"]).if_seen(&[3]),
-    parts("bases", &["fs"]).of(&["frame-32"]).if_seen(&[0]),
-    // The flags of the context tell of segments in 64-bit frames only, and the state of floating point
-    // instructions is at another address.
-    parts("frame", &["uc_flags", "padding after ss_flags", "fpstate", "reserved1"])
-        .of(&["frame-32"]),
-    // The extended size counts the state in the format of fsave, which comes before.
-    parts("floating point frame", &["sw_reserved.extended_size"]).of(&["frame-32"]),
+    parts_of("segments", &["fs", "gs"]).in_comparisons(&["frame-32"]).if_seen(&[3]),
+    parts_of("frame", &["fs", "gs"]).in_comparisons(&["frame-32"]).if_seen(&[3]),
+    parts_of("bases", &["fs"]).in_comparisons(&["frame-32"]).if_seen(&[0]),
+    // Only in 64-bit frames do the flags of the context describe segments, and the floating point state is at
+    // another address.
+    parts_of("frame", &["uc_flags", "padding after ss_flags", "fpstate", "reserved1"])
+        .in_comparisons(&["frame-32"]),
+    // The extended size includes the state in the format of fsave, which only 32-bit frames have.
+    parts_of("floating point frame", &["sw_reserved.extended_size"]).in_comparisons(&["frame-32"]),
     // Without SA_SIGINFO a 32-bit frame has no context.
-    parts(
+    parts_of(
         "frame",
         &[
             "uc_stack.ss_sp",
@@ -262,12 +273,12 @@ const TABLE: &[AllowedDifference] = &[
             "rest of siginfo",
         ],
     )
-    .of(&["frame-32"])
+    .in_comparisons(&["frame-32"])
     .in_variant("no-siginfo"),
 ];
 
-/// The kernel function that writes a field.
-pub(super) fn function(field: &str) -> &'static str {
+/// The kernel function that writes a field of a record.
+pub(super) fn kernel_function_of(field: &str) -> &'static str {
     match field {
         "registers" | "segments" => "x64_setup_rt_frame(), restore_sigcontext()",
         "floating" => "fpu__clear_user_states(), fpu__restore_sig()",

@@ -16,7 +16,7 @@ pub(super) struct Comparison {
     pub(super) kernel_function: &'static str,
     pub(super) features: &'static [Feature],
     pub(super) needs: &'static [Need],
-    /// The architectures that run it; `None` for those of [`FRAMES`].
+    /// The architectures that run the comparison; `None` for those of [`X86_FRAMES_ONLY`].
     pub(super) only: Option<OnlyArchs>,
     pub(super) observer: Observer,
     /// The reference scenario, then the scenario that must give the same record.
@@ -28,19 +28,20 @@ pub(super) struct Comparison {
 pub(super) enum Observer {
     /// The program itself.
     Program,
-    /// Its tracer, which resumes it by the requests with these names.
+    /// The program's tracer, which resumes the program by the requests with these names.
     Tracer(&'static [&'static str]),
-    /// Its parent and a reader of its core dump, when it dies for these reasons.
+    /// The program's parent and a reader of its core dump. The program dies for each of these reasons.
     Parent(&'static [Death]),
 }
 
-pub(super) const DISPATCH: &[Feature] = &[Feature::Dispatch];
-pub(super) const FILTERED: &[Feature] = &[Feature::Dispatch, Feature::SeccompFilter];
-pub(super) const SIGNAL_FUNCTION: &str = "force_sig_info_to_task()";
-pub(super) const SET_FUNCTION: &str = "task_set_syscall_user_dispatch()";
+pub(super) const NEEDS_DISPATCH: &[Feature] = &[Feature::Dispatch];
+pub(super) const NEEDS_DISPATCH_AND_FILTER: &[Feature] =
+    &[Feature::Dispatch, Feature::SeccompFilter];
+pub(super) const FORCE_SIGNAL_FUNCTION: &str = "force_sig_info_to_task()";
+pub(super) const SET_DISPATCH_FUNCTION: &str = "task_set_syscall_user_dispatch()";
 
 /// A comparison of [`PLAIN`] and this scenario, observed by the program.
-pub(super) const fn comparison(
+pub(super) const fn comparison_by_program(
     id: &'static str,
     promise: &'static str,
     kernel_function: &'static str,
@@ -50,7 +51,7 @@ pub(super) const fn comparison(
         id,
         promise,
         kernel_function,
-        features: DISPATCH,
+        features: NEEDS_DISPATCH,
         needs: &[],
         only: None,
         observer: Observer::Program,
@@ -59,28 +60,28 @@ pub(super) const fn comparison(
 }
 
 /// A dispatch of a 32-bit call.
-pub(super) const COMPAT: Scenario =
-    Scenario { entry: CallInstruction::Compat, convention: CallInstruction::Compat, ..PLAIN };
+pub(super) const COMPAT_DISPATCH: Scenario =
+    Scenario { instruction: CallInstruction::Compat, convention: CallInstruction::Compat, ..PLAIN };
 
 /// A dispatch of a 32-bit call in 32-bit code.
-pub(super) const CODE_32: Scenario = Scenario {
-    entry: CallInstruction::CompatCode,
+pub(super) const DISPATCH_IN_COMPAT_CODE: Scenario = Scenario {
+    instruction: CallInstruction::CompatCode,
     convention: CallInstruction::CompatCode,
     ..PLAIN
 };
 
-/// A dispatch in every variant.
-pub(super) const FULL: Scenario = Scenario { every_variant: true, ..PLAIN };
+/// A dispatch, in every variant.
+pub(super) const DISPATCH_EVERY_VARIANT: Scenario = Scenario { runs_every_variant: true, ..PLAIN };
 
-/// A task that is not armed executes the call; every variant.
-pub(super) const QUEUED_FULL: Scenario =
-    Scenario { cause: Cause::Queued, arming: Arming::Never, ..FULL };
+/// A task that is not armed executes the call, in every variant.
+pub(super) const QUEUED_EVERY_VARIANT: Scenario =
+    Scenario { cause: Cause::QueuedSigsys, arming: Arming::Never, ..DISPATCH_EVERY_VARIANT };
 
 /// A task that is not armed executes the call.
-pub(super) const QUEUED: Scenario = Scenario { every_variant: false, ..QUEUED_FULL };
+pub(super) const QUEUED: Scenario = Scenario { runs_every_variant: false, ..QUEUED_EVERY_VARIANT };
 
 /// An armed task executes the call because the selector is at ALLOW.
-pub(super) const ALLOWED: Scenario = Scenario { cause: Cause::Queued, ..PLAIN };
+pub(super) const ALLOWED: Scenario = Scenario { cause: Cause::QueuedSigsys, ..PLAIN };
 
 /// A task that has disarmed executes the call.
 pub(super) const DISARMED: Scenario = Scenario { arming: Arming::Disarmed, ..ALLOWED };
@@ -97,48 +98,48 @@ pub(super) const ALL_RESUMES: &[&str] = &[
 /// The requests for the comparisons that do not need all of them.
 pub(super) const COMMON_RESUMES: &[&str] = &["PTRACE_CONT", "PTRACE_SINGLESTEP", "PTRACE_SYSCALL"];
 /// The request that gives the same stops whether the call is executed or not.
-pub(super) const CONT: &[&str] = &["PTRACE_CONT"];
+pub(super) const CONT_ONLY: &[&str] = &["PTRACE_CONT"];
 
-/// The restriction of comparisons that set none of their own.
-pub(super) const FRAMES: OnlyArchs = OnlyArchs {
+/// The restriction of comparisons that set no other.
+pub(super) const X86_FRAMES_ONLY: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "the allowed differences of a signal frame are described for x86-64 only",
 };
 
 /// The restriction of comparisons of a tracer's stops.
-pub(super) const STOPS: OnlyArchs = OnlyArchs {
+pub(super) const X86_BREAKPOINTS_ONLY: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "its gate with a breakpoint is written for x86-64 only",
 };
 
 /// A comparison of [`PLAIN`] and this scenario, observed by a tracer.
-pub(super) const fn traced(
+pub(super) const fn comparison_by_tracer(
     id: &'static str,
     promise: &'static str,
     kernel_function: &'static str,
     scenario: Scenario,
 ) -> Comparison {
     Comparison {
-        only: Some(STOPS),
+        only: Some(X86_BREAKPOINTS_ONLY),
         observer: Observer::Tracer(COMMON_RESUMES),
-        ..comparison(id, promise, kernel_function, scenario)
+        ..comparison_by_program(id, promise, kernel_function, scenario)
     }
 }
 
-/// Two deaths that take different paths in the kernel: a signal without a handler, and an invalid
+/// Two reasons to die that take different paths in the kernel: a signal without a handler, and an invalid
 /// selector.
-pub(super) const TWO_DEATHS: &[Death] = &[Death::Default, Death::BadValue];
+pub(super) const TWO_DEATH_PATHS: &[Death] = &[Death::DefaultAction, Death::BadSelectorValue];
 
 /// A comparison of [`PLAIN`] and this scenario when the process dies, observed by its parent.
-pub(super) const fn fatal(
+pub(super) const fn comparison_of_deaths(
     id: &'static str,
     promise: &'static str,
     kernel_function: &'static str,
     scenario: Scenario,
 ) -> Comparison {
     Comparison {
-        observer: Observer::Parent(TWO_DEATHS),
+        observer: Observer::Parent(TWO_DEATH_PATHS),
         needs: &[Need::Root, Need::Vm],
-        ..comparison(id, promise, kernel_function, scenario)
+        ..comparison_by_program(id, promise, kernel_function, scenario)
     }
 }

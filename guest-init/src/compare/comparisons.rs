@@ -2,7 +2,7 @@
 //! The table of comparisons.
 
 use super::comparison::*;
-use super::death::{DEATHS, Death};
+use super::death::{ALL_DEATHS, Death};
 use super::scenario::{Arming, Cause, Filter, History, Monitor, PLAIN, Parent, Scenario, Task};
 use crate::arch::{CallInstruction, FrameFormat};
 use crate::case::{Need, OnlyArchs};
@@ -11,12 +11,17 @@ use sudbox_protocol::Feature;
 /// All comparisons.
 pub(super) const COMPARISONS: &[Comparison] = &[
     Comparison {
-        features: FILTERED,
+        features: NEEDS_DISPATCH_AND_FILTER,
         scenarios: [
-            Scenario { cause: Cause::Trap, filter: Filter::Trap, arming: Arming::Never, ..FULL },
-            Scenario { filter: Filter::Trap, ..FULL },
+            Scenario {
+                cause: Cause::SeccompTrap,
+                filter: Filter::TrapWatchedCall,
+                arming: Arming::Never,
+                ..DISPATCH_EVERY_VARIANT
+            },
+            Scenario { filter: Filter::TrapWatchedCall, ..DISPATCH_EVERY_VARIANT },
         ],
-        ..comparison(
+        ..comparison_by_program(
             "compare/trap",
             "a dispatch leaves the same state as a filter's trap at the same instruction",
             "trigger_sigsys()",
@@ -24,8 +29,8 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         )
     },
     Comparison {
-        scenarios: [QUEUED_FULL, FULL],
-        ..comparison(
+        scenarios: [QUEUED_EVERY_VARIANT, DISPATCH_EVERY_VARIANT],
+        ..comparison_by_program(
             "compare/queued",
             "a dispatch leaves the same state as a queued SIGSYS with the same siginfo",
             "trigger_sigsys()",
@@ -34,10 +39,14 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         scenarios: [
-            QUEUED_FULL,
-            Scenario { cause: Cause::QueuedOther, arming: Arming::Never, ..FULL },
+            QUEUED_EVERY_VARIANT,
+            Scenario {
+                cause: Cause::QueuedOtherSignal,
+                arming: Arming::Never,
+                ..DISPATCH_EVERY_VARIANT
+            },
         ],
-        ..comparison(
+        ..comparison_by_program(
             "compare/other-signal",
             "a queued SIGSYS leaves the same state as another signal with the same siginfo",
             "get_sigframe()",
@@ -46,7 +55,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         scenarios: [QUEUED, ALLOWED],
-        ..comparison(
+        ..comparison_by_program(
             "compare/allowed",
             "a call that the selector allows leaves the same state as in a task that is not armed",
             "syscall_user_dispatch()",
@@ -55,16 +64,16 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         scenarios: [QUEUED, DISARMED],
-        ..comparison(
+        ..comparison_by_program(
             "compare/disarmed",
             "a task that has disarmed sees the same as one that never armed",
-            SET_FUNCTION,
+            SET_DISPATCH_FUNCTION,
             PLAIN,
         )
     },
     Comparison {
         scenarios: [QUEUED, ALLOWED],
-        ..traced(
+        ..comparison_by_tracer(
             "compare/allowed-stops",
             "a tracer sees the same stops for an allowed call as in a task that is not armed",
             "syscall_trace_enter()",
@@ -73,20 +82,25 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         scenarios: [QUEUED, DISARMED],
-        ..traced(
+        ..comparison_by_tracer(
             "compare/disarmed-stops",
             "a tracer sees the same stops of a task that has disarmed as of one that never armed",
-            SET_FUNCTION,
+            SET_DISPATCH_FUNCTION,
             PLAIN,
         )
     },
     Comparison {
-        features: FILTERED,
+        features: NEEDS_DISPATCH_AND_FILTER,
         scenarios: [
-            Scenario { filter: Filter::Trap, cause: Cause::Trap, arming: Arming::Never, ..PLAIN },
-            Scenario { filter: Filter::Trap, cause: Cause::Trap, ..PLAIN },
+            Scenario {
+                filter: Filter::TrapWatchedCall,
+                cause: Cause::SeccompTrap,
+                arming: Arming::Never,
+                ..PLAIN
+            },
+            Scenario { filter: Filter::TrapWatchedCall, cause: Cause::SeccompTrap, ..PLAIN },
         ],
-        ..traced(
+        ..comparison_by_tracer(
             "compare/allowed-trap-stops",
             "a tracer sees the same stops for a filter's trap of an allowed call as in a task that \
              is not armed",
@@ -94,91 +108,91 @@ pub(super) const COMPARISONS: &[Comparison] = &[
             PLAIN,
         )
     },
-    comparison(
+    comparison_by_program(
         "compare/thousandth",
         "a dispatch after a thousand others leaves the same state as the first",
         "syscall_user_dispatch()",
         Scenario { history: History::Dispatches(1000), ..PLAIN },
     ),
-    comparison(
+    comparison_by_program(
         "compare/after-handler",
         "a dispatch after one in another signal's handler leaves the same state as the first",
         "syscall_user_dispatch_clear_on_dispatch()",
-        Scenario { history: History::Handler, ..PLAIN },
+        Scenario { history: History::DispatchInHandler, ..PLAIN },
     ),
-    comparison(
+    comparison_by_program(
         "compare/thread",
         "a dispatch in a thread leaves the same state as one in the first thread",
-        SIGNAL_FUNCTION,
+        FORCE_SIGNAL_FUNCTION,
         Scenario { task: Task::Thread, ..PLAIN },
     ),
-    comparison(
+    comparison_by_program(
         "compare/born-of-armed",
         "a child of an armed parent that arms sees the same as other processes",
         "dup_task_struct()",
         Scenario { parent: Parent::Armed, ..PLAIN },
     ),
     Comparison {
-        only: Some(STOPS),
-        ..comparison(
+        only: Some(X86_BREAKPOINTS_ONLY),
+        ..comparison_by_program(
             "compare/born-of-stepped",
             "a child of a single-stepped parent sees the same as other processes",
             "copy_thread()",
             Scenario { parent: Parent::Stepped, ..PLAIN },
         )
     },
-    comparison(
+    comparison_by_program(
         "compare/set-twice",
         "a configuration that is set twice acts as one that is set once",
-        SET_FUNCTION,
+        SET_DISPATCH_FUNCTION,
         Scenario { arming: Arming::Twice, ..PLAIN },
     ),
-    comparison(
+    comparison_by_program(
         "compare/set-a-thousand-times",
         "arming after a thousand times of arming and disarming acts as the first arming",
-        SET_FUNCTION,
+        SET_DISPATCH_FUNCTION,
         Scenario { arming: Arming::Toggled, ..PLAIN },
     ),
-    comparison(
+    comparison_by_program(
         "compare/refused-between",
         "a refused configuration changes nothing",
-        SET_FUNCTION,
+        SET_DISPATCH_FUNCTION,
         Scenario { arming: Arming::Refused, ..PLAIN },
     ),
-    comparison(
+    comparison_by_program(
         "compare/no-selector",
         "a dispatch without a selector leaves the same state as one by the selector",
         "syscall_user_dispatch()",
-        Scenario { cause: Cause::NoSelector, ..PLAIN },
+        Scenario { cause: Cause::DispatchWithoutSelector, ..PLAIN },
     ),
     Comparison {
         features: &[Feature::Dispatch, Feature::Inclusive],
-        ..comparison(
+        ..comparison_by_program(
             "compare/inclusive",
             "a dispatch in an inclusive range leaves the same state as one outside an exclusive range",
-            SET_FUNCTION,
-            Scenario { cause: Cause::Inclusive, ..PLAIN },
+            SET_DISPATCH_FUNCTION,
+            Scenario { cause: Cause::InclusiveDispatch, ..PLAIN },
         )
     },
     Comparison {
-        features: FILTERED,
-        ..comparison(
+        features: NEEDS_DISPATCH_AND_FILTER,
+        ..comparison_by_program(
             "compare/filtered",
             "a dispatch under a filter that allows all leaves the same state as one without a filter",
             "syscall_trace_enter()",
-            Scenario { filter: Filter::Allow, ..PLAIN },
+            Scenario { filter: Filter::AllowAll, ..PLAIN },
         )
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::PtraceConfig],
-        ..comparison(
+        ..comparison_by_program(
             "compare/armed-by-tracer",
             "a task that its tracer armed sees the same as one that armed itself",
             "syscall_user_dispatch_set_config()",
             Scenario { arming: Arming::ByTracer, ..PLAIN },
         )
     },
-    comparison(
+    comparison_by_program(
         "compare/traced",
         "a traced program sees the same at a dispatch as one without a tracer",
         "ptrace_signal()",
@@ -187,17 +201,17 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     Comparison {
         features: &[Feature::Dispatch, Feature::PidNamespace],
         needs: &[Need::Root],
-        ..comparison(
+        ..comparison_by_program(
             "compare/namespace-init",
             "the init of a PID namespace sees the same as other processes",
-            SIGNAL_FUNCTION,
+            FORCE_SIGNAL_FUNCTION,
             Scenario { task: Task::NamespaceInit, ..PLAIN },
         )
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::SyscallTracepoints],
         needs: &[Need::Root, Need::Vm],
-        ..comparison(
+        ..comparison_by_program(
             "compare/tracepoints",
             "a dispatch with system call tracepoints on leaves the same state as one without",
             "syscall_trace_enter()",
@@ -207,7 +221,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     Comparison {
         features: &[Feature::Dispatch, Feature::Audit],
         needs: &[Need::Root, Need::Vm],
-        ..comparison(
+        ..comparison_by_program(
             "compare/audited",
             "a dispatch with an audit rule leaves the same state as one without",
             "syscall_trace_enter()",
@@ -218,10 +232,14 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         features: &[Feature::Dispatch, Feature::SeccompFilter, Feature::Ia32],
         only: Some(OnlyArchs::INT80),
         scenarios: [
-            Scenario { cause: Cause::Trap, filter: Filter::Trap, ..COMPAT },
-            Scenario { filter: Filter::Trap, ..COMPAT },
+            Scenario {
+                cause: Cause::SeccompTrap,
+                filter: Filter::TrapWatchedCall,
+                ..COMPAT_DISPATCH
+            },
+            Scenario { filter: Filter::TrapWatchedCall, ..COMPAT_DISPATCH },
         ],
-        ..comparison(
+        ..comparison_by_program(
             "compare/int80-trap",
             "a dispatched int 0x80 leaves the same state as a filter's trap at the same \
                   instruction",
@@ -232,38 +250,46 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     Comparison {
         features: &[Feature::Dispatch, Feature::Ia32],
         only: Some(OnlyArchs::INT80),
-        ..comparison(
+        ..comparison_by_program(
             "compare/int80",
             "a dispatched int 0x80 leaves the same state as a dispatched syscall instruction",
             "syscall_user_dispatch()",
-            Scenario { entry: CallInstruction::Compat, ..PLAIN },
+            Scenario { instruction: CallInstruction::Compat, ..PLAIN },
         )
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::Ia32],
         only: Some(OnlyArchs::INT80),
-        scenarios: [CODE_32, Scenario { frames: FrameFormat::Compat, ..CODE_32 }],
-        ..comparison(
+        scenarios: [
+            DISPATCH_IN_COMPAT_CODE,
+            Scenario { frames: FrameFormat::Compat, ..DISPATCH_IN_COMPAT_CODE },
+        ],
+        ..comparison_by_program(
             "compare/frame-32",
             "32-bit signal frames, with and without SA_SIGINFO, hold and restore what 64-bit ones do",
             "ia32_setup_rt_frame(), ia32_setup_frame()",
             PLAIN,
         )
     },
-    comparison(
+    comparison_by_program(
         "compare/written-back",
         "a tracer that writes back the values it reads changes nothing",
         "arch_ptrace()",
-        Scenario { monitor: Monitor::Rewriter, ..PLAIN },
+        Scenario { monitor: Monitor::RewritingTracer, ..PLAIN },
     ),
     Comparison {
-        features: FILTERED,
-        observer: Observer::Tracer(CONT),
+        features: NEEDS_DISPATCH_AND_FILTER,
+        observer: Observer::Tracer(CONT_ONLY),
         scenarios: [
-            Scenario { cause: Cause::Trap, filter: Filter::Trap, arming: Arming::Never, ..PLAIN },
-            Scenario { filter: Filter::Trap, ..PLAIN },
+            Scenario {
+                cause: Cause::SeccompTrap,
+                filter: Filter::TrapWatchedCall,
+                arming: Arming::Never,
+                ..PLAIN
+            },
+            Scenario { filter: Filter::TrapWatchedCall, ..PLAIN },
         ],
-        ..traced(
+        ..comparison_by_tracer(
             "compare/trap-stops",
             "a tracer sees the same stops for a dispatch as for a filter's trap",
             "ptrace_signal()",
@@ -272,12 +298,17 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::SeccompFilter, Feature::Ia32],
-        observer: Observer::Tracer(CONT),
+        observer: Observer::Tracer(CONT_ONLY),
         scenarios: [
-            Scenario { cause: Cause::Trap, filter: Filter::Trap, arming: Arming::Never, ..CODE_32 },
-            Scenario { filter: Filter::Trap, ..CODE_32 },
+            Scenario {
+                cause: Cause::SeccompTrap,
+                filter: Filter::TrapWatchedCall,
+                arming: Arming::Never,
+                ..DISPATCH_IN_COMPAT_CODE
+            },
+            Scenario { filter: Filter::TrapWatchedCall, ..DISPATCH_IN_COMPAT_CODE },
         ],
-        ..traced(
+        ..comparison_by_tracer(
             "compare/trap-32-stops",
             "in 32-bit code a tracer sees the same stops for a dispatch as for a filter's trap",
             "task_user_regset_view()",
@@ -285,9 +316,9 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         )
     },
     Comparison {
-        observer: Observer::Tracer(CONT),
+        observer: Observer::Tracer(CONT_ONLY),
         scenarios: [QUEUED, PLAIN],
-        ..traced(
+        ..comparison_by_tracer(
             "compare/queued-stops",
             "a tracer sees the same stops for a dispatch as for a queued SIGSYS",
             "ptrace_signal()",
@@ -296,7 +327,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         observer: Observer::Tracer(ALL_RESUMES),
-        ..traced(
+        ..comparison_by_tracer(
             "compare/hundredth-stops",
             "a tracer sees the same stops for a dispatch after a hundred others as for the first",
             "ptrace_signal()",
@@ -305,40 +336,40 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         observer: Observer::Tracer(ALL_RESUMES),
-        ..traced(
+        ..comparison_by_tracer(
             "compare/thread-stops",
             "a tracer sees the same stops for a dispatch in a thread as in the first thread",
             "ptrace_signal()",
             Scenario { task: Task::Thread, ..PLAIN },
         )
     },
-    traced(
+    comparison_by_tracer(
         "compare/born-of-armed-stops",
         "a tracer sees the same stops of a child of an armed parent as of other processes",
         "dup_task_struct()",
         Scenario { parent: Parent::Armed, ..PLAIN },
     ),
-    traced(
+    comparison_by_tracer(
         "compare/born-of-stepped-stops",
         "a tracer sees the same stops of a child of a single-stepped parent as of other processes",
         "copy_thread()",
         Scenario { parent: Parent::Stepped, ..PLAIN },
     ),
-    traced(
+    comparison_by_tracer(
         "compare/born-of-traced-stops",
         "a tracer sees the same stops of a child of a traced parent as of other processes",
         "copy_process()",
         Scenario { parent: Parent::Traced, ..PLAIN },
     ),
-    traced(
+    comparison_by_tracer(
         "compare/no-selector-stops",
         "a tracer sees the same stops for a dispatch without a selector as for other dispatches",
         "ptrace_signal()",
-        Scenario { cause: Cause::NoSelector, ..PLAIN },
+        Scenario { cause: Cause::DispatchWithoutSelector, ..PLAIN },
     ),
     Comparison {
         features: &[Feature::Dispatch, Feature::PtraceConfig],
-        ..traced(
+        ..comparison_by_tracer(
             "compare/armed-by-tracer-stops",
             "a tracer sees the same stops of a task that it armed as of one that armed itself",
             "syscall_user_dispatch_set_config()",
@@ -346,117 +377,122 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         )
     },
     Comparison {
-        features: FILTERED,
-        ..traced(
+        features: NEEDS_DISPATCH_AND_FILTER,
+        ..comparison_by_tracer(
             "compare/filtered-stops",
             "a tracer sees the same stops for a dispatch under a filter as for one without",
             "syscall_trace_enter()",
-            Scenario { filter: Filter::Allow, ..PLAIN },
+            Scenario { filter: Filter::AllowAll, ..PLAIN },
         )
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::PidNamespace],
         needs: &[Need::Root],
-        ..traced(
+        ..comparison_by_tracer(
             "compare/namespace-init-stops",
             "a tracer sees the same stops of the init of a PID namespace as of other processes",
-            SIGNAL_FUNCTION,
+            FORCE_SIGNAL_FUNCTION,
             Scenario { task: Task::NamespaceInit, ..PLAIN },
         )
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::SyscallTracepoints],
         needs: &[Need::Root, Need::Vm],
-        ..traced(
+        ..comparison_by_tracer(
             "compare/tracepoints-stops",
             "a tracer sees the same stops with system call tracepoints on as without",
             "syscall_trace_enter()",
             Scenario { monitor: Monitor::Tracepoints, ..PLAIN },
         )
     },
-    traced(
+    comparison_by_tracer(
         "compare/written-back-stops",
         "a tracer that writes back the values it reads sees the same stops afterwards",
         "arch_ptrace()",
-        Scenario { monitor: Monitor::Rewriter, ..PLAIN },
+        Scenario { monitor: Monitor::RewritingTracer, ..PLAIN },
     ),
     Comparison {
-        features: FILTERED,
+        features: NEEDS_DISPATCH_AND_FILTER,
         observer: Observer::Parent(&[
-            Death::Default,
+            Death::DefaultAction,
             Death::Ignored,
             Death::Blocked,
-            Death::InHandler,
+            Death::RepeatedInHandler,
         ]),
         scenarios: [
-            Scenario { cause: Cause::Trap, filter: Filter::Trap, arming: Arming::Never, ..PLAIN },
-            Scenario { filter: Filter::Trap, ..PLAIN },
+            Scenario {
+                cause: Cause::SeccompTrap,
+                filter: Filter::TrapWatchedCall,
+                arming: Arming::Never,
+                ..PLAIN
+            },
+            Scenario { filter: Filter::TrapWatchedCall, ..PLAIN },
         ],
-        ..fatal(
+        ..comparison_of_deaths(
             "compare/trap-death",
             "a fatal dispatch leaves the same wait status and core as a filter's fatal trap",
-            SIGNAL_FUNCTION,
+            FORCE_SIGNAL_FUNCTION,
             PLAIN,
         )
     },
     Comparison {
-        observer: Observer::Parent(&[Death::Default]),
+        observer: Observer::Parent(&[Death::DefaultAction]),
         scenarios: [QUEUED, PLAIN],
-        ..fatal(
+        ..comparison_of_deaths(
             "compare/queued-death",
             "a fatal dispatch leaves the same wait status and core as a queued SIGSYS",
-            SIGNAL_FUNCTION,
+            FORCE_SIGNAL_FUNCTION,
             PLAIN,
         )
     },
-    fatal(
+    comparison_of_deaths(
         "compare/hundredth-death",
         "a fatal dispatch after a hundred others leaves the same wait status and core as the first",
-        SIGNAL_FUNCTION,
+        FORCE_SIGNAL_FUNCTION,
         Scenario { history: History::Dispatches(100), ..PLAIN },
     ),
     Comparison {
-        observer: Observer::Parent(DEATHS),
-        ..fatal(
+        observer: Observer::Parent(ALL_DEATHS),
+        ..comparison_of_deaths(
             "compare/thread-death",
             "a fatal dispatch in a thread leaves the same wait status and core as in the first thread",
-            SIGNAL_FUNCTION,
+            FORCE_SIGNAL_FUNCTION,
             Scenario { task: Task::Thread, ..PLAIN },
         )
     },
-    fatal(
+    comparison_of_deaths(
         "compare/born-of-armed-death",
         "a child of an armed parent dies as other processes do",
         "dup_task_struct()",
         Scenario { parent: Parent::Armed, ..PLAIN },
     ),
-    fatal(
+    comparison_of_deaths(
         "compare/traced-death",
         "a process whose tracer delivers all signals dies as other processes do",
-        SIGNAL_FUNCTION,
+        FORCE_SIGNAL_FUNCTION,
         Scenario { monitor: Monitor::Tracer, ..PLAIN },
     ),
     Comparison {
-        features: FILTERED,
-        ..fatal(
+        features: NEEDS_DISPATCH_AND_FILTER,
+        ..comparison_of_deaths(
             "compare/filtered-death",
             "a process under a filter dies as other processes do",
             "syscall_trace_enter()",
-            Scenario { filter: Filter::Allow, ..PLAIN },
+            Scenario { filter: Filter::AllowAll, ..PLAIN },
         )
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::PidNamespace],
-        ..fatal(
+        ..comparison_of_deaths(
             "compare/namespace-init-death",
             "the init of a PID namespace dies as other processes do",
-            SIGNAL_FUNCTION,
+            FORCE_SIGNAL_FUNCTION,
             Scenario { task: Task::NamespaceInit, ..PLAIN },
         )
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::SyscallTracepoints],
-        ..fatal(
+        ..comparison_of_deaths(
             "compare/tracepoints-death",
             "a process dies with system call tracepoints on as it does without",
             "syscall_trace_enter()",

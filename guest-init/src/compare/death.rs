@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The parent as the observer: records the wait status and the core dump of a process that dies at the
-//! watched call.
+//! The parent as the observer: records the wait status and the core dump of a process that dies at the watched
+//! call.
 
 use super::record::{Moment, Record};
 use super::scenario::{Monitor, Scenario, Task};
 use super::variants;
-use super::{core, process, stacks, tracer};
+use super::{core_dump, process, stacks, tracer};
 use crate::arch;
 use crate::case::{Check, Failure};
 use crate::support::*;
@@ -18,51 +18,54 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Death {
     /// SIGSYS has its default action.
-    Default,
+    DefaultAction,
     /// SIGSYS is ignored.
     Ignored,
     /// SIGSYS has a handler and is blocked.
     Blocked,
     /// The handler of SIGSYS makes the call again.
-    InHandler,
+    RepeatedInHandler,
     /// The selector is neither ALLOW nor BLOCK.
-    BadValue,
+    BadSelectorValue,
     /// The selector cannot be read.
-    Unreadable,
+    UnreadableSelector,
 }
 
-/// All reasons.
-pub(crate) const DEATHS: &[Death] = &[
-    Death::Default,
+/// All reasons to die.
+pub(crate) const ALL_DEATHS: &[Death] = &[
+    Death::DefaultAction,
     Death::Ignored,
     Death::Blocked,
-    Death::InHandler,
-    Death::BadValue,
-    Death::Unreadable,
+    Death::RepeatedInHandler,
+    Death::BadSelectorValue,
+    Death::UnreadableSelector,
 ];
 
 impl Death {
+    /// The name of the reason in records.
     fn name(self) -> &'static str {
         match self {
-            Death::Default => "default",
+            Death::DefaultAction => "default",
             Death::Ignored => "ignored",
             Death::Blocked => "blocked",
-            Death::InHandler => "in-handler",
-            Death::BadValue => "bad-value",
-            Death::Unreadable => "unreadable",
+            Death::RepeatedInHandler => "in-handler",
+            Death::BadSelectorValue => "bad-value",
+            Death::UnreadableSelector => "unreadable",
         }
     }
 }
 
-/// The working directory of the processes, to which the kernel writes core dumps.
+/// The working directory of the dying processes, to which the kernel writes their core dumps.
 const CORE_DIR: &std::ffi::CStr = c"/sudbox-core";
 const CORE_FILE: &str = "/sudbox-core/core";
+/// The shared words in which a dying process stores its process id and thread id.
+const CORE_ID_WORDS: [usize; 2] = [0, 1];
 /// Exit code of a process that survived the call.
 const SURVIVED: i32 = 93;
 
 /// Removes the size limit of core dumps and changes to the directory of [`CORE_FILE`]. Returns whether
 /// both succeeded.
-fn enable_core() -> bool {
+fn enable_core_dump() -> bool {
     let limit = [u64::MAX; 2];
     // SAFETY: reads the limit and the path.
     unsafe {
@@ -81,38 +84,45 @@ fn make_fatal_call(scenario: &Scenario, death: Death) -> i32 {
         }
         let _ = sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGSTOP);
     }
-    if let Err(code) = variants::set_up(scenario) {
+    if let Err(code) = variants::set_up_task(scenario) {
         return code;
     }
-    variants::install_handler(libc::SIGSYS);
+    variants::install_recording_handler(libc::SIGSYS);
     let ignore = Action { handler: 1, ..Action::default() };
     // SAFETY: sets the default action, or SIG_IGN.
     unsafe {
         let _ = match death {
-            Death::Default => sys::sigaction(libc::SIGSYS, &Action::default()),
+            Death::DefaultAction => sys::sigaction(libc::SIGSYS, &Action::default()),
             Death::Ignored => sys::sigaction(libc::SIGSYS, &ignore),
             Death::Blocked => {
                 sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(libc::SIGSYS)).map(drop)
             }
-            Death::InHandler => {
+            Death::RepeatedInHandler => {
                 variants::repeat_in_handler(scenario);
                 Ok(())
             }
-            Death::BadValue => Ok(()),
-            Death::Unreadable => {
+            Death::BadSelectorValue => Ok(()),
+            Death::UnreadableSelector => {
                 let inside = arch::inside().start;
-                sys::set_dispatch(MODE_EXCLUSIVE, inside, inside_length(), stacks::unreadable())
+                sys::set_dispatch(
+                    MODE_EXCLUSIVE,
+                    inside,
+                    inside_length(),
+                    stacks::unreadable_page(),
+                )
             }
         };
     }
-    let selector = if death == Death::BadValue { 2 } else { variants::selector(scenario) };
-    set_shared_word(0, u64::from(sys::getpid().cast_unsigned()));
-    set_shared_word(1, u64::from(sys::gettid().cast_unsigned()));
-    variants::call_once(scenario, false, selector);
+    let selector =
+        if death == Death::BadSelectorValue { 2 } else { variants::selector_at_call(scenario) };
+    let [process_word, thread_word] = CORE_ID_WORDS;
+    set_shared_word(process_word, u64::from(sys::getpid().cast_unsigned()));
+    set_shared_word(thread_word, u64::from(sys::gettid().cast_unsigned()));
+    variants::call_once(scenario, selector);
     SURVIVED
 }
 
-/// For each reason starts a process of the scenario that dies for it, and records its wait status, the
+/// For each reason starts a process of the scenario that dies for this reason, and records its wait status, the
 /// SIGCHLD to this process and its core dump.
 pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) -> Check {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
@@ -130,7 +140,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) ->
         let moment = Moment { variant: death.name(), step: "death", count: 0 };
         let pid = process::start_process(scenario, || {
             let _ = sys::sigmask(libc::SIG_SETMASK, mask);
-            if !enable_core() {
+            if !enable_core_dump() {
                 return variants::NOT_PREPARED;
             }
             let call = || make_fatal_call(scenario, *death);
@@ -144,15 +154,15 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) ->
         }
         record_wait(record, moment, pid)?;
         let sigchld = sys::sigtimedwait(sigchld, Duration::ZERO).map(|_| 0);
-        record.result(moment, "SIGCHLD to the parent", sigchld);
-        record.number(moment, "handlers", shared().other_signals.load(Ordering::SeqCst).into());
+        record.put_result(moment, "SIGCHLD to the parent", sigchld);
+        record.put_number(moment, "handlers", shared().other_signals.load(Ordering::SeqCst).into());
         record_core(record, moment, scenario)?;
     }
     let _ = std::fs::remove_file(CORE_FILE);
     sys::sigmask(libc::SIG_SETMASK, mask).map_err(broken("rt_sigprocmask")).map(drop)
 }
 
-/// Records the results of waitid(2) and wait4(2) for a child, and reaps it.
+/// Records the results of waitid(2) and wait4(2) for a child, and reaps the child.
 fn record_wait(record: &Record, moment: Moment, pid: i32) -> Check {
     let mut info = wait_without_reaping(pid, libc::WEXITED);
     // si_pid.
@@ -165,26 +175,26 @@ fn record_wait(record: &Record, moment: Moment, pid: i32) -> Check {
         sys::call(libc::SYS_wait4, &[pid, &raw mut status as u64, libc::__WALL as u64, 0])
     };
     reaped.map_err(broken("wait4"))?;
-    record.number(moment, "wait4", status.into());
+    record.put_number(moment, "wait4", status.into());
     Ok(())
 }
 
 /// Records whether the process left a core dump, and the dump's notes.
 fn record_core(record: &Record, moment: Moment, scenario: &Scenario) -> Check {
     let dump = std::fs::read(CORE_FILE).unwrap_or_default();
-    record.number(moment, "core written", u64::from(!dump.is_empty()));
+    record.put_number(moment, "core written", u64::from(!dump.is_empty()));
     if dump.is_empty() {
         return Ok(());
     }
     let replace_ids = |registers: &mut [u8]| {
-        let places = arch::first_argument_ranges(scenario.convention, registers.len());
-        tracer::replace_ids(registers, places, [0, 1]);
+        let ranges = arch::first_argument_ranges(scenario.convention, registers.len());
+        tracer::replace_ids(registers, ranges, CORE_ID_WORDS);
     };
-    core::record_notes(record, moment, &dump, replace_ids)
+    core_dump::record_notes(record, moment, &dump, replace_ids)
         .ok_or_else(|| Failure::Broken("a core that cannot be read".into()))
 }
 
-/// The siginfo of waitid(2) with `WNOWAIT`: waits for a change of a child and leaves it to be reaped.
+/// Waits for a change of a child without reaping it. Returns the siginfo of waitid(2).
 fn wait_without_reaping(pid: i32, options: i32) -> [u8; 128] {
     let mut info = [0u8; 128];
     // SAFETY: writes a siginfo_t.
@@ -196,7 +206,7 @@ fn wait_without_reaping(pid: i32, options: i32) -> [u8; 128] {
     info
 }
 
-/// As the tracer of `pid`, delivers each of its signals until it has ended, and leaves it to be reaped.
+/// As the tracer of `pid`, delivers each of its signals until it has ended. Does not reap it.
 fn deliver_until_exit(pid: i32) -> Check {
     let mut signal = 0;
     loop {

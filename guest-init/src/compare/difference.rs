@@ -27,7 +27,7 @@ struct Difference {
 /// Checks that two records are the same, except for the allowed differences of the case `id`.
 pub(super) fn compare(id: &str, expected: &Record, seen: &Record) -> Check {
     let (expected, seen) = (expected.fields()?, seen.fields()?);
-    let rows = allowed::rows(id);
+    let rows = allowed::rows_of_case(id);
     let mut differences = Vec::new();
     let key = |field: &Field<'_>| (field.moment, field.name);
     let mut unmatched = vec![true; seen.len()];
@@ -41,29 +41,30 @@ pub(super) fn compare(id: &str, expected: &Record, seen: &Record) -> Check {
                 next = at + 1;
                 compare_field(&rows, field, seen[at].bytes, &mut differences);
             }
-            None => add_missing(&rows, field, true, &mut differences),
+            None => add_missing(&rows, field, OnlyIn::Expected, &mut differences),
         }
     }
     for (field, _) in seen.iter().zip(&unmatched).filter(|(_, unmatched)| **unmatched) {
-        add_missing(&rows, field, false, &mut differences);
+        add_missing(&rows, field, OnlyIn::Seen, &mut differences);
     }
     if expected.is_empty() {
         return Err(Failure::Broken(format!("{id}: nothing was recorded")));
     }
-    report(&differences)
+    check_none(&differences)
 }
 
-/// Checks that the signal frame and the state after each call hold the values that were loaded before
-/// the call, and that each handler began with the initial floating point state. Where the scenario's call
-/// is executed, its result register may differ.
-pub(super) fn check_returned(record: &Record, scenario: &Scenario) -> Check {
+/// Checks that the signal frame and the state after each call hold the values that were loaded before the call, and
+/// that each handler began with the initial floating point state. If the scenario's call is executed, the result
+/// register may differ.
+pub(super) fn check_kept_state(record: &Record, scenario: &Scenario) -> Check {
     let fields = record.fields()?;
-    let mut rows: Vec<_> = allowed::RETURNED.iter().chain([&allowed::NOT_STATE]).collect();
-    if matches!(scenario.cause, Cause::Queued | Cause::QueuedOther) {
-        rows.push(&allowed::EXECUTED_RETURNED);
+    let mut rows: Vec<_> =
+        allowed::KEPT_STATE.iter().chain([&allowed::NOT_PROGRAM_STATE]).collect();
+    if matches!(scenario.cause, Cause::QueuedSigsys | Cause::QueuedOtherSignal) {
+        rows.push(&allowed::RESULT_OF_EXECUTED_CALL);
     }
     if scenario.frames == FrameFormat::Compat {
-        rows.extend(&allowed::NULL_SELECTORS);
+        rows.extend(&allowed::NULL_SEGMENT_SELECTORS);
     }
     let mut differences = Vec::new();
     // A variant's fields are neighbours.
@@ -86,32 +87,43 @@ pub(super) fn check_returned(record: &Record, scenario: &Scenario) -> Check {
     for field in fields.iter().filter(|field| field.name == "deviations of the frame") {
         let zeros = vec![0; field.bytes.len()];
         let expected = Field { bytes: &zeros, ..*field };
-        compare_field(&[&allowed::STACK_REUSED], &expected, field.bytes, &mut differences);
+        compare_field(&[&allowed::REUSED_STACK], &expected, field.bytes, &mut differences);
     }
     let initial = Floating::initial();
     let is_entry = |field: &&Field<'_>| field.moment.step == "handler" && field.name == "floating";
     for field in fields.iter().filter(is_entry).filter(|field| !field.bytes.is_empty()) {
         let expected = Field { bytes: initial.bytes(), ..*field };
-        let rows = [&allowed::DEFAULT_KEYS, &allowed::NOT_STATE];
+        let rows = [&allowed::INITIAL_PKRU, &allowed::NOT_PROGRAM_STATE];
         compare_field(&rows, &expected, field.bytes, &mut differences);
     }
-    report(&differences)
+    check_none(&differences)
 }
 
-/// Adds a difference for a field that only one record has: the expected one if `in_expected`.
+/// The one record that has a field.
+#[derive(Clone, Copy)]
+enum OnlyIn {
+    /// The record of the reference scenario.
+    Expected,
+    /// The record of the other scenario.
+    Seen,
+}
+
+/// Adds a difference for a field that only one record has.
 fn add_missing(
     rows: &[&AllowedDifference],
     field: &Field<'_>,
-    in_expected: bool,
+    only_in: OnlyIn,
     differences: &mut Vec<Difference>,
 ) {
     if rows.iter().any(|row| row.allows(field.moment, field.name, "", field.bytes)) {
         return;
     }
-    let present = format!("present, {}", hex(field.bytes));
-    let (expected, seen) =
-        if in_expected { (present, "missing".into()) } else { ("missing".into(), present) };
-    let function = allowed::function(field.name);
+    let (present, missing) = (format!("present, {}", format_bytes(field.bytes)), "missing".into());
+    let (expected, seen) = match only_in {
+        OnlyIn::Expected => (present, missing),
+        OnlyIn::Seen => (missing, present),
+    };
+    let function = allowed::kernel_function_of(field.name);
     differences.push(Difference { location: location(field, ""), expected, seen, function });
 }
 
@@ -132,13 +144,13 @@ fn compare_field(
                 location: location(field, ""),
                 expected: format!("{} bytes", field.bytes.len()),
                 seen: format!("{} bytes", seen.len()),
-                function: allowed::function(field.name),
+                function: allowed::kernel_function_of(field.name),
             });
         }
         return;
     }
     let layout = arch::parts_of_field(field.name);
-    let mut at = 0;
+    let mut offset = 0;
     let mut compare_part = |name: &str, start: usize, length: usize| {
         let end = (start + length).min(seen.len());
         let (expected, got) = (&field.bytes[start.min(end)..end], &seen[start.min(end)..end]);
@@ -156,19 +168,19 @@ fn compare_field(
         };
         differences.push(Difference {
             location: location(field, &name),
-            expected: hex(&expected[first..=last]),
-            seen: hex(&got[first..=last]),
-            function: allowed::function(field.name),
+            expected: format_bytes(&expected[first..=last]),
+            seen: format_bytes(&got[first..=last]),
+            function: allowed::kernel_function_of(field.name),
         });
     };
     for Part(name, length) in layout {
-        compare_part(name, at, *length);
-        at += length;
+        compare_part(name, offset, *length);
+        offset += length;
     }
-    compare_part("", at, seen.len().saturating_sub(at));
+    compare_part("", offset, seen.len().saturating_sub(offset));
 }
 
-/// The name of a field's part: moment, field and part.
+/// The name of a part in reports: moment, field and part.
 fn location(field: &Field<'_>, part: &str) -> String {
     let Moment { variant, step, count } = field.moment;
     let mut location = format!("{variant}: {step} {count}: {}", field.name);
@@ -178,8 +190,8 @@ fn location(field: &Field<'_>, part: &str) -> String {
     location
 }
 
-/// Bytes as text: a string if all but the last are printable, else a number or a hex dump.
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as text: a string if all but the last byte are printable, else a number or a hex dump.
+fn format_bytes(bytes: &[u8]) -> String {
     if let [bytes @ .., _] = bytes
         && bytes.len() > 3
         && bytes.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ')
@@ -202,8 +214,8 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Succeeds if there are no differences; else fails with a list of the first ones.
-fn report(differences: &[Difference]) -> Check {
+/// Succeeds if there are no differences; else fails with a list of the first [`MAX_DIFFERENCES`].
+fn check_none(differences: &[Difference]) -> Check {
     let list = |value: fn(&Difference) -> String| {
         let first = differences.iter().take(MAX_DIFFERENCES);
         let listed: Vec<_> = first.map(|d| format!("{} = {}", d.location, value(d))).collect();

@@ -6,7 +6,7 @@
 mod allowed;
 mod comparison;
 mod comparisons;
-mod core;
+mod core_dump;
 mod death;
 mod difference;
 
@@ -26,38 +26,38 @@ use crate::probe;
 use crate::recording;
 use crate::support::broken;
 use crate::sys;
-use comparison::{FRAMES, Observer};
+use comparison::{Observer, X86_FRAMES_ONLY};
 use comparisons::COMPARISONS;
 pub(crate) use record::Record;
 use scenario::PLAIN;
 
 /// The cases, one for each comparison.
 pub(crate) const CASES: &[Case] = &{
-    let mut cases = [case("", "", "", unfilled_check); COMPARISONS.len()];
-    let mut at = 0;
-    while at < COMPARISONS.len() {
-        let comparison = &COMPARISONS[at];
-        cases[at] = Case {
+    let mut cases = [case("", "", "", placeholder_check); COMPARISONS.len()];
+    let mut index = 0;
+    while index < COMPARISONS.len() {
+        let comparison = &COMPARISONS[index];
+        cases[index] = Case {
             id: comparison.id,
             promise: comparison.promise,
             kernel_function: comparison.kernel_function,
             features: comparison.features,
             needs: comparison.needs,
             is_in_core: false,
-            run: Run::Compare(at),
+            run: Run::Compare(index),
             only: match comparison.only {
                 Some(only) => Some(only),
-                None => Some(FRAMES),
+                None => Some(X86_FRAMES_ONLY),
             },
-            ..cases[at]
+            ..cases[index]
         };
-        at += 1;
+        index += 1;
     }
     cases
 };
 
-/// The check of a case that is not filled in yet.
-fn unfilled_check() -> Check {
+/// The check of the placeholders that the loop of [`CASES`] replaces.
+fn placeholder_check() -> Check {
     Ok(())
 }
 
@@ -75,7 +75,8 @@ pub(crate) fn check(index: usize) -> Check {
     if has_compat_code {
         arch::map_compat_code().map_err(broken("mapping 32-bit code"))?;
     }
-    // The name of a case is in its core dump; the reference may be of another case.
+    // A core dump contains the name of its process. The record of the reference may come from another case, whose
+    // process has another name, so all get the same name.
     // SAFETY: the name is terminated, and only read.
     unsafe { sys::prctl(libc::PR_SET_NAME, c"compare".as_ptr() as u64, 0, 0, 0) }
         .map_err(broken("PR_SET_NAME"))?;
@@ -94,7 +95,7 @@ pub(crate) fn check(index: usize) -> Check {
             Observer::Tracer(resumes) => tracer::observe(record, scenario, resumes),
             Observer::Parent(deaths) => death::observe(record, scenario, deaths),
         })?;
-        record.complete();
+        record.mark_complete();
     }
     if recording::is_on() {
         if references::is_first(index) {
@@ -107,7 +108,7 @@ pub(crate) fn check(index: usize) -> Check {
         Observer::Program => {
             let runs = [&expected, &seen].into_iter().zip(&comparison.scenarios);
             runs.into_iter()
-                .try_for_each(|(record, scenario)| difference::check_returned(record, scenario))
+                .try_for_each(|(record, scenario)| difference::check_kept_state(record, scenario))
         }
         Observer::Tracer(_) | Observer::Parent(_) => Ok(()),
     }

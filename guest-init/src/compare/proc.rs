@@ -4,9 +4,9 @@
 use super::record::{Moment, Record};
 use crate::sys;
 
-/// The lines of `/proc/PID/status` that are the same in every run of a scenario. `SigQ` is not among
-/// them, since it counts the signals of all the user's processes; `conserve` checks that it does not grow.
-pub(crate) const STATUS: &[&str] = &[
+/// The lines of `/proc/PID/status` that are the same in every run of a scenario. `SigQ` is left
+/// out, since it counts the signals of all processes of the user; `conserve` checks that it does not grow.
+pub(crate) const STATUS_LINES: &[&str] = &[
     "Umask",
     "State",
     "FDSize",
@@ -37,9 +37,9 @@ pub(crate) const STATUS: &[&str] = &[
     "x86_Thread_features_locked",
 ];
 
-/// Reads a file into a buffer, up to the buffer's length. All system calls are made inside the allowed
-/// range, so that they are not dispatched.
-pub(crate) fn read<'a>(path: &std::ffi::CStr, buffer: &'a mut [u8]) -> &'a [u8] {
+/// Reads a file into a buffer, up to the buffer's length. The system calls are made inside the allowed range, so
+/// that they are not dispatched. Returns the bytes read; none if the file cannot be opened.
+pub(crate) fn read_file<'a>(path: &std::ffi::CStr, buffer: &'a mut [u8]) -> &'a [u8] {
     let at = i64::from(libc::AT_FDCWD).cast_unsigned();
     let mut length = 0;
     // SAFETY: reads the path and writes into the buffer.
@@ -59,18 +59,18 @@ pub(crate) fn read<'a>(path: &std::ffi::CStr, buffer: &'a mut [u8]) -> &'a [u8] 
     &buffer[..length]
 }
 
-/// Records the calling task's status lines.
-pub(crate) fn status(record: &Record, moment: Moment) {
+/// Records the lines of the calling task's `status` file whose names are in [`STATUS_LINES`].
+pub(crate) fn record_status(record: &Record, moment: Moment) {
     let mut buffer = [0; 4096];
-    status_lines(record, moment, read(c"/proc/thread-self/status", &mut buffer));
+    record_status_lines(record, moment, read_file(c"/proc/thread-self/status", &mut buffer));
 }
 
-/// Records the lines of a `status` file whose names are in [`STATUS`].
-pub(crate) fn status_lines(record: &Record, moment: Moment, text: &[u8]) {
+/// Records the lines of the text of a `status` file whose names are in [`STATUS_LINES`].
+pub(crate) fn record_status_lines(record: &Record, moment: Moment, text: &[u8]) {
     for line in text.split(|byte| *byte == b'\n') {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (key, value) = line.split_at(colon);
-        if let Some(name) = STATUS.iter().find(|name| name.as_bytes() == key) {
+        if let Some(name) = STATUS_LINES.iter().find(|name| name.as_bytes() == key) {
             record.put(moment, name, value);
         }
     }

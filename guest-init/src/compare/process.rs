@@ -16,9 +16,9 @@ pub(super) fn start_process(
     run: impl FnOnce() -> i32,
 ) -> Result<i32, Failure> {
     match scenario.parent {
-        Parent::Plain | Parent::Armed => {}
-        Parent::Stepped => return start_child_of(libc::PTRACE_SINGLESTEP, 1, run),
-        Parent::Traced => return start_child_of(libc::PTRACE_SYSCALL, 2, run),
+        Parent::Ordinary | Parent::Armed => {}
+        Parent::Stepped => return start_child_of_traced(libc::PTRACE_SINGLESTEP, 1, run),
+        Parent::Traced => return start_child_of_traced(libc::PTRACE_SYSCALL, 2, run),
     }
     if scenario.task != Task::NamespaceInit {
         return spawn_child(run);
@@ -34,12 +34,16 @@ pub(super) fn start_process(
 }
 
 /// The shared word in which the forking process stores its child's process id.
-const CHILD: usize = 5;
+const CHILD_PID: usize = 5;
 
-/// Starts an untraced process from a traced one. The traced process forks while its tracer resumes it by
-/// `resume`, and stops `stops` times during the fork. `CLONE_PARENT` makes this process the parent.
-fn start_child_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<i32, Failure> {
-    set_shared_word(CHILD, 0);
+/// Starts an untraced process from a traced one. The traced process forks while its tracer resumes it by `resume`,
+/// and stops `fork_stops` times during the fork. Because of `CLONE_PARENT` the new process is a child of this one.
+fn start_child_of_traced(
+    resume: u32,
+    fork_stops: u32,
+    run: impl FnOnce() -> i32,
+) -> Result<i32, Failure> {
+    set_shared_word(CHILD_PID, 0);
     let forker = spawn_child(|| {
         if ptrace::trace_me().is_err() {
             return variants::NOT_PREPARED;
@@ -48,30 +52,30 @@ fn start_child_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<
         match variants::fork_at_breakpoint(libc::CLONE_PARENT | libc::SIGCHLD) {
             0 => run(),
             child => {
-                set_shared_word(CHILD, child);
+                set_shared_word(CHILD_PID, child);
                 variants::COMPLETED
             }
         }
     })?;
     let expect_stop =
         |signal: i32| expect_equal("a parent", wait_for_change(forker)?, Change::Stopped(signal));
-    let resume_by = |by: u32| request(forker, by, 0, 0).map(drop).map_err(broken("ptrace"));
+    let resume_by = |resume: u32| request(forker, resume, 0, 0).map(drop).map_err(broken("ptrace"));
     expect_stop(libc::SIGSTOP)?;
     ptrace::set_options(forker).map_err(broken("PTRACE_SETOPTIONS"))?;
     if arch::HAS_CALL_BREAKPOINTS {
         resume_by(libc::PTRACE_CONT)?;
         expect_stop(libc::SIGTRAP)?;
     }
-    for _ in 0..stops {
+    for _ in 0..fork_stops {
         resume_by(resume)?;
         wait_for_change(forker)?;
     }
     resume_by(libc::PTRACE_DETACH)?;
     expect_equal("a parent", wait_for_change(forker)?, Change::Exited(variants::COMPLETED))?;
-    i32::try_from(shared_word(CHILD)).map_err(broken("a child's number"))
+    i32::try_from(shared_word(CHILD_PID)).map_err(broken("a child's number"))
 }
 
-/// Runs a function in a second thread while the first thread waits. Returns its exit code.
+/// Runs a function in a second thread while the first thread waits. Returns the function's exit code.
 pub(super) fn in_thread(run: &dyn Fn() -> i32) -> i32 {
     static CODE: AtomicU64 = AtomicU64::new(u64::MAX);
     extern "C" fn thread(argument: u64) -> u64 {

@@ -49,7 +49,7 @@ pub(super) fn in_environment(scenario: &Scenario, observe: impl FnOnce() -> Chec
 
 /// Runs the variants of a scenario and records what the program sees and how it ends.
 pub(super) fn observe(record: &Record, scenario: &Scenario) -> Check {
-    match run(record, scenario)? {
+    match run_in_process(record, scenario)? {
         Change::Exited(variants::NOT_FILTERED) => {
             Err(Failure::Broken("the filter is refused".into()))
         }
@@ -63,8 +63,8 @@ pub(super) fn observe(record: &Record, scenario: &Scenario) -> Check {
 }
 
 /// Runs the variants in a new process and returns how the process ended.
-fn run(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
-    let traced = matches!(scenario.monitor, Monitor::Tracer | Monitor::Rewriter)
+fn run_in_process(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
+    let traced = matches!(scenario.monitor, Monitor::Tracer | Monitor::RewritingTracer)
         || scenario.arming == Arming::ByTracer;
     if traced {
         return run_traced(record, scenario);
@@ -75,19 +75,19 @@ fn run(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
     })?)
 }
 
-/// As [`run`], with this process as the tracer. The tracer arms the tracee and detaches, or stays
-/// attached and delivers every signal.
+/// Runs the variants in a new process with this process as its tracer, and returns how the process ended. The
+/// tracer arms the tracee and detaches, or stays attached and delivers every signal.
 fn run_traced(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
     let tracee = Tracee::start(|| {
         pause_for_tracer();
         variants::run_variants(record, scenario)
     })?;
-    tracer::arm(scenario, tracee.pid)?;
+    tracer::arm_if_asked(scenario, tracee.pid)?;
     if matches!(scenario.monitor, Monitor::None) {
         tracee.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
         return wait_for_change(tracee.pid);
     }
-    let rewrites = scenario.monitor == Monitor::Rewriter;
+    let rewrites = scenario.monitor == Monitor::RewritingTracer;
     let request = if rewrites { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };
     let mut signal = 0;
     loop {

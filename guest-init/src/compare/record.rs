@@ -5,7 +5,7 @@
 //! Adding a field neither allocates nor panics, since signal handlers and threads without the C
 //! library add fields.
 
-use super::{allowed, core};
+use super::{allowed, core_dump};
 use crate::arch::{self, Part};
 use crate::case::{Check, Failure};
 use crate::recording;
@@ -17,7 +17,7 @@ use sudbox_protocol::{Observation, ObservedPart};
 /// The size of a record's mapping in bytes. Pages that are never written take no memory.
 const CAPACITY: usize = 8 << 20;
 
-/// The moment at which a field was recorded.
+/// The moment at which a field was recorded: a step in a variant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// The name of the variant, of the death, or of the request that resumed the tracee.
@@ -46,20 +46,20 @@ pub(crate) struct Field<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// A list of fields in shared memory. The first word is the number of bytes used, the second says
-/// whether the record is complete; the fields begin at [`START`].
+/// A list of fields in shared memory. The first word is the number of bytes used, the second word says whether
+/// the record is complete, and the fields begin at [`FIELDS_OFFSET`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
     base: *mut u8,
 }
 
-// SAFETY: the memory is shared and never unmapped; whoever writes is alone, as `put` demands.
+// SAFETY: the memory is shared and never unmapped, and only one task writes at a time, as `put` requires.
 unsafe impl Send for Record {}
 // SAFETY: as above.
 unsafe impl Sync for Record {}
 
 /// Offset of the first field in bytes.
-const START: usize = 64;
+const FIELDS_OFFSET: usize = 64;
 
 impl Record {
     /// Maps an empty record.
@@ -67,59 +67,61 @@ impl Record {
         Ok(Record { base: sys::map_shared(CAPACITY).map_err(broken("mmap of a record"))? })
     }
 
-    fn used(&self) -> &AtomicU32 {
+    /// The number of bytes used, without the first [`FIELDS_OFFSET`].
+    fn used_bytes(&self) -> &AtomicU32 {
         // SAFETY: the first word of the memory is the counter and nothing else.
         unsafe { &*self.base.cast::<AtomicU32>() }
     }
 
-    fn completed(&self) -> &AtomicU32 {
+    /// The word that is 1 if the record is complete.
+    fn complete_word(&self) -> &AtomicU32 {
         // SAFETY: the second word of the memory says whether the record is complete, and nothing else.
         unsafe { &*self.base.cast::<AtomicU32>().add(1) }
     }
 
-    /// Marks the record as complete: nothing is added any more.
-    pub(crate) fn complete(&self) {
-        self.completed().store(1, Ordering::SeqCst);
+    /// Marks the record as complete: no field is added any more.
+    pub(crate) fn mark_complete(&self) {
+        self.complete_word().store(1, Ordering::SeqCst);
     }
 
     /// Whether the record is complete.
     pub(crate) fn is_complete(&self) -> bool {
-        self.completed().load(Ordering::SeqCst) == 1
+        self.complete_word().load(Ordering::SeqCst) == 1
     }
 
-    /// Removes all fields, which a case may have left that did not come to its end.
+    /// Removes all fields. A case that did not come to its end may have left fields.
     pub(crate) fn clear(&self) {
-        self.used().store(0, Ordering::SeqCst);
+        self.used_bytes().store(0, Ordering::SeqCst);
     }
 
     /// Adds a field. Only one task may write at a time. A field that does not fit marks the record as
     /// full, and [`fields`](Record::fields) then fails.
     pub(crate) fn put(&self, moment: Moment, name: &'static str, bytes: &[u8]) {
-        let used = self.used().load(Ordering::SeqCst) as usize;
+        let used = self.used_bytes().load(Ordering::SeqCst) as usize;
         let end = used + size_of::<Header>() + bytes.len().next_multiple_of(8);
-        if START + end > CAPACITY {
-            self.used().store(u32::MAX, Ordering::SeqCst);
+        if FIELDS_OFFSET + end > CAPACITY {
+            self.used_bytes().store(u32::MAX, Ordering::SeqCst);
             return;
         }
         // SAFETY: the header and the bytes fit, as checked above.
         unsafe {
-            let start = self.base.add(START + used);
+            let start = self.base.add(FIELDS_OFFSET + used);
             start.cast::<Header>().write(Header { moment, name, length: bytes.len() });
             let data = start.add(size_of::<Header>());
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
         }
-        self.used().store(u32::try_from(end).unwrap_or(u32::MAX), Ordering::SeqCst);
+        self.used_bytes().store(u32::try_from(end).unwrap_or(u32::MAX), Ordering::SeqCst);
     }
 
     /// Adds a field that holds a number.
-    pub(crate) fn number(&self, moment: Moment, name: &'static str, value: u64) {
+    pub(crate) fn put_number(&self, moment: Moment, name: &'static str, value: u64) {
         self.put(moment, name, &value.to_ne_bytes());
     }
 
     /// Adds a field that holds the result of a system call: the value, or the negative error number.
-    pub(crate) fn result(&self, moment: Moment, name: &'static str, value: sys::Result<u64>) {
+    pub(crate) fn put_result(&self, moment: Moment, name: &'static str, value: sys::Result<u64>) {
         let value = value.unwrap_or_else(|sys::Errno(error)| i64::from(-error).cast_unsigned());
-        self.number(moment, name, value);
+        self.put_number(moment, name, value);
     }
 
     /// The recorded fields. No task may still be writing.
@@ -127,36 +129,36 @@ impl Record {
     /// # Errors
     /// [`Failure::Broken`] if the record is full.
     pub(crate) fn fields(&self) -> Result<Vec<Field<'_>>, Failure> {
-        let used = self.used().load(Ordering::SeqCst) as usize;
-        if START + used > CAPACITY {
+        let used = self.used_bytes().load(Ordering::SeqCst) as usize;
+        if FIELDS_OFFSET + used > CAPACITY {
             return Err(Failure::Broken(format!("a record of {CAPACITY} bytes is full")));
         }
         let mut fields = Vec::new();
-        let mut at = 0;
-        while at < used {
+        let mut offset = 0;
+        while offset < used {
             // SAFETY: `put` wrote a header here, whose names are static, and the bytes after it.
             let field = unsafe {
-                let header = self.base.add(START + at).cast::<Header>().read();
-                let data = self.base.add(START + at + size_of::<Header>());
+                let header = self.base.add(FIELDS_OFFSET + offset).cast::<Header>().read();
+                let data = self.base.add(FIELDS_OFFSET + offset + size_of::<Header>());
                 let bytes = std::slice::from_raw_parts(data, header.length);
                 Field { moment: header.moment, name: header.name, bytes }
             };
-            at += size_of::<Header>() + field.bytes.len().next_multiple_of(8);
+            offset += size_of::<Header>() + field.bytes.len().next_multiple_of(8);
             fields.push(field);
         }
         Ok(fields)
     }
 
-    /// Adds the fields to the observations of the case `id`, except for parts that say nothing about
-    /// dispatch. `prefix` precedes the names of the variants.
+    /// Adds the fields to the observations of the case `id`, except for parts that differ between kernels for reasons
+    /// other than dispatch. `prefix` precedes the names of the variants.
     ///
     /// # Errors
     /// As [`Record::fields`] and [`recording::add`].
     pub(crate) fn export(&self, id: &str, prefix: &str) -> Check {
-        let unrecorded = allowed::unrecorded(id);
+        let unrecorded = allowed::unrecorded_rows(id);
         for field in self.fields()? {
             let Moment { variant, step, count } = field.moment;
-            let mut parts = split(&field);
+            let mut parts = split_into_parts(&field);
             parts.retain(|part| {
                 !unrecorded
                     .iter()
@@ -169,7 +171,7 @@ impl Record {
                 scenario: format!("{prefix}{variant}"),
                 step: format!("{step} {count}"),
                 field: field.name.to_owned(),
-                function: allowed::function(field.name).to_owned(),
+                function: allowed::kernel_function_of(field.name).to_owned(),
                 parts,
             })?;
         }
@@ -178,9 +180,9 @@ impl Record {
 }
 
 /// The parts of a field, by [`arch::parts_of_field`]. Bytes after the last part have no name.
-fn split(field: &Field<'_>) -> Vec<ObservedPart> {
-    if field.name == core::AUXILIARY_VECTOR {
-        return core::auxiliary_vector(field.bytes);
+fn split_into_parts(field: &Field<'_>) -> Vec<ObservedPart> {
+    if field.name == core_dump::AUXILIARY_VECTOR {
+        return core_dump::auxiliary_vector_parts(field.bytes);
     }
     let mut parts = Vec::new();
     let mut rest = field.bytes;
@@ -188,7 +190,7 @@ fn split(field: &Field<'_>) -> Vec<ObservedPart> {
         let (part, after) = rest.split_at((*length).min(rest.len()));
         rest = after;
         if !part.is_empty() {
-            // Some structures have several parts of one name, such as padding.
+            // Some structures have several parts with the same name, such as padding.
             let earlier = parts
                 .iter()
                 .filter(|other: &&ObservedPart| other.name.split(" no. ").next() == Some(*name));

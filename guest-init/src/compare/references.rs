@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The records of reference scenarios. Many comparisons have the same reference, which is observed once
-//! for all cases of a runner.
+//! The records of reference scenarios. Many comparisons have the same reference scenario. A runner observes it once
+//! for all of them.
 
 use super::comparisons::COMPARISONS;
 use super::record::Record;
 use crate::case::Failure;
 use std::sync::OnceLock;
 
-/// The records, each at the index of the first comparison with its reference. The other elements are `None`.
+/// The records of the reference scenarios, each at the index of the first comparison with that scenario. The other
+/// elements are `None`.
 static RECORDS: OnceLock<Vec<Option<Record>>> = OnceLock::new();
 
 /// Maps the records. The runner calls this function before it forks the child of a comparison, so that all
@@ -25,7 +26,7 @@ pub(crate) fn map() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The record of the reference of a comparison, by the comparison's index. `None` before [`map`].
+/// The record of the reference scenario of the comparison with this index. `None` before [`map`].
 pub(super) fn reference_record(index: usize) -> Option<Record> {
     *RECORDS.get()?.get(first_with_same_reference(index))?
 }

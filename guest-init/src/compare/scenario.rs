@@ -13,18 +13,18 @@ pub(crate) enum Cause {
     /// Dispatch: the selector is at BLOCK, and the call is outside the allowed range.
     Dispatch,
     /// Dispatch without a selector: the call is outside the allowed range.
-    NoSelector,
+    DispatchWithoutSelector,
     /// Dispatch in inclusive mode: the call is inside the range.
-    Inclusive,
+    InclusiveDispatch,
     /// A seccomp filter that answers `SECCOMP_RET_TRAP`.
-    Trap,
-    /// The call itself: it is executed and queues the SIGSYS.
-    Queued,
-    /// The call itself: it is executed and queues another signal with the same siginfo otherwise.
-    QueuedOther,
+    SeccompTrap,
+    /// The call itself, which is executed and queues the SIGSYS.
+    QueuedSigsys,
+    /// The call itself, which is executed and queues another signal. The siginfo differs in `si_signo` only.
+    QueuedOtherSignal,
 }
 
-/// The task that makes the call.
+/// The kind of task that makes the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     /// The first thread of a process.
@@ -55,22 +55,22 @@ pub(crate) enum Arming {
     ByTracer,
 }
 
-/// The events in the task before the call.
+/// The events in the task before the watched call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum History {
-    /// None.
-    Fresh,
+    /// No events.
+    None,
     /// This number of dispatches.
     Dispatches(u32),
-    /// A dispatch in the handler of another signal, which returned.
-    Handler,
+    /// A dispatch in the handler of another signal. The handler has returned.
+    DispatchInHandler,
 }
 
 /// The state of the task's parent when it forked the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parent {
     /// Neither armed nor traced.
-    Plain,
+    Ordinary,
     /// Armed, after a dispatch.
     Armed,
     /// Single-stepped by its tracer over the fork.
@@ -90,17 +90,17 @@ pub(crate) enum Monitor {
     /// A tracer that uses `PTRACE_SYSCALL` and delivers all signals.
     Tracer,
     /// A tracer that at each stop reads all state that it can and writes the same values back.
-    Rewriter,
+    RewritingTracer,
 }
 
 /// The seccomp filter of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Filter {
     None,
-    /// Allows everything.
-    Allow,
+    /// Allows all calls.
+    AllowAll,
     /// Traps the watched call and allows all others.
-    Trap,
+    TrapWatchedCall,
 }
 
 /// The conditions under which a program makes the watched call.
@@ -109,8 +109,8 @@ pub(crate) struct Scenario {
     /// The cause of the SIGSYS.
     pub(crate) cause: Cause,
     /// The instruction of the call.
-    pub(crate) entry: CallInstruction,
-    /// The instruction whose calling convention the registers follow. It can differ from `entry`:
+    pub(crate) instruction: CallInstruction,
+    /// The instruction whose calling convention the registers follow. It can differ from `instruction`, since
     /// a dispatched call is not executed.
     pub(crate) convention: CallInstruction,
     /// The format of the signal frames.
@@ -121,22 +121,22 @@ pub(crate) struct Scenario {
     pub(crate) parent: Parent,
     pub(crate) monitor: Monitor,
     pub(crate) filter: Filter,
-    /// Whether the variants of [`RunIn::Full`] run too.
-    pub(crate) every_variant: bool,
+    /// Whether all variants run that need no 32-bit code.
+    pub(crate) runs_every_variant: bool,
 }
 
 impl Scenario {
-    /// Whether the scenario has 32-bit code. Its stacks are then below 4 GiB.
+    /// Whether the scenario has 32-bit code. The stacks of such a scenario are below 4 GiB.
     pub(crate) fn has_compat_code(&self) -> bool {
-        self.entry == CallInstruction::CompatCode
+        self.instruction == CallInstruction::CompatCode
     }
 
     /// Whether a variant runs in this scenario.
     pub(crate) fn runs(&self, variant: &Variant) -> bool {
         match variant.scenarios {
             RunIn::All => true,
-            RunIn::Full => self.every_variant,
-            RunIn::FullAndCompatCode => self.every_variant || self.has_compat_code(),
+            RunIn::EveryVariantScenarios => self.runs_every_variant,
+            RunIn::EveryVariantAndCompatCode => self.runs_every_variant || self.has_compat_code(),
             RunIn::CompatCode => self.has_compat_code(),
         }
     }
@@ -145,32 +145,32 @@ impl Scenario {
 /// A dispatch in a process without a filter, a monitor, a history or a special parent.
 pub(crate) const PLAIN: Scenario = Scenario {
     cause: Cause::Dispatch,
-    entry: CallInstruction::Native,
+    instruction: CallInstruction::Native,
     convention: CallInstruction::Native,
     frames: FrameFormat::Native,
     task: Task::Leader,
     arming: Arming::Once,
-    history: History::Fresh,
-    parent: Parent::Plain,
+    history: History::None,
+    parent: Parent::Ordinary,
     monitor: Monitor::None,
     filter: Filter::None,
-    every_variant: false,
+    runs_every_variant: false,
 };
 
 /// Size of an alternate stack that is too small for a frame with extended state, in bytes: `MINSIGSTKSZ`.
-pub(crate) const SMALL_STACK: usize = 2048;
+pub(crate) const SMALL_STACK_LENGTH: usize = 2048;
 
-/// Size of the normal stack and of the alternate stack, in bytes each.
-pub(crate) const STACK: usize = PAGE_SIZE + 1024;
+/// Size of the ordinary stack, and of the alternate stack, in bytes.
+pub(crate) const STACK_LENGTH: usize = PAGE_SIZE + 1024;
 
 /// The alternate signal stack at the call (`sigaltstack(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AltStack {
-    /// None is set.
+    /// No alternate stack is set.
     None,
-    /// One is set, and the handler has no `SA_ONSTACK`.
+    /// An alternate stack is set, and the handler has no `SA_ONSTACK`.
     NotRequested,
-    /// One is set, and the handler has `SA_ONSTACK`.
+    /// An alternate stack is set, and the handler has `SA_ONSTACK`.
     Requested,
     /// As `Requested`, with `SS_AUTODISARM`.
     AutoDisarm,
@@ -187,13 +187,13 @@ pub(crate) enum AltStack {
 /// The scenarios that run a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RunIn {
-    /// All.
+    /// All scenarios.
     All,
-    /// Those that run every variant.
-    Full,
-    /// Those that run every variant, and those with 32-bit code.
-    FullAndCompatCode,
-    /// Those with 32-bit code. They have frames of both formats.
+    /// The scenarios with [`Scenario::runs_every_variant`].
+    EveryVariantScenarios,
+    /// The scenarios with [`Scenario::runs_every_variant`], and those with 32-bit code.
+    EveryVariantAndCompatCode,
+    /// The scenarios with 32-bit code. They have frames of both formats.
     CompatCode,
 }
 
@@ -202,124 +202,134 @@ pub(crate) enum RunIn {
 pub(crate) struct Variant {
     pub(crate) name: &'static str,
     pub(crate) alt_stack: AltStack,
-    /// Processor flags that are set in addition to the fixed ones.
-    pub(crate) flags: u64,
+    /// Processor flags that are set at the call, in addition to those that are always set.
+    pub(crate) processor_flags: u64,
     /// `SA_*` flags of the handler.
-    pub(crate) action: i32,
+    pub(crate) handler_flags: i32,
     /// Signals that the handler blocks.
     pub(crate) handler_mask: u64,
     /// Signals that are blocked at the call.
     pub(crate) blocked: u64,
     /// Whether the signals in `blocked` are pending.
-    pub(crate) pending: bool,
+    pub(crate) are_blocked_pending: bool,
     /// Bytes by which the stack pointer is misaligned.
     pub(crate) misalignment: u64,
     /// Whether the floating point state is the initial one instead of a pattern.
-    pub(crate) initial_floating: bool,
+    pub(crate) has_initial_floating: bool,
     /// The scenarios that run the variant.
     pub(crate) scenarios: RunIn,
     /// Whether the handler changes the mask and the floating point state in its frame.
-    pub(crate) edits: bool,
+    pub(crate) edits_frame: bool,
 }
 
 impl Variant {
-    /// The first signal of the call, if the variant determines it; `watched` is the signal that the call
-    /// causes.
+    /// The first signal that the task handles after the call, if the variant determines that signal. `watched` is the
+    /// signal that the call causes.
     pub(crate) fn first_signal(&self, watched: i32) -> Option<i32> {
         match self.alt_stack {
             AltStack::ReadOnly | AltStack::Small => Some(libc::SIGSEGV),
-            _ if self.flags & TRAP_FLAG != 0 => None,
+            _ if self.processor_flags & TRAP_FLAG != 0 => None,
             _ => Some(watched),
         }
     }
 }
 
-const BASE: Variant = Variant {
+/// The variant with no special state, from which the others differ.
+const PLAIN_VARIANT: Variant = Variant {
     name: "plain",
     alt_stack: AltStack::None,
-    flags: 0,
-    action: libc::SA_SIGINFO,
+    processor_flags: 0,
+    handler_flags: libc::SA_SIGINFO,
     handler_mask: 0,
     blocked: 0,
-    pending: false,
+    are_blocked_pending: false,
     misalignment: 0,
-    initial_floating: false,
-    scenarios: RunIn::Full,
-    edits: false,
+    has_initial_floating: false,
+    scenarios: RunIn::EveryVariantScenarios,
+    edits_frame: false,
 };
 
 /// All variants.
 pub(crate) const VARIANTS: &[Variant] = &[
-    BASE,
-    Variant { name: "flags", flags: HARMLESS_FLAGS, scenarios: RunIn::All, ..BASE },
-    Variant { name: "trap-flag", flags: TRAP_FLAG, ..BASE },
-    Variant { name: "initial-state", initial_floating: true, ..BASE },
-    Variant { name: "skewed-stack", misalignment: 5, ..BASE },
-    Variant { name: "alternate-unasked", alt_stack: AltStack::NotRequested, ..BASE },
+    PLAIN_VARIANT,
+    Variant {
+        name: "flags",
+        processor_flags: HARMLESS_FLAGS,
+        scenarios: RunIn::All,
+        ..PLAIN_VARIANT
+    },
+    Variant { name: "trap-flag", processor_flags: TRAP_FLAG, ..PLAIN_VARIANT },
+    Variant { name: "initial-state", has_initial_floating: true, ..PLAIN_VARIANT },
+    Variant { name: "skewed-stack", misalignment: 5, ..PLAIN_VARIANT },
+    Variant { name: "alternate-unasked", alt_stack: AltStack::NotRequested, ..PLAIN_VARIANT },
     Variant {
         name: "alternate",
         alt_stack: AltStack::Requested,
-        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
-        ..BASE
+        handler_flags: libc::SA_SIGINFO | libc::SA_ONSTACK,
+        ..PLAIN_VARIANT
     },
     Variant {
         name: "alternate-disarming",
         alt_stack: AltStack::AutoDisarm,
         scenarios: RunIn::All,
-        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
-        flags: TRAP_FLAG,
-        ..BASE
+        handler_flags: libc::SA_SIGINFO | libc::SA_ONSTACK,
+        processor_flags: TRAP_FLAG,
+        ..PLAIN_VARIANT
     },
     Variant {
         name: "alternate-entered",
         alt_stack: AltStack::Current,
-        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
-        ..BASE
+        handler_flags: libc::SA_SIGINFO | libc::SA_ONSTACK,
+        ..PLAIN_VARIANT
     },
     Variant {
         name: "alternate-entered-disarming",
         alt_stack: AltStack::CurrentAutoDisarm,
-        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
-        ..BASE
+        handler_flags: libc::SA_SIGINFO | libc::SA_ONSTACK,
+        ..PLAIN_VARIANT
     },
     Variant {
         name: "alternate-unwritable",
         alt_stack: AltStack::ReadOnly,
-        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
-        flags: HARMLESS_FLAGS,
-        ..BASE
+        handler_flags: libc::SA_SIGINFO | libc::SA_ONSTACK,
+        processor_flags: HARMLESS_FLAGS,
+        ..PLAIN_VARIANT
     },
     Variant {
         name: "alternate-small",
         alt_stack: AltStack::Small,
-        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
-        ..BASE
+        handler_flags: libc::SA_SIGINFO | libc::SA_ONSTACK,
+        ..PLAIN_VARIANT
     },
     Variant {
         name: "no-siginfo",
-        action: 0,
+        handler_flags: 0,
         // SIGUSR1, SIGALRM and two real-time signals.
         blocked: 1 << 9 | 1 << 13 | 1 << 47 | 1 << 63,
         handler_mask: 1 << 11 | 1 << 39,
-        pending: true,
-        flags: HARMLESS_FLAGS,
-        scenarios: RunIn::FullAndCompatCode,
-        edits: true,
-        ..BASE
+        are_blocked_pending: true,
+        processor_flags: HARMLESS_FLAGS,
+        scenarios: RunIn::EveryVariantAndCompatCode,
+        edits_frame: true,
+        ..PLAIN_VARIANT
     },
-    Variant { name: "edited", edits: true, scenarios: RunIn::CompatCode, ..BASE },
+    Variant { name: "edited", edits_frame: true, scenarios: RunIn::CompatCode, ..PLAIN_VARIANT },
     Variant {
         name: "edited-initial-state",
-        edits: true,
-        initial_floating: true,
+        edits_frame: true,
+        has_initial_floating: true,
         scenarios: RunIn::CompatCode,
-        ..BASE
+        ..PLAIN_VARIANT
     },
-    Variant { name: "nodefer", action: libc::SA_SIGINFO | libc::SA_NODEFER, ..BASE },
+    Variant {
+        name: "nodefer",
+        handler_flags: libc::SA_SIGINFO | libc::SA_NODEFER,
+        ..PLAIN_VARIANT
+    },
     Variant {
         name: "resethand-restart",
-        action: libc::SA_SIGINFO | libc::SA_RESETHAND | libc::SA_RESTART,
-        ..BASE
+        handler_flags: libc::SA_SIGINFO | libc::SA_RESETHAND | libc::SA_RESTART,
+        ..PLAIN_VARIANT
     },
     Variant {
         name: "masks",
@@ -327,8 +337,8 @@ pub(crate) const VARIANTS: &[Variant] = &[
         blocked: 1 << 9 | 1 << 13 | 1 << 63,
         // SIGUSR2 and a real-time signal.
         handler_mask: 1 << 11 | 1 << 39,
-        pending: true,
+        are_blocked_pending: true,
         scenarios: RunIn::All,
-        ..BASE
+        ..PLAIN_VARIANT
     },
 ];

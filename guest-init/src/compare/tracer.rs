@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The tracer as the observer: at each stop of the watched call it makes every ptrace(2) request that
-//! reads, and records the results.
+//! The tracer as the observer: at each stop of the tracee in the watched call, makes every ptrace(2) request that
+//! reads state, and records the results.
 
 use super::proc;
 use super::process::{in_thread, start_process};
@@ -20,17 +20,17 @@ use std::ops::Range;
 pub(crate) struct Resume {
     pub(crate) name: &'static str,
     request: u32,
-    /// The number of stops that are reached with this request and recorded. Later stops are reached
-    /// with `PTRACE_CONT`.
-    stops: u32,
+    /// The number of stops that are reached with this request and recorded. `PTRACE_CONT` resumes the tracee to
+    /// later stops.
+    recorded_stops: u32,
 }
 
-const fn resume(name: &'static str, request: u32, stops: u32) -> Resume {
-    Resume { name, request, stops }
+const fn resume(name: &'static str, request: u32, recorded_stops: u32) -> Resume {
+    Resume { name, request, recorded_stops }
 }
 
-/// All requests that resume a tracee. Those that skip system calls (`PTRACE_SYSEMU`) are used for one
-/// stop, since they would also skip the handler's sigreturn.
+/// All requests that resume a tracee. The requests that skip system calls (`PTRACE_SYSEMU*`) are used for one stop,
+/// since they would also skip the handler's sigreturn.
 pub(crate) const RESUMES: &[Resume] = &[
     resume("PTRACE_CONT", libc::PTRACE_CONT, 4),
     resume("PTRACE_SINGLESTEP", libc::PTRACE_SINGLESTEP, 4),
@@ -41,10 +41,10 @@ pub(crate) const RESUMES: &[Resume] = &[
 ];
 
 /// Requests of include/uapi/linux/ptrace.h that the `libc` crate lacks.
-const PEEKSIGINFO: u32 = 0x4209;
-const GET_RSEQ: u32 = 0x420f;
-const GETSIGMASK: u32 = 0x420a;
-const SETSIGMASK: u32 = 0x420b;
+const PTRACE_PEEKSIGINFO: u32 = 0x4209;
+const PTRACE_GET_RSEQ_CONFIGURATION: u32 = 0x420f;
+const PTRACE_GETSIGMASK: u32 = 0x420a;
+const PTRACE_SETSIGMASK: u32 = 0x420b;
 
 /// The shared words in which the tracee stores its process id and thread id.
 const ID_WORDS: [usize; 2] = [6, 7];
@@ -62,9 +62,9 @@ pub(super) fn replace_ids(bytes: &mut [u8], ranges: [Range<usize>; 2], id_words:
     }
 }
 
-/// Makes a request that writes `length` bytes to the address in its data argument. Returns the bytes,
-/// or the error's text.
-fn read(pid: i32, get: u32, address: u64, length: usize) -> Vec<u8> {
+/// Makes a request that writes `length` bytes to the address in its data argument. Returns the bytes, or the text of
+/// the error.
+fn read_by_request(pid: i32, get: u32, address: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     match request(pid, get, address, bytes.as_mut_ptr() as u64) {
         Ok(_) => bytes,
@@ -79,8 +79,8 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
         let length = ptrace::regset(pid, libc::PTRACE_GETREGSET, *kind, &mut bytes);
         bytes.truncate(length.unwrap_or(0));
         if *name == "NT_PRSTATUS" {
-            let places = arch::first_argument_ranges(scenario.convention, bytes.len());
-            replace_ids(&mut bytes, places, ID_WORDS);
+            let ranges = arch::first_argument_ranges(scenario.convention, bytes.len());
+            replace_ids(&mut bytes, ranges, ID_WORDS);
         }
         record.put(moment, name, &bytes);
     }
@@ -91,8 +91,8 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
         words.extend_from_slice(&value.to_ne_bytes());
     }
     record.put(moment, "debug registers", &words);
-    let mut info = read(pid, libc::PTRACE_GETSIGINFO, 0, 128);
-    // Clear the ids of the sender or of the stopped task. Only a forced SIGSYS has none.
+    let mut info = read_by_request(pid, libc::PTRACE_GETSIGINFO, 0, 128);
+    // Clear the ids of the sender or of the stopped task, which every siginfo but that of a forced SIGSYS has.
     let field = |at: usize| {
         info.get(at..at + 4).map_or(0, |b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
     };
@@ -100,30 +100,31 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
         info[16..24].fill(0);
     }
     record.put(moment, "siginfo", &info);
-    record.put(moment, "event message", &read(pid, libc::PTRACE_GETEVENTMSG, 0, 8));
-    record.put(moment, "mask", &read(pid, GETSIGMASK, 8, 8));
+    record.put(moment, "event message", &read_by_request(pid, libc::PTRACE_GETEVENTMSG, 0, 8));
+    record.put(moment, "mask", &read_by_request(pid, PTRACE_GETSIGMASK, 8, 8));
     for (name, flags) in [("queue of the task", 0u32), ("queue of the process", 1)] {
         let mut queued = vec![0u8; 4 * 128];
         // struct ptrace_peeksiginfo_args: offset, flags, number.
         let arguments: [u64; 2] = [0, u64::from(flags) | 4 << 32];
         let from = arguments.as_ptr() as u64;
-        let count = request(pid, PEEKSIGINFO, from, queued.as_mut_ptr() as u64).unwrap_or(0);
+        let count = request(pid, PTRACE_PEEKSIGINFO, from, queued.as_mut_ptr() as u64).unwrap_or(0);
         queued.truncate(128 * usize::try_from(count).unwrap_or(0));
         record.put(moment, name, &queued);
     }
     let mut info = [0u8; ptrace::CALL_INFO_LENGTH];
     let length =
         request(pid, libc::PTRACE_GET_SYSCALL_INFO, info.len() as u64, info.as_mut_ptr() as u64);
-    record.result(moment, "length of the syscall info", length);
+    record.put_result(moment, "length of the syscall info", length);
     // A system call entry has the arguments: PTRACE_SYSCALL_INFO_ENTRY and _SECCOMP.
     if matches!(info[0], 1 | 3) {
         replace_ids(&mut info, [32..40, 40..48], ID_WORDS);
     }
     record.put(moment, "syscall info", &info);
-    let get =
-        |get: u64, size: u64, length| read(pid, u32::try_from(get).unwrap_or(0), size, length);
+    let get = |get: u64, size: u64, length| {
+        read_by_request(pid, u32::try_from(get).unwrap_or(0), size, length)
+    };
     record.put(moment, "dispatch", &get(PTRACE_GET_DISPATCH, 32, 32));
-    record.put(moment, "rseq", &get(GET_RSEQ.into(), 24, 24));
+    record.put(moment, "rseq", &get(PTRACE_GET_RSEQ_CONFIGURATION.into(), 24, 24));
 }
 
 /// Records the files `status` and `syscall` in `/proc/PID` of a stopped tracee.
@@ -131,9 +132,9 @@ pub(super) fn record_proc(record: &Record, moment: Moment, pid: i32) {
     let mut buffer = [0; 4096];
     let mut text = |name: &str| {
         let path = CString::new(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        String::from_utf8_lossy(proc::read(&path, &mut buffer)).into_owned()
+        String::from_utf8_lossy(proc::read_file(&path, &mut buffer)).into_owned()
     };
-    proc::status_lines(record, moment, text("status").as_bytes());
+    proc::record_status_lines(record, moment, text("status").as_bytes());
     // Number, six arguments, stack pointer, next instruction.
     let call = text("syscall");
     let ids = ID_WORDS.map(|id| format!("{:#x}", shared_word(id)));
@@ -160,7 +161,7 @@ pub(super) fn write_back(pid: i32) {
         [PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH].map(|r| u32::try_from(r).unwrap_or(0));
     let pairs = [
         (libc::PTRACE_GETSIGINFO, libc::PTRACE_SETSIGINFO, 0, 128),
-        (GETSIGMASK, SETSIGMASK, 8, 8),
+        (PTRACE_GETSIGMASK, PTRACE_SETSIGMASK, 8, 8),
         (dispatch[0], dispatch[1], 32, 32),
     ];
     for (get, set, size, length) in pairs {
@@ -184,19 +185,19 @@ fn run_traced_calls(scenario: &Scenario, resumes: &[&str]) -> i32 {
         let _ = sys::tgkill(process, thread, libc::SIGSTOP);
     };
     pause();
-    if let Err(code) = variants::set_up(scenario) {
+    if let Err(code) = variants::set_up_task(scenario) {
         return code;
     }
-    variants::install_handler(libc::SIGSYS);
+    variants::install_recording_handler(libc::SIGSYS);
     for _ in resumes {
         pause();
-        variants::call_once(scenario, arch::HAS_CALL_BREAKPOINTS, variants::selector(scenario));
+        variants::call_once_at_breakpoint(scenario, variants::selector_at_call(scenario));
     }
     variants::COMPLETED
 }
 
 /// Arms a stopped tracee if the scenario asks for arming by the tracer.
-pub(super) fn arm(scenario: &Scenario, pid: i32) -> Check {
+pub(super) fn arm_if_asked(scenario: &Scenario, pid: i32) -> Check {
     if scenario.arming != Arming::ByTracer {
         return Ok(());
     }
@@ -208,8 +209,8 @@ pub(super) fn arm(scenario: &Scenario, pid: i32) -> Check {
         .map_err(|error| mismatch("the tracer may arm", error.to_string()))
 }
 
-/// Waits for a change of the tracee. Returns it with the siginfo of waitid(2), without the process id.
-fn wait(pid: i32) -> Result<(Change, [u8; 128]), Failure> {
+/// Waits for a change of the tracee. Returns the change and the siginfo of waitid(2), without the process id.
+fn wait_with_siginfo(pid: i32) -> Result<(Change, [u8; 128]), Failure> {
     let mut info = [0u8; 128];
     let options = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL;
     // SAFETY: writes a siginfo_t.
@@ -238,11 +239,11 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
     let stopped = wait_for_change(pid)?;
     expect_equal("a tracee", stopped.to_string(), Change::Stopped(libc::SIGSTOP).to_string())?;
     ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
-    arm(scenario, pid)?;
-    let resume_by = |by: u32, signal: i32| {
-        request(pid, by, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))
+    arm_if_asked(scenario, pid)?;
+    let resume_by = |resume: u32, signal: i32| {
+        request(pid, resume, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))
     };
-    let mut change = resume_to_pause(pid)?;
+    let mut change = resume_to_sigstop(pid)?;
     for resume in RESUMES {
         if change != Change::Stopped(libc::SIGSTOP) {
             break;
@@ -258,30 +259,31 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
         }
         let mut count = 0;
         loop {
-            let request = if count < resume.stops { resume.request } else { libc::PTRACE_CONT };
+            let request =
+                if count < resume.recorded_stops { resume.request } else { libc::PTRACE_CONT };
             resume_by(request, signal)?;
-            let (next, info) = wait(pid)?;
+            let (next, info) = wait_with_siginfo(pid)?;
             change = next;
             let Change::Stopped(stop) = next else { break };
             if stop == libc::SIGSTOP {
                 break;
             }
             signal = if matches!(stop, libc::SIGSYS | libc::SIGSEGV) { stop } else { 0 };
-            if count < resume.stops {
+            if count < resume.recorded_stops {
                 let moment = Moment { variant: resume.name, step: "stop", count };
-                record.number(moment, "status", u64::from(stop.cast_unsigned()));
+                record.put_number(moment, "status", u64::from(stop.cast_unsigned()));
                 record.put(moment, "waitid", &info);
                 record_stop(record, moment, scenario, pid);
                 if signal == libc::SIGSYS {
                     record_proc(record, moment, pid);
                 }
-                if scenario.monitor == Monitor::Rewriter {
+                if scenario.monitor == Monitor::RewritingTracer {
                     write_back(pid);
                 }
             }
             count += 1;
         }
-        record.number(
+        record.put_number(
             Moment { variant: resume.name, step: "stops", count: 0 },
             "count",
             count.into(),
@@ -300,8 +302,8 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
     expect_equal("the tracee", change.to_string(), Change::Exited(variants::COMPLETED).to_string())
 }
 
-/// Resumes the tracee, delivering its signals, until it stops itself by SIGSTOP or ends.
-fn resume_to_pause(pid: i32) -> Result<Change, Failure> {
+/// Resumes the tracee and delivers its signals, until it stops itself by SIGSTOP or ends.
+fn resume_to_sigstop(pid: i32) -> Result<Change, Failure> {
     let mut signal: i32 = 0;
     loop {
         request(pid, libc::PTRACE_CONT, 0, u64::from(signal.cast_unsigned()))

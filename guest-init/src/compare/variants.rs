@@ -6,7 +6,8 @@
 
 use super::record::{Moment, Record};
 use super::scenario::{
-    AltStack, Arming, Cause, Filter, History, SMALL_STACK, STACK, Scenario, VARIANTS, Variant,
+    AltStack, Arming, Cause, Filter, History, SMALL_STACK_LENGTH, STACK_LENGTH, Scenario, VARIANTS,
+    Variant,
 };
 use super::{proc, stacks};
 use crate::arch::{self, CallInstruction, Floating, FrameFormat, Reg, Registers, WatchedCallSite};
@@ -20,19 +21,19 @@ use std::sync::atomic::{
 /// The record to which the handler adds fields; null if it records nothing.
 static RECORD: AtomicPtr<Record> = AtomicPtr::new(std::ptr::null_mut());
 /// The scenario whose call the next handler makes; null if it makes none.
-static REPEATED: AtomicPtr<Scenario> = AtomicPtr::new(std::ptr::null_mut());
+static REPEATED_SCENARIO: AtomicPtr<Scenario> = AtomicPtr::new(std::ptr::null_mut());
 /// Index of the current variant.
-static VARIANT: AtomicUsize = AtomicUsize::new(0);
+static VARIANT_INDEX: AtomicUsize = AtomicUsize::new(0);
 /// Whether the registers of the call follow the 32-bit convention.
-static COMPAT: AtomicBool = AtomicBool::new(false);
+static HAS_COMPAT_CONVENTION: AtomicBool = AtomicBool::new(false);
 /// Whether handlers are installed with frames in [`FrameFormat::Compat`].
-static COMPAT_FRAMES: AtomicBool = AtomicBool::new(false);
+static HAS_COMPAT_FRAMES: AtomicBool = AtomicBool::new(false);
 /// The number of signals handled in the current variant.
-static SIGNALS: AtomicU32 = AtomicU32::new(0);
+static HANDLED_SIGNALS: AtomicU32 = AtomicU32::new(0);
 /// The process id and the thread id of the calling task, which are arguments of the call.
-static IDS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+static TASK_IDS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
-/// The value in a record in place of the process id and the thread id of the calling task.
+/// The value that a record has in place of the process id and the thread id of the calling task.
 pub(super) const ID_PLACEHOLDER: u64 = 0x1d;
 
 /// Exit code of a task that ran to its end.
@@ -41,37 +42,38 @@ pub(crate) const COMPLETED: i32 = 0;
 pub(crate) const NOT_ARMED: i32 = 90;
 /// Exit code of a task that could not install its filter.
 pub(crate) const NOT_FILTERED: i32 = 91;
-/// Exit code of a task that could not prepare otherwise.
+/// Exit code of a task whose preparation failed at another step.
 pub(crate) const NOT_PREPARED: i32 = 92;
 
-/// The registers of the watched call, which queues to its caller the siginfo that a dispatch of it would
-/// give.
-pub(super) fn call(
+/// The registers of the watched call: a `rt_tgsigqueueinfo(2)` that queues to its caller the siginfo that a dispatch
+/// of the call would give.
+pub(super) fn watched_call_registers(
     convention: CallInstruction,
     site: WatchedCallSite,
     variant: &Variant,
 ) -> Registers {
     let ids = [sys::getpid(), sys::gettid()].map(|id| u64::from(id.cast_unsigned()));
-    for (stored, id) in IDS.iter().zip(ids) {
+    for (stored, id) in TASK_IDS.iter().zip(ids) {
         stored.store(id, Ordering::SeqCst);
     }
     let signal = u64::from(WATCHED_SIGNAL.load(Ordering::SeqCst).cast_unsigned());
     let siginfo = SIGINFO.as_ptr() as u64;
-    let (mut regs, audit) = arch::queue_signal_call(convention, [ids[0], ids[1], signal, siginfo]);
-    store_siginfo(site, &regs, audit);
+    let (mut regs, audit_arch) =
+        arch::queue_signal_call(convention, [ids[0], ids[1], signal, siginfo]);
+    store_siginfo(site, &regs, audit_arch);
     if let Some(flags) = Reg::FLAGS {
-        regs[flags] |= variant.flags;
+        regs[flags] |= variant.processor_flags;
     }
     let alternate = matches!(variant.alt_stack, AltStack::Current | AltStack::CurrentAutoDisarm);
     regs[Reg::Sp] = stacks::top(alternate) - 256 - variant.misalignment;
     regs
 }
 
-/// The mask to which handlers change that of the program: the signals that a variant blocks, SIGTTIN and a
-/// real-time signal.
+/// The signal mask that handlers write to their frames: the signals that variants block, SIGTTIN and a real-time
+/// signal.
 const EDITED_MASK: u64 = 1 << 9 | 1 << 13 | 1 << 47 | 1 << 63 | 1 << 20 | 1 << 40;
 
-/// The signal of [`Cause::QueuedOther`]. No variant blocks it.
+/// The signal of [`Cause::QueuedOtherSignal`]. No variant blocks it.
 const OTHER_SIGNAL: i32 = libc::SIGUSR2;
 
 /// The signal that the watched call queues.
@@ -81,7 +83,7 @@ static WATCHED_SIGNAL: AtomicI32 = AtomicI32::new(libc::SIGSYS);
 static SIGINFO: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 
 /// Stores in [`SIGINFO`] the siginfo that a dispatch of this call gives (`trigger_sigsys()`).
-fn store_siginfo(site: WatchedCallSite, regs: &Registers, audit: u32) {
+fn store_siginfo(site: WatchedCallSite, regs: &Registers, audit_arch: u32) {
     let number = number_read_by_kernel(regs[Reg::NUMBER]).cast_unsigned();
     let pair = |first: u32, second: u32| {
         let [a, b] = [first, second].map(u32::to_ne_bytes);
@@ -91,18 +93,18 @@ fn store_siginfo(site: WatchedCallSite, regs: &Registers, audit: u32) {
         pair(WATCHED_SIGNAL.load(Ordering::SeqCst).cast_unsigned(), 0),
         pair(SYS_USER_DISPATCH.cast_unsigned(), 0),
         arch::watched_call_compared_address(site),
-        pair(number, audit),
+        pair(number, audit_arch),
     ];
     for (stored, word) in SIGINFO.iter().zip(words) {
         stored.store(word, Ordering::SeqCst);
     }
 }
 
-/// The registers with [`ID_PLACEHOLDER`] in place of the ids in the argument registers. Registers in
+/// These registers, with [`ID_PLACEHOLDER`] in place of the task's ids in the argument registers. The registers
 /// `except` stay as they are.
 fn replace_ids(registers: &Registers, convention: CallInstruction, except: &[Reg]) -> Registers {
     let mut registers = *registers;
-    for (reg, id) in arch::first_argument_registers(convention).into_iter().zip(&IDS) {
+    for (reg, id) in arch::first_argument_registers(convention).into_iter().zip(&TASK_IDS) {
         if registers[reg] == id.load(Ordering::SeqCst) && !except.contains(&reg) {
             registers[reg] = ID_PLACEHOLDER;
         }
@@ -110,23 +112,24 @@ fn replace_ids(registers: &Registers, convention: CallInstruction, except: &[Reg
     registers
 }
 
-fn bytes<T>(value: &T) -> &[u8] {
+/// The memory of a value as bytes.
+fn bytes_of<T>(value: &T) -> &[u8] {
     // SAFETY: used on arrays of numbers alone, which have no padding.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
 /// Records registers, segment registers and floating point state. Ids in the registers `except` are not
 /// replaced.
-fn record_cpu(record: &Record, moment: Moment, state: &arch::CpuState, except: &[Reg]) {
-    record.put(moment, "registers", bytes(&replace_ids(&state.registers, convention(), except)));
+fn record_cpu_state(record: &Record, moment: Moment, state: &arch::CpuState, except: &[Reg]) {
+    record.put(moment, "registers", bytes_of(&replace_ids(&state.registers, convention(), except)));
     record.put(moment, "segments", state.segments());
     record.put(moment, "floating", state.floating());
 }
 
 /// Records the task's signal mask, pending signals, alternate stack and segment bases, which system calls
 /// inside the allowed range return.
-fn record_task(record: &Record, moment: Moment) {
-    record.result(moment, "mask", sys::sigmask(libc::SIG_BLOCK, 0));
+fn record_task_state(record: &Record, moment: Moment) {
+    record.put_result(moment, "mask", sys::sigmask(libc::SIG_BLOCK, 0));
     let mut pending = 0u64;
     let mut stack = [0u64; 3];
     // SAFETY: writes the mask and the description of the stack.
@@ -134,25 +137,29 @@ fn record_task(record: &Record, moment: Moment) {
         let _ = sys::call(libc::SYS_rt_sigpending, &[&raw mut pending as u64, 8]);
         let _ = sys::call(libc::SYS_sigaltstack, &[0, stack.as_mut_ptr() as u64]);
     }
-    record.number(moment, "pending", pending);
-    record.put(moment, "alternate stack", bytes(&stack));
-    record.put(moment, "bases", bytes(&arch::segment_bases()));
+    record.put_number(moment, "pending", pending);
+    record.put(moment, "alternate stack", bytes_of(&stack));
+    record.put(moment, "bases", bytes_of(&arch::segment_bases()));
 }
 
 const STACK_NAMES: [&str; 2] = ["the stack", "the alternate stack"];
 const CHANGE_NAMES: [&str; 2] = ["change of the stack", "change of the alternate stack"];
-/// Names of the parts of the stack that holds a frame, as [`arch::Frame::split_area`] returns them.
+/// Names of the parts of the stack that holds a frame, in the order of [`arch::Frame::split_area`].
 const PART_NAMES: [&str; 4] =
     ["below the frame", "after the frame", "floating point frame", "above the frame"];
 
 /// The instruction whose calling convention the watched call's registers follow.
 fn convention() -> CallInstruction {
-    if COMPAT.load(Ordering::SeqCst) { CallInstruction::Compat } else { CallInstruction::Native }
+    if HAS_COMPAT_CONVENTION.load(Ordering::SeqCst) {
+        CallInstruction::Compat
+    } else {
+        CallInstruction::Native
+    }
 }
 
 /// The format of the signal frames of handlers.
 fn frame_format() -> FrameFormat {
-    if COMPAT_FRAMES.load(Ordering::SeqCst) { FrameFormat::Compat } else { FrameFormat::Native }
+    if HAS_COMPAT_FRAMES.load(Ordering::SeqCst) { FrameFormat::Compat } else { FrameFormat::Native }
 }
 
 /// The Rust part of the handler of every signal. It runs on a separate stack.
@@ -162,39 +169,39 @@ extern "C" fn sudbox_record_signal(
     info: *const [u8; 128],
     context: *mut arch::Context,
 ) {
-    let repeated = REPEATED.swap(std::ptr::null_mut(), Ordering::SeqCst);
+    let repeated = REPEATED_SCENARIO.swap(std::ptr::null_mut(), Ordering::SeqCst);
     if !repeated.is_null() {
-        // SAFETY: `repeat_in_handler` stored a scenario that outlives the process.
+        // SAFETY: `repeat_in_handler` stored the address of a scenario that lives as long as the process.
         let scenario = unsafe { &*repeated };
-        call_once(scenario, false, selector(scenario));
+        call_once(scenario, selector_at_call(scenario));
     }
     let record = RECORD.load(Ordering::SeqCst);
     if record.is_null() {
         return;
     }
-    // SAFETY: `run_variants` stored it before it installed the handler.
+    // SAFETY: `run_variants` stored the address before it installed the handler.
     let record = unsafe { *record };
-    let count = SIGNALS.fetch_add(1, Ordering::SeqCst);
-    let variant = VARIANTS.get(VARIANT.load(Ordering::SeqCst)).unwrap_or(&VARIANTS[0]);
+    let count = HANDLED_SIGNALS.fetch_add(1, Ordering::SeqCst);
+    let variant = VARIANTS.get(VARIANT_INDEX.load(Ordering::SeqCst)).unwrap_or(&VARIANTS[0]);
     let moment = Moment { variant: variant.name, step: "handler", count };
     if count < 8 {
-        record.number(moment, "signal", u64::from(signal.cast_unsigned()));
+        record.put_number(moment, "signal", u64::from(signal.cast_unsigned()));
         let state = arch::state_at_handler_entry();
-        record_cpu(&record, moment, &state, &arch::HANDLER_ARGUMENTS);
+        record_cpu_state(&record, moment, &state, &arch::HANDLER_ARGUMENTS);
         // SAFETY: the arguments are those of this handler.
         let mut frame = unsafe { arch::Frame::copy_of(frame_format(), &state, info, context) };
         let registers = replace_ids(&frame.registers(), convention(), &[]);
         frame.set_registers(&registers);
         let in_frame = Moment { step: "frame", ..moment };
-        record.put(in_frame, "registers", bytes(&registers));
-        record.number(in_frame, "mask", frame.mask());
+        record.put(in_frame, "registers", bytes_of(&registers));
+        record.put_number(in_frame, "mask", frame.mask());
         record.put(moment, "deviations of the frame", frame.deviations());
         let [start, end] = [state.registers[Reg::Sp], registers[Reg::Sp]];
         if let Some(written) = stacks::written_outside(start, end).filter(|_| count == 0) {
-            record.number(moment, "words written outside the frame", written);
+            record.put_number(moment, "words written outside the frame", written);
         }
         record.put(moment, "frame", &frame.bytes);
-        let areas = stacks::contents().into_iter().zip(stacks::changes());
+        let areas = stacks::contents().into_iter().zip(stacks::changes_since_copy());
         for (index, (stack, changes)) in areas.enumerate() {
             match frame.split_area(stack) {
                 Some(parts) => {
@@ -208,10 +215,10 @@ extern "C" fn sudbox_record_signal(
                 None => {}
             }
         }
-        record_task(&record, moment);
-        if variant.edits {
+        record_task_state(&record, moment);
+        if variant.edits_frame {
             let edited = Moment { step: "edited", ..moment };
-            record.number(edited, "mask", EDITED_MASK);
+            record.put_number(edited, "mask", EDITED_MASK);
             // SAFETY: the frame is that of this handler, and is not used again before its return.
             if let Some(floating) = unsafe { frame.edit(EDITED_MASK) } {
                 record.put(edited, "floating", floating.bytes());
@@ -220,18 +227,19 @@ extern "C" fn sudbox_record_signal(
     }
     // SAFETY: the kernel hands the handler its frame.
     unsafe { arch::clear_trap_flag(frame_format(), &arch::state_at_handler_entry(), context) };
-    stacks::copy();
+    stacks::copy_stacks();
 }
 
 /// Installs the recording handler. Returns whether the kernel accepted it.
-fn install(signal: i32, flags: i32, mask: u64) -> bool {
+fn install_recording_handler_with(signal: i32, flags: i32, mask: u64) -> bool {
     if frame_format() == FrameFormat::Compat {
         return arch::install_compat_recording_handler(signal, flags, mask);
     }
-    set_action(signal, arch::recording_handler(), flags, mask)
+    install_handler(signal, arch::recording_handler(), flags, mask)
 }
 
-fn set_action(signal: i32, handler: u64, flags: i32, mask: u64) -> bool {
+/// Installs a handler. Returns whether the kernel accepted it.
+fn install_handler(signal: i32, handler: u64, flags: i32, mask: u64) -> bool {
     let action = Action {
         handler,
         flags: u64::from(flags.cast_unsigned()) | sys::SA_RESTORER,
@@ -242,18 +250,21 @@ fn set_action(signal: i32, handler: u64, flags: i32, mask: u64) -> bool {
     unsafe { sys::sigaction(signal, &action) }.is_ok()
 }
 
+/// Sets the alternate stack of a variant.
 fn set_alt_stack(alt_stack: AltStack) {
     let auto_disarm = 1 << 31; // SS_AUTODISARM
     let (start, flags) = match alt_stack {
         AltStack::None => (0, libc::SS_DISABLE),
         AltStack::NotRequested | AltStack::Requested | AltStack::Current => {
-            (stacks::alternate(), 0)
+            (stacks::alternate_start(), 0)
         }
-        AltStack::AutoDisarm | AltStack::CurrentAutoDisarm => (stacks::alternate(), auto_disarm),
-        AltStack::ReadOnly => (stacks::read_only(), 0),
-        AltStack::Small => (stacks::alternate(), 0),
+        AltStack::AutoDisarm | AltStack::CurrentAutoDisarm => {
+            (stacks::alternate_start(), auto_disarm)
+        }
+        AltStack::ReadOnly => (stacks::read_only_start(), 0),
+        AltStack::Small => (stacks::alternate_start(), 0),
     };
-    let length = if alt_stack == AltStack::Small { SMALL_STACK } else { STACK };
+    let length = if alt_stack == AltStack::Small { SMALL_STACK_LENGTH } else { STACK_LENGTH };
     // SAFETY: memory that is never unmapped.
     let _ = unsafe { sys::sigaltstack(start, length as u64, flags) };
 }
@@ -261,44 +272,47 @@ fn set_alt_stack(alt_stack: AltStack) {
 /// Runs the variant with this index and records the task's state before, during and after the call.
 fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[Floating; 2]) {
     let Some(variant) = VARIANTS.get(index) else { return };
-    let site = WatchedCallSite { instruction: scenario.entry, has_breakpoint: false };
-    VARIANT.store(index, Ordering::SeqCst);
-    SIGNALS.store(0, Ordering::SeqCst);
-    stacks::fill();
-    let signal = if scenario.cause == Cause::QueuedOther { OTHER_SIGNAL } else { libc::SIGSYS };
+    let site = WatchedCallSite { instruction: scenario.instruction, has_breakpoint: false };
+    VARIANT_INDEX.store(index, Ordering::SeqCst);
+    HANDLED_SIGNALS.store(0, Ordering::SeqCst);
+    stacks::fill_with_pattern();
+    let signal =
+        if scenario.cause == Cause::QueuedOtherSignal { OTHER_SIGNAL } else { libc::SIGSYS };
     WATCHED_SIGNAL.store(signal, Ordering::SeqCst);
-    install(signal, variant.action, variant.handler_mask);
+    install_recording_handler_with(signal, variant.handler_flags, variant.handler_mask);
     set_alt_stack(variant.alt_stack);
     let _ = sys::sigmask(libc::SIG_SETMASK, variant.blocked);
-    let pending = |signal: &i32| variant.pending && variant.blocked & sys::signal_bit(*signal) != 0;
+    let pending = |signal: &i32| {
+        variant.are_blocked_pending && variant.blocked & sys::signal_bit(*signal) != 0
+    };
     let (process, thread) = (sys::getpid(), sys::gettid());
     for signal in (1..=64).filter(pending) {
         let _ = sys::tgkill(process, thread, signal);
     }
-    let regs = call(scenario.convention, site, variant);
-    stacks::copy();
-    let floating = &floating[usize::from(variant.initial_floating)];
+    let regs = watched_call_registers(scenario.convention, site, variant);
+    stacks::copy_stacks();
+    let floating = &floating[usize::from(variant.has_initial_floating)];
     let moment = Moment { variant: variant.name, step: "given", count: 0 };
-    record.put(moment, "registers", bytes(&replace_ids(&regs, convention(), &[])));
+    record.put(moment, "registers", bytes_of(&replace_ids(&regs, convention(), &[])));
     record.put(moment, "floating", floating.bytes());
-    record_task(record, moment);
+    record_task_state(record, moment);
     if let Some(first) = variant.first_signal(signal) {
-        record.number(moment, "signal", u64::from(first.cast_unsigned()));
-        record.number(moment, "events", 1);
+        record.put_number(moment, "signal", u64::from(first.cast_unsigned()));
+        record.put_number(moment, "events", 1);
     }
-    set_selector(selector(scenario));
+    set_selector(selector_at_call(scenario));
     // SAFETY: the stacks are used by this call and its signal frames only.
     let state = unsafe { arch::watched_call(site, &regs, floating) };
     set_selector(ALLOW);
     let moment = Moment { variant: variant.name, step: "after", count: 0 };
-    record.number(moment, "events", SIGNALS.load(Ordering::SeqCst).into());
-    record_cpu(record, moment, &state, &[]);
+    record.put_number(moment, "events", HANDLED_SIGNALS.load(Ordering::SeqCst).into());
+    record_cpu_state(record, moment, &state, &[]);
     if arch::CAN_CHOOSE_STACK {
-        for (changes, name) in stacks::changes().into_iter().zip(CHANGE_NAMES) {
+        for (changes, name) in stacks::changes_since_copy().into_iter().zip(CHANGE_NAMES) {
             record.put(moment, name, changes);
         }
     }
-    record_task(record, moment);
+    record_task_state(record, moment);
     for signal in (1..=64).filter(pending) {
         let _ = sys::sigtimedwait(sys::signal_bit(signal), std::time::Duration::ZERO);
     }
@@ -307,24 +321,24 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
 }
 
 /// Makes a call that is dispatched, without recording anything.
-fn plain_dispatch() {
+fn make_unrecorded_dispatch() {
     set_selector(BLOCK);
     let _ = arch::gate().issue(&Registers::for_call(call_number(libc::SYS_getpid), [0; 6]));
     set_selector(ALLOW);
 }
 
 /// Installs a handler of SIGSYS that does nothing. Returns whether the kernel accepted it.
-fn ignore_dispatches() -> bool {
+fn install_empty_handler() -> bool {
     extern "C" fn nothing(_: i32, _: *const u8, _: *mut arch::Context) {}
-    set_action(libc::SIGSYS, nothing as *const () as u64, libc::SA_SIGINFO, 0)
+    install_handler(libc::SIGSYS, nothing as *const () as u64, libc::SA_SIGINFO, 0)
 }
 
 /// Installs the scenario's filter. Returns whether the kernel accepted it.
 pub(super) fn set_filter(scenario: &Scenario) -> bool {
     let action = match scenario.filter {
         Filter::None => return true,
-        Filter::Allow => libc::SECCOMP_RET_ALLOW,
-        Filter::Trap => libc::SECCOMP_RET_TRAP,
+        Filter::AllowAll => libc::SECCOMP_RET_ALLOW,
+        Filter::TrapWatchedCall => libc::SECCOMP_RET_TRAP,
     };
     let (regs, _) = arch::queue_signal_call(scenario.convention, [0; 4]);
     let number = number_read_by_kernel(regs[Reg::NUMBER]).cast_unsigned();
@@ -342,36 +356,37 @@ pub(super) fn configuration(scenario: &Scenario) -> [u64; 4] {
     let inside = arch::inside().start;
     let selector = selector_address(&SELECTOR);
     match scenario.cause {
-        Cause::Dispatch | Cause::Trap | Cause::Queued | Cause::QueuedOther => {
+        Cause::Dispatch | Cause::SeccompTrap | Cause::QueuedSigsys | Cause::QueuedOtherSignal => {
             [MODE_EXCLUSIVE, inside, inside_length(), selector]
         }
-        Cause::NoSelector => [MODE_EXCLUSIVE, inside, inside_length(), 0],
-        Cause::Inclusive => {
+        Cause::DispatchWithoutSelector => [MODE_EXCLUSIVE, inside, inside_length(), 0],
+        Cause::InclusiveDispatch => {
             let range = arch::watched_call_range();
             [MODE_INCLUSIVE, range.start, range.end - range.start, 0]
         }
     }
 }
 
-fn set(mode: u64, offset: u64, length: u64, selector: u64) -> bool {
+/// Arms or disarms. Returns whether the kernel accepted the configuration.
+fn set_configuration(mode: u64, offset: u64, length: u64, selector: u64) -> bool {
     sys::set_dispatch(mode, offset, length, selector).is_ok()
 }
 
-/// Arms the calling task as the scenario asks. Returns whether the kernel gave the expected results.
-fn arm(scenario: &Scenario) -> bool {
+/// Arms the calling task as the scenario asks. Returns whether each request gave the expected result.
+fn arm_task(scenario: &Scenario) -> bool {
     let [mode, offset, length, selector] = configuration(scenario);
-    let arm = || set(mode, offset, length, selector);
-    let disarm = || set(MODE_OFF, 0, 0, 0);
+    let arm = || set_configuration(mode, offset, length, selector);
+    let disarm = || set_configuration(MODE_OFF, 0, 0, 0);
     match scenario.arming {
         Arming::Once => arm(),
         Arming::Twice => arm() && arm(),
         Arming::Toggled => (0..1000).all(|_| arm() && disarm()) && arm(),
         Arming::Refused => {
-            set(MODE_EXCLUSIVE, 0, u64::MAX, 0)
+            set_configuration(MODE_EXCLUSIVE, 0, u64::MAX, 0)
                 && arm()
-                && !set(MODE_EXCLUSIVE, 1, u64::MAX, selector)
-                && !set(MODE_OFF, 1, 0, 0)
-                && !set(9, 0, 0, 0)
+                && !set_configuration(MODE_EXCLUSIVE, 1, u64::MAX, selector)
+                && !set_configuration(MODE_OFF, 1, 0, 0)
+                && !set_configuration(9, 0, 0, 0)
         }
         Arming::Disarmed => arm() && disarm(),
         Arming::Never | Arming::ByTracer => true,
@@ -381,21 +396,21 @@ fn arm(scenario: &Scenario) -> bool {
 /// Brings about the events of the history. Returns whether the kernel accepted all requests.
 fn apply_history(history: History) -> bool {
     match history {
-        History::Fresh => true,
+        History::None => true,
         History::Dispatches(count) => {
-            let accepted = ignore_dispatches();
+            let accepted = install_empty_handler();
             for _ in 0..count {
-                plain_dispatch();
+                make_unrecorded_dispatch();
             }
             accepted
         }
-        History::Handler => {
+        History::DispatchInHandler => {
             extern "C" fn dispatch(_: i32, _: *const u8, _: *mut arch::Context) {
-                plain_dispatch();
+                make_unrecorded_dispatch();
             }
             let handler = dispatch as *const () as u64;
-            set_action(libc::SIGUSR1, handler, libc::SA_SIGINFO, 0)
-                && ignore_dispatches()
+            install_handler(libc::SIGUSR1, handler, libc::SA_SIGINFO, 0)
+                && install_empty_handler()
                 && sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1).is_ok()
                 && {
                     // SAFETY: the default action.
@@ -409,38 +424,53 @@ fn apply_history(history: History) -> bool {
 ///
 /// # Errors
 /// The exit code that names the step which failed.
-pub(super) fn set_up(scenario: &Scenario) -> Result<(), i32> {
-    COMPAT.store(scenario.convention != CallInstruction::Native, Ordering::SeqCst);
-    COMPAT_FRAMES.store(scenario.frames == FrameFormat::Compat, Ordering::SeqCst);
+pub(super) fn set_up_task(scenario: &Scenario) -> Result<(), i32> {
+    HAS_COMPAT_CONVENTION.store(scenario.convention != CallInstruction::Native, Ordering::SeqCst);
+    HAS_COMPAT_FRAMES.store(scenario.frames == FrameFormat::Compat, Ordering::SeqCst);
     let flags = libc::SA_SIGINFO | libc::SA_NODEFER;
-    if ![libc::SIGTRAP, libc::SIGSEGV].into_iter().all(|signal| install(signal, flags, 0)) {
+    let install = |signal| install_recording_handler_with(signal, flags, 0);
+    if ![libc::SIGTRAP, libc::SIGSEGV].into_iter().all(install) {
         return Err(NOT_PREPARED);
     }
     if !set_filter(scenario) {
         return Err(NOT_FILTERED);
     }
-    if !arm(scenario) || !apply_history(scenario.history) {
+    if !arm_task(scenario) || !apply_history(scenario.history) {
         return Err(NOT_ARMED);
     }
     Ok(())
 }
 
-/// Installs the recording handler for a signal, with the flags of the first variant. The handler does
-/// nothing while there is no record.
-pub(super) fn install_handler(signal: i32) {
-    install(signal, VARIANTS[0].action, 0);
+/// Installs the recording handler for a signal, with the flags of the first variant. The handler records nothing
+/// outside [`run_variants`].
+pub(super) fn install_recording_handler(signal: i32) {
+    install_recording_handler_with(signal, VARIANTS[0].handler_flags, 0);
 }
 
-/// Makes the next handler issue the watched call again.
+/// Makes the next handler issue the watched call of this scenario again.
 pub(super) fn repeat_in_handler(scenario: &Scenario) {
-    REPEATED.store(std::ptr::from_ref(scenario).cast_mut(), Ordering::SeqCst);
+    REPEATED_SCENARIO.store(std::ptr::from_ref(scenario).cast_mut(), Ordering::SeqCst);
 }
 
-/// Makes the watched call once, as the first variant does, without recording.
-pub(super) fn call_once(scenario: &Scenario, has_breakpoint: bool, selector: u8) {
-    let site = WatchedCallSite { instruction: scenario.entry, has_breakpoint };
-    stacks::fill();
-    let regs = call(scenario.convention, site, &VARIANTS[0]);
+/// Makes the watched call once, as the first variant does, with this selector and without recording.
+pub(super) fn call_once(scenario: &Scenario, selector: u8) {
+    call_once_from(
+        WatchedCallSite { instruction: scenario.instruction, has_breakpoint: false },
+        scenario,
+        selector,
+    );
+}
+
+/// As [`call_once`], right after a breakpoint if the architecture has one.
+pub(super) fn call_once_at_breakpoint(scenario: &Scenario, selector: u8) {
+    let has_breakpoint = arch::HAS_CALL_BREAKPOINTS;
+    let site = WatchedCallSite { instruction: scenario.instruction, has_breakpoint };
+    call_once_from(site, scenario, selector);
+}
+
+fn call_once_from(site: WatchedCallSite, scenario: &Scenario, selector: u8) {
+    stacks::fill_with_pattern();
+    let regs = watched_call_registers(scenario.convention, site, &VARIANTS[0]);
     let floating = Floating::pattern();
     set_selector(selector);
     // SAFETY: the stacks are used by this call and its signal frames only.
@@ -452,7 +482,7 @@ pub(super) fn call_once(scenario: &Scenario, has_breakpoint: bool, selector: u8)
 /// process id, or 0 in the child.
 pub(super) fn fork_at_breakpoint(flags: i32) -> u64 {
     let breakpoint = WatchedCallSite { instruction: CallInstruction::Native, has_breakpoint: true };
-    let mut regs = call(CallInstruction::Native, breakpoint, &VARIANTS[0]);
+    let mut regs = watched_call_registers(CallInstruction::Native, breakpoint, &VARIANTS[0]);
     let arguments = arch::clone_arguments(u64::from(flags.cast_unsigned()), 0);
     for (reg, value) in Reg::ARGUMENTS.into_iter().zip(arguments.into_iter().chain([0; 4])) {
         regs[reg] = value;
@@ -468,15 +498,15 @@ pub(super) fn fork_at_breakpoint(flags: i32) -> u64 {
 }
 
 /// The value of the selector at the watched call.
-pub(super) fn selector(scenario: &Scenario) -> u8 {
+pub(super) fn selector_at_call(scenario: &Scenario) -> u8 {
     if scenario.cause == Cause::Dispatch { BLOCK } else { ALLOW }
 }
 
-/// Runs the scenario's variants in the calling task, then records its `/proc` status. Returns an exit
+/// Runs the scenario's variants in the calling task, then records the task's `/proc` status. Returns the task's exit
 /// code.
 pub(super) fn run_variants(record: &Record, scenario: &Scenario) -> i32 {
     RECORD.store(std::ptr::from_ref(record).cast_mut(), Ordering::SeqCst);
-    if let Err(code) = set_up(scenario) {
+    if let Err(code) = set_up_task(scenario) {
         return code;
     }
     let floating = [Floating::pattern(), Floating::initial()];
@@ -486,6 +516,6 @@ pub(super) fn run_variants(record: &Record, scenario: &Scenario) -> i32 {
             run_variant(record, scenario, index, &floating);
         }
     }
-    proc::status(record, Moment { variant: "end", step: "status", count: 0 });
+    proc::record_status(record, Moment { variant: "end", step: "status", count: 0 });
     COMPLETED
 }

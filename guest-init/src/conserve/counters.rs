@@ -4,29 +4,29 @@
 use crate::case::Failure;
 use crate::support::broken;
 
-/// A line `name: number` of a file in `/proc` that is a counter.
-struct Line {
+/// A line `name: number` of a file in `/proc`, which is read as a counter.
+struct CounterLine {
     name: &'static str,
     radix: u32,
     unit: &'static str,
     /// The growth that is allowed, since caches keep freed memory.
-    slack: i64,
+    allowed_growth: i64,
 }
 
-const fn kilobytes(name: &'static str, slack: i64) -> Line {
-    Line { name, radix: 10, unit: " (kB)", slack }
+const fn kilobytes(name: &'static str, allowed_growth: i64) -> CounterLine {
+    CounterLine { name, radix: 10, unit: " (kB)", allowed_growth }
 }
 
-const fn exact(name: &'static str) -> Line {
-    Line { name, radix: 10, unit: "", slack: 0 }
+const fn exact(name: &'static str) -> CounterLine {
+    CounterLine { name, radix: 10, unit: "", allowed_growth: 0 }
 }
 
-const fn signal_mask(name: &'static str) -> Line {
-    Line { name, radix: 16, unit: "", slack: 0 }
+const fn signal_mask(name: &'static str) -> CounterLine {
+    CounterLine { name, radix: 16, unit: "", allowed_growth: 0 }
 }
 
 /// Lines of `/proc/meminfo`.
-const MEMORY: &[Line] = &[
+const MEMINFO_LINES: &[CounterLine] = &[
     kilobytes("SUnreclaim", 20),
     kilobytes("KernelStack", 48),
     kilobytes("PageTables", 32),
@@ -40,7 +40,7 @@ const MEMORY: &[Line] = &[
 ];
 
 /// Lines of `/proc/self/status`.
-const STATUS: &[Line] = &[
+const STATUS_LINES: &[CounterLine] = &[
     exact("SigQ"),
     exact("Threads"),
     exact("FDSize"),
@@ -55,27 +55,30 @@ const STATUS: &[Line] = &[
     kilobytes("VmStk", 0),
 ];
 
-/// The allowed growth of the number of active timers, since the kernel starts and stops its own.
-const TIMERS: i64 = 12;
+/// The allowed growth of the number of active timers, since the kernel starts and stops timers of its own.
+const ALLOWED_TIMERS: i64 = 12;
 
-/// A reading of all counters.
+/// The values of all counters at one time.
 pub(super) struct Counters {
     /// Name, value, and allowed growth.
     values: Vec<(String, i64, i64)>,
 }
 
-fn read(path: &str) -> Result<String, Failure> {
+fn read_file(path: &str) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(broken(path))
 }
 
-/// The counters in a file: name with unit, value, and allowed growth.
-fn counters<'a>(text: &'a str, table: &'a [Line]) -> impl Iterator<Item = (String, i64, i64)> + 'a {
+/// The counters of `table` in the text of a file: name with unit, value, and allowed growth.
+fn counters_in<'a>(
+    text: &'a str,
+    table: &'a [CounterLine],
+) -> impl Iterator<Item = (String, i64, i64)> + 'a {
     text.lines().filter_map(|line| {
         let (name, value) = line.split_once(':')?;
         let row = table.iter().find(|row| row.name == name)?;
         let number = value.trim().split(|c: char| !c.is_ascii_hexdigit()).next()?;
         let value = i64::from_str_radix(number, row.radix).ok()?;
-        Some((format!("{name}{}", row.unit), value, row.slack))
+        Some((format!("{name}{}", row.unit), value, row.allowed_growth))
     })
 }
 
@@ -86,17 +89,21 @@ impl Counters {
         // Folds the per-CPU counts into the totals. On kernels without this file the totals are exact
         // to a few pages.
         let _ = std::fs::write("/proc/sys/vm/stat_refresh", "1");
-        values.extend(counters(&read("/proc/meminfo")?, MEMORY));
-        values.extend(counters(&read("/proc/self/status")?, STATUS));
-        let tasks = read("/proc/loadavg")?;
+        values.extend(counters_in(&read_file("/proc/meminfo")?, MEMINFO_LINES));
+        values.extend(counters_in(&read_file("/proc/self/status")?, STATUS_LINES));
+        let tasks = read_file("/proc/loadavg")?;
         let tasks = tasks.split_whitespace().nth(3).and_then(|word| word.split_once('/'));
         let tasks = tasks.and_then(|(_, all)| all.parse().ok()).unwrap_or(0);
         values.push(("tasks".into(), tasks, 0));
         let files = std::fs::read_dir("/proc/self/fd").map_err(broken("/proc/self/fd"))?.count();
         values.push(("descriptors".into(), i64::try_from(files).unwrap_or(i64::MAX), 0));
-        if let Ok(timers) = read("/proc/timer_list") {
+        if let Ok(timers) = read_file("/proc/timer_list") {
             let active = timers.lines().filter(|line| line.starts_with(" #")).count();
-            values.push(("timers".into(), i64::try_from(active).unwrap_or(i64::MAX), TIMERS));
+            values.push((
+                "timers".into(),
+                i64::try_from(active).unwrap_or(i64::MAX),
+                ALLOWED_TIMERS,
+            ));
         }
         Ok(Counters { values })
     }
@@ -105,7 +112,7 @@ impl Counters {
     pub(super) fn grown(&self, earlier: &Counters) -> Vec<(String, i64, i64)> {
         let pairs = earlier.values.iter().zip(&self.values);
         pairs
-            .filter(|((_, from, slack), (_, to, _))| to - from > *slack)
+            .filter(|((_, from, allowed_growth), (_, to, _))| to - from > *allowed_growth)
             .map(|((name, from, _), (_, to, _))| (name.clone(), *from, *to))
             .collect()
     }
@@ -119,9 +126,9 @@ mod tests {
     fn numbers_are_read_from_their_lines() {
         let text =
             "Slab:  4321 kB\nSUnreclaim:       1234 kB\nSigQ:\t5/100\nSigBlk:\t00000000000000ff\n";
-        let of = |table| counters(text, table).collect::<Vec<_>>();
-        assert_eq!(of(MEMORY), [("SUnreclaim (kB)".to_owned(), 1234, 20)]);
-        assert_eq!(of(STATUS), [("SigQ".to_owned(), 5, 0), ("SigBlk".to_owned(), 255, 0)]);
+        let of = |table| counters_in(text, table).collect::<Vec<_>>();
+        assert_eq!(of(MEMINFO_LINES), [("SUnreclaim (kB)".to_owned(), 1234, 20)]);
+        assert_eq!(of(STATUS_LINES), [("SigQ".to_owned(), 5, 0), ("SigBlk".to_owned(), 255, 0)]);
     }
 
     #[test]

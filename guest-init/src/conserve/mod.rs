@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Conservation: a workload that runs many times must leave the counters of the process and the kernel
-//! as they were, and must not change processes that took no part in it.
+//! Conservation: a workload that runs many times must leave the counters of the process and the kernel as they
+//! were, and must not change processes that take no part in the workload.
 
 mod counters;
 mod workloads;
@@ -21,22 +21,23 @@ struct Workload {
     promise: &'static str,
     kernel_function: &'static str,
     features: &'static [Feature],
-    /// The number of repetitions.
-    count: u32,
-    /// Runs the operation so many times.
-    run: fn(u32) -> Check,
+    /// The number of repetitions in a round.
+    repetitions: u32,
+    /// Runs the operation this number of times.
+    repeat: fn(u32) -> Check,
 }
 
-const DISPATCH: &[Feature] = &[Feature::Dispatch];
+const NEEDS_DISPATCH: &[Feature] = &[Feature::Dispatch];
 
 const fn workload(
     id: &'static str,
     promise: &'static str,
     kernel_function: &'static str,
-    count: u32,
-    run: fn(u32) -> Check,
+    repetitions: u32,
+    repeat: fn(u32) -> Check,
 ) -> Workload {
-    Workload { id, promise, kernel_function, features: DISPATCH, count, run }
+    let features = NEEDS_DISPATCH;
+    Workload { id, promise, kernel_function, features, repetitions, repeat }
 }
 
 /// All workloads.
@@ -46,21 +47,21 @@ const WORKLOADS: &[Workload] = &[
         "a thousand dispatches use up nothing",
         "force_sig_info_to_task()",
         1000,
-        workloads::dispatches,
+        workloads::handled_dispatches,
     ),
     workload(
         "conserve/nested-dispatches",
         "dispatches in handlers use up nothing",
         "force_sig_info_to_task()",
         100,
-        workloads::nested,
+        workloads::nested_dispatches,
     ),
     workload(
         "conserve/allowed",
         "allowed calls, by range and by selector, use up nothing",
         "syscall_user_dispatch()",
         500,
-        workloads::allowed,
+        workloads::allowed_calls,
     ),
     workload(
         "conserve/arming",
@@ -84,14 +85,14 @@ const WORKLOADS: &[Workload] = &[
         "dispatches that a tracer sees and delivers use up nothing",
         "ptrace_signal()",
         50,
-        workloads::traced,
+        workloads::delivered_dispatches,
     ),
     workload(
         "conserve/suppressed-dispatches",
         "dispatches whose signal a tracer suppresses use up nothing",
         "ptrace_signal()",
         50,
-        workloads::suppressed,
+        workloads::suppressed_dispatches,
     ),
     workload(
         "conserve/kills-by-value",
@@ -153,27 +154,27 @@ const WORKLOADS: &[Workload] = &[
 
 /// The cases, one for each workload.
 pub(crate) const CASES: &[Case] = &{
-    let mut cases = [case("", "", "", unfilled_check); WORKLOADS.len()];
-    let mut at = 0;
-    while at < WORKLOADS.len() {
-        let workload = &WORKLOADS[at];
-        cases[at] = Case {
+    let mut cases = [case("", "", "", placeholder_check); WORKLOADS.len()];
+    let mut index = 0;
+    while index < WORKLOADS.len() {
+        let workload = &WORKLOADS[index];
+        cases[index] = Case {
             id: workload.id,
             promise: workload.promise,
             kernel_function: workload.kernel_function,
             features: workload.features,
             needs: &[Need::Root, Need::Vm],
             is_in_core: false,
-            run: Run::Conserve(at),
-            ..cases[at]
+            run: Run::Conserve(index),
+            ..cases[index]
         };
-        at += 1;
+        index += 1;
     }
     cases
 };
 
-/// The check of a case that is not filled in yet.
-fn unfilled_check() -> Check {
+/// The check of the placeholders that the loop of [`CASES`] replaces.
+fn placeholder_check() -> Check {
     Ok(())
 }
 
@@ -211,13 +212,14 @@ impl IdleTracees {
         Ok(IdleTracees { pids })
     }
 
-    /// Records everything that the tracer can see of them.
+    /// Records everything that the tracer can see of the tracees.
     fn record(&self, record: &Record) {
         for (pid, name) in self.pids.iter().zip(["armed", "not armed"]) {
             compare::record_stopped(record, name, *pid);
         }
     }
 
+    /// Kills and reaps the tracees.
     fn kill(self) -> Check {
         for pid in self.pids {
             let _ = sys::kill(pid, libc::SIGKILL);
@@ -227,29 +229,29 @@ impl IdleTracees {
     }
 }
 
-/// Maximum number of times that grown counters are read again, 5 ms apart, since the kernel frees some
-/// memory later.
+/// Maximum number of times that counters that grew are read again, 5 ms apart, since the kernel frees some memory
+/// later.
 const COUNTER_READS: usize = 40;
 
-/// Number of rounds in which a counter has to grow. A leak grows in each round; the caches of a kernel,
-/// per CPU and per slab, grow until they are full.
+/// Number of rounds in which a counter must grow to be reported. A leak makes the counter grow in each round; the
+/// kernel's caches, per CPU and per slab, grow only until they are full.
 const ROUNDS: usize = 5;
 
-/// Runs the workload with this index: first some times to warm up, then in rounds of so many times as
-/// its row says, each between two readings of the counters, until none of them grew.
+/// Runs the workload with this index: first a few repetitions to warm up, then rounds, until no counter grew in all
+/// rounds so far. The counters are read before and after each round.
 pub(crate) fn check(index: usize) -> Check {
     let workload = &WORKLOADS[index];
     if let Some(need) = probe::machine().first_unmet(arch::WATCH_NEEDS) {
         return Err(Failure::Unmet(need.to_string()));
     }
-    // Per-CPU caches of one CPU only then affect the counters.
+    // On one CPU only the caches of that CPU affect the counters.
     let cpu = [1u64; 1];
     // SAFETY: reads the mask.
     unsafe { sys::call(libc::SYS_sched_setaffinity, &[0, 8, cpu.as_ptr() as u64]) }
         .map_err(broken("sched_setaffinity"))?;
     let idle = IdleTracees::start()?;
     let [before, after] = [Record::new()?, Record::new()?];
-    (workload.run)(workload.count / 8 + 1)?;
+    (workload.repeat)(workload.repetitions / 8 + 1)?;
     idle.record(&before);
     let mut growth = growth_in_a_round(workload)?;
     for _ in 1..ROUNDS {
@@ -264,7 +266,7 @@ pub(crate) fn check(index: usize) -> Check {
     }
     if let Some((name, from, to)) = growth.first() {
         return Err(mismatch(
-            format!("{name} after {} repetitions: {from}", workload.count),
+            format!("{name} after {} repetitions: {from}", workload.repetitions),
             format!("{name}: {to}, and more in each round; {} counters grew", growth.len()),
         ));
     }
@@ -273,11 +275,11 @@ pub(crate) fn check(index: usize) -> Check {
     idle.kill()
 }
 
-/// Runs a workload so many times as its row says. Returns the counters that grew by more than is
-/// allowed and stayed so: name, earlier value, value.
+/// Runs one round of a workload. Returns the counters that grew by more than is allowed and stayed so: name, earlier
+/// value, value.
 fn growth_in_a_round(workload: &Workload) -> Result<Vec<(String, i64, i64)>, Failure> {
     let start = Counters::read()?;
-    (workload.run)(workload.count)?;
+    (workload.repeat)(workload.repetitions)?;
     let mut grown = Counters::read()?.grown(&start);
     for _ in 0..COUNTER_READS {
         if grown.is_empty() {

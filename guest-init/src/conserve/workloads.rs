@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The operations of the workloads.
+//! The workloads: functions that repeat one operation `count` times.
 
 use crate::arch::{self, Registers};
 use crate::case::{Check, Failure};
@@ -15,7 +15,7 @@ fn harmless_call() -> Registers {
 }
 
 /// Issues calls that are dispatched and handled.
-pub(super) fn dispatches(count: u32) -> Check {
+pub(super) fn handled_dispatches(count: u32) -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     reset_dispatch_count();
@@ -23,33 +23,28 @@ pub(super) fn dispatches(count: u32) -> Check {
         let _ = issue_blocked(&arch::gate(), &harmless_call());
     }
     disarm()?;
-    expect_equal("SIGSYS handled", dispatches_handled(), count)
-}
-
-/// The number of SIGSYS handled since [`reset_dispatch_count`].
-fn dispatches_handled() -> u32 {
-    crate::support::dispatch_count()
+    expect_equal("SIGSYS handled", dispatch_count(), count)
 }
 
 /// Issues pairs of dispatched calls, the second in the handler of the first.
-pub(super) fn nested(count: u32) -> Check {
-    fn again(dispatch: Dispatch<'_>) {
+pub(super) fn nested_dispatches(count: u32) -> Check {
+    fn dispatch_once_more(dispatch: Dispatch<'_>) {
         if dispatch.index.is_multiple_of(2) {
             let _ = arch::second_gate().issue(&harmless_call());
         }
     }
-    handle_dispatches_with(again, libc::SA_NODEFER, 0)?;
+    handle_dispatches_with(dispatch_once_more, libc::SA_NODEFER, 0)?;
     arm()?;
     reset_dispatch_count();
     for _ in 0..count {
         let _ = issue_blocked(&arch::gate(), &harmless_call());
     }
     disarm()?;
-    expect_equal("SIGSYS handled", dispatches_handled(), 2 * count)
+    expect_equal("SIGSYS handled", dispatch_count(), 2 * count)
 }
 
 /// Issues calls inside the allowed range, and calls outside it that the selector allows.
-pub(super) fn allowed(count: u32) -> Check {
+pub(super) fn allowed_calls(count: u32) -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     reset_dispatch_count();
@@ -58,7 +53,7 @@ pub(super) fn allowed(count: u32) -> Check {
         let _ = arch::gate().issue(&harmless_call());
     }
     disarm()?;
-    expect_equal("SIGSYS handled", dispatches_handled(), 0)
+    expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
 /// Arms with and without a range, disarms, and makes requests that the kernel refuses.
@@ -93,8 +88,9 @@ pub(super) fn tracer_configurations(count: u32) -> Check {
     tracee.kill()
 }
 
-/// Traces a child whose calls are dispatched, and delivers or suppresses each SIGSYS.
-fn with_tracer(count: u32, deliver: bool) -> Check {
+/// Traces a child whose calls are dispatched, and resumes it at each SIGSYS with `delivered_signal`: SIGSYS, or 0 to
+/// suppress the signal.
+fn trace_dispatches(count: u32, delivered_signal: i32) -> Check {
     handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
         if arm().is_err() {
@@ -110,30 +106,30 @@ fn with_tracer(count: u32, deliver: bool) -> Check {
     for _ in 0..count {
         tracee.expect_signal(libc::PTRACE_CONT, signal, libc::SIGSYS)?;
         ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
-        signal = if deliver { libc::SIGSYS } else { 0 };
+        signal = delivered_signal;
     }
     expect_success(tracee.run(libc::PTRACE_CONT, signal)?)
 }
 
 /// Traces a child and delivers each SIGSYS.
-pub(super) fn traced(count: u32) -> Check {
-    with_tracer(count, true)
+pub(super) fn delivered_dispatches(count: u32) -> Check {
+    trace_dispatches(count, libc::SIGSYS)
 }
 
 /// Traces a child and suppresses each SIGSYS.
-pub(super) fn suppressed(count: u32) -> Check {
-    with_tracer(count, false)
+pub(super) fn suppressed_dispatches(count: u32) -> Check {
+    trace_dispatches(count, 0)
 }
 
-/// Runs a function in a child that shares this process's memory, on a stack from [`reused_stack`].
-/// Returns how the child ended; the function's result is its exit code.
+/// Runs a function in a child that shares this process's memory, on a stack from [`reused_stack`]. The function's
+/// result is the child's exit code. Returns how the child ended.
 fn run_on_stack(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure> {
     extern "C" fn enter(run: u64) -> u64 {
         // SAFETY: the parent passes the address of the reference, and waits.
         sys::exit(unsafe { *(run as *const &dyn Fn() -> i32) }())
     }
     // SAFETY: the previous child has ended, so the stack is unused.
-    let slice = unsafe { std::slice::from_raw_parts_mut(stack, PAGES * PAGE_SIZE) };
+    let slice = unsafe { std::slice::from_raw_parts_mut(stack, STACK_PAGES * PAGE_SIZE) };
     let top = arch::prepare_stack(slice, enter, &raw const run as u64);
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
@@ -143,21 +139,21 @@ fn run_on_stack(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure
     wait_for_change(i32::try_from(child.map_err(broken("clone"))?).map_err(broken("clone"))?)
 }
 
-/// Pages of a child's stack.
-const PAGES: usize = 16;
+/// Pages of the stack of a child or thread.
+const STACK_PAGES: usize = 16;
 
 /// The stack that all repetitions use, one after the other.
 fn reused_stack() -> Result<*mut u8, Failure> {
     static STACK: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
     if STACK.load(Ordering::SeqCst).is_null() {
-        STACK.store(map_pages(PAGES)?, Ordering::SeqCst);
+        STACK.store(map_pages(STACK_PAGES)?, Ordering::SeqCst);
     }
     Ok(STACK.load(Ordering::SeqCst))
 }
 
 /// Starts children that make a fatal call, and checks that `signal` kills each. `prepare` makes the call fatal and
-/// returns whether it succeeded.
-fn killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool) -> Check {
+/// returns whether this succeeded.
+fn expect_children_killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool) -> Check {
     let stack = reused_stack()?;
     for round in 0..count {
         let end = run_on_stack(stack, &|| {
@@ -177,7 +173,7 @@ fn killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool) -> Check {
 
 /// Starts children that a selector of value 2 kills.
 pub(super) fn deaths_by_selector_value(count: u32) -> Check {
-    killed(count, libc::SIGSYS, |_| {
+    expect_children_killed(count, libc::SIGSYS, |_| {
         let armed = arm().is_ok();
         set_selector(2);
         armed
@@ -186,12 +182,12 @@ pub(super) fn deaths_by_selector_value(count: u32) -> Check {
 
 /// Starts children that a selector at the unmapped address 1 kills.
 pub(super) fn deaths_by_unreadable_selector(count: u32) -> Check {
-    killed(count, libc::SIGSEGV, |_| arm_with_selector(1).is_ok())
+    expect_children_killed(count, libc::SIGSEGV, |_| arm_with_selector(1).is_ok())
 }
 
-/// Starts children that a SIGSYS kills because it is not handled, ignored or blocked.
+/// Starts children that a SIGSYS kills because it has no handler, is ignored, or is blocked.
 pub(super) fn deaths_by_unhandled_sigsys(count: u32) -> Check {
-    killed(count, libc::SIGSYS, |round| {
+    expect_children_killed(count, libc::SIGSYS, |round| {
         let ignore = sys::Action { handler: u64::from(round % 3 == 1), ..sys::Action::default() };
         // SAFETY: sets the default action, or SIG_IGN.
         let set = unsafe { sys::sigaction(libc::SIGSYS, &ignore) }.is_ok();
@@ -244,7 +240,7 @@ pub(super) fn forks(count: u32) -> Check {
 
 /// Starts threads that arm and make one dispatched call.
 pub(super) fn threads(count: u32) -> Check {
-    extern "C" fn once(done: u64) -> u64 {
+    extern "C" fn arm_and_dispatch(done: u64) -> u64 {
         let armed = arm().is_ok();
         let _ = issue_blocked(&arch::gate(), &harmless_call());
         set_shared_word(0, if armed { done } else { u64::MAX });
@@ -262,8 +258,8 @@ pub(super) fn threads(count: u32) -> Check {
         | libc::CLONE_SYSVSEM;
     for round in 1..=u64::from(count) {
         // SAFETY: the previous thread has ended, so the stack is unused.
-        let slice = unsafe { std::slice::from_raw_parts_mut(stack, PAGES * PAGE_SIZE) };
-        let top = arch::prepare_stack(slice, once, round);
+        let slice = unsafe { std::slice::from_raw_parts_mut(stack, STACK_PAGES * PAGE_SIZE) };
+        let top = arch::prepare_stack(slice, arm_and_dispatch, round);
         let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
         // SAFETY: the stack was prepared and stays.
         let thread =

@@ -4,18 +4,18 @@
 use super::record::{Moment, Record};
 use sudbox_protocol::ObservedPart;
 
-/// A kind of note in a core dump.
+/// A kind of note that is recorded.
 struct Note {
     /// `NT_*` (include/uapi/linux/elf.h).
     kind: u32,
     /// The field's name in the record.
     name: &'static str,
-    /// The byte range of ids and times, which differ from process to process.
-    ids: Option<(usize, usize)>,
+    /// The start and end of the bytes with ids and times, which differ from process to process.
+    id_bytes: Option<(usize, usize)>,
 }
 
 const fn note(kind: u32, name: &'static str) -> Note {
-    Note { kind, name, ids: None }
+    Note { kind, name, id_bytes: None }
 }
 
 const NT_PRSTATUS: u32 = 1;
@@ -25,7 +25,7 @@ pub(super) const AUXILIARY_VECTOR: &str = "core's NT_AUXV";
 
 /// The names of entries of the auxiliary vector (include/uapi/linux/auxvec.h and
 /// arch/x86/include/uapi/asm/auxvec.h).
-const ENTRIES: &[(u64, &str)] = &[
+const AUXILIARY_VECTOR_NAMES: &[(u64, &str)] = &[
     (0, "AT_NULL"),
     (3, "AT_PHDR"),
     (4, "AT_PHENT"),
@@ -53,10 +53,10 @@ const ENTRIES: &[(u64, &str)] = &[
 ];
 
 /// The entries of an auxiliary vector as parts of a field.
-pub(super) fn auxiliary_vector(bytes: &[u8]) -> Vec<ObservedPart> {
+pub(super) fn auxiliary_vector_parts(bytes: &[u8]) -> Vec<ObservedPart> {
     let words: Vec<_> = bytes.as_chunks::<8>().0.iter().map(|w| u64::from_ne_bytes(*w)).collect();
     let part = |pair: &[u64; 2]| {
-        let known = ENTRIES.iter().find(|(kind, _)| *kind == pair[0]);
+        let known = AUXILIARY_VECTOR_NAMES.iter().find(|(kind, _)| *kind == pair[0]);
         let name =
             known.map_or_else(|| format!("entry {}", pair[0]), |(_, name)| (*name).to_owned());
         ObservedPart { name, bytes: pair[1].to_ne_bytes().to_vec() }
@@ -64,12 +64,12 @@ pub(super) fn auxiliary_vector(bytes: &[u8]) -> Vec<ObservedPart> {
     words.as_chunks::<2>().0.iter().map(part).collect()
 }
 
-/// The recorded notes; others are skipped.
+/// The kinds of notes that are recorded; others are skipped.
 const NOTES: &[Note] = &[
     // pr_pid to pr_sid, pr_utime to pr_cstime.
-    Note { ids: Some((32, 112)), ..note(NT_PRSTATUS, "core's NT_PRSTATUS") },
+    Note { id_bytes: Some((32, 112)), ..note(NT_PRSTATUS, "core's NT_PRSTATUS") },
     // pr_pid to pr_sid.
-    Note { ids: Some((24, 40)), ..note(3, "core's NT_PRPSINFO") },
+    Note { id_bytes: Some((24, 40)), ..note(3, "core's NT_PRPSINFO") },
     note(0x5349_4749, "core's NT_SIGINFO"),
     note(2, "core's NT_PRFPREG"),
     note(0x202, "core's NT_X86_XSTATE"),
@@ -78,16 +78,19 @@ const NOTES: &[Note] = &[
     note(6, AUXILIARY_VECTOR),
 ];
 
-fn bytes<const N: usize>(core: &[u8], at: usize) -> Option<[u8; N]> {
+/// `N` bytes at an offset.
+fn bytes_at<const N: usize>(core: &[u8], at: usize) -> Option<[u8; N]> {
     core.get(at..at + N)?.try_into().ok()
 }
 
-fn word(core: &[u8], at: usize) -> Option<usize> {
-    usize::try_from(u64::from_ne_bytes(bytes(core, at)?)).ok()
+/// The 64-bit number at an offset.
+fn u64_at(core: &[u8], at: usize) -> Option<usize> {
+    usize::try_from(u64::from_ne_bytes(bytes_at(core, at)?)).ok()
 }
 
-fn half(core: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes(core, at)?))
+/// The 32-bit number at an offset.
+fn u32_at(core: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes_at(core, at)?))
 }
 
 /// Records the notes of a core dump; `None` if the dump is malformed. `replace_ids` replaces process
@@ -98,26 +101,26 @@ pub(super) fn record_notes(
     core: &[u8],
     replace_ids: impl Fn(&mut [u8]),
 ) -> Option<()> {
-    let headers = word(core, 32)?;
-    let count = usize::from(u16::from_ne_bytes(bytes(core, 56)?));
-    record.number(moment, "segments of the core", count as u64);
+    let headers = u64_at(core, 32)?;
+    let count = usize::from(u16::from_ne_bytes(bytes_at(core, 56)?));
+    record.put_number(moment, "segments of the core", count as u64);
     let mut found = [0u32; NOTES.len()];
     for header in (0..count).map(|i| headers + 56 * i) {
-        // PT_NOTE
-        if half(core, header)? != 4 {
+        // p_type: PT_NOTE.
+        if u32_at(core, header)? != 4 {
             continue;
         }
-        let (start, length) = (word(core, header + 8)?, word(core, header + 32)?);
+        let (start, length) = (u64_at(core, header + 8)?, u64_at(core, header + 32)?);
         let mut rest = core.get(start..start + length)?;
         while rest.len() >= 12 {
-            let name_length = half(rest, 0)?.next_multiple_of(4) as usize;
-            let length = half(rest, 4)? as usize;
-            let kind = half(rest, 8)?;
+            let name_length = u32_at(rest, 0)?.next_multiple_of(4) as usize;
+            let length = u32_at(rest, 4)? as usize;
+            let kind = u32_at(rest, 8)?;
             let mut content = rest.get(12 + name_length..12 + name_length + length)?.to_vec();
             rest = rest.get(12 + name_length + length.next_multiple_of(4)..)?;
             let Some(index) = NOTES.iter().position(|note| note.kind == kind) else { continue };
-            let Note { name, ids, .. } = NOTES[index];
-            if let Some((start, end)) = ids {
+            let Note { name, id_bytes, .. } = NOTES[index];
+            if let Some((start, end)) = id_bytes {
                 content.get_mut(start..end)?.fill(0);
             }
             if kind == NT_PRSTATUS {

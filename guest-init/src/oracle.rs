@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A model of dispatch, equivalent to `kernel/entry/syscall_user_dispatch.c`. It predicts the result of
-//! setting a configuration, and whether a call passes, is dispatched or kills the process. The models of
-//! random walks and of the grid build on it.
+//! A model of dispatch, equivalent to `kernel/entry/syscall_user_dispatch.c`. The model predicts the result of
+//! setting a configuration, and whether a call passes, is dispatched or kills the process. The models of random
+//! walks and of the grid build on this model.
 
 use std::fmt;
 
@@ -35,64 +35,68 @@ pub enum Decision {
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Whether the kernel offers inclusive mode.
-    pub inclusive: bool,
+    pub has_inclusive_mode: bool,
     /// Whether the sysctl `kernel.syscall_user_dispatch` permits arming.
-    pub permitted: bool,
+    pub is_arming_permitted: bool,
 }
 
 impl Config {
     /// The configuration that prctl(2) or a tracer sets with the arguments mode, offset, length and
-    /// selector (`task_set_syscall_user_dispatch()`). `forbidden` returns whether an address is not a
-    /// user address, as `access_ok()` decides.
+    /// selector (`task_set_syscall_user_dispatch()`). `is_forbidden` returns whether `access_ok()` refuses an
+    /// address.
     ///
     /// # Errors
     /// The error number that the kernel returns.
     pub fn set(
         [mode, offset, length, selector]: [u64; 4],
         rules: Rules,
-        forbidden: impl FnOnce(u64) -> bool,
+        is_forbidden: impl FnOnce(u64) -> bool,
     ) -> Result<Config, i32> {
         let end = offset.wrapping_add(length);
         let valid = match mode {
             0 => offset == 0 && length == 0 && selector == 0,
             1 => offset == 0 || end > offset,
-            2 => rules.inclusive && length != 0 && end > offset,
+            2 => rules.has_inclusive_mode && length != 0 && end > offset,
             _ => false,
         };
         if !valid {
             return Err(libc::EINVAL);
         }
-        if mode != 0 && !rules.permitted {
+        if mode != 0 && !rules.is_arming_permitted {
             return Err(libc::EPERM);
         }
-        if mode != 0 && selector != 0 && forbidden(selector) {
+        if mode != 0 && selector != 0 && is_forbidden(selector) {
             return Err(libc::EFAULT);
         }
         Ok(Config { mode, selector, offset, length })
     }
 
-    /// Whether the selector decides about a call, because the range does not allow it. `at` is the
-    /// address after the call's instruction.
+    /// Whether the selector decides about a call with this compared address, because the range does not allow the
+    /// call.
     #[must_use]
-    pub fn selector_decides(&self, at: u64) -> bool {
-        let within = at.wrapping_sub(self.offset) < self.length;
+    pub fn selector_decides(&self, compared_address: u64) -> bool {
+        let is_in_range = compared_address.wrapping_sub(self.offset) < self.length;
         match self.mode {
             0 => false,
-            1 => !within,
-            _ => within,
+            1 => !is_in_range,
+            _ => is_in_range,
         }
     }
 
-    /// The kernel's decision about a call (`syscall_user_dispatch()`). `at` is the address after the call's
-    /// instruction. `read` returns the byte at an address, or `None` if it cannot be read.
-    pub fn decide(&self, at: u64, read: impl FnOnce(u64) -> Option<u8>) -> Decision {
-        if !self.selector_decides(at) {
+    /// The kernel's decision about a call with this compared address (`syscall_user_dispatch()`). `read_byte` returns
+    /// the byte at an address, or `None` if the byte cannot be read.
+    pub fn decide(
+        &self,
+        compared_address: u64,
+        read_byte: impl FnOnce(u64) -> Option<u8>,
+    ) -> Decision {
+        if !self.selector_decides(compared_address) {
             return Decision::Pass;
         }
         if self.selector == 0 {
             return Decision::Dispatch;
         }
-        match read(self.selector) {
+        match read_byte(self.selector) {
             None => Decision::Kill(libc::SIGSEGV),
             Some(0) => Decision::Pass,
             Some(1) => Decision::Dispatch,

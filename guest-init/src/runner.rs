@@ -240,7 +240,7 @@ fn check(run: Run) -> Check {
         Run::Walk(seed) => crate::walk::check(seed),
         Run::Compare(index) => crate::compare::check(index),
         Run::Conserve(index) => crate::conserve::check(index),
-        Run::Point(point) => crate::grid::check(Product::One(point)),
+        Run::Point(point) => crate::grid::check(Product::SinglePoint(point)),
         Run::Random(seed) => crate::grid::check(Product::Random(seed)),
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The call under test of a point: its configuration, its registers, and properties of its states.
 
-use super::dimension::{Entry, Mode, Number, Point, Selector, Span, Times, Tracer};
-use super::memory::{Layout, Other};
-use crate::arch::{CALL_LENGTH, Registers, UNUSED_NUMBER};
+use super::dimension::{GateChoice, Mode, Number, Point, Selector, Span, Times, Tracer};
+use super::memory::Layout;
+use crate::arch::{CALL_LENGTH, Registers, SecondEntry, UNUSED_NUMBER};
 
 /// The code with which the call under test exits.
 pub const EXIT_CODE: u8 = 9;
@@ -12,31 +12,31 @@ impl Tracer {
     /// Whether the tracer resumes by `PTRACE_SYSCALL`.
     #[must_use]
     pub fn stops_at_calls(self) -> bool {
-        matches!(self, Tracer::Calls | Tracer::SeizedCalls | Tracer::CallsSuppresses)
+        matches!(self, Tracer::Syscall | Tracer::SeizedSyscall | Tracer::SyscallSuppressed)
     }
 
     /// Whether the tracer skips the call under test (`PTRACE_SYSEMU*`).
     #[must_use]
     pub fn skips_call(self) -> bool {
-        matches!(self, Tracer::Emulates | Tracer::EmulatesSteps)
+        matches!(self, Tracer::Sysemu | Tracer::SysemuSinglestep)
     }
 
     /// Whether the tracer single-steps over the call under test.
     #[must_use]
     pub fn single_steps(self) -> bool {
-        matches!(self, Tracer::Steps | Tracer::EmulatesSteps)
+        matches!(self, Tracer::Singlestep | Tracer::SysemuSinglestep)
     }
 
     /// Whether the tracer attaches by `PTRACE_SEIZE`. It then sees `PTRACE_EVENT_EXIT`.
     #[must_use]
     pub fn attaches_by_seize(self) -> bool {
-        matches!(self, Tracer::SeizedContinues | Tracer::SeizedCalls)
+        matches!(self, Tracer::SeizedCont | Tracer::SeizedSyscall)
     }
 
     /// Whether the tracer suppresses SIGSYS.
     #[must_use]
     pub fn suppresses_sigsys(self) -> bool {
-        matches!(self, Tracer::Suppresses | Tracer::CallsSuppresses)
+        matches!(self, Tracer::ContSuppressed | Tracer::SyscallSuppressed)
     }
 }
 
@@ -69,15 +69,15 @@ impl Selector {
             self,
             Selector::Private
                 | Selector::Shared
-                | Selector::File
-                | Selector::ReadOnly
+                | Selector::PrivateFile
+                | Selector::SharedFile
                 | Selector::LastOfPage
                 | Selector::FirstOfPage
         )
     }
 }
 
-/// The offset and length of a range. `ip` is the address after the instruction of the call under test.
+/// The offset and length of a range. `ip` is the compared address of the call under test.
 #[must_use]
 pub fn range(span: Span, ip: u64, layout: &Layout) -> [u64; 2] {
     let start = layout.inside.start;
@@ -113,7 +113,7 @@ pub fn range(span: Span, ip: u64, layout: &Layout) -> [u64; 2] {
 /// The prctl(2) arguments of the configuration: mode, offset, length and selector.
 #[must_use]
 pub fn configuration_arguments(point: &Point, layout: &Layout) -> [u64; 4] {
-    let ip = layout.entry(point.entry()).map_or(0, |entry| entry.compared_address());
+    let ip = layout.gate(point.gate()).map_or(0, |entry| entry.compared_address());
     let mode = match point.mode() {
         Mode::Off => 0,
         Mode::Exclusive => 1,
@@ -123,52 +123,54 @@ pub fn configuration_arguments(point: &Point, layout: &Layout) -> [u64; 4] {
     [mode, offset, length, layout.selector(point.selector()).unwrap_or(0)]
 }
 
-/// The arguments of the configuration that is set before the one under test, if the point has one.
+/// The prctl(2) arguments of the configuration that some points set before the configuration under test.
 #[must_use]
-pub fn earlier_arguments(layout: &Layout) -> [u64; 4] {
+pub fn earlier_configuration_arguments(layout: &Layout) -> [u64; 4] {
     [1, layout.inside.start, layout.inside.end - layout.inside.start, layout.allow_selector]
 }
 
 /// The registers with which the call under test is issued.
 #[must_use]
 pub fn call_registers(point: &Point, layout: &Layout) -> Registers {
-    let other = layout.other.as_ref().filter(|_| point.entry() == Entry::Other);
+    let second = layout.second_entry.as_ref().filter(|_| point.gate() == GateChoice::SecondEntry);
     let native = |call: i64| call.cast_unsigned();
-    let pick = |native: u64, of: fn(&Other) -> u32| other.map_or(native, |other| of(other).into());
-    let effect = pick(native(libc::SYS_getresuid), |other| other.getresuid);
+    let pick = |native: u64, number: fn(&SecondEntry) -> u32| {
+        second.map_or(native, |second| number(second).into())
+    };
+    let getresuid = pick(native(libc::SYS_getresuid), |second| second.getresuid);
     let negative = |number: i64| number.cast_unsigned();
     let disarm = [crate::sys::PR_SET_SYSCALL_USER_DISPATCH.cast_unsigned().into(), 0, 0, 0, 0, 0];
-    let [a, b, c] = layout.effect;
-    let effects = [a, b, c, 0, 0, 0];
+    let [a, b, c] = layout.id_addresses;
+    let ids = [a, b, c, 0, 0, 0];
     let (number, arguments) = match point.number() {
-        Number::Effect => (effect, effects),
-        Number::EffectFar => (effect | 0x5e1f_beef << 32, effects),
-        Number::Zero => (0, effects),
-        Number::Unused => (UNUSED_NUMBER, effects),
-        Number::MinusOne => (negative(-1), effects),
-        Number::Lowest => (negative(i32::MIN.into()), effects),
-        Number::Minus512 => (negative(-512), effects),
-        Number::Minus513 => (negative(-513), effects),
-        Number::Minus514 => (negative(-514), effects),
-        Number::Minus515 => (negative(-515), effects),
-        Number::Minus516 => (negative(-516), effects),
-        Number::MinusErrno => (negative(-38), effects),
-        Number::Return => {
-            (pick(native(libc::SYS_rt_sigreturn), |other| other.rt_sigreturn), effects)
+        Number::Getresuid => (getresuid, ids),
+        Number::GetresuidFarBits => (getresuid | 0x5e1f_beef << 32, ids),
+        Number::Zero => (0, ids),
+        Number::Unused => (UNUSED_NUMBER, ids),
+        Number::MinusOne => (negative(-1), ids),
+        Number::IntMin => (negative(i32::MIN.into()), ids),
+        Number::Minus512 => (negative(-512), ids),
+        Number::Minus513 => (negative(-513), ids),
+        Number::Minus514 => (negative(-514), ids),
+        Number::Minus515 => (negative(-515), ids),
+        Number::Minus516 => (negative(-516), ids),
+        Number::Minus38 => (negative(-38), ids),
+        Number::RtSigreturn => {
+            (pick(native(libc::SYS_rt_sigreturn), |second| second.rt_sigreturn), ids)
         }
         Number::Exit => {
-            (pick(native(libc::SYS_exit), |other| other.exit), [EXIT_CODE.into(), 0, 0, 0, 0, 0])
+            (pick(native(libc::SYS_exit), |second| second.exit), [EXIT_CODE.into(), 0, 0, 0, 0, 0])
         }
         Number::ExitGroup => {
-            let number = pick(native(libc::SYS_exit_group), |other| other.exit_group);
+            let number = pick(native(libc::SYS_exit_group), |second| second.exit_group);
             (number, [EXIT_CODE.into(), 0, 0, 0, 0, 0])
         }
-        Number::Disarm => (pick(native(libc::SYS_prctl), |other| other.prctl), disarm),
-        Number::FarMinusOne => (0xffff_ffff, effects),
-        Number::OtherTable => (effect | 0x4000_0000, effects),
+        Number::Disarm => (pick(native(libc::SYS_prctl), |second| second.prctl), disarm),
+        Number::LowHalfMinusOne => (0xffff_ffff, ids),
+        Number::GetresuidBit30 => (getresuid | 0x4000_0000, ids),
     };
-    match other {
-        Some(other) => (other.registers)(number, arguments),
+    match second {
+        Some(second) => (second.registers)(number, arguments),
         None => Registers::for_call(number, arguments),
     }
 }

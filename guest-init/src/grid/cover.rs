@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Makes sets of points: full products, random points, and covering sets, in which few points contain every
-//! pair or triple of states. The same seed always gives the same points.
+//! Makes sets of points: full products, random points, and covering sets, whose few points contain every pair or
+//! triple of states. The same seed always gives the same points.
 
-use super::dimension::{Axis, COUNT, DIMENSIONS, Point, VALUES};
+use super::dimension::{Axis, DIMENSION_COUNT, DIMENSIONS, Point, SAMPLE_VALUES};
 
 /// The states of each dimension that a product uses.
-pub type Choices = [Vec<u8>; COUNT];
+pub type Choices = [Vec<u8>; DIMENSION_COUNT];
 
-/// All states of all dimensions, with the sample [`VALUES`] of selector values.
+/// All states of all dimensions, with the sample [`SAMPLE_VALUES`] of selector values.
 #[must_use]
 pub fn all_states() -> Choices {
-    std::array::from_fn(|at| match DIMENSIONS[at].states.len() {
-        0 => VALUES.to_vec(),
+    std::array::from_fn(|axis| match DIMENSIONS[axis].states.len() {
+        0 => SAMPLE_VALUES.to_vec(),
         states => (0..states).map(|state| u8::try_from(state).unwrap_or(u8::MAX)).collect(),
     })
 }
@@ -19,13 +19,13 @@ pub fn all_states() -> Choices {
 /// The full product: every combination of these choices that is `valid`.
 pub fn full_product(choices: &Choices, valid: impl Fn(&Point) -> bool) -> Vec<Point> {
     let mut points = vec![Point::default()];
-    for (at, states) in choices.iter().enumerate() {
+    for (axis, states) in choices.iter().enumerate() {
         points = points
             .iter()
             .flat_map(|point| {
                 states.iter().map(|state| {
                     let mut point = *point;
-                    point.0[at] = *state;
+                    point.0[axis] = *state;
                     point
                 })
             })
@@ -35,13 +35,13 @@ pub fn full_product(choices: &Choices, valid: impl Fn(&Point) -> bool) -> Vec<Po
     points
 }
 
-/// The random number generator SplitMix64 (Steele, Lea, Flood 2014), with its state.
+/// The random number generator SplitMix64 (Steele, Lea, Flood 2014). The number is its state.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
 impl Random {
     /// The next number.
-    pub fn number(&mut self) -> u64 {
+    pub fn next_number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -51,7 +51,7 @@ impl Random {
 
     /// A random number below `limit`, which must not be 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.number() % limit as u64).unwrap_or(0)
+        usize::try_from(self.next_number() % limit as u64).unwrap_or(0)
     }
 }
 
@@ -65,7 +65,8 @@ pub fn random_points(
     let mut random = Random(seed);
     let mut points = Vec::with_capacity(count);
     while points.len() < count {
-        let point = Point(std::array::from_fn(|at| choices[at][random.below(choices[at].len())]));
+        let point =
+            Point(std::array::from_fn(|axis| choices[axis][random.below(choices[axis].len())]));
         if valid(&point) {
             points.push(point);
         }
@@ -73,9 +74,11 @@ pub fn random_points(
     points
 }
 
-/// The number of random completions that are tried before a combination counts as impossible: of a pair, and
-/// of a larger combination.
-const TRIES: [usize; 2] = [600, 60];
+/// The number of completions of a pair that are tried before the pair counts as impossible.
+const PAIR_TRIES: usize = 600;
+
+/// The number of completions of a larger combination that are tried before it counts as impossible.
+const COMBINATION_TRIES: usize = 60;
 
 /// The number of completions of a pair by [`Uncovered::greedy_completion`] that are tried before random ones.
 const GREEDY_TRIES: usize = 4;
@@ -83,10 +86,10 @@ const GREEDY_TRIES: usize = 4;
 /// A covering set: points that contain every combination of `strength` states of different dimensions. Also
 /// returns the number of combinations for which no valid point was found.
 ///
-/// The algorithm is greedy, after AETG (Cohen, Dalal, Fredman, Patton 1997). It takes the next combination
-/// that is not covered and completes it to a valid point. Pairs are completed dimension by dimension, by the
-/// state that covers most; if that gives no valid point, and for larger combinations, by random states, of
-/// which in three of four completions an `expensive` dimension has its first.
+/// The algorithm is greedy, after AETG (Cohen, Dalal, Fredman, Patton 1997). It takes the next uncovered combination and
+/// completes it to a valid point. A pair is completed dimension by dimension, with the state that covers most. If this
+/// gives no valid point, and for larger combinations, the other states are random; an `expensive` dimension then has
+/// its first state in three of four completions.
 pub fn covering(
     choices: &Choices,
     strength: usize,
@@ -95,25 +98,25 @@ pub fn covering(
     valid: impl Fn(&Point) -> bool,
 ) -> (Vec<Point>, usize) {
     let mut random = Random(seed);
-    let mut open = Uncovered::new(choices, strength);
+    let mut uncovered = Uncovered::new(choices, strength);
     let mut points = Vec::new();
     let mut impossible = 0;
     let (tries, greedy_tries) =
-        if strength == 2 { (TRIES[0], GREEDY_TRIES) } else { (TRIES[1], 0) };
-    while let Some(tuple) = open.first() {
+        if strength == 2 { (PAIR_TRIES, GREEDY_TRIES) } else { (COMBINATION_TRIES, 0) };
+    while let Some(tuple) = uncovered.next_combination() {
         let completion = (0..tries).find_map(|attempt| {
             let point = if attempt < greedy_tries {
-                open.greedy_completion(&tuple, &mut random)
+                uncovered.greedy_completion(&tuple, &mut random)
             } else {
                 random_completion(&tuple, choices, expensive, &mut random)
             };
             valid(&point).then_some(point)
         });
         if let Some(point) = completion {
-            open.cover(&point);
+            uncovered.cover(&point);
             points.push(point);
         } else {
-            open.skip_first();
+            uncovered.skip_next();
             impossible += 1;
         }
     }
@@ -127,15 +130,16 @@ fn random_completion(
     expensive: &[Axis],
     random: &mut Random,
 ) -> Point {
-    let mut point = Point(std::array::from_fn(|at| choices[at][random.below(choices[at].len())]));
+    let mut point =
+        Point(std::array::from_fn(|axis| choices[axis][random.below(choices[axis].len())]));
     for axis in expensive {
-        let at = *axis as usize;
+        let axis = *axis as usize;
         if random.below(4) != 0 {
-            point.0[at] = choices[at][0];
+            point.0[axis] = choices[axis][0];
         }
     }
-    for (at, state) in tuple {
-        point.0[*at] = *state;
+    for (axis, state) in tuple {
+        point.0[*axis] = *state;
     }
     point
 }
@@ -146,67 +150,75 @@ struct Uncovered {
     /// uncovered.
     sets: Vec<(Vec<usize>, Vec<bool>)>,
     /// For each dimension, the indices of the sets that contain it.
-    sets_with: [Vec<usize>; COUNT],
+    sets_with: [Vec<usize>; DIMENSION_COUNT],
     /// For each dimension, the index of each state among the choices.
-    index: [[u8; 256]; COUNT],
-    sizes: [usize; COUNT],
+    state_indices: [[u8; 256]; DIMENSION_COUNT],
+    /// For each dimension, the number of its choices.
+    sizes: [usize; DIMENSION_COUNT],
     choices: Choices,
-    /// The set and the combination at which the search for the next uncovered one continues.
-    next: (usize, usize),
+    /// The indices of the set and of the combination at which the search for uncovered combinations continues.
+    position: (usize, usize),
 }
 
 impl Uncovered {
     fn new(choices: &Choices, strength: usize) -> Uncovered {
-        let mut index = [[0; 256]; COUNT];
-        for (at, states) in choices.iter().enumerate() {
+        let mut state_indices = [[0; 256]; DIMENSION_COUNT];
+        for (axis, states) in choices.iter().enumerate() {
             for (number, state) in (0..).zip(states) {
-                index[at][usize::from(*state)] = number;
+                state_indices[axis][usize::from(*state)] = number;
             }
         }
-        let sizes: [usize; COUNT] = std::array::from_fn(|at| choices[at].len());
-        let free: Vec<usize> = (0..COUNT).filter(|at| sizes[*at] > 1).collect();
+        let sizes: [usize; DIMENSION_COUNT] = std::array::from_fn(|axis| choices[axis].len());
+        let free: Vec<usize> = (0..DIMENSION_COUNT).filter(|axis| sizes[*axis] > 1).collect();
         let sets: Vec<_> = subsets(&free, strength.min(free.len()))
             .into_iter()
             .map(|set| {
-                let count = set.iter().map(|at| sizes[*at]).product();
+                let count = set.iter().map(|axis| sizes[*axis]).product();
                 (set, vec![true; count])
             })
             .collect();
-        let sets_with = std::array::from_fn(|at| {
-            (0..sets.len()).filter(|index| sets[*index].0.contains(&at)).collect()
+        let sets_with = std::array::from_fn(|axis| {
+            (0..sets.len()).filter(|index| sets[*index].0.contains(&axis)).collect()
         });
-        Uncovered { sets, sets_with, index, sizes, choices: choices.clone(), next: (0, 0) }
+        Uncovered {
+            sets,
+            sets_with,
+            state_indices,
+            sizes,
+            choices: choices.clone(),
+            position: (0, 0),
+        }
     }
 
     /// The index of the point's combination of states of these dimensions.
     fn combination(&self, set: &[usize], point: &Point) -> usize {
-        set.iter().fold(0, |index, at| {
-            let state = usize::from(self.index[*at][usize::from(point.0[*at])]);
-            index * self.sizes[*at] + state
+        set.iter().fold(0, |index, axis| {
+            let state = usize::from(self.state_indices[*axis][usize::from(point.0[*axis])]);
+            index * self.sizes[*axis] + state
         })
     }
 
-    /// The distance between the combinations of neighbouring states of the dimension `at`.
-    fn stride(&self, set: &[usize], at: usize) -> usize {
+    /// The distance between the combinations of neighbouring states of the dimension `axis`.
+    fn stride(&self, set: &[usize], axis: usize) -> usize {
         set.iter()
-            .skip_while(|other| **other != at)
+            .skip_while(|other| **other != axis)
             .skip(1)
             .map(|other| self.sizes[*other])
             .product()
     }
 
-    /// The next uncovered combination: dimensions and states.
-    fn first(&mut self) -> Option<Vec<(usize, u8)>> {
-        while let Some((set, flags)) = self.sets.get(self.next.0) {
-            match flags[self.next.1..].iter().position(|open| *open) {
-                None => self.next = (self.next.0 + 1, 0),
+    /// The next uncovered combination: indices of dimensions, and their states.
+    fn next_combination(&mut self) -> Option<Vec<(usize, u8)>> {
+        while let Some((set, flags)) = self.sets.get(self.position.0) {
+            match flags[self.position.1..].iter().position(|open| *open) {
+                None => self.position = (self.position.0 + 1, 0),
                 Some(further) => {
-                    self.next.1 += further;
-                    let mut index = self.next.1;
+                    self.position.1 += further;
+                    let mut index = self.position.1;
                     let mut tuple = Vec::new();
-                    for at in set.iter().rev() {
-                        tuple.push((*at, self.choices[*at][index % self.sizes[*at]]));
-                        index /= self.sizes[*at];
+                    for axis in set.iter().rev() {
+                        tuple.push((*axis, self.choices[*axis][index % self.sizes[*axis]]));
+                        index /= self.sizes[*axis];
                     }
                     return Some(tuple);
                 }
@@ -215,37 +227,37 @@ impl Uncovered {
         None
     }
 
-    /// A point with these states. The other dimensions get, one after the other in a random order, the first
-    /// state that covers most together with the states that are given or chosen already.
+    /// A point with these states. Each other dimension, in random order, gets the state that covers most combinations
+    /// with the states that the point has already.
     fn greedy_completion(&self, tuple: &[(usize, u8)], random: &mut Random) -> Point {
-        let mut point = Point(std::array::from_fn(|at| self.choices[at][0]));
-        let mut chosen = [false; COUNT];
-        for (at, state) in tuple {
-            point.0[*at] = *state;
-            chosen[*at] = true;
+        let mut point = Point(std::array::from_fn(|axis| self.choices[axis][0]));
+        let mut chosen = [false; DIMENSION_COUNT];
+        for (axis, state) in tuple {
+            point.0[*axis] = *state;
+            chosen[*axis] = true;
         }
         let mut left: Vec<usize> =
-            (0..COUNT).filter(|at| self.sizes[*at] > 1 && !chosen[*at]).collect();
+            (0..DIMENSION_COUNT).filter(|axis| self.sizes[*axis] > 1 && !chosen[*axis]).collect();
         while !left.is_empty() {
-            let at = left.swap_remove(random.below(left.len()));
-            chosen[at] = true;
-            let sets = self.sets_with[at].iter().map(|index| &self.sets[*index]);
-            point.0[at] = self.choices[at][0];
+            let axis = left.swap_remove(random.below(left.len()));
+            chosen[axis] = true;
+            let sets = self.sets_with[axis].iter().map(|index| &self.sets[*index]);
+            point.0[axis] = self.choices[axis][0];
             let sets: Vec<_> = sets
                 .filter(|(set, _)| set.iter().all(|other| chosen[*other]))
-                .map(|(set, flags)| (flags, self.combination(set, &point), self.stride(set, at)))
+                .map(|(set, flags)| (flags, self.combination(set, &point), self.stride(set, axis)))
                 .collect();
-            let gain = |number: usize| {
+            let newly_covered = |number: usize| {
                 sets.iter().filter(|(flags, first, stride)| flags[first + number * stride]).count()
             };
-            let mut best = (0, self.choices[at][0]);
-            for (number, state) in self.choices[at].iter().enumerate() {
-                let gain = gain(number);
-                if gain > best.0 {
-                    best = (gain, *state);
+            let mut best = (0, self.choices[axis][0]);
+            for (number, state) in self.choices[axis].iter().enumerate() {
+                let count = newly_covered(number);
+                if count > best.0 {
+                    best = (count, *state);
                 }
             }
-            point.0[at] = best.1;
+            point.0[axis] = best.1;
         }
         point
     }
@@ -259,21 +271,21 @@ impl Uncovered {
         }
     }
 
-    /// Drops the combination that [`Self::first`] returned.
-    fn skip_first(&mut self) {
-        let (set, index) = self.next;
+    /// Treats the combination that [`Self::next_combination`] returned as covered.
+    fn skip_next(&mut self) {
+        let (set, index) = self.position;
         self.sets[set].1[index] = false;
     }
 }
 
-/// All subsets of this size.
-fn subsets(of: &[usize], size: usize) -> Vec<Vec<usize>> {
+/// All subsets of `elements` with this size.
+fn subsets(elements: &[usize], size: usize) -> Vec<Vec<usize>> {
     if size == 0 {
         return vec![Vec::new()];
     }
     let mut all = Vec::new();
-    for (at, first) in of.iter().enumerate() {
-        for mut rest in subsets(&of[at + 1..], size - 1) {
+    for (axis, first) in elements.iter().enumerate() {
+        for mut rest in subsets(&elements[axis + 1..], size - 1) {
             rest.insert(0, *first);
             all.push(rest);
         }

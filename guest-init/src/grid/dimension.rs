@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-/// The texts of a dimension.
+/// The names of a dimension and its states in reports.
 #[derive(Clone, Copy, Debug)]
 pub struct Dimension {
     /// The dimension's name in reports.
@@ -60,11 +60,11 @@ macro_rules! dimensions {
 }
 
 /// The number of dimensions.
-pub const COUNT: usize = DIMENSIONS.len();
+pub const DIMENSION_COUNT: usize = DIMENSIONS.len();
 
 /// A point of the grid: the number of one state for each dimension.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Point(pub [u8; COUNT]);
+pub struct Point(pub [u8; DIMENSION_COUNT]);
 
 dimensions! {
     /// The mode, `PR_SYS_DISPATCH_*`.
@@ -73,9 +73,8 @@ dimensions! {
         Off = "off",
         Inclusive = "inclusive",
     }
-    /// The range, in relation to `ip`: the address after the instruction of the call under test, which
-    /// the kernel compares with the range. The calls that are not under test are made at addresses
-    /// `inside`, which is below `ip`.
+    /// The range, in relation to `ip`, the compared address of the call under test. The calls that are not under test
+    /// are made at addresses `inside`, which is below `ip`.
     span: Span, "range" {
         Inside = "inside alone",
         ToIp = "from inside to ip, excluded",
@@ -107,46 +106,46 @@ dimensions! {
         Private = "private memory",
         Null = "none",
         Shared = "shared memory",
-        File = "a private mapping of a file, read-only",
-        ReadOnly = "a shared mapping of a file, read-only",
+        PrivateFile = "a private mapping of a file, read-only",
+        SharedFile = "a shared mapping of a file, read-only",
         LastOfPage = "the last byte before memory that cannot be read",
         FirstOfPage = "the first byte after memory that cannot be read",
         NoAccess = "PROT_NONE",
         Unmapped = "nothing mapped",
-        PastEnd = "a mapping past the end of its file",
+        PastEndOfFile = "a mapping past the end of its file",
         Kernel = "an address of the kernel",
-        Top = "the last address there is",
-        Code = "a byte of the program's code",
+        LastAddress = "the last address there is",
+        CodeByte = "a byte of the program's code",
     }
     /// The gate of the call under test: its address and instruction.
-    entry: Entry, "entry" {
-        First = "the first gate",
-        Second = "the second gate",
-        Other = "the gate of the other entry",
-        Low = "a gate in low memory",
-        High = "a gate in the highest page",
-        PageEnd = "an instruction that ends a page",
+    gate: GateChoice, "entry" {
+        FirstGate = "the first gate",
+        SecondGate = "the second gate",
+        SecondEntry = "the gate of the other entry",
+        LowMemory = "a gate in low memory",
+        HighestPage = "a gate in the highest page",
+        EndOfPage = "an instruction that ends a page",
     }
     /// The value of the number register.
     number: Number, "number" {
-        Effect = "getresuid",
-        EffectFar = "getresuid, high half garbage",
+        Getresuid = "getresuid",
+        GetresuidFarBits = "getresuid, high half garbage",
         Zero = "0",
         Unused = "an unknown number",
         MinusOne = "-1",
-        Lowest = "INT_MIN",
+        IntMin = "INT_MIN",
         Minus512 = "-512",
         Minus513 = "-513",
         Minus514 = "-514",
         Minus515 = "-515",
         Minus516 = "-516",
-        MinusErrno = "-38",
-        Return = "rt_sigreturn",
+        Minus38 = "-38",
+        RtSigreturn = "rt_sigreturn",
         Exit = "exit",
         ExitGroup = "exit_group",
         Disarm = "prctl that disarms",
-        FarMinusOne = "-1 in the low half alone",
-        OtherTable = "getresuid with bit 30 set",
+        LowHalfMinusOne = "-1 in the low half alone",
+        GetresuidBit30 = "getresuid with bit 30 set",
     }
     /// The disposition of SIGSYS, its mask and the alternate stack.
     disposition: Disposition, "SIGSYS" {
@@ -165,25 +164,25 @@ dimensions! {
     }
     /// The signal that is pending when the call is issued.
     pending: Pending, "pending" {
-        Nothing = "nothing",
-        Other = "SIGUSR1, blocked",
-        Same = "SIGSYS, blocked",
-        NoRoom = "nothing, RLIMIT_SIGPENDING 0",
-        Fault = "SIGSEGV, blocked",
-        RealTime = "a real-time signal, blocked",
+        None = "nothing",
+        Sigusr1 = "SIGUSR1, blocked",
+        Sigsys = "SIGSYS, blocked",
+        NoneAtLimitZero = "nothing, RLIMIT_SIGPENDING 0",
+        Sigsegv = "SIGSEGV, blocked",
+        RealTimeSignal = "a real-time signal, blocked",
     }
     /// The tracer: how it attaches, and the request by which it resumes the tracee before the call.
     tracer: Tracer, "tracer" {
         None = "none",
-        Continues = "PTRACE_CONT",
-        Calls = "PTRACE_SYSCALL",
-        Emulates = "PTRACE_SYSEMU",
-        Steps = "PTRACE_SINGLESTEP",
-        SeizedContinues = "PTRACE_SEIZE, PTRACE_CONT",
-        SeizedCalls = "PTRACE_SEIZE, PTRACE_SYSCALL",
-        Suppresses = "PTRACE_CONT, SIGSYS suppressed",
-        CallsSuppresses = "PTRACE_SYSCALL, SIGSYS suppressed",
-        EmulatesSteps = "PTRACE_SYSEMU_SINGLESTEP",
+        Cont = "PTRACE_CONT",
+        Syscall = "PTRACE_SYSCALL",
+        Sysemu = "PTRACE_SYSEMU",
+        Singlestep = "PTRACE_SINGLESTEP",
+        SeizedCont = "PTRACE_SEIZE, PTRACE_CONT",
+        SeizedSyscall = "PTRACE_SEIZE, PTRACE_SYSCALL",
+        ContSuppressed = "PTRACE_CONT, SIGSYS suppressed",
+        SyscallSuppressed = "PTRACE_SYSCALL, SIGSYS suppressed",
+        SysemuSinglestep = "PTRACE_SYSEMU_SINGLESTEP",
     }
     /// The kind of the task that issues the call.
     task: Task, "task" {
@@ -241,12 +240,12 @@ dimensions! {
 
 /// The sample of selector values for products that do not use all 256: ALLOW, BLOCK, their neighbours, and
 /// values that differ from them in one bit or in the sign.
-pub const VALUES: &[u8] = &[0, 1, 2, 255, 3, 0x81, 0x80, 0xfe, 0x7f];
+pub const SAMPLE_VALUES: &[u8] = &[0, 1, 2, 255, 3, 0x81, 0x80, 0xfe, 0x7f];
 
 impl Point {
-    /// The point with these states; all other dimensions have state 0.
+    /// The point with these states and state 0 of all other dimensions.
     #[must_use]
-    pub fn of(states: &[(Axis, u8)]) -> Point {
+    pub fn with_states(states: &[(Axis, u8)]) -> Point {
         let mut point = Point::default();
         for (axis, state) in states {
             point.0[*axis as usize] = *state;
@@ -254,7 +253,7 @@ impl Point {
         point
     }
 
-    /// The selector's value.
+    /// The value of the selector.
     #[must_use]
     pub fn value(&self) -> u8 {
         self.0[0]
@@ -277,15 +276,15 @@ impl Point {
         let mut point = Point::default();
         if !code.is_ascii()
             || !code.len().is_multiple_of(2)
-            || code.len() / 2 > COUNT
+            || code.len() / 2 > DIMENSION_COUNT
             || code.is_empty()
         {
             return None;
         }
-        for at in 0..code.len() / 2 {
-            point.0[at] = u8::from_str_radix(&code[2 * at..2 * at + 2], 16).ok()?;
-            let states = DIMENSIONS[at].states.len();
-            if states != 0 && usize::from(point.0[at]) >= states {
+        for index in 0..code.len() / 2 {
+            point.0[index] = u8::from_str_radix(&code[2 * index..2 * index + 2], 16).ok()?;
+            let states = DIMENSIONS[index].states.len();
+            if states != 0 && usize::from(point.0[index]) >= states {
                 return None;
             }
         }
@@ -296,11 +295,11 @@ impl Point {
 /// The states in words. State 0 of a dimension after [`Axis::Disposition`] is omitted.
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const ALWAYS: usize = Axis::Disposition as usize;
+        const LAST_SHOWN_ALWAYS: usize = Axis::Disposition as usize;
         write!(f, "selector's value {}", self.value())?;
-        for (at, dimension) in DIMENSIONS.iter().enumerate().skip(1) {
-            if at <= ALWAYS || self.0[at] != 0 {
-                let state = dimension.states[usize::from(self.0[at])];
+        for (index, dimension) in DIMENSIONS.iter().enumerate().skip(1) {
+            if index <= LAST_SHOWN_ALWAYS || self.0[index] != 0 {
+                let state = dimension.states[usize::from(self.0[index])];
                 write!(f, "; {} {state}", dimension.title)?;
             }
         }

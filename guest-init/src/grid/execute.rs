@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Runs points on this kernel and collects their observations.
 //!
-//! A task runs points one after the other until one of them ends it. Such a task may be unable to make
-//! other system calls than those of gates and those inside the allowed range, so nothing that runs in it
-//! may allocate, format or panic.
+//! A task runs points one after the other until a point ends the task. Such a task can make no system calls but those
+//! of gates and those inside the allowed range, so nothing that runs in the task may allocate, format or panic.
+//!
+//! A *control call* is a call whose dispatch does not depend on the points: the task makes one before its first point,
+//! and the task's parent makes one after the last point.
 
 use super::dimension::{Parent, Point, Rseq, Seccomp, Sysctl, Task, Tracer};
 use super::observation::Observation;
-use super::run_point::{self, effect_call, issue_call, run_point, set_disposition};
+use super::run_point::{self, getresuid_call, issue_call, run_point, set_disposition};
 use super::shared_state::{
     IN_CONTROL_CALL, MAX_POINTS, observe, shared_state, store_and_wake, wait_while,
 };
@@ -35,7 +37,7 @@ pub(super) struct TaskResult {
     pub(super) control: Vec<Observation>,
 }
 
-/// The argument of a new task.
+/// The argument of a task that runs points.
 struct TaskInput<'a> {
     points: &'a [Point],
 }
@@ -53,8 +55,8 @@ pub(super) fn can_share_task(a: &Point, b: &Point) -> bool {
         && a.sysctl() == b.sysctl()
 }
 
-/// Runs points in one task: the first [`MAX_POINTS`] of them, up to the first that ends the task. All
-/// must be able to share the task.
+/// Runs points in one task: at most [`MAX_POINTS`], up to the first point that ends the task. All points must be able
+/// to share the task ([`can_share_task`]).
 ///
 /// # Errors
 /// [`Failure::Broken`] if the task cannot be started or traced.
@@ -79,22 +81,24 @@ pub(super) fn execute(
     }
     system_state.set_sysctl(first)?;
     let process = start_task(first.task(), &input)?;
-    let traced = first.tracer() != Tracer::None;
-    let end = if traced { trace::trace_task(process, points) } else { wait_for_end(process) };
+    let is_traced = first.tracer() != Tracer::None;
+    let end = if is_traced { trace::trace_task(process, points) } else { wait_for_end(process) };
     let end = end.inspect_err(|_| {
         // The task must not outlive its input.
         let _ = sys::kill(process, libc::SIGKILL);
         let _ = sys::wait(process, libc::__WALL);
     })?;
-    // The first thread waits for this, then makes its control call.
-    store_and_wake(&shared.reaped, 1);
+    // The first thread waits for this word, then makes its control call.
+    store_and_wake(&shared.is_thread_reaped, 1);
     let process_end =
-        if traced && first.task() == Task::Thread { Some(wait_for_end(process)?) } else { None };
+        if is_traced && first.task() == Task::Thread { Some(wait_for_end(process)?) } else { None };
     IN_CONTROL_CALL.store(false, Ordering::SeqCst);
     let current = shared.current_index();
-    if shared.records[current].done.load(Ordering::SeqCst) == 0 {
+    if shared.records[current].is_done.load(Ordering::SeqCst) == 0 {
         observe(match end {
-            Change::Exited(0) if first.task() == Task::Thread && !traced => Observation::ThreadGone,
+            Change::Exited(0) if first.task() == Task::Thread && !is_traced => {
+                Observation::ThreadGone
+            }
             Change::Exited(code) => Observation::Exited(code),
             Change::Killed { signal, .. } => Observation::Killed(signal),
             Change::Stopped(signal) => Observation::SetupFailed(signal),
@@ -107,12 +111,13 @@ pub(super) fn execute(
         }
     }
     if first.task() != Task::Thread {
-        parent_control_call(arms_itself);
+        make_parent_control_call(arms_itself);
     }
     let points = shared.records[..=current].iter().map(|record| record.observations()).collect();
     Ok(TaskResult { points, control: shared.control.observations() })
 }
 
+/// Waits until the process ends. Returns how it ended.
 fn wait_for_end(process: i32) -> Result<Change, Failure> {
     let waited = sys::wait(process, libc::__WALL).map_err(broken("wait4"))?;
     waited.map(|(_, change)| change).ok_or_else(|| Failure::Broken("wait4 gave nothing".into()))
@@ -133,7 +138,7 @@ fn start_task(task: Task, input: &TaskInput<'_>) -> Result<i32, Failure> {
             }
         }
         Task::Thread => {
-            spawn_sharing_memory(libc::CLONE_VM | libc::SIGCHLD, first_thread, input, 0)
+            spawn_sharing_memory(libc::CLONE_VM | libc::SIGCHLD, run_first_thread, input, 0)
         }
         Task::Init => spawn_sharing_memory(
             libc::CLONE_VM | libc::CLONE_NEWPID | libc::SIGCHLD,
@@ -178,7 +183,7 @@ fn spawn_sharing_memory(
 }
 
 /// Runs the first thread of a process whose second thread runs the points.
-extern "C" fn first_thread(input: u64) -> u64 {
+extern "C" fn run_first_thread(input: u64) -> u64 {
     // SAFETY: the parent passes the address of the task's input, and waits.
     let points = unsafe { &*(input as *const TaskInput<'_>) }.points;
     let armed = points.first().is_some_and(|point| point.parent() == Parent::Armed);
@@ -186,7 +191,7 @@ extern "C" fn first_thread(input: u64) -> u64 {
         arm_parent();
     }
     let shared = shared_state();
-    shared.thread_lives.store(1, Ordering::SeqCst);
+    shared.is_thread_alive.store(1, Ordering::SeqCst);
     let flags = libc::CLONE_VM
         | libc::CLONE_FS
         | libc::CLONE_FILES
@@ -197,14 +202,14 @@ extern "C" fn first_thread(input: u64) -> u64 {
         observe(Observation::SetupFailed(error.0));
         sys::exit(1);
     }
-    while shared.thread_lives.load(Ordering::SeqCst) != 0 {
-        wait_while(&shared.thread_lives, 1);
+    while shared.is_thread_alive.load(Ordering::SeqCst) != 0 {
+        wait_while(&shared.is_thread_alive, 1);
     }
     let traced = points.first().is_some_and(|point| point.tracer() != Tracer::None);
-    while traced && shared.reaped.load(Ordering::SeqCst) == 0 {
-        wait_while(&shared.reaped, 0);
+    while traced && shared.is_thread_reaped.load(Ordering::SeqCst) == 0 {
+        wait_while(&shared.is_thread_reaped, 0);
     }
-    parent_control_call(armed);
+    make_parent_control_call(armed);
     sys::exit(0)
 }
 
@@ -218,28 +223,29 @@ fn arm_parent() {
     }
 }
 
-/// Makes the parent's control call after all points. It must act by the parent's own configuration.
-fn parent_control_call(armed: bool) {
+/// Makes the parent's control call after all points. The parent's own configuration must decide about the call.
+fn make_parent_control_call(is_armed: bool) {
     IN_CONTROL_CALL.store(true, Ordering::SeqCst);
     // The second thread may have changed the disposition, which threads share.
     if let Err(error) = set_disposition(Disposition::Handler) {
         observe(Observation::SetupFailed(error.0));
     }
-    control_call(true);
-    if armed && let Err(error) = sys::set_dispatch(0, 0, 0, 0) {
+    let (result, executed) = make_control_call();
+    observe(Observation::Returned { result: Some(result), preserved: true, executed });
+    if is_armed && let Err(error) = sys::set_dispatch(0, 0, 0, 0) {
         observe(Observation::SetupFailed(error.0));
     }
     IN_CONTROL_CALL.store(false, Ordering::SeqCst);
 }
 
-/// Makes a call with the parent's selector at BLOCK. The result is recorded if `with_result`.
-fn control_call(with_result: bool) {
-    run_point::use_selector(Some(&PARENT_SELECTOR));
+/// Makes a call with the parent's selector at BLOCK. Returns the value of the result register, and whether the call was
+/// executed.
+fn make_control_call() -> (u64, bool) {
+    run_point::set_handler_selector(Some(&PARENT_SELECTOR));
     PARENT_SELECTOR.store(1, Ordering::SeqCst);
-    let (after, executed) = issue_call(&arch::second_gate(), &effect_call());
+    let (after, executed) = issue_call(&arch::second_gate(), &getresuid_call());
     PARENT_SELECTOR.store(0, Ordering::SeqCst);
-    let result = Some(after[Reg::RESULT]).filter(|_| with_result);
-    observe(Observation::Returned { result, preserved: true, executed });
+    (after[Reg::RESULT], executed)
 }
 
 /// Runs the points in the calling task.
@@ -252,12 +258,12 @@ extern "C" fn run_points(input: u64) -> u64 {
         return 1;
     }
     for (index, point) in (0u32..).zip(points) {
-        shared_state().current.store(index, Ordering::SeqCst);
+        shared_state().current_point.store(index, Ordering::SeqCst);
         if let Err(error) = run_point(point) {
             observe(Observation::SetupFailed(error.0));
         }
-        shared_state().records[index as usize % MAX_POINTS].done.store(1, Ordering::SeqCst);
-        shared_state().active.store(0, Ordering::SeqCst);
+        shared_state().records[index as usize % MAX_POINTS].is_done.store(1, Ordering::SeqCst);
+        shared_state().is_recording.store(0, Ordering::SeqCst);
         if point.seccomp() == Seccomp::Strict {
             break;
         }
@@ -269,7 +275,7 @@ extern "C" fn run_points(input: u64) -> u64 {
 fn set_up_task(first: &Point) -> sys::Result<()> {
     let shared = shared_state();
     if first.task() == Task::Thread {
-        let word = shared.thread_lives.as_ptr() as u64;
+        let word = shared.is_thread_alive.as_ptr() as u64;
         // SAFETY: the kernel clears the word when this thread ends.
         unsafe { sys::call(libc::SYS_set_tid_address, &[word]) }?;
     }
@@ -277,9 +283,10 @@ fn set_up_task(first: &Point) -> sys::Result<()> {
         // SAFETY: touches no memory.
         unsafe { sys::call(libc::SYS_setsid, &[]) }?;
     }
-    // A child of an armed task is not armed.
+    // A child of an armed task is not armed, so this control call is executed.
     IN_CONTROL_CALL.store(true, Ordering::SeqCst);
-    control_call(false);
+    let (_, executed) = make_control_call();
+    observe(Observation::Returned { result: None, preserved: true, executed });
     IN_CONTROL_CALL.store(false, Ordering::SeqCst);
     if first.rseq() == Rseq::Registered {
         register_rseq()?;
@@ -287,13 +294,13 @@ fn set_up_task(first: &Point) -> sys::Result<()> {
     let tracer = first.tracer();
     let id = sys::gettid().cast_unsigned();
     if tracer.attaches_by_seize() {
-        store_and_wake(&shared.thread, id);
-        while shared.attached.load(Ordering::SeqCst) == 0 {
-            wait_while(&shared.attached, 0);
+        store_and_wake(&shared.thread_id, id);
+        while shared.is_tracer_attached.load(Ordering::SeqCst) == 0 {
+            wait_while(&shared.is_tracer_attached, 0);
         }
     } else if tracer != Tracer::None {
         crate::ptrace::trace_me()?;
-        store_and_wake(&shared.thread, id);
+        store_and_wake(&shared.thread_id, id);
     }
     Ok(())
 }

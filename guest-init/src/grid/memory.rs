@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Memory for the points of the grid: gates, a selector of each kind, and stacks.
 
-use super::dimension::{Disposition, Entry, Selector};
-pub(super) use crate::arch::SecondEntry as Other;
-use crate::arch::{self, CALL_LENGTH, Gate};
+use super::dimension::{Disposition, GateChoice, Selector};
+use crate::arch::{self, CALL_LENGTH, Gate, SecondEntry};
 use crate::case::Failure;
 use crate::support::{PAGE_SIZE, broken, map_pages, protect};
 use crate::sys;
@@ -11,48 +10,47 @@ use std::ops::Range;
 use std::sync::atomic::AtomicU8;
 use sudbox_protocol::Feature;
 
-/// Properties of the kernel and the machine on which the possible states depend.
+/// The properties of the kernel and the machine that decide which states are possible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Platform {
     /// Inclusive mode.
-    pub inclusive: bool,
+    pub has_inclusive_mode: bool,
     /// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG`.
-    pub ptrace_config: bool,
+    pub has_ptrace_config: bool,
     /// 32-bit system calls.
-    pub ia32: bool,
+    pub has_ia32: bool,
     /// x32 system calls.
-    pub x32: bool,
+    pub has_x32: bool,
     /// Seccomp filters.
-    pub filter: bool,
+    pub has_filters: bool,
     /// Restartable sequences.
-    pub rseq: bool,
+    pub has_rseq: bool,
     /// PID namespaces, and the privilege to create them.
-    pub namespaces: bool,
+    pub has_pid_namespaces: bool,
     /// System call tracepoints, in a VM where enabling them disturbs nobody.
-    pub tracepoints: bool,
-    /// Audit, in such a VM.
-    pub audit: bool,
-    /// The sysctl `kernel.syscall_user_dispatch`, in such a VM.
-    pub sysctl: bool,
+    pub has_tracepoints: bool,
+    /// Audit, in a VM made for the cases.
+    pub has_audit: bool,
+    /// The sysctl `kernel.syscall_user_dispatch`, in a VM made for the cases.
+    pub has_sysctl: bool,
 }
 
 impl Platform {
-    /// The platform with these kernel features. `root`: whether the user is root. `vm`: whether this is a
-    /// VM made for the cases.
+    /// The platform with these kernel features. `is_vm` says whether this is a VM made for the cases.
     #[must_use]
-    pub fn of(features: &[Feature], root: bool, vm: bool) -> Platform {
+    pub fn with_features(features: &[Feature], is_root: bool, is_vm: bool) -> Platform {
         let has = |feature| features.contains(&feature);
         Platform {
-            inclusive: has(Feature::Inclusive),
-            ptrace_config: has(Feature::PtraceConfig),
-            ia32: has(Feature::Ia32),
-            x32: has(Feature::X32),
-            filter: has(Feature::SeccompFilter),
-            rseq: has(Feature::Rseq),
-            namespaces: has(Feature::PidNamespace) && root,
-            tracepoints: has(Feature::SyscallTracepoints) && root && vm,
-            audit: has(Feature::Audit) && root && vm,
-            sysctl: has(Feature::Sysctl) && root && vm,
+            has_inclusive_mode: has(Feature::Inclusive),
+            has_ptrace_config: has(Feature::PtraceConfig),
+            has_ia32: has(Feature::Ia32),
+            has_x32: has(Feature::X32),
+            has_filters: has(Feature::SeccompFilter),
+            has_rseq: has(Feature::Rseq),
+            has_pid_namespaces: has(Feature::PidNamespace) && is_root,
+            has_tracepoints: has(Feature::SyscallTracepoints) && is_root && is_vm,
+            has_audit: has(Feature::Audit) && is_root && is_vm,
+            has_sysctl: has(Feature::Sysctl) && is_root && is_vm,
         }
     }
 }
@@ -64,18 +62,18 @@ pub struct Layout {
     pub platform: Platform,
     /// The address range of all calls that are not under test.
     pub inside: Range<u64>,
-    /// The gates, in the order of [`Entry::ALL`]; `None` for those that this machine lacks.
-    pub entries: [Option<Gate>; 6],
-    /// The other entry into the kernel, such as `int 0x80`, if there is one.
-    pub other: Option<Other>,
+    /// The gates, in the order of [`GateChoice::ALL`]; `None` for gates that this machine lacks.
+    pub gates: [Option<Gate>; 6],
+    /// The second entry into the kernel, such as `int 0x80`, if there is one.
+    pub second_entry: Option<SecondEntry>,
     /// The addresses of the selectors, in the order of [`Selector::ALL`].
     pub selectors: [Option<u64>; 13],
-    /// The byte of code at the address of [`Selector::Code`].
+    /// The byte of code at the address of [`Selector::CodeByte`].
     pub code_byte: u8,
     /// The address of a selector that is always at ALLOW.
     pub allow_selector: u64,
-    /// The addresses of the three 4-byte words that a call with effect writes, below 4 GiB.
-    pub effect: [u64; 3],
+    /// The addresses, below 4 GiB, of the three 4-byte words to which getresuid(2) writes the user ids.
+    pub id_addresses: [u64; 3],
     /// The number of `restart_syscall(2)`.
     pub restart_number: u64,
     /// Whether number 0 is `read(2)`.
@@ -85,25 +83,28 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// This layout for a kernel that has the interfaces for dispatch which came after its first release,
-    /// except the sysctl.
+    /// This layout for a kernel that has all interfaces for dispatch of later releases except the sysctl.
     #[must_use]
     pub(super) fn with_later_interfaces(&self) -> Layout {
-        let platform =
-            Platform { inclusive: true, ptrace_config: true, sysctl: false, ..self.platform };
+        let platform = Platform {
+            has_inclusive_mode: true,
+            has_ptrace_config: true,
+            has_sysctl: false,
+            ..self.platform
+        };
         Layout { platform, ..self.clone() }
     }
 
-    /// The gate of this entry, if the machine has it.
+    /// The gate of this state, if the machine has it.
     #[must_use]
-    pub fn entry(&self, entry: Entry) -> Option<Gate> {
-        self.entries[entry as usize]
+    pub fn gate(&self, choice: GateChoice) -> Option<Gate> {
+        self.gates[choice as usize]
     }
 
-    /// The gate of the next call, which differs from the gate of this entry.
+    /// The gate of the next call after the call under test, which uses the gate of `choice`. The two gates differ.
     #[must_use]
-    pub fn next_gate(&self, entry: Entry) -> Gate {
-        if entry == Entry::Second { arch::gate() } else { arch::second_gate() }
+    pub fn next_gate(&self, choice: GateChoice) -> Gate {
+        if choice == GateChoice::SecondGate { arch::gate() } else { arch::second_gate() }
     }
 
     /// The address of this selector, if the machine has it.
@@ -115,10 +116,12 @@ impl Layout {
     /// Whether the kernel refuses this address as a selector.
     #[must_use]
     pub fn is_forbidden(&self, selector: u64) -> bool {
-        [Selector::Kernel, Selector::Top].into_iter().any(|of| self.selector(of) == Some(selector))
+        [Selector::Kernel, Selector::LastAddress]
+            .into_iter()
+            .any(|of| self.selector(of) == Some(selector))
     }
 
-    /// The address at which the handler of this disposition begins.
+    /// The address at which the kernel enters the handler of this disposition.
     #[must_use]
     pub fn handler(&self, disposition: Disposition) -> u64 {
         arch::handler_entry_address(
@@ -134,27 +137,25 @@ pub(super) const ALTERNATE_STACK_SIZE: usize = 16 * PAGE_SIZE;
 pub(super) struct Memory {
     /// A writable byte for each selector, in the order of [`Selector::ALL`]. `None` if the selector's value
     /// cannot be set.
-    pub(super) bytes: [Option<&'static AtomicU8>; 13],
-    /// The start of an alternate stack, and of one in read-only memory.
-    pub(super) stacks: [u64; 2],
+    pub(super) selector_bytes: [Option<&'static AtomicU8>; 13],
+    /// The start of a writable and of a read-only alternate stack.
+    pub(super) alternate_stacks: [u64; 2],
     pub(super) layout: Layout,
 }
 
+/// The byte at an address.
+///
 /// # Safety
 /// The address must be that of a byte that is never unmapped.
-unsafe fn byte(address: u64) -> &'static AtomicU8 {
+unsafe fn byte_at(address: u64) -> &'static AtomicU8 {
     // SAFETY: by the contract of this function.
     unsafe { &*(address as *const AtomicU8) }
 }
 
 impl Memory {
-    /// Maps the memory. `effect` is the address of the effect words, and `handlers` are those of
+    /// Maps the memory. `ids` is the address of the first word of [`Layout::id_addresses`], and `handlers` become
     /// [`Layout::handlers`].
-    pub(super) fn new(
-        platform: Platform,
-        effect: u64,
-        handlers: [u64; 2],
-    ) -> Result<Memory, Failure> {
+    pub(super) fn new(platform: Platform, ids: u64, handlers: [u64; 2]) -> Result<Memory, Failure> {
         let private = map_pages(3)?;
         protect(private, 1, libc::PROT_NONE)?;
         // SAFETY: the third of the three pages.
@@ -183,61 +184,62 @@ impl Memory {
                 Selector::Private => private + page + 0x123,
                 Selector::Null => 0,
                 Selector::Shared => writable_file + 2 * page + 7,
-                Selector::File => copied + 0xabc,
-                Selector::ReadOnly => read_only + page + 1,
+                Selector::PrivateFile => copied + 0xabc,
+                Selector::SharedFile => read_only + page + 1,
                 Selector::LastOfPage => private + 2 * page - 1,
                 Selector::FirstOfPage => private + page,
                 Selector::NoAccess => private + 0x777,
                 Selector::Unmapped => 0x10,
-                Selector::PastEnd => read_only + 3 * page,
+                Selector::PastEndOfFile => read_only + 3 * page,
                 Selector::Kernel if !arch::REFUSES_KERNEL_ADDRESSES => return None,
                 Selector::Kernel => arch::KERNEL_ADDRESS,
-                Selector::Top if !arch::REFUSES_KERNEL_ADDRESSES => return None,
-                Selector::Top => u64::MAX,
-                Selector::Code => code,
+                Selector::LastAddress if !arch::REFUSES_KERNEL_ADDRESSES => return None,
+                Selector::LastAddress => u64::MAX,
+                Selector::CodeByte => code,
             })
         });
         let selectors: [Option<u64>; 13] = collect_array(selectors);
         let writable = Selector::ALL.iter().zip(selectors).map(|(selector, address)| {
             let address = match selector {
-                Selector::File => writable_file + 0xabc,
-                Selector::ReadOnly => writable_file + page + 1,
+                Selector::PrivateFile => writable_file + 0xabc,
+                Selector::SharedFile => writable_file + page + 1,
                 selector if selector.is_memory() => address?,
                 _ => return None,
             };
             // SAFETY: in one of the mappings above.
-            Some(unsafe { byte(address) })
+            Some(unsafe { byte_at(address) })
         });
-        let bytes = collect_array(writable);
+        let selector_bytes = collect_array(writable);
         let (stack, read_only_stack) = (
             map_pages(ALTERNATE_STACK_SIZE / PAGE_SIZE)?,
             map_pages(ALTERNATE_STACK_SIZE / PAGE_SIZE)?,
         );
         protect(read_only_stack, ALTERNATE_STACK_SIZE / PAGE_SIZE, libc::PROT_READ)?;
-        let other = arch::second_entry().filter(|_| platform.ia32);
-        let entries = Entry::ALL.iter().map(|entry| match entry {
-            Entry::First => Some(arch::gate()),
-            Entry::Second => Some(arch::second_gate()),
-            Entry::Other => other.map(|other| other.gate),
-            Entry::Low => copied_gate(&[0x1_0000, 0x10_0000, 0x100_0000], 0),
-            Entry::High => copied_gate(&highest_pages(), 0),
-            Entry::PageEnd => gate_at_page_end(),
+        let second_entry = arch::second_entry().filter(|_| platform.has_ia32);
+        let gates = GateChoice::ALL.iter().map(|choice| match choice {
+            GateChoice::FirstGate => Some(arch::gate()),
+            GateChoice::SecondGate => Some(arch::second_gate()),
+            GateChoice::SecondEntry => second_entry.map(|entry| entry.gate),
+            GateChoice::LowMemory => copied_gate(&[0x1_0000, 0x10_0000, 0x100_0000], 0),
+            GateChoice::HighestPage => copied_gate(&highest_pages(), 0),
+            GateChoice::EndOfPage => gate_at_page_end(),
         });
         let layout = Layout {
             platform,
             inside: arch::inside(),
-            entries: collect_array(entries),
-            other,
+            gates: collect_array(gates),
+            second_entry,
             selectors,
             // SAFETY: a byte of the gate's code.
             code_byte: unsafe { *(code as *const u8) },
             allow_selector,
-            effect: [effect, effect + 4, effect + 8],
+            id_addresses: [ids, ids + 4, ids + 8],
             restart_number: arch::number_of_restart(libc::SYS_getresuid).cast_unsigned(),
             zero_is_read: arch::ZERO_IS_READ,
             handlers,
         };
-        Ok(Memory { bytes, stacks: [stack as u64, read_only_stack as u64], layout })
+        let alternate_stacks = [stack as u64, read_only_stack as u64];
+        Ok(Memory { selector_bytes, alternate_stacks, layout })
     }
 }
 
@@ -247,7 +249,7 @@ fn collect_array<T, const N: usize>(items: impl Iterator<Item = Option<T>>) -> [
     std::array::from_fn(|_| items.next().flatten())
 }
 
-/// The highest pages of address spaces of 38 to 48 bits, the highest first.
+/// The addresses of the highest pages of address spaces of 38 to 48 bits.
 fn highest_pages() -> Vec<u64> {
     let top = |bits: u32| 1u64 << bits;
     [47, 48, 42, 39, 38]

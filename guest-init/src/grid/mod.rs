@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The grid: the properties of a call that the kernel's code branches on are dimensions with states. A
-//! point has one state of each dimension, a product is a set of points, and a model predicts the
-//! observations of each point.
+//! The grid. Each property of a call on which the kernel's code branches is a dimension, whose states are the values
+//! of the property. A point has one state of each dimension, a product is a set of points, and a model predicts
+//! the observations of each point.
 //!
 //! [`dimension`], [`cover`] and [`model`] make no system calls. Each point is a case `grid/at-CODE` that
 //! is in no table.
@@ -38,7 +38,8 @@ const RANDOM_PREFIX: &str = "grid/random-";
 
 const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
 
-const fn product(id: &'static str, promise: &'static str, run: fn() -> Check) -> Case {
+/// A case that runs a product.
+const fn product_case(id: &'static str, promise: &'static str, run: fn() -> Check) -> Case {
     outside_core(id, promise, DISPATCH_FUNCTION, run).only(X86_64_ONLY)
 }
 
@@ -49,20 +50,22 @@ const X86_64_ONLY: OnlyArchs = OnlyArchs {
 
 /// The products that are part of every run of all cases.
 pub(crate) const CASES: &[Case] = &[
-    product("grid/range", "every mode with every range, to the byte, is refused or obeyed", || {
-        check(Product::Range)
-    }),
-    product(
+    product_case(
+        "grid/range",
+        "every mode with every range, to the byte, is refused or obeyed",
+        || check(Product::Range),
+    ),
+    product_case(
         "grid/selector",
         "every value of the selector acts the same with every disposition of SIGSYS",
         || check(Product::Selector),
     ),
-    product(
+    product_case(
         "grid/deaths",
         "a call that is fatal is so in every kind of task, whoever traces it",
         || check(Product::Deaths),
     ),
-    product(
+    product_case(
         "grid/dispatched",
         "a dispatched call keeps its promises in every pair of states of two dimensions",
         || check(Product::Dispatched),
@@ -71,44 +74,45 @@ pub(crate) const CASES: &[Case] = &[
 
 /// Larger products, which run only if they are named.
 pub const LARGER_PRODUCTS: &[Case] = &[
-    product(
+    product_case(
         "grid/pairs",
         "dispatch keeps its promises in every pair of states of two dimensions",
         || check(Product::Pairs),
     ),
-    product(
+    product_case(
         "grid/killed",
         "a call that kills by its selector does so in every pair of states of two dimensions",
         || check(Product::Killed),
     ),
-    product(
+    product_case(
         "grid/passed",
         "a call that passes acts as in an unarmed task, in every pair of states of two dimensions",
         || check(Product::Passed),
     ),
-    product(
+    product_case(
         "grid/dispatched-triples",
         "a dispatched call keeps its promises in every triple of states of three dimensions",
-        || check(Product::AllDispatched),
+        || check(Product::DispatchedTriples),
     ),
-    product(
+    product_case(
         "grid/killed-triples",
         "a call that kills by its selector does so in every triple of states of three dimensions",
-        || check(Product::AllKilled),
+        || check(Product::KilledTriples),
     ),
-    product(
+    product_case(
         "grid/passed-all",
         "a call that passes acts as in an unarmed task, with every tracer and monitor",
-        || check(Product::AllPassed),
+        || check(Product::PassedWithExpensive),
     ),
-    product(
+    product_case(
         "grid/triples",
         "dispatch keeps its promises in every triple of states of three dimensions",
         || check(Product::Triples),
     ),
 ];
 
-/// The case with this id if it is a larger product, a point or a random product. The case is never freed.
+/// The case with this id, if the id is that of a larger product, a point or a random product. The case is never
+/// freed.
 #[must_use]
 pub fn by_id(id: &str) -> Option<&'static Case> {
     if let Some(case) = LARGER_PRODUCTS.iter().find(|case| case.id == id) {
@@ -121,7 +125,7 @@ pub fn by_id(id: &str) -> Option<&'static Case> {
         ("random points of the grid act as the model predicts", Run::Random(seed))
     };
     let id: &'static str = Box::leak(id.to_owned().into_boxed_str());
-    Some(Box::leak(Box::new(Case { promise, run, ..product(id, "", || Ok(())) })))
+    Some(Box::leak(Box::new(Case { promise, run, ..product_case(id, "", || Ok(())) })))
 }
 
 /// Runs all points of a product and compares their observations with the predictions.
@@ -131,12 +135,12 @@ pub fn by_id(id: &str) -> Option<&'static Case> {
 pub(crate) fn check(product: Product) -> Check {
     let machine = probe::machine();
     // SAFETY: touches no memory.
-    let root = unsafe { crate::sys::call(libc::SYS_geteuid, &[]) } == Ok(0);
-    let platform = Platform::of(&machine.features, root, machine.is_vm);
-    shared_state::prepare(platform, run_point::handlers())?;
+    let is_root = unsafe { crate::sys::call(libc::SYS_geteuid, &[]) } == Ok(0);
+    let platform = Platform::with_features(&machine.features, is_root, machine.is_vm);
+    shared_state::prepare(platform, run_point::handler_addresses())?;
     run_point::set_disposition(Disposition::Handler).map_err(broken("rt_sigaction"))?;
     let layout = &shared_state::memory().layout;
-    // The same points on every kernel, if they are recorded.
+    // If the observations are recorded, the points are the same on every kernel.
     let points = match recording::is_on() {
         true => product.points(&layout.with_later_interfaces()),
         false => product.points(layout),
@@ -157,8 +161,8 @@ pub(crate) fn check(product: Product) -> Check {
     report.finish(points.len())
 }
 
-/// Records the observations of points that ran in one task. Those of its control calls belong to no
-/// single point; they are only judged.
+/// Records the observations of points that ran in one task. The observations of the task's control calls belong to no
+/// single point, so they are only judged.
 fn record(report: &report::Report<'_>, points: &[Point], result: &execute::TaskResult) -> Check {
     for (point, seen) in points.iter().zip(&result.points) {
         let (scenario, seen) = (format!("at-{}", point.code()), report.describe_all(seen, point));
@@ -167,8 +171,8 @@ fn record(report: &report::Report<'_>, points: &[Point], result: &execute::TaskR
     Ok(())
 }
 
-/// The number of points at the start of this list that one task can run: up to the first that is
-/// predicted to end the task.
+/// The number of points at the start of this list that one task can run: up to the first point that ends the task by
+/// prediction.
 fn batch_length(points: &[Point], layout: &memory::Layout) -> usize {
     let mut length = 0;
     for point in points.iter().take(shared_state::MAX_POINTS) {

@@ -4,10 +4,12 @@
 
 mod delivery;
 
-use super::call::{EXIT_CODE, call_registers, configuration_arguments, earlier_arguments};
+use super::call::{
+    EXIT_CODE, call_registers, configuration_arguments, earlier_configuration_arguments,
+};
 use super::dimension::{
-    Arming, Disposition, Entry, Number, Parent, Pending, Point, Seccomp, Selector, Sysctl, Task,
-    Tracer,
+    Arming, Disposition, GateChoice, Number, Parent, Pending, Point, Seccomp, Selector, Sysctl,
+    Task, Tracer,
 };
 use super::memory::Layout;
 use super::observation::Observation;
@@ -18,23 +20,26 @@ use crate::support::number_read_by_kernel;
 /// The recorded kernel bugs that change predictions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bugs {
-    /// `restart-number`
+    /// The bug `restart-number`.
     pub restart_number: bool,
-    /// `phantom-exit-stop`
+    /// The bug `phantom-exit-stop`.
     pub phantom_exit: bool,
 }
 
+/// `si_code` and `si_errno` of a dispatch.
+const DISPATCH_SIGINFO: (i32, i32) = (2, 0);
+/// `si_code` and `si_errno` of the trap of a seccomp filter.
+const TRAP_SIGINFO: (i32, i32) = (1, TRAP_ERRNO);
 /// The error number of the filter that fails the call.
 pub const FILTER_ERRNO: i32 = 77;
 /// The `si_errno` of the filter that traps the call.
 pub const TRAP_ERRNO: i32 = 55;
-/// The number of SIGSYS in one point, handled or seen by the tracer, after which the point ends: the
-/// handler faults, or the tracer kills the tracee.
+/// The number of SIGSYS after which a point ends. At this number the handler faults, or the tracer kills the tracee.
 pub const MAX_SIGSYS: u32 = 4;
-/// The real-time signal that may be pending.
+/// The real-time signal of [`Pending::RealTimeSignal`].
 pub const REAL_TIME_SIGNAL: i32 = 40;
 
-/// The end of a simulation.
+/// The reason why a simulation ends before its last call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// The process is killed by this signal.
@@ -72,17 +77,19 @@ pub fn predict(point: &Point, layout: &Layout, bugs: Bugs) -> Option<Vec<Observa
         observations: Vec::with_capacity(8),
         config: Config::default(),
         selector_byte: 0,
-        blocked: matches!(point.disposition(), Disposition::Blocked | Disposition::IgnoredBlocked)
-            || point.pending() == Pending::Same,
-        action: match point.disposition() {
-            _ if ignored => Action::Ignored,
-            Disposition::Default => Action::Default,
-            _ => Action::Handler,
+        is_sigsys_blocked: matches!(
+            point.disposition(),
+            Disposition::Blocked | Disposition::IgnoredBlocked
+        ) || point.pending() == Pending::Sigsys,
+        sigsys_action: match point.disposition() {
+            _ if ignored => SigsysAction::Ignored,
+            Disposition::Default => SigsysAction::Default,
+            _ => SigsysAction::Handler,
         },
         // The kernel discards pending signals that are ignored.
-        sigsys_pending: point.pending() == Pending::Same && !ignored,
-        handled: 0,
-        stops: 0,
+        is_sigsys_pending: point.pending() == Pending::Sigsys && !ignored,
+        handled_count: 0,
+        sigsys_stops: 0,
         before_first_stop: true,
     };
     match simulation.run() {
@@ -97,13 +104,14 @@ pub fn predict(point: &Point, layout: &Layout, bugs: Bugs) -> Option<Vec<Observa
 /// configuration or dispatch is off.
 #[must_use]
 pub fn first_decision(point: &Point, layout: &Layout) -> Option<Decision> {
-    let rules = Rules { inclusive: layout.platform.inclusive, permitted: true };
+    let rules =
+        Rules { has_inclusive_mode: layout.platform.has_inclusive_mode, is_arming_permitted: true };
     let set =
         Config::set(configuration_arguments(point, layout), rules, |s| layout.is_forbidden(s));
     let config = set.ok().filter(|config| config.mode != 0)?;
-    let at = layout.entry(point.entry())?.compared_address();
-    Some(config.decide(at, |_| match point.selector() {
-        Selector::Code => Some(layout.code_byte),
+    let compared_address = layout.gate(point.gate())?.compared_address();
+    Some(config.decide(compared_address, |_| match point.selector() {
+        Selector::CodeByte => Some(layout.code_byte),
         selector if selector.is_memory() => Some(point.value()),
         _ => None,
     }))
@@ -127,20 +135,19 @@ fn is_valid(point: &Point, layout: &Layout) -> bool {
         // The tracee's next call must be the one under test, and not the prctl for strict mode.
         && !((steps || point.tracer().skips_call()) && point.seccomp() == Seccomp::Strict)
         && !(steps && point.seccomp() == Seccomp::Trap)
-        // After a filter's trap, too, the kernel treats these numbers as restart codes. Dispatch is not
-        // involved.
+        // The kernel treats these numbers as restart codes after a filter's trap too, which is not about dispatch.
         && !(point.seccomp() == Seccomp::Trap && point.number().is_restart_code())
-        // The first thread must arm, and the sysctl denies arming to it too.
+        // The first thread must arm, but the sysctl denies arming to all threads.
         && !(point.sysctl() == Sysctl::Denies
             && point.parent() == Parent::Armed
             && point.task() == Task::Thread)
-        && layout.entry(point.entry()).is_some()
+        && layout.gate(point.gate()).is_some()
         && layout.selector(point.selector()).is_some()
 }
 
 /// The current action for SIGSYS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
+enum SigsysAction {
     Handler,
     Ignored,
     Default,
@@ -156,15 +163,15 @@ struct Simulation<'a> {
     /// The value of the selector.
     selector_byte: u8,
     /// Whether SIGSYS is blocked.
-    blocked: bool,
-    action: Action,
-    /// Whether a SIGSYS from tgkill(2) is pending. A dispatch is then merged with it and keeps the older
-    /// siginfo.
-    sigsys_pending: bool,
+    is_sigsys_blocked: bool,
+    sigsys_action: SigsysAction,
+    /// Whether a SIGSYS from tgkill(2) is pending. The kernel merges the SIGSYS of a dispatch with the pending signal,
+    /// which keeps its siginfo.
+    is_sigsys_pending: bool,
     /// The number of SIGSYS handled.
-    handled: u32,
+    handled_count: u32,
     /// The number of SIGSYS that the tracer saw.
-    stops: u32,
+    sigsys_stops: u32,
     /// Whether the tracee has not stopped yet since the tracer resumed it before the call.
     before_first_stop: bool,
 }
@@ -175,13 +182,15 @@ fn error_result(errno: i32) -> u64 {
 }
 
 impl Simulation<'_> {
+    /// Adds an observation.
     fn observe(&mut self, observation: Observation) {
         self.observations.push(observation);
     }
 
-    /// A stop of the tracee for a signal other than SIGSYS.
-    fn observe_stop(&mut self, signal: i32, next: u64) {
-        self.observe(Observation::Stopped { signal, info: None, next, result: None });
+    /// Adds a stop of the tracee for a signal other than SIGSYS.
+    fn observe_stop(&mut self, signal: i32, instruction_pointer: u64) {
+        let (info, result) = (None, None);
+        self.observe(Observation::Stopped { signal, info, instruction_pointer, result });
     }
 
     fn is_traced(&self) -> bool {
@@ -193,17 +202,19 @@ impl Simulation<'_> {
         let (point, layout) = (self.point, self.layout);
         let arguments = configuration_arguments(point, layout);
         match point.arming() {
-            Arming::Replaced => self.set(earlier_arguments(layout), Observation::Set),
+            Arming::Replaced => {
+                self.configure(earlier_configuration_arguments(layout), Observation::Set)
+            }
             Arming::AfterOff => {
-                self.set(earlier_arguments(layout), Observation::Set);
-                self.set([0; 4], Observation::Set);
+                self.configure(earlier_configuration_arguments(layout), Observation::Set);
+                self.configure([0; 4], Observation::Set);
             }
             Arming::Once | Arming::Tracer => {}
         }
         if point.arming() == Arming::Tracer {
-            self.set(arguments, Observation::SetByTracer);
+            self.configure(arguments, Observation::SetByTracer);
         } else {
-            self.set(arguments, Observation::Set);
+            self.configure(arguments, Observation::Set);
         }
         let inside_allowed = self.decide(layout.inside.start) == Decision::Pass;
         if !inside_allowed && (self.is_traced() || point.seccomp() == Seccomp::Strict) {
@@ -221,17 +232,17 @@ impl Simulation<'_> {
         self.next_call()?;
         if !inside_allowed {
             let [number, operation] = [libc::SYS_prctl.cast_unsigned(), 59];
-            self.call_inside(Registers::for_call(number, [operation, 0, 0, 0, 0, 0]))?;
+            self.simulate_inside_call(Registers::for_call(number, [operation, 0, 0, 0, 0, 0]))?;
         }
         match point.pending() {
-            Pending::Other => self.unblock(libc::SIGUSR1),
-            Pending::RealTime => self.unblock(REAL_TIME_SIGNAL),
+            Pending::Sigusr1 => self.unblock(libc::SIGUSR1),
+            Pending::RealTimeSignal => self.unblock(REAL_TIME_SIGNAL),
             _ => {}
         }
         Ok(())
     }
 
-    /// Unblocks a pending signal after all calls, so that it is handled.
+    /// Unblocks a pending signal after all calls, so that its handler runs.
     fn unblock(&mut self, signal: i32) {
         if self.is_traced() {
             self.observe_stop(signal, self.layout.inside.start);
@@ -239,10 +250,13 @@ impl Simulation<'_> {
         self.observe(Observation::OtherSignal(signal));
     }
 
-    /// Sets a configuration. `observation` makes an observation of the error number.
-    fn set(&mut self, arguments: [u64; 4], observation: fn(i32) -> Observation) {
-        let permitted = self.point.sysctl() == Sysctl::Permits;
-        let rules = Rules { inclusive: self.layout.platform.inclusive, permitted };
+    /// Sets a configuration. `observation` makes an observation of the error number, or of 0.
+    fn configure(&mut self, arguments: [u64; 4], observation: fn(i32) -> Observation) {
+        let is_arming_permitted = self.point.sysctl() == Sysctl::Permits;
+        let rules = Rules {
+            has_inclusive_mode: self.layout.platform.has_inclusive_mode,
+            is_arming_permitted,
+        };
         let layout = self.layout;
         match Config::set(arguments, rules, |selector| layout.is_forbidden(selector)) {
             Ok(config) => {
@@ -253,84 +267,100 @@ impl Simulation<'_> {
         }
     }
 
-    /// The decision about a call whose instruction ends at `at`.
-    fn decide(&self, at: u64) -> Decision {
-        self.config.decide(at, |selector| {
+    /// The decision about a call with this compared address.
+    fn decide(&self, compared_address: u64) -> Decision {
+        self.config.decide(compared_address, |selector| {
             if selector == self.layout.allow_selector {
                 return Some(0);
             }
             match self.point.selector() {
-                Selector::Code => Some(self.layout.code_byte),
+                Selector::CodeByte => Some(self.layout.code_byte),
                 selector if selector.is_memory() => Some(self.selector_byte),
                 _ => None,
             }
         })
     }
 
-    /// Issues the call under test. Returns its result, unless dispatch does not determine it, and
-    /// whether the call took effect.
+    /// Issues the call under test. Returns whether the call took effect, and its result; `None` if dispatch does not
+    /// determine the result.
     fn call_under_test(&mut self) -> Result<(Option<u64>, bool), End> {
         let registers = call_registers(self.point, self.layout);
         let mut number = registers[Reg::NUMBER];
-        let Some(entry) = self.layout.entry(self.point.entry()) else {
+        let Some(entry) = self.layout.gate(self.point.gate()) else {
             return Err(End::Invalid);
         };
-        let at = entry.compared_address();
+        let compared_address = entry.compared_address();
         loop {
-            match self.decide(at) {
+            match self.decide(compared_address) {
                 Decision::Kill(signal) => {
-                    self.phantom_exit_stop(at, signal);
+                    self.phantom_exit_stop(compared_address, signal);
                     return Err(End::Killed(signal));
                 }
-                Decision::Pass => return self.execute(at, number, &registers),
-                Decision::Dispatch => match self.deliver(at, number, &registers, (2, 0))? {
-                    Continuation::Return(result) => return Ok((Some(result), false)),
-                    Continuation::Reissue(again) => number = again,
-                },
+                Decision::Pass => return self.execute(compared_address, number, &registers),
+                Decision::Dispatch => {
+                    match self.deliver(compared_address, number, &registers, DISPATCH_SIGINFO)? {
+                        Continuation::Return(result) => return Ok((Some(result), false)),
+                        Continuation::Reissue(again) => number = again,
+                    }
+                }
             }
         }
     }
 
-    /// The stop that the tracer sees on a kernel with the bug `phantom-exit-stop` when the selector
-    /// kills the caller. With single-stepping it appears only if the fatal signal was pending before the
-    /// call, since `dequeue_synchronous_signal()` then finds the step's SIGTRAP first.
-    fn phantom_exit_stop(&mut self, at: u64, signal: i32) {
+    /// Adds the stop that the tracer sees on a kernel with the bug `phantom-exit-stop` when the selector kills the
+    /// caller. With single-stepping the stop appears only if the fatal signal was pending before the call, since
+    /// `dequeue_synchronous_signal()` then finds the SIGTRAP of the step first.
+    fn phantom_exit_stop(&mut self, compared_address: u64, signal: i32) {
         if !self.bugs.phantom_exit {
             return;
         }
         let pending = match self.point.pending() {
-            Pending::Fault => signal == libc::SIGSEGV,
-            Pending::Same => signal == libc::SIGSYS && self.sigsys_pending,
+            Pending::Sigsegv => signal == libc::SIGSEGV,
+            Pending::Sigsys => signal == libc::SIGSYS && self.is_sigsys_pending,
             _ => false,
         };
         if self.point.tracer().stops_at_calls() {
-            self.observe(Observation::CallExit { at, result: Some(error_result(libc::ENOSYS)) });
-        } else if self.point.tracer() == Tracer::Steps && self.before_first_stop && pending {
-            self.observe_stop(libc::SIGTRAP, at);
+            self.observe(Observation::CallExit {
+                instruction_pointer: compared_address,
+                result: Some(error_result(libc::ENOSYS)),
+            });
+        } else if self.point.tracer() == Tracer::Singlestep && self.before_first_stop && pending {
+            self.observe_stop(libc::SIGTRAP, compared_address);
         }
     }
 
-    /// Issues the next call from the gate that is not under test.
+    /// Issues the next call after the calls under test, from another gate.
     fn next_call(&mut self) -> Result<(), End> {
-        let gate = self.layout.next_gate(self.point.entry());
-        let at = gate.compared_address();
-        let [a, b, c] = self.layout.effect;
+        let gate = self.layout.next_gate(self.point.gate());
+        let compared_address = gate.compared_address();
+        let [a, b, c] = self.layout.id_addresses;
         let number = libc::SYS_getresuid.cast_unsigned();
         let registers = Registers::for_call(number, [a, b, c, 0, 0, 0]);
-        let executed = match self.decide(at) {
+        let executed = match self.decide(compared_address) {
             Decision::Kill(signal) => {
-                self.phantom_exit_stop(at, signal);
+                self.phantom_exit_stop(compared_address, signal);
                 return Err(End::Killed(signal));
             }
             Decision::Pass => {
                 if self.point.tracer().stops_at_calls() {
-                    self.observe(Observation::CallEntry { number, at });
-                    self.observe(Observation::CallExit { at, result: Some(0) });
+                    self.observe(Observation::CallEntry {
+                        number,
+                        instruction_pointer: compared_address,
+                    });
+                    self.observe(Observation::CallExit {
+                        instruction_pointer: compared_address,
+                        result: Some(0),
+                    });
                 }
                 true
             }
             Decision::Dispatch => {
-                let _ = self.deliver(at, registers[Reg::NUMBER], &registers, (2, 0))?;
+                let _ = self.deliver(
+                    compared_address,
+                    registers[Reg::NUMBER],
+                    &registers,
+                    DISPATCH_SIGINFO,
+                )?;
                 false
             }
         };
@@ -338,32 +368,37 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    /// Issues a call inside the range that is allowed in most configurations. If it is dispatched, so
-    /// is the handler's sigreturn, and the call never returns.
-    fn call_inside(&mut self, registers: Registers) -> Result<(), End> {
-        let at = self.layout.inside.start;
-        match self.decide(at) {
+    /// Issues a call inside the range that most configurations allow. If the call is dispatched, the handler's
+    /// sigreturn is dispatched too, and the call never returns.
+    fn simulate_inside_call(&mut self, registers: Registers) -> Result<(), End> {
+        let compared_address = self.layout.inside.start;
+        match self.decide(compared_address) {
             Decision::Pass => Ok(()),
             Decision::Kill(signal) => Err(End::Killed(signal)),
             Decision::Dispatch => {
-                let _ = self.deliver(at, registers[Reg::NUMBER], &registers, (2, 0))?;
+                let _ = self.deliver(
+                    compared_address,
+                    registers[Reg::NUMBER],
+                    &registers,
+                    DISPATCH_SIGINFO,
+                )?;
                 Err(End::Invalid)
             }
         }
     }
 
-    /// Executes a call that dispatch lets pass. Returns as [`Self::call_under_test`].
+    /// Simulates a call that dispatch lets pass. Returns the same as [`Self::call_under_test`].
     fn execute(
         &mut self,
-        at: u64,
-        register: u64,
+        compared_address: u64,
+        number_register: u64,
         registers: &Registers,
     ) -> Result<(Option<u64>, bool), End> {
         let tracer = self.point.tracer();
-        let number = i64::from(number_read_by_kernel(register)).cast_unsigned();
+        let number = i64::from(number_read_by_kernel(number_register)).cast_unsigned();
         let not_implemented = (Some(error_result(libc::ENOSYS)), false);
         if tracer.stops_at_calls() || (tracer.skips_call() && self.before_first_stop) {
-            self.observe(Observation::CallEntry { number, at });
+            self.observe(Observation::CallEntry { number, instruction_pointer: compared_address });
         }
         if tracer.skips_call() && self.before_first_stop {
             self.before_first_stop = false;
@@ -375,40 +410,52 @@ impl Simulation<'_> {
             }
             Seccomp::Errno => {
                 let result = Some(error_result(FILTER_ERRNO));
-                self.exit_call(at, result);
+                self.exit_call(compared_address, result);
                 return Ok((result, false));
             }
             Seccomp::Trap => {
                 if tracer.stops_at_calls() {
-                    self.observe(Observation::CallExit { at, result: None });
+                    self.observe(Observation::CallExit {
+                        instruction_pointer: compared_address,
+                        result: None,
+                    });
                 }
-                return match self.deliver(at, register, registers, (1, TRAP_ERRNO))? {
+                return match self.deliver(
+                    compared_address,
+                    number_register,
+                    registers,
+                    TRAP_SIGINFO,
+                )? {
                     Continuation::Return(result) => Ok((Some(result), false)),
                     Continuation::Reissue(_) => Err(End::Invalid),
                 };
             }
             Seccomp::Kill => {
                 if tracer.stops_at_calls() {
-                    self.observe(Observation::CallExit { at, result: None });
+                    self.observe(Observation::CallExit {
+                        instruction_pointer: compared_address,
+                        result: None,
+                    });
                 }
-                if tracer == Tracer::Steps && self.before_first_stop && self.sigsys_pending {
+                if tracer == Tracer::Singlestep && self.before_first_stop && self.is_sigsys_pending
+                {
                     // The kernel dequeues the step's SIGTRAP before the SIGSYS that was pending.
-                    self.observe_stop(libc::SIGTRAP, at);
+                    self.observe_stop(libc::SIGTRAP, compared_address);
                 }
                 return Err(End::Killed(libc::SIGSYS));
             }
             _ => {}
         }
         let (result, executed) = match self.point.number() {
-            Number::Effect => (Some(0), true),
-            Number::EffectFar if NUMBER_BITS <= 32 => (Some(0), true),
-            Number::OtherTable
-                if self.point.entry() != Entry::Other && self.layout.platform.x32 =>
+            Number::Getresuid => (Some(0), true),
+            Number::GetresuidFarBits if NUMBER_BITS <= 32 => (Some(0), true),
+            Number::GetresuidBit30
+                if self.point.gate() != GateChoice::SecondEntry && self.layout.platform.has_x32 =>
             {
                 (Some(0), true)
             }
             Number::Zero => (None, false),
-            Number::Return => return Err(End::Invalid),
+            Number::RtSigreturn => return Err(End::Invalid),
             Number::Exit => return Err(End::ThreadExited(EXIT_CODE.into())),
             Number::ExitGroup => return Err(End::Exited(EXIT_CODE.into())),
             Number::Disarm => {
@@ -417,17 +464,17 @@ impl Simulation<'_> {
             }
             _ => not_implemented,
         };
-        self.exit_call(at, result);
+        self.exit_call(compared_address, result);
         Ok((result, executed))
     }
 
-    /// The exit path of a call that was not dispatched.
-    fn exit_call(&mut self, at: u64, result: Option<u64>) {
+    /// Adds the stops at the exit of a call that was not dispatched.
+    fn exit_call(&mut self, compared_address: u64, result: Option<u64>) {
         if self.point.tracer().stops_at_calls() {
-            self.observe(Observation::CallExit { at, result });
+            self.observe(Observation::CallExit { instruction_pointer: compared_address, result });
         }
         if self.point.tracer().single_steps() && self.before_first_stop {
-            self.observe_stop(libc::SIGTRAP, at);
+            self.observe_stop(libc::SIGTRAP, compared_address);
         }
         self.before_first_stop = false;
     }
@@ -436,8 +483,10 @@ impl Simulation<'_> {
     /// (`mode1_syscalls`, kernel/seccomp.c).
     fn is_allowed_by_strict(&self) -> bool {
         match self.point.number() {
-            Number::Exit | Number::Return => true,
-            Number::Zero => self.layout.zero_is_read && self.point.entry() != Entry::Other,
+            Number::Exit | Number::RtSigreturn => true,
+            Number::Zero => {
+                self.layout.zero_is_read && self.point.gate() != GateChoice::SecondEntry
+            }
             _ => false,
         }
     }

@@ -15,7 +15,7 @@ pub struct Siginfo {
     /// `si_arch`
     pub arch: u32,
     /// `si_call_addr`
-    pub at: u64,
+    pub call_address: u64,
 }
 
 /// The state that a handler of SIGSYS with `SA_SIGINFO` sees.
@@ -24,11 +24,11 @@ pub struct Frame {
     /// The signal's siginfo.
     pub info: Siginfo,
     /// Whether the handler runs on the alternate stack.
-    pub on_stack: bool,
+    pub on_alternate_stack: bool,
     /// The result register in the frame.
     pub result: u64,
     /// The address of the next instruction in the frame.
-    pub next: u64,
+    pub instruction_pointer: u64,
     /// Whether the other registers in the frame have the values that they had at the call.
     pub preserved: bool,
     /// The signal mask in the frame.
@@ -67,7 +67,7 @@ pub enum Observation {
         /// The siginfo of a SIGSYS.
         info: Option<Siginfo>,
         /// The address of the next instruction.
-        next: u64,
+        instruction_pointer: u64,
         /// The result register at a SIGSYS.
         result: Option<u64>,
     },
@@ -76,12 +76,12 @@ pub enum Observation {
         /// The number of the call.
         number: u64,
         /// The address after the call's instruction.
-        at: u64,
+        instruction_pointer: u64,
     },
     /// The tracer saw a syscall-exit stop.
     CallExit {
         /// The address of the next instruction.
-        at: u64,
+        instruction_pointer: u64,
         /// The result; `None` in a prediction if dispatch does not determine it.
         result: Option<u64>,
     },
@@ -95,12 +95,12 @@ pub enum Observation {
     ThreadGone,
     /// The process of a traced thread exited with this code, or was killed by this signal plus 128.
     ProcessEnded(i32),
-    /// A step that prepares the point failed with this error number. Never predicted.
+    /// A step that prepares the point failed with this error number. The model never predicts this observation.
     SetupFailed(i32),
 }
 
 impl Observation {
-    /// Whether this prediction agrees with what was seen.
+    /// Whether this predicted observation agrees with the observation `seen`.
     #[must_use]
     pub fn allows(&self, seen: &Observation) -> bool {
         match (*self, *seen) {
@@ -108,9 +108,10 @@ impl Observation {
                 Observation::Returned { result: None, preserved, executed },
                 Observation::Returned { result, .. },
             ) => Observation::Returned { result, preserved, executed } == *seen,
-            (Observation::CallExit { at, result: None }, Observation::CallExit { result, .. }) => {
-                Observation::CallExit { at, result } == *seen
-            }
+            (
+                Observation::CallExit { instruction_pointer, result: None },
+                Observation::CallExit { result, .. },
+            ) => Observation::CallExit { instruction_pointer, result } == *seen,
             _ => self == seen,
         }
     }

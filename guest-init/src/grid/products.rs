@@ -3,8 +3,8 @@
 
 use super::cover::{self, Choices};
 use super::dimension::{
-    Arming, Axis, Disposition, Entry, Mode, Monitor, Number, Point, Rseq, Seccomp, Selector, Span,
-    Sysctl, Task, Tracer, VALUES,
+    Arming, Axis, Disposition, GateChoice, Mode, Monitor, Number, Point, Rseq, SAMPLE_VALUES,
+    Seccomp, Selector, Span, Sysctl, Task, Tracer,
 };
 use super::memory::Layout;
 use super::model::{Bugs, first_decision, predict};
@@ -13,7 +13,8 @@ use crate::oracle::Decision;
 /// A set of points that a case runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
-    /// Every mode with every range, entry, and with a selector at ALLOW or BLOCK or without one.
+    /// Every mode with every range and gate, with a selector at ALLOW, with a selector at BLOCK, and without a
+    /// selector.
     Range,
     /// Every value of the selector, and a sample of values with each kind of memory and each disposition of
     /// SIGSYS that acts differently.
@@ -29,20 +30,25 @@ pub enum Product {
     /// Every pair of states in points whose call passes an armed dispatch.
     Passed,
     /// Every triple of states in points whose call is dispatched.
-    AllDispatched,
+    DispatchedTriples,
     /// Every triple of states in points whose call kills by its selector.
-    AllKilled,
-    /// As `Passed`, with the expensive states too.
-    AllPassed,
+    KilledTriples,
+    /// As [`Product::Passed`], including the states that take long to run.
+    PassedWithExpensive,
     /// Every triple of states.
     Triples,
     /// [`RANDOM_POINTS`] random points of this seed.
     Random(u64),
     /// This point.
-    One(Point),
+    SinglePoint(Point),
 }
 
-/// The number of points in a random product.
+/// The strength of a covering set that contains every pair of states.
+const PAIRS: usize = 2;
+/// The strength of a covering set that contains every triple of states.
+const TRIPLES: usize = 3;
+
+/// The number of points of a random product.
 const RANDOM_POINTS: usize = 10_000;
 
 impl Product {
@@ -59,45 +65,54 @@ impl Product {
                 points
             }
             Product::Deaths => {
-                let mut points = cover::full_product(&deaths_by_selector(layout), valid);
-                points.extend(cover::full_product(&deaths_by_signal(layout), valid));
+                let mut points = cover::full_product(&states_of_deaths_by_selector(layout), valid);
+                points.extend(cover::full_product(&states_of_deaths_by_signal(layout), valid));
                 points
             }
             Product::Pairs => {
-                cover::covering(&without_expensive(pair_states(layout)), 2, 1, EXPENSIVE, valid).0
+                cover::covering(
+                    &without_expensive(pair_states(layout)),
+                    PAIRS,
+                    1,
+                    EXPENSIVE_AXES,
+                    valid,
+                )
+                .0
             }
             Product::Dispatched => covering_points(
                 &without_expensive(dispatched_states(layout)),
-                2,
+                PAIRS,
                 is_dispatched,
                 layout,
             ),
             Product::Killed => covering_points(
                 &without_expensive(killed_states(layout, &[2, 0xff])),
-                2,
+                PAIRS,
                 is_killed,
                 layout,
             ),
             Product::Passed => covering_points(
                 &without_expensive(narrowed_states(layout, &[0, 1])),
-                2,
+                PAIRS,
                 is_passed,
                 layout,
             ),
-            Product::AllDispatched => {
-                covering_points(&dispatched_states(layout), 3, is_dispatched, layout)
+            Product::DispatchedTriples => {
+                covering_points(&dispatched_states(layout), TRIPLES, is_dispatched, layout)
             }
-            Product::AllKilled => {
-                covering_points(&killed_states(layout, VALUES), 3, is_killed, layout)
+            Product::KilledTriples => {
+                covering_points(&killed_states(layout, SAMPLE_VALUES), TRIPLES, is_killed, layout)
             }
-            Product::AllPassed => {
-                covering_points(&narrowed_states(layout, &[0, 1]), 2, is_passed, layout)
+            Product::PassedWithExpensive => {
+                covering_points(&narrowed_states(layout, &[0, 1]), PAIRS, is_passed, layout)
             }
-            Product::Triples => cover::covering(&available_states(layout), 3, 1, &[], valid).0,
+            Product::Triples => {
+                cover::covering(&available_states(layout), TRIPLES, 1, &[], valid).0
+            }
             Product::Random(seed) => {
                 cover::random_points(&available_states(layout), seed, RANDOM_POINTS, valid)
             }
-            Product::One(point) => vec![point],
+            Product::SinglePoint(point) => vec![point],
         };
         points.sort_by_key(|point| {
             [
@@ -115,7 +130,7 @@ impl Product {
     }
 }
 
-/// The numbers of the states that `keep` accepts.
+/// The numbers of those states of a dimension that `keep` accepts.
 fn state_numbers<T: Copy>(all: &[T], keep: impl Fn(T) -> bool) -> Vec<u8> {
     (0u8..).zip(all).filter(|(_, state)| keep(**state)).map(|(number, _)| number).collect()
 }
@@ -133,8 +148,9 @@ fn range_states(layout: &Layout) -> Choices {
     choices[Axis::Span as usize] = state_numbers(Span::ALL, |_| true);
     choices[Axis::Selector as usize] =
         state_numbers(Selector::ALL, |s| matches!(s, Selector::Private | Selector::Null));
-    choices[Axis::Entry as usize] = state_numbers(Entry::ALL, |entry| {
-        layout.entry(entry).is_some() && !matches!(entry, Entry::Second | Entry::Low)
+    choices[Axis::GateChoice as usize] = state_numbers(GateChoice::ALL, |choice| {
+        layout.gate(choice).is_some()
+            && !matches!(choice, GateChoice::SecondGate | GateChoice::LowMemory)
     });
     choices
 }
@@ -149,7 +165,7 @@ fn selector_states() -> Choices {
 /// A sample of values with each kind of memory, with SIGSYS ignored, blocked, or handled with `SA_NODEFER`.
 fn sampled_selector_states() -> Choices {
     let mut choices = default_states();
-    choices[Axis::Value as usize] = VALUES.to_vec();
+    choices[Axis::Value as usize] = SAMPLE_VALUES.to_vec();
     choices[Axis::Selector as usize] = state_numbers(Selector::ALL, Selector::is_memory);
     choices[Axis::Disposition as usize] = state_numbers(Disposition::ALL, |disposition| {
         matches!(disposition, Disposition::Ignored | Disposition::Blocked | Disposition::NoDefer)
@@ -158,41 +174,41 @@ fn sampled_selector_states() -> Choices {
 }
 
 /// Invalid selectors, by value and by memory, in each kind of task, with each tracer that acts differently.
-fn deaths_by_selector(layout: &Layout) -> Choices {
-    use Tracer::{Calls, Continues, None, SeizedContinues};
-    let mut choices = deaths(layout);
+fn states_of_deaths_by_selector(layout: &Layout) -> Choices {
+    use Tracer::{Cont, None, SeizedCont, Syscall};
+    let mut choices = tasks_that_die_differently(layout);
     choices[Axis::Value as usize] = vec![2];
     choices[Axis::Selector as usize] =
         state_numbers(Selector::ALL, |s| matches!(s, Selector::Private | Selector::NoAccess));
-    choices[Axis::Tracer as usize] = state_numbers(Tracer::ALL, |tracer| {
-        matches!(tracer, None | Continues | Calls | SeizedContinues)
-    });
+    choices[Axis::Tracer as usize] =
+        state_numbers(Tracer::ALL, |tracer| matches!(tracer, None | Cont | Syscall | SeizedCont));
     choices
 }
 
 /// Dispatches without a handler, in each kind of task, with and without a tracer.
-fn deaths_by_signal(layout: &Layout) -> Choices {
-    let mut choices = deaths(layout);
+fn states_of_deaths_by_signal(layout: &Layout) -> Choices {
+    let mut choices = tasks_that_die_differently(layout);
     choices[Axis::Value as usize] = vec![1];
     choices[Axis::Disposition as usize] = state_numbers(Disposition::ALL, |disposition| {
         matches!(disposition, Disposition::Default | Disposition::Ignored | Disposition::Blocked)
     });
     choices[Axis::Tracer as usize] =
-        state_numbers(Tracer::ALL, |tracer| matches!(tracer, Tracer::None | Tracer::Continues));
+        state_numbers(Tracer::ALL, |tracer| matches!(tracer, Tracer::None | Tracer::Cont));
     choices
 }
 
 /// The kinds of tasks that die differently from an ordinary process, and are possible here.
-fn deaths(layout: &Layout) -> Choices {
+fn tasks_that_die_differently(layout: &Layout) -> Choices {
     let mut choices = default_states();
     choices[Axis::Task as usize] = state_numbers(Task::ALL, |task| {
-        task == Task::Thread || (task == Task::Init && layout.platform.namespaces)
+        task == Task::Thread || (task == Task::Init && layout.platform.has_pid_namespaces)
     });
     choices
 }
 
 /// Dimensions whose states other than the first take several times as long to run.
-const EXPENSIVE: &[Axis] = &[Axis::Tracer, Axis::Task, Axis::Seccomp, Axis::Monitor, Axis::Sysctl];
+const EXPENSIVE_AXES: &[Axis] =
+    &[Axis::Tracer, Axis::Task, Axis::Seccomp, Axis::Monitor, Axis::Sysctl];
 
 fn is_dispatched(decision: Decision) -> bool {
     decision == Decision::Dispatch
@@ -206,8 +222,8 @@ fn is_passed(decision: Decision) -> bool {
     decision == Decision::Pass
 }
 
-/// Points that cover every combination of `strength` choices, whose first call gets a decision that
-/// `wanted` accepts.
+/// Points that contain every combination of `strength` states, and whose first call gets a decision that `wanted`
+/// accepts.
 fn covering_points(
     choices: &Choices,
     strength: usize,
@@ -218,10 +234,10 @@ fn covering_points(
         first_decision(point, layout).is_some_and(wanted)
             && predict(point, layout, Bugs::default()).is_some()
     };
-    cover::covering(choices, strength, 1, EXPENSIVE, valid).0
+    cover::covering(choices, strength, 1, EXPENSIVE_AXES, valid).0
 }
 
-/// Removes the states that take longest to run, for products that are part of every run.
+/// Removes the states that take longest to run, which products in every run of all cases leave out.
 fn without_expensive(mut choices: Choices) -> Choices {
     choices[Axis::Monitor as usize] = vec![0];
     choices[Axis::Task as usize].retain(|state| {
@@ -229,13 +245,13 @@ fn without_expensive(mut choices: Choices) -> Choices {
         [Child, Forked, Init, Thread].contains(&Task::ALL[usize::from(*state)])
     });
     choices[Axis::Number as usize].retain(|state| {
-        use Number::{Lowest, Minus514, Minus515, Minus516, MinusErrno, Unused};
-        ![Lowest, Minus514, Minus515, Minus516, MinusErrno, Unused]
+        use Number::{IntMin, Minus38, Minus514, Minus515, Minus516, Unused};
+        ![IntMin, Minus514, Minus515, Minus516, Minus38, Unused]
             .contains(&Number::ALL[usize::from(*state)])
     });
     choices[Axis::Tracer as usize].retain(|state| {
-        use Tracer::{Calls, Continues, Emulates, None, SeizedCalls, Steps, Suppresses};
-        [None, Continues, Calls, Emulates, Steps, SeizedCalls, Suppresses]
+        use Tracer::{Cont, ContSuppressed, None, SeizedSyscall, Singlestep, Syscall, Sysemu};
+        [None, Cont, Syscall, Sysemu, Singlestep, SeizedSyscall, ContSuppressed]
             .contains(&Tracer::ALL[usize::from(*state)])
     });
     choices
@@ -243,9 +259,9 @@ fn without_expensive(mut choices: Choices) -> Choices {
 
 /// One call number of each kind, for calls that do not reach a handler.
 fn one_number_of_each_kind() -> Vec<u8> {
-    use Number::{Disarm, Effect, Exit, Minus513, MinusOne, Zero};
+    use Number::{Disarm, Exit, Getresuid, Minus513, MinusOne, Zero};
     state_numbers(Number::ALL, |number| {
-        [Effect, MinusOne, Minus513, Exit, Zero, Disarm].contains(&number)
+        [Getresuid, MinusOne, Minus513, Exit, Zero, Disarm].contains(&number)
     })
 }
 
@@ -254,16 +270,16 @@ fn dispatched_states(layout: &Layout) -> Choices {
     let mut choices = without_allowing_ranges(narrowed_states(layout, &[1]), layout);
     choices[Axis::Number as usize] = state_numbers(Number::ALL, |_| true);
     choices[Axis::Selector as usize]
-        .retain(|state| is_state(Selector::ALL, *state, |s| s == Selector::Null || s.is_memory()));
+        .retain(|state| accepts(Selector::ALL, *state, |s| s == Selector::Null || s.is_memory()));
     choices
 }
 
-/// The states of calls that are killed by a selector with one of these values or in unreadable memory.
+/// The states of calls that kill by a selector with one of these values or in unreadable memory.
 fn killed_states(layout: &Layout, values: &[u8]) -> Choices {
     let mut choices = without_allowing_ranges(narrowed_states(layout, values), layout);
     choices[Axis::Selector as usize].retain(|state| {
-        let unused = |s| matches!(s, Selector::Null | Selector::Kernel | Selector::Top);
-        is_state(Selector::ALL, *state, |s| !unused(s))
+        let unused = |s| matches!(s, Selector::Null | Selector::Kernel | Selector::LastAddress);
+        accepts(Selector::ALL, *state, |s| !unused(s))
     });
     choices
 }
@@ -272,14 +288,14 @@ fn killed_states(layout: &Layout, values: &[u8]) -> Choices {
 fn without_allowing_ranges(mut choices: Choices, layout: &Layout) -> Choices {
     choices[Axis::Span as usize].retain(|state| {
         let allows = |span| matches!(span, Span::Ip | Span::ThroughIp);
-        layout.platform.inclusive || is_state(Span::ALL, *state, |span| !allows(span))
+        layout.platform.has_inclusive_mode || accepts(Span::ALL, *state, |span| !allows(span))
     });
     choices
 }
 
-/// Whether the state with this number is one that `is` accepts.
-fn is_state<T: Copy>(all: &[T], state: u8, is: impl Fn(T) -> bool) -> bool {
-    is(all[usize::from(state)])
+/// Whether `accept` accepts the state with this number.
+fn accepts<T: Copy>(all: &[T], state: u8, accept: impl Fn(T) -> bool) -> bool {
+    accept(all[usize::from(state)])
 }
 
 /// The available states with these values of the selector, few call numbers, and ranges and selectors that
@@ -288,7 +304,7 @@ fn narrowed_states(layout: &Layout, values: &[u8]) -> Choices {
     let mut choices = available_states(layout);
     choices[Axis::Value as usize] = values.to_vec();
     choices[Axis::Mode as usize] = state_numbers(Mode::ALL, |mode| {
-        mode == Mode::Exclusive || (mode == Mode::Inclusive && layout.platform.inclusive)
+        mode == Mode::Exclusive || (mode == Mode::Inclusive && layout.platform.has_inclusive_mode)
     });
     choices[Axis::Span as usize] = state_numbers(Span::ALL, |span| {
         matches!(
@@ -298,13 +314,13 @@ fn narrowed_states(layout: &Layout, values: &[u8]) -> Choices {
     });
     choices[Axis::Number as usize] = one_number_of_each_kind();
     choices[Axis::Selector as usize].retain(|state| {
-        is_state(Selector::ALL, *state, |s| !matches!(s, Selector::Kernel | Selector::Top))
+        accepts(Selector::ALL, *state, |s| !matches!(s, Selector::Kernel | Selector::LastAddress))
     });
     choices
 }
 
-/// The states of [`Product::Pairs`]: fewer ranges, since [`Product::Range`] has all, and fewer call numbers,
-/// since [`Product::Dispatched`] has all.
+/// The states of [`Product::Pairs`]: fewer ranges, since [`Product::Range`] has all of them, and fewer call numbers,
+/// since [`Product::Dispatched`] has all of them.
 fn pair_states(layout: &Layout) -> Choices {
     use Span::{
         AfterIp, All, BeforeIp, BelowAndIp, BelowIp, EmptyAtIp, Inside, Ip, Nothing, ThroughIp,
@@ -332,28 +348,31 @@ fn available_states(layout: &Layout) -> Choices {
     let mut choices = cover::all_states();
     let platform = layout.platform;
     let mut keep = |axis: Axis, states: Vec<u8>| choices[axis as usize] = states;
-    keep(Axis::Entry, state_numbers(Entry::ALL, |entry| layout.entry(entry).is_some()));
+    keep(Axis::GateChoice, state_numbers(GateChoice::ALL, |choice| layout.gate(choice).is_some()));
     keep(Axis::Selector, state_numbers(Selector::ALL, |s| layout.selector(s).is_some()));
     keep(
         Axis::Arming,
-        state_numbers(Arming::ALL, |a| platform.ptrace_config || a != Arming::Tracer),
+        state_numbers(Arming::ALL, |a| platform.has_ptrace_config || a != Arming::Tracer),
     );
-    keep(Axis::Task, state_numbers(Task::ALL, |task| platform.namespaces || task != Task::Init));
+    keep(
+        Axis::Task,
+        state_numbers(Task::ALL, |task| platform.has_pid_namespaces || task != Task::Init),
+    );
     keep(
         Axis::Seccomp,
         state_numbers(Seccomp::ALL, |s| {
-            platform.filter || matches!(s, Seccomp::None | Seccomp::Strict)
+            platform.has_filters || matches!(s, Seccomp::None | Seccomp::Strict)
         }),
     );
-    keep(Axis::Rseq, state_numbers(Rseq::ALL, |r| platform.rseq || r == Rseq::None));
+    keep(Axis::Rseq, state_numbers(Rseq::ALL, |r| platform.has_rseq || r == Rseq::None));
     keep(
         Axis::Monitor,
         state_numbers(Monitor::ALL, |monitor| match monitor {
             Monitor::None => true,
-            Monitor::Tracepoints => platform.tracepoints,
-            Monitor::Audit => platform.audit,
+            Monitor::Tracepoints => platform.has_tracepoints,
+            Monitor::Audit => platform.has_audit,
         }),
     );
-    keep(Axis::Sysctl, state_numbers(Sysctl::ALL, |s| platform.sysctl || s == Sysctl::Permits));
+    keep(Axis::Sysctl, state_numbers(Sysctl::ALL, |s| platform.has_sysctl || s == Sysctl::Permits));
     choices
 }

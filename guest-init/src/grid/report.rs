@@ -2,7 +2,7 @@
 //! Compares observations with predictions and describes the differences in words.
 
 use super::POINT_PREFIX;
-use super::dimension::{Arming, Entry, Mode, Parent, Point, Task};
+use super::dimension::{Arming, GateChoice, Mode, Parent, Point, Task};
 use super::execute::TaskResult;
 use super::memory::Layout;
 use super::model::{Bugs, predict};
@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 /// Maximum number of differing points that are reported in full.
 const MAX_REPORTED: usize = 8;
 
-/// The combinations of recorded bugs that a point may show.
-const KNOWN: &[(&str, Bugs)] = &[
+/// The combinations of recorded kernel bugs that a point may show, with their names.
+const KNOWN_BUGS: &[(&str, Bugs)] = &[
     ("restart-number", Bugs { restart_number: true, phantom_exit: false }),
     ("phantom-exit-stop", Bugs { restart_number: false, phantom_exit: true }),
     ("restart-number, phantom-exit-stop", Bugs { restart_number: true, phantom_exit: true }),
@@ -29,28 +29,35 @@ pub(super) struct Report<'a> {
     /// The number of points that differ.
     differing: usize,
     /// The first difference: the expected and the seen observation.
-    first: Option<(String, String)>,
-    /// The number of points that show a recorded bug.
-    known: BTreeMap<&'static str, usize>,
-    /// Whether points with interfaces that this kernel lacks are left out. They are recorded on every
-    /// kernel, and the model does not cover them.
-    only_offered: bool,
+    first_difference: Option<(String, String)>,
+    /// For each recorded bug, the number of points that show it.
+    bug_counts: BTreeMap<&'static str, usize>,
+    /// Whether points with interfaces that this kernel lacks are not judged. Such points are recorded on every kernel,
+    /// but the model does not predict them.
+    skips_missing_interfaces: bool,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(layout: &'a Layout, only_offered: bool) -> Report<'a> {
-        Report { layout, differing: 0, first: None, known: BTreeMap::new(), only_offered }
+    pub(super) fn new(layout: &'a Layout, skips_missing_interfaces: bool) -> Report<'a> {
+        let bug_counts = BTreeMap::new();
+        Report {
+            layout,
+            differing: 0,
+            first_difference: None,
+            bug_counts,
+            skips_missing_interfaces,
+        }
     }
 
     /// Whether the point is compared with its prediction.
     fn is_judged(&self, point: &Point) -> bool {
         let platform = self.layout.platform;
-        !self.only_offered
-            || (platform.inclusive || point.mode() != Mode::Inclusive)
-                && (platform.ptrace_config || point.arming() != Arming::Tracer)
+        !self.skips_missing_interfaces
+            || (platform.has_inclusive_mode || point.mode() != Mode::Inclusive)
+                && (platform.has_ptrace_config || point.arming() != Arming::Tracer)
     }
 
-    /// Adds points that ran in one task.
+    /// Compares points that ran in one task, and the task's control calls, with their predictions.
     pub(super) fn add(&mut self, points: &[Point], result: &TaskResult) {
         let mut bugs = Bugs::default();
         for (point, seen) in points.iter().zip(&result.points) {
@@ -60,14 +67,14 @@ impl<'a> Report<'a> {
             }
             let expected = predict(point, self.layout, Bugs::default()).unwrap_or_default();
             let Some(at) = first_difference(&expected, seen) else { continue };
-            let bug = KNOWN.iter().find(|(_, bugs)| {
+            let bug = KNOWN_BUGS.iter().find(|(_, bugs)| {
                 predict(point, self.layout, *bugs)
                     .is_some_and(|expected| first_difference(&expected, seen).is_none())
             });
             match bug {
                 Some((id, shown)) => {
                     bugs = *shown;
-                    *self.known.entry(id).or_default() += 1;
+                    *self.bug_counts.entry(id).or_default() += 1;
                 }
                 None => self.add_difference(point, at, &expected, seen),
             }
@@ -80,7 +87,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Adds a point whose observation at this index differs.
+    /// Adds a point whose observation with index `at` differs from the prediction.
     fn add_difference(
         &mut self,
         point: &Point,
@@ -101,8 +108,8 @@ impl<'a> Report<'a> {
         log(format!("{id}: {point}"));
         log(format!("  expected: {}", all(expected)));
         log(format!("  seen:     {}", all(seen)));
-        if self.first.is_none() {
-            self.first = Some((format!("{} ({id}: {point})", one(expected)), one(seen)));
+        if self.first_difference.is_none() {
+            self.first_difference = Some((format!("{} ({id}: {point})", one(expected)), one(seen)));
         }
     }
 
@@ -117,18 +124,18 @@ impl<'a> Report<'a> {
     /// # Errors
     /// The first difference.
     pub(super) fn finish(self, points: usize) -> Check {
-        for (bug, count) in &self.known {
+        for (bug, count) in &self.bug_counts {
             log(format!("{count} of {points} points show the recorded bug {bug}"));
         }
-        let Some((expected, got)) = self.first else { return Ok(()) };
+        let Some((expected, got)) = self.first_difference else { return Ok(()) };
         log(format!("{} of {points} points differ", self.differing));
         Err(mismatch(expected, format!("{got} ({} of {points} points differ)", self.differing)))
     }
 
     /// The name of an address, such as `ip`, or its value.
     fn describe_address(&self, address: u64, point: &Point) -> String {
-        let ip = self.layout.entry(point.entry()).map(|gate| gate.compared_address());
-        let next = self.layout.next_gate(point.entry()).compared_address();
+        let ip = self.layout.gate(point.gate()).map(|gate| gate.compared_address());
+        let next = self.layout.next_gate(point.gate()).compared_address();
         match address {
             _ if Some(address) == ip => "ip".to_owned(),
             _ if Some(address + arch::CALL_LENGTH) == ip => "the call under test".to_owned(),
@@ -141,13 +148,15 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Describes a siginfo in words.
     fn describe_siginfo(&self, info: &Siginfo, point: &Point) -> String {
-        let Siginfo { code, errno, number, arch, at } = info;
+        let Siginfo { code, errno, number, arch, call_address } = info;
         let arch = if *arch == AUDIT_ARCH { String::new() } else { format!(", arch {arch:#x}") };
-        let at = self.describe_address(*at, point);
+        let at = self.describe_address(*call_address, point);
         format!("code {code}, errno {errno}, number {number}{arch}, from {at}")
     }
 
+    /// Describes an observation of a point in words.
     fn describe(&self, observation: &Observation, point: &Point) -> String {
         let address = |address: &u64| self.describe_address(*address, point);
         let changed = |preserved: bool| if preserved { "" } else { ", other registers changed" };
@@ -162,13 +171,20 @@ impl<'a> Report<'a> {
             }
             Observation::Handled(None) => "SIGSYS handled".to_owned(),
             Observation::Handled(Some(frame)) => {
-                let Frame { info, on_stack, result, next, preserved, mask } = frame;
+                let Frame {
+                    info,
+                    on_alternate_stack,
+                    result,
+                    instruction_pointer,
+                    preserved,
+                    mask,
+                } = frame;
                 format!(
                     "SIGSYS handled: {}{}, {:?} {result:#x}, next instruction {}, mask {mask:#x}{}",
                     self.describe_siginfo(info, point),
-                    if *on_stack { ", on the alternate stack" } else { "" },
+                    if *on_alternate_stack { ", on the alternate stack" } else { "" },
                     Reg::RESULT,
-                    address(next),
+                    address(instruction_pointer),
                     changed(*preserved)
                 )
             }
@@ -181,23 +197,23 @@ impl<'a> Report<'a> {
             Observation::NextCall { executed: true } => "the next call took effect".to_owned(),
             Observation::NextCall { executed: false } => "the next call had no effect".to_owned(),
             Observation::OtherSignal(signal) => format!("{} handled", sys::signal_name(*signal)),
-            Observation::Stopped { signal, info, next, result } => format!(
+            Observation::Stopped { signal, info, instruction_pointer, result } => format!(
                 "the tracer sees {} at {}{}{}",
                 sys::signal_name(*signal),
-                address(next),
+                address(instruction_pointer),
                 info.map_or(String::new(), |info| {
                     format!(": {}", self.describe_siginfo(&info, point))
                 }),
                 result.map_or(String::new(), |result| format!(", {:?} {result:#x}", Reg::RESULT))
             ),
-            Observation::CallEntry { number, at } => format!(
+            Observation::CallEntry { number, instruction_pointer } => format!(
                 "the tracer sees the entry of {} from {}",
                 number.cast_signed(),
-                address(at)
+                address(instruction_pointer)
             ),
-            Observation::CallExit { at, result } => format!(
+            Observation::CallExit { instruction_pointer, result } => format!(
                 "the tracer sees an exit to {} with {}",
-                address(at),
+                address(instruction_pointer),
                 result.map_or("any result".to_owned(), |result| result.cast_signed().to_string())
             ),
             Observation::Event(event) => format!("the tracer sees event {event}"),
@@ -214,9 +230,9 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Predicts the observations of the control calls of a task whose last point is `point`. The task's own
-/// call must not be dispatched, whatever its parent's configuration. The parent's call must be dispatched
-/// if the parent is armed.
+/// Predicts the observations of the control calls of a task whose last point is `point`. The task's control call must
+/// not be dispatched, whatever its parent's configuration. The parent's control call must be dispatched if the
+/// parent is armed.
 fn predict_control(point: &Point, layout: &Layout, bugs: Bugs) -> Vec<Observation> {
     use Observation::{Exited, Killed, ProcessEnded, Returned};
     let mut expected = vec![Returned { result: None, preserved: true, executed: true }];
@@ -232,15 +248,21 @@ fn predict_control(point: &Point, layout: &Layout, bugs: Bugs) -> Vec<Observatio
         return expected;
     }
     let number = libc::SYS_getresuid.cast_unsigned();
-    let at = layout.next_gate(Entry::First).compared_address();
-    let [a, b, c] = layout.effect;
+    let compared_address = layout.next_gate(GateChoice::FirstGate).compared_address();
+    let [a, b, c] = layout.id_addresses;
     let result = arch::Registers::for_call(number, [a, b, c, 0, 0, 0])[Reg::RESULT];
     let number = i32::try_from(number).unwrap_or(0);
     expected.push(Observation::Handled(Some(Frame {
-        info: Siginfo { code: 2, errno: 0, number, arch: AUDIT_ARCH, at },
-        on_stack: false,
+        info: Siginfo {
+            code: 2,
+            errno: 0,
+            number,
+            arch: AUDIT_ARCH,
+            call_address: compared_address,
+        },
+        on_alternate_stack: false,
         result,
-        next: at,
+        instruction_pointer: compared_address,
         preserved: true,
         mask: 0,
     })));
@@ -248,7 +270,7 @@ fn predict_control(point: &Point, layout: &Layout, bugs: Bugs) -> Vec<Observatio
     expected
 }
 
-/// The index of the first difference.
+/// The index of the first observation that differs from its prediction.
 fn first_difference(expected: &[Observation], seen: &[Observation]) -> Option<usize> {
     (0..expected.len().max(seen.len())).find(|at| {
         !matches!(

@@ -16,35 +16,36 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
 /// The selector that the handler of SIGSYS sets to ALLOW; null for none.
 static HANDLER_SELECTOR: AtomicPtr<AtomicU8> = AtomicPtr::new(std::ptr::null_mut());
-/// The registers of the current call.
+/// The registers with which the current call was issued.
 static CURRENT_CALL: AtomicPtr<Registers> = AtomicPtr::new(std::ptr::null_mut());
-/// The number of SIGSYS handled since [`use_selector`].
+/// The number of SIGSYS handled since [`set_handler_selector`].
 static HANDLED_COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// Makes the handler of SIGSYS set this selector to ALLOW, and resets the number of SIGSYS handled.
-pub(super) fn use_selector(selector: Option<&'static AtomicU8>) {
+pub(super) fn set_handler_selector(selector: Option<&'static AtomicU8>) {
     let selector =
         selector.map_or(std::ptr::null_mut(), |byte| std::ptr::from_ref(byte).cast_mut());
     HANDLER_SELECTOR.store(selector, Ordering::SeqCst);
     HANDLED_COUNT.store(0, Ordering::SeqCst);
 }
 
-/// The registers of a getresuid(2) that writes to [`SharedState::effect`](super::shared_state::SharedState).
-pub(super) fn effect_call() -> Registers {
-    let [a, b, c] = memory().layout.effect;
+/// The registers of a getresuid(2) that writes to
+/// [`SharedState::written_ids`](super::shared_state::SharedState::written_ids).
+pub(super) fn getresuid_call() -> Registers {
+    let [a, b, c] = memory().layout.id_addresses;
     Registers::for_call(libc::SYS_getresuid.cast_unsigned(), [a, b, c, 0, 0, 0])
 }
 
 /// A value that getresuid(2) does not write.
-const UNWRITTEN: u32 = 0xa5a5_a5a5;
+const UNWRITTEN_ID: u32 = 0xa5a5_a5a5;
 
-/// Issues a call. Returns the registers after it and whether it took effect.
+/// Issues a call. Returns the registers after the call, and whether the call wrote the user ids.
 pub(super) fn issue_call(gate: &Gate, registers: &Registers) -> (Registers, bool) {
-    let effect = &shared_state().effect[..3];
-    effect.iter().for_each(|word| word.store(UNWRITTEN, Ordering::SeqCst));
+    let ids = &shared_state().written_ids[..3];
+    ids.iter().for_each(|word| word.store(UNWRITTEN_ID, Ordering::SeqCst));
     CURRENT_CALL.store(std::ptr::from_ref(registers).cast_mut(), Ordering::SeqCst);
     let after = gate.issue(registers);
-    (after, effect.iter().all(|word| word.load(Ordering::SeqCst) != UNWRITTEN))
+    (after, ids.iter().all(|word| word.load(Ordering::SeqCst) != UNWRITTEN_ID))
 }
 
 /// Runs a point in the calling task.
@@ -54,35 +55,35 @@ pub(super) fn issue_call(gate: &Gate, registers: &Registers) -> (Registers, bool
 pub(super) fn run_point(point: &Point) -> sys::Result<()> {
     let memory = memory();
     let layout = &memory.layout;
-    let selector = memory.bytes[point.selector() as usize];
+    let selector = memory.selector_bytes[point.selector() as usize];
     let set_selector = |value: u8| {
         if let Some(byte) = selector {
             byte.store(value, Ordering::SeqCst);
         }
     };
     set_selector(0);
-    use_selector(selector);
+    set_handler_selector(selector);
     prepare_signals(point)?;
     install_filter(point)?;
-    let set = |arguments: [u64; 4]| {
+    let configure = |arguments: [u64; 4]| {
         let [mode, offset, length, selector] = arguments;
         let answer = sys::set_dispatch(mode, offset, length, selector);
         observe(Observation::Set(answer.map_or_else(|error| error.0, |()| 0)));
     };
     match point.arming() {
-        Arming::Replaced => set(call::earlier_arguments(layout)),
+        Arming::Replaced => configure(call::earlier_configuration_arguments(layout)),
         Arming::AfterOff => {
-            set(call::earlier_arguments(layout));
-            set([0; 4]);
+            configure(call::earlier_configuration_arguments(layout));
+            configure([0; 4]);
         }
         Arming::Once | Arming::Tracer => {}
     }
     if point.arming() != Arming::Tracer {
-        set(call::configuration_arguments(point, layout));
+        configure(call::configuration_arguments(point, layout));
     }
-    // From here on even system calls inside the usual range may be dispatched.
+    // From here on even system calls inside [`arch::inside`] may be dispatched.
     if point.tracer() != Tracer::None {
-        shared_state().active.store(1, Ordering::SeqCst);
+        shared_state().is_recording.store(1, Ordering::SeqCst);
         sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGSTOP)?;
     }
     if point.seccomp() == Seccomp::Strict {
@@ -90,44 +91,47 @@ pub(super) fn run_point(point: &Point) -> sys::Result<()> {
         unsafe { sys::prctl(libc::PR_SET_SECCOMP, 1, 0, 0, 0) }?;
     }
     let registers = call::call_registers(point, layout);
-    let Some(gate) = layout.entry(point.entry()) else { return Ok(()) };
+    let Some(gate) = layout.gate(point.gate()) else { return Ok(()) };
     for _ in 0..point.times().count() {
         set_selector(point.value());
         let (after, executed) = issue_call(&gate, &registers);
         set_selector(0);
-        let preserved = registers_preserved(
-            &after,
-            &registers,
-            gate.compared_address(),
-            point.tracer().single_steps(),
-        );
+        // A single step leaves TF in the flags, which the call instruction copies to R11 on x86-64.
+        let preserved = are_preserved(&after, &registers)
+            && (point.tracer().single_steps()
+                || has_permitted_clobbers(&after, &registers, gate.compared_address()));
         let result = Some(after[Reg::RESULT]);
         observe(Observation::Returned { result, preserved, executed });
     }
     if point.seccomp() == Seccomp::Strict {
         let shared = shared_state();
-        shared.active.store(0, Ordering::SeqCst);
-        shared.records[shared.current_index()].done.store(1, Ordering::SeqCst);
+        shared.is_recording.store(0, Ordering::SeqCst);
+        shared.records[shared.current_index()].is_done.store(1, Ordering::SeqCst);
         // Strict mode allows exit(2), but not exit_group(2).
         loop {
             // SAFETY: ends the task.
             let _ = unsafe { sys::call(libc::SYS_exit, &[0]) };
         }
     }
-    let (_, executed) = issue_call(&layout.next_gate(point.entry()), &effect_call());
+    let (_, executed) = issue_call(&layout.next_gate(point.gate()), &getresuid_call());
     observe(Observation::NextCall { executed });
     sys::set_dispatch(0, 0, 0, 0)?;
     clear_signals(point)
 }
 
-/// Whether all registers that the call preserves are unchanged. Registers that the call instruction
-/// overwrites are checked too, except if `steps`, since a single step leaves TF in the flags.
-fn registers_preserved(got: &Registers, expected: &Registers, after: u64, steps: bool) -> bool {
-    let same = |reg: Reg| got[reg] == expected[reg];
+/// Whether all registers that a call preserves are unchanged.
+fn are_preserved(after: &Registers, before: &Registers) -> bool {
     let arguments = Reg::ARGUMENTS.into_iter().filter(|reg| *reg != Reg::RESULT);
-    let scratch = Reg::CLOBBERED_BY_CALL.map(|reg| got[reg]);
-    Reg::preserved_by_calls().filter(|reg| *reg != Reg::Sp).chain(arguments).all(same)
-        && (steps || expected.clobbered_values(after).contains(&scratch))
+    Reg::preserved_by_calls()
+        .filter(|reg| *reg != Reg::Sp)
+        .chain(arguments)
+        .all(|reg| after[reg] == before[reg])
+}
+
+/// Whether the registers that the call instruction overwrites have permitted values.
+fn has_permitted_clobbers(after: &Registers, before: &Registers, compared_address: u64) -> bool {
+    let clobbered = Reg::CLOBBERED_BY_CALL.map(|reg| after[reg]);
+    before.clobbered_values(compared_address).contains(&clobbered)
 }
 
 /// Blocks and raises the signal that must be pending, and sets the alternate stack and the disposition of
@@ -140,11 +144,11 @@ fn prepare_signals(point: &Point) -> sys::Result<()> {
         blocked |= sys::signal_bit(libc::SIGSYS);
     }
     let pending = match point.pending() {
-        Pending::Nothing | Pending::NoRoom => None,
-        Pending::Other => Some(libc::SIGUSR1),
-        Pending::Same => Some(libc::SIGSYS),
-        Pending::Fault => Some(libc::SIGSEGV),
-        Pending::RealTime => Some(REAL_TIME_SIGNAL),
+        Pending::None | Pending::NoneAtLimitZero => None,
+        Pending::Sigusr1 => Some(libc::SIGUSR1),
+        Pending::Sigsys => Some(libc::SIGSYS),
+        Pending::Sigsegv => Some(libc::SIGSEGV),
+        Pending::RealTimeSignal => Some(REAL_TIME_SIGNAL),
     };
     if let Some(signal) = pending {
         blocked |= sys::signal_bit(signal);
@@ -162,10 +166,10 @@ fn prepare_signals(point: &Point) -> sys::Result<()> {
         }
         raise(signal)?;
     }
-    if point.pending() == Pending::NoRoom {
-        limit_pending(0)?;
+    if point.pending() == Pending::NoneAtLimitZero {
+        limit_pending_signals(0)?;
     }
-    let [stack, read_only] = memory().stacks;
+    let [stack, read_only] = memory().alternate_stacks;
     let stack = match disposition {
         Disposition::OnStack => Some((stack, 0)),
         Disposition::AutoDisarm => Some((stack, SS_AUTODISARM)),
@@ -182,8 +186,8 @@ fn prepare_signals(point: &Point) -> sys::Result<()> {
 /// `SS_AUTODISARM` (include/uapi/linux/signal.h).
 const SS_AUTODISARM: i32 = i32::MIN;
 
-/// Sets `RLIMIT_SIGPENDING`, the number of queued signals of this user, to at most the hard limit.
-fn limit_pending(limit: u64) -> sys::Result<()> {
+/// Sets `RLIMIT_SIGPENDING`, the maximum number of queued signals of this user, to `limit` or the hard limit.
+fn limit_pending_signals(limit: u64) -> sys::Result<()> {
     let mut limits = [0u64; 2];
     let resource = u64::from(libc::RLIMIT_SIGPENDING);
     // SAFETY: reads and writes the two limits.
@@ -198,16 +202,16 @@ fn limit_pending(limit: u64) -> sys::Result<()> {
 /// Undoes [`prepare_signals`]: discards or handles pending signals, and resets mask and alternate stack.
 fn clear_signals(point: &Point) -> sys::Result<()> {
     match point.pending() {
-        Pending::NoRoom => limit_pending(u64::MAX)?,
+        Pending::NoneAtLimitZero => limit_pending_signals(u64::MAX)?,
         // Ignoring a signal discards a pending one.
-        Pending::Same => install_handler(libc::SIGSYS, 1, 0)?,
-        Pending::Fault => {
+        Pending::Sigsys => install_handler(libc::SIGSYS, 1, 0)?,
+        Pending::Sigsegv => {
             install_handler(libc::SIGSEGV, 1, 0)?;
             install_handler(libc::SIGSEGV, 0, 0)?;
         }
         _ => {}
     }
-    if point.pending() != Pending::Nothing
+    if point.pending() != Pending::None
         || matches!(point.disposition(), Disposition::Blocked | Disposition::IgnoredBlocked)
     {
         sys::sigmask(libc::SIG_SETMASK, 0)?;
@@ -231,7 +235,7 @@ fn install_filter(point: &Point) -> sys::Result<()> {
         Seccomp::Trap => libc::SECCOMP_RET_TRAP | TRAP_ERRNO.cast_unsigned(),
         Seccomp::Kill => libc::SECCOMP_RET_KILL_PROCESS,
     };
-    let Some(gate) = memory().layout.entry(point.entry()) else { return Ok(()) };
+    let Some(gate) = memory().layout.gate(point.gate()) else { return Ok(()) };
     // Offset of the low half of `seccomp_data.instruction_pointer`.
     let offset = 8 + if cfg!(target_endian = "big") { 4 } else { 0 };
     let low = u32::try_from(gate.compared_address() & 0xffff_ffff).unwrap_or(0);
@@ -245,13 +249,13 @@ fn install_filter(point: &Point) -> sys::Result<()> {
 }
 
 /// The addresses of the handlers of SIGSYS: with `SA_SIGINFO`, and without.
-pub(super) fn handlers() -> [u64; 2] {
+pub(super) fn handler_addresses() -> [u64; 2] {
     [on_sigsys as *const () as u64, on_sigsys_without_info as *const () as u64]
 }
 
 /// Sets the disposition of SIGSYS.
 pub(super) fn set_disposition(disposition: Disposition) -> sys::Result<()> {
-    let [handler, without_info] = handlers();
+    let [handler, without_info] = handler_addresses();
     let (handler, flags) = match disposition {
         Disposition::Handler | Disposition::Blocked => (handler, 0),
         Disposition::OnStack | Disposition::ReadOnlyStack | Disposition::AutoDisarm => {
@@ -282,17 +286,18 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     let (info, frame) = unsafe { (*info, &*frame) };
     let registers = frame.registers;
     let seen = SigsysRecord { info, registers, flags: 0, stack, frame_mask: frame.mask };
-    let alternate = memory().stacks[0]..memory().stacks[0] + ALTERNATE_STACK_SIZE as u64;
+    let alternate =
+        memory().alternate_stacks[0]..memory().alternate_stacks[0] + ALTERNATE_STACK_SIZE as u64;
     // SAFETY: the registers of the call that `issue_call` makes, which live until the call returns.
     let call = unsafe { CURRENT_CALL.load(Ordering::SeqCst).as_ref() };
     let info = observed_siginfo(&seen);
-    let preserved = arch::inside().contains(&info.at)
-        || call.is_some_and(|call| registers_preserved(&registers, call, info.at, true));
+    let preserved = arch::inside().contains(&info.call_address)
+        || call.is_some_and(|call| are_preserved(&registers, call));
     observe(Observation::Handled(Some(Frame {
-        info: Siginfo { at: normalize_address(info.at), ..info },
-        on_stack: alternate.contains(&stack),
+        info: Siginfo { call_address: normalize_address(info.call_address), ..info },
+        on_alternate_stack: alternate.contains(&stack),
         result: registers[Reg::RESULT],
-        next: normalize_address(registers[Reg::INSTRUCTION_POINTER]),
+        instruction_pointer: normalize_address(registers[Reg::INSTRUCTION_POINTER]),
         preserved,
         mask: frame.mask,
     })));
@@ -304,8 +309,8 @@ extern "C" fn on_sigsys_without_info(_: i32) {
     allow_next_call();
 }
 
-/// Sets the selector to ALLOW, or faults after [`MAX_SIGSYS`] signals. Both handlers of SIGSYS end with
-/// this.
+/// Sets the selector to ALLOW, and faults at the [`MAX_SIGSYS`]th signal. Both handlers of SIGSYS call this function
+/// last.
 fn allow_next_call() {
     // SAFETY: the selector is a byte that stays mapped.
     if let Some(byte) = unsafe { HANDLER_SELECTOR.load(Ordering::SeqCst).as_ref() } {
@@ -321,13 +326,13 @@ extern "C" fn on_other_signal(signal: i32) {
     observe(Observation::OtherSignal(signal));
 }
 
-/// An address as observations have it: the start of the allowed range for all addresses inside it.
+/// The address that observations have in place of `address`: the start of [`arch::inside`] for all addresses inside.
 pub(super) fn normalize_address(address: u64) -> u64 {
     let inside = arch::inside();
     if inside.contains(&address) { inside.start } else { address }
 }
 
-/// The siginfo of a SIGSYS as observations have it.
+/// The fields of a SIGSYS's siginfo that observations have.
 pub(super) fn observed_siginfo(seen: &SigsysRecord) -> Siginfo {
     let code = seen.code();
     // SYS_SECCOMP, SYS_USER_DISPATCH.
@@ -339,6 +344,6 @@ pub(super) fn observed_siginfo(seen: &SigsysRecord) -> Siginfo {
         errno: seen.errno(),
         number: seen.number(),
         arch: seen.arch(),
-        at: seen.call_address(),
+        call_address: seen.call_address(),
     }
 }

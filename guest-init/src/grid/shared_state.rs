@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! State that a task which runs points shares with its tracer and its parent: the observations, and words
-//! to synchronise.
+//! The state that a task which runs points shares with its tracer and its parent: the observations, and words by
+//! which they synchronise.
 
 use super::memory::{Memory, Platform};
 use super::observation::Observation;
@@ -20,29 +20,29 @@ pub(super) const MAX_POINTS: usize = 64;
 #[repr(C)]
 pub(super) struct Record {
     pub(super) count: AtomicU32,
-    /// Whether the point is complete and its task lives.
-    pub(super) done: AtomicU32,
+    /// 1 when the point is complete and its task lives.
+    pub(super) is_done: AtomicU32,
     observations: [UnsafeCell<Observation>; MAX_OBSERVATIONS],
 }
 
 /// Memory that a task, its tracer and its parent share.
 #[repr(C)]
 pub(super) struct SharedState {
-    /// The words that a call with effect writes.
-    pub(super) effect: [AtomicU32; 4],
+    /// The words to which getresuid(2) writes the user ids.
+    pub(super) written_ids: [AtomicU32; 4],
     /// The index of the current point.
-    pub(super) current: AtomicU32,
-    /// Whether the tracer is to record observations.
-    pub(super) active: AtomicU32,
-    /// The id of a thread that waits for its tracer; 0 before.
-    pub(super) thread: AtomicU32,
+    pub(super) current_point: AtomicU32,
+    /// 1 while the tracer is to record observations.
+    pub(super) is_recording: AtomicU32,
+    /// The id of a thread that waits for its tracer; 0 before there is one.
+    pub(super) thread_id: AtomicU32,
     /// 1 when the tracer is attached.
-    pub(super) attached: AtomicU32,
-    /// 1 when the tracer has reaped the thread. The thread's process must live until then, since its exit
-    /// code would replace the thread's.
-    pub(super) reaped: AtomicU32,
-    /// 0 when the thread is gone.
-    pub(super) thread_lives: AtomicU32,
+    pub(super) is_tracer_attached: AtomicU32,
+    /// 1 when the tracer has reaped the thread. The first thread must not exit the process before, since the exit
+    /// code of the process would replace that of the thread.
+    pub(super) is_thread_reaped: AtomicU32,
+    /// 0 when the thread has ended.
+    pub(super) is_thread_alive: AtomicU32,
     pub(super) records: [Record; MAX_POINTS],
     /// The observations of the control calls: one in the task before its first point, and one in its
     /// parent after its last.
@@ -51,15 +51,17 @@ pub(super) struct SharedState {
 
 static SHARED: AtomicPtr<SharedState> = AtomicPtr::new(std::ptr::null_mut());
 static MEMORY: AtomicPtr<Memory> = AtomicPtr::new(std::ptr::null_mut());
-/// Whether observations belong to a control call.
+/// Whether observations now belong to a control call.
 pub(super) static IN_CONTROL_CALL: AtomicBool = AtomicBool::new(false);
 
+/// The shared state.
 pub(super) fn shared_state() -> &'static SharedState {
     // SAFETY: `prepare` mapped it. Zero bytes are valid for the atomics, and an observation is read only
     // after it was written.
     unsafe { &*SHARED.load(Ordering::SeqCst) }
 }
 
+/// The memory for points.
 pub(super) fn memory() -> &'static Memory {
     // SAFETY: `prepare` made it, and it is never freed.
     unsafe { &*MEMORY.load(Ordering::SeqCst) }
@@ -85,9 +87,15 @@ impl SharedState {
     pub(super) fn clear(&self, points: usize) {
         for record in self.records[..points].iter().chain([&self.control]) {
             record.count.store(0, Ordering::SeqCst);
-            record.done.store(0, Ordering::SeqCst);
+            record.is_done.store(0, Ordering::SeqCst);
         }
-        let words = [&self.current, &self.active, &self.thread, &self.attached, &self.reaped];
+        let words = [
+            &self.current_point,
+            &self.is_recording,
+            &self.thread_id,
+            &self.is_tracer_attached,
+            &self.is_thread_reaped,
+        ];
         for word in words {
             word.store(0, Ordering::SeqCst);
         }
@@ -95,7 +103,7 @@ impl SharedState {
 
     /// The index of the current point.
     pub(super) fn current_index(&self) -> usize {
-        self.current.load(Ordering::SeqCst) as usize % MAX_POINTS
+        self.current_point.load(Ordering::SeqCst) as usize % MAX_POINTS
     }
 
     /// The record of the current control call or point.
@@ -107,7 +115,7 @@ impl SharedState {
     }
 }
 
-/// Records an observation. Those beyond [`MAX_OBSERVATIONS`] are dropped.
+/// Records an observation. Observations of a point beyond [`MAX_OBSERVATIONS`] are dropped.
 pub(super) fn observe(observation: Observation) {
     let record = shared_state().current_record();
     let index = record.count.fetch_add(1, Ordering::SeqCst) as usize;

@@ -2,7 +2,8 @@
 
 use super::cover::{all_states, covering, full_product};
 use super::dimension::{
-    Axis, COUNT, DIMENSIONS, Disposition, Entry, Mode, Number, Point, Selector, Span, Tracer,
+    Axis, DIMENSION_COUNT, DIMENSIONS, Disposition, GateChoice, Mode, Number, Point, Selector,
+    Span, Tracer,
 };
 use super::memory::{Layout, Platform};
 use super::model::{Bugs, predict};
@@ -13,16 +14,16 @@ use std::collections::HashSet;
 
 fn layout() -> Layout {
     let platform = Platform {
-        inclusive: true,
-        ptrace_config: true,
-        ia32: true,
-        filter: true,
-        rseq: true,
-        namespaces: true,
-        tracepoints: true,
-        audit: true,
-        sysctl: true,
-        x32: false,
+        has_inclusive_mode: true,
+        has_ptrace_config: true,
+        has_ia32: true,
+        has_filters: true,
+        has_rseq: true,
+        has_pid_namespaces: true,
+        has_tracepoints: true,
+        has_audit: true,
+        has_sysctl: true,
+        has_x32: false,
     };
     let (first, second) = (arch::gate(), arch::second_gate());
     let other = arch::second_entry();
@@ -30,14 +31,14 @@ fn layout() -> Layout {
     Layout {
         platform,
         inside: arch::inside(),
-        entries: [Some(first), Some(second), gate, Some(first), Some(second), Some(first)],
-        other,
+        gates: [Some(first), Some(second), gate, Some(first), Some(second), Some(first)],
+        second_entry: other,
         selectors: std::array::from_fn(|kind| {
             Some(if kind == 1 { 0 } else { 0x100 + kind as u64 })
         }),
         code_byte: 2,
         allow_selector: 0x800,
-        effect: [0x1000, 0x1004, 0x1008],
+        id_addresses: [0x1000, 0x1004, 0x1008],
         restart_number: 219,
         zero_is_read: true,
         handlers: [0x2000, 0x3000],
@@ -45,7 +46,7 @@ fn layout() -> Layout {
 }
 
 fn at(states: &[(Axis, u8)]) -> Vec<Observation> {
-    predict(&Point::of(states), &layout(), Bugs::default()).expect("a valid point")
+    predict(&Point::with_states(states), &layout(), Bugs::default()).expect("a valid point")
 }
 
 const PASSED: Observation =
@@ -58,13 +59,13 @@ fn handled() -> Observation {
     let registers =
         arch::Registers::for_call(number.cast_unsigned(), [0x1000, 0x1004, 0x1008, 0, 0, 0]);
     let number = i32::try_from(number).expect("a small number");
-    let info = Siginfo { code: 2, errno: 0, number, arch: arch::AUDIT_ARCH, at };
+    let info = Siginfo { code: 2, errno: 0, number, arch: arch::AUDIT_ARCH, call_address: at };
     let result = registers[arch::Reg::RESULT];
     Observation::Handled(Some(Frame {
         info,
-        on_stack: false,
+        on_alternate_stack: false,
         result,
-        next: at,
+        instruction_pointer: at,
         preserved: true,
         mask: 0,
     }))
@@ -93,16 +94,16 @@ fn without_a_selector_and_a_range_the_return_from_the_handler_kills() {
 
 #[test]
 fn recorded_bugs_change_predictions() {
-    let killed_while_traced = [(Axis::Value, 2), (Axis::Tracer, Tracer::Calls as u8)];
+    let killed_while_traced = [(Axis::Value, 2), (Axis::Tracer, Tracer::Syscall as u8)];
     let restart = [(Axis::Value, 1), (Axis::Number, Number::Minus513 as u8)];
     let bugs = Bugs { restart_number: true, phantom_exit: true };
     for states in [&killed_while_traced, &restart] {
-        let point = Point::of(states);
+        let point = Point::with_states(states);
         let right = predict(&point, &layout(), Bugs::default());
         let wrong = predict(&point, &layout(), bugs);
         assert!(right.is_some() && wrong.is_some() && right != wrong, "{point}");
     }
-    let point = Point::of(&[(Axis::Value, 1)]);
+    let point = Point::with_states(&[(Axis::Value, 1)]);
     assert_eq!(
         predict(&point, &layout(), bugs),
         predict(&point, &layout(), Bugs::default()),
@@ -142,7 +143,7 @@ fn codes_parse_to_their_points() {
         assert!(by_id(&format!("grid/at-{}", point.code())).is_some());
     }
     assert_eq!(Point::default().code(), "00");
-    let too_long = "00".repeat(COUNT + 1);
+    let too_long = "00".repeat(DIMENSION_COUNT + 1);
     for wrong in ["", "0", "0g", "00ff", "é0", &too_long] {
         assert_eq!(Point::parse(wrong), None, "{wrong}");
     }
@@ -156,7 +157,7 @@ fn tuples(point: &Point, strength: usize) -> Vec<Vec<(usize, u8)>> {
             .iter()
             .flat_map(|tuple| {
                 let first = tuple.last().map_or(0, |(axis, _)| axis + 1);
-                (first..COUNT).map(|axis| [&tuple[..], &[(axis, point.0[axis])]].concat())
+                (first..DIMENSION_COUNT).map(|axis| [&tuple[..], &[(axis, point.0[axis])]].concat())
             })
             .collect();
     }
@@ -169,13 +170,13 @@ fn a_covering_product_has_every_combination_that_a_whole_one_has() {
     choices[Axis::Value as usize] = vec![0, 1, 255];
     choices[Axis::Mode as usize] = vec![0, 1, 2];
     choices[Axis::Span as usize] = vec![0, 1, 2, 3];
-    choices[Axis::Entry as usize] = vec![0, 1];
+    choices[Axis::GateChoice as usize] = vec![0, 1];
     choices[Axis::Tracer as usize] = vec![0, 3, 9];
     // One pair and one triple are invalid.
     let valid = |point: &Point| {
         let is = |axis: Axis, state| point.0[axis as usize] == state;
         let pair = is(Axis::Mode, 1) && is(Axis::Span, 3);
-        let triple = is(Axis::Value, 255) && is(Axis::Entry, 1) && is(Axis::Tracer, 9);
+        let triple = is(Axis::Value, 255) && is(Axis::GateChoice, 1) && is(Axis::Tracer, 9);
         !pair && !triple
     };
     let everything = full_product(&choices, valid);
@@ -205,7 +206,7 @@ fn products_contain_every_state() {
     points.extend(&pairs);
     for (axis, dimension) in DIMENSIONS.iter().enumerate() {
         let seen: HashSet<u8> = points.iter().map(|point| point.0[axis]).collect();
-        let other = axis == Axis::Entry as usize && arch::second_entry().is_none();
+        let other = axis == Axis::GateChoice as usize && arch::second_entry().is_none();
         let states = dimension.states.len();
         assert!(
             seen.len() >= states - usize::from(other) || dimension.states.is_empty(),
@@ -214,7 +215,7 @@ fn products_contain_every_state() {
             seen.len()
         );
     }
-    let entries = points.iter().filter(|point| point.entry() == Entry::PageEnd).count();
+    let entries = points.iter().filter(|point| point.gate() == GateChoice::EndOfPage).count();
     assert!(entries > 10 && pairs.len() < 500, "{} pairs", pairs.len());
     assert_eq!(Product::Pairs.points(&layout), pairs);
 }
@@ -222,10 +223,10 @@ fn products_contain_every_state() {
 #[test]
 fn no_product_needs_a_privilege_that_the_user_lacks() {
     let mut layout = layout();
-    layout.platform.namespaces = false;
+    layout.platform.has_pid_namespaces = false;
     use Product::{
-        AllDispatched, AllKilled, AllPassed, Deaths, Dispatched, Killed, Pairs, Passed, Random,
-        Range, Selector,
+        Deaths, Dispatched, DispatchedTriples, Killed, KilledTriples, Pairs, Passed,
+        PassedWithExpensive, Random, Range, Selector,
     };
     let products = [
         Range,
@@ -235,9 +236,9 @@ fn no_product_needs_a_privilege_that_the_user_lacks() {
         Dispatched,
         Killed,
         Passed,
-        AllDispatched,
-        AllKilled,
-        AllPassed,
+        DispatchedTriples,
+        KilledTriples,
+        PassedWithExpensive,
         Random(1),
     ];
     for product in products {

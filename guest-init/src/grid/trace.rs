@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 
 const SYSEMU_SINGLESTEP: u32 = 32;
 
-/// Traces the task of this process that runs these points. Returns how the task ended.
+/// Traces the task, in this process or its second thread, that runs these points. Returns how the task ended.
 ///
 /// # Errors
 /// [`Failure::Broken`] if the task cannot be traced.
@@ -28,30 +28,31 @@ pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<Change, Failu
     let mut pid = process;
     let mut options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD;
     if first.task() == Task::Thread {
-        while shared_state().thread.load(Ordering::SeqCst) == 0 {
-            wait_while(&shared_state().thread, 0);
+        while shared_state().thread_id.load(Ordering::SeqCst) == 0 {
+            wait_while(&shared_state().thread_id, 0);
         }
-        pid = i32::try_from(shared_state().thread.load(Ordering::SeqCst)).unwrap_or(-1);
+        pid = i32::try_from(shared_state().thread_id.load(Ordering::SeqCst)).unwrap_or(-1);
     }
     if tracer.attaches_by_seize() {
         options |= libc::PTRACE_O_TRACEEXIT;
         let options = u64::from(options.cast_unsigned());
         ptrace::request(pid, libc::PTRACE_SEIZE, 0, options).map_err(broken("PTRACE_SEIZE"))?;
-        store_and_wake(&shared_state().attached, 1);
+        store_and_wake(&shared_state().is_tracer_attached, 1);
     }
-    let mut tracing = TraceState { pid, points, request: libc::PTRACE_CONT, stops: 0 };
-    let mut set = tracer.attaches_by_seize();
+    let mut tracing =
+        TraceState { pid, points, resume_request: libc::PTRACE_CONT, sigsys_stops: 0 };
+    let mut are_options_set = tracer.attaches_by_seize();
     loop {
         let waited = sys::wait(pid, libc::__WALL).map_err(broken("wait4"))?;
         let Some((_, change)) = waited else {
             return Err(Failure::Broken("wait4 gave nothing".into()));
         };
         let Change::Stopped(stop) = change else { return Ok(change) };
-        if !set {
+        if !are_options_set {
             let options = u64::from(options.cast_unsigned());
             ptrace::request(pid, libc::PTRACE_SETOPTIONS, 0, options)
                 .map_err(broken("PTRACE_SETOPTIONS"))?;
-            set = true;
+            are_options_set = true;
         }
         let resumed = tracing.handle_stop(stop).and_then(|(request, signal)| {
             ptrace::request(pid, request, 0, u64::from(signal.cast_unsigned()))
@@ -69,43 +70,43 @@ pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<Change, Failu
     }
 }
 
-/// The tracer's state.
+/// The state of the tracer.
 struct TraceState<'a> {
     pid: i32,
     points: &'a [Point],
     /// The request that resumes the tracee.
-    request: u32,
+    resume_request: u32,
     /// The number of stops for SIGSYS in this point.
-    stops: u32,
+    sigsys_stops: u32,
 }
 
 impl TraceState<'_> {
     /// Records a stop. Returns the request and the signal that resume the tracee.
     fn handle_stop(&mut self, stop: i32) -> sys::Result<(u32, i32)> {
-        if shared_state().active.load(Ordering::SeqCst) == 0 {
+        if shared_state().is_recording.load(Ordering::SeqCst) == 0 {
             // Between two points.
             let signal = if stop >> 8 == 0 && stop != CALL_STOP { stop } else { 0 };
             return Ok((libc::PTRACE_CONT, signal));
         }
-        let index = shared_state().current.load(Ordering::SeqCst) as usize;
+        let index = shared_state().current_point.load(Ordering::SeqCst) as usize;
         let Some(point) = self.points.get(index) else { return Ok((libc::PTRACE_CONT, 0)) };
         let tracer = point.tracer();
         match stop {
             libc::SIGSTOP => {
-                self.stops = 0;
-                self.begin(point)?;
-                Ok((self.request, 0))
+                self.sigsys_stops = 0;
+                self.prepare_call_under_test(point)?;
+                Ok((self.resume_request, 0))
             }
             CALL_STOP => {
                 self.observe_call()?;
                 if tracer.skips_call() {
-                    self.request = libc::PTRACE_CONT;
+                    self.resume_request = libc::PTRACE_CONT;
                 }
-                Ok((self.request, 0))
+                Ok((self.resume_request, 0))
             }
             stop if stop >> 8 != 0 => {
                 observe(Observation::Event(stop >> 8));
-                Ok((self.request, 0))
+                Ok((self.resume_request, 0))
             }
             signal => {
                 let info = ptrace::signal_info(self.pid)?;
@@ -113,42 +114,42 @@ impl TraceState<'_> {
                 let frame = registers.general();
                 let seen =
                     SigsysRecord { info, registers: frame, flags: 0, stack: 0, frame_mask: 0 };
-                let of_call = signal == libc::SIGSYS;
-                let info = of_call.then(|| observed_siginfo(&seen));
-                let result = of_call.then_some(registers.result);
+                let is_sigsys = signal == libc::SIGSYS;
+                let info = is_sigsys.then(|| observed_siginfo(&seen));
+                let result = is_sigsys.then_some(registers.result);
                 observe(Observation::Stopped {
                     signal,
                     info,
-                    next: normalize_address(registers.instruction_pointer),
+                    instruction_pointer: normalize_address(registers.instruction_pointer),
                     result,
                 });
-                if of_call {
-                    self.stops += 1;
-                    if self.stops == MAX_SIGSYS {
+                if is_sigsys {
+                    self.sigsys_stops += 1;
+                    if self.sigsys_stops == MAX_SIGSYS {
                         sys::kill(self.pid, libc::SIGKILL)?;
-                        // Do not resume it: that could skip the stop for its exit.
+                        // Do not resume the tracee, which could skip the stop for its exit.
                         return Err(sys::Errno(libc::ESRCH));
                     }
                 }
-                let request = self.request;
+                let request = self.resume_request;
                 if tracer.single_steps() || tracer.skips_call() {
-                    self.request = libc::PTRACE_CONT;
+                    self.resume_request = libc::PTRACE_CONT;
                     // Keep single-stepping, so that the first step into the handler stops.
-                    if of_call && request != SYSEMU {
+                    if is_sigsys && request != SYSEMU {
                         return Ok((request, signal));
                     }
                 }
-                if signal == libc::SIGTRAP || (of_call && tracer.suppresses_sigsys()) {
-                    return Ok((self.request, 0));
+                if signal == libc::SIGTRAP || (is_sigsys && tracer.suppresses_sigsys()) {
+                    return Ok((self.resume_request, 0));
                 }
-                Ok((self.request, signal))
+                Ok((self.resume_request, signal))
             }
         }
     }
 
-    /// Called when the tracee has stopped before the call under test: arms it if the point asks for that,
-    /// and chooses the request that resumes it.
-    fn begin(&mut self, point: &Point) -> sys::Result<()> {
+    /// Prepares the tracee, which has stopped before the call under test: arms it if the point asks for this, and
+    /// chooses the request that resumes it.
+    fn prepare_call_under_test(&mut self, point: &Point) -> sys::Result<()> {
         let layout = &memory().layout;
         if point.arming() == Arming::Tracer {
             let [mode, offset, length, selector] = call::configuration_arguments(point, layout);
@@ -164,10 +165,10 @@ impl TraceState<'_> {
             observe(Observation::SetByTracer(answer.map_or_else(|error| error.0, |_| 0)));
         }
         let tracer = point.tracer();
-        self.request = if tracer.stops_at_calls() {
+        self.resume_request = if tracer.stops_at_calls() {
             libc::PTRACE_SYSCALL
         } else if tracer.single_steps() {
-            if let Some(gate) = layout.entry(point.entry()) {
+            if let Some(gate) = layout.gate(point.gate()) {
                 self.run_to_call(&gate)?;
             }
             if tracer.skips_call() { SYSEMU_SINGLESTEP } else { libc::PTRACE_SINGLESTEP }
@@ -208,6 +209,7 @@ impl TraceState<'_> {
         ptrace::set_registers(self.pid, &registers)
     }
 
+    /// Reads eight bytes of the tracee's memory.
     fn read_word(&self, address: u64) -> sys::Result<u64> {
         let mut word = 0u64;
         ptrace::request(self.pid, libc::PTRACE_PEEKTEXT, address, &raw mut word as u64)?;
@@ -221,14 +223,14 @@ impl TraceState<'_> {
         // `struct ptrace_syscall_info` (include/uapi/linux/ptrace.h): kind, instruction pointer,
         // stack pointer, number or result.
         let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| info[8 * at + i]));
-        let (at, value) = (word(1), word(3));
-        if arch::inside().contains(&at) {
+        let (instruction_pointer, value) = (word(1), word(3));
+        if arch::inside().contains(&instruction_pointer) {
             return Ok(());
         }
         observe(if info[0] == ENTRY.to_ne_bytes()[0] {
-            Observation::CallEntry { number: value, at }
+            Observation::CallEntry { number: value, instruction_pointer }
         } else {
-            Observation::CallExit { at, result: Some(value) }
+            Observation::CallExit { instruction_pointer, result: Some(value) }
         });
         Ok(())
     }

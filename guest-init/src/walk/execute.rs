@@ -2,12 +2,12 @@
 
 //! Executes a sequence on this kernel and records the observed events.
 //!
-//! From the first step on, all tasks issue system calls only through gates and in the allowed range. So
-//! they must not allocate, format or panic.
+//! From the first step on, all tasks issue system calls only through gates and in the allowed range, so they must not
+//! allocate, format or panic.
 
-use super::model::{Event, EventKind, FIRST_UMASK, number_and_arguments, registers};
+use super::model::{Event, EventKind, INITIAL_UMASK, number_and_arguments, registers};
 use super::operations::{Call, CallSite, Disposition, Layout, NewTask, Operation, Step};
-use crate::arch::{self, Context, Gate, Reg, Registers};
+use crate::arch::{self, Context, Reg};
 use crate::case::Failure;
 use crate::oracle::Config;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
@@ -26,45 +26,48 @@ const TIME_LIMIT_SECONDS: u64 = 3;
 /// Pages of the stack of a child or thread, on which signal frames nest.
 const STACK_PAGES: usize = 32;
 
-/// The memory of an event, and whether the event is written completely.
+/// The memory of an event.
 #[repr(C)]
-struct Slot {
+struct EventSlot {
+    /// 1 when the event is written completely.
     complete: AtomicU32,
     event: UnsafeCell<Event>,
 }
 
 /// The memory that all processes of a sequence share, zeroed before each sequence.
 #[repr(C)]
-struct Log {
+struct EventLog {
     count: AtomicU32,
-    /// The configuration that a traced task asks its tracer to set.
-    wanted: UnsafeCell<[u64; 4]>,
-    slots: [Slot; MAX_EVENTS],
+    /// The configuration that a traced task asks its tracer to set: mode, offset, length, selector.
+    requested_configuration: UnsafeCell<[u64; 4]>,
+    slots: [EventSlot; MAX_EVENTS],
 }
 
-/// The address of the events, which [`prepare`] maps.
-static LOG: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
+/// The address of the events, which [`map_event_log`] maps.
+static EVENT_LOG: AtomicPtr<EventLog> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The selectors of a sequence.
 static SELECTORS: [AtomicU8; 2] = [AtomicU8::new(0), AtomicU8::new(0)];
 
-/// A step in progress, as the signal handlers see it.
-struct Pending<'a> {
+/// A step in progress, for the signal handlers.
+struct StepInProgress<'a> {
     step: &'a Step,
-    traced: bool,
-    handled: AtomicU32,
+    /// Whether the step runs in a tracee.
+    is_tracee: bool,
+    /// The number of dispatches of the step's call.
+    dispatches: AtomicU32,
 }
 
 /// The step whose call is in progress in this task, for the handler of SIGSYS.
-static PENDING_CALL: AtomicPtr<Pending<'static>> = AtomicPtr::new(std::ptr::null_mut());
-/// The step that sends SIGUSR1, for its handler.
-static PENDING_SIGNAL: AtomicPtr<Pending<'static>> = AtomicPtr::new(std::ptr::null_mut());
+static STEP_OF_CALL: AtomicPtr<StepInProgress<'static>> = AtomicPtr::new(std::ptr::null_mut());
+/// The step that raises SIGUSR1, for the handler of SIGUSR1.
+static STEP_OF_SIGUSR1: AtomicPtr<StepInProgress<'static>> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The layout of this program.
 pub(super) fn layout() -> Layout {
     let inside = arch::inside();
     Layout {
-        after: [
+        compared_addresses: [
             inside.start + arch::CALL_LENGTH,
             arch::gate().compared_address(),
             arch::second_gate().compared_address(),
@@ -72,29 +75,29 @@ pub(super) fn layout() -> Layout {
         ],
         inside,
         selectors: [SELECTORS[0].as_ptr() as u64, SELECTORS[1].as_ptr() as u64],
-        unmapped: 0x10,
-        kernel: arch::KERNEL_ADDRESS,
+        unmapped_address: 0x10,
+        kernel_address: arch::KERNEL_ADDRESS,
     }
 }
 
 /// Maps the memory for the events.
-pub(super) fn prepare() -> sys::Result<()> {
-    if LOG.load(Ordering::SeqCst).is_null() {
-        LOG.store(sys::map_shared(size_of::<Log>())?.cast(), Ordering::SeqCst);
+pub(super) fn map_event_log() -> sys::Result<()> {
+    if EVENT_LOG.load(Ordering::SeqCst).is_null() {
+        EVENT_LOG.store(sys::map_shared(size_of::<EventLog>())?.cast(), Ordering::SeqCst);
     }
     Ok(())
 }
 
-fn log() -> &'static Log {
-    // SAFETY: `prepare` maps it before any sequence; zeros are valid in all fields that are read before
-    // they are written: an event is read only when it is complete.
-    unsafe { &*LOG.load(Ordering::SeqCst) }
+fn event_log() -> &'static EventLog {
+    // SAFETY: `map_event_log` maps it before any sequence. Zeros are valid in all fields that are read before they are
+    // written, and an event is read only when it is complete.
+    unsafe { &*EVENT_LOG.load(Ordering::SeqCst) }
 }
 
 /// Records an event of a step.
 fn record(step: u16, kind: EventKind) {
-    let slot = log().count.fetch_add(1, Ordering::SeqCst) as usize;
-    if let Some(slot) = log().slots.get(slot) {
+    let slot = event_log().count.fetch_add(1, Ordering::SeqCst) as usize;
+    if let Some(slot) = event_log().slots.get(slot) {
         // SAFETY: the counter gives each slot to one task only.
         unsafe { *slot.event.get() = Event { step, kind } };
         slot.complete.store(1, Ordering::SeqCst);
@@ -107,7 +110,7 @@ fn record(step: u16, kind: EventKind) {
 /// If the child cannot be started.
 pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
     // SAFETY: no other process uses the memory now, and zeros are valid.
-    unsafe { LOG.load(Ordering::SeqCst).cast::<u8>().write_bytes(0, size_of::<Log>()) };
+    unsafe { EVENT_LOG.load(Ordering::SeqCst).cast::<u8>().write_bytes(0, size_of::<EventLog>()) };
     let child = spawn_child(|| {
         // `struct itimerval` for one signal.
         let timer = [0, 0, TIME_LIMIT_SECONDS, 0];
@@ -115,7 +118,7 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
         // SAFETY: reads the timer.
         let set_up = unsafe {
             sys::call(libc::SYS_setitimer, &[real, timer.as_ptr() as u64, 0])
-                .and_then(|_| sys::call(libc::SYS_umask, &[FIRST_UMASK]))
+                .and_then(|_| sys::call(libc::SYS_umask, &[INITIAL_UMASK]))
         };
         if let Err(error) = set_up
             .and_then(|_| install_usr1_handler())
@@ -124,18 +127,19 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
             record(0, EventKind::SetupFailed(error.0));
         }
         run_steps(steps, false);
-        finish(0)
+        record_final_umask(0)
     })?;
     record_end(0, wait_for_change(child)?);
-    let recorded = (log().count.load(Ordering::SeqCst) as usize).min(MAX_EVENTS);
-    let complete =
-        log().slots[..recorded].iter().take_while(|slot| slot.complete.load(Ordering::SeqCst) == 1);
+    let recorded = (event_log().count.load(Ordering::SeqCst) as usize).min(MAX_EVENTS);
+    let complete = event_log().slots[..recorded]
+        .iter()
+        .take_while(|slot| slot.complete.load(Ordering::SeqCst) == 1);
     // SAFETY: the events are complete, and all writers have ended.
     Ok(complete.map(|slot| unsafe { *slot.event.get() }).collect())
 }
 
-/// Records the umask of a process at its end, and returns the exit code.
-fn finish(step: u16) -> i32 {
+/// Records the umask of a process at its end, and returns the process's exit code.
+fn record_final_umask(step: u16) -> i32 {
     // SAFETY: touches no memory.
     match unsafe { sys::call(libc::SYS_umask, &[0]) } {
         Ok(mask) => record(step, EventKind::FinalUmask(mask)),
@@ -164,32 +168,37 @@ fn await_end(step: u16, child: i32) {
     }
 }
 
-fn run_steps(steps: &[Step], traced: bool) {
+/// Executes steps in this task, which is a tracee if `is_tracee`.
+fn run_steps(steps: &[Step], is_tracee: bool) {
     for step in steps {
         let done = match &step.operation {
             Operation::Call { site, call, .. } => {
-                issue_call(step, *site, *call, traced);
+                issue_call(step, *site, *call, is_tracee);
                 Ok(())
             }
             Operation::Flip { byte, value } => {
                 SELECTORS[*byte].store(*value, Ordering::SeqCst);
                 Ok(())
             }
-            Operation::Handle(disposition) => set_disposition(*disposition),
-            Operation::Block(blocked) => {
+            Operation::SetDisposition(disposition) => set_disposition(*disposition),
+            Operation::SetSigsysBlocked(blocked) => {
                 let how = if *blocked { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
                 sys::sigmask(how, sys::signal_bit(libc::SIGSYS)).map(drop)
             }
-            Operation::Signal(_) => with_pending(&PENDING_SIGNAL, step, traced, || {
-                sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1)
-            }),
+            Operation::RaiseSigusr1(_) => {
+                with_step_in_progress(&STEP_OF_SIGUSR1, step, is_tracee, || {
+                    sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1)
+                })
+            }
             Operation::StartTask(new_task, body) => start_task(step.number, *new_task, body),
-            Operation::Set(arguments) if traced => {
+            Operation::SetByTracer(arguments) if is_tracee => {
                 // SAFETY: the tracer reads it only while this task is stopped.
-                unsafe { *log().wanted.get() = layout().arguments(*arguments) };
+                unsafe {
+                    *event_log().requested_configuration.get() = layout().arguments(*arguments)
+                };
                 sys::kill(sys::getpid(), libc::SIGSTOP)
             }
-            Operation::Set(_) => Ok(()),
+            Operation::SetByTracer(_) => Ok(()),
         };
         if let Err(error) = done {
             record(step.number, EventKind::SetupFailed(error.0));
@@ -197,22 +206,23 @@ fn run_steps(steps: &[Step], traced: bool) {
     }
 }
 
-/// Runs a function while `site` holds the step in progress for the handlers.
-fn with_pending<T>(
-    site: &AtomicPtr<Pending<'static>>,
+/// Runs a function while `holder` holds the step in progress for the handlers.
+fn with_step_in_progress<T>(
+    holder: &AtomicPtr<StepInProgress<'static>>,
     step: &Step,
-    traced: bool,
+    is_tracee: bool,
     run: impl FnOnce() -> T,
 ) -> T {
-    let mut pending = Pending { step, traced, handled: AtomicU32::new(0) };
-    // Handlers use it only during this call, so the extended lifetime is not used.
-    let before = site.swap((&raw mut pending).cast(), Ordering::SeqCst);
+    let mut current = StepInProgress { step, is_tracee, dispatches: AtomicU32::new(0) };
+    // Handlers use the step only while `run` runs, so the static lifetime is not used.
+    let before = holder.swap((&raw mut current).cast(), Ordering::SeqCst);
     let result = run();
-    site.store(before, Ordering::SeqCst);
+    holder.store(before, Ordering::SeqCst);
     result
 }
 
-fn issue_call(step: &Step, site: CallSite, call: Call, traced: bool) {
+/// Issues the call of a step and records the return of the call.
+fn issue_call(step: &Step, site: CallSite, call: Call, is_tracee: bool) {
     let gate = match site {
         CallSite::Inside => {
             let (number, arguments) = number_and_arguments(site, call, &layout());
@@ -221,12 +231,12 @@ fn issue_call(step: &Step, site: CallSite, call: Call, traced: bool) {
             record(step.number, EventKind::Returned { result, preserved: true });
             return;
         }
-        CallSite::First => arch::gate(),
-        CallSite::Second => arch::second_gate(),
-        CallSite::Compat => arch::compat_gate(),
+        CallSite::FirstGate => arch::gate(),
+        CallSite::SecondGate => arch::second_gate(),
+        CallSite::CompatGate => arch::compat_gate(),
     };
     let regs = registers(site, call, &layout());
-    let after = with_pending(&PENDING_CALL, step, traced, || issue_from(&gate, &regs));
+    let after = with_step_in_progress(&STEP_OF_CALL, step, is_tracee, || gate.issue(&regs));
     let preserved = Reg::ALL.into_iter().all(|reg| {
         let may_differ = [Reg::RESULT, Reg::Sp, Reg::INSTRUCTION_POINTER].contains(&reg);
         may_differ || Reg::CLOBBERED_BY_CALL.contains(&reg) || after[reg] == regs[reg]
@@ -234,41 +244,37 @@ fn issue_call(step: &Step, site: CallSite, call: Call, traced: bool) {
     record(step.number, EventKind::Returned { result: after[Reg::RESULT], preserved });
 }
 
-fn issue_from(gate: &Gate, regs: &Registers) -> Registers {
-    gate.issue(regs)
-}
-
 extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &mut *frame) };
     let registers = frame.registers;
     let seen = SigsysRecord { info, registers, flags: 0, stack: 0, frame_mask: 0 };
-    // SAFETY: `with_pending` sets it while a call is issued, and it outlives the call.
-    let pending = unsafe { PENDING_CALL.load(Ordering::SeqCst).as_ref() };
+    // SAFETY: `with_step_in_progress` sets the step while a call is issued, and the step outlives the call.
+    let current = unsafe { STEP_OF_CALL.load(Ordering::SeqCst).as_ref() };
     let event = EventKind::Dispatched {
         number: seen.number(),
         code: seen.code(),
         errno: seen.errno(),
         arch: seen.arch(),
-        at: seen.call_address(),
+        call_address: seen.call_address(),
         result: registers[Reg::RESULT],
     };
-    let Some(pending) = pending else { return record(0, event) };
-    record(pending.step.number, event);
-    let Operation::Call { handler, again, .. } = &pending.step.operation else { return };
-    if pending.handled.fetch_add(1, Ordering::SeqCst) > 0 {
+    let Some(current) = current else { return record(0, event) };
+    record(current.step.number, event);
+    let Operation::Call { handler, reissues, .. } = &current.step.operation else { return };
+    if current.dispatches.fetch_add(1, Ordering::SeqCst) > 0 {
         return;
     }
-    run_steps(handler, pending.traced);
-    if *again {
+    run_steps(handler, current.is_tracee);
+    if *reissues {
         frame.registers[Reg::INSTRUCTION_POINTER] -= arch::CALL_LENGTH;
     }
 }
 
-extern "C" fn on_usr1(_: i32, _: *const u8, _: *mut Context) {
-    // SAFETY: `with_pending` sets it until the signal is handled.
-    if let Some(pending) = unsafe { PENDING_SIGNAL.load(Ordering::SeqCst).as_ref() } {
-        run_steps(pending.step.body(), pending.traced);
+extern "C" fn on_sigusr1(_: i32, _: *const u8, _: *mut Context) {
+    // SAFETY: `with_step_in_progress` sets the step until the signal is handled.
+    if let Some(current) = unsafe { STEP_OF_SIGUSR1.load(Ordering::SeqCst).as_ref() } {
+        run_steps(current.step.body(), current.is_tracee);
     }
 }
 
@@ -285,7 +291,7 @@ fn set_disposition(disposition: Disposition) -> sys::Result<()> {
 }
 
 fn install_usr1_handler() -> sys::Result<()> {
-    install_handler(libc::SIGUSR1, on_usr1 as *const () as u64, libc::SA_NODEFER)
+    install_handler(libc::SIGUSR1, on_sigusr1 as *const () as u64, libc::SA_NODEFER)
 }
 
 fn install_handler(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
@@ -298,14 +304,14 @@ fn install_handler(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
 /// Executes steps in a new task and waits for its end.
 fn start_task(step: u16, new_task: NewTask, body: &[Step]) -> sys::Result<()> {
     let (call, signal) =
-        (PENDING_CALL.load(Ordering::SeqCst), PENDING_SIGNAL.load(Ordering::SeqCst));
+        (STEP_OF_CALL.load(Ordering::SeqCst), STEP_OF_SIGUSR1.load(Ordering::SeqCst));
     let result = match new_task {
         NewTask::Fork => fork_task(|| {
             run_steps(body, false);
-            finish(step)
+            record_final_umask(step)
         })
         .map(|child| await_end(step, child)),
-        NewTask::Traced { calls } => fork_task(|| {
+        NewTask::Traced { stops_at_calls } => fork_task(|| {
             // SAFETY: takes no pointers.
             let asked =
                 unsafe { sys::call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME), 0, 0, 0]) };
@@ -313,15 +319,15 @@ fn start_task(step: u16, new_task: NewTask, body: &[Step]) -> sys::Result<()> {
                 record(step, EventKind::SetupFailed(error.0));
             }
             run_steps(body, true);
-            finish(step)
+            record_final_umask(step)
         })
-        .and_then(|child| trace_child(step, child, calls)),
-        NewTask::Vfork => run_in_shared_memory(step, body),
+        .and_then(|child| trace_child(step, child, stops_at_calls)),
+        NewTask::Vfork => run_vforked(step, body),
         NewTask::Thread => run_thread(body),
     };
     // A child in the same memory may have been killed during a call.
-    PENDING_CALL.store(call, Ordering::SeqCst);
-    PENDING_SIGNAL.store(signal, Ordering::SeqCst);
+    STEP_OF_CALL.store(call, Ordering::SeqCst);
+    STEP_OF_SIGUSR1.store(signal, Ordering::SeqCst);
     result
 }
 
@@ -339,15 +345,17 @@ fn fork_task(run: impl FnOnce() -> i32) -> sys::Result<i32> {
 
 /// The steps of a task that runs on its own stack.
 struct TaskBody<'a> {
+    /// The number of the step that starts the task.
     step: u16,
-    body: &'a [Step],
+    steps: &'a [Step],
+    /// 1 when a thread has run the steps.
     done: AtomicU32,
 }
 
 impl TaskBody<'_> {
-    /// Starts the task with these flags of clone(2). Its stack is never freed: nothing reports when a
-    /// thread has left it.
-    fn run(&self, flags: i32, enter: extern "C" fn(u64) -> u64) -> sys::Result<i32> {
+    /// Starts the task with these flags of clone(2). The task's stack is never freed, since nothing reports when a
+    /// thread has left its stack.
+    fn start(&self, flags: i32, enter: extern "C" fn(u64) -> u64) -> sys::Result<i32> {
         let length = STACK_PAGES * 4096;
         // SAFETY: newly mapped and zeroed.
         let stack = unsafe { std::slice::from_raw_parts_mut(sys::map_private(length)?, length) };
@@ -359,53 +367,54 @@ impl TaskBody<'_> {
     }
 }
 
-fn run_in_shared_memory(step: u16, body: &[Step]) -> sys::Result<()> {
-    extern "C" fn enter(body: u64) -> u64 {
+fn run_vforked(step: u16, body: &[Step]) -> sys::Result<()> {
+    extern "C" fn enter(task: u64) -> u64 {
         // SAFETY: the parent passes the address of a live value, and waits.
-        let body = unsafe { &*(body as *const TaskBody<'_>) };
-        run_steps(body.body, false);
-        sys::exit(finish(body.step))
+        let task = unsafe { &*(task as *const TaskBody<'_>) };
+        run_steps(task.steps, false);
+        sys::exit(record_final_umask(task.step))
     }
-    let body = TaskBody { step, body, done: AtomicU32::new(0) };
-    let child = body.run(libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, enter)?;
+    let task = TaskBody { step, steps: body, done: AtomicU32::new(0) };
+    let child = task.start(libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, enter)?;
     await_end(step, child);
     Ok(())
 }
 
 fn run_thread(body: &[Step]) -> sys::Result<()> {
-    extern "C" fn enter(body: u64) -> u64 {
+    extern "C" fn enter(task: u64) -> u64 {
         // SAFETY: the starter passes the address of a live value, and waits until the task is done.
-        let body = unsafe { &*(body as *const TaskBody<'_>) };
-        run_steps(body.body, false);
-        let done = &raw const body.done as u64;
-        body.done.store(1, Ordering::SeqCst);
+        let task = unsafe { &*(task as *const TaskBody<'_>) };
+        run_steps(task.steps, false);
+        let done = &raw const task.done as u64;
+        task.done.store(1, Ordering::SeqCst);
         // SAFETY: FUTEX_WAKE does not access the memory.
-        let _ = unsafe { sys::call(libc::SYS_futex, &[done, futex(libc::FUTEX_WAKE), 1]) };
+        let _ = unsafe { sys::call(libc::SYS_futex, &[done, private_futex(libc::FUTEX_WAKE), 1]) };
         0
     }
-    let body = TaskBody { step: 0, body, done: AtomicU32::new(0) };
+    let task = TaskBody { step: 0, steps: body, done: AtomicU32::new(0) };
     let flags = libc::CLONE_VM
         | libc::CLONE_FS
         | libc::CLONE_FILES
         | libc::CLONE_SIGHAND
         | libc::CLONE_THREAD
         | libc::CLONE_SYSVSEM;
-    body.run(flags, enter)?;
-    while body.done.load(Ordering::SeqCst) == 0 {
-        let at = &raw const body.done as u64;
+    task.start(flags, enter)?;
+    while task.done.load(Ordering::SeqCst) == 0 {
+        let at = &raw const task.done as u64;
         // SAFETY: reads the word, which is live.
-        let _ = unsafe { sys::call(libc::SYS_futex, &[at, futex(libc::FUTEX_WAIT), 0, 0]) };
+        let _ = unsafe { sys::call(libc::SYS_futex, &[at, private_futex(libc::FUTEX_WAIT), 0, 0]) };
     }
     Ok(())
 }
 
-fn futex(operation: i32) -> u64 {
+/// The futex(2) operation for memory of this process alone.
+fn private_futex(operation: i32) -> u64 {
     u64::from((operation | libc::FUTEX_PRIVATE_FLAG).cast_unsigned())
 }
 
 /// Traces a child to its end: records its stops, delivers its signals, and sets the configurations that it
 /// requests.
-fn trace_child(step: u16, child: i32, calls: bool) -> sys::Result<()> {
+fn trace_child(step: u16, child: i32, stops_at_calls: bool) -> sys::Result<()> {
     const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
     let pid = u64::from(child.cast_unsigned());
     let request = |request: u64, address: u64, data: u64| {
@@ -418,7 +427,7 @@ fn trace_child(step: u16, child: i32, calls: bool) -> sys::Result<()> {
     }
     let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD;
     request(libc::PTRACE_SETOPTIONS.into(), 0, u64::from(options.cast_unsigned()))?;
-    let resume = if calls { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT };
+    let resume = if stops_at_calls { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT };
     let mut signal = 0;
     loop {
         request(resume.into(), 0, u64::from(i32::cast_unsigned(signal)))?;
@@ -429,11 +438,12 @@ fn trace_child(step: u16, child: i32, calls: bool) -> sys::Result<()> {
             }
             Some(Change::Stopped(libc::SIGSTOP)) => {
                 // SAFETY: the tracee wrote it, and is stopped.
-                let [mode, offset, length, selector] = unsafe { *log().wanted.get() };
-                let wanted = Config { mode, selector, offset, length };
+                let [mode, offset, length, selector] =
+                    unsafe { *event_log().requested_configuration.get() };
+                let requested = Config { mode, selector, offset, length };
                 let size = size_of::<Config>() as u64;
-                let answer = request(PTRACE_SET_DISPATCH, size, &raw const wanted as u64);
-                record(step, EventKind::Set(answer.map_or_else(|error| error.0, |_| 0)));
+                let answer = request(PTRACE_SET_DISPATCH, size, &raw const requested as u64);
+                record(step, EventKind::SetByTracer(answer.map_or_else(|error| error.0, |_| 0)));
                 let mut read = Config::default();
                 request(PTRACE_GET_DISPATCH, size, &raw mut read as u64)?;
                 record(step, EventKind::ConfigRead(read));
@@ -454,8 +464,8 @@ fn trace_child(step: u16, child: i32, calls: bool) -> sys::Result<()> {
     }
 }
 
-/// Records the entry of a call outside the allowed range; calls inside are not under test. Exits are not
-/// recorded, since the known kernel bug `phantom-exit-stop` adds one when the selector kills.
+/// Records the entry of a call outside the allowed range; calls inside are not under test. Exits of calls are not
+/// recorded, since the known kernel bug `phantom-exit-stop` adds an exit when the selector kills.
 fn record_entry(
     step: u16,
     request: &impl Fn(u64, u64, u64) -> sys::Result<u64>,
@@ -466,9 +476,9 @@ fn record_entry(
     // stack pointer, number.
     let mut info = [0u64; 16];
     request(GET_SYSCALL_INFO, size_of_val(&info) as u64, info.as_mut_ptr() as u64)?;
-    let [kind, at, _, number, ..] = info;
-    if kind & 0xff == ENTRY && !arch::inside().contains(&at) {
-        record(step, EventKind::CallEntry { number, at });
+    let [kind, instruction_pointer, _, number, ..] = info;
+    if kind & 0xff == ENTRY && !arch::inside().contains(&instruction_pointer) {
+        record(step, EventKind::CallEntry { number, instruction_pointer });
     }
     Ok(())
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Generates the sequence of operations of a seed.
+//! Generates the random sequence of operations that a seed determines.
 
 use super::Platform;
 use super::operations::{
-    Arguments, Call, CallSite, Disposition, NewTask, Operation, Selector, Span, Step, renumber,
+    Arguments, Call, CallSite, Disposition, NamedRange, NewTask, Operation, Selector, Step,
+    renumber,
 };
+use std::ops::RangeInclusive;
 
 /// Maximum number of steps of a sequence.
 const MAX_STEPS: usize = 40;
@@ -17,9 +19,25 @@ const MAX_DEPTH: usize = 3;
 #[must_use]
 pub fn sequence(seed: u64, platform: Platform) -> Vec<Step> {
     let mut generator = Generator { state: seed, platform, steps_left: MAX_STEPS };
-    let mut steps = generator.body(0, false, 6, 14);
+    let mut steps = generator.body(Position { depth: 0, is_tracee: false }, 6..=14);
     renumber(&mut steps, 1);
     steps
+}
+
+/// The place of steps in a sequence.
+#[derive(Clone, Copy)]
+struct Position {
+    /// The number of enclosing handlers and tasks.
+    depth: usize,
+    /// Whether the steps run in a tracee.
+    is_tracee: bool,
+}
+
+impl Position {
+    /// The position of the steps in a handler of the same task.
+    fn in_handler(self) -> Position {
+        Position { depth: self.depth + 1, ..self }
+    }
 }
 
 struct Generator {
@@ -38,6 +56,7 @@ impl Generator {
         z ^ z >> 31
     }
 
+    /// A random number below `limit`.
     fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() % limit as u64).unwrap_or(0)
     }
@@ -47,27 +66,31 @@ impl Generator {
         self.below(100) < percent
     }
 
+    /// A random element of a list.
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
-    /// A list of steps for a task; `traced` says whether the task is a tracee.
-    fn body(&mut self, depth: usize, traced: bool, least: usize, most: usize) -> Vec<Step> {
-        let length = least + self.below(most - least + 1);
+    /// A random list of steps, with a random one of these lengths.
+    fn body(&mut self, position: Position, lengths: RangeInclusive<usize>) -> Vec<Step> {
+        let (shortest, longest) = lengths.into_inner();
+        let length = shortest + self.below(longest - shortest + 1);
         let mut steps = Vec::new();
-        // A new task is not armed, so most steps would have no effect: arm first.
+        // A new task is not armed, and without dispatch most steps have no effect, so arm first.
         if self.happens(60) {
-            let span = self.pick(&[Span::Inside, Span::BeforeFirst, Span::ThroughFirst]);
+            let range =
+                self.pick(&[NamedRange::Inside, NamedRange::BeforeFirst, NamedRange::ThroughFirst]);
             let selector = Selector::Byte(self.below(2));
-            let call = Call::Prctl(Arguments { mode: 1, span, selector });
-            self.push(&mut steps, |_| plain(CallSite::Inside, call));
+            let call = Call::Prctl(Arguments { mode: 1, range, selector });
+            self.push(&mut steps, |_| call_without_handler(CallSite::Inside, call));
         }
         for _ in 0..length {
-            self.push(&mut steps, |generator| generator.operation(depth, traced));
+            self.push(&mut steps, |generator| generator.operation(position));
         }
         steps
     }
 
+    /// Appends an operation that `make` chooses, unless the sequence is at its maximum length.
     fn push(&mut self, steps: &mut Vec<Step>, make: impl FnOnce(&mut Self) -> Operation) {
         if let Some(steps_left) = self.steps_left.checked_sub(1) {
             self.steps_left = steps_left;
@@ -76,8 +99,8 @@ impl Generator {
         }
     }
 
-    fn operation(&mut self, depth: usize, traced: bool) -> Operation {
-        let deeper = depth < MAX_DEPTH;
+    fn operation(&mut self, position: Position) -> Operation {
+        let can_nest = position.depth < MAX_DEPTH;
         match self.below(100) {
             0..28 => {
                 let value = match self.below(100) {
@@ -87,7 +110,7 @@ impl Generator {
                 };
                 Operation::Flip { byte: self.below(2), value }
             }
-            28..32 => Operation::Handle(self.pick(&[
+            28..32 => Operation::SetDisposition(self.pick(&[
                 Disposition::Handler,
                 Disposition::Handler,
                 Disposition::NoDefer,
@@ -97,15 +120,16 @@ impl Generator {
                 Disposition::Default,
                 Disposition::Ignored,
             ])),
-            32..35 => Operation::Block(self.happens(35)),
-            35..41 if deeper => Operation::Signal(self.body(depth + 1, traced, 1, 4)),
-            41..58 if deeper => {
+            32..35 => Operation::SetSigsysBlocked(self.happens(35)),
+            35..41 if can_nest => Operation::RaiseSigusr1(self.body(position.in_handler(), 1..=4)),
+            41..58 if can_nest => {
                 let new_task = self.new_task();
-                let traced = matches!(new_task, NewTask::Traced { .. });
-                Operation::StartTask(new_task, self.body(depth + 1, traced, 2, 6))
+                let is_tracee = matches!(new_task, NewTask::Traced { .. });
+                let position = Position { depth: position.depth + 1, is_tracee };
+                Operation::StartTask(new_task, self.body(position, 2..=6))
             }
-            58..76 if traced => Operation::Set(self.arguments()),
-            _ => self.call(depth, traced),
+            58..76 if position.is_tracee => Operation::SetByTracer(self.arguments()),
+            _ => self.call(position),
         }
     }
 
@@ -114,43 +138,43 @@ impl Generator {
             0..2 => NewTask::Fork,
             2..4 => NewTask::Vfork,
             4..6 => NewTask::Thread,
-            _ if !self.platform.ptrace_config => NewTask::Fork,
-            6..9 => NewTask::Traced { calls: false },
-            _ => NewTask::Traced { calls: true },
+            _ if !self.platform.has_ptrace_config => NewTask::Fork,
+            6..9 => NewTask::Traced { stops_at_calls: false },
+            _ => NewTask::Traced { stops_at_calls: true },
         }
     }
 
-    fn call(&mut self, depth: usize, traced: bool) -> Operation {
+    fn call(&mut self, position: Position) -> Operation {
         let mut site = self.pick(&[
             CallSite::Inside,
             CallSite::Inside,
-            CallSite::First,
-            CallSite::First,
-            CallSite::First,
-            CallSite::First,
-            CallSite::Second,
-            CallSite::Second,
-            CallSite::Second,
-            CallSite::Compat,
+            CallSite::FirstGate,
+            CallSite::FirstGate,
+            CallSite::FirstGate,
+            CallSite::FirstGate,
+            CallSite::SecondGate,
+            CallSite::SecondGate,
+            CallSite::SecondGate,
+            CallSite::CompatGate,
         ]);
-        if site == CallSite::Compat && !self.platform.ia32 {
-            site = CallSite::First;
+        if site == CallSite::CompatGate && !self.platform.has_ia32 {
+            site = CallSite::FirstGate;
         }
         let value = u16::try_from(self.below(0o1000)).unwrap_or(0);
         let call = match self.below(100) {
-            _ if site == CallSite::Compat => Call::Umask(value),
+            _ if site == CallSite::CompatGate => Call::Umask(value),
             0..50 => Call::Umask(value),
-            50..60 => Call::FarUmask(value),
-            60..66 => Call::Unused,
+            50..60 => Call::UmaskWithHighBit(value),
+            60..66 => Call::UnusedNumber,
             66..72 => Call::MinusOne,
             _ => Call::Prctl(self.arguments()),
         };
         let mut handler = Vec::new();
-        if site != CallSite::Inside && depth < MAX_DEPTH && self.happens(35) {
-            handler = self.body(depth + 1, traced, 1, 3);
+        if site != CallSite::Inside && position.depth < MAX_DEPTH && self.happens(35) {
+            handler = self.body(position.in_handler(), 1..=3);
         }
-        let again = site != CallSite::Inside && self.happens(25);
-        Operation::Call { site, call, handler, again }
+        let reissues = site != CallSite::Inside && self.happens(25);
+        Operation::Call { site, call, handler, reissues }
     }
 
     fn arguments(&mut self) -> Arguments {
@@ -160,12 +184,12 @@ impl Generator {
             80..96 => 0,
             _ => 3,
         };
-        let span = match mode {
+        let range = match mode {
             0 if self.happens(70) => {
-                return Arguments { mode, span: Span::Nothing, selector: Selector::Null };
+                return Arguments { mode, range: NamedRange::Nothing, selector: Selector::Null };
             }
-            1 => self.pick(&Span::FOR_EXCLUSIVE),
-            _ => self.pick(&Span::FOR_INCLUSIVE),
+            1 => self.pick(&NamedRange::FOR_EXCLUSIVE),
+            _ => self.pick(&NamedRange::FOR_INCLUSIVE),
         };
         let selector = match self.below(100) {
             0..78 => Selector::Byte(self.below(2)),
@@ -173,10 +197,10 @@ impl Generator {
             90..97 => Selector::Kernel,
             _ => Selector::Unmapped,
         };
-        Arguments { mode, span, selector }
+        Arguments { mode, range, selector }
     }
 }
 
-fn plain(site: CallSite, call: Call) -> Operation {
-    Operation::Call { site, call, handler: Vec::new(), again: false }
+fn call_without_handler(site: CallSite, call: Call) -> Operation {
+    Operation::Call { site, call, handler: Vec::new(), reissues: false }
 }

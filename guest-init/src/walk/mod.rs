@@ -3,8 +3,8 @@
 //! Random walks: a seed determines a sequence of operations on dispatch, and a model predicts every event
 //! that can be observed. A difference is a broken promise.
 //!
-//! The sequence of a seed is the case `walk/SEED`. These cases are in no table; the host may plan any number
-//! of them. [`operations`], [`generate`], [`model`] and [`shrink`] make no system calls; `execute` does.
+//! The sequence of a seed is the case `walk/SEED`. These cases are in no table; the host may plan any number of
+//! them. `execute` makes system calls; [`operations`], [`generate`], [`model`] and [`shrink`] make none.
 
 mod execute;
 pub mod generate;
@@ -27,25 +27,25 @@ const PREFIX: &str = "walk/";
 /// Time limit for shrinking a sequence that differs.
 const SHRINK_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The optional operations that a kernel supports.
+/// The optional operations that the kernel supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Platform {
     /// `PR_SYS_DISPATCH_INCLUSIVE_ON`
-    pub inclusive: bool,
+    pub has_inclusive_mode: bool,
     /// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG`
-    pub ptrace_config: bool,
+    pub has_ptrace_config: bool,
     /// `int 0x80`
-    pub ia32: bool,
+    pub has_ia32: bool,
 }
 
 impl Platform {
-    /// The operations of a kernel with these features.
+    /// The optional operations of a kernel with these features.
     #[must_use]
-    pub fn of(features: &[Feature]) -> Platform {
+    pub fn with_features(features: &[Feature]) -> Platform {
         Platform {
-            inclusive: features.contains(&Feature::Inclusive),
-            ptrace_config: features.contains(&Feature::PtraceConfig),
-            ia32: features.contains(&Feature::Ia32),
+            has_inclusive_mode: features.contains(&Feature::Inclusive),
+            has_ptrace_config: features.contains(&Feature::PtraceConfig),
+            has_ia32: features.contains(&Feature::Ia32),
         }
     }
 }
@@ -79,7 +79,7 @@ pub fn by_id(id: &str) -> Option<&'static Case> {
 /// The sequence of this seed as text, for a kernel with these features.
 #[must_use]
 pub fn text(seed: u64, features: &[Feature]) -> String {
-    listing(&generate::sequence(seed, Platform::of(features)))
+    listing(&generate::sequence(seed, Platform::with_features(features)))
 }
 
 /// A difference between predicted and observed events.
@@ -91,12 +91,12 @@ pub struct Difference {
     pub observed: Option<Event>,
 }
 
-/// The first difference between predicted and observed events.
+/// The first difference between predicted and observed events, on a kernel of this machine's release.
 #[must_use]
-pub fn difference(expected: &[Event], observed: &[Event]) -> Option<Difference> {
+pub fn first_difference(expected: &[Event], observed: &[Event]) -> Option<Difference> {
     let release = crate::probe::machine().release;
-    (0..expected.len().max(observed.len())).find_map(|at| {
-        let (expected, observed) = (expected.get(at).copied(), observed.get(at).copied());
+    (0..expected.len().max(observed.len())).find_map(|index| {
+        let (expected, observed) = (expected.get(index).copied(), observed.get(index).copied());
         let agree = matches!((expected, observed), (Some(e), Some(o)) if e.allows(&o, release));
         (!agree).then_some(Difference { expected, observed })
     })
@@ -107,12 +107,12 @@ pub fn difference(expected: &[Event], observed: &[Event]) -> Option<Difference> 
 /// # Errors
 /// The difference that the shortest failing sequence shows. That sequence is logged.
 pub(crate) fn check(seed: u64) -> Check {
-    let platform = Platform::of(&probe::machine().features);
+    let platform = Platform::with_features(&probe::machine().features);
     let layout = execute::layout();
-    execute::prepare().map_err(broken("shared memory"))?;
+    execute::map_event_log().map_err(broken("shared memory"))?;
     let run_and_compare = |steps: &[Step]| -> Result<Option<Difference>, Failure> {
         let observed = execute::execute(steps)?;
-        Ok(difference(&model::predict(steps, &layout, platform), &observed))
+        Ok(first_difference(&model::predict(steps, &layout, platform), &observed))
     };
     let steps = generate::sequence(seed, platform);
     let Some(first) = run_and_compare(&steps)? else { return Ok(()) };

@@ -33,7 +33,7 @@ pub enum EventKind {
         /// `si_arch`
         arch: u32,
         /// `si_call_addr`
-        at: u64,
+        call_address: u64,
         /// The result register in the frame.
         result: u64,
     },
@@ -41,7 +41,7 @@ pub enum EventKind {
     Returned {
         /// The result register.
         result: u64,
-        /// Whether all other registers have their values from the call.
+        /// Whether all other registers have the values that they had at the call.
         preserved: bool,
     },
     /// The tracee stopped for this signal.
@@ -51,10 +51,10 @@ pub enum EventKind {
         /// The number.
         number: u64,
         /// The address after the system call instruction.
-        at: u64,
+        instruction_pointer: u64,
     },
     /// The tracer set the configuration, with this result: 0 or an error number.
-    Set(i32),
+    SetByTracer(i32),
     /// The tracer read this configuration.
     ConfigRead(Config),
     /// A process had this umask(2) at its end.
@@ -63,7 +63,7 @@ pub enum EventKind {
     Exited(i32),
     /// A process was killed by this signal.
     Killed(i32),
-    /// An operation that is not under test failed with this error number. Never predicted.
+    /// An operation that is not under test failed with this error number. The model never predicts this event.
     SetupFailed(i32),
 }
 
@@ -73,17 +73,17 @@ const LAST_RELEASE_WITH_BUGS: (u32, u32) = (7, 3);
 impl Event {
     /// Whether an observed event matches this predicted one.
     ///
-    /// Two known kernel bugs are tolerated on releases up to [`LAST_RELEASE_WITH_BUGS`]. After a fork the fields of
-    /// the disabled configuration stay, so only its mode is compared (`stale-config-after-clear`). An
-    /// inclusive configuration may read as the exclusive configuration of the complement
-    /// (`inclusive-get-set`).
+    /// Two known kernel bugs are tolerated on releases up to [`LAST_RELEASE_WITH_BUGS`]. With
+    /// `stale-config-after-clear` the other fields of a configuration stay when its mode becomes 0, so only the mode
+    /// is compared. With `inclusive-get-set` a tracer may read an inclusive configuration as the exclusive
+    /// configuration of the complementary range.
     #[must_use]
     pub fn allows(&self, seen: &Event, release: (u32, u32)) -> bool {
         let (EventKind::ConfigRead(expected), EventKind::ConfigRead(read)) = (self.kind, seen.kind)
         else {
             return self == seen;
         };
-        let inverted = Config {
+        let complement = Config {
             mode: 1,
             offset: expected.offset.wrapping_add(expected.length),
             length: expected.length.wrapping_neg(),
@@ -93,13 +93,13 @@ impl Event {
         self.step == seen.step
             && match expected.mode {
                 0 if tolerated => read.mode == 0,
-                2 if tolerated => read == expected || read == inverted,
+                2 if tolerated => read == expected || read == complement,
                 _ => read == expected,
             }
     }
 }
 
-/// The end of a process that this signal kills.
+/// The death of a process by this signal.
 struct Killed(i32);
 
 /// The result of running steps in a process: an error if a signal killed it.
@@ -112,8 +112,17 @@ struct Task {
     config: Config,
     /// Whether SIGSYS is blocked.
     sigsys_blocked: bool,
-    /// For a tracee: whether it stops at calls, and the step that started it.
-    traced: Option<(bool, u16)>,
+    /// The tracing of a tracee.
+    tracing: Option<Tracing>,
+}
+
+/// The tracing of a task.
+#[derive(Clone, Copy)]
+struct Tracing {
+    /// Whether the task stops at system calls.
+    stops_at_calls: bool,
+    /// The number of the step that started the task. The tracer's events belong to this step.
+    tracer_step: u16,
 }
 
 /// The state that the threads of a process share.
@@ -127,15 +136,15 @@ struct Process {
 type SelectorBytes = [u8; 2];
 
 /// The umask(2) at the beginning of a sequence.
-pub const FIRST_UMASK: u64 = 0o22;
+pub const INITIAL_UMASK: u64 = 0o22;
 
 /// Predicts all events of a sequence, in order.
 #[must_use]
 pub fn predict(steps: &[Step], layout: &Layout, platform: Platform) -> Vec<Event> {
     let mut model = Model { layout, platform, events: Vec::new() };
     let mut bytes = [0; 2];
-    let task = Task { config: Config::default(), sigsys_blocked: false, traced: None };
-    let process = Process { disposition: Disposition::Handler, umask: FIRST_UMASK };
+    let task = Task { config: Config::default(), sigsys_blocked: false, tracing: None };
+    let process = Process { disposition: Disposition::Handler, umask: INITIAL_UMASK };
     model.run_process(0, steps, task, process, &mut bytes);
     model.events
 }
@@ -160,7 +169,7 @@ impl Model<'_> {
         mut process: Process,
         bytes: &mut SelectorBytes,
     ) {
-        match self.steps(steps, &mut task, &mut process, bytes) {
+        match self.run_steps(steps, &mut task, &mut process, bytes) {
             Ok(()) => {
                 self.record(step, EventKind::FinalUmask(process.umask));
                 self.record(step, EventKind::Exited(0));
@@ -169,7 +178,8 @@ impl Model<'_> {
         }
     }
 
-    fn steps(
+    /// Predicts the events of steps of a task.
+    fn run_steps(
         &mut self,
         steps: &[Step],
         task: &mut Task,
@@ -178,26 +188,26 @@ impl Model<'_> {
     ) -> StepsResult {
         for step in steps {
             match &step.operation {
-                Operation::Call { .. } => self.call(step, task, process, bytes)?,
+                Operation::Call { .. } => self.run_call(step, task, process, bytes)?,
                 Operation::Flip { byte, value } => bytes[*byte] = *value,
-                Operation::Handle(disposition) => process.disposition = *disposition,
-                Operation::Block(blocked) => task.sigsys_blocked = *blocked,
-                Operation::Signal(body) => {
-                    if let Some((_, tracer)) = task.traced {
-                        self.record(tracer, EventKind::Stopped(libc::SIGUSR1));
+                Operation::SetDisposition(disposition) => process.disposition = *disposition,
+                Operation::SetSigsysBlocked(blocked) => task.sigsys_blocked = *blocked,
+                Operation::RaiseSigusr1(body) => {
+                    if let Some(Tracing { tracer_step, .. }) = task.tracing {
+                        self.record(tracer_step, EventKind::Stopped(libc::SIGUSR1));
                     }
                     let blocked = task.sigsys_blocked;
-                    self.steps(body, task, process, bytes)?;
+                    self.run_steps(body, task, process, bytes)?;
                     task.sigsys_blocked = blocked;
                 }
                 Operation::StartTask(new_task, body) => {
-                    self.new_task(step.number, *new_task, body, *task, process, bytes)?;
+                    self.run_new_task(step.number, *new_task, body, *task, process, bytes)?;
                 }
-                Operation::Set(arguments) => {
-                    if let Some((_, tracer)) = task.traced {
+                Operation::SetByTracer(arguments) => {
+                    if let Some(Tracing { tracer_step, .. }) = task.tracing {
                         let error = self.configure(task, self.layout.arguments(*arguments));
-                        self.record(tracer, EventKind::Set(error));
-                        self.record(tracer, EventKind::ConfigRead(task.config));
+                        self.record(tracer_step, EventKind::SetByTracer(error));
+                        self.record(tracer_step, EventKind::ConfigRead(task.config));
                     }
                 }
             }
@@ -205,8 +215,8 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// Starts a task, which is not armed (`copy_process()`).
-    fn new_task(
+    /// Predicts the events of a new task. A new task is not armed (`copy_process()`).
+    fn run_new_task(
         &mut self,
         step: u16,
         new_task: NewTask,
@@ -215,52 +225,57 @@ impl Model<'_> {
         process: &mut Process,
         bytes: &mut SelectorBytes,
     ) -> StepsResult {
-        let mut task = Task { config: Config::default(), traced: None, ..parent };
+        let mut task = Task { config: Config::default(), tracing: None, ..parent };
         match new_task {
-            NewTask::Thread => return self.steps(body, &mut task, process, bytes),
+            NewTask::Thread => return self.run_steps(body, &mut task, process, bytes),
             NewTask::Vfork => self.run_process(step, body, task, *process, bytes),
             NewTask::Fork => self.run_process(step, body, task, *process, &mut bytes.clone()),
-            NewTask::Traced { calls } => {
-                task.traced = Some((calls, step));
+            NewTask::Traced { stops_at_calls } => {
+                task.tracing = Some(Tracing { stops_at_calls, tracer_step: step });
                 self.run_process(step, body, task, *process, &mut bytes.clone());
             }
         }
         Ok(())
     }
 
-    /// Issues a call. If it is dispatched, runs the handler and issues the call again if the step says so.
-    fn call(
+    /// Predicts the events of a call. If the call is dispatched, the handler runs, and the call is issued again if the
+    /// step says so.
+    fn run_call(
         &mut self,
         step: &Step,
         task: &mut Task,
         process: &mut Process,
         bytes: &mut SelectorBytes,
     ) -> StepsResult {
-        let Operation::Call { site, call, handler, again } = &step.operation else {
+        let Operation::Call { site, call, handler, reissues } = &step.operation else {
             return Ok(());
         };
-        let at = self.layout.after(*site);
+        let compared_address = self.layout.compared_address(*site);
         let before = registers(*site, *call, self.layout);
         let result = before[Reg::RESULT];
         // The kernel reads only the low half of the number register and stores it in `si_syscall`.
         #[allow(clippy::cast_possible_truncation)]
         let number = before[Reg::NUMBER] as i32;
-        let arch = if *site == CallSite::Compat { AUDIT_ARCH_COMPAT } else { AUDIT_ARCH };
+        let arch = if *site == CallSite::CompatGate { AUDIT_ARCH_COMPAT } else { AUDIT_ARCH };
         for round in 0..2 {
-            if !self.is_dispatched(task, at, bytes)? {
-                if let (Some((true, tracer)), true) = (task.traced, *site != CallSite::Inside) {
+            if !self.is_dispatched(task, compared_address, bytes)? {
+                if let Some(Tracing { stops_at_calls: true, tracer_step }) = task.tracing
+                    && *site != CallSite::Inside
+                {
                     let number = i64::from(number).cast_unsigned();
-                    self.record(tracer, EventKind::CallEntry { number, at });
+                    let entry =
+                        EventKind::CallEntry { number, instruction_pointer: compared_address };
+                    self.record(tracer_step, entry);
                 }
                 let result = self.execute(*call, task, process);
                 self.record(step.number, EventKind::Returned { result, preserved: true });
                 return Ok(());
             }
-            if let Some((_, tracer)) = task.traced {
-                self.record(tracer, EventKind::Stopped(libc::SIGSYS));
+            if let Some(Tracing { tracer_step, .. }) = task.tracing {
+                self.record(tracer_step, EventKind::Stopped(libc::SIGSYS));
             }
             // force_sig_info_to_task(): a blocked or ignored signal kills.
-            let nesting = process.disposition == Disposition::NoDefer;
+            let runs_unblocked = process.disposition == Disposition::NoDefer;
             match process.disposition {
                 _ if task.sigsys_blocked => return Err(Killed(libc::SIGSYS)),
                 Disposition::Default | Disposition::Ignored => return Err(Killed(libc::SIGSYS)),
@@ -269,15 +284,22 @@ impl Model<'_> {
             }
             self.record(
                 step.number,
-                EventKind::Dispatched { number, code: 2, errno: 0, arch, at, result },
+                EventKind::Dispatched {
+                    number,
+                    code: 2,
+                    errno: 0,
+                    arch,
+                    call_address: compared_address,
+                    result,
+                },
             );
             if round == 1 {
                 break;
             }
-            task.sigsys_blocked = !nesting;
-            self.steps(handler, task, process, bytes)?;
+            task.sigsys_blocked = !runs_unblocked;
+            self.run_steps(handler, task, process, bytes)?;
             task.sigsys_blocked = false;
-            if !again {
+            if !reissues {
                 break;
             }
         }
@@ -285,38 +307,46 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// Whether a call whose instruction ends at `at` is dispatched.
-    fn is_dispatched(&self, task: &Task, at: u64, bytes: &SelectorBytes) -> Result<bool, Killed> {
+    /// Whether a call with this compared address is dispatched.
+    fn is_dispatched(
+        &self,
+        task: &Task,
+        compared_address: u64,
+        bytes: &SelectorBytes,
+    ) -> Result<bool, Killed> {
         let read = |selector| {
             let byte = self.layout.selectors.iter().position(|address| *address == selector);
             byte.map(|byte| bytes[byte])
         };
-        match task.config.decide(at, read) {
+        match task.config.decide(compared_address, read) {
             Decision::Pass => Ok(false),
             Decision::Dispatch => Ok(true),
             Decision::Kill(signal) => Err(Killed(signal)),
         }
     }
 
-    /// Executes a call and returns its result.
+    /// Simulates the execution of a call. Returns the call's result.
     fn execute(&self, call: Call, task: &mut Task, process: &mut Process) -> u64 {
         let failed = |errno: i32| i64::from(-errno).cast_unsigned();
         match call {
-            Call::Umask(value) | Call::FarUmask(value) => {
+            Call::Umask(value) | Call::UmaskWithHighBit(value) => {
                 std::mem::replace(&mut process.umask, value.into())
             }
-            Call::Unused | Call::MinusOne => failed(libc::ENOSYS),
+            Call::UnusedNumber | Call::MinusOne => failed(libc::ENOSYS),
             Call::Prctl(arguments) => {
                 failed(self.configure(task, self.layout.arguments(arguments)))
             }
         }
     }
 
-    /// Sets a configuration. Returns 0 or an error number.
+    /// Sets a configuration of a task. Returns 0 or an error number.
     fn configure(&self, task: &mut Task, arguments: [u64; 4]) -> i32 {
-        let rules = Rules { inclusive: self.platform.inclusive, permitted: true };
-        let forbidden = |selector| selector == self.layout.selector(Selector::Kernel);
-        match Config::set(arguments, rules, forbidden) {
+        let rules = Rules {
+            has_inclusive_mode: self.platform.has_inclusive_mode,
+            is_arming_permitted: true,
+        };
+        let is_forbidden = |selector| selector == self.layout.selector(Selector::Kernel);
+        match Config::set(arguments, rules, is_forbidden) {
             Ok(config) => {
                 task.config = config;
                 0
@@ -329,12 +359,12 @@ impl Model<'_> {
 /// The value of the number register of a call, and its arguments.
 #[must_use]
 pub fn number_and_arguments(site: CallSite, call: Call, layout: &Layout) -> (u64, [u64; 6]) {
-    let compat = site == CallSite::Compat;
+    let compat = site == CallSite::CompatGate;
     let umask = if compat { COMPAT_UMASK } else { libc::SYS_umask.cast_unsigned() };
     match call {
         Call::Umask(mask) => (umask, [mask.into(), 0, 0, 0, 0, 0]),
-        Call::FarUmask(mask) => (umask | 1 << 40, [mask.into(), 0, 0, 0, 0, 0]),
-        Call::Unused => (UNUSED_NUMBER, [0; 6]),
+        Call::UmaskWithHighBit(mask) => (umask | 1 << 40, [mask.into(), 0, 0, 0, 0, 0]),
+        Call::UnusedNumber => (UNUSED_NUMBER, [0; 6]),
         Call::MinusOne => (u64::MAX, [0; 6]),
         Call::Prctl(arguments) => {
             let [mode, offset, length, selector] = layout.arguments(arguments);
@@ -350,7 +380,7 @@ pub fn number_and_arguments(site: CallSite, call: Call, layout: &Layout) -> (u64
 pub fn registers(site: CallSite, call: Call, layout: &Layout) -> Registers {
     let (number, arguments) = number_and_arguments(site, call, layout);
     match site {
-        CallSite::Compat => compat_call(number, arguments),
+        CallSite::CompatGate => compat_call(number, arguments),
         _ => Registers::for_call(number, arguments),
     }
 }
@@ -360,10 +390,10 @@ impl EventKind {
     #[must_use]
     pub fn describe(&self, layout: &Layout) -> String {
         match self {
-            EventKind::Dispatched { number, code, errno, arch, at, result } => format!(
+            EventKind::Dispatched { number, code, errno, arch, call_address, result } => format!(
                 "dispatched: number {number}, code {code}, errno {errno}, arch {arch:#x}, from {}, \
                  result register {result:#x}",
-                layout.name(*at)
+                layout.address_name(*call_address)
             ),
             EventKind::Returned { result, preserved } => {
                 let result = result.cast_signed();
@@ -373,11 +403,12 @@ impl EventKind {
             EventKind::Stopped(signal) => {
                 format!("the tracer sees {}", crate::sys::signal_name(*signal))
             }
-            EventKind::CallEntry { number, at } => {
-                format!("the tracer sees the entry of {number} from {}", layout.name(*at))
+            EventKind::CallEntry { number, instruction_pointer } => {
+                let site = layout.address_name(*instruction_pointer);
+                format!("the tracer sees the entry of {number} from {site}")
             }
-            EventKind::Set(0) => "the tracer's setting is accepted".to_owned(),
-            EventKind::Set(errno) => {
+            EventKind::SetByTracer(0) => "the tracer's setting is accepted".to_owned(),
+            EventKind::SetByTracer(errno) => {
                 format!("the tracer's setting gives {}", crate::sys::Errno(*errno))
             }
             EventKind::ConfigRead(config) => format!("the tracer reads {config}"),

@@ -12,24 +12,23 @@ use crate::arch::CALL_LENGTH;
 pub enum CallSite {
     /// Code in the range that every exclusive configuration of a walk allows.
     Inside,
-    /// The first gate.
-    First,
-    /// The second gate.
-    Second,
-    /// The gate that uses `int 0x80`.
-    Compat,
+    /// The gate [`arch::gate`](crate::arch::gate).
+    FirstGate,
+    /// The gate [`arch::second_gate`](crate::arch::second_gate).
+    SecondGate,
+    /// The gate that uses `int 0x80`, [`arch::compat_gate`](crate::arch::compat_gate).
+    CompatGate,
 }
 
 impl CallSite {
-    /// All call sites, in the order of [`Layout::after`].
+    /// All call sites, in the order of [`Layout::compared_addresses`].
     pub const ALL: [CallSite; 4] =
-        [CallSite::Inside, CallSite::First, CallSite::Second, CallSite::Compat];
+        [CallSite::Inside, CallSite::FirstGate, CallSite::SecondGate, CallSite::CompatGate];
 }
 
-/// A range as prctl(2) takes it, named after the addresses that it contains. The kernel compares it
-/// with the address after the system call instruction, a gate's *compared address*.
+/// A range for prctl(2), named after the compared addresses that it contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
+pub enum NamedRange {
     /// Offset and length 0.
     Nothing,
     /// The code of [`CallSite::Inside`] only.
@@ -58,36 +57,36 @@ pub enum Span {
     Wrapping,
 }
 
-impl Span {
-    /// The ranges for exclusive mode: calls from inside are not dispatched, or the kernel refuses the
-    /// range.
-    pub const FOR_EXCLUSIVE: [Span; 8] = [
-        Span::Inside,
-        Span::BeforeFirst,
-        Span::ThroughFirst,
-        Span::BeforeSecond,
-        Span::ThroughSecond,
-        Span::Everything,
-        Span::Empty,
-        Span::Wrapping,
+impl NamedRange {
+    /// The ranges for exclusive mode. With each of them calls from inside are not dispatched, or the kernel refuses
+    /// the range.
+    pub const FOR_EXCLUSIVE: [NamedRange; 8] = [
+        NamedRange::Inside,
+        NamedRange::BeforeFirst,
+        NamedRange::ThroughFirst,
+        NamedRange::BeforeSecond,
+        NamedRange::ThroughSecond,
+        NamedRange::Everything,
+        NamedRange::Empty,
+        NamedRange::Wrapping,
     ];
-    /// The ranges for inclusive mode: calls from inside are not dispatched, or the kernel refuses the
-    /// range.
-    pub const FOR_INCLUSIVE: [Span; 7] = [
-        Span::First,
-        Span::Instruction,
-        Span::Second,
-        Span::Both,
-        Span::Nothing,
-        Span::Empty,
-        Span::Wrapping,
+    /// The ranges for inclusive mode. With each of them calls from inside are not dispatched, or the kernel refuses
+    /// the range.
+    pub const FOR_INCLUSIVE: [NamedRange; 7] = [
+        NamedRange::First,
+        NamedRange::Instruction,
+        NamedRange::Second,
+        NamedRange::Both,
+        NamedRange::Nothing,
+        NamedRange::Empty,
+        NamedRange::Wrapping,
     ];
 }
 
-/// A selector as prctl(2) takes it.
+/// A selector for prctl(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// One of two selector bytes.
+    /// The selector byte with this index, 0 or 1.
     Byte(usize),
     /// No selector.
     Null,
@@ -103,7 +102,7 @@ pub struct Arguments {
     /// `PR_SYS_DISPATCH_*`, or an unknown mode.
     pub mode: u64,
     /// The range.
-    pub span: Span,
+    pub range: NamedRange,
     /// The selector.
     pub selector: Selector,
 }
@@ -111,12 +110,12 @@ pub struct Arguments {
 /// A system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// `umask(2)`. The result of the next `umask(2)` shows its effect.
+    /// `umask(2)`, whose effect the result of the next `umask(2)` shows.
     Umask(u16),
-    /// `umask(2)` with a bit of the number register set that the kernel does not read.
-    FarUmask(u16),
+    /// `umask(2)` with bit 40 of the number register set. The kernel does not read this bit.
+    UmaskWithHighBit(u16),
     /// A number that no kernel implements.
-    Unused,
+    UnusedNumber,
     /// The number -1.
     MinusOne,
     /// `prctl(PR_SET_SYSCALL_USER_DISPATCH)`.
@@ -130,7 +129,7 @@ pub enum Disposition {
     Handler,
     /// A handler that runs with SIGSYS unblocked (`SA_NODEFER`).
     NoDefer,
-    /// A handler for one signal (`SA_RESETHAND`).
+    /// A handler that runs once, after which SIGSYS has its default action (`SA_RESETHAND`).
     ResetHand,
     /// The default action.
     Default,
@@ -150,7 +149,7 @@ pub enum NewTask {
     /// A process with its own memory that its parent traces.
     Traced {
         /// Whether the tracee stops at system calls.
-        calls: bool,
+        stops_at_calls: bool,
     },
 }
 
@@ -159,14 +158,14 @@ pub enum NewTask {
 pub enum Operation {
     /// Issues a call.
     Call {
-        /// The site.
+        /// The code that issues the call.
         site: CallSite,
         /// The call.
         call: Call,
         /// The steps of the handler, if the call is dispatched.
         handler: Vec<Step>,
-        /// Whether the handler then makes the program issue the call again.
-        again: bool,
+        /// Whether the handler makes the program issue the call again.
+        reissues: bool,
     },
     /// Stores a selector byte.
     Flip {
@@ -176,15 +175,15 @@ pub enum Operation {
         value: u8,
     },
     /// Sets the disposition of SIGSYS.
-    Handle(Disposition),
-    /// Blocks or unblocks SIGSYS.
-    Block(bool),
+    SetDisposition(Disposition),
+    /// Blocks SIGSYS if true, else unblocks SIGSYS.
+    SetSigsysBlocked(bool),
     /// Raises SIGUSR1, whose handler executes these steps.
-    Signal(Vec<Step>),
+    RaiseSigusr1(Vec<Step>),
     /// Starts a task that executes these steps, and waits for its end.
     StartTask(NewTask, Vec<Step>),
-    /// Stops a traced task, whose tracer sets and reads the configuration.
-    Set(Arguments),
+    /// Stops a traced task, so that its tracer sets and reads the configuration.
+    SetByTracer(Arguments),
 }
 
 /// An operation with its number in the sequence, from 1 on.
@@ -202,7 +201,7 @@ impl Step {
     pub fn body(&self) -> &[Step] {
         match &self.operation {
             Operation::Call { handler, .. } => handler,
-            Operation::Signal(body) | Operation::StartTask(_, body) => body,
+            Operation::RaiseSigusr1(body) | Operation::StartTask(_, body) => body,
             _ => &[],
         }
     }
@@ -211,13 +210,13 @@ impl Step {
     pub fn body_mut(&mut self) -> Option<&mut Vec<Step>> {
         match &mut self.operation {
             Operation::Call { handler, .. } => Some(handler),
-            Operation::Signal(body) | Operation::StartTask(_, body) => Some(body),
+            Operation::RaiseSigusr1(body) | Operation::StartTask(_, body) => Some(body),
             _ => None,
         }
     }
 }
 
-/// Numbers the steps in the order of the listing, starting with `next`. Returns the next free number.
+/// Numbers the steps in the order of [`listing`], starting with `next`. Returns the number after the last.
 pub fn renumber(steps: &mut [Step], mut next: u16) -> u16 {
     for step in steps {
         step.number = next;
@@ -234,42 +233,45 @@ pub fn renumber(steps: &mut [Step], mut next: u16) -> u16 {
 pub struct Layout {
     /// The range of calls that are not under test.
     pub inside: Range<u64>,
-    /// The address after the system call instruction, for each of [`CallSite::ALL`].
-    pub after: [u64; 4],
+    /// The compared address of calls from each of [`CallSite::ALL`].
+    pub compared_addresses: [u64; 4],
     /// The addresses of the selector bytes.
     pub selectors: [u64; 2],
     /// The address for [`Selector::Unmapped`].
-    pub unmapped: u64,
+    pub unmapped_address: u64,
     /// The address for [`Selector::Kernel`].
-    pub kernel: u64,
+    pub kernel_address: u64,
 }
 
 impl Layout {
-    /// The address that the kernel compares with the range for a call from this site.
+    /// The compared address of a call from this site.
     #[must_use]
-    pub fn after(&self, site: CallSite) -> u64 {
-        self.after[site as usize]
+    pub fn compared_address(&self, site: CallSite) -> u64 {
+        self.compared_addresses[site as usize]
     }
 
     /// The offset and the length of a range.
     #[must_use]
-    pub fn range(&self, span: Span) -> (u64, u64) {
-        let (first, second) = (self.after(CallSite::First), self.after(CallSite::Second));
+    pub fn range(&self, range: NamedRange) -> (u64, u64) {
+        let (first, second) = (
+            self.compared_address(CallSite::FirstGate),
+            self.compared_address(CallSite::SecondGate),
+        );
         let start = self.inside.start;
-        match span {
-            Span::Nothing => (0, 0),
-            Span::Inside => (start, self.inside.end - start),
-            Span::BeforeFirst => (start, first - start),
-            Span::ThroughFirst => (start, first - start + 1),
-            Span::BeforeSecond => (start, second - start),
-            Span::ThroughSecond => (start, second - start + 1),
-            Span::Everything => (0, u64::MAX),
-            Span::First => (first, 1),
-            Span::Instruction => (first - CALL_LENGTH, CALL_LENGTH),
-            Span::Second => (second, 1),
-            Span::Both => (first, second - first + 1),
-            Span::Empty => (first, 0),
-            Span::Wrapping => (start, u64::MAX),
+        match range {
+            NamedRange::Nothing => (0, 0),
+            NamedRange::Inside => (start, self.inside.end - start),
+            NamedRange::BeforeFirst => (start, first - start),
+            NamedRange::ThroughFirst => (start, first - start + 1),
+            NamedRange::BeforeSecond => (start, second - start),
+            NamedRange::ThroughSecond => (start, second - start + 1),
+            NamedRange::Everything => (0, u64::MAX),
+            NamedRange::First => (first, 1),
+            NamedRange::Instruction => (first - CALL_LENGTH, CALL_LENGTH),
+            NamedRange::Second => (second, 1),
+            NamedRange::Both => (first, second - first + 1),
+            NamedRange::Empty => (first, 0),
+            NamedRange::Wrapping => (start, u64::MAX),
         }
     }
 
@@ -277,27 +279,27 @@ impl Layout {
     #[must_use]
     pub fn selector(&self, selector: Selector) -> u64 {
         match selector {
-            Selector::Byte(which) => self.selectors[which],
+            Selector::Byte(index) => self.selectors[index],
             Selector::Null => 0,
-            Selector::Unmapped => self.unmapped,
-            Selector::Kernel => self.kernel,
+            Selector::Unmapped => self.unmapped_address,
+            Selector::Kernel => self.kernel_address,
         }
     }
 
-    /// The arguments as the kernel takes them: mode, offset, length and selector.
+    /// The arguments as numbers: mode, offset, length and selector.
     #[must_use]
     pub fn arguments(&self, arguments: Arguments) -> [u64; 4] {
-        let (offset, length) = self.range(arguments.span);
+        let (offset, length) = self.range(arguments.range);
         [arguments.mode, offset, length, self.selector(arguments.selector)]
     }
 
-    /// The name of an address, for reports.
+    /// The name of a compared address, for reports.
     #[must_use]
-    pub fn name(&self, after: u64) -> String {
-        match CallSite::ALL.into_iter().find(|site| self.after(*site) == after) {
+    pub fn address_name(&self, address: u64) -> String {
+        match CallSite::ALL.into_iter().find(|site| self.compared_address(*site) == address) {
             Some(site) => site.to_string(),
-            None if self.inside.contains(&after) => "inside".to_owned(),
-            None => format!("{after:#x}"),
+            None if self.inside.contains(&address) => "inside".to_owned(),
+            None => format!("{address:#x}"),
         }
     }
 }
@@ -306,9 +308,9 @@ impl fmt::Display for CallSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             CallSite::Inside => "inside",
-            CallSite::First => "the first gate",
-            CallSite::Second => "the second gate",
-            CallSite::Compat => "the int 0x80 gate",
+            CallSite::FirstGate => "the first gate",
+            CallSite::SecondGate => "the second gate",
+            CallSite::CompatGate => "the int 0x80 gate",
         })
     }
 }
@@ -316,7 +318,7 @@ impl fmt::Display for CallSite {
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Selector::Byte(which) => f.write_str(if *which == 0 { "A" } else { "B" }),
+            Selector::Byte(index) => f.write_str(if *index == 0 { "A" } else { "B" }),
             Selector::Null => f.write_str("NULL"),
             Selector::Unmapped => f.write_str("unmapped"),
             Selector::Kernel => f.write_str("a kernel address"),
@@ -333,20 +335,20 @@ impl fmt::Display for Arguments {
             mode => write!(f, "mode {mode}")?,
         }
         f.write_str(", ")?;
-        f.write_str(match self.span {
-            Span::Nothing => "0..0",
-            Span::Inside => "inside",
-            Span::BeforeFirst => "inside..first",
-            Span::ThroughFirst => "inside..=first",
-            Span::BeforeSecond => "inside..second",
-            Span::ThroughSecond => "inside..=second",
-            Span::Everything => "0..ULONG_MAX",
-            Span::First => "first",
-            Span::Instruction => "first's instruction",
-            Span::Second => "second",
-            Span::Both => "first..=second",
-            Span::Empty => "first..first",
-            Span::Wrapping => "inside..wrapping",
+        f.write_str(match self.range {
+            NamedRange::Nothing => "0..0",
+            NamedRange::Inside => "inside",
+            NamedRange::BeforeFirst => "inside..first",
+            NamedRange::ThroughFirst => "inside..=first",
+            NamedRange::BeforeSecond => "inside..second",
+            NamedRange::ThroughSecond => "inside..=second",
+            NamedRange::Everything => "0..ULONG_MAX",
+            NamedRange::First => "first",
+            NamedRange::Instruction => "first's instruction",
+            NamedRange::Second => "second",
+            NamedRange::Both => "first..=second",
+            NamedRange::Empty => "first..first",
+            NamedRange::Wrapping => "inside..wrapping",
         })?;
         write!(f, ", {}", self.selector)
     }
@@ -356,8 +358,8 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Call::Umask(value) => write!(f, "umask({value:#o})"),
-            Call::FarUmask(value) => write!(f, "umask({value:#o}), number with bit 40,"),
-            Call::Unused => write!(f, "an unused number"),
+            Call::UmaskWithHighBit(value) => write!(f, "umask({value:#o}), number with bit 40,"),
+            Call::UnusedNumber => write!(f, "an unused number"),
             Call::MinusOne => write!(f, "number -1"),
             Call::Prctl(arguments) => write!(f, "prctl({arguments})"),
         }
@@ -367,9 +369,9 @@ impl fmt::Display for Call {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Operation::Call { site, call, handler, again } => {
+            Operation::Call { site, call, handler, reissues } => {
                 write!(f, "{call} from {site}")?;
-                match (handler.is_empty(), again) {
+                match (handler.is_empty(), reissues) {
                     (true, true) => write!(f, "; if dispatched, once more"),
                     (false, true) => write!(f, "; if dispatched, once more after:"),
                     (false, false) => write!(f, "; if dispatched:"),
@@ -377,24 +379,26 @@ impl fmt::Display for Operation {
                 }
             }
             Operation::Flip { byte, value } => write!(f, "{} = {value}", Selector::Byte(*byte)),
-            Operation::Handle(disposition) => f.write_str(match disposition {
+            Operation::SetDisposition(disposition) => f.write_str(match disposition {
                 Disposition::Handler => "SIGSYS is handled",
                 Disposition::NoDefer => "SIGSYS is handled, SA_NODEFER",
                 Disposition::ResetHand => "SIGSYS is handled, SA_RESETHAND",
                 Disposition::Default => "SIGSYS has its default action",
                 Disposition::Ignored => "SIGSYS is ignored",
             }),
-            Operation::Block(true) => f.write_str("SIGSYS is blocked"),
-            Operation::Block(false) => f.write_str("SIGSYS is unblocked"),
-            Operation::Signal(_) => f.write_str("SIGUSR1 is raised; its handler:"),
+            Operation::SetSigsysBlocked(true) => f.write_str("SIGSYS is blocked"),
+            Operation::SetSigsysBlocked(false) => f.write_str("SIGSYS is unblocked"),
+            Operation::RaiseSigusr1(_) => f.write_str("SIGUSR1 is raised; its handler:"),
             Operation::StartTask(new_task, _) => f.write_str(match new_task {
                 NewTask::Fork => "fork; the child:",
                 NewTask::Vfork => "vfork; the child:",
                 NewTask::Thread => "a thread:",
-                NewTask::Traced { calls: false } => "fork; the child, traced:",
-                NewTask::Traced { calls: true } => "fork; the child, traced from call to call:",
+                NewTask::Traced { stops_at_calls: false } => "fork; the child, traced:",
+                NewTask::Traced { stops_at_calls: true } => {
+                    "fork; the child, traced from call to call:"
+                }
             }),
-            Operation::Set(arguments) => write!(f, "the tracer sets {arguments}"),
+            Operation::SetByTracer(arguments) => write!(f, "the tracer sets {arguments}"),
         }
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Shrinks a sequence that shows a difference to a shorter one that still does.
+//! Shrinks a sequence that shows a difference to a shorter sequence that still shows one.
 
 use super::operations::{Operation, Step, renumber};
 
-/// Returns the shortest sequence found for which `fails` returns true, as it must for `steps`. To stop
-/// early, `fails` returns false from then on.
+/// Returns the shortest sequence found for which `fails` returns true; `fails` must return true for `steps`. The
+/// search ends when `fails` returns false for all candidates.
 pub fn shrink(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
     let mut best = steps.to_vec();
     'smaller: loop {
@@ -20,7 +20,7 @@ pub fn shrink(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<Ste
     }
 }
 
-/// All sequences that are shorter than `steps` by one change, the largest changes first.
+/// All sequences that one change makes shorter than `steps`, the largest changes first.
 fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
     let mut all = Vec::new();
     let mut chunk = steps.len();
@@ -47,9 +47,9 @@ fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
             steps[at] = step;
             all.push(steps);
         };
-        if let Operation::Call { site, call, handler, again: true } = &step.operation {
+        if let Operation::Call { site, call, handler, reissues: true } = &step.operation {
             let (site, call, handler) = (*site, *call, handler.clone());
-            let operation = Operation::Call { site, call, handler, again: false };
+            let operation = Operation::Call { site, call, handler, reissues: false };
             replace(Step { operation, ..*step });
         }
         let bodies = match step.body() {

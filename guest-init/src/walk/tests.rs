@@ -3,21 +3,23 @@
 use super::generate::sequence;
 use super::model::{Event, EventKind, predict};
 use super::operations::{
-    Arguments, Call, CallSite, Layout, NewTask, Operation, Selector, Span, Step, listing, renumber,
+    Arguments, Call, CallSite, Layout, NamedRange, NewTask, Operation, Selector, Step, listing,
+    renumber,
 };
 use super::shrink::shrink;
-use super::{Difference, Platform, difference};
+use super::{Difference, Platform, first_difference};
 use std::collections::BTreeSet;
 
-const ALL: Platform = Platform { inclusive: true, ptrace_config: true, ia32: true };
+const ALL: Platform =
+    Platform { has_inclusive_mode: true, has_ptrace_config: true, has_ia32: true };
 
 fn layout() -> Layout {
     Layout {
         inside: 0x1000..0x2000,
-        after: [0x1002, 0x3002, 0x3102, 0x3202],
+        compared_addresses: [0x1002, 0x3002, 0x3102, 0x3202],
         selectors: [0x5000, 0x5001],
-        unmapped: 0x10,
-        kernel: crate::arch::KERNEL_ADDRESS,
+        unmapped_address: 0x10,
+        kernel_address: crate::arch::KERNEL_ADDRESS,
     }
 }
 
@@ -26,11 +28,11 @@ fn step(operation: Operation) -> Step {
 }
 
 fn call(site: CallSite, call: Call) -> Step {
-    step(Operation::Call { site, call, handler: vec![], again: false })
+    step(Operation::Call { site, call, handler: vec![], reissues: false })
 }
 
-fn arm(mode: u64, span: Span, selector: Selector) -> Step {
-    call(CallSite::Inside, Call::Prctl(Arguments { mode, span, selector }))
+fn arm(mode: u64, range: NamedRange, selector: Selector) -> Step {
+    call(CallSite::Inside, Call::Prctl(Arguments { mode, range, selector }))
 }
 
 fn set_selector(value: u8) -> Step {
@@ -47,10 +49,10 @@ fn gives(result: i64) -> EventKind {
     EventKind::Returned { result: result.cast_unsigned(), preserved: true }
 }
 
-fn dispatched(at: u64) -> EventKind {
+fn dispatched(call_address: u64) -> EventKind {
     let (number, result) = (95, 95);
     let arch = crate::arch::AUDIT_ARCH;
-    EventKind::Dispatched { number, code: 2, errno: 0, arch, at, result }
+    EventKind::Dispatched { number, code: 2, errno: 0, arch, call_address, result }
 }
 
 const A: Selector = Selector::Byte(0);
@@ -59,11 +61,11 @@ const UMASK: Call = Call::Umask(0o77);
 #[test]
 fn a_blocked_call_is_dispatched_and_has_no_effect() {
     let steps = vec![
-        arm(1, Span::Inside, A),
+        arm(1, NamedRange::Inside, A),
         set_selector(1),
-        call(CallSite::First, UMASK),
+        call(CallSite::FirstGate, UMASK),
         set_selector(0),
-        call(CallSite::First, UMASK),
+        call(CallSite::FirstGate, UMASK),
     ];
     let expected = [
         gives(0),
@@ -78,44 +80,44 @@ fn a_blocked_call_is_dispatched_and_has_no_effect() {
 
 #[test]
 fn ranges_contain_the_address_after_the_instruction() {
-    let through = |mode, span| {
-        let steps = vec![arm(mode, span, Selector::Null), call(CallSite::First, UMASK)];
+    let through = |mode, range| {
+        let steps = vec![arm(mode, range, Selector::Null), call(CallSite::FirstGate, UMASK)];
         !matches!(seen(steps, ALL)[1], EventKind::Dispatched { .. })
     };
-    assert!(!through(1, Span::Inside) && !through(1, Span::BeforeFirst));
-    assert!(through(1, Span::ThroughFirst) && through(1, Span::Everything));
-    assert!(!through(2, Span::First) && !through(2, Span::Both));
-    assert!(through(2, Span::Instruction) && through(2, Span::Second));
+    assert!(!through(1, NamedRange::Inside) && !through(1, NamedRange::BeforeFirst));
+    assert!(through(1, NamedRange::ThroughFirst) && through(1, NamedRange::Everything));
+    assert!(!through(2, NamedRange::First) && !through(2, NamedRange::Both));
+    assert!(through(2, NamedRange::Instruction) && through(2, NamedRange::Second));
 }
 
 #[test]
 fn the_range_of_an_instruction_is_as_long_as_the_instruction() {
-    let (offset, length) = layout().range(Span::Instruction);
+    let (offset, length) = layout().range(NamedRange::Instruction);
     assert_eq!(length, crate::arch::CALL_LENGTH);
-    assert_eq!(offset + length, layout().after(CallSite::First));
+    assert_eq!(offset + length, layout().compared_address(CallSite::FirstGate));
 }
 
 #[test]
 fn wrong_arguments_have_their_errors_and_change_nothing() {
-    for (mode, span, selector, errno) in [
-        (0, Span::Inside, Selector::Null, libc::EINVAL),
-        (0, Span::Nothing, A, libc::EINVAL),
-        (1, Span::Empty, A, libc::EINVAL),
-        (1, Span::Wrapping, Selector::Kernel, libc::EINVAL),
-        (1, Span::Inside, Selector::Kernel, libc::EFAULT),
-        (2, Span::Nothing, A, libc::EINVAL),
-        (2, Span::First, Selector::Kernel, libc::EFAULT),
-        (3, Span::First, A, libc::EINVAL),
+    for (mode, range, selector, errno) in [
+        (0, NamedRange::Inside, Selector::Null, libc::EINVAL),
+        (0, NamedRange::Nothing, A, libc::EINVAL),
+        (1, NamedRange::Empty, A, libc::EINVAL),
+        (1, NamedRange::Wrapping, Selector::Kernel, libc::EINVAL),
+        (1, NamedRange::Inside, Selector::Kernel, libc::EFAULT),
+        (2, NamedRange::Nothing, A, libc::EINVAL),
+        (2, NamedRange::First, Selector::Kernel, libc::EFAULT),
+        (3, NamedRange::First, A, libc::EINVAL),
     ] {
         let steps = vec![
-            arm(1, Span::Inside, Selector::Null),
-            arm(mode, span, selector),
-            call(CallSite::First, UMASK),
+            arm(1, NamedRange::Inside, Selector::Null),
+            arm(mode, range, selector),
+            call(CallSite::FirstGate, UMASK),
         ];
         assert_eq!(seen(steps, ALL)[1..3], [gives(-i64::from(errno)), dispatched(0x3002)]);
     }
-    let without = Platform { inclusive: false, ..ALL };
-    let refused = seen(vec![arm(2, Span::First, Selector::Kernel)], without);
+    let without = Platform { has_inclusive_mode: false, ..ALL };
+    let refused = seen(vec![arm(2, NamedRange::First, Selector::Kernel)], without);
     assert_eq!(refused[0], gives(-i64::from(libc::EINVAL)));
 }
 
@@ -124,8 +126,11 @@ fn a_bad_selector_kills() {
     for (selector, value, signal) in
         [(A, 2, libc::SIGSYS), (A, 255, libc::SIGSYS), (Selector::Unmapped, 0, libc::SIGSEGV)]
     {
-        let steps =
-            vec![arm(1, Span::Inside, selector), set_selector(value), call(CallSite::First, UMASK)];
+        let steps = vec![
+            arm(1, NamedRange::Inside, selector),
+            set_selector(value),
+            call(CallSite::FirstGate, UMASK),
+        ];
         assert_eq!(seen(steps, ALL), [gives(0), EventKind::Killed(signal)]);
     }
 }
@@ -133,11 +138,11 @@ fn a_bad_selector_kills() {
 #[test]
 fn a_new_task_is_not_armed() {
     for new_task in [NewTask::Fork, NewTask::Vfork, NewTask::Thread] {
-        let body = vec![call(CallSite::First, UMASK)];
+        let body = vec![call(CallSite::FirstGate, UMASK)];
         let steps = vec![
-            arm(1, Span::Inside, Selector::Null),
+            arm(1, NamedRange::Inside, Selector::Null),
             step(Operation::StartTask(new_task, body)),
-            call(CallSite::First, UMASK),
+            call(CallSite::FirstGate, UMASK),
         ];
         let seen = seen(steps, ALL);
         assert_eq!(seen[1], gives(0o22), "{new_task:?}");
@@ -149,12 +154,17 @@ fn a_new_task_is_not_armed() {
 fn dispatches_nest_only_with_nodefer() {
     use super::operations::Disposition;
     let nested = |disposition| {
-        let handler = vec![call(CallSite::Second, UMASK)];
+        let handler = vec![call(CallSite::SecondGate, UMASK)];
         let steps = vec![
-            step(Operation::Handle(disposition)),
-            arm(1, Span::Inside, Selector::Null),
-            step(Operation::Call { site: CallSite::First, call: UMASK, handler, again: false }),
-            call(CallSite::First, UMASK),
+            step(Operation::SetDisposition(disposition)),
+            arm(1, NamedRange::Inside, Selector::Null),
+            step(Operation::Call {
+                site: CallSite::FirstGate,
+                call: UMASK,
+                handler,
+                reissues: false,
+            }),
+            call(CallSite::FirstGate, UMASK),
         ];
         seen(steps, ALL)
     };
@@ -183,8 +193,8 @@ fn two_hundred_sequences_see_everything() {
         most = most.max(events.len());
         for Event { step, kind } in events {
             kinds.insert(match kind {
-                EventKind::Dispatched { number, arch, at, .. } => {
-                    let site = layout().name(at);
+                EventKind::Dispatched { number, arch, call_address, .. } => {
+                    let site = layout().address_name(call_address);
                     format!("dispatched {number} {arch:#x} {site}")
                 }
                 EventKind::Returned { result, .. } if result.cast_signed() < 0 => {
@@ -212,9 +222,9 @@ fn two_hundred_sequences_see_everything() {
         "reads 2",
         "Stopped(31)",
         "Stopped(10)",
-        "Set(0)",
-        "Set(22)",
-        "Set(14)",
+        "SetByTracer(0)",
+        "SetByTracer(22)",
+        "SetByTracer(14)",
         "false by 31",
         "true by 31",
         "false by 11",
@@ -229,26 +239,29 @@ fn two_hundred_sequences_see_everything() {
 fn a_difference_is_the_first_and_may_be_an_end() {
     let event = |kind| Event { step: 1, kind };
     let (one, two) = (event(EventKind::Exited(0)), event(EventKind::Exited(1)));
-    assert_eq!(difference(&[one, two], &[one, two]), None);
+    assert_eq!(first_difference(&[one, two], &[one, two]), None);
     let found = Difference { expected: Some(two), observed: None };
-    assert_eq!(difference(&[one, two], &[one]), Some(found));
-    assert_eq!(difference(&[], &[two]), Some(Difference { expected: None, observed: Some(two) }));
+    assert_eq!(first_difference(&[one, two], &[one]), Some(found));
+    assert_eq!(
+        first_difference(&[], &[two]),
+        Some(Difference { expected: None, observed: Some(two) })
+    );
 }
 
 /// A predicate on the model's events takes the place of a kernel with a bug.
 #[test]
 fn a_sequence_shrinks_to_what_shows_the_difference() {
     let body = vec![
-        arm(1, Span::Inside, A),
+        arm(1, NamedRange::Inside, A),
         set_selector(1),
-        step(Operation::Signal(vec![call(CallSite::Second, UMASK)])),
-        call(CallSite::First, UMASK),
+        step(Operation::RaiseSigusr1(vec![call(CallSite::SecondGate, UMASK)])),
+        call(CallSite::FirstGate, UMASK),
     ];
     let mut steps = vec![
-        call(CallSite::First, UMASK),
+        call(CallSite::FirstGate, UMASK),
         step(Operation::StartTask(NewTask::Fork, body)),
         set_selector(0),
-        call(CallSite::Second, Call::Unused),
+        call(CallSite::SecondGate, Call::UnusedNumber),
     ];
     renumber(&mut steps, 1);
     let fails = |steps: &[Step]| {

@@ -15,12 +15,12 @@ use sudbox_vmm::machine::{BootError, Machine};
 ///
 /// # Errors
 /// If no backend meets the request, or something cannot be installed.
-pub(crate) fn machine(
+pub(crate) fn prepare_machine(
     args: &VmArgs,
     arch: Arch,
     progress: &mut Progress,
 ) -> anyhow::Result<Box<dyn Machine>> {
-    prepare(choose(args, arch, false)?, arch, progress)
+    install_program(choose_offer(args, arch, false)?, arch, progress)
 }
 
 /// Chooses the backend of `--backend`, or the first that meets the request. With
@@ -28,7 +28,11 @@ pub(crate) fn machine(
 ///
 /// # Errors
 /// If no backend meets the request.
-pub(crate) fn choose(args: &VmArgs, arch: Arch, instruction_clock: bool) -> anyhow::Result<Offer> {
+pub(crate) fn choose_offer(
+    args: &VmArgs,
+    arch: Arch,
+    instruction_clock: bool,
+) -> anyhow::Result<Offer> {
     let requirements = Requirements {
         arch,
         names_cpu_model: args.cpu_model.is_some(),
@@ -58,7 +62,7 @@ pub(crate) fn boot_failure(error: BootError) -> anyhow::Error {
 ///
 /// # Errors
 /// If something cannot be installed.
-pub(crate) fn prepare(
+pub(crate) fn install_program(
     offer: Offer,
     arch: Arch,
     progress: &mut Progress,

@@ -16,7 +16,7 @@ pub(crate) fn max_vms(vm: &VmArgs) -> usize {
     }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut fit = processors / usize::from(vm.cpus);
-    if let Some(free) = free_memory() {
+    if let Some(free) = free_memory_mib() {
         let each = u64::from(vm.memory) + VM_OVERHEAD_MIB;
         fit = fit.min(usize::try_from(free / 2 / each).unwrap_or(usize::MAX));
     }
@@ -24,16 +24,16 @@ pub(crate) fn max_vms(vm: &VmArgs) -> usize {
 }
 
 /// Available memory in MiB, of the machine or of the container, whichever has less.
-fn free_memory() -> Option<u64> {
+fn free_memory_mib() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let machine = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024;
-    Some(container_memory().map_or(machine, |container| machine.min(container)))
+    Some(container_free_memory_mib().map_or(machine, |container| machine.min(container)))
 }
 
 /// Available memory in MiB within the limits of the cgroups (v2) of this process; `None` without
 /// limits.
-fn container_memory() -> Option<u64> {
+fn container_free_memory_mib() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let root = Path::new("/sys/fs/cgroup");
@@ -68,6 +68,6 @@ mod tests {
         assert!((1..=processors).contains(&max_vms(&vm(""))));
         let wide = max_vms(&vm("--cpus 8 --memory 65536"));
         assert!(wide == 1 || wide * 8 <= processors, "{wide}");
-        assert!(free_memory().is_some());
+        assert!(free_memory_mib().is_some());
     }
 }

@@ -34,7 +34,7 @@ const SIGPIPE: u8 = 13;
 /// # Errors
 /// If `kernel` is `running`.
 pub(crate) fn refuse_running_kernel(kernel: &str) -> anyhow::Result<()> {
-    if kernel == running::NAME {
+    if kernel == running::REFERENCE {
         return Err(Failure::usage(
             "the kernel that is running here runs programs without sudbox: name another",
         ));
@@ -96,14 +96,14 @@ pub(crate) fn execute(
 ) -> anyhow::Result<Executed> {
     let GuestCommand { name, packed, timeout, boot_timeout, captures } = command;
     let PackedProgram { program, entries } = packed;
-    let request = kernel::request(kernel, build, given)?;
+    let request = kernel::new_request(kernel, build, given)?;
     let mut progress = Progress::new();
-    let machine = backend::machine(vm_args, request.arch, &mut progress)?;
+    let machine = backend::prepare_machine(vm_args, request.arch, &mut progress)?;
     let cache = Cache::open()?;
     let image = kernel::find_or_build(&cache, &request, &mut progress)?;
     let folder = RunFolder::create(&cache)?;
     let init = guest::guest_init(request.arch, &mut progress)?;
-    let mut files = guest::entries(&init, &image.modules)?;
+    let mut files = guest::initramfs_entries(&init, &image.modules)?;
     let taken: Vec<String> = files.iter().map(|entry| entry.path.clone()).collect();
     let is_new = |entry: &initramfs::Entry| {
         !taken.iter().any(|path| path == entry.path.trim_start_matches('/'))
@@ -120,8 +120,11 @@ pub(crate) fn execute(
     let mut vm = VmGuest::new(session, vm_args.console, image.vmlinux.as_deref(), &mut progress);
     drop(progress);
     // A user of gdb may stop the guest for any time.
-    let boot =
-        if vm_args.gdb { Limits::total_only(NO_LIMIT) } else { Limits::progress(boot_timeout) };
+    let boot = if vm_args.gdb {
+        Limits::with_total_limit(NO_LIMIT)
+    } else {
+        Limits::with_silence_limit(boot_timeout)
+    };
     let (mut stdout, mut stderr) = (CapturedStream::default(), CapturedStream::default());
     let mut take_output = |is_stderr: bool, bytes: &[u8]| {
         match (captures, is_stderr) {
@@ -160,7 +163,7 @@ pub(crate) fn execute(
         Execution { exit_status, signal, kernel_fault, error, ..Execution::default() };
     execution.set_output(stdout, stderr);
     Ok(Executed {
-        kernel: kernel::described(&image, &request),
+        kernel: kernel::kernel_for_report(&image, &request),
         machine: machine.describe(spec.discovery),
         execution,
         result,
@@ -205,7 +208,7 @@ fn no_end(
     console_log: &Path,
 ) -> Failure {
     let cause = conversation.cause();
-    let what = match (&conversation.ending, conversation.greeted) {
+    let what = match (&conversation.ending, conversation.has_greeted) {
         (Ending::Interrupted, _) => {
             return Failure { code: Code::Interrupted, message: "interrupted".to_owned() };
         }

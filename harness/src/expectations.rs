@@ -28,7 +28,7 @@ pub(crate) struct Expectations {
     arch: Arch,
     version: Option<Version>,
     /// Symbols set to `y` in the final configuration.
-    config: Option<HashSet<String>>,
+    enabled_symbols: Option<HashSet<String>>,
     /// Text of the UAPI headers, if the source is available. Between releases they are right and
     /// the version number is not.
     headers: Option<String>,
@@ -48,7 +48,7 @@ impl Expectations {
         Expectations {
             arch,
             version: release.and_then(Version::parse),
-            config: config.map(|text| {
+            enabled_symbols: config.map(|text| {
                 text.lines().filter_map(|line| line.strip_suffix("=y")).map(str::to_owned).collect()
             }),
             headers,
@@ -69,69 +69,70 @@ impl Expectations {
     }
 
     /// Whether the kernel should offer `feature`.
-    pub(crate) fn feature(&self, feature: Feature) -> Expected {
+    pub(crate) fn expected_feature(&self, feature: Feature) -> Expected {
         match feature {
             // kernel/entry/Makefile: depends on GENERIC_ENTRY until 7.2, and on
             // SYSCALL_USER_DISPATCH from 7.3 (8383e05af734).
-            Feature::Dispatch => match (self.dispatch(), self.dispatch_seen) {
+            Feature::Dispatch => match (self.expected_dispatch(), self.dispatch_seen) {
                 (Expected::Unknown, true) => Expected::Present,
                 (expected, _) => expected,
             },
             // a2fc422ed757, include/uapi/linux/prctl.h.
-            Feature::Inclusive => both(
-                self.feature(Feature::Dispatch),
+            Feature::Inclusive => expected_both(
+                self.expected_feature(Feature::Dispatch),
                 self.by_header("PR_SYS_DISPATCH_INCLUSIVE_ON", Version(6, 17, 0)),
             ),
             // include/uapi/linux/ptrace.h.
-            Feature::PtraceConfig => both(
-                self.feature(Feature::Dispatch),
+            Feature::PtraceConfig => expected_both(
+                self.expected_feature(Feature::Dispatch),
                 self.by_header("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG", Version(6, 4, 0)),
             ),
-            Feature::Sysctl => both(
-                self.feature(Feature::Dispatch),
-                both(self.since_release(Version(7, 3, 0)), self.config("CONFIG_SYSCTL")),
+            Feature::Sysctl => expected_both(
+                self.expected_feature(Feature::Dispatch),
+                expected_both(self.by_release(Version(7, 3, 0)), self.by_config("CONFIG_SYSCTL")),
             ),
-            Feature::SeccompFilter => self.config("CONFIG_SECCOMP_FILTER"),
-            Feature::Userfaultfd => self.config("CONFIG_USERFAULTFD"),
-            Feature::Ia32 => self.config("CONFIG_IA32_EMULATION"),
-            Feature::X32 => self.config("CONFIG_X86_X32_ABI"),
+            Feature::SeccompFilter => self.by_config("CONFIG_SECCOMP_FILTER"),
+            Feature::Userfaultfd => self.by_config("CONFIG_USERFAULTFD"),
+            Feature::Ia32 => self.by_config("CONFIG_IA32_EMULATION"),
+            Feature::X32 => self.by_config("CONFIG_X86_X32_ABI"),
             // A boot argument may still switch it off.
-            Feature::Vsyscall => match self.config("CONFIG_LEGACY_VSYSCALL_NONE") {
+            Feature::Vsyscall => match self.by_config("CONFIG_LEGACY_VSYSCALL_NONE") {
                 Expected::Present => Expected::Absent,
-                _ => self.config("CONFIG_X86_VSYSCALL_EMULATION"),
+                _ => self.by_config("CONFIG_X86_VSYSCALL_EMULATION"),
             },
             // It depends on the CPU too, so its absence is no failure.
             Feature::Pkeys => Expected::Unknown,
-            Feature::Rseq => self.config("CONFIG_RSEQ"),
-            Feature::SyscallTracepoints => self.config("CONFIG_FTRACE_SYSCALLS"),
-            Feature::Uprobes => self.config("CONFIG_UPROBE_EVENTS"),
-            Feature::Audit => self.config("CONFIG_AUDIT"),
-            Feature::Swap => self.config("CONFIG_SWAP"),
-            Feature::PidNamespace => self.config("CONFIG_PID_NS"),
+            Feature::Rseq => self.by_config("CONFIG_RSEQ"),
+            Feature::SyscallTracepoints => self.by_config("CONFIG_FTRACE_SYSCALLS"),
+            Feature::Uprobes => self.by_config("CONFIG_UPROBE_EVENTS"),
+            Feature::Audit => self.by_config("CONFIG_AUDIT"),
+            Feature::Swap => self.by_config("CONFIG_SWAP"),
+            Feature::PidNamespace => self.by_config("CONFIG_PID_NS"),
             // include/uapi/linux/ptrace.h (26bb32768fe6).
             Feature::PtraceSetCallInfo => {
                 self.by_header("PTRACE_SET_SYSCALL_INFO", Version(6, 16, 0))
             }
             // kernel/rseq.c: a boot argument from 6.19 on.
-            Feature::RseqChecks => {
-                either(self.since_release(Version(6, 19, 0)), self.config("CONFIG_DEBUG_RSEQ"))
-            }
+            Feature::RseqChecks => expected_either(
+                self.by_release(Version(6, 19, 0)),
+                self.by_config("CONFIG_DEBUG_RSEQ"),
+            ),
             // kernel/rseq.c.
-            Feature::RseqSlices => both(
-                self.since_release(Version(7, 0, 0)),
-                self.config("CONFIG_RSEQ_SLICE_EXTENSION"),
+            Feature::RseqSlices => expected_both(
+                self.by_release(Version(7, 0, 0)),
+                self.by_config("CONFIG_RSEQ_SLICE_EXTENSION"),
             ),
         }
     }
 
     /// The reason why these outcomes allow no verdict: the kernel offers no dispatch, and it is not
     /// known whether it should.
-    pub(crate) fn why_unjudged(&self, cases: &[CaseReport]) -> Option<String> {
+    pub(crate) fn unjudged_reason(&self, cases: &[CaseReport]) -> Option<String> {
         let lacks_dispatch = |case: &CaseReport| {
             case.outcome == Outcome::Absent && case.got == Feature::Dispatch.as_str()
         };
         let failed = cases.iter().any(|case| case.outcome.is_failure());
-        let unknown = self.feature(Feature::Dispatch) == Expected::Unknown;
+        let unknown = self.expected_feature(Feature::Dispatch) == Expected::Unknown;
         (unknown && !failed && cases.iter().any(lacks_dispatch)).then(|| {
             "it offers no dispatch, and its release alone does not tell whether it should: name its \
              configuration with --config FILE (CONFIG=FILE)"
@@ -140,17 +141,17 @@ impl Expectations {
     }
 
     /// Whether the kernel should offer dispatch, by its release and configuration.
-    fn dispatch(&self) -> Expected {
-        match self.since_release(Version(7, 3, 0)) {
+    fn expected_dispatch(&self) -> Expected {
+        match self.by_release(Version(7, 3, 0)) {
             // From 7.3 it is a configuration option: "Syscall User Dispatch" in arch/Kconfig.
-            Expected::Present => self.config("CONFIG_SYSCALL_USER_DISPATCH"),
-            Expected::Absent if self.config.is_none() => self.dispatch_by_release(),
+            Expected::Present => self.by_config("CONFIG_SYSCALL_USER_DISPATCH"),
+            Expected::Absent if self.enabled_symbols.is_none() => self.dispatch_by_release(),
             // Our patches add that symbol to older kernels.
-            Expected::Absent => both(
-                self.since_release(Version(5, 11, 0)),
-                either(
-                    self.config("CONFIG_GENERIC_ENTRY"),
-                    self.config("CONFIG_SYSCALL_USER_DISPATCH"),
+            Expected::Absent => expected_both(
+                self.by_release(Version(5, 11, 0)),
+                expected_either(
+                    self.by_config("CONFIG_GENERIC_ENTRY"),
+                    self.by_config("CONFIG_SYSCALL_USER_DISPATCH"),
                 ),
             ),
             Expected::Unknown => Expected::Unknown,
@@ -159,14 +160,14 @@ impl Expectations {
 
     /// Whether a kernel before 7.3 with unknown configuration should offer dispatch.
     fn dispatch_by_release(&self) -> Expected {
-        let first = arch::of(self.arch).dispatch_since;
-        first.map_or(Expected::Unknown, |first| self.since_release(first))
+        let first = arch::target_of(self.arch).dispatch_since;
+        first.map_or(Expected::Unknown, |first| self.by_release(first))
     }
 
     /// Whether `name` is a feature that the kernel should not offer.
-    pub(crate) fn lacks(&self, name: &str) -> bool {
+    pub(crate) fn should_lack(&self, name: &str) -> bool {
         let feature = Feature::from_name(name);
-        feature.is_some_and(|feature| self.feature(feature) == Expected::Absent)
+        feature.is_some_and(|feature| self.expected_feature(feature) == Expected::Absent)
     }
 
     /// The recorded bug with this id, if this kernel has it or may have it.
@@ -178,7 +179,7 @@ impl Expectations {
             .find_map(|bug| Some((bug, bug.presence(self.arch, version)?)))
     }
 
-    fn since_release(&self, first: Version) -> Expected {
+    fn by_release(&self, first: Version) -> Expected {
         match self.version {
             None => Expected::Unknown,
             Some(version) if version >= first => Expected::Present,
@@ -186,8 +187,8 @@ impl Expectations {
         }
     }
 
-    fn config(&self, symbol: &str) -> Expected {
-        match &self.config {
+    fn by_config(&self, symbol: &str) -> Expected {
+        match &self.enabled_symbols {
             None => Expected::Unknown,
             Some(set) if set.contains(symbol) => Expected::Present,
             Some(_) => Expected::Absent,
@@ -200,12 +201,12 @@ impl Expectations {
         match &self.headers {
             Some(headers) if headers.contains(name) => Expected::Present,
             Some(_) => Expected::Absent,
-            None => self.since_release(first),
+            None => self.by_release(first),
         }
     }
 }
 
-fn both(a: Expected, b: Expected) -> Expected {
+fn expected_both(a: Expected, b: Expected) -> Expected {
     match (a, b) {
         (Expected::Absent, _) | (_, Expected::Absent) => Expected::Absent,
         (Expected::Unknown, _) | (_, Expected::Unknown) => Expected::Unknown,
@@ -213,7 +214,7 @@ fn both(a: Expected, b: Expected) -> Expected {
     }
 }
 
-fn either(a: Expected, b: Expected) -> Expected {
+fn expected_either(a: Expected, b: Expected) -> Expected {
     match (a, b) {
         (Expected::Present, _) | (_, Expected::Present) => Expected::Present,
         (Expected::Unknown, _) | (_, Expected::Unknown) => Expected::Unknown,
@@ -231,45 +232,45 @@ mod tests {
     #[test]
     fn features_come_with_their_release() {
         let at = |release| Expectations::new(Arch::X86_64, Some(release), Some(ENTRY), None);
-        assert_eq!(at("6.1.3").feature(Feature::Dispatch), Expected::Present);
-        assert_eq!(at("6.1.3").feature(Feature::PtraceConfig), Expected::Absent);
-        assert_eq!(at("6.12").feature(Feature::PtraceConfig), Expected::Present);
-        assert_eq!(at("6.12").feature(Feature::Inclusive), Expected::Absent);
-        assert_eq!(at("6.17").feature(Feature::Inclusive), Expected::Present);
-        assert_eq!(at("7.3").feature(Feature::Dispatch), Expected::Absent);
-        assert_eq!(at("6.12").feature(Feature::X32), Expected::Absent);
+        assert_eq!(at("6.1.3").expected_feature(Feature::Dispatch), Expected::Present);
+        assert_eq!(at("6.1.3").expected_feature(Feature::PtraceConfig), Expected::Absent);
+        assert_eq!(at("6.12").expected_feature(Feature::PtraceConfig), Expected::Present);
+        assert_eq!(at("6.12").expected_feature(Feature::Inclusive), Expected::Absent);
+        assert_eq!(at("6.17").expected_feature(Feature::Inclusive), Expected::Present);
+        assert_eq!(at("7.3").expected_feature(Feature::Dispatch), Expected::Absent);
+        assert_eq!(at("6.12").expected_feature(Feature::X32), Expected::Absent);
     }
 
     #[test]
     fn arm64_has_dispatch_by_a_patch_alone() {
         let at = |config| Expectations::new(Arch::Aarch64, Some("6.12.1"), Some(config), None);
-        assert_eq!(at("CONFIG_ARM64=y\n").feature(Feature::Dispatch), Expected::Absent);
+        assert_eq!(at("CONFIG_ARM64=y\n").expected_feature(Feature::Dispatch), Expected::Absent);
         let patched = at("CONFIG_ARM64=y\nCONFIG_SYSCALL_USER_DISPATCH=y\n");
-        assert_eq!(patched.feature(Feature::Dispatch), Expected::Present);
+        assert_eq!(patched.expected_feature(Feature::Dispatch), Expected::Present);
     }
 
     #[test]
     fn between_releases_the_headers_are_believed_and_not_the_version() {
         let headers = Some("#define PR_SYS_DISPATCH_INCLUSIVE_ON 2".to_owned());
         let tree = Expectations::new(Arch::X86_64, Some("6.16.0"), Some(ENTRY), headers);
-        assert_eq!(tree.feature(Feature::Inclusive), Expected::Present);
-        assert_eq!(tree.feature(Feature::PtraceConfig), Expected::Absent);
+        assert_eq!(tree.expected_feature(Feature::Inclusive), Expected::Present);
+        assert_eq!(tree.expected_feature(Feature::PtraceConfig), Expected::Absent);
     }
 
     #[test]
     fn an_image_without_a_configuration_is_judged_by_its_version_when_that_is_enough() {
         let mut image = Expectations::new(Arch::X86_64, None, None, None);
-        assert_eq!(image.feature(Feature::Inclusive), Expected::Unknown);
+        assert_eq!(image.expected_feature(Feature::Inclusive), Expected::Unknown);
         image.update("6.12.1", &[]);
-        assert_eq!(image.feature(Feature::Inclusive), Expected::Absent);
-        assert_eq!(image.feature(Feature::Dispatch), Expected::Present);
-        assert_eq!(image.feature(Feature::Userfaultfd), Expected::Unknown);
+        assert_eq!(image.expected_feature(Feature::Inclusive), Expected::Absent);
+        assert_eq!(image.expected_feature(Feature::Dispatch), Expected::Present);
+        assert_eq!(image.expected_feature(Feature::Userfaultfd), Expected::Unknown);
     }
 
     #[test]
     fn a_release_without_a_configuration_says_where_dispatch_must_be() {
         let at = |arch, release| Expectations::new(arch, Some(release), None, None);
-        let dispatch = |arch, release| at(arch, release).feature(Feature::Dispatch);
+        let dispatch = |arch, release| at(arch, release).expected_feature(Feature::Dispatch);
         for (arch, before, first) in [
             (Arch::X86_64, "5.10.9", "5.11.0"),
             (Arch::S390x, "5.11.9", "5.12.0"),
@@ -281,10 +282,10 @@ mod tests {
         assert_eq!(dispatch(Arch::Aarch64, "6.12.1"), Expected::Unknown);
         // From 7.3 on it can be switched off.
         let mut newer = at(Arch::X86_64, "7.3.4");
-        assert_eq!(newer.feature(Feature::Dispatch), Expected::Unknown);
-        assert_eq!(newer.feature(Feature::Inclusive), Expected::Unknown);
+        assert_eq!(newer.expected_feature(Feature::Dispatch), Expected::Unknown);
+        assert_eq!(newer.expected_feature(Feature::Inclusive), Expected::Unknown);
         newer.update("7.3.4", &[Feature::Dispatch]);
-        assert_eq!(newer.feature(Feature::Inclusive), Expected::Present);
+        assert_eq!(newer.expected_feature(Feature::Inclusive), Expected::Present);
     }
 
     #[test]
@@ -304,13 +305,13 @@ mod tests {
         };
         let at = |config| Expectations::new(Arch::X86_64, Some("7.3.4"), config, None);
         let absent = [case(Outcome::Absent, "dispatch"), case(Outcome::Pass, "")];
-        let why = at(None).why_unjudged(&absent).unwrap();
+        let why = at(None).unjudged_reason(&absent).unwrap();
         assert!(why.contains("--config FILE"), "{why}");
-        assert_eq!(at(Some("")).why_unjudged(&absent), None, "it was switched off");
+        assert_eq!(at(Some("")).unjudged_reason(&absent), None, "it was switched off");
         let sysctl = [case(Outcome::Absent, "sysctl"), case(Outcome::Pass, "")];
-        assert_eq!(at(None).why_unjudged(&sysctl), None);
+        assert_eq!(at(None).unjudged_reason(&sysctl), None);
         let failed = [case(Outcome::Absent, "dispatch"), case(Outcome::Fail, "")];
-        assert_eq!(at(None).why_unjudged(&failed), None, "a broken promise is told");
+        assert_eq!(at(None).unjudged_reason(&failed), None, "a broken promise is told");
     }
 
     #[test]
@@ -332,7 +333,7 @@ mod tests {
 
     #[test]
     fn every_known_bug_of_the_case_table_is_cited_with_what_is_seen_there() {
-        for case in crate::selection::table() {
+        for case in crate::selection::all_cases() {
             for id in case.known_bugs {
                 let mut bugs = KNOWN_BUGS.iter().filter(|bug| bug.id == *id);
                 assert!(bugs.any(|bug| bug.has_symptom_in(case.id)), "{} names {id}", case.id);

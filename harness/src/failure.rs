@@ -61,11 +61,11 @@ impl std::error::Error for Interrupted {}
 
 /// The exit code for a result.
 pub(crate) fn exit_code(result: &anyhow::Result<u8>) -> u8 {
-    result.as_ref().map_or_else(|error| code(error) as u8, |code| *code)
+    result.as_ref().map_or_else(|error| error_code(error) as u8, |code| *code)
 }
 
 /// The exit code for an error; [`Code::Machine`] if the error has none of its own.
-pub(crate) fn code(error: &anyhow::Error) -> Code {
+pub(crate) fn error_code(error: &anyhow::Error) -> Code {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.code;
     }

@@ -18,7 +18,7 @@ static SIGNALS: OnceLock<(Arc<AtomicBool>, PipeReader)> = OnceLock::new();
 ///
 /// # Errors
 /// If the pipe or a handler cannot be made.
-pub(crate) fn install() -> io::Result<()> {
+pub(crate) fn install_handlers() -> io::Result<()> {
     let (reader, writer) = io::pipe()?;
     let came = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -38,6 +38,6 @@ pub(crate) fn descriptor() -> Option<BorrowedFd<'static>> {
 }
 
 /// Whether a signal has come.
-pub(crate) fn pending() -> bool {
+pub(crate) fn is_pending() -> bool {
     SIGNALS.get().is_some_and(|(came, _)| came.load(Ordering::SeqCst))
 }

@@ -26,29 +26,29 @@ use sudbox_vmm::machine::{DeviceDiscovery, Machine, VmSpec};
 pub(crate) struct JudgeOptions {
     pub(crate) vm: VmArgs,
     /// Run every case in a VM of its own.
-    pub(crate) isolate: bool,
+    pub(crate) isolate_cases: bool,
     /// Count `fixed` and `unmet` as failures.
     pub(crate) strict: bool,
     /// Number of runs of every case.
-    pub(crate) repeat: u32,
+    pub(crate) runs_per_case: u32,
     /// Time without progress after which a boot is a hang. A case has a sixth of it.
     pub(crate) timeout: Duration,
     /// Number of VMs that may run at a time.
-    pub(crate) side_by_side: usize,
+    pub(crate) max_parallel_vms: usize,
     pub(crate) rerun: Rerun,
     /// Gets the observations of the cases.
     pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 /// Prints a note if a file of the run could not be written. The result of the run stays valid.
-fn note_failure<T>(written: anyhow::Result<T>, progress: &mut Progress) {
+fn print_note_on_failure<T>(written: anyhow::Result<T>, progress: &mut Progress) {
     if let Err(error) = written {
         progress.print("note", &format!("{error:#}"));
     }
 }
 
 /// The time in UTC, as in `2026-11-29T19:43:58Z`.
-fn now() -> String {
+fn utc_timestamp() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn image_id(kernel: &Path) -> String {
 }
 
 /// The `--config` file, for a kernel image whose configuration is not known.
-fn config_option(request: &Request) -> anyhow::Result<Option<String>> {
+fn config_from_option(request: &Request) -> anyhow::Result<Option<String>> {
     let Some(path) = request.fragments.last() else { return Ok(None) };
     let bad = |why: &str| Failure::usage(format!("--config {}: {why}", path.display()));
     let text = sudbox_images::read_text(path).map_err(|error| bad(&error.to_string()))?;
@@ -80,16 +80,16 @@ fn config_option(request: &Request) -> anyhow::Result<Option<String>> {
 }
 
 impl JudgeOptions {
-    fn runner<'a>(&self, environment: Environment<'a>, timeout: Duration) -> CaseRunner<'a> {
+    fn case_runner<'a>(&self, environment: Environment<'a>, timeout: Duration) -> CaseRunner<'a> {
         CaseRunner {
             environment,
             vmlinux: None,
             timeouts: Timeouts { boot: timeout, case: timeout / 3 },
             case_deadline: timeout / 6,
-            repeat: self.repeat,
-            isolate: self.isolate,
-            side_by_side: self.side_by_side,
-            arguments: judge::boot_arguments(&self.vm),
+            runs_per_case: self.runs_per_case,
+            isolate_cases: self.isolate_cases,
+            max_parallel_vms: self.max_parallel_vms,
+            boot_arguments: judge::boot_arguments(&self.vm),
             show_console: self.vm.console,
             rerun: self.rerun.clone(),
             recorder: self.recorder.clone(),
@@ -115,7 +115,7 @@ fn refuse_special_file(reference: &str) -> anyhow::Result<()> {
 /// # Errors
 /// If `reference` is a special file, if the architecture is unknown, or if a build option was given
 /// for a prebuilt kernel.
-pub(crate) fn request(
+pub(crate) fn new_request(
     reference: &str,
     build: &BuildArgs,
     given: &GivenOptions,
@@ -142,7 +142,7 @@ pub(crate) fn request(
         patches: Vec::new(),
     };
     if let Some(option) = given.first_about(Subject::Build, &["arch"])
-        && reference != running::NAME
+        && reference != running::REFERENCE
         && sudbox_images::is_prebuilt(&request)?
     {
         return Err(Failure::usage(format!(
@@ -157,7 +157,10 @@ pub(crate) fn request(
 ///
 /// # Errors
 /// If it was given so.
-pub(crate) fn refuse_config(image: &KernelImage, request: &Request) -> anyhow::Result<()> {
+pub(crate) fn refuse_inapplicable_config(
+    image: &KernelImage,
+    request: &Request,
+) -> anyhow::Result<()> {
     let kernel = &request.reference;
     match request.fragments.len() {
         1.. if image.prebuilt && image.config.is_some() => Err(Failure::usage(format!(
@@ -190,7 +193,7 @@ pub(crate) fn find_or_build(
 }
 
 /// The method by which the kernel discovers its devices.
-pub(crate) fn discovery(image: &KernelImage) -> DeviceDiscovery {
+pub(crate) fn device_discovery(image: &KernelImage) -> DeviceDiscovery {
     if image.acpi { DeviceDiscovery::Acpi } else { DeviceDiscovery::CommandLine }
 }
 
@@ -210,7 +213,7 @@ pub(crate) fn vm_spec(
     VmSpec {
         kernel: image.kernel.clone(),
         initramfs,
-        discovery: discovery(image),
+        discovery: device_discovery(image),
         cmdline,
         timer_hz: timer_hz(image),
         cpus: vm.cpus,
@@ -224,7 +227,7 @@ pub(crate) fn vm_spec(
 }
 
 /// The kernel as reports describe it.
-pub(crate) fn described(image: &KernelImage, request: &Request) -> sudbox_report::Kernel {
+pub(crate) fn kernel_for_report(image: &KernelImage, request: &Request) -> sudbox_report::Kernel {
     sudbox_report::Kernel {
         reference: request.reference.clone(),
         release: image.release.clone().unwrap_or_default(),
@@ -237,7 +240,7 @@ pub(crate) fn described(image: &KernelImage, request: &Request) -> sudbox_report
 }
 
 /// The facts from which the features and bugs of a kernel are predicted. `config` is its configuration.
-fn expectations(image: &KernelImage, request: &Request, config: Option<&str>) -> Expectations {
+fn expectations_for(image: &KernelImage, request: &Request, config: Option<&str>) -> Expectations {
     let headers = image.uapi.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
     Expectations::new(request.arch, image.release.as_deref(), config, headers)
 }
@@ -259,28 +262,28 @@ pub(crate) fn judge_image(
     let config = image.config.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
     let config = match config {
         Some(config) => Some(config),
-        None => config_option(request)?,
+        None => config_from_option(request)?,
     };
-    let mut expectations = expectations(image, request, config.as_deref());
+    let mut expectations = expectations_for(image, request, config.as_deref());
     let mut verdict = Verdict {
         sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
-        date: now(),
+        date: utc_timestamp(),
         options: options.rerun.options().to_owned(),
-        kernel: described(image, request),
-        machine: machine.describe(discovery(image)),
+        kernel: kernel_for_report(image, request),
+        machine: machine.describe(device_discovery(image)),
         image: image_id(&image.kernel),
         strict: options.strict,
-        boot_selected: selection.boot,
+        boot_selected: selection.includes_boot,
         ..Verdict::default()
     };
     if let Some(config) = &config {
-        note_failure(folder.write("config", config), progress);
+        print_note_on_failure(folder.write("config", config), progress);
     }
     if let Some(log) = &image.build_log {
-        note_failure(folder.copy_in("build.log", log), progress);
+        print_note_on_failure(folder.copy_in("build.log", log), progress);
     }
     // The reason for the choice of machine is in the report.
-    let machine_and_reason = machine.describe(discovery(image));
+    let machine_and_reason = machine.describe(device_discovery(image));
     progress.print("machine", machine_and_reason.split(": ").next().unwrap_or_default());
 
     // A user of gdb may stop the guest for any time.
@@ -289,13 +292,13 @@ pub(crate) fn judge_image(
     let initramfs = folder.write("initramfs.cpio", guest::initramfs(&init, &image.modules)?)?;
     let spec =
         vm_spec(image, &options.vm, initramfs, options.vm.append.clone().unwrap_or_default());
-    let mut runner = options.runner(Environment::Vm { machine, spec }, timeout);
+    let mut runner = options.case_runner(Environment::Vm { machine, spec }, timeout);
     runner.vmlinux.clone_from(&image.vmlinux);
     let selection = selection.for_arch(request.arch)?;
     let mut console_log = String::new();
     let judged =
         runner.judge(&selection, &mut expectations, &mut verdict, &mut console_log, progress);
-    note_failure(folder.write("console.log", &console_log), progress);
+    print_note_on_failure(folder.write("console.log", &console_log), progress);
     judged.map(|()| verdict)
 }
 
@@ -316,22 +319,22 @@ pub(crate) fn judge_running(
         Expectations::new(request.arch, Some(&kernel.release), config.as_deref(), None);
     let mut verdict = Verdict {
         sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
-        date: now(),
+        date: utc_timestamp(),
         options: options.rerun.options().to_owned(),
         kernel,
         machine: "this one, without a VM, as an ordinary user".to_owned(),
-        image: running::build(),
+        image: running::release_and_version(),
         strict: options.strict,
-        boot_selected: selection.boot,
+        boot_selected: selection.includes_boot,
         ..Verdict::default()
     };
     if let Some(config) = &config {
-        note_failure(folder.write("config", config), progress);
+        print_note_on_failure(folder.write("config", config), progress);
     }
-    let runner = options.runner(Environment::Running, options.timeout);
+    let runner = options.case_runner(Environment::HostKernel, options.timeout);
     let mut console_log = String::new();
     let judged =
         runner.judge(selection, &mut expectations, &mut verdict, &mut console_log, progress);
-    note_failure(folder.write("console.log", &console_log), progress);
+    print_note_on_failure(folder.write("console.log", &console_log), progress);
     judged.map(|()| verdict)
 }

@@ -17,12 +17,12 @@ pub(crate) struct KnownBug {
     /// The architectures that have it.
     archs: &'static [Arch],
     /// First release that has it.
-    since: Version,
+    first_affected: Version,
     /// The first releases with the fix: the mainline release, whose last number is 0, and one of
     /// each stable series with a backport.
-    fixed: &'static [Version],
+    fixed_in: &'static [Version],
     /// Stable series that may have a backport of the fix in an unknown release.
-    maybe_fixed: &'static [Version],
+    maybe_fixed_in: &'static [Version],
     /// The cases that fail because of it: the id of each, and a pattern for its `got`, in which `*`
     /// matches any text.
     symptoms: &'static [(&'static str, &'static str)],
@@ -41,10 +41,13 @@ impl KnownBug {
     pub(crate) fn presence(&self, arch: Arch, version: Version) -> Option<Presence> {
         let same_series = |other: &Version| (other.0, other.1) == (version.0, version.1);
         let fixed = |fix: &Version| version >= *fix && (fix.2 == 0 || same_series(fix));
-        if !self.archs.contains(&arch) || version < self.since || self.fixed.iter().any(fixed) {
+        if !self.archs.contains(&arch)
+            || version < self.first_affected
+            || self.fixed_in.iter().any(fixed)
+        {
             return None;
         }
-        let maybe_fixed = self.maybe_fixed.iter().any(same_series);
+        let maybe_fixed = self.maybe_fixed_in.iter().any(same_series);
         Some(if maybe_fixed { Presence::Possible } else { Presence::Certain })
     }
 
@@ -56,12 +59,12 @@ impl KnownBug {
 
     /// Whether the failure `got` of a case matches a symptom of the bug.
     pub(crate) fn matches_failure(&self, case: &str, got: &str) -> bool {
-        self.symptoms.iter().any(|(of, pattern)| *of == case && matches(pattern, got))
+        self.symptoms.iter().any(|(of, pattern)| *of == case && matches_pattern(pattern, got))
     }
 }
 
 /// Whether a text matches a pattern, in which `*` matches any text.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches_pattern(pattern: &str, text: &str) -> bool {
     let Some((start, mut rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(start) else { return false };
     while let Some((part, after)) = rest.split_once('*') {
@@ -82,9 +85,9 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
                    syscall_user_dispatch_get_config() reports it as exclusive; setting that back \
                    is EINVAL (since a2fc422ed757, reported on 2026-07-09, unfixed in 7.3)",
         archs: &Arch::ALL,
-        since: Version(6, 17, 0),
-        fixed: &[],
-        maybe_fixed: &[],
+        first_affected: Version(6, 17, 0),
+        fixed_in: &[],
+        maybe_fixed_in: &[],
         symptoms: &[("ptrace/inclusive-restores", "setting what was read: Err(EINVAL)")],
     },
     KnownBug {
@@ -92,9 +95,9 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         citation: "syscall_user_dispatch() leaves on_dispatch false on its force_exit_sig() paths, \
                    so syscall_exit_work() reports an exit that had no entry (unfixed in 7.3)",
         archs: &Arch::ALL,
-        since: Version(5, 11, 0),
-        fixed: &[],
-        maybe_fixed: &[],
+        first_affected: Version(5, 11, 0),
+        fixed_in: &[],
+        maybe_fixed_in: &[],
         symptoms: &[
             ("ptrace/killed-without-stops", "it stopped with signal 133"),
             (
@@ -108,9 +111,9 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         citation: "handle_signal() reads a dispatched call number of -512, -513, -514 or -516 in \
                    the rolled back register as a restart code (unfixed in 7.3)",
         archs: &[Arch::X86_64, Arch::Riscv64, Arch::Aarch64],
-        since: Version(5, 11, 0),
-        fixed: &[],
-        maybe_fixed: &[],
+        first_affected: Version(5, 11, 0),
+        fixed_in: &[],
+        maybe_fixed_in: &[],
         symptoms: &[
             ("registers/restart-numbers-kept", "* of -512 with flags 0x0 in the frame: -4"),
             ("restart/suppressed-number-kept", "the child: \"stopped with SIGSYS\""),
@@ -123,9 +126,9 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
                    releases a signal aborts it at a call too, except with areas longer than the \
                    original one",
         archs: &Arch::ALL,
-        since: Version(6, 19, 0),
-        fixed: &[Version(7, 0, 10), Version(7, 1, 0)],
-        maybe_fixed: &[Version(6, 19, 0)],
+        first_affected: Version(6, 19, 0),
+        fixed_in: &[Version(7, 0, 10), Version(7, 1, 0)],
+        maybe_fixed_in: &[Version(6, 19, 0)],
         symptoms: &[("rseq/section-aborted", "next instruction in the frame: 0x*")],
     },
     KnownBug {
@@ -133,9 +136,9 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         citation: "access_ok() of x86-64 checks only the sign bit (since 6.4), until it compares with \
                    USER_PTR_MAX (86e6b1547b3d in 6.12 and 6.11.6)",
         archs: &[Arch::X86_64],
-        since: Version(6, 4, 0),
-        fixed: &[Version(6, 11, 6), Version(6, 12, 0)],
-        maybe_fixed: &[],
+        first_affected: Version(6, 4, 0),
+        fixed_in: &[Version(6, 11, 6), Version(6, 12, 0)],
+        maybe_fixed_in: &[],
         symptoms: &[
             ("tagged/refused", "success"),
             ("tagged/refused-to-tracer", "setting selector 0x*: Ok(())"),
@@ -147,10 +150,10 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
                    so a filter installed by TSYNC meanwhile is bypassed (since 5.9, fixed by \
                    4a3591287fb7 in 7.3, 6.12.110 and 6.1.188)",
         archs: GENERIC_ENTRY_ARCHS,
-        since: Version(5, 9, 0),
+        first_affected: Version(5, 9, 0),
         // 7.2.13 is the oldest 7.2 release whose source was checked.
-        fixed: &[Version(6, 1, 188), Version(6, 12, 110), Version(7, 2, 13), Version(7, 3, 0)],
-        maybe_fixed: &[
+        fixed_in: &[Version(6, 1, 188), Version(6, 12, 110), Version(7, 2, 13), Version(7, 3, 0)],
+        maybe_fixed_in: &[
             Version(5, 10, 0),
             Version(5, 15, 0),
             Version(6, 6, 0),
@@ -166,9 +169,9 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         citation: "syscall_user_dispatch() does not except the system call of the trampoline that \
                    replaces a probed nop, uprobe(), as seccomp does (since 6.18, seen in 7.3.4)",
         archs: &[Arch::X86_64],
-        since: Version(6, 18, 0),
-        fixed: &[],
-        maybe_fixed: &[],
+        first_affected: Version(6, 18, 0),
+        fixed_in: &[],
+        maybe_fixed_in: &[],
         symptoms: &[("uprobes/entry-probe-unseen", "SIGSYS handled: *")],
     },
     KnownBug {
@@ -177,9 +180,9 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
                    trampoline, uretprobe(), as seccomp_uprobe_exception() does (since \
                    ff474a78cef5 in 6.11, unfixed in 7.3)",
         archs: &[Arch::X86_64],
-        since: Version(6, 11, 0),
-        fixed: &[],
-        maybe_fixed: &[],
+        first_affected: Version(6, 11, 0),
+        fixed_in: &[],
+        maybe_fixed_in: &[],
         symptoms: &[("uprobes/return-probe-unseen", "SIGSYS handled: *")],
     },
     KnownBug {
@@ -188,9 +191,9 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
                    through the vDSO there; Documentation/admin-guide/syscall-user-dispatch.rst says \
                    that such a return is never intercepted (since 6.4, until 7.3 has no dispatch)",
         archs: &[Arch::Riscv64],
-        since: Version(6, 4, 0),
-        fixed: &[Version(7, 3, 0)],
-        maybe_fixed: &[],
+        first_affected: Version(6, 4, 0),
+        fixed_in: &[Version(7, 3, 0)],
+        maybe_fixed_in: &[],
         symptoms: &[("signals/vdso-return-exempt", "SIGSYS handled: 1")],
     },
     KnownBug {
@@ -200,9 +203,9 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
                    Documentation/admin-guide/syscall-user-dispatch.rst says that such a return is \
                    never intercepted (since 5.12, until 7.3 has no dispatch)",
         archs: &[Arch::S390x],
-        since: Version(5, 12, 0),
-        fixed: &[Version(7, 3, 0)],
-        maybe_fixed: &[],
+        first_affected: Version(5, 12, 0),
+        fixed_in: &[Version(7, 3, 0)],
+        maybe_fixed_in: &[],
         symptoms: &[("signals/vdso-return-exempt", "SIGSYS handled: 1")],
     },
     KnownBug {
@@ -212,9 +215,9 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
                    syscall_rollback() put there, as PIF_SYSCALL_RET_SET is not set (since 5.12, \
                    until 7.3 has no dispatch)",
         archs: &[Arch::S390x],
-        since: Version(5, 12, 0),
-        fixed: &[Version(7, 3, 0)],
-        maybe_fixed: &[],
+        first_affected: Version(5, 12, 0),
+        fixed_in: &[Version(7, 3, 0)],
+        maybe_fixed_in: &[],
         symptoms: &[
             ("registers/general-kept", "* in the frame: 0xffffffffffffffda"),
             ("registers/restart-numbers-kept", "* of -512 with flags 0x0 in the frame: -38"),
@@ -230,9 +233,9 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
                    flag alone: the configuration read by ptrace keeps range and selector \
                    (unfixed in 7.3)",
         archs: &Arch::ALL,
-        since: Version(6, 4, 0),
-        fixed: &[],
-        maybe_fixed: &[],
+        first_affected: Version(6, 4, 0),
+        fixed_in: &[],
+        maybe_fixed_in: &[],
         symptoms: &[(
             "inheritance/child-reads-nothing-stale",
             "the child's configuration: Config { mode: 0, selector: *, offset: *, length: * }",
@@ -256,7 +259,7 @@ mod tests {
             ("[*, *]", "[1, 2]", true),
             ("[*, *]", "[1]", false),
         ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+            assert_eq!(matches_pattern(pattern, text), expected, "{pattern} {text}");
         }
     }
 

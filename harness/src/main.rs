@@ -40,9 +40,9 @@ fn main() -> ExitCode {
     match completions::answer() {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
-        Err(error) => return failed(&error),
+        Err(error) => return print_error(&error),
     }
-    let (cli, given) = match parse() {
+    let (cli, given) = match parse_command_line() {
         Ok(parsed) => parsed,
         Err(error) => {
             if error.use_stderr() {
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
             // Help and version go to stdout and are no error.
             return match error.print() {
                 Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                    failed(&Failure::machine(format!("the help cannot be written: {error}")))
+                    print_error(&Failure::machine(format!("the help cannot be written: {error}")))
                 }
                 _ => ExitCode::SUCCESS,
             };
@@ -65,19 +65,19 @@ fn main() -> ExitCode {
     }));
     match std::panic::catch_unwind(|| run_verb(&cli.verb, &given)) {
         Ok(Ok(code)) => ExitCode::from(code),
-        Ok(Err(error)) => failed(&error),
+        Ok(Err(error)) => print_error(&error),
         Err(_) => ExitCode::from(Code::Machine as u8),
     }
 }
 
 /// Prints an error. Returns its exit code.
-fn failed(error: &anyhow::Error) -> ExitCode {
+fn print_error(error: &anyhow::Error) -> ExitCode {
     output::stderr_line(&format!("sudbox: {error:#}"));
-    ExitCode::from(failure::code(error) as u8)
+    ExitCode::from(failure::error_code(error) as u8)
 }
 
 /// Parses the command line.
-fn parse() -> Result<(Cli, GivenOptions), clap::Error> {
+fn parse_command_line() -> Result<(Cli, GivenOptions), clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
@@ -86,7 +86,7 @@ fn parse() -> Result<(Cli, GivenOptions), clap::Error> {
 
 /// Runs the verb of the command line. Returns the exit code.
 fn run_verb(verb: &Verb, given: &GivenOptions) -> anyhow::Result<u8> {
-    interrupt::install()?;
+    interrupt::install_handlers()?;
     match verb {
         Verb::Run(args) => run::run(args, given),
         Verb::Matrix(args) => matrix::matrix(args, given),

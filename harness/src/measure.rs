@@ -19,14 +19,14 @@ use sudbox_vmm::processor;
 
 /// Time without progress after which a boot is a hang; a benchmark has a sixth of it. It is ten
 /// times that of `run`, because a slow measurement is no failure.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(600);
+pub(crate) const BENCHMARK_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Selects the benchmarks with these names, and `native`, with which all are compared. No name
 /// selects all.
 ///
 /// # Errors
 /// If no benchmark has one of the names.
-pub(crate) fn select(names: &str) -> anyhow::Result<Selection> {
+pub(crate) fn select_benchmarks(names: &str) -> anyhow::Result<Selection> {
     let words: Vec<&str> = names.split([',', ' ']).filter(|word| !word.is_empty()).collect();
     let all = || TABLE.iter().map(|case| case.id.trim_start_matches(PREFIX));
     if let Some(word) = words.iter().find(|word| !all().any(|name| name == **word)) {
@@ -40,7 +40,7 @@ pub(crate) fn select(names: &str) -> anyhow::Result<Selection> {
         words.is_empty() || id == NATIVE || words.contains(&id.trim_start_matches(PREFIX))
     };
     let cases = TABLE.iter().filter(|case| wanted(case.id)).collect();
-    Ok(Selection { cases, boot: false })
+    Ok(Selection { cases, includes_boot: false })
 }
 
 /// A machine for benchmarks, and the unit of their costs.
@@ -55,30 +55,30 @@ impl MeasuringMachine {
     ///
     /// # Errors
     /// If no backend meets the request, or something cannot be installed.
-    pub(crate) fn of(
+    pub(crate) fn choose(
         by: Option<CostUnit>,
         vm: &VmArgs,
         arch: Arch,
         progress: &mut Progress,
     ) -> anyhow::Result<MeasuringMachine> {
-        let offer = backend::choose(vm, arch, false)?;
-        let unit = unit(by, offer.clock, arch, processor::is_emulated());
+        let offer = backend::choose_offer(vm, arch, false)?;
+        let unit = cost_unit(by, offer.clock, arch, processor::is_emulated());
         let offer = match unit {
-            Unit::Instructions { .. } => backend::choose(vm, arch, true)?,
+            Unit::Instructions { .. } => backend::choose_offer(vm, arch, true)?,
             _ => offer,
         };
-        Ok(MeasuringMachine { machine: backend::prepare(offer, arch, progress)?, unit })
+        Ok(MeasuringMachine { machine: backend::install_program(offer, arch, progress)?, unit })
     }
 }
 
 /// The unit of costs from a guest with this clock: instructions on an emulator or on request, else
 /// time. With KVM, `emulated` tells whether this machine's processor is emulated itself.
-fn unit(by: Option<CostUnit>, clock: Clock, arch: Arch, emulated: bool) -> Unit {
+fn cost_unit(by: Option<CostUnit>, clock: Clock, arch: Arch, emulated: bool) -> Unit {
     match (by, clock) {
         (Some(CostUnit::Time), Clock::Emulator) => Unit::Ratio,
-        (None | Some(CostUnit::Time), Clock::Processor) => timed(emulated),
+        (None | Some(CostUnit::Time), Clock::Processor) => time_unit(emulated),
         _ => {
-            let target = arch::of(arch);
+            let target = arch::target_of(arch);
             Unit::Instructions {
                 hertz: target.counter_hertz,
                 loop_instructions: target.loop_instructions,
@@ -88,7 +88,7 @@ fn unit(by: Option<CostUnit>, clock: Clock, arch: Arch, emulated: bool) -> Unit 
 }
 
 /// The unit of times: ratios if this machine's processor is emulated, else nanoseconds.
-pub(crate) fn timed(emulated: bool) -> Unit {
+pub(crate) fn time_unit(emulated: bool) -> Unit {
     if emulated { Unit::Ratio } else { Unit::Nanoseconds }
 }
 
@@ -120,17 +120,17 @@ mod tests {
     #[test]
     fn a_name_selects_itself_and_what_it_is_compared_with() {
         let ids = |words| -> Vec<&str> {
-            select(words).unwrap().cases.iter().map(|case| case.id).collect()
+            select_benchmarks(words).unwrap().cases.iter().map(|case| case.id).collect()
         };
         assert_eq!(ids("round-trip"), [NATIVE, "bench/round-trip"]);
         assert_eq!(ids("").len(), TABLE.len());
-        let error = select("round-trip,roundtrip").unwrap_err();
+        let error = select_benchmarks("round-trip,roundtrip").unwrap_err();
         assert!(error.to_string().contains("`roundtrip`"), "{error}");
     }
 
     #[test]
     fn nanoseconds_are_those_of_a_processor() {
-        let of = |by, clock, emulated| unit(by, clock, Arch::X86_64, emulated);
+        let of = |by, clock, emulated| cost_unit(by, clock, Arch::X86_64, emulated);
         let (time, counted) = (Some(CostUnit::Time), Some(CostUnit::Instructions));
         assert_eq!(of(None, Clock::Processor, false), Unit::Nanoseconds);
         assert_eq!(of(None, Clock::Processor, true), Unit::Ratio, "KVM on an emulated machine");

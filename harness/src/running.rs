@@ -8,7 +8,7 @@ use sudbox_protocol::Arch;
 use sudbox_report::Kernel;
 
 /// The KERNEL argument that means the host's kernel.
-pub(crate) const NAME: &str = "running";
+pub(crate) const REFERENCE: &str = "running";
 
 /// The release, as in `uname -r`.
 pub(crate) fn release() -> String {
@@ -17,7 +17,7 @@ pub(crate) fn release() -> String {
 }
 
 /// The release and version, as in `uname -rv`.
-pub(crate) fn build() -> String {
+pub(crate) fn release_and_version() -> String {
     let read = |name| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
     let words = ["osrelease", "version"].map(|name| read(name).unwrap_or_default());
     words.map(|word| word.trim().to_owned()).join(" ")
@@ -26,7 +26,7 @@ pub(crate) fn build() -> String {
 /// The kernel as reports describe it.
 pub(crate) fn described() -> Kernel {
     Kernel {
-        reference: NAME.to_owned(),
+        reference: REFERENCE.to_owned(),
         release: release(),
         arch: std::env::consts::ARCH.to_owned(),
         source: "the kernel that is running here".to_owned(),

@@ -16,10 +16,10 @@ pub(crate) const BOOT: &str = "boot/reaches-init";
 pub(crate) const BOOT_PROMISE: &str = "the kernel boots to its init and the init reaches the host";
 
 /// The kernel function that [`BOOT`] tests.
-pub(crate) const BOOT_FUNCTION: &str = "kernel_init";
+pub(crate) const BOOT_KERNEL_FUNCTION: &str = "kernel_init";
 
 /// Word that selects every product of the grid, also those outside the table.
-const GRID_ALL: &str = "grid-all";
+const ALL_GRID_PRODUCTS: &str = "grid-all";
 
 /// The cases selected for a run.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Selection {
     pub(crate) cases: Vec<&'static Case>,
     /// Whether `boot/reaches-init` is selected. If so, a kernel that does not boot fails; else it
     /// cannot be judged.
-    pub(crate) boot: bool,
+    pub(crate) includes_boot: bool,
 }
 
 impl Selection {
@@ -53,9 +53,9 @@ impl Selection {
 impl Selection {
     /// Number of cases of an architecture that are not selected. Cases for kernels without dispatch
     /// count only if `without_dispatch`.
-    pub(crate) fn not_selected(&self, arch: Arch, without_dispatch: bool) -> usize {
+    pub(crate) fn count_not_selected(&self, arch: Arch, without_dispatch: bool) -> usize {
         let selected = |case: &Case| self.cases.iter().any(|other| other.id == case.id);
-        table()
+        all_cases()
             .filter(|case| {
                 case.exclusion_reason(arch).is_none() && (without_dispatch || !case.checks_absence)
             })
@@ -65,7 +65,7 @@ impl Selection {
 }
 
 /// Every case of the table.
-pub(crate) fn table() -> impl Iterator<Item = &'static Case> {
+pub(crate) fn all_cases() -> impl Iterator<Item = &'static Case> {
     cases::TABLE.iter().copied().flatten()
 }
 
@@ -75,14 +75,14 @@ pub(crate) fn table() -> impl Iterator<Item = &'static Case> {
 ///
 /// # Errors
 /// If a word is not a glob or matches nothing, or if the text has separators only.
-pub(crate) fn select(text: &str) -> anyhow::Result<Selection> {
+pub(crate) fn parse_selection(text: &str) -> anyhow::Result<Selection> {
     let words: Vec<&str> =
         text.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty()).collect();
     if words.is_empty() && text.contains(',') {
         return Err(Failure::usage(format!("`{text}` names no case")));
     }
     let only_removes = words.iter().all(|word| word.starts_with('!'));
-    let mut chosen = vec![only_removes; table().count()];
+    let mut chosen = vec![only_removes; all_cases().count()];
     let mut boot = false;
     let mut outside_table = Vec::new();
     for word in words {
@@ -92,7 +92,7 @@ pub(crate) fn select(text: &str) -> anyhow::Result<Selection> {
         };
         let mut matched = false;
         let mut more: Vec<&'static Case> = Vec::new();
-        if word == GRID_ALL {
+        if word == ALL_GRID_PRODUCTS {
             more.extend(grid::LARGER_PRODUCTS);
         } else if let Some(case) = grid::by_id(word) {
             more.push(case);
@@ -103,12 +103,12 @@ pub(crate) fn select(text: &str) -> anyhow::Result<Selection> {
         } else {
             outside_table.retain(|case: &&Case| more.iter().all(|other| other.id != case.id));
         }
-        let matches = matcher(word)?;
-        for (case, chosen) in table().zip(&mut chosen) {
+        let matches = case_matcher(word)?;
+        for (case, chosen) in all_cases().zip(&mut chosen) {
             if matches(case.id)
                 || (word == "core" && case.is_in_core)
                 || word == "all"
-                || (word == GRID_ALL && case.id.starts_with("grid/"))
+                || (word == ALL_GRID_PRODUCTS && case.id.starts_with("grid/"))
             {
                 *chosen = add;
                 matched = true;
@@ -119,25 +119,25 @@ pub(crate) fn select(text: &str) -> anyhow::Result<Selection> {
             matched = true;
         }
         if !matched {
-            return Err(Failure::usage(unknown(word)));
+            return Err(Failure::usage(unknown_word_message(word)));
         }
     }
     let mut cases: Vec<_> =
-        table().zip(chosen).filter(|(_, chosen)| *chosen).map(|(case, _)| case).collect();
+        all_cases().zip(chosen).filter(|(_, chosen)| *chosen).map(|(case, _)| case).collect();
     cases.extend(outside_table);
     if cases.is_empty() && !boot {
         return Err(Failure::usage(format!("`{text}` selects no case")));
     }
-    Ok(Selection { cases, boot })
+    Ok(Selection { cases, includes_boot: boot })
 }
 
 /// The message for a word that matches nothing, with the most similar name if there is one.
-fn unknown(word: &str) -> String {
-    let groups = groups();
-    let names = groups.iter().map(String::as_str).chain(table().map(|case| case.id));
+fn unknown_word_message(word: &str) -> String {
+    let groups = group_names();
+    let names = groups.iter().map(String::as_str).chain(all_cases().map(|case| case.id));
     let (group, rest) = word.split_once('/').unwrap_or((word, ""));
     let nearest = names
-        .map(|name| (distance(if name.contains('/') { word } else { group }, name), name))
+        .map(|name| (edit_distance(if name.contains('/') { word } else { group }, name), name))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, name)| *distance <= name.len() / 3);
     if let Some((0, name)) = nearest {
@@ -158,9 +158,9 @@ fn unknown(word: &str) -> String {
 }
 
 /// The names of the groups of cases, in the order of the table.
-pub(crate) fn groups() -> Vec<String> {
+pub(crate) fn group_names() -> Vec<String> {
     let mut groups: Vec<String> = Vec::new();
-    for case in table() {
+    for case in all_cases() {
         let group = case.group();
         if groups.last().is_none_or(|last| last != group) && !groups.iter().any(|g| g == group) {
             groups.push(group.to_owned());
@@ -170,7 +170,7 @@ pub(crate) fn groups() -> Vec<String> {
 }
 
 /// The Levenshtein distance: the least number of letters to insert, delete or replace.
-fn distance(a: &str, b: &str) -> usize {
+fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
@@ -196,7 +196,7 @@ pub(crate) fn add_walks(selection: &mut Selection, words: &str, count: u32, seed
 }
 
 /// Returns a predicate for case ids: they match the glob `word`, or belong to the group `word`.
-pub(crate) fn matcher(word: &str) -> anyhow::Result<impl Fn(&str) -> bool> {
+pub(crate) fn case_matcher(word: &str) -> anyhow::Result<impl Fn(&str) -> bool> {
     let glob = GlobBuilder::new(word)
         .build()
         .map_err(|error| Failure::usage(format!("`{word}` is not a glob: {}", error.kind())))?
@@ -211,72 +211,75 @@ mod tests {
 
     #[test]
     fn nothing_typed_means_every_case_but_not_booting() {
-        let selection = select("").unwrap();
-        assert_eq!(selection.cases.len(), table().count());
-        assert!(!selection.boot);
+        let selection = parse_selection("").unwrap();
+        assert_eq!(selection.cases.len(), all_cases().count());
+        assert!(!selection.includes_boot);
     }
 
     #[test]
     fn a_group_name_selects_the_group() {
-        let selection = select("selector").unwrap();
+        let selection = parse_selection("selector").unwrap();
         assert!(!selection.cases.is_empty());
         assert!(selection.cases.iter().all(|case| case.id.starts_with("selector/")));
     }
 
     #[test]
     fn globs_and_ids_are_combined_without_repeats() {
-        let first = table().next().unwrap();
-        let both = select(&format!("{},{}", first.id, first.id)).unwrap();
+        let first = all_cases().next().unwrap();
+        let both = parse_selection(&format!("{},{}", first.id, first.id)).unwrap();
         assert_eq!(both.cases.len(), 1);
-        let wide = select("s*").unwrap();
+        let wide = parse_selection("s*").unwrap();
         assert!(wide.cases.iter().all(|case| case.id.starts_with('s')));
     }
 
     #[test]
     fn booting_is_selected_by_name_by_group_and_by_all() {
         for words in ["boot/reaches-init", "boot", "boot/*", "all"] {
-            assert!(select(words).unwrap().boot, "{words}");
+            assert!(parse_selection(words).unwrap().includes_boot, "{words}");
         }
-        assert!(select("boot").unwrap().cases.is_empty());
+        assert!(parse_selection("boot").unwrap().cases.is_empty());
     }
 
     #[test]
     fn cases_that_are_not_selected_are_counted() {
         let arch = Arch::X86_64;
-        let all = select("").unwrap().for_arch(arch).unwrap();
-        assert_eq!(all.not_selected(arch, false), 0);
-        let one = select("entries/int80").unwrap();
+        let all = parse_selection("").unwrap().for_arch(arch).unwrap();
+        assert_eq!(all.count_not_selected(arch, false), 0);
+        let one = parse_selection("entries/int80").unwrap();
         let absence = all.cases.iter().filter(|case| case.checks_absence).count();
-        assert_eq!(one.not_selected(arch, false), all.cases.len() - 1 - absence);
-        assert_eq!(one.not_selected(arch, true), all.cases.len() - 1);
+        assert_eq!(one.count_not_selected(arch, false), all.cases.len() - 1 - absence);
+        assert_eq!(one.count_not_selected(arch, true), all.cases.len() - 1);
     }
 
     #[test]
     fn products_and_points_of_the_grid_that_are_in_no_table_are_selected_by_id() {
         let ids = |words| -> Vec<_> {
-            select(words).unwrap().cases.iter().map(|case| case.id.to_owned()).collect()
+            parse_selection(words).unwrap().cases.iter().map(|case| case.id.to_owned()).collect()
         };
         assert_eq!(ids("grid/at-01 grid/random-7"), ["grid/at-01", "grid/random-7"]);
-        assert!(ids(GRID_ALL).len() > ids("grid").len());
-        assert!(ids(GRID_ALL).contains(&"grid/triples".to_owned()));
+        assert!(ids(ALL_GRID_PRODUCTS).len() > ids("grid").len());
+        assert!(ids(ALL_GRID_PRODUCTS).contains(&"grid/triples".to_owned()));
         assert!(!ids("all").contains(&"grid/triples".to_owned()));
-        assert!(select("grid/at-0102030405ff").is_err());
+        assert!(parse_selection("grid/at-0102030405ff").is_err());
     }
 
     #[test]
     fn walks_come_alone_or_after_what_was_typed() {
         let walks = |words| {
-            let mut selection = select(words).unwrap();
+            let mut selection = parse_selection(words).unwrap();
             add_walks(&mut selection, words, 2, u64::MAX);
             selection.cases.iter().map(|case| case.id).collect::<Vec<_>>()
         };
         assert_eq!(walks(""), ["walk/18446744073709551615", "walk/0"]);
-        assert_eq!(walks(" arguments ").len(), select("arguments").unwrap().cases.len() + 2);
+        assert_eq!(
+            walks(" arguments ").len(),
+            parse_selection("arguments").unwrap().cases.len() + 2
+        );
     }
 
     #[test]
     fn what_an_architecture_lacks_is_left_out_and_alone_refused() {
-        let all = select("").unwrap();
+        let all = parse_selection("").unwrap();
         let has = |arch, id| all.for_arch(arch).unwrap().cases.iter().any(|case| case.id == id);
         for arch in Arch::ALL {
             let count = all.for_arch(arch).unwrap().cases.len();
@@ -284,22 +287,22 @@ mod tests {
             assert_eq!(has(arch, "entries/int80"), arch == Arch::X86_64);
             assert_eq!(has(arch, "entries/arm32"), arch == Arch::Aarch64);
         }
-        let error = select("entries/int80").unwrap().for_arch(Arch::Riscv64).unwrap_err();
+        let error = parse_selection("entries/int80").unwrap().for_arch(Arch::Riscv64).unwrap_err();
         assert!(error.to_string().contains("one way into the kernel"), "{error}");
     }
 
     #[test]
     fn a_word_that_selects_nothing_is_refused_by_name() {
-        let error = select("core selektor").unwrap_err();
+        let error = parse_selection("core selektor").unwrap_err();
         assert!(error.to_string().contains("`selektor`"), "{error}");
-        assert_eq!(crate::failure::code(&error), crate::failure::Code::Usage);
-        assert!(select("[").is_err());
-        assert!(select(",").is_err());
+        assert_eq!(crate::failure::error_code(&error), crate::failure::Code::Usage);
+        assert!(parse_selection("[").is_err());
+        assert!(parse_selection(",").is_err());
     }
 
     #[test]
     fn a_misspelt_word_gets_the_nearest_name() {
-        let message = |words| select(words).unwrap_err().to_string();
+        let message = |words| parse_selection(words).unwrap_err().to_string();
         assert!(
             message("selctor/*").contains("did you mean `selector/*`?"),
             "{}",
@@ -312,11 +315,11 @@ mod tests {
     #[test]
     fn a_word_with_an_exclamation_mark_takes_away() {
         let ids = |words| -> Vec<&str> {
-            select(words).unwrap().cases.iter().map(|case| case.id).collect()
+            parse_selection(words).unwrap().cases.iter().map(|case| case.id).collect()
         };
         let (all, without) = (ids(""), ids("!selector"));
         assert_eq!(without.len() + ids("selector").len(), all.len());
         assert!(ids("selector !selector/f*").iter().all(|id| !id.starts_with("selector/f")));
-        assert!(select("selector !selector").is_err());
+        assert!(parse_selection("selector !selector").is_err());
     }
 }

@@ -32,7 +32,7 @@ impl PackageManager {
     ];
 
     /// The package manager of this machine.
-    pub(crate) fn find() -> Option<PackageManager> {
+    pub(crate) fn detect() -> Option<PackageManager> {
         PackageManager::ALL
             .iter()
             .find(|(_, program)| is_on_path(program))
@@ -51,7 +51,7 @@ impl PackageManager {
     }
 
     /// The command that installs `packages`, as a list of arguments.
-    pub(crate) fn command(self, packages: &[&'static str]) -> Vec<&'static str> {
+    pub(crate) fn install_command(self, packages: &[&'static str]) -> Vec<&'static str> {
         // Recommended packages are not needed, and some cannot be installed.
         let mut words = match self {
             PackageManager::Apt => vec!["apt-get", "install", "-y", "--no-install-recommends"],
@@ -73,7 +73,7 @@ pub(crate) fn qemu_tool(arch: Arch) -> Tool {
 
 /// The program that a backend runs for guests of this architecture.
 pub(crate) fn emulator_tool(program: &str, arch: Arch) -> Tool {
-    Tool { name: program.to_owned(), packages: arch::of(arch).qemu }
+    Tool { name: program.to_owned(), packages: arch::target_of(arch).qemu_packages }
 }
 
 /// Installs `tools`.
@@ -83,7 +83,7 @@ pub(crate) fn emulator_tool(program: &str, arch: Arch) -> Tool {
 pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result<()> {
     let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
     let names = names.join(", ");
-    let Some(manager) = PackageManager::find() else {
+    let Some(manager) = PackageManager::detect() else {
         return Err(Failure::machine(format!(
             "missing: {names}; no package manager that sudbox knows is here, so install them by hand"
         )));
@@ -98,7 +98,7 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
              with --cc, --llvm or --cross-compile (CC=, LLVM=, CROSS_COMPILE=)"
         )));
     }
-    let command = manager.command(&packages);
+    let command = manager.install_command(&packages);
     let root = rustix::process::geteuid().is_root();
     let sudo = !root && is_on_path("sudo");
     let line = format!("{}{}", if root { "" } else { "sudo " }, command.join(" "));
@@ -106,24 +106,24 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
 
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     // Without a terminal nobody can be asked; root may install then.
-    let unattended = (root && (!terminal || in_ci() || in_container()))
-        || (sudo && in_ci() && sudo_needs_no_password());
-    if !unattended && (!terminal || !(root || sudo) || !confirmed(&names, &line)?) {
+    let unattended = (root && (!terminal || is_in_ci() || is_in_container()))
+        || (sudo && is_in_ci() && sudo_needs_no_password());
+    if !unattended && (!terminal || !(root || sudo) || !ask_user(&names, &line)?) {
         return Err(refusal());
     }
     progress.print("install", &packages.join(" "));
     if manager == PackageManager::Apt {
         // A fresh machine has no package lists, or old ones.
-        let _ = run(&["apt-get", "update", "-qq"], sudo);
+        let _ = run_command(&["apt-get", "update", "-qq"], sudo);
     }
-    if run(&command, sudo)? {
+    if run_command(&command, sudo)? {
         return Ok(());
     }
     Err(Failure::machine(format!("missing: {names}; installing them failed: {line}")))
 }
 
 /// Whether this process runs in CI, by the variable `CI`.
-pub(crate) fn in_ci() -> bool {
+pub(crate) fn is_in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
@@ -138,7 +138,7 @@ fn sudo_needs_no_password() -> bool {
 ///
 /// # Errors
 /// If a command cannot be run.
-pub(crate) fn open_kvm(progress: &mut Progress) -> anyhow::Result<()> {
+pub(crate) fn open_kvm_to_all_users(progress: &mut Progress) -> anyhow::Result<()> {
     let sudo = !rustix::process::geteuid().is_root();
     if sudo && !(is_on_path("sudo") && sudo_needs_no_password()) {
         progress.print("note", "/dev/kvm cannot be opened, and changing that needs root");
@@ -149,15 +149,15 @@ pub(crate) fn open_kvm(progress: &mut Progress) -> anyhow::Result<()> {
         // The rule of packages sets 0660. Settle first, so that pending events do not undo the
         // chmod.
         let rule = r#"echo 'KERNEL=="kvm", MODE="0666"' > /etc/udev/rules.d/99-sudbox-kvm.rules"#;
-        run(&["sh", "-c", rule], sudo)?;
-        let _ = run(&["udevadm", "control", "--reload"], sudo)?;
-        let _ = run(&["udevadm", "settle", "--timeout=10"], sudo)?;
+        run_command(&["sh", "-c", rule], sudo)?;
+        let _ = run_command(&["udevadm", "control", "--reload"], sudo)?;
+        let _ = run_command(&["udevadm", "settle", "--timeout=10"], sudo)?;
     }
-    run(&["chmod", "0666", "/dev/kvm"], sudo)?;
+    run_command(&["chmod", "0666", "/dev/kvm"], sudo)?;
     Ok(())
 }
 
-fn confirmed(names: &str, line: &str) -> anyhow::Result<bool> {
+fn ask_user(names: &str, line: &str) -> anyhow::Result<bool> {
     let mut stderr = std::io::stderr();
     write!(stderr, "missing: {names}\n    {line}\nrun this now? [y/N] ")?;
     stderr.flush()?;
@@ -166,7 +166,7 @@ fn confirmed(names: &str, line: &str) -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn run(words: &[&str], sudo: bool) -> anyhow::Result<bool> {
+fn run_command(words: &[&str], sudo: bool) -> anyhow::Result<bool> {
     let mut all: Vec<&str> = if sudo { vec!["sudo"] } else { Vec::new() };
     all.extend(words);
     // stdout is for the report, so the output of the package manager goes to stderr.
@@ -181,7 +181,7 @@ fn run(words: &[&str], sudo: bool) -> anyhow::Result<bool> {
 }
 
 /// Whether this process runs in a container, where nobody can be asked.
-fn in_container() -> bool {
+fn is_in_container() -> bool {
     Path::new("/.dockerenv").exists()
         || Path::new("/run/.containerenv").exists()
         || std::env::var_os("container").is_some()
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn apt_installs_no_recommended_packages() {
-        let line = PackageManager::Apt.command(&["flex", "bison"]).join(" ");
+        let line = PackageManager::Apt.install_command(&["flex", "bison"]).join(" ");
         assert_eq!(line, "apt-get install -y --no-install-recommends flex bison");
     }
 

@@ -18,7 +18,7 @@ use object::{
 #[derive(Debug)]
 pub(crate) struct Symbols {
     /// Sorted by address, one symbol for each.
-    code: Vec<Symbol>,
+    sorted_symbols: Vec<Symbol>,
 }
 
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Symbols {
         if code.is_empty() {
             bail!("{shown} has no symbols of code");
         }
-        Ok(Symbols { code })
+        Ok(Symbols { sorted_symbols: code })
     }
 
     /// Returns the text with code addresses as `symbol+0xoffset/0xsize`. The symbol replaces
@@ -92,25 +92,25 @@ impl Symbols {
             if line.contains("Kernel Offset:") {
                 out.push_str(line);
             } else {
-                self.line(line, &offset, &mut out);
+                self.symbolise_line(line, &offset, &mut out);
             }
         }
         out
     }
 
-    fn line(&self, line: &str, offset: &impl Fn() -> u64, out: &mut String) {
+    fn symbolise_line(&self, line: &str, offset: &impl Fn() -> u64, out: &mut String) {
         // In a line with a symbol, other numbers are not to be resolved.
         let resolved = line.contains("+0x");
         let mut rest = line;
-        while let Some(digits) = next_address(rest) {
+        while let Some(digits) = find_address(rest) {
             let (before, after) = (&rest[..digits], &rest[digits + 16..]);
             let address = u64::from_str_radix(&rest[digits..digits + 16], 16);
-            let notation = Notation::of(before, after);
-            let exact = !is_frame(before, line.len() - rest.len());
+            let notation = Notation::detect(before, after);
+            let exact = !is_trace_entry(before, line.len() - rest.len());
             let symbol = address
                 .ok()
                 .filter(|_| !resolved)
-                .and_then(|address| self.find(address.checked_sub(offset())?, exact));
+                .and_then(|address| self.symbol_at(address.checked_sub(offset())?, exact));
             match (notation, symbol) {
                 (Notation::Resolvable, Some(symbol)) => {
                     out.push_str(&before[..before.len() - 2]);
@@ -132,10 +132,10 @@ impl Symbols {
     /// `symbol+0xoffset/0xsize`. A return address belongs to the call before it, which can be the
     /// last instruction of its function: then the place is looked up a byte before, as
     /// sprint_backtrace() does.
-    fn find(&self, address: u64, exact: bool) -> Option<String> {
+    fn symbol_at(&self, address: u64, exact: bool) -> Option<String> {
         let within = if exact { address } else { address.checked_sub(1)? };
-        let after = self.code.partition_point(|symbol| symbol.start <= within);
-        let symbol = self.code.get(after.checked_sub(1)?)?;
+        let after = self.sorted_symbols.partition_point(|symbol| symbol.start <= within);
+        let symbol = self.sorted_symbols.get(after.checked_sub(1)?)?;
         (within < symbol.end).then(|| {
             let (offset, size) = (address - symbol.start, symbol.end - symbol.start);
             format!("{}+{offset:#x}/{size:#x}", symbol.name)
@@ -155,7 +155,7 @@ enum Notation {
 }
 
 impl Notation {
-    fn of(before: &str, after: &str) -> Notation {
+    fn detect(before: &str, after: &str) -> Notation {
         if before.ends_with("0x") {
             Notation::Resolvable
         } else if before.ends_with("[<") && after.starts_with(">]") {
@@ -172,7 +172,7 @@ impl Notation {
 }
 
 /// The position in `text` of the next number of exactly 16 hexadecimal digits.
-fn next_address(text: &str) -> Option<usize> {
+fn find_address(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut run = 0;
     for (i, byte) in bytes.iter().enumerate() {
@@ -192,7 +192,7 @@ fn next_address(text: &str) -> Option<usize> {
 
 /// Whether an address is an entry of a call trace (printk_stack_address()): only the printk prefix,
 /// brackets and the question mark of the unwinder precede it.
-fn is_frame(before: &str, consumed: usize) -> bool {
+fn is_trace_entry(before: &str, consumed: usize) -> bool {
     let words = before.strip_suffix("0x").unwrap_or(before);
     let words = words.strip_suffix("[<").unwrap_or(words);
     let words = words.trim_end().trim_end_matches('?').trim_end();

@@ -6,15 +6,15 @@ use super::Target;
 use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
-    qemu: Packages {
+    qemu_packages: Packages {
         apt: "qemu-system-arm",
         dnf: "qemu-system-aarch64-core",
         pacman: "qemu-system-aarch64",
         zypper: "qemu-arm",
     },
-    rust: "aarch64-unknown-linux-gnu",
+    rust_target: "aarch64-unknown-linux-gnu",
     linker: "aarch64-linux-gnu-gcc",
-    libc: Packages {
+    linker_packages: Packages {
         apt: "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
         dnf: "gcc-aarch64-linux-gnu",
         pacman: "aarch64-linux-gnu-gcc aarch64-linux-gnu-glibc",

@@ -14,13 +14,13 @@ use sudbox_protocol::Arch;
 /// The data of an architecture.
 pub(crate) struct Target {
     /// The packages that have its QEMU.
-    pub(crate) qemu: Packages,
+    pub(crate) qemu_packages: Packages,
     /// The Rust target of its guest-init.
-    pub(crate) rust: &'static str,
+    pub(crate) rust_target: &'static str,
     /// The cross C compiler that links guest-init.
     pub(crate) linker: &'static str,
     /// The packages that have the linker and a static C library.
-    pub(crate) libc: Packages,
+    pub(crate) linker_packages: Packages,
     /// Frequency in Hz of the counter that benchmarks read, on the CPU that QEMU emulates.
     pub(crate) counter_hertz: u64,
     /// Instructions per iteration of the loop in benchmarks, without its body (`SUDBOX_REPEAT`).
@@ -31,7 +31,7 @@ pub(crate) struct Target {
 }
 
 /// Returns the data of an architecture.
-pub(crate) fn of(arch: Arch) -> &'static Target {
+pub(crate) fn target_of(arch: Arch) -> &'static Target {
     match arch {
         Arch::X86_64 => &x86_64::TARGET,
         Arch::Riscv64 => &riscv64::TARGET,
@@ -41,7 +41,7 @@ pub(crate) fn of(arch: Arch) -> &'static Target {
 }
 
 /// Whether kernels of this architecture run on this machine's own processor.
-pub(crate) fn is_own(arch: Arch) -> bool {
+pub(crate) fn is_host_arch(arch: Arch) -> bool {
     Arch::host() == Some(arch)
 }
 
@@ -52,8 +52,8 @@ mod tests {
     #[test]
     fn programs_are_named_after_their_architecture() {
         for arch in Arch::ALL {
-            let target = of(arch);
-            assert!(target.rust.starts_with(arch.name().trim_end_matches("64")));
+            let target = target_of(arch);
+            assert!(target.rust_target.starts_with(arch.name().trim_end_matches("64")));
             assert!(sudbox_vmm::qemu::program(arch).ends_with(arch.name()));
         }
     }

@@ -7,16 +7,16 @@ use crate::version::Version;
 use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
-    qemu: Packages {
+    qemu_packages: Packages {
         // qemu-system-riscv, where there is one, comes with it.
         apt: "qemu-system-misc",
         dnf: "qemu-system-riscv-core",
         pacman: "qemu-system-riscv",
         zypper: "qemu-extra",
     },
-    rust: "riscv64gc-unknown-linux-gnu",
+    rust_target: "riscv64gc-unknown-linux-gnu",
     linker: "riscv64-linux-gnu-gcc",
-    libc: Packages {
+    linker_packages: Packages {
         apt: "gcc-riscv64-linux-gnu libc6-dev-riscv64-cross",
         dnf: "gcc-riscv64-linux-gnu",
         pacman: "riscv64-linux-gnu-gcc riscv64-linux-gnu-glibc",

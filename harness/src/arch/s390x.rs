@@ -7,16 +7,16 @@ use crate::version::Version;
 use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
-    qemu: Packages {
+    qemu_packages: Packages {
         // qemu-system-s390x, where there is one, comes with it.
         apt: "qemu-system-misc",
         dnf: "qemu-system-s390x-core",
         pacman: "qemu-system-s390x",
         zypper: "qemu-s390x",
     },
-    rust: "s390x-unknown-linux-gnu",
+    rust_target: "s390x-unknown-linux-gnu",
     linker: "s390x-linux-gnu-gcc",
-    libc: Packages {
+    linker_packages: Packages {
         apt: "gcc-s390x-linux-gnu libc6-dev-s390x-cross",
         dnf: "gcc-s390x-linux-gnu",
         pacman: "",

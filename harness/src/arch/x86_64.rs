@@ -7,15 +7,15 @@ use crate::version::Version;
 use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
-    qemu: Packages {
+    qemu_packages: Packages {
         apt: "qemu-system-x86",
         dnf: "qemu-system-x86-core",
         pacman: "qemu-system-x86",
         zypper: "qemu-x86",
     },
-    rust: "x86_64-unknown-linux-gnu",
+    rust_target: "x86_64-unknown-linux-gnu",
     linker: "x86_64-linux-gnu-gcc",
-    libc: Packages {
+    linker_packages: Packages {
         apt: "gcc-x86-64-linux-gnu libc6-dev-amd64-cross",
         dnf: "gcc-x86_64-linux-gnu",
         pacman: "",

@@ -6,8 +6,8 @@
 //! A change explains a difference only between kernels one of which has it, and only if both values
 //! are as the table says. The fixes of recorded bugs (`known_bugs.rs`) are changes too.
 
-use super::differences::{FEATURE, MISSING, PRESENT, RESULT, RawDifference};
-use crate::known_bugs::{KNOWN_BUGS, KnownBug, Presence, matches};
+use super::differences::{FEATURE_FIELD, MISSING, PRESENT, RESULT_FIELD, RawDifference};
+use crate::known_bugs::{KNOWN_BUGS, KnownBug, Presence, matches_pattern};
 use crate::version::Version;
 use std::collections::BTreeSet;
 use sudbox_guest_init::grid::dimension::{Arming, Axis, Mode, Point};
@@ -25,11 +25,11 @@ struct Change {
     /// The feature that came with the change. A guest that finds it has the change.
     feature: Option<Feature>,
     /// The differences that the change makes, besides that of the feature.
-    signs: &'static [Sign],
+    value_changes: &'static [ExpectedValueChange],
 }
 
 /// Differences that a change makes. In patterns, `*` matches any text.
-struct Sign {
+struct ExpectedValueChange {
     /// Pattern for the id of the case.
     case: &'static str,
     /// The field.
@@ -40,17 +40,28 @@ struct Sign {
     values: [&'static str; 2],
 }
 
-const fn sign(case: &'static str, field: &'static str, values: [&'static str; 2]) -> Sign {
-    Sign { case, field, state: None, values }
+const fn value_change(
+    case: &'static str,
+    field: &'static str,
+    values: [&'static str; 2],
+) -> ExpectedValueChange {
+    ExpectedValueChange { case, field, state: None, values }
 }
 
 /// A difference in the first observation of points of the grid with this state.
-const fn points(axis: Axis, state: u8, values: [&'static str; 2]) -> Sign {
-    Sign { state: Some((axis, state)), ..sign("grid/*", "observations", values) }
+const fn grid_value_change(
+    axis: Axis,
+    state: u8,
+    values: [&'static str; 2],
+) -> ExpectedValueChange {
+    ExpectedValueChange {
+        state: Some((axis, state)),
+        ..value_change("grid/*", "observations", values)
+    }
 }
 
-const INCLUSIVE: u8 = Mode::Inclusive as u8;
-const BY_TRACER: u8 = Arming::Tracer as u8;
+const INCLUSIVE_MODE: u8 = Mode::Inclusive as u8;
+const ARMED_BY_TRACER: u8 = Arming::Tracer as u8;
 
 const CHANGES: &[Change] = &[
     Change {
@@ -59,10 +70,10 @@ const CHANGES: &[Change] = &[
                 and alignment, and a tracer reads no size before it is registered",
         since: &[Version(6, 3, 0)],
         feature: None,
-        signs: &[
-            sign("compare/*", "core's NT_AUXV.AT_RSEQ_FEATURE_SIZE", [MISSING, PRESENT]),
-            sign("compare/*", "core's NT_AUXV.AT_RSEQ_ALIGN", [MISSING, PRESENT]),
-            sign("*", "rseq+0x8", ["20", "00"]),
+        value_changes: &[
+            value_change("compare/*", "core's NT_AUXV.AT_RSEQ_FEATURE_SIZE", [MISSING, PRESENT]),
+            value_change("compare/*", "core's NT_AUXV.AT_RSEQ_ALIGN", [MISSING, PRESENT]),
+            value_change("*", "rseq+0x8", ["20", "00"]),
         ],
     },
     Change {
@@ -70,17 +81,17 @@ const CHANGES: &[Change] = &[
         about: "PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG and its GET",
         since: &[Version(6, 4, 0)],
         feature: Some(Feature::PtraceConfig),
-        signs: &[
-            points(
+        value_changes: &[
+            grid_value_change(
                 Axis::Arming,
-                BY_TRACER,
+                ARMED_BY_TRACER,
                 ["setting by the tracer: *", "setting by the tracer: *"],
             ),
             // The text of the error has no parts.
-            sign("*", "dispatch.mode", ["3 bytes", "8 bytes"]),
-            sign("*", "dispatch.selector", [MISSING, PRESENT]),
-            sign("*", "dispatch.offset", [MISSING, PRESENT]),
-            sign("*", "dispatch.length", [MISSING, PRESENT]),
+            value_change("*", "dispatch.mode", ["3 bytes", "8 bytes"]),
+            value_change("*", "dispatch.selector", [MISSING, PRESENT]),
+            value_change("*", "dispatch.offset", [MISSING, PRESENT]),
+            value_change("*", "dispatch.length", [MISSING, PRESENT]),
         ],
     },
     Change {
@@ -88,16 +99,16 @@ const CHANGES: &[Change] = &[
         about: "linear address masking: /proc/PID/status has untag_mask",
         since: &[Version(6, 4, 0)],
         feature: None,
-        signs: &[sign("*", "untag_mask", [MISSING, PRESENT])],
+        value_changes: &[value_change("*", "untag_mask", [MISSING, PRESENT])],
     },
     Change {
         commit: "6.7",
         about: "the boot argument ia32_emulation",
         since: &[Version(6, 7, 0)],
         feature: None,
-        signs: &[sign(
+        value_changes: &[value_change(
             "entries/int80-refused",
-            RESULT,
+            RESULT_FIELD,
             ["unmet: a kernel without int 0x80 (ia32_emulation=off)", "pass"],
         )],
     },
@@ -107,11 +118,11 @@ const CHANGES: &[Change] = &[
                 fixup_rpl() in arch/x86/kernel/signal_32.c (not in 6.1)",
         since: &[Version(6, 12, 0)],
         feature: None,
-        signs: &[
-            sign("compare/frame-32", "segments.fs", ["0x3", "0x0"]),
-            sign("compare/frame-32", "segments.gs", ["0x3", "0x0"]),
-            sign("compare/frame-32", "frame.fs", ["0x3", "0x0"]),
-            sign("compare/frame-32", "frame.gs", ["0x3", "0x0"]),
+        value_changes: &[
+            value_change("compare/frame-32", "segments.fs", ["0x3", "0x0"]),
+            value_change("compare/frame-32", "segments.gs", ["0x3", "0x0"]),
+            value_change("compare/frame-32", "frame.fs", ["0x3", "0x0"]),
+            value_change("compare/frame-32", "frame.gs", ["0x3", "0x0"]),
         ],
     },
     Change {
@@ -119,25 +130,29 @@ const CHANGES: &[Change] = &[
         about: "core dumps have a note with the layout of the XSAVE area (6.12)",
         since: &[Version(6, 12, 0)],
         feature: None,
-        signs: &[sign("compare/*", "core's NT_X86_XSAVE_LAYOUT", [MISSING, PRESENT])],
+        value_changes: &[value_change(
+            "compare/*",
+            "core's NT_X86_XSAVE_LAYOUT",
+            [MISSING, PRESENT],
+        )],
     },
     Change {
         commit: "26bb32768fe6",
         about: "PTRACE_SET_SYSCALL_INFO (6.16)",
         since: &[Version(6, 16, 0)],
         feature: Some(Feature::PtraceSetCallInfo),
-        signs: &[],
+        value_changes: &[],
     },
     Change {
         commit: "a2fc422ed757",
         about: "inclusive mode, PR_SYS_DISPATCH_INCLUSIVE_ON (6.17)",
         since: &[Version(6, 17, 0)],
         feature: Some(Feature::Inclusive),
-        signs: &[
-            points(Axis::Mode, INCLUSIVE, ["prctl: EINVAL", "prctl: *"]),
-            points(
+        value_changes: &[
+            grid_value_change(Axis::Mode, INCLUSIVE_MODE, ["prctl: EINVAL", "prctl: *"]),
+            grid_value_change(
                 Axis::Mode,
-                INCLUSIVE,
+                INCLUSIVE_MODE,
                 ["setting by the tracer: EINVAL", "setting by the tracer: *"],
             ),
         ],
@@ -148,16 +163,16 @@ const CHANGES: &[Change] = &[
         since: &[Version(6, 19, 0)],
         // Only a case finds the feature.
         feature: None,
-        signs: &[sign("rseq/*", RESULT, ["unmet: rseq-checks", "pass"])],
+        value_changes: &[value_change("rseq/*", RESULT_FIELD, ["unmet: rseq-checks", "pass"])],
     },
     Change {
         commit: "7.0",
         about: "the rseq area is longer and has slices, for threads that ask for a longer time",
         since: &[Version(7, 0, 0)],
         feature: Some(Feature::RseqSlices),
-        signs: &[
-            sign("compare/*", "core's NT_AUXV.AT_RSEQ_FEATURE_SIZE", ["0x1c", "0x21"]),
-            sign("compare/*", "core's NT_AUXV.AT_RSEQ_ALIGN", ["0x20", "0x40"]),
+        value_changes: &[
+            value_change("compare/*", "core's NT_AUXV.AT_RSEQ_FEATURE_SIZE", ["0x1c", "0x21"]),
+            value_change("compare/*", "core's NT_AUXV.AT_RSEQ_ALIGN", ["0x20", "0x40"]),
         ],
     },
     Change {
@@ -165,7 +180,7 @@ const CHANGES: &[Change] = &[
         about: "the sysctl kernel.syscall_user_dispatch denies arming",
         since: &[Version(7, 3, 0)],
         feature: Some(Feature::Sysctl),
-        signs: &[],
+        value_changes: &[],
     },
     Change {
         commit: "05c033db7e9a",
@@ -173,7 +188,7 @@ const CHANGES: &[Change] = &[
                 skipped, and leaves the result of an unknown number as it is (7.3)",
         since: &[Version(7, 3, 0)],
         feature: None,
-        signs: &[sign(
+        value_changes: &[value_change(
             "ptrace/number-replaced",
             "result",
             ["0xffffffffffffffda or -38", "0x5eed or *"],
@@ -184,28 +199,28 @@ const CHANGES: &[Change] = &[
         about: "probes of a nop are entered by a system call too, which is dispatched (6.18)",
         since: &[Version(6, 18, 0)],
         feature: None,
-        signs: &[sign(
+        value_changes: &[value_change(
             "uprobes/return-probe-unseen",
-            RESULT,
+            RESULT_FIELD,
             ["fail: SIGSYS handled: 3", "fail: SIGSYS handled: 6"],
         )],
     },
 ];
 
 /// A kernel of a comparison.
-pub(super) struct Side<'a> {
+pub(super) struct ComparedKernel<'a> {
     /// `uname -r`.
     pub(super) release: &'a str,
     /// The names of the features that its guest found.
     pub(super) features: &'a BTreeSet<String>,
 }
 
-impl Side<'_> {
+impl ComparedKernel<'_> {
     fn version(&self) -> Option<Version> {
         Version::parse(self.release)
     }
 
-    fn has(&self, change: &Change) -> bool {
+    fn has_change(&self, change: &Change) -> bool {
         if let Some(feature) = change.feature {
             return self.features.contains(feature.as_str());
         }
@@ -229,18 +244,18 @@ pub(super) struct Explanation {
 /// The change that explains a difference between two kernels, if there is one.
 pub(super) fn explanation(
     difference: &RawDifference,
-    sides: &[Side<'_>; 2],
+    sides: &[ComparedKernel<'_>; 2],
     arch: Arch,
 ) -> Option<Explanation> {
     let change =
-        CHANGES.iter().find(|change| match sides.each_ref().map(|side| side.has(change)) {
+        CHANGES.iter().find(|change| match sides.each_ref().map(|side| side.has_change(change)) {
             [false, true] => change.explains(difference, [0, 1]),
             [true, false] => change.explains(difference, [1, 0]),
             _ => false,
         });
     change
         .map(|change| Explanation { commit: change.commit, about: change.about })
-        .or_else(|| by_bug(difference, sides, arch))
+        .or_else(|| known_bug_explanation(difference, sides, arch))
 }
 
 impl Change {
@@ -249,32 +264,36 @@ impl Change {
     fn explains(&self, difference: &RawDifference, order: [usize; 2]) -> bool {
         let [before, after] = order.map(|index| difference.values[index].as_str());
         if let Some(feature) = self.feature {
-            let field = difference.field.strip_prefix(FEATURE).map(str::trim_start);
+            let field = difference.field.strip_prefix(FEATURE_FIELD).map(str::trim_start);
             if field == Some(feature.as_str()) && before == MISSING {
                 return true;
             }
             let absent = before.strip_prefix("absent: ");
-            if difference.field == RESULT && absent == Some(feature.as_str()) {
+            if difference.field == RESULT_FIELD && absent == Some(feature.as_str()) {
                 return true;
             }
         }
-        self.signs.iter().any(|sign| {
+        self.value_changes.iter().any(|sign| {
             let has_state = sign.state.is_none_or(|(axis, state)| {
                 let code = difference.place.scenario.strip_prefix("at-");
                 code.and_then(Point::parse).is_some_and(|point| point.0[axis as usize] == state)
             });
             has_state
-                && matches(sign.case, &difference.place.case)
+                && matches_pattern(sign.case, &difference.place.case)
                 && difference.field == sign.field
-                && matches(sign.values[0], before)
-                && matches(sign.values[1], after)
+                && matches_pattern(sign.values[0], before)
+                && matches_pattern(sign.values[1], after)
         })
     }
 }
 
 /// The recorded bug that one of the kernels has, or may have, and that explains why a case failed on it.
-fn by_bug(difference: &RawDifference, sides: &[Side<'_>; 2], arch: Arch) -> Option<Explanation> {
-    if difference.field != RESULT {
+fn known_bug_explanation(
+    difference: &RawDifference,
+    sides: &[ComparedKernel<'_>; 2],
+    arch: Arch,
+) -> Option<Explanation> {
+    if difference.field != RESULT_FIELD {
         return None;
     }
     let failed = |index: usize| difference.values[index].strip_prefix("fail: ");

@@ -8,12 +8,12 @@ use sudbox_protocol::{Observation, ObservedPart};
 use sudbox_report::diff::ObservationPlace;
 
 /// Most bytes of a value that a report shows.
-const MAX_BYTES: usize = 16;
+const MAX_SHOWN_BYTES: usize = 16;
 
 /// The field of a difference in results.
-pub(super) const RESULT: &str = "result";
+pub(super) const RESULT_FIELD: &str = "result";
 /// The field of a difference in the features that the guests found.
-pub(super) const FEATURE: &str = "feature";
+pub(super) const FEATURE_FIELD: &str = "feature";
 /// The value of something that one kernel lacks.
 pub(super) const MISSING: &str = "missing";
 /// The value of something that one kernel has, without its bytes.
@@ -25,28 +25,28 @@ pub(super) struct RawDifference {
     pub(super) place: ObservationPlace,
     /// The field and its part, such as `frame.si_code`.
     pub(super) field: String,
-    pub(super) function: String,
+    pub(super) kernel_function: String,
     /// The values on both kernels, as text.
     pub(super) values: [String; 2],
 }
 
 /// The differences, and the number of values that were compared.
 #[derive(Debug, Default)]
-pub(super) struct Compared {
+pub(super) struct BehaviourComparison {
     pub(super) differences: Vec<RawDifference>,
-    pub(super) values: usize,
+    pub(super) value_count: usize,
     /// Number of cases.
-    pub(super) cases: usize,
+    pub(super) case_count: usize,
 }
 
 /// Compares the cases that `selected` accepts. `big_endian` is the byte order of the guests.
-pub(super) fn compare(
+pub(super) fn compare_behaviours(
     behaviours: [&Behaviour; 2],
     selected: impl Fn(&str) -> bool,
     big_endian: bool,
-) -> Compared {
+) -> BehaviourComparison {
     let [first, second] = behaviours;
-    let mut compared = Compared::default();
+    let mut compared = BehaviourComparison::default();
     for feature in first.features.symmetric_difference(&second.features) {
         let offered = |behaviour: &Behaviour| match behaviour.features.contains(feature) {
             true => "offered".to_owned(),
@@ -54,15 +54,16 @@ pub(super) fn compare(
         };
         compared.differences.push(RawDifference {
             place: ObservationPlace::default(),
-            field: format!("{FEATURE} {feature}"),
-            function: String::new(),
+            field: format!("{FEATURE_FIELD} {feature}"),
+            kernel_function: String::new(),
             values: [offered(first), offered(second)],
         });
     }
     for (id, case) in first.cases.iter().filter(|(id, _)| selected(id)) {
         let Some(other) = second.cases.get(id) else { continue };
-        compared.cases += 1;
-        CaseComparison { id, cases: [case, other], big_endian, compared: &mut compared }.run();
+        compared.case_count += 1;
+        CaseComparison { id, cases: [case, other], big_endian, compared: &mut compared }
+            .compare_case();
     }
     compared
 }
@@ -72,27 +73,27 @@ struct CaseComparison<'a> {
     id: &'a str,
     cases: [&'a CaseBehaviour; 2],
     big_endian: bool,
-    compared: &'a mut Compared,
+    compared: &'a mut BehaviourComparison,
 }
 
 /// A moment and a field.
-type Key<'a> = (&'a str, &'a str, &'a str);
+type ObservationKey<'a> = (&'a str, &'a str, &'a str);
 
-fn key(observation: &Observation) -> Key<'_> {
+fn observation_key(observation: &Observation) -> ObservationKey<'_> {
     (&observation.scenario, &observation.step, &observation.field)
 }
 
 impl CaseComparison<'_> {
-    fn run(&mut self) {
+    fn compare_case(&mut self) {
         let [first, second] = self.cases;
         if first.is_result_unstable() || second.is_result_unstable() {
             return;
         }
-        self.compared.values += 1;
+        self.compared.value_count += 1;
         if first.result != second.result {
-            self.add(
+            self.add_difference(
                 ["", ""],
-                RESULT.to_owned(),
+                RESULT_FIELD.to_owned(),
                 "",
                 [&first.result, &second.result].map(Clone::clone),
             );
@@ -102,37 +103,46 @@ impl CaseComparison<'_> {
         if !ran(first) || !ran(second) {
             return;
         }
-        let others: HashMap<Key<'_>, &Observation> =
-            second.observations.iter().map(|observation| (key(observation), observation)).collect();
+        let others: HashMap<ObservationKey<'_>, &Observation> = second
+            .observations
+            .iter()
+            .map(|observation| (observation_key(observation), observation))
+            .collect();
         let mut seen = HashSet::new();
         for observation in &first.observations {
-            seen.insert(key(observation));
-            match others.get(&key(observation)) {
-                Some(other) => self.compare(observation, other),
+            seen.insert(observation_key(observation));
+            match others.get(&observation_key(observation)) {
+                Some(other) => self.compare_observation(observation, other),
                 None => self.add_missing(observation, 0),
             }
         }
         for observation in &second.observations {
-            if !seen.contains(&key(observation)) {
+            if !seen.contains(&observation_key(observation)) {
                 self.add_missing(observation, 1);
             }
         }
     }
 
-    fn add(&mut self, moment: [&str; 2], field: String, function: &str, values: [String; 2]) {
+    fn add_difference(
+        &mut self,
+        moment: [&str; 2],
+        field: String,
+        function: &str,
+        values: [String; 2],
+    ) {
         let [scenario, step] = moment.map(str::to_owned);
         self.compared.differences.push(RawDifference {
             place: ObservationPlace { case: self.id.to_owned(), scenario, step },
             field,
-            function: function.to_owned(),
+            kernel_function: function.to_owned(),
             values,
         });
     }
 
     /// Whether a part of an observation differs between boots of one of the kernels.
     fn is_unstable(&self, observation: &Observation, part: &str) -> bool {
-        let name = PartName::of(observation, part);
-        self.cases.iter().any(|case| case.unstable.contains(&name))
+        let name = PartName::new(observation, part);
+        self.cases.iter().any(|case| case.unstable_parts.contains(&name))
     }
 
     /// Adds an observation that only the kernel with this index has, unless it is unstable on the other.
@@ -158,12 +168,12 @@ impl CaseComparison<'_> {
                 && last.field == field
         });
         if !added {
-            self.add([scenario, step], field.to_owned(), function, values);
+            self.add_difference([scenario, step], field.to_owned(), function, values);
         }
     }
 
     /// Compares an observation of both kernels part by part.
-    fn compare(&mut self, first: &Observation, second: &Observation) {
+    fn compare_observation(&mut self, first: &Observation, second: &Observation) {
         let Observation { scenario, step, field, function, .. } = first;
         let others: HashMap<&str, &[u8]> =
             second.parts.iter().map(|part| (part.name.as_str(), part.bytes.as_slice())).collect();
@@ -172,31 +182,36 @@ impl CaseComparison<'_> {
             seen.insert(name.as_str());
             let whole = if name.is_empty() { field.clone() } else { format!("{field}.{name}") };
             match others.get(name.as_str()) {
-                Some(other) if *other == bytes.as_slice() => self.compared.values += 1,
+                Some(other) if *other == bytes.as_slice() => self.compared.value_count += 1,
                 Some(other) => {
-                    self.compared.values += 1;
-                    let (place, values) = shown([bytes, other], self.big_endian);
-                    self.add([scenario, step], format!("{whole}{place}"), function, values);
+                    self.compared.value_count += 1;
+                    let (place, values) = values_as_text([bytes, other], self.big_endian);
+                    self.add_difference(
+                        [scenario, step],
+                        format!("{whole}{place}"),
+                        function,
+                        values,
+                    );
                 }
                 None if self.is_unstable(first, name) => {}
                 None => {
                     let values = [PRESENT.to_owned(), MISSING.to_owned()];
-                    self.add([scenario, step], whole, function, values);
+                    self.add_difference([scenario, step], whole, function, values);
                 }
             }
         }
         for ObservedPart { name, .. } in &second.parts {
             if !seen.contains(name.as_str()) && !self.is_unstable(second, name) {
                 let values = [MISSING.to_owned(), PRESENT.to_owned()];
-                self.add([scenario, step], format!("{field}.{name}"), function, values);
+                self.add_difference([scenario, step], format!("{field}.{name}"), function, values);
             }
         }
     }
 }
 
 /// Two different values as text, and the offset of the first difference if it is shown apart.
-fn shown(values: [&[u8]; 2], big_endian: bool) -> (String, [String; 2]) {
-    if let [Some(first), Some(second)] = values.map(text) {
+fn values_as_text(values: [&[u8]; 2], big_endian: bool) -> (String, [String; 2]) {
+    if let [Some(first), Some(second)] = values.map(bytes_as_text) {
         // Of two lists, the first items that differ.
         let (mut one, mut other) = (first.split("; "), second.split("; "));
         let pair = loop {
@@ -226,7 +241,7 @@ fn shown(values: [&[u8]; 2], big_endian: bool) -> (String, [String; 2]) {
     let start = first.iter().zip(second).position(differs).unwrap_or(0);
     let end = first.iter().zip(second).rposition(differs).unwrap_or(0) + 1;
     let hex = |bytes: &[u8]| {
-        let shown = &bytes[start..end.min(start + MAX_BYTES)];
+        let shown = &bytes[start..end.min(start + MAX_SHOWN_BYTES)];
         let more = end - start - shown.len();
         let digits: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
         if more > 0 { format!("{digits}... ({more} more bytes)") } else { digits }
@@ -235,7 +250,7 @@ fn shown(values: [&[u8]; 2], big_endian: bool) -> (String, [String; 2]) {
 }
 
 /// The bytes as text if they are text and not a number.
-fn text(bytes: &[u8]) -> Option<&str> {
+fn bytes_as_text(bytes: &[u8]) -> Option<&str> {
     let text = str::from_utf8(bytes).ok()?;
     let printable = |c: char| c == '\t' || c == '\n' || !c.is_control();
     let number = matches!(bytes.len(), 1 | 2 | 4 | 8) && !text.starts_with(':');

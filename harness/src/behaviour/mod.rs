@@ -6,10 +6,10 @@ mod changes;
 mod differences;
 mod store;
 
-pub(crate) use store::Store;
+pub(crate) use store::BehaviourStore;
 
 use crate::session::cases::EndedCase;
-use changes::{Explanation, Side};
+use changes::{ComparedKernel, Explanation};
 use differences::RawDifference;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -39,7 +39,7 @@ pub(crate) struct CaseBehaviour {
     pub(crate) result: String,
     pub(crate) observations: Vec<Observation>,
     /// The parts of observations that two boots showed differently: their bytes are left out.
-    pub(crate) unstable: BTreeSet<PartName>,
+    pub(crate) unstable_parts: BTreeSet<PartName>,
 }
 
 /// The name of a part of an observation.
@@ -52,7 +52,7 @@ pub(crate) struct PartName {
 }
 
 impl PartName {
-    pub(crate) fn of(observation: &Observation, part: &str) -> PartName {
+    pub(crate) fn new(observation: &Observation, part: &str) -> PartName {
         PartName {
             scenario: observation.scenario.clone(),
             step: observation.step.clone(),
@@ -69,7 +69,7 @@ impl CaseBehaviour {
     }
 
     /// The observations on which both boots agree. The names of the other parts are in `unstable`.
-    fn agreed(first: CaseBehaviour, second: &CaseBehaviour) -> CaseBehaviour {
+    fn common_to_both(first: CaseBehaviour, second: &CaseBehaviour) -> CaseBehaviour {
         let result = if first.result == second.result { first.result } else { String::new() };
         let mut agreed = CaseBehaviour { result, ..CaseBehaviour::default() };
         let key = |observation: &Observation| {
@@ -85,7 +85,7 @@ impl CaseBehaviour {
             let (same, different): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut observation.parts).into_iter().partition(is_same);
             for part in different {
-                agreed.unstable.insert(PartName::of(&observation, &part.name));
+                agreed.unstable_parts.insert(PartName::new(&observation, &part.name));
             }
             observation.parts = same;
             if !observation.parts.is_empty() {
@@ -93,8 +93,8 @@ impl CaseBehaviour {
             }
         }
         for observation in others.into_values() {
-            let names = observation.parts.iter().map(|part| PartName::of(observation, &part.name));
-            agreed.unstable.extend(names);
+            let names = observation.parts.iter().map(|part| PartName::new(observation, &part.name));
+            agreed.unstable_parts.extend(names);
         }
         agreed
     }
@@ -102,10 +102,10 @@ impl CaseBehaviour {
 
 impl Behaviour {
     /// The behaviour on which two boots of one kernel agree, in the cases that ran in both.
-    pub(crate) fn agreed(first: Behaviour, mut second: Behaviour) -> Behaviour {
+    pub(crate) fn common_to_both(first: Behaviour, mut second: Behaviour) -> Behaviour {
         let both = first.cases.into_iter().filter_map(|(id, case)| {
             let other = second.cases.remove(&id)?;
-            Some((id, CaseBehaviour::agreed(case, &other)))
+            Some((id, CaseBehaviour::common_to_both(case, &other)))
         });
         Behaviour { cases: both.collect(), release: first.release, features: first.features }
     }
@@ -117,8 +117,8 @@ pub(crate) struct Recorder(Mutex<Behaviour>);
 
 impl Recorder {
     /// Adds a case that ended, and takes its observations.
-    pub(crate) fn add(&self, id: &str, ended: &mut EndedCase) {
-        let result = match (&ended.report, &ended.result) {
+    pub(crate) fn add_case(&self, id: &str, ended: &mut EndedCase) {
+        let result = match (&ended.kernel_fault, &ended.result) {
             (Some(fault), _) => format!("kernel fault: {}", fault.headline),
             (None, CaseResult::Pass) => "pass".to_owned(),
             (None, CaseResult::Fail { got, .. }) => format!("fail: {got}"),
@@ -132,13 +132,13 @@ impl Recorder {
     }
 
     /// Adds a case during which the VM ended.
-    pub(crate) fn add_death(&self, id: &str, cause: &str) {
+    pub(crate) fn add_crash(&self, id: &str, cause: &str) {
         let result = format!("crash: {cause}");
         self.insert(id, CaseBehaviour { result, ..CaseBehaviour::default() });
     }
 
     /// Adds the facts about the guest.
-    pub(crate) fn add_guest(&self, hello: &Hello) {
+    pub(crate) fn add_guest_facts(&self, hello: &Hello) {
         let mut behaviour = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         behaviour.release.clone_from(&hello.release);
         if behaviour.features.is_empty() {
@@ -152,20 +152,20 @@ impl Recorder {
     }
 
     /// The behaviour that was collected.
-    pub(crate) fn take(&self) -> Behaviour {
+    pub(crate) fn take_behaviour(&self) -> Behaviour {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// Compares two behaviours in the cases that `selected` accepts.
-pub(crate) fn diff(
+pub(crate) fn diff_of_behaviours(
     behaviours: [&Behaviour; 2],
     kernels: [Kernel; 2],
     machine: String,
     selected: impl Fn(&str) -> bool,
     arch: Arch,
 ) -> Diff {
-    let compared = differences::compare(behaviours, &selected, arch == Arch::S390x);
+    let compared = differences::compare_behaviours(behaviours, &selected, arch == Arch::S390x);
     let mut unstable = Vec::new();
     for behaviour in behaviours {
         for (id, case) in behaviour.cases.iter().filter(|(id, _)| selected(id)) {
@@ -175,7 +175,7 @@ pub(crate) fn diff(
                 step: name.step.clone(),
             };
             let field = |name: &PartName| format!("{}.{}", name.field, name.part);
-            unstable.extend(case.unstable.iter().map(|name| UnstablePart {
+            unstable.extend(case.unstable_parts.iter().map(|name| UnstablePart {
                 kernel: behaviour.release.clone(),
                 place: place(name),
                 field: field(name).trim_end_matches('.').to_owned(),
@@ -183,13 +183,15 @@ pub(crate) fn diff(
             if case.is_result_unstable() {
                 let place = ObservationPlace { case: id.clone(), ..ObservationPlace::default() };
                 let kernel = behaviour.release.clone();
-                let field = differences::RESULT.to_owned();
+                let field = differences::RESULT_FIELD.to_owned();
                 unstable.push(UnstablePart { kernel, place, field });
             }
         }
     }
-    let sides = behaviours
-        .map(|behaviour| Side { release: &behaviour.release, features: &behaviour.features });
+    let sides = behaviours.map(|behaviour| ComparedKernel {
+        release: &behaviour.release,
+        features: &behaviour.features,
+    });
     let mut expected: BTreeMap<Explanation, Vec<RawDifference>> = BTreeMap::new();
     let mut unexpected = Vec::new();
     for difference in compared.differences {
@@ -201,25 +203,25 @@ pub(crate) fn diff(
     let change = |(explanation, differences): (Explanation, Vec<RawDifference>)| ExpectedChange {
         commit: explanation.commit.to_owned(),
         about: explanation.about.to_owned(),
-        differences: grouped(&differences),
+        differences: group_by_values(&differences),
     };
     Diff {
         schema: SCHEMA,
         kernels,
         machine,
-        compared_cases: compared.cases,
-        compared_values: compared.values,
+        compared_cases: compared.case_count,
+        compared_values: compared.value_count,
         expected: expected.into_iter().map(change).collect(),
-        unexpected: grouped(&unexpected),
+        unexpected: group_by_values(&unexpected),
         unstable_parts: unstable,
     }
 }
 
 /// Groups differences of one field with the same values.
-fn grouped(differences: &[RawDifference]) -> Vec<Difference> {
+fn group_by_values(differences: &[RawDifference]) -> Vec<Difference> {
     let mut groups: Vec<Difference> = Vec::new();
     let mut index: HashMap<(&str, &[String; 2]), usize> = HashMap::new();
-    for RawDifference { place, field, function, values } in differences {
+    for RawDifference { place, field, kernel_function: function, values } in differences {
         let at = *index.entry((field, values)).or_insert(groups.len());
         if at == groups.len() {
             let [first, second] = values.clone();

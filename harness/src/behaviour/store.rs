@@ -17,13 +17,13 @@ use sudbox_images::{Cache, EntryLock, Mode, Monitor};
 use sudbox_protocol::{FrameReader, GuestMessage};
 
 /// The folder of the cache.
-const FOLDER: &str = "behaviours";
+const CACHE_FOLDER: &str = "behaviours";
 
 /// Version of the file format. A file of another version is recorded anew.
-const FORMAT: u32 = 1;
+const FORMAT_VERSION: u32 = 1;
 
 /// Most bytes of a file when it is decompressed.
-const LIMIT: u64 = 1 << 30;
+const MAX_DECOMPRESSED_BYTES: u64 = 1 << 30;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -41,13 +41,13 @@ struct CaseHeader {
 }
 
 /// The stored behaviour of one kernel, locked against other runs that record it.
-pub(crate) struct Store<'a> {
+pub(crate) struct BehaviourStore<'a> {
     cache: &'a Cache,
     key: String,
     _lock: EntryLock,
 }
 
-impl Store<'_> {
+impl BehaviourStore<'_> {
     /// Opens the entry that is identified by these texts and files. Waits while another run records it.
     ///
     /// # Errors
@@ -56,15 +56,15 @@ impl Store<'_> {
         cache: &'a Cache,
         identity: &[&[u8]],
         monitor: &mut dyn Monitor,
-    ) -> anyhow::Result<Store<'a>> {
+    ) -> anyhow::Result<BehaviourStore<'a>> {
         let key = sudbox_images::digest(identity);
-        let lock = cache.lock(FOLDER, &key, Mode::Exclusive, monitor)?;
-        Ok(Store { cache, key, _lock: lock })
+        let lock = cache.lock(CACHE_FOLDER, &key, Mode::Exclusive, monitor)?;
+        Ok(BehaviourStore { cache, key, _lock: lock })
     }
 
     /// The stored behaviour; empty if there is none, or if the file is damaged.
     pub(crate) fn read(&self) -> Behaviour {
-        let file = self.cache.read_file(FOLDER, &self.key);
+        let file = self.cache.read_file(CACHE_FOLDER, &self.key);
         file.and_then(|bytes| decode(&bytes)).unwrap_or_default()
     }
 
@@ -73,7 +73,7 @@ impl Store<'_> {
     /// # Errors
     /// If the file cannot be written.
     pub(crate) fn write(&self, behaviour: &Behaviour) -> anyhow::Result<()> {
-        Ok(self.cache.write_file(FOLDER, &self.key, &encode(behaviour)?)?)
+        Ok(self.cache.write_file(CACHE_FOLDER, &self.key, &encode(behaviour)?)?)
     }
 }
 
@@ -82,10 +82,10 @@ fn encode(behaviour: &Behaviour) -> anyhow::Result<Vec<u8>> {
     let case = |(id, case): (&String, &CaseBehaviour)| CaseHeader {
         id: id.clone(),
         result: case.result.clone(),
-        unstable: case.unstable.clone(),
+        unstable: case.unstable_parts.clone(),
     };
     let header = Header {
-        format: FORMAT,
+        format: FORMAT_VERSION,
         release: behaviour.release.clone(),
         features: behaviour.features.clone(),
         cases: behaviour.cases.iter().map(case).collect(),
@@ -105,17 +105,17 @@ fn encode(behaviour: &Behaviour) -> anyhow::Result<Vec<u8>> {
 /// The behaviour in a file; `None` if the file is damaged or of another format.
 fn decode(file: &[u8]) -> Option<Behaviour> {
     let mut content = Vec::new();
-    GzDecoder::new(file).take(LIMIT).read_to_end(&mut content).ok()?;
+    GzDecoder::new(file).take(MAX_DECOMPRESSED_BYTES).read_to_end(&mut content).ok()?;
     let end = content.iter().position(|byte| *byte == b'\n')?;
     let header: Header = serde_json::from_slice(&content[..end]).ok()?;
-    if header.format != FORMAT {
+    if header.format != FORMAT_VERSION {
         return None;
     }
     let mut ids = Vec::new();
     let mut behaviour =
         Behaviour { release: header.release, features: header.features, ..Behaviour::default() };
     for CaseHeader { id, result, unstable } in header.cases {
-        let case = CaseBehaviour { result, unstable, observations: Vec::new() };
+        let case = CaseBehaviour { result, unstable_parts: unstable, observations: Vec::new() };
         ids.push(id.clone());
         behaviour.cases.insert(id, case);
     }
@@ -144,7 +144,7 @@ mod tests {
         let case = CaseBehaviour {
             result: "pass".into(),
             observations: vec![observation.clone(), observation],
-            unstable: [unstable].into(),
+            unstable_parts: [unstable].into(),
         };
         Behaviour {
             release: "7.3.4".into(),

@@ -30,7 +30,7 @@ fn behaviour(release: &str, result: &str, observations: Vec<Observation>) -> Beh
 /// The differences between two behaviours that nothing explains.
 fn unexpected(first: &Behaviour, second: &Behaviour) -> Vec<Difference> {
     let kernels = [Kernel::default(), Kernel::default()];
-    diff([first, second], kernels, String::new(), |_| true, Arch::X86_64).unexpected
+    diff_of_behaviours([first, second], kernels, String::new(), |_| true, Arch::X86_64).unexpected
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn results_are_compared_and_a_case_that_did_not_run_has_no_other_difference() {
     let absent = behaviour("7.3.4", "absent: seccomp-filter", vec![]);
     let differences = unexpected(&ran, &absent);
     assert_eq!(differences.len(), 1, "{differences:?}");
-    assert_eq!(differences[0].field, differences::RESULT);
+    assert_eq!(differences[0].field, differences::RESULT_FIELD);
     assert_eq!(differences[0].second, "absent: seccomp-filter");
 }
 
@@ -85,19 +85,20 @@ fn parts_that_differ_between_two_boots_are_left_out_by_name() {
         let parts: [(&str, &[u8]); 2] = [("si_code", &[2, 0, 0, 0]), ("si_pid", &[id, 0, 0, 0])];
         behaviour("7.3.4", result, vec![observation("plain", "frame", &parts)])
     };
-    let agreed = Behaviour::agreed(boot(1, "pass"), boot(2, "pass"));
+    let agreed = Behaviour::common_to_both(boot(1, "pass"), boot(2, "pass"));
     let case = &agreed.cases["compare/trap"];
-    let unstable: Vec<&str> = case.unstable.iter().map(|name| &*name.part).collect();
+    let unstable: Vec<&str> = case.unstable_parts.iter().map(|name| &*name.part).collect();
     assert_eq!(unstable, ["si_pid"]);
     assert_eq!(case.observations[0].parts.len(), 1);
     // A kernel on which the part happens to be stable.
-    let lucky = Behaviour::agreed(boot(7, "pass"), boot(7, "pass"));
+    let lucky = Behaviour::common_to_both(boot(7, "pass"), boot(7, "pass"));
     assert!(unexpected(&agreed, &lucky).is_empty());
     assert!(unexpected(&lucky, &agreed).is_empty());
-    let unsteady = Behaviour::agreed(boot(1, "pass"), boot(1, "fail: x"));
+    let unsteady = Behaviour::common_to_both(boot(1, "pass"), boot(1, "fail: x"));
     assert!(unsteady.cases["compare/trap"].is_result_unstable());
     let kernels = [Kernel::default(), Kernel::default()];
-    let diff = diff([&agreed, &unsteady], kernels, String::new(), |_| true, Arch::X86_64);
+    let diff =
+        diff_of_behaviours([&agreed, &unsteady], kernels, String::new(), |_| true, Arch::X86_64);
     assert!(diff.unexpected.is_empty());
     let fields: Vec<&str> = diff.unstable_parts.iter().map(|part| &*part.field).collect();
     assert_eq!(fields, ["frame.si_pid", "result"]);

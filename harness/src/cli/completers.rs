@@ -28,9 +28,9 @@ pub(super) fn kernels() -> ArgValueCompleter {
 /// A list of globs for cases: `core`, `all`, the groups, the ids.
 pub(super) fn cases() -> ArgValueCompleter {
     list_of(|| {
-        let ids = selection::table().map(|case| case.id.to_owned());
+        let ids = selection::all_cases().map(|case| case.id.to_owned());
         let words = ["core", "all"].map(str::to_owned);
-        words.into_iter().chain(selection::groups()).chain(ids).collect()
+        words.into_iter().chain(selection::group_names()).chain(ids).collect()
     })
 }
 

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use sudbox_images::{Arch, Cache, Ctx, EntryLock, Mode, Monitor as _, Tool, status_and_lines};
 
 /// Name of the folder in the cache.
-const GUESTS: &str = "guests";
+const CACHE_FOLDER: &str = "guests";
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
@@ -32,23 +32,23 @@ const MEMBERS: [&str; 2] = [
 /// If it cannot be built.
 pub(super) fn guest_init(arch: Arch, progress: &mut Progress) -> anyhow::Result<Vec<u8>> {
     let cache = Cache::open()?;
-    let target = arch::of(arch);
+    let target = arch::target_of(arch);
     let (name, path) = (cache_key(arch), cached_path(&cache, arch));
-    let shared = cache.lock(GUESTS, &name, Mode::Shared, progress)?;
+    let shared = cache.lock(CACHE_FOLDER, &name, Mode::Shared, progress)?;
     if let Ok(program) = std::fs::read(&path) {
         return Ok(program);
     }
     drop(shared);
     // Another thread or process may have built it before this one got the lock.
-    let _held = cache.lock(GUESTS, &name, Mode::Exclusive, progress)?;
+    let _held = cache.lock(CACHE_FOLDER, &name, Mode::Exclusive, progress)?;
     if let Ok(program) = std::fs::read(&path) {
         return Ok(program);
     }
     let (rust, _toolchain) = rust_toolchain(&cache, arch, target, progress)?;
     progress.phase(&format!("building guest-init for {}", arch.name()));
-    let program = build(&cache, target, &rust, progress)?;
-    let _acting = cache.owner_of(GUESTS).impersonate();
-    store(&path, &program)?;
+    let program = build_guest_init(&cache, target, &rust, progress)?;
+    let _acting = cache.owner_of(CACHE_FOLDER).impersonate();
+    store_in_cache(&path, &program)?;
     Ok(program)
 }
 
@@ -58,7 +58,7 @@ fn cache_key(arch: Arch) -> String {
 
 /// Its path in the cache.
 fn cached_path(cache: &Cache, arch: Arch) -> PathBuf {
-    cache.root().join(GUESTS).join(cache_key(arch))
+    cache.root().join(CACHE_FOLDER).join(cache_key(arch))
 }
 
 /// Unless guest-init is in the cache: checks that it can be built, and installs a missing linker.
@@ -69,10 +69,10 @@ pub(super) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyho
     if cached_path(&Cache::open()?, arch).is_file() {
         return Ok(());
     }
-    let target = arch::of(arch);
-    if !links_statically(target) {
+    let target = arch::target_of(arch);
+    if !has_static_linker(target) {
         let name = format!("{} with a static C library", target.linker);
-        setup::install(&[Tool { name, packages: target.libc }], progress)?;
+        setup::install(&[Tool { name, packages: target.linker_packages }], progress)?;
     }
     if !sudbox_images::is_on_path("cargo") {
         return Err(Failure::machine(format!(
@@ -95,30 +95,30 @@ fn rust_toolchain(
     target: &Target,
     progress: &mut Progress,
 ) -> anyhow::Result<(EnvVars, EntryLock)> {
-    if compiles(target) {
+    if has_standard_library(target) {
         return Ok(Default::default());
     }
     if sudbox_images::is_on_path("rustup") {
-        progress.phase(&format!("fetching Rust's standard library for {}", target.rust));
+        progress.phase(&format!("fetching Rust's standard library for {}", target.rust_target));
         let mut rustup = Command::new("rustup");
-        rustup.args(["target", "add", target.rust]).env("RUSTUP_MAX_RETRIES", "0");
+        rustup.args(["target", "add", target.rust_target]).env("RUSTUP_MAX_RETRIES", "0");
         rustup.stdin(Stdio::null());
         let (added, _) = status_and_lines(rustup, &EntryLock::default(), progress)?;
-        if added.success() && compiles(target) {
+        if added.success() && has_standard_library(target) {
             return Ok(Default::default());
         }
     }
     let (root, held) =
-        sudbox_images::distribution_rust(&mut Ctx::new(cache, progress), arch, target.rust)?;
+        sudbox_images::distribution_rust(&mut Ctx::new(cache, progress), arch, target.rust_target)?;
     let libraries = root.join("lib");
     let set = vec![("RUSTC", root.join("bin/rustc").into()), ("LD_LIBRARY_PATH", libraries.into())];
     Ok((set, held))
 }
 
 /// Whether this machine's compiler has the target's standard library.
-fn compiles(target: &Target) -> bool {
+fn has_standard_library(target: &Target) -> bool {
     let mut rustc = Command::new("rustc");
-    rustc.args(["--print", "target-libdir", "--target", target.rust]).stderr(Stdio::null());
+    rustc.args(["--print", "target-libdir", "--target", target.rust_target]).stderr(Stdio::null());
     let Ok(output) = rustc.output() else { return false };
     let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     let mut files = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -126,14 +126,14 @@ fn compiles(target: &Target) -> bool {
 }
 
 /// Whether the linker exists and finds a static C library.
-fn links_statically(target: &Target) -> bool {
+fn has_static_linker(target: &Target) -> bool {
     let mut linker = Command::new(target.linker);
     linker.args(["-print-file-name=libc.a"]).stderr(Stdio::null());
     // The linker prints a file that it does not find without a path.
     linker.output().is_ok_and(|output| output.stdout.contains(&b'/'))
 }
 
-fn build(
+fn build_guest_init(
     cache: &Cache,
     target: &Target,
     rust: &EnvVars,
@@ -149,7 +149,7 @@ fn build(
     let mut cargo = Command::new("cargo");
     // The lock file lists crates that are not embedded, so cargo rewrites it; no version changes.
     cargo.args(["build", "--quiet", "--profile", "guest", "--bin", "guest-init", "--target"]);
-    cargo.arg(target.rust).current_dir(folder.path()).stdin(Stdio::null());
+    cargo.arg(target.rust_target).current_dir(folder.path()).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_") && !name.starts_with("CARGO_HOME")
@@ -161,7 +161,7 @@ fn build(
             cargo.env_remove(&*name);
         }
     }
-    let upper = target.rust.to_uppercase().replace('-', "_");
+    let upper = target.rust_target.to_uppercase().replace('-', "_");
     cargo.env(format!("CARGO_TARGET_{upper}_LINKER"), target.linker);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS);
     cargo.env("CARGO_TARGET_DIR", folder.path().join("target"));
@@ -171,12 +171,12 @@ fn build(
         let error = lines.iter().find(|line| line.starts_with("error")).cloned();
         return Err(failed(error.unwrap_or_else(|| lines.join("\n")).trim().to_owned()));
     }
-    let binary = folder.path().join("target").join(target.rust).join("guest/guest-init");
+    let binary = folder.path().join("target").join(target.rust_target).join("guest/guest-init");
     std::fs::read(&binary).map_err(|error| failed(error.to_string()))
 }
 
 /// Stores the program in the cache atomically.
-fn store(path: &Path, program: &[u8]) -> anyhow::Result<()> {
+fn store_in_cache(path: &Path, program: &[u8]) -> anyhow::Result<()> {
     let folder = path.parent().unwrap_or(path);
     std::fs::create_dir_all(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;

@@ -17,7 +17,7 @@ use sudbox_images::initramfs::{self, Entry};
 const GUEST_INIT: &[u8] = include_bytes!(env!("SUDBOX_GUEST_INIT"));
 
 /// The embedded guest-init, an ELF file for the host's architecture.
-pub(crate) fn embedded() -> &'static [u8] {
+pub(crate) fn embedded_guest_init() -> &'static [u8] {
     GUEST_INIT
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn guest_init(
     arch: Arch,
     progress: &mut Progress,
 ) -> anyhow::Result<Cow<'static, [u8]>> {
-    if arch::is_own(arch) {
+    if arch::is_host_arch(arch) {
         return Ok(Cow::Borrowed(GUEST_INIT));
     }
     foreign::guest_init(arch, progress).map(Cow::Owned)
@@ -40,7 +40,7 @@ pub(crate) fn guest_init(
 /// # Errors
 /// If something is missing and cannot be installed.
 pub(crate) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyhow::Result<()> {
-    if arch::is_own(arch) { Ok(()) } else { foreign::install_requirements(arch, progress) }
+    if arch::is_host_arch(arch) { Ok(()) } else { foreign::install_requirements(arch, progress) }
 }
 
 /// Makes an initramfs with guest-init as `/init`, the kernel modules, and the device nodes and
@@ -49,7 +49,7 @@ pub(crate) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyho
 /// # Errors
 /// If a module cannot be read.
 pub(crate) fn initramfs(init: &[u8], modules: &[PathBuf]) -> anyhow::Result<Vec<u8>> {
-    let entries = entries(init, modules)?;
+    let entries = initramfs_entries(init, modules)?;
     Ok(initramfs::pack(&entries))
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn initramfs(init: &[u8], modules: &[PathBuf]) -> anyhow::Result<Vec<
 ///
 /// # Errors
 /// If a module cannot be read.
-pub(crate) fn entries(init: &[u8], modules: &[PathBuf]) -> anyhow::Result<Vec<Entry>> {
+pub(crate) fn initramfs_entries(init: &[u8], modules: &[PathBuf]) -> anyhow::Result<Vec<Entry>> {
     let mut all = vec![
         Entry::directory("dev", 0o755),
         // Without /dev/console, init has no standard streams (console_on_rootfs()).

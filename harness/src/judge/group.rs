@@ -6,7 +6,7 @@
 //! VM.
 
 use super::outcome::{add_or_keep_worse, add_walk_steps};
-use super::shape::Group;
+use super::shape::CaseGroup;
 use super::{CaseRunner, Environment};
 use crate::expectations::Expectations;
 use crate::failure::Failure;
@@ -31,7 +31,7 @@ const MAX_PLAN_CASES: usize = 1000;
 
 /// Boot arguments that print every kernel message, for the second boot of a kernel that did not
 /// reach its init.
-const VERBOSE_BOOT: &str = "panic=-1 oops=panic nokaslr ignore_loglevel";
+const VERBOSE_BOOT_ARGUMENTS: &str = "panic=-1 oops=panic nokaslr ignore_loglevel";
 
 /// The result of booting the VMs of a group.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) enum BootResult {
 #[derive(Debug, Default)]
 pub(super) struct GroupResult {
     pub(super) cases: Vec<CaseReport>,
-    pub(super) measured: Vec<CaseMeasurement>,
+    pub(super) measurements: Vec<CaseMeasurement>,
     /// Number of VMs that were booted.
     pub(super) boots: u32,
     /// Number of VMs that were restored from a snapshot.
@@ -56,7 +56,7 @@ pub(super) struct GroupResult {
     /// The `Hello` of the first guest.
     pub(super) hello: Option<Hello>,
     /// The reason why the kernel cannot be judged.
-    pub(super) unjudged: Option<String>,
+    pub(super) unjudged_reason: Option<String>,
     /// Everything that the consoles printed.
     pub(super) console_log: String,
 }
@@ -67,7 +67,7 @@ pub(super) struct RunProgress<'a> {
     /// Number of cases with a VM of their own that have run.
     isolated: AtomicU64,
     /// Number of cases of all groups, repeats included.
-    total: u64,
+    total_cases: u64,
     /// Whether a VM of any group failed to boot.
     boot_failed: AtomicBool,
 }
@@ -77,7 +77,7 @@ impl<'a> RunProgress<'a> {
         RunProgress {
             printer: Mutex::new(printer),
             isolated: AtomicU64::new(0),
-            total,
+            total_cases: total,
             boot_failed: AtomicBool::new(false),
         }
     }
@@ -93,14 +93,14 @@ impl<'a> RunProgress<'a> {
             let note = "every case gets a boot: this backend takes no snapshots";
             self.printer().print("isolate", note);
         }
-        self.printer().progress(done, self.total, "cases");
+        self.printer().progress(done, self.total_cases, "cases");
     }
 }
 
 /// Runs the cases of a group.
 pub(super) struct GroupRunner<'a> {
     runner: &'a CaseRunner<'a>,
-    group: &'a Group,
+    group: &'a CaseGroup,
     expectations: Expectations,
     progress: &'a RunProgress<'a>,
     /// The snapshot of a VM whose guest was ready.
@@ -112,7 +112,7 @@ pub(super) struct GroupRunner<'a> {
 impl<'a> GroupRunner<'a> {
     pub(super) fn new(
         runner: &'a CaseRunner<'a>,
-        group: &'a Group,
+        group: &'a CaseGroup,
         expectations: Expectations,
         progress: &'a RunProgress<'a>,
     ) -> GroupRunner<'a> {
@@ -136,13 +136,13 @@ impl<'a> GroupRunner<'a> {
     fn run_cases(&mut self) -> anyhow::Result<BootResult> {
         // All cases once, then all again, so that damage done by one case shows in the others.
         let mut left: Vec<&'static Case> =
-            (0..self.runner.repeat).flat_map(|_| self.group.cases.iter().copied()).collect();
+            (0..self.runner.runs_per_case).flat_map(|_| self.group.cases.iter().copied()).collect();
         loop {
             let batch =
-                &left[..left.len().min(if self.runner.isolate { 1 } else { MAX_PLAN_CASES })];
-            let mut run = self.run_guest(batch, self.runner.arguments)?;
+                &left[..left.len().min(if self.runner.isolate_cases { 1 } else { MAX_PLAN_CASES })];
+            let mut run = self.run_guest(batch, self.runner.boot_arguments)?;
             if let Ending::InitFailed(error) = &run.conversation.ending {
-                self.result.unjudged = Some(match error {
+                self.result.unjudged_reason = Some(match error {
                     InitError::NoHost(reason) => format!(
                         "the kernel reached its init, but that cannot reach the host over vsock \
                          ({reason}): virtio-mmio and virtio-vsock have to be built in"
@@ -156,18 +156,18 @@ impl<'a> GroupRunner<'a> {
                 if interrupted {
                     return Err(Failure::interrupted());
                 }
-                return self.boot_failed(run);
+                return self.retry_failed_boot(run);
             };
             self.expectations.update(&hello.release, &hello.features);
             self.result.hello.get_or_insert_with(|| hello.clone());
-            let done = run.ended.len();
-            for (case, mut ended) in left.iter().zip(std::mem::take(&mut run.ended)) {
+            let done = run.ended_cases.len();
+            for (case, mut ended) in left.iter().zip(std::mem::take(&mut run.ended_cases)) {
                 if let Some(recorder) = &self.runner.recorder {
-                    recorder.add(case.id, &mut ended);
+                    recorder.add_case(case.id, &mut ended);
                 }
                 let measurement = ended.measurement.take();
                 self.result
-                    .measured
+                    .measurements
                     .extend(measurement.map(|found| CaseMeasurement::new(case.id, found)));
                 let mut report = self.runner.case_report(case, ended, &self.expectations)?;
                 add_walk_steps(&mut report, case, &hello.features);
@@ -178,10 +178,10 @@ impl<'a> GroupRunner<'a> {
             }
             let tried = match run.conversation.ending {
                 Ending::Finished => done,
-                _ => match run.running {
+                _ => match run.running_case {
                     Some(running) => {
                         if let Some(recorder) = &self.runner.recorder {
-                            recorder.add_death(left[running].id, &run.conversation.cause());
+                            recorder.add_crash(left[running].id, &run.conversation.cause());
                         }
                         let mut report = self.runner.death_report(left[running], &run);
                         add_walk_steps(&mut report, left[running], &hello.features);
@@ -200,9 +200,9 @@ impl<'a> GroupRunner<'a> {
             if left.is_empty() {
                 return Ok(BootResult::Booted);
             }
-            if self.runner.isolate {
+            if self.runner.isolate_cases {
                 self.progress.isolated_case_ended(self.snapshot.is_some());
-            } else if !run.accounted {
+            } else if !run.has_all_results {
                 self.progress.printer().print("restart", &format!("{} cases are left", left.len()));
             }
         }
@@ -210,22 +210,23 @@ impl<'a> GroupRunner<'a> {
 
     /// Starts a guest, runs the cases in it, and ends it.
     fn run_guest(&mut self, cases: &[&'static Case], arguments: &str) -> anyhow::Result<CasesRun> {
-        if interrupt::pending() {
+        if interrupt::is_pending() {
             return Err(Failure::interrupted());
         }
-        let plan = self.plan(cases);
+        let plan = self.planned_cases(cases);
         let Environment::Vm { machine, spec } = &self.runner.environment else {
             return self.run_on_host(plan);
         };
         let (shape, mut spec) = (&self.group.shape, spec.clone());
         spec.cpus = shape.cpus;
-        spec.cpu_vendor = shape.vendor.map(str::to_owned);
+        spec.cpu_vendor = shape.cpu_vendor.map(str::to_owned);
         spec.take_snapshot = self.take_snapshots;
         // The user's arguments come last, so that they override.
-        let words = std::iter::once(arguments).chain(shape.arguments.iter().copied());
+        let words = std::iter::once(arguments).chain(shape.boot_arguments.iter().copied());
         spec.cmdline = words.chain([spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
         // A snapshot was booted with the usual arguments.
-        let resumed = if arguments == self.runner.arguments { self.resume() } else { None };
+        let resumed =
+            if arguments == self.runner.boot_arguments { self.restore_snapshot() } else { None };
         let session = match resumed {
             Some(session) => {
                 self.result.restored += 1;
@@ -244,7 +245,7 @@ impl<'a> GroupRunner<'a> {
         self.result.console_log.push_str(&vm.console());
         self.store_snapshot(vm.snapshot());
         vm.end(&mut run.conversation)?;
-        for line in &mut run.conversation.vcpus {
+        for line in &mut run.conversation.vcpu_states {
             *line = self.runner.with_symbols(line);
         }
         Ok(run)
@@ -252,7 +253,7 @@ impl<'a> GroupRunner<'a> {
 
     /// Restores a VM from the snapshot, if there is one. If that fails, the snapshot is dropped and
     /// no other is taken.
-    fn resume(&mut self) -> Option<Session> {
+    fn restore_snapshot(&mut self) -> Option<Session> {
         let snapshot = self.snapshot.as_ref()?;
         match Session::resume(snapshot) {
             Ok(session) => Some(session),
@@ -280,7 +281,7 @@ impl<'a> GroupRunner<'a> {
         }
     }
 
-    fn plan(&self, cases: &[&'static Case]) -> Vec<PlannedCase> {
+    fn planned_cases(&self, cases: &[&'static Case]) -> Vec<PlannedCase> {
         let deadline_ms = u32::try_from(self.runner.case_deadline.as_millis()).unwrap_or(u32::MAX);
         cases.iter().map(|case| PlannedCase { id: case.id.to_owned(), deadline_ms }).collect()
     }
@@ -307,7 +308,7 @@ impl<'a> GroupRunner<'a> {
 
     /// Boots a kernel that did not reach its init once more, with all messages, unless a VM of another
     /// group failed to boot before.
-    fn boot_failed(&mut self, first: CasesRun) -> anyhow::Result<BootResult> {
+    fn retry_failed_boot(&mut self, first: CasesRun) -> anyhow::Result<BootResult> {
         if self.progress.boot_failed.swap(true, Ordering::SeqCst) {
             return Ok(BootResult::FailedInAnotherGroup);
         }
@@ -315,18 +316,18 @@ impl<'a> GroupRunner<'a> {
         let got = first.cause();
         let once = match &self.runner.environment {
             Environment::Vm { spec, .. } => spec.wait_for_gdb,
-            Environment::Running => true,
+            Environment::HostKernel => true,
         };
         if matches!(first.ending, Ending::Flooded(_)) || once {
-            return Ok(BootResult::Failed { got, console: self.runner.excerpt(&first) });
+            return Ok(BootResult::Failed { got, console: self.runner.console_excerpt(&first) });
         }
         self.progress.printer().print("restart", &format!("{got}; once more with all messages"));
-        let second = self.run_guest(&[], VERBOSE_BOOT)?.conversation;
-        if second.greeted {
+        let second = self.run_guest(&[], VERBOSE_BOOT_ARGUMENTS)?.conversation;
+        if second.has_greeted {
             let got = format!("{got}; a second boot reached its init");
-            return Ok(BootResult::Failed { got, console: self.runner.excerpt(&first) });
+            return Ok(BootResult::Failed { got, console: self.runner.console_excerpt(&first) });
         }
-        let (got, console) = (second.cause(), self.runner.excerpt(&second));
+        let (got, console) = (second.cause(), self.runner.console_excerpt(&second));
         Ok(BootResult::Failed { got, console })
     }
 }

@@ -16,7 +16,7 @@ use crate::output::rerun::Rerun;
 use crate::selection::Selection;
 use crate::session::cases::Timeouts;
 use group::{BootResult, GroupResult, GroupRunner, RunProgress};
-use shape::{Group, Shape, groups};
+use shape::{CaseGroup, VmShape, group_cases};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,15 +29,15 @@ use sudbox_vmm::machine::{Machine, VmSpec};
 /// Boot arguments of every run. An oops panics and a panic restarts at once, so that the running
 /// case is blamed; without KASLR, addresses are those of vmlinux. Each byte on the console costs
 /// time, so only warnings and worse are printed (`quiet` would hide those of WARN() and lockdep).
-const HIDDEN_CONSOLE: &str = "loglevel=5 panic=-1 oops=panic nokaslr";
+const ARGUMENTS_OF_QUIET_CONSOLE: &str = "loglevel=5 panic=-1 oops=panic nokaslr";
 
 /// Boot arguments of runs with `--console`: the log level is the default
 /// (`CONSOLE_LOGLEVEL_DEFAULT`).
-const SHOWN_CONSOLE: &str = "loglevel=7 panic=-1 oops=panic nokaslr";
+const ARGUMENTS_OF_SHOWN_CONSOLE: &str = "loglevel=7 panic=-1 oops=panic nokaslr";
 
 /// The boot arguments that sudbox adds.
 pub(crate) fn boot_arguments(vm: &VmArgs) -> &'static str {
-    if vm.console { SHOWN_CONSOLE } else { HIDDEN_CONSOLE }
+    if vm.console { ARGUMENTS_OF_SHOWN_CONSOLE } else { ARGUMENTS_OF_QUIET_CONSOLE }
 }
 
 /// Runs cases and judges how they end.
@@ -47,13 +47,13 @@ pub(crate) struct CaseRunner<'a> {
     pub(crate) vmlinux: Option<PathBuf>,
     pub(crate) timeouts: Timeouts,
     pub(crate) case_deadline: Duration,
-    pub(crate) repeat: u32,
+    pub(crate) runs_per_case: u32,
     /// Run every case in a VM of its own.
-    pub(crate) isolate: bool,
+    pub(crate) isolate_cases: bool,
     /// Number of VMs that may run at a time.
-    pub(crate) side_by_side: usize,
+    pub(crate) max_parallel_vms: usize,
     /// Boot arguments, from [`boot_arguments`].
-    pub(crate) arguments: &'static str,
+    pub(crate) boot_arguments: &'static str,
     /// Show the console while the guest runs.
     pub(crate) show_console: bool,
     pub(crate) rerun: Rerun,
@@ -66,7 +66,7 @@ pub(crate) enum Environment<'a> {
     /// In VMs with this specification.
     Vm { machine: &'a dyn Machine, spec: VmSpec },
     /// On the host's kernel, without a VM.
-    Running,
+    HostKernel,
 }
 
 /// The results of a group, and whether its VMs booted.
@@ -87,13 +87,13 @@ impl CaseRunner<'_> {
         progress: &mut Progress,
     ) -> anyhow::Result<()> {
         let started = Instant::now();
-        let without_dispatch = expectations.feature(Feature::Dispatch) == Expected::Absent;
-        let groups = self.groups(selection, without_dispatch)?;
-        verdict.not_selected = selection.not_selected(expectations.arch(), without_dispatch);
+        let without_dispatch = expectations.expected_feature(Feature::Dispatch) == Expected::Absent;
+        let groups = self.case_groups(selection, without_dispatch)?;
+        verdict.not_selected = selection.count_not_selected(expectations.arch(), without_dispatch);
         let mut boot = Ok(BootResult::Booted);
         for (result, booted) in self.run_groups(&groups, expectations, progress) {
             verdict.cases.extend(result.cases);
-            verdict.measurements.extend(result.measured);
+            verdict.measurements.extend(result.measurements);
             verdict.boots += result.boots;
             verdict.restored += result.restored;
             console_log.push_str(&result.console_log);
@@ -102,12 +102,12 @@ impl CaseRunner<'_> {
                 if verdict.guest.is_empty() {
                     describe_guest(hello, verdict);
                     if let Some(recorder) = &self.recorder {
-                        recorder.add_guest(hello);
+                        recorder.add_guest_facts(hello);
                     }
                 }
             }
             if verdict.unjudged_reason.is_none() {
-                verdict.unjudged_reason = result.unjudged;
+                verdict.unjudged_reason = result.unjudged_reason;
             }
             if matches!(boot, Ok(BootResult::Booted | BootResult::FailedInAnotherGroup)) {
                 boot = booted;
@@ -118,14 +118,15 @@ impl CaseRunner<'_> {
         let position = |report: &CaseReport| selection.cases.iter().position(|c| c.id == report.id);
         verdict.cases.sort_by_key(position);
         if verdict.unjudged_reason.is_none() {
-            verdict.unjudged_reason = expectations.why_unjudged(&verdict.cases);
+            verdict.unjudged_reason = expectations.unjudged_reason(&verdict.cases);
         }
         let boot = match boot {
             Err(error)
-                if failure::code(&error) == Code::Interrupted && !verdict.cases.is_empty() =>
+                if failure::error_code(&error) == Code::Interrupted
+                    && !verdict.cases.is_empty() =>
             {
                 let (run, planned) =
-                    (verdict.cases.len(), planned(selection, without_dispatch).len());
+                    (verdict.cases.len(), planned_cases(selection, without_dispatch).len());
                 verdict.unjudged_reason =
                     Some(format!("interrupted after {run} of {planned} cases"));
                 return Err(Interrupted(Box::new(std::mem::take(verdict))).into());
@@ -133,7 +134,7 @@ impl CaseRunner<'_> {
             boot => boot?,
         };
         match boot {
-            BootResult::Booted if selection.boot => {
+            BootResult::Booted if selection.includes_boot => {
                 verdict.cases.insert(0, self.boot_report(Outcome::Pass, String::new(), None));
             }
             BootResult::Booted | BootResult::FailedInAnotherGroup => {}
@@ -150,9 +151,13 @@ impl CaseRunner<'_> {
     ///
     /// # Errors
     /// If no case is left and booting was not selected.
-    fn groups(&self, selection: &Selection, without_dispatch: bool) -> anyhow::Result<Vec<Group>> {
-        let cases = planned(selection, without_dispatch);
-        if cases.is_empty() && !selection.boot {
+    fn case_groups(
+        &self,
+        selection: &Selection,
+        without_dispatch: bool,
+    ) -> anyhow::Result<Vec<CaseGroup>> {
+        let cases = planned_cases(selection, without_dispatch);
+        if cases.is_empty() && !selection.includes_boot {
             return Err(Failure::usage(match selection.cases.first() {
                 Some(case) => format!(
                     "{} is about kernels without dispatch, but this kernel should have it: no case is \
@@ -163,11 +168,11 @@ impl CaseRunner<'_> {
             }));
         }
         Ok(match &self.environment {
-            Environment::Running => vec![Group { shape: Shape::default(), cases }],
+            Environment::HostKernel => vec![CaseGroup { shape: VmShape::default(), cases }],
             Environment::Vm { spec, .. } if cases.is_empty() => {
-                vec![Group { shape: Shape::with_cpus(spec.cpus), cases }]
+                vec![CaseGroup { shape: VmShape::with_cpus(spec.cpus), cases }]
             }
-            Environment::Vm { spec, .. } => groups(&cases, spec.cpus),
+            Environment::Vm { spec, .. } => group_cases(&cases, spec.cpus),
         })
     }
 
@@ -175,12 +180,12 @@ impl CaseRunner<'_> {
     /// other is started.
     fn run_groups(
         &self,
-        groups: &[Group],
+        groups: &[CaseGroup],
         expectations: &Expectations,
         progress: &mut Progress,
     ) -> Vec<GroupRun> {
         let cases: usize = groups.iter().map(|group| group.cases.len()).sum();
-        let progress = RunProgress::new(progress, cases as u64 * u64::from(self.repeat));
+        let progress = RunProgress::new(progress, cases as u64 * u64::from(self.runs_per_case));
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let ran: Vec<Mutex<Option<GroupRun>>> = groups.iter().map(|_| Mutex::new(None)).collect();
         let run = || {
@@ -188,7 +193,8 @@ impl CaseRunner<'_> {
                 let at = next.fetch_add(1, Ordering::SeqCst);
                 let Some(group) = groups.get(at) else { break };
                 let result = GroupRunner::new(self, group, expectations.clone(), &progress).run();
-                if !matches!(result.1, Ok(BootResult::Booted)) || result.0.unjudged.is_some() {
+                if !matches!(result.1, Ok(BootResult::Booted)) || result.0.unjudged_reason.is_some()
+                {
                     stop.store(true, Ordering::SeqCst);
                 }
                 if let Ok(mut slot) = ran[at].lock() {
@@ -197,7 +203,7 @@ impl CaseRunner<'_> {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 0..self.side_by_side.min(groups.len()) {
+            for _ in 0..self.max_parallel_vms.min(groups.len()) {
                 scope.spawn(run);
             }
         });
@@ -207,7 +213,7 @@ impl CaseRunner<'_> {
 
 /// The cases of the selection that are run. Those for kernels without dispatch are among them only if
 /// `without_dispatch`.
-fn planned(selection: &Selection, without_dispatch: bool) -> Vec<&'static Case> {
+fn planned_cases(selection: &Selection, without_dispatch: bool) -> Vec<&'static Case> {
     let cases = selection.cases.iter().copied();
     cases.filter(|case| without_dispatch || !case.checks_absence).collect()
 }

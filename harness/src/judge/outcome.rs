@@ -7,7 +7,7 @@ use super::{CaseRunner, Environment};
 use crate::expectations::{Expectations, Expected};
 use crate::failure::Failure;
 use crate::known_bugs::{KnownBug, Presence};
-use crate::selection::{BOOT, BOOT_FUNCTION, BOOT_PROMISE};
+use crate::selection::{BOOT, BOOT_KERNEL_FUNCTION, BOOT_PROMISE};
 use crate::session::cases::{CasesRun, EndedCase};
 use crate::session::conversation::{Conversation, Ending};
 use crate::session::kernel_log;
@@ -55,7 +55,7 @@ impl CaseRunner<'_> {
                     }
                 }
             }
-            (CaseResult::Absent(feature), _) => match expectations.feature(feature) {
+            (CaseResult::Absent(feature), _) => match expectations.expected_feature(feature) {
                 Expected::Present => (
                     Outcome::Fail,
                     format!("this kernel offers {feature}"),
@@ -66,11 +66,11 @@ impl CaseRunner<'_> {
                 }
             },
             // A feature that is not in `Hello` because only the case can detect it.
-            (CaseResult::Unmet(requirement), _) if expectations.lacks(&requirement) => {
+            (CaseResult::Unmet(requirement), _) if expectations.should_lack(&requirement) => {
                 (Outcome::Absent, String::new(), requirement)
             }
             (CaseResult::Unmet(requirement), _) => {
-                let by_design = matches!(self.environment, Environment::Running)
+                let by_design = matches!(self.environment, Environment::HostKernel)
                     && requirement == Need::Root.to_string();
                 let requirement = if by_design {
                     format!("{requirement} (never used on the kernel of this machine; a VM has it)")
@@ -93,7 +93,7 @@ impl CaseRunner<'_> {
         };
         (report.outcome, report.expected, report.got) = (outcome, expected, got);
         report.bug = recorded;
-        if let Some(fault) = ended.report {
+        if let Some(fault) = ended.kernel_fault {
             report.outcome =
                 if fault.invalidates_later_cases() { Outcome::Crash } else { Outcome::Fail };
             report.expected = "no fault reported by the kernel".to_owned();
@@ -114,16 +114,16 @@ impl CaseRunner<'_> {
         };
         report.expected = "the kernel goes on".to_owned();
         report.got = conversation.cause();
-        report.log.clone_from(&run.log);
-        report.console = Some(self.excerpt(conversation)).filter(|text| !text.is_empty());
+        report.log.clone_from(&run.running_case_log);
+        report.console = Some(self.console_excerpt(conversation)).filter(|text| !text.is_empty());
         report
     }
 
     /// The excerpt of the console that a report shows, with the registers of a VM that crashed.
-    pub(super) fn excerpt(&self, conversation: &Conversation) -> String {
+    pub(super) fn console_excerpt(&self, conversation: &Conversation) -> String {
         let mut text = match kernel_log::scan(&conversation.console) {
             Some(fault) => fault.excerpt,
-            None => tail(&conversation.console, 40),
+            None => last_lines(&conversation.console, 40),
         };
         if let Some(VmEnd::TripleFault(registers) | VmEnd::VcpuError { registers, .. }) =
             &conversation.vm_end
@@ -164,7 +164,7 @@ impl CaseRunner<'_> {
         CaseReport {
             id: BOOT.to_owned(),
             promise: BOOT_PROMISE.to_owned(),
-            kernel_function: BOOT_FUNCTION.to_owned(),
+            kernel_function: BOOT_KERNEL_FUNCTION.to_owned(),
             outcome,
             expected: "a greeting from guest-init over vsock".to_owned(),
             got,
@@ -199,7 +199,7 @@ pub(super) fn add_or_keep_worse(cases: &mut Vec<CaseReport>, report: CaseReport)
 }
 
 /// The last `lines` lines of a text.
-fn tail(text: &str, lines: usize) -> String {
+fn last_lines(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }

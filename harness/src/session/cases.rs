@@ -7,7 +7,7 @@ use super::conversation::{
     Conversation, Ending, GuestSession, Handler, Limits, converse, message_name,
 };
 use super::guest::Guest;
-use super::kernel_log::{self, Report};
+use super::kernel_log::{self, FaultReport};
 use std::ops::ControlFlow;
 use std::time::Duration;
 use sudbox_protocol::{
@@ -16,10 +16,10 @@ use sudbox_protocol::{
 };
 
 /// Most lines of log that are kept of one case.
-const LOG_LINES: usize = 200;
+const MAX_LOG_LINES: usize = 200;
 
 /// Most bytes of messages of a case that sends its observations.
-const OBSERVATIONS: u64 = 64 << 20;
+const MAX_OBSERVATION_BYTES: u64 = 64 << 20;
 
 /// Longest times without progress.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct EndedCase {
     /// The observations, if they were asked for.
     pub(crate) observations: Vec<Observation>,
     /// The first fault that the kernel reported while the case ran.
-    pub(crate) report: Option<Report>,
+    pub(crate) kernel_fault: Option<FaultReport>,
 }
 
 /// The results of the cases in one guest, and the end of the conversation.
@@ -49,13 +49,13 @@ pub(crate) struct EndedCase {
 pub(crate) struct CasesRun {
     pub(crate) hello: Option<Hello>,
     /// The cases that ended: a prefix of the plan.
-    pub(crate) ended: Vec<EndedCase>,
+    pub(crate) ended_cases: Vec<EndedCase>,
     /// Index in the plan of the case that was running when the conversation ended.
-    pub(crate) running: Option<usize>,
+    pub(crate) running_case: Option<usize>,
     /// Log of the running case.
-    pub(crate) log: Vec<String>,
+    pub(crate) running_case_log: Vec<String>,
     /// Whether the guest sent a correct `Account` of all cases.
-    pub(crate) accounted: bool,
+    pub(crate) has_all_results: bool,
     pub(crate) conversation: Conversation,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn run_cases(
     on_progress: &mut dyn FnMut(usize),
 ) -> CasesRun {
     let mut handler = CaseHandler::new(plan, record, timeouts, on_progress);
-    let conversation = converse(guest, Limits::progress(timeouts.boot), &mut handler);
+    let conversation = converse(guest, Limits::with_silence_limit(timeouts.boot), &mut handler);
     handler.into_run(conversation)
 }
 
@@ -89,7 +89,7 @@ enum State {
 pub(crate) struct CaseHandler<'a> {
     plan: Vec<PlannedCase>,
     /// Whether the guest is to send observations.
-    record: bool,
+    records_observations: bool,
     limits: Limits,
     on_progress: &'a mut dyn FnMut(usize),
     state: State,
@@ -109,11 +109,11 @@ impl<'a> CaseHandler<'a> {
         timeouts: Timeouts,
         on_progress: &'a mut dyn FnMut(usize),
     ) -> Self {
-        let limits = Limits::progress(timeouts.case);
+        let limits = Limits::with_silence_limit(timeouts.case);
         CaseHandler {
             plan,
-            record,
-            limits: if record { limits.with_flood(OBSERVATIONS) } else { limits },
+            records_observations: record,
+            limits: if record { limits.with_flood_limit(MAX_OBSERVATION_BYTES) } else { limits },
             on_progress,
             state: State::Planned,
             hello: None,
@@ -127,13 +127,13 @@ impl<'a> CaseHandler<'a> {
     pub(crate) fn into_run(self, conversation: Conversation) -> CasesRun {
         CasesRun {
             hello: self.hello,
-            running: match self.state {
+            running_case: match self.state {
                 State::Running(case) => Some(case),
                 _ => None,
             },
-            ended: self.ended,
-            log: self.log,
-            accounted: self.state == State::Accounted,
+            ended_cases: self.ended,
+            running_case_log: self.log,
+            has_all_results: self.state == State::Accounted,
             conversation,
         }
     }
@@ -148,24 +148,24 @@ impl<'a> CaseHandler<'a> {
             return ControlFlow::Continue(());
         };
         let doubtful = report.invalidates_later_cases();
-        last.report = Some(report);
+        last.kernel_fault = Some(report);
         if doubtful { ControlFlow::Break(Ending::Finished) } else { ControlFlow::Continue(()) }
     }
 }
 
 impl Handler for CaseHandler<'_> {
-    fn greeted(&mut self, session: &mut GuestSession<'_>, hello: Hello) {
+    fn on_hello(&mut self, session: &mut GuestSession<'_>, hello: Hello) {
         self.hello = Some(hello);
         session.take_console();
         session.begin_phase(self.limits);
         let plan = Plan { cases: self.plan.clone() };
-        session.send(&match self.record {
+        session.send(&match self.records_observations {
             true => HostMessage::Record(plan),
             false => HostMessage::Plan(plan),
         });
     }
 
-    fn message(
+    fn on_message(
         &mut self,
         session: &mut GuestSession<'_>,
         message: GuestMessage,
@@ -183,7 +183,7 @@ impl Handler for CaseHandler<'_> {
             (State::Running(running), GuestMessage::Log { case, text })
                 if case as usize == running =>
             {
-                let room = LOG_LINES.saturating_sub(self.log.len());
+                let room = MAX_LOG_LINES.saturating_sub(self.log.len());
                 self.log.extend(text.lines().take(room).map(str::to_owned));
             }
             (State::Running(running), GuestMessage::Measured { case, measurement })
@@ -192,7 +192,7 @@ impl Handler for CaseHandler<'_> {
                 self.measurement = Some(measurement);
             }
             (State::Running(running), GuestMessage::Observed { case, observation })
-                if case as usize == running && self.record =>
+                if case as usize == running && self.records_observations =>
             {
                 self.observations.push(observation);
             }
@@ -208,7 +208,7 @@ impl Handler for CaseHandler<'_> {
                     log,
                     measurement,
                     observations,
-                    report: None,
+                    kernel_fault: None,
                 });
                 self.state = State::Between;
             }

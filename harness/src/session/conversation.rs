@@ -24,7 +24,7 @@ pub(crate) const FLOOD_LIMIT: u64 = 4 << 20;
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 /// A boot or a case may last this many times the silence limit, whatever the guest prints or sends.
-const TOTAL_FACTOR: u32 = 10;
+const TOTAL_LIMIT_FACTOR: u32 = 10;
 
 /// Longest wait for the guest to accept a message.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
@@ -33,28 +33,32 @@ const SEND_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Longest time without progress.
-    silence: Duration,
+    silence_limit: Duration,
     /// Longest time in all.
-    total: Duration,
+    total_limit: Duration,
     /// Most bytes on the console, and most bytes of messages; `None` if neither is limited.
-    flood: Option<u64>,
+    flood_limit: Option<u64>,
 }
 
 impl Limits {
     /// Limits of a boot or a case: `silence` without progress, and [`TOTAL_FACTOR`] times as long
     /// in all.
-    pub(crate) fn progress(silence: Duration) -> Limits {
-        Limits { silence, total: silence * TOTAL_FACTOR, flood: Some(FLOOD_LIMIT) }
+    pub(crate) fn with_silence_limit(silence: Duration) -> Limits {
+        Limits {
+            silence_limit: silence,
+            total_limit: silence * TOTAL_LIMIT_FACTOR,
+            flood_limit: Some(FLOOD_LIMIT),
+        }
     }
 
     /// The same limits with another one for the bytes on the console and of messages.
-    pub(crate) fn with_flood(self, bytes: u64) -> Limits {
-        Limits { flood: Some(bytes), ..self }
+    pub(crate) fn with_flood_limit(self, bytes: u64) -> Limits {
+        Limits { flood_limit: Some(bytes), ..self }
     }
 
     /// Limits of a program, which may be silent or print without limit for `total`.
-    pub(crate) fn total_only(total: Duration) -> Limits {
-        Limits { silence: total, total, flood: None }
+    pub(crate) fn with_total_limit(total: Duration) -> Limits {
+        Limits { silence_limit: total, total_limit: total, flood_limit: None }
     }
 }
 
@@ -98,22 +102,22 @@ pub(crate) enum InitError {
 /// Handles the messages of a guest.
 pub(crate) trait Handler {
     /// Answers the guest's first message and begins the next phase.
-    fn greeted(&mut self, session: &mut GuestSession<'_>, hello: Hello);
+    fn on_hello(&mut self, session: &mut GuestSession<'_>, hello: Hello);
 
     /// Takes a later message; `Break` ends the conversation.
-    fn message(
+    fn on_message(
         &mut self,
         session: &mut GuestSession<'_>,
         message: GuestMessage,
     ) -> ControlFlow<Ending>;
 
     /// A descriptor that ends the wait for the guest when it is readable.
-    fn wake(&self) -> Option<BorrowedFd<'_>> {
+    fn wake_descriptor(&self) -> Option<BorrowedFd<'_>> {
         crate::interrupt::descriptor()
     }
 
-    /// Called when [`Handler::wake`] is readable.
-    fn woken(&mut self, _session: &mut GuestSession<'_>) -> ControlFlow<Ending> {
+    /// Called when [`Handler::wake_descriptor`] is readable.
+    fn on_wake(&mut self, _session: &mut GuestSession<'_>) -> ControlFlow<Ending> {
         ControlFlow::Break(Ending::Interrupted)
     }
 }
@@ -123,15 +127,15 @@ pub(crate) trait Handler {
 pub(crate) struct Conversation {
     pub(crate) ending: Ending,
     /// Whether the guest sent `Hello`.
-    pub(crate) greeted: bool,
+    pub(crate) has_greeted: bool,
     /// Console output that the handler has not taken: of the boot, or of the case that was running.
     pub(crate) console: String,
     /// The silence limit of the last phase.
-    pub(crate) silence: Duration,
+    pub(crate) silence_limit: Duration,
     /// The end of the VM; `None` before it ended, or if the guest is a process of the host.
     pub(crate) vm_end: Option<VmEnd>,
     /// For a VM that stalled, one line for each vCPU with its state.
-    pub(crate) vcpus: Vec<String>,
+    pub(crate) vcpu_states: Vec<String>,
 }
 
 impl Conversation {
@@ -154,8 +158,8 @@ impl Conversation {
             }
             (Ending::Died, _) => "the guest hung up before its work was done".to_owned(),
             (Ending::Stalled, _) => {
-                let silence = format!("no progress for {} s", self.silence.as_secs());
-                let lines = std::iter::once(&silence).chain(&self.vcpus);
+                let silence = format!("no progress for {} s", self.silence_limit.as_secs());
+                let lines = std::iter::once(&silence).chain(&self.vcpu_states);
                 lines.map(String::as_str).collect::<Vec<_>>().join("; ")
             }
             (Ending::Flooded(Flood::Console), _) => {
@@ -186,8 +190,8 @@ pub(crate) struct GuestSession<'a> {
     /// Console position, in bytes, up to which the output was taken.
     console_start: u64,
     /// Bytes of messages in this phase.
-    received: u64,
-    greeted: bool,
+    received_bytes: u64,
+    has_greeted: bool,
 }
 
 /// Runs the conversation with a guest that was just started, until its handler finishes or the
@@ -201,20 +205,20 @@ pub(crate) fn converse(
     let mut session = GuestSession {
         guest,
         limits: boot,
-        phase_deadline: now + boot.total,
-        deadline: now + boot.silence,
+        phase_deadline: now + boot.total_limit,
+        deadline: now + boot.silence_limit,
         console_start: 0,
-        received: 0,
-        greeted: false,
+        received_bytes: 0,
+        has_greeted: false,
     };
     let ending = session.run(handler);
     Conversation {
         ending,
-        greeted: session.greeted,
+        has_greeted: session.has_greeted,
         console: session.guest.console_since(session.console_start),
-        silence: session.limits.silence,
+        silence_limit: session.limits.silence_limit,
         vm_end: None,
-        vcpus: Vec::new(),
+        vcpu_states: Vec::new(),
     }
 }
 
@@ -223,14 +227,14 @@ impl GuestSession<'_> {
     pub(crate) fn begin_phase(&mut self, limits: Limits) {
         let now = Instant::now();
         self.limits = limits;
-        self.phase_deadline = now + limits.total;
-        self.deadline = now + limits.silence;
-        self.received = 0;
+        self.phase_deadline = now + limits.total_limit;
+        self.deadline = now + limits.silence_limit;
+        self.received_bytes = 0;
     }
 
     /// Takes the console output since the last call.
     pub(crate) fn take_console(&mut self) -> String {
-        let position = self.guest.printed();
+        let position = self.guest.printed_bytes();
         let text = self.guest.console_since(self.console_start);
         self.console_start = position;
         text
@@ -238,7 +242,7 @@ impl GuestSession<'_> {
 
     /// Sends a message. Errors are ignored, because the next event tells how the guest ended.
     pub(crate) fn send(&mut self, message: &HostMessage) {
-        let limit = self.limits.silence.min(SEND_LIMIT);
+        let limit = self.limits.silence_limit.min(SEND_LIMIT);
         let _ = self.guest.send(&message.to_frame(), Instant::now() + limit);
     }
 
@@ -246,8 +250,8 @@ impl GuestSession<'_> {
         let mut frames = FrameReader::default();
         let mut stream_closed = false;
         loop {
-            let flow = match self.guest.next(self.deadline, handler.wake()) {
-                Event::Interrupted => handler.woken(self),
+            let flow = match self.guest.next_event(self.deadline, handler.wake_descriptor()) {
+                Event::Interrupted => handler.on_wake(self),
                 Event::Ended => ControlFlow::Break(Ending::Died),
                 Event::DeadlinePassed if stream_closed => ControlFlow::Break(Ending::Died),
                 Event::DeadlinePassed => ControlFlow::Break(self.timeout_ending()),
@@ -258,11 +262,11 @@ impl GuestSession<'_> {
                     ControlFlow::Continue(())
                 }
                 Event::Connected => {
-                    self.made_progress();
+                    self.extend_deadline();
                     ControlFlow::Continue(())
                 }
-                Event::ConsoleOutput => self.printed(),
-                Event::Bytes(bytes) => self.received(&mut frames, &bytes, handler),
+                Event::ConsoleOutput => self.on_console_output(),
+                Event::Bytes(bytes) => self.on_bytes(&mut frames, &bytes, handler),
             };
             if let ControlFlow::Break(ending) = flow {
                 return match ending {
@@ -275,40 +279,40 @@ impl GuestSession<'_> {
         }
     }
 
-    fn made_progress(&mut self) {
-        self.deadline = self.phase_deadline.min(Instant::now() + self.limits.silence);
+    fn extend_deadline(&mut self) {
+        self.deadline = self.phase_deadline.min(Instant::now() + self.limits.silence_limit);
     }
 
     /// The ending after the deadline passed. If the whole phase took too long, the guest was not
     /// silent, but flooded the host.
     fn timeout_ending(&self) -> Ending {
-        if self.deadline < self.phase_deadline || self.limits.flood.is_none() {
+        if self.deadline < self.phase_deadline || self.limits.flood_limit.is_none() {
             return Ending::Stalled;
         }
-        Ending::Flooded(if self.greeted { Flood::Messages } else { Flood::Console })
+        Ending::Flooded(if self.has_greeted { Flood::Messages } else { Flood::Console })
     }
 
     /// Handles console output. It counts as progress only before `Hello`.
-    fn printed(&mut self) -> ControlFlow<Ending> {
-        let printed = self.guest.printed() - self.console_start;
-        if self.limits.flood.is_some_and(|flood| printed > flood) {
+    fn on_console_output(&mut self) -> ControlFlow<Ending> {
+        let printed = self.guest.printed_bytes() - self.console_start;
+        if self.limits.flood_limit.is_some_and(|flood| printed > flood) {
             return ControlFlow::Break(Ending::Flooded(Flood::Console));
         }
-        if !self.greeted {
-            self.made_progress();
+        if !self.has_greeted {
+            self.extend_deadline();
         }
         ControlFlow::Continue(())
     }
 
-    fn received(
+    fn on_bytes(
         &mut self,
         frames: &mut FrameReader,
         bytes: &[u8],
         handler: &mut dyn Handler,
     ) -> ControlFlow<Ending> {
         let protocol_error = |how: String| ControlFlow::Break(Ending::ProtocolError(how));
-        self.received += bytes.len() as u64;
-        if self.limits.flood.is_some_and(|flood| self.received > flood) {
+        self.received_bytes += bytes.len() as u64;
+        if self.limits.flood_limit.is_some_and(|flood| self.received_bytes > flood) {
             return ControlFlow::Break(Ending::Flooded(Flood::Messages));
         }
         frames.push(bytes);
@@ -322,9 +326,9 @@ impl GuestSession<'_> {
                 Ok(message) => message,
                 Err(error) => return protocol_error(error.to_string()),
             };
-            self.made_progress();
+            self.extend_deadline();
             match message {
-                GuestMessage::Hello(hello) if !self.greeted => {
+                GuestMessage::Hello(hello) if !self.has_greeted => {
                     if hello.version != sudbox_protocol::VERSION {
                         return protocol_error(format!(
                             "it speaks version {} of the protocol, not {}",
@@ -332,17 +336,17 @@ impl GuestSession<'_> {
                             sudbox_protocol::VERSION
                         ));
                     }
-                    self.greeted = true;
-                    handler.greeted(self, hello);
+                    self.has_greeted = true;
+                    handler.on_hello(self, hello);
                 }
-                message if !self.greeted => {
+                message if !self.has_greeted => {
                     return protocol_error(format!("{} before Hello", message_name(&message)));
                 }
-                message => handler.message(self, message)?,
+                message => handler.on_message(self, message)?,
             }
         }
         // A guest that sends without pause would never reach `Event::DeadlinePassed`.
-        if self.limits.flood.is_none() && Instant::now() >= self.phase_deadline {
+        if self.limits.flood_limit.is_none() && Instant::now() >= self.phase_deadline {
             return ControlFlow::Break(Ending::Stalled);
         }
         ControlFlow::Continue(())

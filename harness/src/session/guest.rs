@@ -11,7 +11,7 @@ use sudbox_vmm::session::Event;
 pub(crate) trait Guest {
     /// Waits for the next event, at most until `deadline`. Returns [`Event::Interrupted`] if `wake`
     /// is readable.
-    fn next(&mut self, deadline: Instant, wake: Option<BorrowedFd<'_>>) -> Event;
+    fn next_event(&mut self, deadline: Instant, wake: Option<BorrowedFd<'_>>) -> Event;
 
     /// Writes to the stream.
     ///
@@ -20,7 +20,7 @@ pub(crate) trait Guest {
     fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()>;
 
     /// Number of bytes that the console has printed up to now.
-    fn printed(&mut self) -> u64;
+    fn printed_bytes(&mut self) -> u64;
 
     /// The console output from this position, in bytes, on.
     fn console_since(&mut self, position: u64) -> String;
@@ -52,7 +52,7 @@ pub(crate) mod script {
     }
 
     impl Guest for Script {
-        fn next(&mut self, _: Instant, _: Option<BorrowedFd<'_>>) -> Event {
+        fn next_event(&mut self, _: Instant, _: Option<BorrowedFd<'_>>) -> Event {
             let (event, printed) = self.events.next().unwrap_or((Event::DeadlinePassed, ""));
             self.console.push_str(printed);
             event
@@ -66,7 +66,7 @@ pub(crate) mod script {
             Ok(())
         }
 
-        fn printed(&mut self) -> u64 {
+        fn printed_bytes(&mut self) -> u64 {
             self.console.len() as u64
         }
 

@@ -41,7 +41,7 @@ impl HostProcess {
             Failure::machine(format!("cannot run guest-init on this machine: {error}"))
         };
         let mut program = memfd::create(c"guest-init", memfd::Contents::Program).map_err(failed)?;
-        program.write_all(guest::embedded()).map_err(failed)?;
+        program.write_all(guest::embedded_guest_init()).map_err(failed)?;
         let (stream, theirs) = UnixStream::pair().map_err(failed)?;
         let (stderr_pipe, stderr) = console::pipe().map_err(failed)?;
         let descriptor = c"3";
@@ -75,7 +75,7 @@ impl HostProcess {
 }
 
 impl Guest for HostProcess {
-    fn next(&mut self, deadline: Instant, interrupt: Option<BorrowedFd<'_>>) -> Event {
+    fn next_event(&mut self, deadline: Instant, interrupt: Option<BorrowedFd<'_>>) -> Event {
         let fds: Vec<_> = [self.stream.as_fd()].into_iter().chain(interrupt).collect();
         match poll::wait_readable(&fds, deadline).as_deref() {
             Ok([_, true]) => return Event::Interrupted,
@@ -99,7 +99,7 @@ impl Guest for HostProcess {
         self.stream.write_all(bytes)
     }
 
-    fn printed(&mut self) -> u64 {
+    fn printed_bytes(&mut self) -> u64 {
         // There is no console: the kernel log of the host needs privileges, and other programs
         // write to it.
         0

@@ -21,11 +21,11 @@ const MAX_LINE_CHARS: usize = 500;
 /// Most lines of an excerpt.
 const MAX_EXCERPT_LINES: usize = 160;
 /// Most lines between `cut here` and the headline it belongs to.
-const CUT_HERE_LINES: usize = 3;
+const MAX_LINES_AFTER_CUT_HERE: usize = 3;
 
 /// The kind of a fault that a kernel reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FaultKind {
     /// A panic.
     Panic,
     /// An oops: an unhandled exception in the kernel.
@@ -42,29 +42,29 @@ pub(crate) enum Kind {
     /// A task that sleeps uninterruptibly for too long.
     HungTask,
     /// A wrong access to memory, found by KASAN, KFENCE or KMSAN.
-    Memory,
+    MemoryAccess,
     /// A data race, found by KCSAN.
-    Race,
+    DataRace,
     /// Undefined behaviour, found by UBSAN.
-    Undefined,
+    UndefinedBehaviour,
     /// A wrong use of locks or RCU, found by lockdep.
-    Locking,
+    LockMisuse,
     /// Not the kernel: guest-init gives up.
-    Guest,
+    InitGaveUp,
 }
 
 /// A fault that the kernel reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct FaultReport {
     /// The kind of the fault.
-    pub(crate) kind: Kind,
+    pub(crate) kind: FaultKind,
     /// The line that reports the fault, without time stamp.
     pub(crate) headline: String,
     /// The console output from the headline to the end of the trace, at most [`MAX_EXCERPT_LINES`] lines.
     pub(crate) excerpt: String,
 }
 
-impl Report {
+impl FaultReport {
     /// Whether results of later cases on this kernel are invalid. After a warning, a data race or
     /// undefined behaviour the kernel continues; after other faults it does not, or no longer
     /// checks (KASAN and lockdep report only once).
@@ -73,16 +73,16 @@ impl Report {
     }
 }
 
-impl Kind {
+impl FaultKind {
     fn invalidates_later_cases(self) -> bool {
-        !matches!(self, Kind::Warning | Kind::Race | Kind::Undefined)
+        !matches!(self, FaultKind::Warning | FaultKind::DataRace | FaultKind::UndefinedBehaviour)
     }
 }
 
 /// The first report in `text` that invalidates later cases, or else the first one. If an oops leads
 /// to a panic, the oops is returned.
-pub(crate) fn scan(text: &str) -> Option<Report> {
-    let mut found: Option<(usize, Kind, &str)> = None;
+pub(crate) fn scan(text: &str) -> Option<FaultReport> {
+    let mut found: Option<(usize, FaultKind, &str)> = None;
     let mut cut_here = None;
     for (number, line) in text.lines().enumerate() {
         if line.contains("[ cut here ]") {
@@ -94,8 +94,9 @@ pub(crate) fn scan(text: &str) -> Option<Report> {
             continue;
         }
         // WARN() prints its message between this line and the headline (__warn_printk()).
-        let start =
-            cut_here.filter(|cut| number - cut <= CUT_HERE_LINES).map_or(number, |cut| cut + 1);
+        let start = cut_here
+            .filter(|cut| number - cut <= MAX_LINES_AFTER_CUT_HERE)
+            .map_or(number, |cut| cut + 1);
         found = Some((start, kind, headline));
         if kind.invalidates_later_cases() {
             break;
@@ -103,28 +104,28 @@ pub(crate) fn scan(text: &str) -> Option<Report> {
     }
     let (start, kind, headline) = found?;
     let mut excerpt = excerpt(text.lines().skip(start));
-    let headline = bounded(headline, MAX_HEADLINE_CHARS);
+    let headline = truncated(headline, MAX_HEADLINE_CHARS);
     // Other output may precede the headline on its line.
     if !excerpt.contains(headline.trim_end_matches("...")) {
         excerpt = format!("{headline}\n{excerpt}");
     }
-    Some(Report { kind, headline, excerpt })
+    Some(FaultReport { kind, headline, excerpt })
 }
 
 /// The kind of report that begins with this line, and the line from the headline on.
-fn classify(line: &str) -> Option<(Kind, &str)> {
+fn classify(line: &str) -> Option<(FaultKind, &str)> {
     let line = line.trim_end();
-    let message = message(line);
+    let message = without_printk_prefix(line);
     let at = |needle: &str| line.find(needle).map(|at| &line[at..]);
-    let starting_at = |kind: Kind, needles: &[&str]| {
+    let starting_at = |kind: FaultKind, needles: &[&str]| {
         needles.iter().find_map(|n| at(n)).map(|found| (kind, found))
     };
 
-    starting_at(Kind::Guest, &[NO_HOST_LINE_PREFIX, PROBLEM_LINE_PREFIX])
+    starting_at(FaultKind::InitGaveUp, &[NO_HOST_LINE_PREFIX, PROBLEM_LINE_PREFIX])
         // vpanic(); exc_double_fault() and early_fixup_exception() of x86; mount_root_generic().
         .or_else(|| {
             starting_at(
-                Kind::Panic,
+                FaultKind::Panic,
                 &[
                     "Kernel panic - not syncing",
                     "PANIC: double fault",
@@ -133,25 +134,25 @@ fn classify(line: &str) -> Option<(Kind, &str)> {
                 ],
             )
         })
-        .or_else(|| sanitizer(line))
-        .or_else(|| stall(line, message))
-        .or_else(|| locking(line))
-        .or_else(|| bug(line))
-        .or_else(|| is_oops(line).then_some((Kind::Oops, message)))
+        .or_else(|| match_sanitizer(line))
+        .or_else(|| match_stall(line, message))
+        .or_else(|| match_lock_misuse(line))
+        .or_else(|| match_bug(line))
+        .or_else(|| is_oops(line).then_some((FaultKind::Oops, message)))
         // die_kernel_fault() of arm64, which the line with [#1] follows.
-        .or_else(|| starting_at(Kind::Oops, &["Unable to handle kernel "]))
-        .or_else(|| at("WARNING: ").filter(|m| is_warning(m)).map(|m| (Kind::Warning, m)))
+        .or_else(|| starting_at(FaultKind::Oops, &["Unable to handle kernel "]))
+        .or_else(|| at("WARNING: ").filter(|m| is_warning(m)).map(|m| (FaultKind::Warning, m)))
 }
 
 /// KASAN (start_report(), print_error_description()), KFENCE (kfence_report_error()), KMSAN
 /// (kmsan_report()), KCSAN (print_report()), UBSAN (ubsan_prologue()).
-fn sanitizer(line: &str) -> Option<(Kind, &str)> {
-    const PATTERNS: [(&str, Kind); 5] = [
-        ("BUG: KASAN: ", Kind::Memory),
-        ("BUG: KFENCE: ", Kind::Memory),
-        ("BUG: KMSAN: ", Kind::Memory),
-        ("BUG: KCSAN: ", Kind::Race),
-        ("UBSAN: ", Kind::Undefined),
+fn match_sanitizer(line: &str) -> Option<(FaultKind, &str)> {
+    const PATTERNS: [(&str, FaultKind); 5] = [
+        ("BUG: KASAN: ", FaultKind::MemoryAccess),
+        ("BUG: KFENCE: ", FaultKind::MemoryAccess),
+        ("BUG: KMSAN: ", FaultKind::MemoryAccess),
+        ("BUG: KCSAN: ", FaultKind::DataRace),
+        ("UBSAN: ", FaultKind::UndefinedBehaviour),
     ];
     PATTERNS.iter().find_map(|(pattern, kind)| line.find(pattern).map(|at| (*kind, &line[at..])))
 }
@@ -159,14 +160,14 @@ fn sanitizer(line: &str) -> Option<(Kind, &str)> {
 /// Lockups, stalls and hung tasks: watchdog_timer_fn(), watchdog_hardlockup_check(),
 /// wq_watchdog_timer_fn(); print_cpu_stall(), print_other_cpu_stall(),
 /// synchronize_rcu_expedited_wait(), check_holdout_task(); check_hung_task().
-fn stall<'a>(line: &str, message: &'a str) -> Option<(Kind, &'a str)> {
+fn match_stall<'a>(line: &str, message: &'a str) -> Option<(FaultKind, &'a str)> {
     let has = |needle: &str| line.contains(needle);
     if has("BUG: soft lockup") || has("detected hard LOCKUP") || has("BUG: workqueue lockup") {
-        Some((Kind::Lockup, message))
+        Some((FaultKind::Lockup, message))
     } else if has("INFO: rcu") && (has("detected stall") || has("detected expedited stall")) {
-        Some((Kind::RcuStall, message))
+        Some((FaultKind::RcuStall, message))
     } else if has("INFO: task ") && has(" blocked for more than ") {
-        Some((Kind::HungTask, message))
+        Some((FaultKind::HungTask, message))
     } else {
         None
     }
@@ -174,7 +175,7 @@ fn stall<'a>(line: &str, message: &'a str) -> Option<(Kind, &'a str)> {
 
 /// The reports of kernel/locking/lockdep.c, in the order of the functions that print them, and
 /// DEBUG_LOCKS_WARN_ON() of include/linux/debug_locks.h.
-fn locking(line: &str) -> Option<(Kind, &str)> {
+fn match_lock_misuse(line: &str) -> Option<(FaultKind, &str)> {
     const PATTERNS: [&str; 16] = [
         "INFO: trying to register non-static key", // assign_lock_key()
         "WARNING: possible circular locking",      // print_circular_bug_header()
@@ -193,13 +194,16 @@ fn locking(line: &str) -> Option<(Kind, &str)> {
         "WARNING: suspicious RCU usage",           // lockdep_rcu_suspicious()
         "DEBUG_LOCKS_WARN_ON(",
     ];
-    PATTERNS.iter().any(|pattern| line.contains(pattern)).then(|| (Kind::Locking, message(line)))
+    PATTERNS
+        .iter()
+        .any(|pattern| line.contains(pattern))
+        .then(|| (FaultKind::LockMisuse, without_printk_prefix(line)))
 }
 
 /// Failed checks: show_fault_oops() of x86, __schedule_bug(), __might_resched(), bad_page(),
 /// spin_dump() and others begin with `BUG: `; then report_bug(); lib/list_debug.c;
 /// refcount_warn_saturate().
-fn bug(line: &str) -> Option<(Kind, &str)> {
+fn match_bug(line: &str) -> Option<(FaultKind, &str)> {
     const PATTERNS: [&str; 6] = [
         "kernel BUG at ",
         "Kernel BUG at ",
@@ -213,7 +217,7 @@ fn bug(line: &str) -> Option<(Kind, &str)> {
         .map(|(at, _)| at)
         .find(|&at| !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
         .or_else(|| PATTERNS.iter().find_map(|pattern| line.find(pattern)))
-        .map(|at| (Kind::Bug, &line[at..]))
+        .map(|at| (FaultKind::Bug, &line[at..]))
 }
 
 /// Whether a line has the count that __die_header() of x86 and __die() of arm64 put into an oops of
@@ -233,7 +237,7 @@ fn is_warning(message: &str) -> bool {
 }
 
 /// A line without the prefix of printk: level, time, caller (info_print_prefix()).
-fn message(line: &str) -> &str {
+fn without_printk_prefix(line: &str) -> &str {
     let mut rest = line;
     loop {
         rest = rest.trim_start();
@@ -263,12 +267,12 @@ fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
         _ => lines.len(),
     };
     let shortened: Vec<String> =
-        lines[..end].iter().map(|l| bounded(l.trim_end(), MAX_LINE_CHARS)).collect();
+        lines[..end].iter().map(|l| truncated(l.trim_end(), MAX_LINE_CHARS)).collect();
     shortened.join("\n")
 }
 
 /// The first `most` characters of `text`, with `...` if it is longer.
-fn bounded(text: &str, most: usize) -> String {
+fn truncated(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
         Some((at, _)) => format!("{}...", &text[..at]),

@@ -76,15 +76,15 @@ impl<'a> ProgramHandler<'a> {
 }
 
 impl Handler for ProgramHandler<'_> {
-    fn greeted(&mut self, session: &mut GuestSession<'_>, _: Hello) {
+    fn on_hello(&mut self, session: &mut GuestSession<'_>, _: Hello) {
         session.take_console();
-        session.begin_phase(Limits::total_only(self.limit));
+        session.begin_phase(Limits::with_total_limit(self.limit));
         if let Some(program) = self.program.take() {
             session.send(&HostMessage::Execute(program));
         }
     }
 
-    fn message(
+    fn on_message(
         &mut self,
         session: &mut GuestSession<'_>,
         message: GuestMessage,
@@ -116,12 +116,12 @@ impl Handler for ProgramHandler<'_> {
         }
     }
 
-    fn wake(&self) -> Option<BorrowedFd<'_>> {
+    fn wake_descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.stdin.descriptor())
     }
 
-    fn woken(&mut self, session: &mut GuestSession<'_>) -> ControlFlow<Ending> {
-        if interrupt::pending() {
+    fn on_wake(&mut self, session: &mut GuestSession<'_>) -> ControlFlow<Ending> {
+        if interrupt::is_pending() {
             return ControlFlow::Break(Ending::Interrupted);
         }
         if let Some(bytes) = self.stdin.take() {

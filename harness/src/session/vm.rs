@@ -18,7 +18,7 @@ use sudbox_vmm::session::{Event, Session};
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
 /// Length in bytes from which a console line is printed before it is complete.
-const LONGEST_LINE: usize = 4096;
+const MAX_PENDING_LINE_BYTES: usize = 4096;
 
 /// A running VM. Prints its console on stderr if requested.
 pub(crate) struct VmGuest {
@@ -58,8 +58,8 @@ impl VmGuest {
         printer.line.push_str(&console.text_since(printer.position));
         printer.position = console.total_bytes();
         let complete = match printer.line.rfind('\n') {
-            Some(at) if !at_end && printer.line.len() < LONGEST_LINE => at + 1,
-            None if !at_end && printer.line.len() < LONGEST_LINE => return,
+            Some(at) if !at_end && printer.line.len() < MAX_PENDING_LINE_BYTES => at + 1,
+            None if !at_end && printer.line.len() < MAX_PENDING_LINE_BYTES => return,
             _ => printer.line.len(),
         };
         let complete: String = printer.line.drain(..complete).collect();
@@ -86,7 +86,7 @@ impl VmGuest {
     /// the kernel is not to blame.
     pub(crate) fn end(mut self, conversation: &mut Conversation) -> anyhow::Result<()> {
         if conversation.ending == Ending::Stalled {
-            conversation.vcpus = self.session.diagnose();
+            conversation.vcpu_states = self.session.diagnose();
         }
         let died = conversation.ending == Ending::Died;
         self.print_console(true);
@@ -113,7 +113,7 @@ impl VmGuest {
 }
 
 impl Guest for VmGuest {
-    fn next(&mut self, deadline: Instant, wake: Option<BorrowedFd<'_>>) -> Event {
+    fn next_event(&mut self, deadline: Instant, wake: Option<BorrowedFd<'_>>) -> Event {
         // Waiting fails only on invalid descriptors, and then the VM is lost too.
         let event = self.session.next(deadline, wake).unwrap_or(Event::Ended);
         self.print_console(false);
@@ -124,7 +124,7 @@ impl Guest for VmGuest {
         self.session.send(bytes, deadline)
     }
 
-    fn printed(&mut self) -> u64 {
+    fn printed_bytes(&mut self) -> u64 {
         self.session.console().total_bytes()
     }
 

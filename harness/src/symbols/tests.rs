@@ -7,7 +7,7 @@ use crate::session::kernel_log::tests::{LINEAR_SECONDS, cpu_seconds};
 fn symbols() -> Symbols {
     let symbol = |start, end, name: &str| Symbol { start, end, name: name.into() };
     Symbols {
-        code: vec![
+        sorted_symbols: vec![
             symbol(0xffff_ffff_8100_0000, 0xffff_ffff_8100_0100, "do_it"),
             symbol(0xffff_ffff_8100_0100, 0xffff_ffff_8100_0140, "next"),
         ],
@@ -87,8 +87,13 @@ fn a_kernel_that_was_moved_says_by_how_much() {
 fn this_very_program_has_symbols() {
     let own = std::env::current_exe().unwrap();
     let symbols = Symbols::open(&own).unwrap();
-    assert!(symbols.code.windows(2).all(|w| w[0].start < w[1].start && w[0].end <= w[1].start));
-    let main = symbols.code.iter().find(|s| s.name == "main").unwrap();
+    assert!(
+        symbols
+            .sorted_symbols
+            .windows(2)
+            .all(|w| w[0].start < w[1].start && w[0].end <= w[1].start)
+    );
+    let main = symbols.sorted_symbols.iter().find(|s| s.name == "main").unwrap();
     let line = format!("RIP: 0010:{:#018x}", main.start + 1);
     let expected = format!("RIP: 0010:main+0x1/{:#x}", main.end - main.start);
     assert_eq!(symbols.symbolise(&line), expected);

@@ -5,7 +5,7 @@
 use crate::cli::{BenchArgs, CostUnit, GivenOptions};
 use crate::failure::{Code, Failure};
 use crate::kernel::{self, JudgeOptions};
-use crate::measure::{MeasuringMachine, TIMEOUT, costs_of, select, timed};
+use crate::measure::{BENCHMARK_TIMEOUT, MeasuringMachine, costs_of, select_benchmarks, time_unit};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::reports;
@@ -22,7 +22,7 @@ use sudbox_vmm::processor;
 
 /// Runs the benchmarks. Returns the exit code.
 pub(crate) fn bench(args: &BenchArgs, given: &GivenOptions) -> anyhow::Result<u8> {
-    let selection = select(args.only.as_deref().unwrap_or_default())?;
+    let selection = select_benchmarks(args.only.as_deref().unwrap_or_default())?;
     if args.vm.gdb {
         return Err(Failure::usage(
             "--gdb stops the guest and spoils the times: use it with `sudbox run`",
@@ -31,7 +31,7 @@ pub(crate) fn bench(args: &BenchArgs, given: &GivenOptions) -> anyhow::Result<u8
     let kernel = args.kernel.as_deref().unwrap_or_default();
     match &args.compare {
         Some(other) => compare(args, given, [other, kernel], &selection),
-        None if kernel == running::NAME => measure_running(args, given, &selection),
+        None if kernel == running::REFERENCE => measure_running(args, given, &selection),
         None => measure(args, given, &selection),
     }
 }
@@ -40,8 +40,9 @@ pub(crate) fn bench(args: &BenchArgs, given: &GivenOptions) -> anyhow::Result<u8
 fn measure(args: &BenchArgs, given: &GivenOptions, selection: &Selection) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let kernel = args.kernel.as_deref().unwrap_or_default();
-    let request = kernel::with_patches(kernel::request(kernel, &args.build, given)?, &args.patches);
-    let machine = MeasuringMachine::of(args.by, &args.vm, request.arch, &mut progress)?;
+    let request =
+        kernel::with_patches(kernel::new_request(kernel, &args.build, given)?, &args.patches);
+    let machine = MeasuringMachine::choose(args.by, &args.vm, request.arch, &mut progress)?;
     let cache = Cache::open()?;
     let image = kernel::find_or_build(&cache, &request, &mut progress)?;
     let folder = RunFolder::create(&cache)?;
@@ -62,14 +63,14 @@ fn measure_running(
         ));
     }
     let mut progress = Progress::new();
-    let request = kernel::request(running::NAME, &args.build, given)?;
+    let request = kernel::new_request(running::REFERENCE, &args.build, given)?;
     running::refuse_options(given, request.arch)?;
     let folder = RunFolder::create(&Cache::open()?)?;
-    let options = judge_options(running::NAME, args, given);
+    let options = judge_options(running::REFERENCE, args, given);
     let verdict = kernel::judge_running(&request, &options, selection, &folder, &mut progress)?;
     reports::write_forms(&verdict, &folder)?;
     print_costs(
-        &costs_of(&verdict, timed(processor::is_emulated()))?,
+        &costs_of(&verdict, time_unit(processor::is_emulated()))?,
         args.format,
         &folder,
         &mut progress,
@@ -91,17 +92,17 @@ fn compare(
             names.join(" and ")
         ))
     })?;
-    if [first, second].iter().any(|kernel| **kernel == *running::NAME) {
+    if [first, second].iter().any(|kernel| **kernel == *running::REFERENCE) {
         return Err(Failure::usage(
             "the running kernel is not in a VM, so its times cannot be compared with those of another",
         ));
     }
     let mut progress = Progress::new();
     let requests = [
-        kernel::request(first, &args.build, given)?,
-        kernel::with_patches(kernel::request(second, &args.build, given)?, &args.patches),
+        kernel::new_request(first, &args.build, given)?,
+        kernel::with_patches(kernel::new_request(second, &args.build, given)?, &args.patches),
     ];
-    let machine = MeasuringMachine::of(args.by, &args.vm, requests[0].arch, &mut progress)?;
+    let machine = MeasuringMachine::choose(args.by, &args.vm, requests[0].arch, &mut progress)?;
     let cache = Cache::open()?;
     let mut images = Vec::new();
     for request in &requests {
@@ -147,12 +148,12 @@ fn boots(unit: Unit) -> (usize, usize) {
 fn judge_options(kernel: &str, args: &BenchArgs, given: &GivenOptions) -> JudgeOptions {
     JudgeOptions {
         vm: args.vm.clone(),
-        isolate: false,
+        isolate_cases: false,
         strict: false,
-        repeat: 1,
-        timeout: TIMEOUT,
+        runs_per_case: 1,
+        timeout: BENCHMARK_TIMEOUT,
         // Other VMs would disturb the measurement.
-        side_by_side: 1,
+        max_parallel_vms: 1,
         rerun: Rerun::new(RerunVerb::Bench, kernel, given),
         recorder: None,
     }

@@ -2,7 +2,7 @@
 
 //! `sudbox diff`: records the behaviour of two kernels and prints the differences.
 
-use crate::behaviour::{self, Behaviour, Recorder, Store};
+use crate::behaviour::{self, Behaviour, BehaviourStore, Recorder};
 use crate::cli::{DiffArgs, GivenOptions};
 use crate::failure::{Code, Failure};
 use crate::kernel::{self, JudgeOptions};
@@ -27,7 +27,7 @@ pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     let [first, second] = args.pair().ok_or_else(|| {
         Failure::usage("two kernels are compared: sudbox diff 6.12 7.3 (KERNELS=\"6.12 7.3\")")
     })?;
-    if [first, second].contains(&running::NAME) {
+    if [first, second].contains(&running::REFERENCE) {
         return Err(Failure::usage(
             "the running kernel is not in a VM, so its behaviour cannot be compared with that of another",
         ));
@@ -39,18 +39,18 @@ pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     }
     let mut progress = Progress::new();
     let requests = [
-        kernel::request(first, &args.build, given)?,
-        kernel::with_patches(kernel::request(second, &args.build, given)?, &args.patches),
+        kernel::new_request(first, &args.build, given)?,
+        kernel::with_patches(kernel::new_request(second, &args.build, given)?, &args.patches),
     ];
     let arch = requests[0].arch;
-    let mut selection = selection::select(args.cases.as_deref().unwrap_or_default())?;
+    let mut selection = selection::parse_selection(args.cases.as_deref().unwrap_or_default())?;
     // They run on kernels without dispatch only, which have nothing else to compare.
     selection.cases.retain(|case| !case.checks_absence);
     let selection = selection.for_arch(arch)?;
     if selection.cases.is_empty() {
         return Err(Failure::usage("no case is left that records anything"));
     }
-    let machine = backend::machine(&args.vm, arch, &mut progress)?;
+    let machine = backend::prepare_machine(&args.vm, arch, &mut progress)?;
     let cache = Cache::open()?;
     let images = [
         kernel::find_or_build(&cache, &requests[0], &mut progress)?,
@@ -65,11 +65,11 @@ pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     let [one, other] = [&behaviours[0], &behaviours[1]];
     let kernels = [0, 1].map(|at| sudbox_report::Kernel {
         release: behaviours[at].release.clone(),
-        ..kernel::described(&images[at], &requests[at])
+        ..kernel::kernel_for_report(&images[at], &requests[at])
     });
-    let machine = machine.describe(kernel::discovery(&images[0]));
+    let machine = machine.describe(kernel::device_discovery(&images[0]));
     let selected = |id: &str| selection.cases.iter().any(|case| case.id == id);
-    let compared = behaviour::diff([one, other], kernels, machine, selected, arch);
+    let compared = behaviour::diff_of_behaviours([one, other], kernels, machine, selected, arch);
     reports::print_and_write(&compared, args.format, &folder, &mut progress)?;
     Ok(compared.exit_code())
 }
@@ -96,7 +96,7 @@ impl RecordJob<'_> {
     ) -> anyhow::Result<Behaviour> {
         let init = guest::guest_init(request.arch, progress)?;
         let id = kernel::image_id(&image.kernel);
-        let machine = self.machine.describe(kernel::discovery(image));
+        let machine = self.machine.describe(kernel::device_discovery(image));
         let machine = machine.split(": ").next().unwrap_or_default();
         let vm = &self.args.vm;
         let options = format!(
@@ -107,11 +107,11 @@ impl RecordJob<'_> {
             vm.append.as_deref().unwrap_or_default()
         );
         let identity: [&[u8]; 4] = [id.as_bytes(), &init, machine.as_bytes(), options.as_bytes()];
-        let store = Store::open(self.cache, &identity, progress)?;
+        let store = BehaviourStore::open(self.cache, &identity, progress)?;
         let mut behaviour = store.read();
         let mut missing = self.selection.clone();
         missing.cases.retain(|case| !behaviour.cases.contains_key(case.id));
-        missing.boot = false;
+        missing.includes_boot = false;
         if missing.cases.is_empty() {
             return Ok(behaviour);
         }
@@ -124,7 +124,7 @@ impl RecordJob<'_> {
             boots.push(self.record(image, request, &missing, &folder, progress)?);
         }
         let (Some(second), Some(first)) = (boots.pop(), boots.pop()) else { return Ok(behaviour) };
-        let recorded = Behaviour::agreed(first, second);
+        let recorded = Behaviour::common_to_both(first, second);
         behaviour.release = recorded.release;
         behaviour.features = recorded.features;
         behaviour.cases.extend(recorded.cases);
@@ -144,11 +144,11 @@ impl RecordJob<'_> {
         let recorder = Arc::new(Recorder::default());
         let options = JudgeOptions {
             vm: self.args.vm.clone(),
-            isolate: false,
+            isolate_cases: false,
             strict: false,
-            repeat: 1,
+            runs_per_case: 1,
             timeout: TIMEOUT,
-            side_by_side: capacity::max_vms(&self.args.vm),
+            max_parallel_vms: capacity::max_vms(&self.args.vm),
             rerun: Rerun::new(RerunVerb::Run, &request.reference, self.given),
             recorder: Some(recorder.clone()),
         };
@@ -168,7 +168,7 @@ impl RecordJob<'_> {
                 message: format!("{}: nothing can be recorded: {why}", request.reference),
             }
             .into()),
-            None => Ok(recorder.take()),
+            None => Ok(recorder.take_behaviour()),
         }
     }
 }

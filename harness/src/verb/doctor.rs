@@ -50,10 +50,10 @@ fn examine() -> anyhow::Result<MachineReport> {
     } else {
         "missing; needed for --gdb and --cpu-model only".to_owned()
     };
-    let install = PackageManager::find().filter(|_| !missing.is_empty()).map(|manager| {
+    let install = PackageManager::detect().filter(|_| !missing.is_empty()).map(|manager| {
         let packages: Vec<&'static str> =
             missing.iter().flat_map(|tool| manager.packages(tool)).collect();
-        manager.command(&packages).join(" ")
+        manager.install_command(&packages).join(" ")
     });
     Ok(MachineReport {
         schema: 1,
@@ -86,8 +86,8 @@ pub(crate) fn set_up(format: &Form<MachineReport>) -> anyhow::Result<u8> {
     if !missing.is_empty() {
         setup::install(&missing, &mut progress)?;
     }
-    if matches!(probe::probe().finding, Finding::NoPermission { .. }) && setup::in_ci() {
-        setup::open_kvm(&mut progress)?;
+    if matches!(probe::probe().finding, Finding::NoPermission { .. }) && setup::is_in_ci() {
+        setup::open_kvm_to_all_users(&mut progress)?;
     }
     doctor(format)
 }

@@ -34,7 +34,7 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
     execute::refuse_running_kernel(kernel)?;
     let mut progress = Progress::new();
     let cache = Cache::open()?;
-    let request = kernel::request(kernel, &args.build, given)?;
+    let request = kernel::new_request(kernel, &args.build, given)?;
     let selftests = sudbox_images::selftests(&mut Ctx::new(&cache, &mut progress), &request)?;
     let folder = tempfile::tempdir()
         .map_err(|error| Failure::machine(format!("no temporary directory: {error}")))?;

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let cases = args.cases.as_deref().unwrap_or_default();
     let kernel = args.kernel.as_deref().unwrap_or_default();
-    let mut selection = selection::select(cases)?;
+    let mut selection = selection::parse_selection(cases)?;
     if let Some(count) = args.fuzz {
         let seed = args.seed.unwrap_or_else(seed_by_clock);
         progress.print("walk", &format!("--fuzz {count} --seed {seed}"));
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     }
     // A prebuilt kernel may have --config, which tells the features to expect.
     let but_config = given.clone().retain(|name| name != "config");
-    let request = kernel::request(kernel, &args.build, &but_config)?;
+    let request = kernel::new_request(kernel, &args.build, &but_config)?;
     let request = kernel::with_patches(request, &args.patches);
     if args.list {
         print(&list(&selection, request.arch))?;
@@ -40,20 +40,20 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let selection = selection.for_arch(request.arch)?;
     let options = JudgeOptions {
         vm: args.vm.clone(),
-        isolate: args.isolate,
+        isolate_cases: args.isolate,
         strict: args.strict,
-        repeat: args.repeat,
+        runs_per_case: args.repeat,
         timeout: Duration::from_secs(args.timeout),
-        side_by_side: capacity::max_vms(&args.vm),
+        max_parallel_vms: capacity::max_vms(&args.vm),
         rerun: Rerun::new(RerunVerb::Run, kernel, given),
         recorder: None,
     };
-    let (verdict, folder) = if kernel == running::NAME {
+    let (verdict, folder) = if kernel == running::REFERENCE {
         running::refuse_options(given, request.arch)?;
         if args.isolate {
             return Err(Failure::usage(running::no_vm_message("--isolate")));
         }
-        if selection.boot {
+        if selection.includes_boot {
             return Err(Failure::usage(format!("{BOOT}: the running kernel has booted already")));
         }
         let folder = RunFolder::create(&Cache::open()?)?;
@@ -61,10 +61,10 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         (verdict, folder)
     } else {
         // First, so that an unavailable backend is reported before a kernel is built.
-        let machine = backend::machine(&args.vm, request.arch, &mut progress)?;
+        let machine = backend::prepare_machine(&args.vm, request.arch, &mut progress)?;
         let cache = Cache::open()?;
         let image = kernel::find_or_build(&cache, &request, &mut progress)?;
-        kernel::refuse_config(&image, &request)?;
+        kernel::refuse_inapplicable_config(&image, &request)?;
         let folder = RunFolder::create(&cache)?;
         let verdict = kernel::judge_image(
             &image,
@@ -124,7 +124,7 @@ fn seed_by_clock() -> u64 {
 fn list(selection: &Selection, arch: Arch) -> String {
     let mut text = String::new();
     let width = selection.cases.iter().map(|case| case.id.len()).max().unwrap_or(0).max(BOOT.len());
-    if selection.boot {
+    if selection.includes_boot {
         let _ = writeln!(text, "{BOOT:width$}  {BOOT_PROMISE}");
     }
     let (absent, present): (Vec<&Case>, Vec<&Case>) =
@@ -144,7 +144,7 @@ fn list(selection: &Selection, arch: Arch) -> String {
     section(&format!("not on {}", arch.name()), &absent, |case, arch| {
         case.exclusion_reason(arch).unwrap_or_default()
     });
-    let cases = with.len() + usize::from(selection.boot);
+    let cases = with.len() + usize::from(selection.includes_boot);
     let _ = write!(text, "\n{cases} cases");
     for (count, what) in
         [(without.len(), "on kernels without dispatch"), (absent.len(), "on other architectures")]

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8
     let engine = args.engine.as_deref().unwrap_or(FIRST_OFFERED);
     let captures = args.format == OutputFormat::Json;
     let kernel = args.kernel.as_deref();
-    if kernel.is_none_or(|kernel| kernel == running::NAME) {
+    if kernel.is_none_or(|kernel| kernel == running::REFERENCE) {
         let ran = run_on_host(&args.program, engine, captures)?;
         if kernel.is_some() || ran.code != Code::Unjudged as u8 {
             if !captures {
@@ -102,7 +102,7 @@ fn run_on_host(program: &Path, engine: &str, captures: bool) -> anyhow::Result<H
         Failure::machine(format!("cannot run guest-init on this machine: {error}"))
     };
     let mut init = memfd::create(c"guest-init", memfd::Contents::Program).map_err(failed)?;
-    init.write_all(guest::embedded()).map_err(failed)?;
+    init.write_all(guest::embedded_guest_init()).map_err(failed)?;
     let mut child = Command::new(format!("/proc/self/fd/{}", init.as_raw_fd()))
         .args(["--sandbox", engine])
         .arg(program)
@@ -119,7 +119,7 @@ fn run_on_host(program: &Path, engine: &str, captures: bool) -> anyhow::Result<H
         (stdout.join().expect("reading does not panic"), stderr)
     });
     let status = child.wait().map_err(failed)?;
-    if interrupt::pending() {
+    if interrupt::is_pending() {
         return Err(Failure::interrupted());
     }
     let (stdout, stderr) = (stdout.map_err(failed)?, stderr.map_err(failed)?);

@@ -11,7 +11,7 @@ fn difference(case: &str, scenario: &str, field: &str, values: [&str; 2]) -> Raw
             step: String::new(),
         },
         field: field.into(),
-        function: String::new(),
+        kernel_function: String::new(),
         values: values.map(str::to_owned),
     }
 }
@@ -24,7 +24,7 @@ fn commit(difference: &RawDifference, sides: [Kernel<'_>; 2]) -> Option<&'static
     let features = sides.map(|(_, features)| -> BTreeSet<String> {
         features.iter().map(ToString::to_string).collect()
     });
-    let sides = [0, 1].map(|at| Side { release: sides[at].0, features: &features[at] });
+    let sides = [0, 1].map(|at| ComparedKernel { release: sides[at].0, features: &features[at] });
     explanation(difference, &sides, Arch::X86_64).map(|explanation| explanation.commit)
 }
 
@@ -38,9 +38,9 @@ fn a_change_explains_its_differences_in_either_order_and_no_others() {
     assert_eq!(commit(&point("at-0002"), [new, old]), None, "the values are the wrong way round");
     assert_eq!(commit(&point("at-00"), [old, new]), None, "the mode is exclusive");
     assert_eq!(commit(&point("at-0002"), [new, new]), None, "both have the change");
-    let result = difference("sysctl/absent", "", RESULT, ["absent: sysctl", "pass"]);
+    let result = difference("sysctl/absent", "", RESULT_FIELD, ["absent: sysctl", "pass"]);
     assert_eq!(commit(&result, [old, new]), Some("7.3"));
-    let back = difference("sysctl/absent", "", RESULT, ["pass", "absent: sysctl"]);
+    let back = difference("sysctl/absent", "", RESULT_FIELD, ["pass", "absent: sysctl"]);
     assert_eq!(commit(&back, [new, old]), Some("7.3"));
     let frame = difference("compare/trap", "plain", "frame.si_code", ["0x2", "0x3"]);
     assert_eq!(commit(&frame, [old, new]), None);
@@ -49,7 +49,7 @@ fn a_change_explains_its_differences_in_either_order_and_no_others() {
 #[test]
 fn a_fixed_bug_explains_a_case_that_failed_as_recorded() {
     let got = "fail: result of the call that was held: 0x12";
-    let case = |got| difference("seccomp/tsync-at-entry-stop", "", RESULT, [got, "pass"]);
+    let case = |got| difference("seccomp/tsync-at-entry-stop", "", RESULT_FIELD, [got, "pass"]);
     let between = |first| [(first, [].as_slice()), ("6.12.117", [].as_slice())];
     assert_eq!(commit(&case(got), between("6.12.100")), Some("tsync-bypassed"));
     assert_eq!(commit(&case(got), between("6.12.112")), None, "it has the fix");
@@ -60,9 +60,10 @@ fn a_fixed_bug_explains_a_case_that_failed_as_recorded() {
 fn every_change_has_a_release_and_something_to_explain() {
     for change in CHANGES {
         assert!(!change.since.is_empty(), "{}", change.about);
-        assert!(change.feature.is_some() || !change.signs.is_empty(), "{}", change.about);
-        for sign in change.signs {
-            let known = crate::selection::table().any(|case| matches(sign.case, case.id));
+        assert!(change.feature.is_some() || !change.value_changes.is_empty(), "{}", change.about);
+        for sign in change.value_changes {
+            let known =
+                crate::selection::all_cases().any(|case| matches_pattern(sign.case, case.id));
             assert!(known, "{} matches no case", sign.case);
         }
     }

@@ -46,9 +46,9 @@ fn a_whole_conversation_is_accounted_and_acknowledged() {
         2,
     );
     assert_eq!(run.conversation.ending, Ending::Finished);
-    assert!(run.accounted);
-    assert_eq!(run.ended.len(), 2);
-    assert_eq!(run.running, None);
+    assert!(run.has_all_results);
+    assert_eq!(run.ended_cases.len(), 2);
+    assert_eq!(run.running_case, None);
     assert_eq!(guest.received_messages.back(), Some(&HostMessage::Acknowledge));
     assert_eq!(guest.received_messages.len(), 4);
 }
@@ -65,8 +65,8 @@ fn a_restart_without_an_account_is_a_death_and_the_running_case_has_the_blame() 
         3,
     );
     assert_eq!(run.conversation.ending, Ending::Died);
-    assert_eq!(run.running, Some(1));
-    assert_eq!(run.ended.len(), 1);
+    assert_eq!(run.running_case, Some(1));
+    assert_eq!(run.ended_cases.len(), 1);
     assert!(run.conversation.console.contains("oh"));
 }
 
@@ -130,9 +130,9 @@ fn what_the_console_says_belongs_to_the_case_that_ran() {
         2,
     );
     assert_eq!(run.conversation.ending, Ending::Finished);
-    assert!(!run.accounted);
-    assert!(run.ended[0].report.is_some());
-    assert_eq!(run.running, None);
+    assert!(!run.has_all_results);
+    assert!(run.ended_cases[0].kernel_fault.is_some());
+    assert_eq!(run.running_case, None);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_case_cannot_talk_for_ever() {
     let plan = vec![PlannedCase { id: "g/0".into(), deadline_ms: 1000 }];
     let run = run_cases(&mut guest, plan.clone(), false, SECOND, &mut |_| {});
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Messages));
-    assert_eq!(run.running, Some(0));
+    assert_eq!(run.running_case, Some(0));
 
     // Little, but for so long that the limit of the case came before a silence.
     let mut guest = Script::new(begun().into_iter().chain([log("still here".into())]));
@@ -197,7 +197,7 @@ fn the_log_of_a_case_is_bounded() {
         events.push(messages(&[GuestMessage::Log { case: 0, text: text.clone() }]));
     }
     let (run, _) = play(events, 1);
-    assert_eq!(run.log.len(), LOG_LINES);
+    assert_eq!(run.running_case_log.len(), MAX_LOG_LINES);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn observations_belong_to_the_running_case_and_come_only_on_request() {
         (run, guest)
     };
     let (run, guest) = record(0);
-    assert_eq!(run.ended[0].observations.len(), 1);
+    assert_eq!(run.ended_cases[0].observations.len(), 1);
     assert!(matches!(guest.received_messages.front(), Some(HostMessage::Record(_))));
     assert!(is_protocol_error(&record(1).0));
     assert!(is_protocol_error(&play(events(0), 1).0), "nobody asked for it");

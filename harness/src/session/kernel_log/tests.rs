@@ -15,7 +15,7 @@ pub(crate) fn cpu_seconds() -> i64 {
 /// build without optimisation, quadratic minutes.
 pub(crate) const LINEAR_SECONDS: i64 = 15;
 
-fn kind(text: &str) -> Option<Kind> {
+fn kind(text: &str) -> Option<FaultKind> {
     scan(text).map(|report| report.kind)
 }
 
@@ -43,7 +43,7 @@ const PANIC: &str = "\
 #[test]
 fn an_oops_is_told_from_its_headline_to_the_end_of_its_trace() {
     let report = scan(OOPS).unwrap();
-    assert_eq!(report.kind, Kind::Bug);
+    assert_eq!(report.kind, FaultKind::Bug);
     assert_eq!(report.headline, "BUG: kernel NULL pointer dereference, address: 0000000000000010");
     assert!(report.excerpt.starts_with("[    0.512345] BUG: kernel NULL"));
     assert!(report.excerpt.ends_with("---[ end trace 0000000000000000 ]---"));
@@ -53,52 +53,58 @@ fn an_oops_is_told_from_its_headline_to_the_end_of_its_trace() {
 #[test]
 fn an_oops_that_ends_in_a_panic_is_told_to_the_end_of_the_panic() {
     let report = scan(&format!("{OOPS}{PANIC}")).unwrap();
-    assert_eq!(report.kind, Kind::Bug);
+    assert_eq!(report.kind, FaultKind::Bug);
     assert!(report.excerpt.ends_with("---[ end Kernel panic - not syncing: Fatal exception ]---"));
 }
 
 #[test]
 fn each_report_of_the_kernel_has_its_kind() {
     for (line, expected) in [
-        ("Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000009", Kind::Panic),
-        ("VFS: Unable to mount root fs on unknown-block(0,0)", Kind::Panic),
-        ("PANIC: early exception 0x0d IP 10:ffffffff81000123 error 0 cr2 0x0", Kind::Panic),
+        (
+            "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000009",
+            FaultKind::Panic,
+        ),
+        ("VFS: Unable to mount root fs on unknown-block(0,0)", FaultKind::Panic),
+        ("PANIC: early exception 0x0d IP 10:ffffffff81000123 error 0 cr2 0x0", FaultKind::Panic),
         (
             "Oops: general protection fault, probably for non-canonical address 0xdead: 0000 [#1] SMP",
-            Kind::Oops,
+            FaultKind::Oops,
         ),
-        ("general protection fault: 0000 [#1] SMP", Kind::Oops),
-        ("invalid opcode: 0000 [#12] SMP", Kind::Oops),
-        ("Internal error: Oops - BUG: 00000000f2000800 [#1] PREEMPT SMP", Kind::Bug),
-        ("Unable to handle kernel NULL pointer dereference at virtual address 0010", Kind::Oops),
-        ("BUG: unable to handle page fault for address: ffffc90000014000", Kind::Bug),
-        ("BUG: scheduling while atomic: case/77/0x00000002", Kind::Bug),
-        ("kernel BUG at kernel/entry/syscall_user_dispatch.c:42!", Kind::Bug),
-        ("list_del corruption. prev->next should be 0, but was 1. (prev=2)", Kind::Bug),
-        ("refcount_t: underflow; use-after-free.", Kind::Bug),
-        ("WARNING: CPU: 0 PID: 1 at kernel/signal.c:12 send_signal+0x1/0x2", Kind::Warning),
-        ("WARNING: kernel/signal.c:12 at send_signal+0x1/0x2, CPU#0: case/77", Kind::Warning),
-        ("watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [case:77]", Kind::Lockup),
-        ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 1", Kind::Lockup),
-        ("watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1", Kind::Lockup),
-        ("BUG: workqueue lockup - pool cpus=0 node=0", Kind::Lockup),
-        ("rcu: INFO: rcu_sched self-detected stall on CPU", Kind::RcuStall),
-        ("rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", Kind::RcuStall),
-        ("rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: {", Kind::RcuStall),
-        ("INFO: task case:77 blocked for more than 122 seconds.", Kind::HungTask),
-        ("BUG: KASAN: slab-use-after-free in foo+0x1/0x2", Kind::Memory),
-        ("BUG: KFENCE: out-of-bounds read in foo+0x1/0x2", Kind::Memory),
-        ("BUG: KMSAN: uninit-value in foo+0x1/0x2", Kind::Memory),
-        ("BUG: KCSAN: data-race in foo / bar", Kind::Race),
-        ("UBSAN: array-index-out-of-bounds in kernel/signal.c:1:2", Kind::Undefined),
-        ("WARNING: possible circular locking dependency detected", Kind::Locking),
-        ("WARNING: SOFTIRQ-safe -> SOFTIRQ-unsafe lock order detected", Kind::Locking),
-        ("WARNING: case/77 still has locks held!", Kind::Locking),
-        ("WARNING: suspicious RCU usage", Kind::Locking),
-        ("[ BUG: Invalid wait context ]", Kind::Locking),
-        ("DEBUG_LOCKS_WARN_ON(lock->magic != lock)", Kind::Locking),
-        ("sudbox-guest: no host: connect: ENODEV", Kind::Guest),
-        ("sudbox-guest: problem: cannot mount /proc", Kind::Guest),
+        ("general protection fault: 0000 [#1] SMP", FaultKind::Oops),
+        ("invalid opcode: 0000 [#12] SMP", FaultKind::Oops),
+        ("Internal error: Oops - BUG: 00000000f2000800 [#1] PREEMPT SMP", FaultKind::Bug),
+        (
+            "Unable to handle kernel NULL pointer dereference at virtual address 0010",
+            FaultKind::Oops,
+        ),
+        ("BUG: unable to handle page fault for address: ffffc90000014000", FaultKind::Bug),
+        ("BUG: scheduling while atomic: case/77/0x00000002", FaultKind::Bug),
+        ("kernel BUG at kernel/entry/syscall_user_dispatch.c:42!", FaultKind::Bug),
+        ("list_del corruption. prev->next should be 0, but was 1. (prev=2)", FaultKind::Bug),
+        ("refcount_t: underflow; use-after-free.", FaultKind::Bug),
+        ("WARNING: CPU: 0 PID: 1 at kernel/signal.c:12 send_signal+0x1/0x2", FaultKind::Warning),
+        ("WARNING: kernel/signal.c:12 at send_signal+0x1/0x2, CPU#0: case/77", FaultKind::Warning),
+        ("watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [case:77]", FaultKind::Lockup),
+        ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 1", FaultKind::Lockup),
+        ("watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1", FaultKind::Lockup),
+        ("BUG: workqueue lockup - pool cpus=0 node=0", FaultKind::Lockup),
+        ("rcu: INFO: rcu_sched self-detected stall on CPU", FaultKind::RcuStall),
+        ("rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", FaultKind::RcuStall),
+        ("rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: {", FaultKind::RcuStall),
+        ("INFO: task case:77 blocked for more than 122 seconds.", FaultKind::HungTask),
+        ("BUG: KASAN: slab-use-after-free in foo+0x1/0x2", FaultKind::MemoryAccess),
+        ("BUG: KFENCE: out-of-bounds read in foo+0x1/0x2", FaultKind::MemoryAccess),
+        ("BUG: KMSAN: uninit-value in foo+0x1/0x2", FaultKind::MemoryAccess),
+        ("BUG: KCSAN: data-race in foo / bar", FaultKind::DataRace),
+        ("UBSAN: array-index-out-of-bounds in kernel/signal.c:1:2", FaultKind::UndefinedBehaviour),
+        ("WARNING: possible circular locking dependency detected", FaultKind::LockMisuse),
+        ("WARNING: SOFTIRQ-safe -> SOFTIRQ-unsafe lock order detected", FaultKind::LockMisuse),
+        ("WARNING: case/77 still has locks held!", FaultKind::LockMisuse),
+        ("WARNING: suspicious RCU usage", FaultKind::LockMisuse),
+        ("[ BUG: Invalid wait context ]", FaultKind::LockMisuse),
+        ("DEBUG_LOCKS_WARN_ON(lock->magic != lock)", FaultKind::LockMisuse),
+        ("sudbox-guest: no host: connect: ENODEV", FaultKind::InitGaveUp),
+        ("sudbox-guest: problem: cannot mount /proc", FaultKind::InitGaveUp),
     ] {
         for prefix in ["", "[    0.123456] ", "<4>[   10.5][   T77] ", "[1234.567890][    C0] "] {
             let report = scan(&format!("before\n{prefix}{line}\r\nafter\n"))
@@ -134,9 +140,9 @@ fn what_a_user_process_does_to_itself_is_no_report() {
 fn a_grave_report_outweighs_an_earlier_warning() {
     let warning = "WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2\n---[ end trace 0 ]---\n";
     let first = scan(&format!("{warning}x\n")).unwrap();
-    assert_eq!((first.kind, first.invalidates_later_cases()), (Kind::Warning, false));
+    assert_eq!((first.kind, first.invalidates_later_cases()), (FaultKind::Warning, false));
     assert_eq!(first.excerpt, warning.trim_end());
-    assert_eq!(kind(&format!("{warning}{OOPS}")), Some(Kind::Bug));
+    assert_eq!(kind(&format!("{warning}{OOPS}")), Some(FaultKind::Bug));
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn play(
     let stdin = Stdin::new(None).unwrap();
     let mut handler = ProgramHandler::new(program, limit, stdin, &mut output);
     let mut guest = Script::new(events);
-    let conversation = converse(&mut guest, Limits::progress(boot), &mut handler);
+    let conversation = converse(&mut guest, Limits::with_silence_limit(boot), &mut handler);
     let result = handler.result;
     (ProgramRun { result, conversation }, stdout)
 }

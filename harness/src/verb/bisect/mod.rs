@@ -56,7 +56,7 @@ pub(crate) fn bisect(args: &BisectArgs, given: &GivenOptions) -> anyhow::Result<
     let store = Store::of(&cache, history.key());
     if !args.resume {
         // Invalid arguments are reported before anything is written.
-        let arch = kernel::request("", &args.build, given)?.arch;
+        let arch = kernel::new_request("", &args.build, given)?.arch;
         let state = new_state(args, given, arch, &history)?;
         let judge = judge(args, arch, &mut progress)?;
         history.lock(&mut progress)?;
@@ -131,7 +131,7 @@ fn proceed(
     format: &Form<Bisection>,
     mut progress: Progress,
 ) -> anyhow::Result<u8> {
-    let request = kernel::request("", &state.args.build, &state.given)?;
+    let request = kernel::new_request("", &state.args.build, &state.given)?;
     let judge = match known {
         Some(judge) => judge,
         None => judge(&state.args, request.arch, &mut progress)?,
@@ -145,7 +145,7 @@ fn proceed(
     let next = match ended {
         Ok(next) => next,
         Err(error) => {
-            if matches!(failure::code(&error), Code::Interrupted | Code::Machine) {
+            if matches!(failure::error_code(&error), Code::Interrupted | Code::Machine) {
                 commits.progress.print("note", &resume_hint());
             } else {
                 state.finished = true;
@@ -189,10 +189,13 @@ struct Judge {
 
 fn judge(args: &BisectArgs, arch: Arch, progress: &mut Progress) -> anyhow::Result<Judge> {
     if args.bench.is_none() {
-        return Ok(Judge { machine: backend::machine(&args.vm, arch, progress)?, unit: None });
+        return Ok(Judge {
+            machine: backend::prepare_machine(&args.vm, arch, progress)?,
+            unit: None,
+        });
     }
     let MeasuringMachine { machine, unit } =
-        MeasuringMachine::of(Some(CostUnit::Instructions), &args.vm, arch, progress)?;
+        MeasuringMachine::choose(Some(CostUnit::Instructions), &args.vm, arch, progress)?;
     Ok(Judge { machine, unit: Some(unit) })
 }
 
@@ -395,14 +398,14 @@ impl CommitJudge<'_> {
         let request = Request { reference: commit.id.clone(), ..self.request.clone() };
         let options = JudgeOptions {
             vm: args.vm.clone(),
-            isolate: false,
+            isolate_cases: false,
             strict: false,
-            repeat: 1,
+            runs_per_case: 1,
             timeout: match args.bench {
-                Some(_) => measure::TIMEOUT,
+                Some(_) => measure::BENCHMARK_TIMEOUT,
                 None => Duration::from_secs(args.timeout),
             },
-            side_by_side: capacity::max_vms(&args.vm),
+            max_parallel_vms: capacity::max_vms(&args.vm),
             rerun: Rerun::new(RerunVerb::Run, &commit.id, &state.given),
             recorder: None,
         };
@@ -453,7 +456,7 @@ impl CommitJudge<'_> {
         let (Some(name), Some(unit)) = (&args.bench, self.judge.unit) else { return Ok(None) };
         match slowdown::cost(verdict, unit, name) {
             // The verdict says why nothing was measured.
-            Err(error) if failure::code(&error) == Code::Unjudged => Ok(None),
+            Err(error) if failure::error_code(&error) == Code::Unjudged => Ok(None),
             cost => cost,
         }
     }
@@ -469,14 +472,14 @@ impl JudgedCommit {
 /// The cases that the arguments select.
 fn requested_cases(args: &BisectArgs) -> anyhow::Result<Selection> {
     match &args.bench {
-        Some(name) => measure::select(name),
-        None => selection::select(args.cases.as_deref().unwrap_or_default()),
+        Some(name) => measure::select_benchmarks(name),
+        None => selection::parse_selection(args.cases.as_deref().unwrap_or_default()),
     }
 }
 
 /// The selection with `boot/reaches-init` added.
 fn with_boot(selection: Selection) -> Selection {
-    Selection { boot: true, ..selection }
+    Selection { includes_boot: true, ..selection }
 }
 
 /// The bisected cases and `boot/reaches-init`; `None` if only the build is bisected.
@@ -489,7 +492,7 @@ fn bisected_selection(
     }
     let selection = match &args.bench {
         Some(_) => requested_cases(args)?,
-        None => selection::select(&bisected.cases())?,
+        None => selection::parse_selection(&bisected.cases())?,
     };
     Ok(Some(with_boot(selection)))
 }

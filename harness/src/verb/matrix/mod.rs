@@ -22,7 +22,7 @@ use sudbox_vmm::machine::Machine;
 /// Judges the kernels. Returns the exit code.
 pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
-    let selection = selection::select(args.cases.as_deref().unwrap_or_default())?;
+    let selection = selection::parse_selection(args.cases.as_deref().unwrap_or_default())?;
     if args.vm.gdb {
         return Err(Failure::usage("--gdb is about one VM, and a matrix has many"));
     }
@@ -40,7 +40,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
         sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
         command: rerun::matrix(given),
         strict: args.strict,
-        boot_selected: selection.boot,
+        boot_selected: selection.includes_boot,
         cells,
     };
 
@@ -48,7 +48,8 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     let mut jobs = Vec::new();
     for index in indices {
         let cell = &plan.cells[index];
-        let request = kernel::request(&cell.kernel, &build(args, cell), &GivenOptions::default())?;
+        let request =
+            kernel::new_request(&cell.kernel, &build(args, cell), &GivenOptions::default())?;
         sudbox_images::check(&request)?;
         jobs.push(Job { index, request });
     }
@@ -56,7 +57,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     for job in &jobs {
         let arch = job.request.arch;
         if !machines.iter().any(|(other, _)| *other == arch) {
-            machines.push((arch, backend::machine(&args.vm, arch, &mut progress)?));
+            machines.push((arch, backend::prepare_machine(&args.vm, arch, &mut progress)?));
         }
     }
     let cache = Cache::open()?;
@@ -74,12 +75,12 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
         let folder = folder.create_subfolder(&folder_name(job.index, cell))?;
         let options = JudgeOptions {
             vm: args.vm.clone(),
-            isolate: false,
+            isolate_cases: false,
             strict: args.strict,
-            repeat: 1,
+            runs_per_case: 1,
             timeout: Duration::from_secs(args.timeout),
             // The VMs of other kernels run beside it.
-            side_by_side: 1,
+            max_parallel_vms: 1,
             rerun: Rerun::new(RerunVerb::Run, &cell.kernel, given)
                 .with_arch_and_flavour(&cell.arch, &cell.flavour),
             recorder: None,
@@ -134,7 +135,7 @@ fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
     if kernels.is_empty() {
         return Err(Failure::usage("--kernels names no kernel: give some, as in \"6.1 6.12\""));
     }
-    if kernels.iter().any(|kernel| kernel == running::NAME) {
+    if kernels.iter().any(|kernel| kernel == running::REFERENCE) {
         return Err(Failure::usage(
             "a matrix runs kernels in VMs only: judge the running one with `sudbox run running`",
         ));
@@ -171,7 +172,7 @@ fn build(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
 /// The result of a cell without verdict. An interrupt is returned as an error, which ends the
 /// matrix.
 fn failed(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<CellResult> {
-    let code = failure::code(error);
+    let code = failure::error_code(error);
     if code == Code::Interrupted {
         return Err(Failure::interrupted());
     }

@@ -44,7 +44,7 @@ pub(crate) fn run<T: Send>(
             // inherits it. Failing changes nothing but the speed.
             unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, BUILD_NICENESS) };
             for (at, job) in jobs.iter().enumerate() {
-                if interrupt::pending() || sender.send((at, find(job))).is_err() {
+                if interrupt::is_pending() || sender.send((at, find(job))).is_err() {
                     return;
                 }
             }

@@ -76,9 +76,9 @@ pub fn converse<S: Read + Write + AsFd>(
             return Err(ConversationError::Protocol(format!("{other:?} instead of a plan")));
         }
     };
-    let account = run_plan(stream, &mut frames, machine, table, &plan)?;
+    let results = run_plan(stream, &mut frames, machine, table, &plan)?;
     match receive(stream, &mut frames)? {
-        HostMessage::Acknowledge if account == plan.cases.len() => Ok(()),
+        HostMessage::Acknowledge if results == plan.cases.len() => Ok(()),
         other => {
             Err(ConversationError::Protocol(format!("{other:?} instead of an acknowledgement")))
         }
@@ -95,12 +95,12 @@ fn run_plan<S: Read + Write>(
     table: &[&[Case]],
     plan: &Plan,
 ) -> Result<usize, ConversationError> {
-    let mut account = Vec::new();
-    let mut out = Vec::new();
+    let mut results = Vec::new();
+    let mut outgoing = Vec::new();
     for (index, planned) in (0u32..).zip(&plan.cases) {
-        out.extend_from_slice(&GuestMessage::Start { case: index }.to_frame());
-        stream.write_all(&out)?;
-        out.clear();
+        outgoing.extend_from_slice(&GuestMessage::Start { case: index }.to_frame());
+        stream.write_all(&outgoing)?;
+        outgoing.clear();
         match receive(stream, frames)? {
             HostMessage::Go { case } if case == index => {}
             other => {
@@ -111,31 +111,31 @@ fn run_plan<S: Read + Write>(
         }
         recording::begin(index);
         let start = sys::now();
-        let (messages, result, cleaned_up) = run_one(machine, table, index, planned);
+        let (messages, result, cleaned_up) = run_case(machine, table, index, planned);
         let micros = u64::try_from((sys::now() - start).as_micros()).unwrap_or(u64::MAX);
-        account.push(result.kind());
+        results.push(result.kind());
         for message in messages {
-            out.extend_from_slice(&message.to_frame());
+            outgoing.extend_from_slice(&message.to_frame());
         }
-        out.append(&mut recording::frames());
-        out.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
+        outgoing.append(&mut recording::frames());
+        outgoing.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
         if !cleaned_up && machine.is_vm {
             // The next case would share the machine with the process that is left.
-            out.extend_from_slice(&GuestMessage::VmSpent { case: index }.to_frame());
-            stream.write_all(&out)?;
+            outgoing.extend_from_slice(&GuestMessage::VmSpent { case: index }.to_frame());
+            stream.write_all(&outgoing)?;
             let other = receive(stream, frames)?;
             return Err(ConversationError::Protocol(format!("{other:?} to a guest that is spent")));
         }
     }
-    let cases = account.len();
-    out.extend_from_slice(&GuestMessage::AllResults(account).to_frame());
-    stream.write_all(&out)?;
+    let cases = results.len();
+    outgoing.extend_from_slice(&GuestMessage::AllResults(results).to_frame());
+    stream.write_all(&outgoing)?;
     Ok(cases)
 }
 
 /// Finds a case and runs it if the machine and the kernel meet its needs. Returns its messages, its result,
 /// and whether all its processes have ended.
-fn run_one(
+fn run_case(
     machine: &Machine,
     table: &[&[Case]],
     index: u32,
@@ -168,7 +168,7 @@ fn run_one(
 }
 
 /// Runs a case in a child process, and kills all processes that it leaves behind. Returns the same as
-/// [`run_one`].
+/// [`run_case`].
 fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>, CaseResult, bool) {
     shared().clear();
     let runner = sys::getpid();
@@ -224,7 +224,7 @@ fn run_in_child(case: &Case, index: u32, runner: i32) -> ! {
     for text in crate::support::take_logs() {
         report.extend_from_slice(&GuestMessage::Log { case: index, text }.to_frame());
     }
-    if let Some(measurement) = bench::take() {
+    if let Some(measurement) = bench::take_measurement() {
         report.extend_from_slice(&GuestMessage::Measured { case: index, measurement }.to_frame());
     }
     let end = GuestMessage::End { case: index, result, micros: 0 };
@@ -257,7 +257,7 @@ pub fn exit_panicked_child(what: &str) -> ! {
 fn await_child(child: i32, deadline: Duration) -> Option<Change> {
     let end = sys::now() + deadline;
     loop {
-        if let Some(change) = peek(child) {
+        if let Some(change) = end_if_ended(child) {
             return Some(change);
         }
         let left = end.checked_sub(sys::now())?;
@@ -268,7 +268,7 @@ fn await_child(child: i32, deadline: Duration) -> Option<Change> {
 
 /// The end of the child, or `None` if it runs. The child stays a zombie, so that its process group ID is not
 /// reused.
-fn peek(child: i32) -> Option<Change> {
+fn end_if_ended(child: i32) -> Option<Change> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: an all-zero siginfo is valid, and the call writes no more than one.
     let (answer, info) = unsafe {

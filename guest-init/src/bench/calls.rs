@@ -3,7 +3,7 @@
 //! Benchmarks of system calls with and without dispatch, and of the other operations of emulators: flips of
 //! the selector, prctl(), personality() and rewritten calls.
 
-use super::watch::{CALLS, Watch};
+use super::watch::{SIZE_FOR_CALLS, Stopwatch};
 use crate::arch::{self, Repeat, issue_inside};
 use crate::case::{Check, Failure};
 use crate::support::*;
@@ -14,7 +14,7 @@ use std::ops::Range;
 pub(super) const GETPID: i64 = libc::SYS_getpid;
 
 /// Installs a handler of SIGSYS that only counts the calls.
-pub(super) fn install_counting_handler() -> Check {
+pub(super) fn install_counting_sigsys_handler() -> Check {
     extern "C" fn count(_: i32, _: *const u8, _: *mut u8) {
         arch::count_emulated_call();
     }
@@ -30,18 +30,18 @@ pub(super) fn install_counting_handler() -> Check {
 
 /// Times `repeat`, which calls getpid(), and checks that no call was dispatched and that the result is the
 /// PID.
-pub(super) fn time_getpid(watch: &mut Watch, repeat: Repeat) -> Check {
-    watch.time(|count| {
+pub(super) fn time_getpid(stopwatch: &mut Stopwatch, repeat: Repeat) -> Check {
+    stopwatch.time(|count| {
         let _ = repeat.run(count);
     });
-    watch.expect_emulated(0)?;
+    stopwatch.expect_emulated(0)?;
     expect_equal("getpid()", repeat.run(1), sys::getpid().into())
 }
 
 pub(super) fn bench_native() -> Check {
-    let mut watch = Watch::start(CALLS)?;
-    time_getpid(&mut watch, Repeat::outside(GETPID))?;
-    watch.store()
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    time_getpid(&mut stopwatch, Repeat::outside(GETPID))?;
+    stopwatch.store()
 }
 
 pub(super) fn bench_inside() -> Check {
@@ -51,26 +51,26 @@ pub(super) fn bench_inside() -> Check {
 /// Times calls that are not dispatched although the selector is at BLOCK: `arm` exempts the address range
 /// of [`Repeat::inside`].
 fn time_exempt(arm: fn() -> Check) -> Check {
-    install_counting_handler()?;
-    let mut watch = Watch::start(CALLS)?;
+    install_counting_sigsys_handler()?;
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
     arm()?;
     set_selector(BLOCK);
-    watch.time(|count| {
+    stopwatch.time(|count| {
         let _ = Repeat::inside(GETPID).run(count);
     });
     let got = Repeat::inside(GETPID).run(1);
     set_selector(ALLOW);
     expect_equal("getpid()", got, sys::getpid().into())?;
-    watch.expect_emulated(0)?;
-    watch.store()
+    stopwatch.expect_emulated(0)?;
+    stopwatch.store()
 }
 
 pub(super) fn bench_allowed() -> Check {
-    install_counting_handler()?;
-    let mut watch = Watch::start(CALLS)?;
+    install_counting_sigsys_handler()?;
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
     arm()?;
-    time_getpid(&mut watch, Repeat::outside(GETPID))?;
-    watch.store()
+    time_getpid(&mut stopwatch, Repeat::outside(GETPID))?;
+    stopwatch.store()
 }
 
 pub(super) fn bench_round_trip() -> Check {
@@ -80,44 +80,44 @@ pub(super) fn bench_round_trip() -> Check {
 /// Times calls of [`Repeat::outside`], each of which is dispatched after `arm` and handled by a SIGSYS
 /// handler that only counts.
 fn time_dispatched(arm: fn() -> Check) -> Check {
-    install_counting_handler()?;
-    let mut watch = Watch::start(CALLS)?;
+    install_counting_sigsys_handler()?;
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
     arm()?;
     set_selector(BLOCK);
-    watch.time(|count| {
+    stopwatch.time(|count| {
         let _ = Repeat::outside(GETPID).run(count);
     });
     set_selector(ALLOW);
-    watch.expect_emulated(watch.total())?;
-    watch.store()
+    stopwatch.expect_emulated(stopwatch.total())?;
+    stopwatch.store()
 }
 
 /// Arms dispatch in inclusive mode: only calls from the loop of [`Repeat::outside`] are dispatched.
-fn arm_around() -> Check {
+fn arm_outside_loop() -> Check {
     let Range { start, end } = arch::outside_loop();
     set_selector(ALLOW);
     expect_accepted(MODE_INCLUSIVE, start, end - start, selector_address(&SELECTOR))
 }
 
 pub(super) fn bench_inclusive_free() -> Check {
-    time_exempt(arm_around)
+    time_exempt(arm_outside_loop)
 }
 
 pub(super) fn bench_inclusive_trip() -> Check {
-    time_dispatched(arm_around)
+    time_dispatched(arm_outside_loop)
 }
 
 pub(super) fn bench_flip_alone() -> Check {
-    let mut watch = Watch::start(CALLS)?;
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
     arm()?;
     set_selector(BLOCK);
     // SAFETY: the selector is an atomic byte of this process.
     let repeat = unsafe { Repeat::store_zero(selector_address(&SELECTOR)) };
-    watch.time(|count| {
+    stopwatch.time(|count| {
         let _ = repeat.run(count);
     });
     expect_equal("the selector", SELECTOR.load(std::sync::atomic::Ordering::SeqCst), ALLOW)?;
-    watch.store()
+    stopwatch.store()
 }
 
 /// Times pairs of arming and disarming dispatch by prctl().
@@ -157,23 +157,23 @@ fn time_pair(call: u64, arguments: [[u64; 6]; 2], expected: i64) -> Check {
             issue_inside(call, arguments[1])
         }
     };
-    let mut watch = Watch::start(CALLS)?;
-    watch.time(|count| {
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    stopwatch.time(|count| {
         for _ in 0..count {
             let _ = both();
         }
     });
     expect_equal("result of the second call", both(), expected)?;
-    watch.store()
+    stopwatch.store()
 }
 
 pub(super) fn bench_rewritten() -> Check {
-    let mut watch = Watch::start(CALLS)?;
-    watch.time(|count| {
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    stopwatch.time(|count| {
         let _ = Repeat::rewritten(GETPID).run(count);
     });
-    watch.expect_emulated(watch.total())?;
-    watch.store()
+    stopwatch.expect_emulated(stopwatch.total())?;
+    stopwatch.store()
 }
 
 /// Turns an error into [`Failure::Unmet`]: the machine does not permit `what`.

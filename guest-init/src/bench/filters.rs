@@ -2,8 +2,8 @@
 
 //! Benchmarks of seccomp filters.
 
-use super::calls::{GETPID, install_counting_handler, time_getpid, unmet};
-use super::watch::{CALLS, SWITCHES, Watch};
+use super::calls::{GETPID, install_counting_sigsys_handler, time_getpid, unmet};
+use super::watch::{SIZE_FOR_CALLS, SIZE_FOR_SWITCHES, Stopwatch};
 use crate::arch::{self, Repeat};
 use crate::case::{Check, Failure};
 use crate::filter::{self, statement};
@@ -21,7 +21,7 @@ const POINTER_HALVES: [u32; 2] = if cfg!(target_endian = "little") { [12, 8] } e
 
 /// A filter that returns `action` for calls from a range within one aligned 4 GiB, and allows all
 /// others.
-fn by_pointer(range: &Range<u64>, action: u32) -> Vec<sock_filter> {
+fn filter_by_pointer(range: &Range<u64>, action: u32) -> Vec<sock_filter> {
     let [high, low] = POINTER_HALVES;
     let half = |address: u64| u32::try_from(address & 0xffff_ffff).unwrap_or(0);
     let (load, jump) = (BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_K);
@@ -45,33 +45,33 @@ fn install(mut program: Vec<sock_filter>, flags: u64) -> Result<u64, Failure> {
 }
 
 pub(super) fn bench_allow_all() -> Check {
-    let mut watch = Watch::start(CALLS)?;
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
     install(vec![statement(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW)], 0)?;
-    time_getpid(&mut watch, Repeat::outside(GETPID))?;
-    watch.store()
+    time_getpid(&mut stopwatch, Repeat::outside(GETPID))?;
+    stopwatch.store()
 }
 
 pub(super) fn bench_inside() -> Check {
-    install_counting_handler()?;
-    let mut watch = Watch::start(CALLS)?;
-    install(by_pointer(&arch::outside_loop(), SECCOMP_RET_TRAP), 0)?;
-    time_getpid(&mut watch, Repeat::inside(GETPID))?;
-    watch.store()
+    install_counting_sigsys_handler()?;
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    install(filter_by_pointer(&arch::outside_loop(), SECCOMP_RET_TRAP), 0)?;
+    time_getpid(&mut stopwatch, Repeat::inside(GETPID))?;
+    stopwatch.store()
 }
 
 pub(super) fn bench_trap() -> Check {
-    install_counting_handler()?;
-    let mut watch = Watch::start(CALLS)?;
-    install(by_pointer(&arch::outside_loop(), SECCOMP_RET_TRAP), 0)?;
-    watch.time(|count| {
+    install_counting_sigsys_handler()?;
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    install(filter_by_pointer(&arch::outside_loop(), SECCOMP_RET_TRAP), 0)?;
+    stopwatch.time(|count| {
         let _ = Repeat::outside(GETPID).run(count);
     });
-    watch.expect_emulated(watch.total())?;
-    watch.store()
+    stopwatch.expect_emulated(stopwatch.total())?;
+    stopwatch.store()
 }
 
 /// The supervisor's result for each call, which is not a process ID.
-const ANSWER: i64 = 0x5e1f_0001;
+const SUPERVISOR_RESULT: i64 = 0x5e1f_0001;
 
 /// The shared word that holds the listener's descriptor plus one, 0 before there is a listener.
 const LISTENER: usize = 0;
@@ -93,7 +93,7 @@ extern "C" fn supervise(_: u64) -> u64 {
             )
             .is_ok()
             {
-                let (id, val) = (call.id, ANSWER);
+                let (id, val) = (call.id, SUPERVISOR_RESULT);
                 let answer = libc::seccomp_notif_resp { id, val, error: 0, flags: 0 };
                 let _ = sys::call(
                     libc::SYS_ioctl,
@@ -105,17 +105,17 @@ extern "C" fn supervise(_: u64) -> u64 {
 }
 
 pub(super) fn bench_notify() -> Check {
-    let mut watch = Watch::start(SWITCHES)?;
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_SWITCHES)?;
     // Before the filter, which the thread would inherit.
     spawn_thread(supervise, 0)?;
     let listener = install(
-        by_pointer(&arch::outside_loop(), SECCOMP_RET_USER_NOTIF),
+        filter_by_pointer(&arch::outside_loop(), SECCOMP_RET_USER_NOTIF),
         SECCOMP_FILTER_FLAG_NEW_LISTENER,
     )?;
     set_shared_word(LISTENER, listener + 1);
-    watch.time(|count| {
+    stopwatch.time(|count| {
         let _ = Repeat::outside(GETPID).run(count);
     });
-    expect_equal("result by the supervisor", Repeat::outside(GETPID).run(1), ANSWER)?;
-    watch.store()
+    expect_equal("result by the supervisor", Repeat::outside(GETPID).run(1), SUPERVISOR_RESULT)?;
+    stopwatch.store()
 }

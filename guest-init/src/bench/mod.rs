@@ -8,7 +8,7 @@ mod filters;
 mod traced;
 mod watch;
 
-pub(crate) use watch::take;
+pub(crate) use watch::take_measurement;
 
 use crate::case::{Case, case};
 use sudbox_protocol::Feature;

@@ -3,7 +3,7 @@
 //! The benchmark of a tracer that emulates calls.
 
 use super::calls::{GETPID, unmet};
-use super::watch::{SWITCHES, Watch};
+use super::watch::{SIZE_FOR_SWITCHES, Stopwatch};
 use crate::arch::Repeat;
 use crate::case::Check;
 use crate::ptrace::{self, CALL_STOP, SYSEMU};
@@ -17,11 +17,11 @@ const DONE: usize = 0;
 /// Times calls that stop for a tracer. The tracer only resumes the tracee; a real emulator would also access
 /// its registers.
 pub(super) fn bench_sysemu() -> Check {
-    let mut watch = Watch::start(SWITCHES)?;
-    let total = watch.total();
+    let mut stopwatch = Stopwatch::start(SIZE_FOR_SWITCHES)?;
+    let total = stopwatch.total();
     let tracee = Tracee::start(|| {
         pause_for_tracer();
-        watch.time(|count| {
+        stopwatch.time(|count| {
             let _ = Repeat::outside(GETPID).run(count);
         });
         set_shared_word(DONE, 1);
@@ -43,5 +43,5 @@ pub(super) fn bench_sysemu() -> Check {
     }
     tracee.kill()?;
     expect_equal("stops at calls", stops, total)?;
-    watch.store()
+    stopwatch.store()
 }

@@ -18,10 +18,10 @@ pub(super) struct Size {
 }
 
 /// The size for operations of at most one system call: many batches fit between two timer interrupts.
-pub(super) const CALLS: Size = Size { operations: 64, batches: 256 };
+pub(super) const SIZE_FOR_CALLS: Size = Size { operations: 64, batches: 256 };
 
 /// The size for operations that switch to another task and back.
-pub(super) const SWITCHES: Size = Size { operations: 16, batches: 128 };
+pub(super) const SIZE_FOR_SWITCHES: Size = Size { operations: 16, batches: 128 };
 
 /// The number of measured batches per warm-up batch. Warm-up batches run first, fill caches and branch
 /// predictors, and are not measured.
@@ -31,51 +31,51 @@ const BATCHES_PER_WARM_UP: usize = 8;
 const SETTLE_TIME: Duration = Duration::from_millis(100);
 
 /// The measurement of this process's case.
-static MEASURED: Mutex<Option<Measurement>> = Mutex::new(None);
+static MEASUREMENT: Mutex<Option<Measurement>> = Mutex::new(None);
 
 /// Takes the measurement of this process's case.
-pub(crate) fn take() -> Option<Measurement> {
-    MEASURED.lock().ok()?.take()
+pub(crate) fn take_measurement() -> Option<Measurement> {
+    MEASUREMENT.lock().ok()?.take()
 }
 
 /// A measurement in progress, on one CPU.
-pub(super) struct Watch {
+pub(super) struct Stopwatch {
     size: Size,
     /// Ticks of each batch, in memory that children share.
     batches: &'static mut [u64],
     /// Ticks of each batch of the empty loop.
-    empty: Vec<u64>,
+    empty_batches: Vec<u64>,
     /// Counter and clock at the start.
     start: (u64, Duration),
     /// Calls that this process had emulated at the start.
     emulated_before: u64,
 }
 
-impl Watch {
+impl Stopwatch {
     /// Pins this process to its current CPU, and times the empty loop.
-    pub(super) fn start(size: Size) -> Result<Watch, Failure> {
+    pub(super) fn start(size: Size) -> Result<Stopwatch, Failure> {
         pin()?;
-        if size.operations == SWITCHES.operations {
+        if size.operations == SIZE_FOR_SWITCHES.operations {
             make_real_time()?;
         }
         let bytes = sys::map_shared(size.batches * size_of::<u64>()).map_err(broken("mmap"))?;
         // SAFETY: newly mapped, aligned, zeroed, and never unmapped.
         let batches = unsafe { std::slice::from_raw_parts_mut(bytes.cast(), size.batches) };
-        let mut empty = vec![0; size.batches];
-        let start = moment();
-        fill(&mut empty, size.operations, &|count| {
+        let mut empty_batches = vec![0; size.batches];
+        let start = read_clocks();
+        time_batches(&mut empty_batches, size.operations, &|count| {
             let _ = Repeat::nothing().run(count);
         });
-        Ok(Watch { size, batches, empty, start, emulated_before: emulated_calls() })
+        Ok(Stopwatch { size, batches, empty_batches, start, emulated_before: emulated_calls() })
     }
 
     /// Times batches of `run`, whose argument is the number of operations to do. Between the
     /// operations it issues no system calls, does not allocate, and causes no page faults.
     pub(super) fn time(&mut self, run: impl Fn(u64)) {
-        fill(self.batches, self.size.operations, &run);
+        time_batches(self.batches, self.size.operations, &run);
     }
 
-    /// The number of operations that [`Watch::time`] does, warm-up included.
+    /// The number of operations that [`Stopwatch::time`] does, warm-up included.
     pub(super) fn total(&self) -> u64 {
         let batches = self.size.batches + self.size.batches / BATCHES_PER_WARM_UP;
         u64::from(self.size.operations) * batches as u64
@@ -88,22 +88,22 @@ impl Watch {
 
     /// Stores the measurement for the runner.
     pub(super) fn store(self) -> Result<(), Failure> {
-        let end = moment();
+        let end = read_clocks();
         let nanoseconds = end.1.saturating_sub(self.start.1).as_nanos();
         let measurement = Measurement {
             operations: self.size.operations,
             batches: self.batches.to_vec(),
-            empty_batches: self.empty,
+            empty_batches: self.empty_batches,
             ticks: end.0.wrapping_sub(self.start.0),
             nanoseconds: u64::try_from(nanoseconds).unwrap_or(u64::MAX),
         };
-        *MEASURED.lock().map_err(broken("storing the measurement"))? = Some(measurement);
+        *MEASUREMENT.lock().map_err(broken("storing the measurement"))? = Some(measurement);
         Ok(())
     }
 }
 
 /// Times each batch, after the warm-up.
-fn fill(batches: &mut [u64], operations: u32, run: &impl Fn(u64)) {
+fn time_batches(batches: &mut [u64], operations: u32, run: &impl Fn(u64)) {
     let count = operations.into();
     for _ in 0..batches.len() / BATCHES_PER_WARM_UP {
         run(count);
@@ -133,7 +133,7 @@ fn make_real_time() -> Result<(), Failure> {
 
 /// Reads the counter and the clock at the same moment: of eight tries the fastest, which no interrupt
 /// has delayed.
-fn moment() -> (u64, Duration) {
+fn read_clocks() -> (u64, Duration) {
     let sample = |_| {
         let (before, clock) = (clock_counter(), sys::clock(libc::CLOCK_MONOTONIC_RAW));
         (clock_counter().wrapping_sub(before), before, clock)

@@ -2,7 +2,7 @@
 
 //! The errors of a kernel without dispatch, by which programs detect its absence.
 
-use super::seccomp::{FROM_FILTER, filter_umask, umask_call};
+use super::seccomp::{SYS_SECCOMP, filter_umask, umask_call};
 use crate::arch;
 use crate::case::{Case, Check, absence_case};
 use crate::ptrace::SYSEMU;
@@ -78,7 +78,7 @@ fn filter_decides() -> Check {
     let _ = arch::gate().issue(&umask_call());
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_equal("si_code", seen.code(), FROM_FILTER)?;
+    expect_equal("si_code", seen.code(), SYS_SECCOMP)?;
     expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().compared_address())?;
     expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)
 }
@@ -103,7 +103,7 @@ fn tracer_sees_calls() -> Check {
 /// The release that introduced the ptrace(2) requests (include/uapi/linux/ptrace.h).
 const REQUESTS_SINCE: [u32; 2] = [6, 4];
 
-/// Version and patch level of this kernel.
+/// The first two numbers of this kernel's release.
 fn release() -> [u32; 2] {
     let (release, _, _) = crate::probe::uname();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|word| word.parse().ok());

@@ -39,7 +39,7 @@ static SETTINGS_IN_HANDLER: (AtomicU64, AtomicU64, AtomicI32) =
     (AtomicU64::new(0), AtomicU64::new(0), AtomicI32::new(0));
 
 /// Handler body: stores the settings of the alternate stack in [`SETTINGS_IN_HANDLER`].
-fn note_settings(_: Dispatch<'_>) {
+fn store_settings(_: Dispatch<'_>) {
     let (start, length, flags) = sys::alternate_stack().unwrap_or_default();
     SETTINGS_IN_HANDLER.0.store(start, Ordering::SeqCst);
     SETTINGS_IN_HANDLER.1.store(length, Ordering::SeqCst);
@@ -49,26 +49,27 @@ fn note_settings(_: Dispatch<'_>) {
 fn settings() -> Check {
     let stack = map_pages(STACK_LENGTH / PAGE_SIZE)? as u64;
     arm()?;
-    for mode in [0, SS_AUTODISARM] {
-        for action in [0, libc::SA_ONSTACK] {
+    for stack_flags in [0, SS_AUTODISARM] {
+        for handler_flags in [0, libc::SA_ONSTACK] {
             // SAFETY: the stack is never unmapped.
-            unsafe { sys::sigaltstack(stack, STACK_LENGTH as u64, mode) }
+            unsafe { sys::sigaltstack(stack, STACK_LENGTH as u64, stack_flags) }
                 .map_err(broken("sigaltstack"))?;
-            handle_dispatches_with(note_settings, action, 0)?;
+            handle_dispatches_with(store_settings, handler_flags, 0)?;
             let _ = issue_blocked(&arch::gate(), &fresh_umask_call());
-            let case = format!("flags {mode:#x} of the stack, {action:#x} of the handler");
+            let case =
+                format!("flags {stack_flags:#x} of the stack, {handler_flags:#x} of the handler");
             expect_equal(&format!("SIGSYS handled, {case}"), dispatch_count(), 1)?;
-            let flags = match (mode, action) {
+            let flags = match (stack_flags, handler_flags) {
                 (SS_AUTODISARM, _) => libc::SS_DISABLE,
-                (_, 0) => mode,
-                _ => mode | libc::SS_ONSTACK,
+                (_, 0) => stack_flags,
+                _ => stack_flags | libc::SS_ONSTACK,
             };
             expect_equal(
                 &format!("flags seen by the handler, {case}"),
                 SETTINGS_IN_HANDLER.2.load(Ordering::SeqCst),
                 flags,
             )?;
-            let start = if mode == SS_AUTODISARM { 0 } else { stack };
+            let start = if stack_flags == SS_AUTODISARM { 0 } else { stack };
             expect_equal_hex(
                 &format!("start seen by the handler, {case}"),
                 SETTINGS_IN_HANDLER.0.load(Ordering::SeqCst),
@@ -78,7 +79,7 @@ fn settings() -> Check {
             expect_equal(
                 &format!("settings after the return, {case}"),
                 after,
-                (stack, STACK_LENGTH as u64, mode),
+                (stack, STACK_LENGTH as u64, stack_flags),
             )?;
             reset_dispatch_count();
         }
@@ -88,17 +89,17 @@ fn settings() -> Check {
 
 /// The room below the stack pointer of the call, in bytes: less than the 64-bit frame with the state of
 /// `fxsave` and the red zone.
-const ROOM: u64 = 1024;
+const ROOM_BELOW_CALL: u64 = 1024;
 
 fn overflow_kills() -> Check {
-    for action in [0, libc::SA_ONSTACK] {
-        handle_dispatches_with(do_nothing, action, 0)?;
+    for handler_flags in [0, libc::SA_ONSTACK] {
+        handle_dispatches_with(do_nothing, handler_flags, 0)?;
         install_counting_handler(libc::SIGSEGV)?;
         reset_dispatch_count();
         let end = run_vforked(|| {
             let call = fresh_umask_call();
             // The current stack becomes the alternate stack.
-            let start = arch::current_stack() - ROOM;
+            let start = arch::current_stack() - ROOM_BELOW_CALL;
             // SAFETY: memory below and above the stack pointer of this task, which has a stack of its own.
             let set = unsafe { sys::sigaltstack(start, 2 * PAGE_SIZE as u64, 0) };
             if set.is_err() || arm().is_err() {

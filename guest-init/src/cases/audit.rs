@@ -7,10 +7,10 @@ use crate::support::*;
 use crate::sys;
 
 // Message types and constants of include/uapi/linux/audit.h.
-const SET: u16 = 1001;
-const ADD_RULE: u16 = 1011;
-const DELETE_RULE: u16 = 1012;
-const SYSCALL: u16 = 1300;
+const AUDIT_SET: u16 = 1001;
+const AUDIT_ADD_RULE: u16 = 1011;
+const AUDIT_DEL_RULE: u16 = 1012;
+const AUDIT_SYSCALL: u16 = 1300;
 const STATUS_ENABLED: u32 = 1;
 const STATUS_PID: u32 = 4;
 const FILTER_TASK: u32 = 1;
@@ -19,7 +19,7 @@ const NEVER: u32 = 0;
 const ALWAYS: u32 = 2;
 
 /// Bytes of `struct nlmsghdr`.
-const HEADER: usize = 16;
+const MESSAGE_HEADER_LENGTH: usize = 16;
 /// The length of `struct audit_rule_data` in 32-bit words. Its mask of system calls follows the third
 /// word.
 const RULE_WORDS: usize = 3 + 64 * 4 + 1;
@@ -33,7 +33,7 @@ pub(crate) struct Audit {
     call: i64,
     /// The texts of the system call records so far.
     records: Vec<String>,
-    enabled: bool,
+    is_enabled: bool,
 }
 
 impl Audit {
@@ -48,9 +48,9 @@ impl Audit {
             let error = std::io::Error::last_os_error();
             return Err(Failure::Broken(format!("audit's socket: {error}")));
         }
-        let mut audit = Audit { socket, call, records: Vec::new(), enabled: true };
+        let mut audit = Audit { socket, call, records: Vec::new(), is_enabled: true };
         // An earlier case may have left this rule: see `disable`.
-        let _ = audit.request(DELETE_RULE, &rule(FILTER_TASK, NEVER, None));
+        let _ = audit.request(AUDIT_DEL_RULE, &rule(FILTER_TASK, NEVER, None));
         audit
             .set(1, sys::getpid())
             .and_then(|()| audit.add(&rule(FILTER_EXIT, ALWAYS, Some(call))))
@@ -59,11 +59,11 @@ impl Audit {
     }
 
     /// The first arguments of the calls of these processes in the records, up to the call with this last
-    /// argument. Records of other processes are skipped: the kernel keeps records that no daemon has
-    /// read for the next one (`kauditd_retry_skb()`).
-    pub(crate) fn first_argument_registers(
+    /// argument `last`. Records of other processes are skipped: the kernel keeps records that no daemon has read for
+    /// the next daemon (`kauditd_retry_skb()`).
+    pub(crate) fn first_arguments_of(
         &mut self,
-        of: &[i32],
+        processes: &[i32],
         last: u64,
     ) -> Result<Vec<u64>, Failure> {
         let mut arguments = Vec::new();
@@ -76,7 +76,7 @@ impl Audit {
             read += 1;
             let pid = field(record, " pid=").and_then(|pid| pid.parse().ok());
             if field(record, " syscall=") != Some(&self.call.to_string())
-                || !pid.is_some_and(|pid| of.contains(&pid))
+                || !pid.is_some_and(|pid| processes.contains(&pid))
             {
                 continue;
             }
@@ -99,7 +99,7 @@ impl Audit {
     /// every new task, which changes the entry path in later cases. The rule that records stays too, since
     /// its removal takes long.
     fn disable(&mut self) -> sys::Result<()> {
-        if !std::mem::take(&mut self.enabled) {
+        if !std::mem::take(&mut self.is_enabled) {
             return Ok(());
         }
         let rule = self.add(&rule(FILTER_TASK, NEVER, None));
@@ -108,7 +108,7 @@ impl Audit {
 
     /// Adds a rule, unless it exists already.
     fn add(&mut self, rule: &[u32]) -> sys::Result<()> {
-        match self.request(ADD_RULE, rule) {
+        match self.request(AUDIT_ADD_RULE, rule) {
             Err(sys::Errno(libc::EEXIST)) => Ok(()),
             answer => answer,
         }
@@ -123,13 +123,13 @@ impl Audit {
             0,
             pid.cast_unsigned(),
         ]);
-        self.request(SET, &status)
+        self.request(AUDIT_SET, &status)
     }
 
     /// Sends a request and waits for its acknowledgement.
     fn request(&mut self, kind: u16, words: &[u32]) -> sys::Result<()> {
         const REQUEST_ACKNOWLEDGED: u16 = 5; // NLM_F_REQUEST | NLM_F_ACK
-        let length = HEADER + words.len() * 4;
+        let length = MESSAGE_HEADER_LENGTH + words.len() * 4;
         let mut message = Vec::with_capacity(length);
         message.extend_from_slice(&u32::try_from(length).unwrap_or(0).to_ne_bytes());
         message.extend_from_slice(&kind.to_ne_bytes());
@@ -166,16 +166,18 @@ impl Audit {
         };
         // The length in the header of a record is wrong (audit_log_end()), so use the packet's length.
         message.truncate(usize::try_from(length).unwrap_or(0));
-        if message.len() < HEADER + 4 {
+        if message.len() < MESSAGE_HEADER_LENGTH + 4 {
             return Ok(None);
         }
         match u16::from_ne_bytes([message[4], message[5]]) {
             kind if i32::from(kind) == libc::NLMSG_ERROR => {
-                let error = i32::from_ne_bytes(std::array::from_fn(|i| message[HEADER + i]));
+                let error =
+                    i32::from_ne_bytes(std::array::from_fn(|i| message[MESSAGE_HEADER_LENGTH + i]));
                 Ok(Some(if error == 0 { Ok(()) } else { Err(sys::Errno(-error)) }))
             }
-            SYSCALL => {
-                self.records.push(String::from_utf8_lossy(&message[HEADER..]).into_owned());
+            AUDIT_SYSCALL => {
+                self.records
+                    .push(String::from_utf8_lossy(&message[MESSAGE_HEADER_LENGTH..]).into_owned());
                 Ok(None)
             }
             _ => Ok(None),

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The transcript of the program for `alien`, the same on all architectures.
-const ALIEN: &str = r#"thread 0
+const ALIEN_TRANSCRIPT: &str = r#"thread 0
   say(0x140000f00, 21) "hello from elsewhere\n" = 0x15, 0x7d6
   unknown(0xb11e000000000027) fails
   unknown(0xe7) fails
@@ -48,24 +48,24 @@ console
 end 0x0
 "#;
 
-fn alien_on(engines: &[Engine]) -> Check {
-    expect_transcript(&Image::of_code(arch::alien_program()), &Alien, engines, ALIEN)
+fn expect_alien_transcript(engines: &[Engine]) -> Check {
+    expect_transcript(&Image::of_code(arch::alien_program()), &Alien, engines, ALIEN_TRANSCRIPT)
 }
 
 pub(crate) fn alien_exclusive() -> Check {
-    alien_on(&[Engine::Exclusive])
+    expect_alien_transcript(&[Engine::Exclusive])
 }
 
 pub(crate) fn alien_inclusive() -> Check {
-    alien_on(&[Engine::Inclusive])
+    expect_alien_transcript(&[Engine::Inclusive])
 }
 
 pub(crate) fn alien_filter() -> Check {
-    alien_on(&[Engine::Exclusive, Engine::Filter])
+    expect_alien_transcript(&[Engine::Exclusive, Engine::Filter])
 }
 
 pub(crate) fn alien_trace() -> Check {
-    alien_on(&[Engine::Exclusive, Engine::Trace])
+    expect_alien_transcript(&[Engine::Exclusive, Engine::Trace])
 }
 
 /// The Linux calls that tasks of a sandbox issue for themselves.
@@ -88,8 +88,8 @@ const EMULATOR_CALLS: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// Linux calls that the emulator issues at most once for a task. The program's own calls have the same numbers
-/// in their low 32 bits, so a second one would be the program's.
+/// Linux calls that the emulator issues at most once for a task. Calls of the program have the same numbers in their low
+/// 32 bits, so a second call would be the program's.
 const CALLED_ONCE: [i64; 3] = [libc::SYS_getpid, libc::SYS_exit, libc::SYS_exit_group];
 
 pub(crate) fn calls_unseen_by_linux() -> Check {
@@ -102,16 +102,16 @@ pub(crate) fn calls_unseen_by_linux() -> Check {
         };
         let finished = sandbox.finish();
         let [first, second] = trace.stop(sandbox.tasks())?;
-        check_transcript(engine, finished, ALIEN)?;
+        check_transcript(engine, finished, ALIEN_TRANSCRIPT)?;
         for events in [first, second] {
-            expect_only_native(engine, &events)?;
+            expect_only_emulator_calls(engine, &events)?;
         }
     }
     Ok(())
 }
 
 /// Checks that these `sys_enter` events contain no call of the program.
-fn expect_only_native(engine: Engine, events: &[String]) -> Check {
+fn expect_only_emulator_calls(engine: Engine, events: &[String]) -> Check {
     let what = format!("{engine}: Linux sees calls of the emulator alone");
     let number =
         |text: &String| text.strip_prefix("sys_enter: NR ")?.split(' ').next()?.parse().ok();
@@ -132,7 +132,7 @@ static NATIVE_CALLS_EXECUTED: AtomicU64 = AtomicU64::new(0);
 /// The number of calls that [`AlienWithNativeCalls`] issued.
 static NATIVE_CALLS_ISSUED: AtomicU64 = AtomicU64::new(0);
 
-/// The argument of these calls, umask(2): the umask that is set already.
+/// The argument of the umask(2) calls of [`AlienWithNativeCalls`]: the umask that is set already.
 const CURRENT_UMASK: u64 = 0o111;
 
 /// Sets the umask, which the tasks of a sandbox share with this process; returns the previous one.
@@ -172,14 +172,14 @@ impl Personality for AlienWithNativeCalls {
 
 pub(crate) fn native_untouched() -> Check {
     let image = Image::of_code(arch::alien_program());
-    let calls = ALIEN.lines().filter(|line| line.contains('(')).count() as u64;
+    let calls = ALIEN_TRANSCRIPT.lines().filter(|line| line.contains('(')).count() as u64;
     set_umask(CURRENT_UMASK).map_err(broken("umask"))?;
     for engine in Engine::ALL {
         NATIVE_CALLS_ISSUED.store(0, Ordering::SeqCst);
         NATIVE_CALLS_EXECUTED.store(0, Ordering::SeqCst);
         match sandbox::run(&image, &AlienWithNativeCalls, engine) {
             Err(SandboxError::Missing(_) | SandboxError::Refused { .. }) => continue,
-            ran => check_transcript(engine, ran, ALIEN)?,
+            ran => check_transcript(engine, ran, ALIEN_TRANSCRIPT)?,
         }
         let counts = [&NATIVE_CALLS_ISSUED, &NATIVE_CALLS_EXECUTED]
             .map(|count| count.load(Ordering::SeqCst));
@@ -212,7 +212,7 @@ pub(crate) fn signals_from_outside() -> Check {
         let fd = fd.map_err(broken("pidfd_open"))?;
         let sender = spawn_child(|| send_signals(fd))?;
         let finished = sandbox.finish();
-        check_transcript(engine, finished, ALIEN)?;
+        check_transcript(engine, finished, ALIEN_TRANSCRIPT)?;
         expect_success(wait_for_change(sender)?)?;
         signals += sandbox.signals();
     }

@@ -12,7 +12,7 @@ use sudbox_protocol::Feature;
 
 const COPY_FUNCTION: &str = "dup_task_struct()";
 const EXEC_FUNCTION: &str = "begin_new_exec()";
-const CONFIGURED: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig];
+const NEEDS_PTRACE_CONFIG: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig];
 
 pub(super) const CASES: &[Case] = &[
     case(
@@ -69,14 +69,14 @@ pub(super) const CASES: &[Case] = &[
         "syscall_user_dispatch_get_config()",
         child_reads_off,
     )
-    .features(CONFIGURED),
+    .features(NEEDS_PTRACE_CONFIG),
     case(
         "inheritance/child-reads-nothing-stale",
         "a forked child's configuration does not contain its parent's range and selector",
         COPY_FUNCTION,
         child_reads_nothing_stale,
     )
-    .features(CONFIGURED)
+    .features(NEEDS_PTRACE_CONFIG)
     .known_bugs(&["stale-config-after-clear"]),
 ];
 
@@ -112,12 +112,13 @@ fn fork() -> Check {
     expect_child_not_armed()
 }
 
-/// The flags of a child that shares memory with its parent, which waits for it.
+/// The clone(2) flags of a child that shares memory with its parent while the parent waits.
 fn sharing_flags(flags: i32) -> u64 {
     u64::from((flags | libc::CLONE_VM | libc::CLONE_VFORK).cast_unsigned())
 }
 
-/// Checks that a child that shares memory ended well and was not armed. `answer` is the result of its creation.
+/// Checks that a child that shares memory exited with 0 and was not armed. `answer` is the result of the call that created
+/// the child.
 fn expect_sharing_child_not_armed(answer: i64) -> Check {
     set_selector(ALLOW);
     let child = sys::split_result(answer).map_err(broken("clone"))?;
@@ -177,8 +178,8 @@ fn thread() -> Check {
 /// The selector of another thread.
 static OTHER_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// Arms with [`OTHER_SELECTOR`], then issues a call at each odd value of shared word 0 and increments the word. Sets shared word 1
-/// to 1 if the call was executed, and to 2 if it was dispatched.
+/// A thread that arms with [`OTHER_SELECTOR`], then issues a call at each odd value of shared word 0 and increments the
+/// word. It sets shared word 1 to 1 if the call was executed, and to 2 if the call was dispatched.
 extern "C" fn thread_with_other_selector(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
@@ -200,6 +201,7 @@ extern "C" fn thread_with_other_selector(_: u64) -> u64 {
     0
 }
 
+/// The number of calls of [`thread_with_other_selector`].
 const ROUNDS: u64 = 4;
 
 fn threads_independent() -> Check {
@@ -238,9 +240,9 @@ const ARM: u64 = 1;
 const DISARM: u64 = 2;
 const CALL: u64 = 3;
 
-/// A thread that carries out the command in shared word 2 at each odd value of shared word 0 and increments the word. It
-/// arms with [`OTHER_SELECTOR`]. Shared word 1 is the result of its last call: 1 executed, 2 dispatched; or 3 if a command
-/// failed.
+/// A thread that carries out the command in shared word 2 at each odd value of shared word 0 and increments the word. The
+/// thread arms with [`OTHER_SELECTOR`]. Shared word 1 is the result of its last call: 1 for executed, 2 for dispatched;
+/// or 3 if a command failed.
 extern "C" fn controlled_thread(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
@@ -323,7 +325,7 @@ fn exec_disarms() -> Check {
     expect_equal("the program", end.to_string(), Change::Exited(i32::from(EXECUTED)).to_string())
 }
 
-/// Creates a file with a program that exits with [`EXECUTED`] if its calls are executed.
+/// Creates a file with a program that exits with [`EXECUTED`] if its system calls are executed.
 pub(crate) fn program() -> Result<i32, Failure> {
     let image = arch::tiny_program(EXECUTED);
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
@@ -338,7 +340,7 @@ pub(crate) fn program() -> Result<i32, Failure> {
     Ok(fd)
 }
 
-/// Executes the program in this file; returns only on failure.
+/// Executes the program in this file. Returns only if the kernel refuses.
 pub(crate) fn execute(fd: i32) {
     let none = [0u64];
     let list = none.as_ptr() as u64;

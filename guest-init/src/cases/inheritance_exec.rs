@@ -24,19 +24,19 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// The lengths of an ELF header and of a program header (elf(5)).
-const HEADER: usize = 64;
-const PROGRAM_HEADER: usize = 56;
+const ELF_HEADER_LENGTH: usize = 64;
+const PROGRAM_HEADER_LENGTH: usize = 56;
 const PT_INTERP: u32 = 3;
 /// The offsets of the fields that the cases change.
-const MACHINE: usize = 18;
-const HEADERS_AT: usize = 32;
-const HEADER_SIZE: usize = 54;
-const HEADER_COUNT: usize = 56;
+const MACHINE_OFFSET: usize = 18;
+const PROGRAM_HEADERS_OFFSET: usize = 32;
+const PROGRAM_HEADER_SIZE_OFFSET: usize = 54;
+const PROGRAM_HEADER_COUNT_OFFSET: usize = 56;
 /// The offset of the first segment's address.
-const SEGMENT_ADDRESS: usize = HEADER + 16;
+const SEGMENT_ADDRESS_OFFSET: usize = ELF_HEADER_LENGTH + 16;
 
 /// Creates an executable file with this content.
-fn file(content: &[u8]) -> Result<i32, Failure> {
+fn create_file(content: &[u8]) -> Result<i32, Failure> {
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let words = [u64::from(fd.cast_unsigned()), content.as_ptr() as u64, content.len() as u64];
     // SAFETY: the content is live.
@@ -45,30 +45,32 @@ fn file(content: &[u8]) -> Result<i32, Failure> {
 }
 
 /// Creates a file with the program in which the bytes at an offset are replaced.
-fn program(at: usize, bytes: &[u8]) -> Result<i32, Failure> {
+fn create_changed_program(at: usize, bytes: &[u8]) -> Result<i32, Failure> {
     let mut image = arch::tiny_program(EXECUTED);
     image[at..at + bytes.len()].copy_from_slice(bytes);
-    file(&image)
+    create_file(&image)
 }
 
 /// Creates a file with the program and a `PT_INTERP` header with this path.
-fn interpreted(path: &[u8]) -> Result<i32, Failure> {
+fn create_interpreted_program(path: &[u8]) -> Result<i32, Failure> {
     let mut image = arch::tiny_program(EXECUTED);
-    let first = image[HEADER..HEADER + PROGRAM_HEADER].to_vec();
+    let first = image[ELF_HEADER_LENGTH..ELF_HEADER_LENGTH + PROGRAM_HEADER_LENGTH].to_vec();
     image.resize(image.len().next_multiple_of(8), 0);
     let headers = image.len() as u64;
-    let name = headers + 2 * PROGRAM_HEADER as u64;
+    let name = headers + 2 * PROGRAM_HEADER_LENGTH as u64;
     let length = path.len() as u64;
     image.extend(first);
     image.extend([PT_INTERP, 4].map(u32::to_ne_bytes).concat());
     image.extend([name, name, name, length, length, 1].map(u64::to_ne_bytes).concat());
     image.extend(path);
-    image[HEADERS_AT..HEADERS_AT + 8].copy_from_slice(&headers.to_ne_bytes());
-    image[HEADER_COUNT..HEADER_COUNT + 2].copy_from_slice(&2u16.to_ne_bytes());
-    file(&image)
+    image[PROGRAM_HEADERS_OFFSET..PROGRAM_HEADERS_OFFSET + 8]
+        .copy_from_slice(&headers.to_ne_bytes());
+    image[PROGRAM_HEADER_COUNT_OFFSET..PROGRAM_HEADER_COUNT_OFFSET + 2]
+        .copy_from_slice(&2u16.to_ne_bytes());
+    create_file(&image)
 }
 
-/// Executes a file with these arguments; returns only on failure.
+/// Executes a file with these arguments. Returns only the error of a failure.
 fn execute(fd: i32, arguments: u64) -> sys::Result<u64> {
     let empty = libc::AT_EMPTY_PATH.cast_unsigned().into();
     let words = [fd.cast_unsigned().into(), c"".as_ptr() as u64, arguments, 0, empty];
@@ -83,21 +85,41 @@ fn keeps_late() -> Check {
     let too_long = arguments.as_ptr() as u64;
     let dangling = [8u64, 0];
     let dangling = dangling.as_ptr() as u64;
-    let nothing = file(&[0; 128])?;
+    let nothing = create_file(&[0; 128])?;
     let by_descriptor = format!("/proc/self/fd/{nothing}\0");
-    let good = program(0, b"\x7fELF")?;
+    let good = create_changed_program(0, b"\x7fELF")?;
     let stages = [
         ("a list of arguments that cannot be read", good, 8, libc::EFAULT),
         ("an argument that cannot be read", good, dangling, libc::EFAULT),
         ("an argument that is too long", good, too_long, libc::E2BIG),
-        ("an empty file", file(b"")?, 0, libc::ENOEXEC),
+        ("an empty file", create_file(b"")?, 0, libc::ENOEXEC),
         ("a file of no format", nothing, 0, libc::ENOEXEC),
-        ("a program of another machine", program(MACHINE, &[0xff; 2])?, 0, libc::ENOEXEC),
-        ("program headers of a wrong size", program(HEADER_SIZE, &[1, 1])?, 0, libc::ENOEXEC),
-        ("an interpreter without an end", interpreted(b"/no")?, 0, libc::ENOEXEC),
-        ("an interpreter that is not there", interpreted(b"/no/such\0")?, 0, libc::ENOENT),
-        ("a folder for an interpreter", interpreted(b"/\0")?, 0, libc::EACCES),
-        ("no program for an interpreter", interpreted(by_descriptor.as_bytes())?, 0, libc::ELIBBAD),
+        (
+            "a program of another machine",
+            create_changed_program(MACHINE_OFFSET, &[0xff; 2])?,
+            0,
+            libc::ENOEXEC,
+        ),
+        (
+            "program headers of a wrong size",
+            create_changed_program(PROGRAM_HEADER_SIZE_OFFSET, &[1, 1])?,
+            0,
+            libc::ENOEXEC,
+        ),
+        ("an interpreter without an end", create_interpreted_program(b"/no")?, 0, libc::ENOEXEC),
+        (
+            "an interpreter that is not there",
+            create_interpreted_program(b"/no/such\0")?,
+            0,
+            libc::ENOENT,
+        ),
+        ("a folder for an interpreter", create_interpreted_program(b"/\0")?, 0, libc::EACCES),
+        (
+            "no program for an interpreter",
+            create_interpreted_program(by_descriptor.as_bytes())?,
+            0,
+            libc::ELIBBAD,
+        ),
     ];
     handle_dispatches(do_nothing)?;
     arm()?;
@@ -113,7 +135,7 @@ fn past_return() -> Check {
     handle_dispatches(do_nothing)?;
     install_counting_handler(libc::SIGSEGV)?;
     // The kernel notices an impossible segment only after it has released the old memory.
-    let fd = program(SEGMENT_ADDRESS, &arch::KERNEL_ADDRESS.to_ne_bytes())?;
+    let fd = create_changed_program(SEGMENT_ADDRESS_OFFSET, &arch::KERNEL_ADDRESS.to_ne_bytes())?;
     for selector in [ALLOW, BLOCK] {
         let end = run_vforked(|| {
             if arm().is_err() {

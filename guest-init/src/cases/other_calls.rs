@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! System calls other than prctl(2)'s setting, none of which changes the configuration of their caller.
+//! System calls other than `PR_SET_SYSCALL_USER_DISPATCH`, none of which changes the configuration of its caller.
 
 use crate::arch;
 use crate::case::{Case, Check, case};
@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[case(
 type Call = (&'static str, i64, [u64; 5]);
 
 /// An argument that leaves a user or group id as it is.
-const SAME: u64 = u32::MAX as u64;
+const UNCHANGED_ID: u64 = u32::MAX as u64;
 
 /// A prctl(2) with one argument.
 const fn prctl(name: &'static str, option: i32, argument: u64) -> Call {
@@ -27,9 +27,9 @@ const fn prctl(name: &'static str, option: i32, argument: u64) -> Call {
 
 /// Calls that may fail without an effect on a kernel that lacks their feature.
 const CALLS: &[Call] = &[
-    ("personality", libc::SYS_personality, [SAME, 0, 0, 0, 0]),
-    ("setresuid", libc::SYS_setresuid, [SAME, SAME, SAME, 0, 0]),
-    ("setresgid", libc::SYS_setresgid, [SAME, SAME, SAME, 0, 0]),
+    ("personality", libc::SYS_personality, [UNCHANGED_ID, 0, 0, 0, 0]),
+    ("setresuid", libc::SYS_setresuid, [UNCHANGED_ID, UNCHANGED_ID, UNCHANGED_ID, 0, 0]),
+    ("setresgid", libc::SYS_setresgid, [UNCHANGED_ID, UNCHANGED_ID, UNCHANGED_ID, 0, 0]),
     ("setgroups", libc::SYS_setgroups, [0; 5]),
     ("unshare of files", libc::SYS_unshare, [libc::CLONE_FILES as u64, 0, 0, 0, 0]),
     ("unshare of the file system", libc::SYS_unshare, [libc::CLONE_FS as u64, 0, 0, 0, 0]),

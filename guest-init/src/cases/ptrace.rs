@@ -15,16 +15,17 @@ const ENTER_FUNCTION: &str = "syscall_trace_enter()";
 const EXIT_FUNCTION: &str = "syscall_exit_work()";
 const GET_FUNCTION: &str = "syscall_user_dispatch_get_config()";
 const SET_FUNCTION: &str = "syscall_user_dispatch_set_config()";
-const CONFIGURED: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig];
-const CONFIGURED_INCLUSIVE: &[Feature] =
+const NEEDS_PTRACE_CONFIG: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig];
+const NEEDS_PTRACE_CONFIG_AND_INCLUSIVE: &[Feature] =
     &[Feature::Dispatch, Feature::PtraceConfig, Feature::Inclusive];
 
-const CONFIGURED_IA32: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig, Feature::Ia32];
+const NEEDS_PTRACE_CONFIG_AND_IA32: &[Feature] =
+    &[Feature::Dispatch, Feature::PtraceConfig, Feature::Ia32];
 
 const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 const CONT: u32 = libc::PTRACE_CONT;
 
-const STEPS: OnlyArchs =
+const HAS_SINGLE_STEP: OnlyArchs =
     OnlyArchs { archs: all_but!(Riscv64), reason: "riscv64 has no PTRACE_SINGLESTEP" };
 
 pub(super) const CASES: &[Case] = &[
@@ -66,21 +67,21 @@ pub(super) const CASES: &[Case] = &[
         EXIT_FUNCTION,
         check_on!(not "riscv64", stepping::step_dispatched),
     )
-    .only(STEPS),
+    .only(HAS_SINGLE_STEP),
     outside_core(
         "ptrace/step-allowed",
         "a single step over an allowed call stops after it",
         EXIT_FUNCTION,
         check_on!(not "riscv64", stepping::step_allowed),
     )
-    .only(STEPS),
+    .only(HAS_SINGLE_STEP),
     outside_core(
         "ptrace/step-emulated",
         "PTRACE_SYSEMU_SINGLESTEP over a dispatched call is a single step like any other",
         ENTER_FUNCTION,
         check_on!(not "riscv64", stepping::step_emulated),
     )
-    .only(STEPS),
+    .only(HAS_SINGLE_STEP),
     case(
         "ptrace/suppressed-signal",
         "if the tracer suppresses SIGSYS, the program continues after the call with its registers kept",
@@ -94,35 +95,35 @@ pub(super) const CASES: &[Case] = &[
         GET_FUNCTION,
         reads_configuration,
     )
-    .features(CONFIGURED),
+    .features(NEEDS_PTRACE_CONFIG),
     case(
         "ptrace/checks-size-and-address",
         "a wrong size is EINVAL, a bad address EFAULT, a running tracee ESRCH",
         SET_FUNCTION,
         checks_size_and_address,
     )
-    .features(CONFIGURED),
+    .features(NEEDS_PTRACE_CONFIG),
     case(
         "ptrace/arms-tracee",
         "setting the configuration arms and disarms the tracee, and not the tracer",
         SET_FUNCTION,
         arms_tracee,
     )
-    .features(CONFIGURED),
+    .features(NEEDS_PTRACE_CONFIG),
     case(
         "ptrace/validates-configuration",
         "the kernel refuses a tracer the same configurations as prctl, and nothing changes",
         SET_FUNCTION,
         validates_configuration,
     )
-    .features(CONFIGURED),
+    .features(NEEDS_PTRACE_CONFIG),
     case(
         "ptrace/set-at-entry",
         "if a tracer arms at the entry of a call, that call is executed and the next is dispatched",
         SET_FUNCTION,
         set_at_entry,
     )
-    .features(CONFIGURED),
+    .features(NEEDS_PTRACE_CONFIG),
     case(
         "ptrace/siginfo-told",
         "at the stop for SIGSYS the tracer reads the call's number, address and architecture",
@@ -141,7 +142,7 @@ pub(super) const CASES: &[Case] = &[
         "compat_ptrace_request()",
         check_on!("x86_64", compat_programs::tracer),
     )
-    .features(CONFIGURED_IA32)
+    .features(NEEDS_PTRACE_CONFIG_AND_IA32)
     .only(OnlyArchs::PROGRAMS_OF_32_BITS),
     outside_core(
         "ptrace/tracee-32",
@@ -150,7 +151,7 @@ pub(super) const CASES: &[Case] = &[
         "syscall_user_dispatch_set_config()",
         check_on!("x86_64", compat_programs::tracee),
     )
-    .features(CONFIGURED_IA32)
+    .features(NEEDS_PTRACE_CONFIG_AND_IA32)
     .only(OnlyArchs::PROGRAMS_OF_32_BITS),
     case(
         "ptrace/inclusive-restores",
@@ -158,7 +159,7 @@ pub(super) const CASES: &[Case] = &[
         GET_FUNCTION,
         inclusive_restores,
     )
-    .features(CONFIGURED_INCLUSIVE)
+    .features(NEEDS_PTRACE_CONFIG_AND_INCLUSIVE)
     .known_bugs(&["inclusive-get-set"]),
 ];
 
@@ -209,7 +210,7 @@ fn no_emulation_stop() -> Check {
     let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(SYSEMU, 0, libc::SIGSYS)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
-    // The handler's sigreturn stops, which shows that SYSEMU was in effect.
+    // The tracee stops at the handler's sigreturn, which shows that PTRACE_SYSEMU was in effect.
     tracee.expect_call(SYSEMU, libc::SIGSYS, StopKind::Entry, libc::SYS_rt_sigreturn)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     tracee.kill()
@@ -251,15 +252,15 @@ fn selector_death_cannot_be_refused() -> Check {
 fn suppressed_signal() -> Check {
     let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-    let at = tracee.registers()?;
+    let registers = tracee.registers()?;
     expect_equal_hex(
         "next instruction at SIGSYS",
-        at.instruction_pointer,
+        registers.instruction_pointer,
         arch::gate().compared_address(),
     )?;
     expect_equal(
         "result's register at SIGSYS",
-        at.result.cast_signed(),
+        registers.result.cast_signed(),
         result_register_at_umask_call(),
     )?;
     // The tracee itself checks the result register after the call.
@@ -462,10 +463,10 @@ fn inclusive_restores() -> Check {
     })?;
     let read = tracee.config()?;
     log(format!("read: {read:x?}"));
-    let again = tracee.set_config(&read);
-    let after = tracee.config()?;
-    expect_equal("setting what was read", again, Ok(()))?;
-    expect_equal("configuration after it", after, read)?;
+    let set = tracee.set_config(&read);
+    let read_again = tracee.config()?;
+    expect_equal("setting what was read", set, Ok(()))?;
+    expect_equal("configuration after it", read_again, read)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)

@@ -54,20 +54,20 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// `PTRACE_SET_SYSCALL_INFO` (include/uapi/linux/ptrace.h, since 6.16).
-const SET_CALL_INFO: u32 = 0x4212;
+const PTRACE_SET_SYSCALL_INFO: u32 = 0x4212;
 /// The offsets of the number and the first argument in the `struct ptrace_syscall_info` of an entry.
-const INFO_NUMBER: usize = 24;
-const INFO_ARGUMENT: usize = 32;
+const CALL_INFO_NUMBER: usize = 24;
+const CALL_INFO_ARGUMENT: usize = 32;
 /// The length of the structure in the release that introduced `PTRACE_SET_SYSCALL_INFO`.
-const INFO_LENGTH: u64 = 88;
+const CALL_INFO_LENGTH: u64 = 88;
 
 /// Changes the number and the first argument by `PTRACE_GET_SYSCALL_INFO` and
 /// `PTRACE_SET_SYSCALL_INFO`.
 fn set_call(tracee: &Tracee, number: i64, argument: u64) -> sys::Result<()> {
     let mut info = ptrace::call_info(tracee.pid)?;
-    info[INFO_NUMBER..INFO_NUMBER + 8].copy_from_slice(&number.to_ne_bytes());
-    info[INFO_ARGUMENT..INFO_ARGUMENT + 8].copy_from_slice(&argument.to_ne_bytes());
-    tracee.request(SET_CALL_INFO, INFO_LENGTH, info.as_mut_ptr() as u64).map(drop)
+    info[CALL_INFO_NUMBER..CALL_INFO_NUMBER + 8].copy_from_slice(&number.to_ne_bytes());
+    info[CALL_INFO_ARGUMENT..CALL_INFO_ARGUMENT + 8].copy_from_slice(&argument.to_ne_bytes());
+    tracee.request(PTRACE_SET_SYSCALL_INFO, CALL_INFO_LENGTH, info.as_mut_ptr() as u64).map(drop)
 }
 
 fn call_info_set() -> Check {
@@ -114,9 +114,9 @@ pub(super) fn shared_selector() -> Result<&'static AtomicU8, Failure> {
 }
 
 /// The shared word that lets the program issue its call.
-const GO: usize = 0;
-/// The shared word that says that the program waits for [`GO`].
-const WAITS: usize = 1;
+const MAY_CALL: usize = 0;
+/// The shared word that says that the program waits for [`MAY_CALL`].
+const IS_WAITING: usize = 1;
 
 fn seized_interrupt() -> Check {
     handle_dispatches(do_nothing)?;
@@ -126,19 +126,19 @@ fn seized_interrupt() -> Check {
             return 99;
         }
         set_selector(BLOCK);
-        set_shared_word(WAITS, 1);
+        set_shared_word(IS_WAITING, 1);
         // Waits without a system call, so that none is interrupted.
-        while shared_word(GO) == 0 {
+        while shared_word(MAY_CALL) == 0 {
             std::hint::spin_loop();
         }
         let got = arch::gate().issue(&regs);
         set_selector(ALLOW);
         exit_code(!take_umask_effect() && is_result_kept(&got, &regs))
     })?;
-    await_shared_word(WAITS, 1);
+    await_shared_word(IS_WAITING, 1);
     let tracee = Tracee::seize(child)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
-    set_shared_word(GO, 1);
+    set_shared_word(MAY_CALL, 1);
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     expect_equal("kind of stop at SIGSYS", tracee.stop_kind()?, StopKind::None)?;
     expect_equal_hex(
@@ -150,8 +150,8 @@ fn seized_interrupt() -> Check {
     expect_equal("interrupting", tracee.request(INTERRUPT, 0, 0), Ok(0))?;
     expect_equal("the tracee", tracee.run(SYSCALL, libc::SIGSYS)?, Tracee::INTERRUPTED)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
-    let begun = arch::handler_entry_address(handler_address());
-    expect_equal_hex("next instruction", tracee.registers()?.instruction_pointer, begun)?;
+    let handler_start = arch::handler_entry_address(handler_address());
+    expect_equal_hex("next instruction", tracee.registers()?.instruction_pointer, handler_start)?;
     expect_equal("SIGSYS handled so far", dispatch_count(), 0)?;
     tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_rt_sigreturn)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;

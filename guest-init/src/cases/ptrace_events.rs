@@ -36,7 +36,7 @@ const EVENTS: [i32; 4] = [
 const THREAD_DONE: usize = 0;
 
 /// Issues a call with the selector at BLOCK. Returns the exit code: 0 if the call was executed.
-fn check_executed() -> i32 {
+fn check_call_executed() -> i32 {
     let call = fresh_umask_call();
     set_selector(BLOCK);
     let _ = arch::gate().issue(&call);
@@ -44,18 +44,18 @@ fn check_executed() -> i32 {
     exit_code(take_umask_effect())
 }
 
-extern "C" fn thread(_: u64) -> u64 {
+extern "C" fn report_end(_: u64) -> u64 {
     set_shared_word(THREAD_DONE, 1);
     0
 }
 
-/// Runs in the tracee.
+/// Runs in the tracee: causes the [`EVENTS`], the last of which replaces the program.
 fn cause_events(fd: i32) -> Result<i32, Failure> {
     arm()?;
     pause_for_tracer();
-    expect_success(wait_for_change(spawn_child(check_executed)?)?)?;
-    expect_success(run_vforked(check_executed)?)?;
-    spawn_thread(thread, 0)?;
+    expect_success(wait_for_change(spawn_child(check_call_executed)?)?)?;
+    expect_success(run_vforked(check_call_executed)?)?;
+    spawn_thread(report_end, 0)?;
     await_shared_word(THREAD_DONE, 1);
     execute(fd);
     Ok(98)
@@ -84,9 +84,9 @@ fn configuration_at_events() -> Check {
     loop {
         let waited = sys::wait(-1, libc::__WALL).map_err(broken("wait4"))?;
         let Some((pid, change)) = waited else { return Err(Failure::Broken("wait4".into())) };
-        let own = pid == tracee.pid;
+        let is_tracee = pid == tracee.pid;
         match change {
-            Change::Stopped(stop) if own && stop >> 8 != 0 => {
+            Change::Stopped(stop) if is_tracee && stop >> 8 != 0 => {
                 events.push(stop >> 8);
                 if stop >> 8 == libc::PTRACE_EVENT_EXEC {
                     break;
@@ -94,7 +94,7 @@ fn configuration_at_events() -> Check {
                 expect_equal("configuration of a parent", tracee.config()?, armed_config())?;
                 resume(pid, 0)?;
             }
-            Change::Stopped(libc::SIGSTOP) if !own => {
+            Change::Stopped(libc::SIGSTOP) if !is_tracee => {
                 expect_equal(
                     "mode of a child at its first stop",
                     Tracee { pid }.config()?.mode,
@@ -104,9 +104,9 @@ fn configuration_at_events() -> Check {
                 resume(pid, 0)?;
             }
             Change::Stopped(libc::SIGCHLD) => drop(resume(pid, libc::SIGCHLD)?),
-            Change::Exited(0) if !own => {}
+            Change::Exited(0) if !is_tracee => {}
             other => {
-                let who = if own { "the tracee" } else { "a child" };
+                let who = if is_tracee { "the tracee" } else { "a child" };
                 return Err(mismatch(
                     "children end, then the tracee executes",
                     format!("{who} {other}"),

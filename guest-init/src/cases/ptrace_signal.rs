@@ -41,6 +41,7 @@ const BLOCKED_CALL: usize = 2;
 /// The number of dispatched calls.
 const CALLS: usize = 4;
 
+/// Starts a tracee that makes [`CALLS`] dispatched calls, and checks the registers after each.
 fn start_program() -> Result<Tracee, Failure> {
     handle_dispatches(do_nothing)?;
     let action = Action {
@@ -59,8 +60,8 @@ fn start_program() -> Result<Tracee, Failure> {
         pause_for_tracer();
         for index in 0..CALLS {
             let got = issue_blocked(&arch::gate(), &call);
-            let due = if index == CALLS - 1 { RESULT } else { call[Reg::RESULT] };
-            if got[Reg::RESULT] != due || take_umask_effect() {
+            let expected = if index == CALLS - 1 { RESULT } else { call[Reg::RESULT] };
+            if got[Reg::RESULT] != expected || take_umask_effect() {
                 return 1;
             }
             if index == BLOCKED_CALL {
@@ -72,7 +73,7 @@ fn start_program() -> Result<Tracee, Failure> {
 }
 
 /// The record of the signal with this index.
-fn record(index: u32) -> Result<SigsysRecord, Failure> {
+fn record_of_signal(index: u32) -> Result<SigsysRecord, Failure> {
     expect_equal("signals handled", dispatch_count(), index + 1)?;
     shared().sigsys_record(index as usize).ok_or_else(|| Failure::Broken("no record".into()))
 }
@@ -81,23 +82,23 @@ fn signal_changed() -> Check {
     let tracee = start_program()?;
     let info = || ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"));
     let pause = |signal| tracee.expect_signal(CONT, signal, libc::SIGSYS);
-    // Another signal: it is from the tracer.
+    // The tracer delivers another signal, whose sender is the tracer.
     pause(0)?;
     pause(libc::SIGUSR1)?;
-    let mut due = [0u8; 128];
-    due[0..4].copy_from_slice(&libc::SIGUSR1.to_ne_bytes());
-    due[16..20].copy_from_slice(&sys::getpid().to_ne_bytes());
+    let mut expected = [0u8; 128];
+    expected[0..4].copy_from_slice(&libc::SIGUSR1.to_ne_bytes());
+    expected[16..20].copy_from_slice(&sys::getpid().to_ne_bytes());
     // SAFETY: takes no pointers.
     let user = unsafe { sys::call(libc::SYS_getuid, &[]) }.map_err(broken("getuid"))?;
-    due[20..24].copy_from_slice(&u32::try_from(user).unwrap_or(0).to_ne_bytes());
-    let seen = record(0)?;
-    expect_equal("siginfo of a signal in place of SIGSYS", seen.info, due)?;
+    expected[20..24].copy_from_slice(&u32::try_from(user).unwrap_or(0).to_ne_bytes());
+    let seen = record_of_signal(0)?;
+    expect_equal("siginfo of a signal in place of SIGSYS", seen.info, expected)?;
     expect_equal_hex(
         "next instruction in its frame",
         seen.registers[Reg::INSTRUCTION_POINTER],
         arch::gate().compared_address(),
     )?;
-    // Another siginfo.
+    // The tracer sets another siginfo.
     let mut changed = info()?;
     for (at, value) in [(4, 77u32), (8, 1), (16, 0x1111_2222), (20, 3), (24, 4), (28, 5)] {
         changed[at..at + 4].copy_from_slice(&value.to_ne_bytes());
@@ -106,28 +107,34 @@ fn signal_changed() -> Check {
         .request(libc::PTRACE_SETSIGINFO, 0, changed.as_ptr() as u64)
         .map_err(broken("PTRACE_SETSIGINFO"))?;
     pause(libc::SIGSYS)?;
-    expect_equal("siginfo that the tracer set", record(1)?.info, changed)?;
-    // The signal is blocked: it stays pending until the program unblocks it.
-    let told = info()?;
+    expect_equal("siginfo that the tracer set", record_of_signal(1)?.info, changed)?;
+    // The tracer blocks the signal, which stays pending until the program unblocks it.
+    let first_siginfo = info()?;
     let mask = sys::signal_bit(libc::SIGSYS);
-    tracee.request(SET_MASK, 8, &raw const mask as u64).map_err(broken("PTRACE_SETSIGMASK"))?;
+    tracee
+        .request(PTRACE_SETSIGMASK, 8, &raw const mask as u64)
+        .map_err(broken("PTRACE_SETSIGMASK"))?;
     pause(libc::SIGSYS)?;
     expect_equal("signals handled while SIGSYS is blocked", dispatch_count(), 2)?;
-    expect_equal("siginfo of the signal that was pending", info()?, told)?;
+    expect_equal("siginfo of the signal that was pending", info()?, first_siginfo)?;
     pause(libc::SIGSYS)?;
-    expect_equal("siginfo after unblocking", record(2)?.info, told)?;
-    // Other registers.
+    expect_equal("siginfo after unblocking", record_of_signal(2)?.info, first_siginfo)?;
+    // The tracer sets another result.
     let mut registers = tracee.registers()?;
     registers.result = RESULT;
     tracee.set_registers(&registers)?;
     expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
-    expect_equal_hex("the register that the tracer set", record(3)?.registers[Reg::RESULT], RESULT)
+    expect_equal_hex(
+        "the register that the tracer set",
+        record_of_signal(3)?.registers[Reg::RESULT],
+        RESULT,
+    )
 }
 
 const SEIZE: u32 = libc::PTRACE_SEIZE;
 
 /// `PTRACE_SETSIGMASK` (include/uapi/linux/ptrace.h).
-const SET_MASK: u32 = 0x420b;
+const PTRACE_SETSIGMASK: u32 = 0x420b;
 
 fn detached_stays_armed() -> Check {
     handle_dispatches(do_nothing)?;
@@ -140,20 +147,20 @@ fn detached_stays_armed() -> Check {
     })?;
     expect_equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
     expect_success(wait_for_change(tracee.pid)?)?;
-    stays_armed_after(|child| {
+    expect_armed_after(|child| {
         let tracee = Tracee::seize(child)?;
         expect_equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))
     })?;
-    stays_armed_after(|child| {
+    expect_armed_after(|child| {
         let tracer = spawn_child(|| exit_code(crate::ptrace::request(child, SEIZE, 0, 0).is_ok()))?;
         expect_success(wait_for_change(tracer)?)
     })
 }
 
-/// Lets a tracer attach to an armed program and go, which must leave the program armed.
-fn stays_armed_after(attach_and_go: impl Fn(i32) -> Check) -> Check {
+/// Checks that an armed program stays armed after a tracer has attached to it and left it.
+fn expect_armed_after(attach_and_leave: impl Fn(i32) -> Check) -> Check {
     let child = spawn_child(|| {
-        // Yama, where it is, allows a tracer that is no ancestor only then.
+        // If the kernel has Yama, only PR_SET_PTRACER permits a tracer that is not an ancestor.
         // SAFETY: takes no pointers.
         let _ = unsafe { sys::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
         if arm().is_err() {
@@ -169,7 +176,7 @@ fn stays_armed_after(attach_and_go: impl Fn(i32) -> Check) -> Check {
     })?;
     await_shared_word(0, 1);
     set_shared_word(0, 0);
-    attach_and_go(child)?;
+    attach_and_leave(child)?;
     set_shared_word(1, 1);
     expect_success(wait_for_change(child)?)
 }

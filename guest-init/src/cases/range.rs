@@ -147,7 +147,7 @@ fn nothing() -> Check {
 }
 
 fn full_width() -> Check {
-    const HIGH: u64 = 0x1_0000_0000;
+    const FOUR_GIB: u64 = 0x1_0000_0000;
     let place =
         sys::map_at(arch::HIGH_MMAP_HINT, PAGE_SIZE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
             .map_err(broken("mmap"))?;
@@ -155,17 +155,17 @@ fn full_width() -> Check {
     let high = unsafe { arch::copy_gate(place) };
     protect(place, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     let after = high.compared_address();
-    ensure(after > HIGH, "memory above 4 GiB", || format!("{after:#x}"))?;
-    let low = after & (HIGH - 1);
+    ensure(after > FOUR_GIB, "memory above 4 GiB", || format!("{after:#x}"))?;
+    let low = after & (FOUR_GIB - 1);
     for (start, length, expected) in [
         (after, 1, true),
         (low, 1, false),
-        (after - HIGH, 1, false),
-        (after + HIGH, 1, false),
-        (after - HIGH, HIGH, false),
-        (after - HIGH, HIGH + 1, true),
+        (after - FOUR_GIB, 1, false),
+        (after + FOUR_GIB, 1, false),
+        (after - FOUR_GIB, FOUR_GIB, false),
+        (after - FOUR_GIB, FOUR_GIB + 1, true),
         // All bits of the length count too.
-        (after - 0x1000, HIGH, true),
+        (after - 0x1000, FOUR_GIB, true),
     ] {
         let got = is_executed(MODE_EXCLUSIVE, start, length, &high)?;
         let what = format!("range {start:#x}+{length:#x} allows a call before {after:#x}");

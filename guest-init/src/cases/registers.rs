@@ -15,7 +15,7 @@ const ROLLBACK_FUNCTION: &str = "syscall_rollback()";
 const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
 const RETURN_FUNCTION: &str = "rt_sigreturn()";
 
-const X86_STATE: OnlyArchs = OnlyArchs {
+const X86_FLOATING: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "registers/floating-kept checks this on the other architectures",
 };
@@ -89,7 +89,7 @@ pub(super) const CASES: &[Case] = &[
         RETURN_FUNCTION,
         check_on!("x86_64", registers::sse_kept),
     )
-    .only(X86_STATE),
+    .only(X86_FLOATING),
     case(
         "registers/avx-kept",
         "AVX registers survive a handler that overwrites them",
@@ -97,7 +97,7 @@ pub(super) const CASES: &[Case] = &[
         check_on!("x86_64", registers::avx_kept),
     )
     .needs(&[Need::CpuFeature("avx")])
-    .only(X86_STATE),
+    .only(X86_FLOATING),
     case(
         "registers/floating-kept",
         "floating point registers and their status survive a handler that overwrites them",
@@ -175,6 +175,7 @@ pub(super) fn pattern() -> Registers {
     Registers::for_call(call_number(libc::SYS_umask), pattern_arguments())
 }
 
+/// Six different values for the arguments of a call.
 pub(super) fn pattern_arguments() -> [u64; 6] {
     std::array::from_fn(|i| 0xa5a5_1111_5a5a_0000 | i as u64)
 }
@@ -184,9 +185,9 @@ fn overwrite_floating(_: Dispatch<'_>) {
     arch::clobber_floating();
 }
 
-/// Issues a dispatched call whose handler overwrites the floating point registers, and returns their state
-/// after it. `call` is the address of the system call instruction of `issue`. Checks that the general
-/// registers are unchanged.
+/// Issues a dispatched call whose handler overwrites the floating point registers, and returns the floating point state
+/// after the call. `call` is the address of the system call instruction of `issue`. Checks that the general registers
+/// are unchanged.
 pub(super) fn after_overwriting_handler<State>(
     issue: impl Fn(&Registers) -> (Registers, State),
     call: u64,
@@ -204,7 +205,7 @@ pub(super) fn after_overwriting_handler<State>(
     Ok(after)
 }
 
-/// Checks every register except those that the system call instruction may overwrite.
+/// Checks that every register is unchanged, except those that the system call instruction may overwrite.
 fn expect_kept(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
     for reg in Reg::preserved_by_calls().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
         let expected = if reg == Reg::Sp { sp } else { regs[reg] };
@@ -216,9 +217,14 @@ fn expect_kept(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check
 }
 
 /// Checks that the registers that the system call instruction may overwrite have one of the permitted values.
-fn expect_scratch(place: &str, got: &Registers, regs: &Registers, after: u64) -> Check {
+fn expect_permitted_clobbers(
+    place: &str,
+    got: &Registers,
+    regs: &Registers,
+    compared_address: u64,
+) -> Check {
     let values = Reg::CLOBBERED_BY_CALL.map(|reg| got[reg]);
-    let expected = regs.clobbered_values(after);
+    let expected = regs.clobbered_values(compared_address);
     ensure(
         expected.contains(&values),
         &format!("{:?} {place}: one of {expected:x?}", Reg::CLOBBERED_BY_CALL),
@@ -226,13 +232,12 @@ fn expect_scratch(place: &str, got: &Registers, regs: &Registers, after: u64) ->
     )
 }
 
-/// Checks the registers in the frame and after the handler of a dispatched call. `after` is the address after the
-/// system call instruction.
+/// Checks the registers in the frame and after the handler of a dispatched call with this compared address.
 pub(super) fn expect_round_trip(
     regs: &Registers,
     got: &Registers,
     seen: &SigsysRecord,
-    after: u64,
+    compared_address: u64,
 ) -> Check {
     let sp = got[Reg::Sp];
     expect_kept("in the frame", &seen.registers, regs, sp)?;
@@ -240,28 +245,28 @@ pub(super) fn expect_round_trip(
     expect_equal_hex(
         "next instruction in the frame",
         seen.registers[Reg::INSTRUCTION_POINTER],
-        after,
+        compared_address,
     )?;
-    expect_equal_hex("next instruction", got[Reg::INSTRUCTION_POINTER], after)
+    expect_equal_hex("next instruction", got[Reg::INSTRUCTION_POINTER], compared_address)
 }
 
 /// Checks that a dispatch changes no register, except for the value that a known bug leaves in the result
 /// register.
-pub(super) fn others_kept() -> Check {
+pub(super) fn expect_registers_kept() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     for gate in [arch::gate(), arch::second_gate()] {
         let regs = pattern();
         let (got, seen) = issue_dispatched(&gate, &regs)?;
         expect_round_trip(&regs, &got, &seen, gate.compared_address())?;
-        expect_scratch("in the frame", &seen.registers, &regs, gate.compared_address())?;
-        expect_scratch("after the handler", &got, &regs, gate.compared_address())?;
+        expect_permitted_clobbers("in the frame", &seen.registers, &regs, gate.compared_address())?;
+        expect_permitted_clobbers("after the handler", &got, &regs, gate.compared_address())?;
     }
     Ok(())
 }
 
 fn general_kept() -> Check {
-    others_kept()?;
+    expect_registers_kept()?;
     let regs = pattern();
     let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
     let result = |place: &str| format!("{:?} {place}", Reg::RESULT);
@@ -326,12 +331,12 @@ fn restart_numbers_kept() -> Check {
 }
 
 /// Handler body: sets the result register to shared word 0.
-fn set_result_from_mark(dispatch: Dispatch<'_>) {
+fn set_result_from_shared_word(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::RESULT] = shared_word(0);
 }
 
 fn injected_result() -> Check {
-    handle_dispatches(set_result_from_mark)?;
+    handle_dispatches(set_result_from_shared_word)?;
     arm()?;
     for result in [0, 1, -1, -4, -38, -512, -513, -514, -516, -4095, i64::MIN, 0x1234_5678_9abc] {
         set_shared_word(0, result.cast_unsigned());
@@ -348,7 +353,7 @@ fn injected_result() -> Check {
     Ok(())
 }
 
-/// The value that [`edit_registers`] gives a register: all bits that a program may set are inverted.
+/// The value that [`edit_registers`] gives a register: `value` with all bits inverted that a program may set.
 fn edited_value(reg: Reg, value: u64) -> u64 {
     value ^ reg.changeable_bits()
 }
@@ -377,7 +382,7 @@ fn edits_honoured() -> Check {
     Ok(())
 }
 
-/// Handler body: continues at [`arch::Gate::elsewhere`].
+/// Handler body: continues at [`arch::Gate::other_continuation`].
 fn continue_elsewhere(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::INSTRUCTION_POINTER] = arch::gate().other_continuation();
 }

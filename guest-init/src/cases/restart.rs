@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Calls that the kernel restarts. Each restart is dispatched or executed by the selector's value at that
-//! time.
+//! Calls that the kernel restarts. Each restart is dispatched or executed by the selector's value at the time of the
+//! restart.
 
 use super::ptrace_calls::shared_selector;
 use crate::arch::{self, Reg, Registers};
@@ -80,12 +80,12 @@ fn empty_pipe() -> Result<u64, Failure> {
 
 /// Starts a tracee that issues this call with ALLOW, and interrupts the call by SIGUSR1. Returns the tracee,
 /// stopped for the signal, and a time before the call began. The signal is sent while the tracee is stopped at
-/// the entry of the call, so that it always interrupts the call. The tracee exits with 0 if `good` accepts the
+/// the entry of the call, so that it always interrupts the call. The tracee exits with 0 if `is_expected` accepts the
 /// registers after the call, and stores the time after the call in shared word [`RETURN_TIME`].
 fn start_interrupted(
     selector: &'static AtomicU8,
     regs: &Registers,
-    good: impl FnOnce(&Registers) -> bool,
+    is_expected: impl FnOnce(&Registers) -> bool,
 ) -> Result<(Tracee, Duration), Failure> {
     reset_dispatch_count();
     let tracee = Tracee::start(|| {
@@ -96,7 +96,7 @@ fn start_interrupted(
         let got = arch::gate().issue(regs);
         selector.store(ALLOW, Ordering::SeqCst);
         set_shared_word(RETURN_TIME, u64::try_from(sys::now().as_nanos()).unwrap_or(0));
-        exit_code(good(&got))
+        exit_code(is_expected(&got))
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
     sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
@@ -124,7 +124,7 @@ fn expect_dispatch(call: i64, register: i64) -> Check {
 }
 
 /// Checks that there was one dispatch: of `restart_syscall(2)`, as which an interrupted sleep continues.
-fn expect_restart() -> Check {
+fn expect_restart_dispatched() -> Check {
     expect_dispatch(libc::SYS_restart_syscall, arch::number_of_restart(libc::SYS_nanosleep))
 }
 
@@ -180,8 +180,7 @@ static SHORT_SLEEPS: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_0
 
 /// Checks that an interrupted sleep returns `expected` and does not end before its time. `resume` runs the
 /// stopped tracee to its end and returns the time at which it last resumed the tracee. If less than half of
-/// the sleep remained at that time, the check could not notice a sleep that was cut short, so it tries a longer
-/// one.
+/// the sleep remained at that time, the check could not notice a sleep that was cut short, so it tries a longer sleep.
 fn expect_whole_sleep(
     expected: i64,
     resume: impl Fn(&Tracee, &AtomicU8) -> Result<Duration, Failure>,
@@ -213,7 +212,7 @@ fn expect_whole_sleep(
 }
 
 /// Handler body: issues the call inside the allowed range, and passes its result to the program.
-fn issue_inside(dispatch: Dispatch<'_>) {
+fn issue_call_inside(dispatch: Dispatch<'_>) {
     let registers = &mut dispatch.frame.registers;
     let arguments = Reg::ARGUMENTS.map(|reg| registers[reg]);
     let Some(seen) = shared().sigsys_record(dispatch.index as usize) else { return };
@@ -230,13 +229,13 @@ fn expect_dispatched_sleep(expected: i64) -> Check {
         selector.store(ALLOW, Ordering::SeqCst);
         let resumed = sys::now();
         expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
-        expect_restart()?;
+        expect_restart_dispatched()?;
         Ok(resumed)
     })
 }
 
 fn sleep_goes_on_in_handler() -> Check {
-    handle_dispatches(issue_inside)?;
+    handle_dispatches(issue_call_inside)?;
     expect_dispatched_sleep(0)
 }
 
@@ -281,7 +280,7 @@ fn stopped_sleep() -> Check {
     selector.store(BLOCK, Ordering::SeqCst);
     sys::kill(child, libc::SIGCONT).map_err(broken("kill"))?;
     expect_success(wait_for_change(child)?)?;
-    expect_restart()
+    expect_restart_dispatched()
 }
 
 /// Whether a single-threaded process is in an interruptible sleep (`/proc/PID/stat`).
@@ -295,12 +294,13 @@ fn is_asleep(pid: i32) -> Result<bool, Failure> {
     }
 }
 
-static BLOCKED_BY_HANDLER: AtomicU8 = AtomicU8::new(ALLOW);
+/// The selector that [`set_block`] sets.
+static SELECTOR_SET_BY_HANDLER: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// A handler that sets [`BLOCKED_BY_HANDLER`] to BLOCK.
+/// A handler that sets [`SELECTOR_SET_BY_HANDLER`] to BLOCK.
 extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::Context) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
-    BLOCKED_BY_HANDLER.store(BLOCK, Ordering::SeqCst);
+    SELECTOR_SET_BY_HANDLER.store(BLOCK, Ordering::SeqCst);
 }
 
 fn failed_stays_failed() -> Check {
@@ -322,7 +322,7 @@ fn failed_stays_failed() -> Check {
     // The handler has no SA_RESTART.
     for regs in [read, sleep_call(&LONG_SLEEP)] {
         shared().other_signals.store(0, Ordering::SeqCst);
-        let (tracee, _) = start_interrupted(&BLOCKED_BY_HANDLER, &regs, |got| {
+        let (tracee, _) = start_interrupted(&SELECTOR_SET_BY_HANDLER, &regs, |got| {
             got.result() == -i64::from(libc::EINTR)
                 && got[Reg::INSTRUCTION_POINTER] == arch::gate().compared_address()
         })?;

@@ -10,7 +10,7 @@ use crate::sys::{self, Change};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sudbox_protocol::Feature;
 
-const RSEQ: &[Feature] = &[Feature::Dispatch, Feature::Rseq];
+const NEEDS_RSEQ: &[Feature] = &[Feature::Dispatch, Feature::Rseq];
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
@@ -19,7 +19,7 @@ pub(super) const CASES: &[Case] = &[
         "rseq_signal_deliver()",
         section_aborted,
     )
-    .features(RSEQ)
+    .features(NEEDS_RSEQ)
     .known_bugs(&["rseq-ignores-signals-of-calls"]),
     outside_core(
         "rseq/other-section-left",
@@ -27,7 +27,7 @@ pub(super) const CASES: &[Case] = &[
         "rseq_signal_deliver()",
         other_section_left,
     )
-    .features(RSEQ),
+    .features(NEEDS_RSEQ),
     outside_core(
         "rseq/section-checked",
         "a kernel that kills for calls in critical sections also kills for dispatched ones",
@@ -35,12 +35,12 @@ pub(super) const CASES: &[Case] = &[
         section_checked,
     )
     .needs(&[Need::BootArgument("rseq_debug=1")])
-    .features(RSEQ),
+    .features(NEEDS_RSEQ),
 ];
 
 /// The original `struct rseq` (include/uapi/linux/rseq.h).
 #[repr(C, align(32))]
-struct Area {
+struct RseqArea {
     cpu_start: AtomicU32,
     cpu: AtomicU32,
     section: AtomicU64,
@@ -50,7 +50,7 @@ struct Area {
 
 /// `struct rseq_cs`.
 #[repr(C, align(32))]
-struct Section {
+struct CriticalSection {
     version: u32,
     flags: u32,
     start: u64,
@@ -59,12 +59,12 @@ struct Section {
 }
 
 /// Registers an rseq area. Sections of this gate abort to [`Gate::other_continuation`].
-fn register_area(gate: &Gate) -> Result<&'static Area, Failure> {
+fn register_area(gate: &Gate) -> Result<&'static RseqArea, Failure> {
     // The kernel compares the four bytes before the abort address with the signature that is registered here.
     // It accepts any signature, so register the bytes that the gate has there.
     // SAFETY: reads the gate's code.
     let signature = unsafe { ((gate.other_continuation() - 4) as *const u32).read_unaligned() };
-    let area = Box::leak(Box::new(Area {
+    let area = Box::leak(Box::new(RseqArea {
         cpu_start: AtomicU32::new(0),
         cpu: AtomicU32::new(u32::MAX),
         section: AtomicU64::new(0),
@@ -73,21 +73,24 @@ fn register_area(gate: &Gate) -> Result<&'static Area, Failure> {
     }));
     let place = std::ptr::from_ref(area) as u64;
     // SAFETY: the area is never freed.
-    unsafe { sys::call(libc::SYS_rseq, &[place, size_of::<Area>() as u64, 0, signature.into()]) }
-        .map_err(broken("rseq"))?;
+    unsafe {
+        sys::call(libc::SYS_rseq, &[place, size_of::<RseqArea>() as u64, 0, signature.into()])
+    }
+    .map_err(broken("rseq"))?;
     Ok(area)
 }
 
 /// Creates a critical section with this start and length, which aborts to `gate.other_continuation()`. Returns the
-/// address of its [`Section`].
+/// address of its [`CriticalSection`].
 fn section_address(gate: &Gate, start: u64, length: u64) -> u64 {
     let abort = gate.other_continuation();
-    let section = Box::leak(Box::new(Section { version: 0, flags: 0, start, length, abort }));
+    let section =
+        Box::leak(Box::new(CriticalSection { version: 0, flags: 0, start, length, abort }));
     std::ptr::from_ref(section) as u64
 }
 
-/// Creates a critical section around the system call instruction of a gate. It contains the address after the
-/// instruction, which is the one that the kernel looks for. Returns the address of its [`Section`].
+/// Creates a critical section around the system call instruction of a gate. The section contains the compared address,
+/// for which the kernel looks. Returns the address of its [`CriticalSection`].
 fn section_around_call(gate: &Gate) -> u64 {
     section_address(gate, gate.call_address(), arch::CALL_LENGTH + 1)
 }
@@ -105,7 +108,7 @@ fn context_switches() -> Result<i64, Failure> {
 }
 
 /// Exit code of a child with a context switch before the section.
-const DISTURBED: i32 = 98;
+const CONTEXT_SWITCHED: i32 = 98;
 
 /// Forks a child that calls `enter` and then exits with 0, and returns how it ended. Repeats this until no
 /// context switch comes before the section.
@@ -118,11 +121,11 @@ fn run_undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
             }
             match context_switches() {
                 Ok(after) if after == before => 0,
-                Ok(_) => DISTURBED,
+                Ok(_) => CONTEXT_SWITCHED,
                 Err(_) => 99,
             }
         })?)?;
-        if end != Change::Exited(DISTURBED) {
+        if end != Change::Exited(CONTEXT_SWITCHED) {
             return Ok(end);
         }
     }
@@ -130,7 +133,7 @@ fn run_undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
 
 /// Whether this kernel kills for a call in a critical section (`CONFIG_DEBUG_RSEQ`; since 6.19 a boot
 /// argument).
-fn kills_in_section(gate: &Gate, area: &'static Area, section: u64) -> Result<bool, Failure> {
+fn kills_in_section(gate: &Gate, area: &'static RseqArea, section: u64) -> Result<bool, Failure> {
     let regs = fresh_umask_call();
     let end = run_undisturbed(|| {
         area.section.store(section, Ordering::SeqCst);

@@ -11,7 +11,7 @@ use crate::sys;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use sudbox_protocol::Feature;
 
-const RSEQ: &[Feature] = &[Feature::Dispatch, Feature::RseqSlices];
+const NEEDS_RSEQ: &[Feature] = &[Feature::Dispatch, Feature::RseqSlices];
 
 pub(super) const CASES: &[Case] = &[outside_core(
     "rseq/optimized-section",
@@ -20,12 +20,12 @@ pub(super) const CASES: &[Case] = &[outside_core(
     "rseq_signal_deliver()",
     optimized_section,
 )
-.features(RSEQ)];
+.features(NEEDS_RSEQ)];
 
 /// `struct rseq` with the fields of 7.0 (include/uapi/linux/rseq.h). By its size the kernel recognises the
 /// extended interface.
 #[repr(C, align(64))]
-struct Area {
+struct RseqArea {
     cpu_start: AtomicU32,
     cpu: AtomicU32,
     section: AtomicU64,
@@ -37,7 +37,7 @@ struct Area {
     rest: [u8; 34],
 }
 
-static AREA: Area = Area {
+static AREA: RseqArea = RseqArea {
     cpu_start: AtomicU32::new(0),
     cpu: AtomicU32::new(0),
     section: AtomicU64::new(0),
@@ -51,7 +51,7 @@ static AREA: Area = Area {
 
 /// `struct rseq_cs`.
 #[repr(C, align(32))]
-struct Section {
+struct CriticalSection {
     version: u32,
     flags: u32,
     start: u64,
@@ -63,7 +63,7 @@ struct Section {
 fn register_area(gate: &Gate) -> Check {
     // SAFETY: the four bytes before that place are code of the gate.
     let signature = unsafe { ((gate.other_continuation() - 4) as *const u32).read_unaligned() };
-    let words = [&raw const AREA as u64, size_of::<Area>() as u64, 0, signature.into()];
+    let words = [&raw const AREA as u64, size_of::<RseqArea>() as u64, 0, signature.into()];
     // SAFETY: the area is a static whose fields are atomics.
     unsafe { sys::call(libc::SYS_rseq, &words) }.map_err(broken("rseq")).map(drop)
 }
@@ -71,7 +71,7 @@ fn register_area(gate: &Gate) -> Check {
 fn optimized_section() -> Check {
     let gate = arch::gate();
     register_area(&gate)?;
-    let section = Box::leak(Box::new(Section {
+    let section = Box::leak(Box::new(CriticalSection {
         version: 0,
         flags: 0,
         start: gate.call_address(),

@@ -7,23 +7,23 @@ use crate::case::{Case, Need, OnlyArchs, outside_core};
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
-const WRITTEN: OnlyArchs = OnlyArchs {
+const HAS_FOREIGN_PROGRAM: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64, Arch::Aarch64, Arch::Riscv64],
     reason: "no foreign program is written for it",
 };
-const EMULATED: OnlyArchs = OnlyArchs {
+const HAS_SYSEMU_REGISTERS: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64, Arch::Aarch64],
     reason: "no foreign program is written for it, or PTRACE_SYSEMU does not show all registers",
 };
-const WINDOWS: OnlyArchs = OnlyArchs {
+const HAS_WINDOWS_PROGRAM: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64, Arch::Aarch64],
     reason: "no Windows program is written for it",
 };
-const NOTIFIED: OnlyArchs = OnlyArchs {
+const HAS_NOTIFIED_ARGUMENTS: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "on aarch64 a notification does not carry all arguments of a Windows call",
 };
-const INT80: OnlyArchs = OnlyArchs { archs: &[Arch::X86_64], reason: "int 0x80 is x86-64's" };
+const HAS_INT80: OnlyArchs = OnlyArchs { archs: &[Arch::X86_64], reason: "int 0x80 is x86-64's" };
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
@@ -33,7 +33,7 @@ pub(super) const CASES: &[Case] = &[
         "syscall_user_dispatch()",
         check_on!(cfg foreign_programs, foreign::alien_exclusive),
     )
-    .only(WRITTEN),
+    .only(HAS_FOREIGN_PROGRAM),
     outside_core(
         "sandbox/alien-inclusive",
         "the same program runs the same on inclusive dispatch",
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
         check_on!(cfg foreign_programs, foreign::alien_inclusive),
     )
     .features(&[Feature::Dispatch, Feature::Inclusive])
-    .only(WRITTEN),
+    .only(HAS_FOREIGN_PROGRAM),
     outside_core(
         "sandbox/alien-filter",
         "the same program runs the same on dispatch and on a filter that traps by address",
@@ -49,14 +49,14 @@ pub(super) const CASES: &[Case] = &[
         check_on!(cfg foreign_programs, foreign::alien_filter),
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
-    .only(WRITTEN),
+    .only(HAS_FOREIGN_PROGRAM),
     outside_core(
         "sandbox/alien-trace",
         "the same program runs the same on dispatch and under a tracer with PTRACE_SYSEMU",
         "syscall_user_dispatch()",
         check_on!(cfg foreign_programs, foreign::alien_trace),
     )
-    .only(EMULATED),
+    .only(HAS_SYSEMU_REGISTERS),
     outside_core(
         "sandbox/nt-exclusive",
         "a Windows program that issues its own system calls runs by dispatch of all calls outside a range, \
@@ -64,7 +64,7 @@ pub(super) const CASES: &[Case] = &[
         "syscall_user_dispatch()",
         check_on!(cfg windows_programs, windows::nt_exclusive),
     )
-    .only(WINDOWS),
+    .only(HAS_WINDOWS_PROGRAM),
     outside_core(
         "sandbox/nt-inclusive",
         "the same Windows program runs the same on inclusive dispatch",
@@ -72,7 +72,7 @@ pub(super) const CASES: &[Case] = &[
         check_on!(cfg windows_programs, windows::nt_inclusive),
     )
     .features(&[Feature::Dispatch, Feature::Inclusive])
-    .only(WINDOWS),
+    .only(HAS_WINDOWS_PROGRAM),
     outside_core(
         "sandbox/nt-filter",
         "the same Windows program runs the same on dispatch and on a filter that traps by address",
@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
         check_on!(cfg windows_programs, windows::nt_filter),
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
-    .only(WINDOWS),
+    .only(HAS_WINDOWS_PROGRAM),
     outside_core(
         "sandbox/nt-notification",
         "the same Windows program runs the same on dispatch and on a filter that notifies by address",
@@ -88,21 +88,21 @@ pub(super) const CASES: &[Case] = &[
         check_on!(cfg windows_programs, windows::nt_notification),
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
-    .only(NOTIFIED),
+    .only(HAS_NOTIFIED_ARGUMENTS),
     outside_core(
         "sandbox/nt-trace",
         "the same Windows program runs the same on dispatch and under a tracer that skips all its calls",
         "syscall_user_dispatch()",
         check_on!(cfg windows_programs, windows::nt_trace),
     )
-    .only(WINDOWS),
+    .only(HAS_WINDOWS_PROGRAM),
     outside_core(
         "sandbox/nt-int80",
         "with every engine int 0x80 of a Windows program is an exception and no call to Linux",
         "syscall_user_dispatch()",
         check_on!("x86_64", nt::int80),
     )
-    .only(INT80),
+    .only(HAS_INT80),
     outside_core(
         "sandbox/unseen",
         "with every engine no tracepoint sees a system call of a foreign program",
@@ -111,26 +111,26 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(&[Feature::Dispatch, Feature::SyscallTracepoints])
     .needs(&[Need::Root, Need::Vm])
-    .only(WRITTEN),
+    .only(HAS_FOREIGN_PROGRAM),
     outside_core(
         "sandbox/native-untouched",
         "with every engine an emulator's own system calls are executed, from any address",
         "syscall_user_dispatch()",
         check_on!(cfg foreign_programs, foreign::native_untouched),
     )
-    .only(WRITTEN),
+    .only(HAS_FOREIGN_PROGRAM),
     outside_core(
         "sandbox/signals-from-outside",
         "signals that other processes send to a foreign thread do not change its behaviour",
         "setup_rt_frame()",
         check_on!(cfg foreign_programs, foreign::signals_from_outside),
     )
-    .only(WRITTEN),
+    .only(HAS_FOREIGN_PROGRAM),
     outside_core(
         "sandbox/escapes",
         "dispatch does not confine: a program that jumps to the allowed range, or sets the selector, calls Linux",
         "syscall_user_dispatch()",
         check_on!(cfg foreign_programs, escapes::escapes),
     )
-    .only(WRITTEN),
+    .only(HAS_FOREIGN_PROGRAM),
 ];

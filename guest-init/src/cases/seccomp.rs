@@ -13,7 +13,7 @@ use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCO
 use sudbox_protocol::Feature;
 
 const ENTER_FUNCTION: &str = "syscall_trace_enter()";
-const FILTERED: &[Feature] = &[Feature::Dispatch, Feature::SeccompFilter];
+const NEEDS_FILTER: &[Feature] = &[Feature::Dispatch, Feature::SeccompFilter];
 
 pub(super) const CASES: &[Case] = &[
     case(
@@ -22,28 +22,28 @@ pub(super) const CASES: &[Case] = &[
         ENTER_FUNCTION,
         dispatched_unseen,
     )
-    .features(FILTERED),
+    .features(NEEDS_FILTER),
     case(
         "seccomp/allowed-filtered",
         "a filter decides about every allowed call: in range, by selector, or issued again by a handler",
         ENTER_FUNCTION,
         allowed_filtered,
     )
-    .features(FILTERED),
+    .features(NEEDS_FILTER),
     case(
         "seccomp/trap-told-apart",
         "the SIGSYS of a filter and that of a dispatch have different si_code values",
         "trigger_sigsys()",
         trap_code_differs,
     )
-    .features(FILTERED),
+    .features(NEEDS_FILTER),
     outside_core(
         "seccomp/dispatched-unseen-strict",
         "strict mode does not see a dispatched call, and kills an allowed one",
         ENTER_FUNCTION,
         dispatched_unseen_strict,
     )
-    .features(FILTERED),
+    .features(NEEDS_FILTER),
     outside_core(
         "seccomp/tsync-at-entry-stop",
         "if another thread installs a filter for all threads while a thread is in its entry stop, the \
@@ -51,12 +51,12 @@ pub(super) const CASES: &[Case] = &[
         ENTER_FUNCTION,
         tsync_at_entry_stop,
     )
-    .features(FILTERED)
+    .features(NEEDS_FILTER)
     .known_bugs(&["tsync-bypassed"]),
 ];
 
 /// `SYS_SECCOMP`, the `si_code` of a filter's SIGSYS.
-pub(super) const FROM_FILTER: i32 = 1;
+pub(super) const SYS_SECCOMP: i32 = 1;
 
 /// Installs a filter that returns this action for umask(2), and allows all other calls.
 pub(super) fn filter_umask(action: u32) -> sys::Result<()> {
@@ -75,7 +75,8 @@ pub(super) fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
     filter::install(&mut program, flags).map(drop)
 }
 
-/// The registers of a umask(2) call. Unlike [`fresh_umask_call`], this issues no call itself, which the filter would see.
+/// The registers of a umask(2) call. Unlike [`fresh_umask_call`], this function issues no call, which the filter would
+/// see.
 pub(super) fn umask_call() -> Registers {
     Registers::for_call(call_number(libc::SYS_umask), [0o111, 0, 0, 0, 0, 0])
 }
@@ -129,7 +130,7 @@ fn trap_code_differs() -> Check {
     filter_umask(SECCOMP_RET_TRAP | 55).map_err(broken("seccomp"))?;
     let gate = arch::gate();
     for (selector, code, errno) in
-        [(ALLOW, FROM_FILTER, 55), (BLOCK, SYS_USER_DISPATCH, 0), (ALLOW, FROM_FILTER, 55)]
+        [(ALLOW, SYS_SECCOMP, 55), (BLOCK, SYS_USER_DISPATCH, 0), (ALLOW, SYS_SECCOMP, 55)]
     {
         reset_dispatch_count();
         set_selector(selector);
@@ -146,44 +147,44 @@ fn trap_code_differs() -> Check {
 }
 
 /// The shared word with the id of the thread that is held.
-const THREAD: usize = 0;
+const HELD_THREAD_ID: usize = 0;
 /// The shared word that tells the thread to issue its call.
-const GO: usize = 1;
+const MAY_CALL: usize = 1;
 /// The shared word with the result of the call.
 const RESULT: usize = 2;
 /// The shared word that tells the first thread to install the filter.
-const WANTED: usize = 3;
+const INSTALL_REQUESTED: usize = 3;
 /// The shared word that says whether the filter is installed: 1 for yes, 2 for an error.
-const INSTALLED: usize = 4;
-/// Set in [`RESULT`] once there is a result.
-const ANSWERED: u64 = 1 << 32;
+const INSTALL_RESULT: usize = 4;
+/// The bit of [`RESULT`] that is set once there is a result.
+const HAS_RESULT: u64 = 1 << 32;
 /// The error number that the filter returns.
-const DENIED: i32 = 77;
+const FILTER_ERRNO: i32 = 77;
 
 /// A thread that arms and issues a call that its selector allows.
 extern "C" fn thread_held_at_entry(_: u64) -> u64 {
     if arm().is_err() {
         return 0;
     }
-    set_shared_word(THREAD, u64::from(sys::gettid().cast_unsigned()));
-    await_shared_word(GO, 1);
+    set_shared_word(HELD_THREAD_ID, u64::from(sys::gettid().cast_unsigned()));
+    await_shared_word(MAY_CALL, 1);
     let got = arch::gate().issue(&umask_call());
-    set_shared_word(RESULT, got.result().cast_unsigned() & (ANSWERED - 1) | ANSWERED);
+    set_shared_word(RESULT, got.result().cast_unsigned() & (HAS_RESULT - 1) | HAS_RESULT);
     loop {
         sys::sched_yield();
     }
 }
 
-/// Runs the process of [`thread_held_at_entry`]: its first thread installs the filter when [`WANTED`] is set.
+/// Runs the process of [`thread_held_at_entry`]. Its first thread installs the filter when [`INSTALL_REQUESTED`] is set.
 fn install_for_all() -> i32 {
     if spawn_thread(thread_held_at_entry, 0).is_err() {
         return 99;
     }
-    await_shared_word(WANTED, 1);
-    let action = SECCOMP_RET_ERRNO | DENIED.cast_unsigned();
+    await_shared_word(INSTALL_REQUESTED, 1);
+    let action = SECCOMP_RET_ERRNO | FILTER_ERRNO.cast_unsigned();
     let flag = libc::SECCOMP_FILTER_FLAG_TSYNC;
     let installed = filter_umask_with(action, flag).is_ok();
-    set_shared_word(INSTALLED, if installed { 1 } else { 2 });
+    set_shared_word(INSTALL_RESULT, if installed { 1 } else { 2 });
     loop {
         sys::sched_yield();
     }
@@ -194,11 +195,11 @@ fn install_for_all() -> i32 {
 fn tsync_at_entry_stop() -> Check {
     handle_dispatches(do_nothing)?;
     let process = spawn_child(install_for_all)?;
-    while shared_word(THREAD) == 0 {
+    while shared_word(HELD_THREAD_ID) == 0 {
         sys::sched_yield();
     }
-    let thread = Tracee::seize(i32::try_from(shared_word(THREAD)).unwrap_or(0))?;
-    set_shared_word(GO, 1);
+    let thread = Tracee::seize(i32::try_from(shared_word(HELD_THREAD_ID)).unwrap_or(0))?;
+    set_shared_word(MAY_CALL, 1);
     loop {
         thread.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
         let number = thread.registers()?.number.cast_signed();
@@ -206,11 +207,11 @@ fn tsync_at_entry_stop() -> Check {
             break;
         }
     }
-    set_shared_word(WANTED, 1);
-    while shared_word(INSTALLED) == 0 {
+    set_shared_word(INSTALL_REQUESTED, 1);
+    while shared_word(INSTALL_RESULT) == 0 {
         sys::sched_yield();
     }
-    if shared_word(INSTALLED) != 1 {
+    if shared_word(INSTALL_RESULT) != 1 {
         return Err(Failure::Broken("the filter is refused".into()));
     }
     thread.request(libc::PTRACE_CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
@@ -219,10 +220,10 @@ fn tsync_at_entry_stop() -> Check {
     }
     sys::kill(process, libc::SIGKILL).map_err(broken("kill"))?;
     let _ = (wait_for_change(thread.pid)?, wait_for_change(process)?);
-    let expected = i64::from(-DENIED).cast_unsigned() & (ANSWERED - 1);
+    let expected = i64::from(-FILTER_ERRNO).cast_unsigned() & (HAS_RESULT - 1);
     expect_equal_hex(
         "result of the call that was held",
-        shared_word(RESULT) & (ANSWERED - 1),
+        shared_word(RESULT) & (HAS_RESULT - 1),
         expected,
     )?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)
@@ -259,6 +260,7 @@ fn dispatched_unseen_strict() -> Check {
     Ok(())
 }
 
+/// The death by SIGKILL.
 fn killed() -> Change {
     Change::Killed { signal: libc::SIGKILL, core: false }
 }

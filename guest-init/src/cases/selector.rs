@@ -196,7 +196,7 @@ fn flip_by_other_process() -> Check {
     })?;
     arm_with_selector(page as u64)?;
     let gate = arch::gate();
-    let mut count = 0;
+    let mut disobeyed = 0;
     for round in 1..=rounds {
         reset_dispatch_count();
         let regs = fresh_umask_call();
@@ -205,19 +205,22 @@ fn flip_by_other_process() -> Check {
         let _ = gate.issue(&regs);
         let expected = u32::from(round % 2 == 1);
         if dispatch_count() != expected || take_umask_effect() == (expected == 1) {
-            count += 1;
+            disobeyed += 1;
         }
     }
     disarm()?;
     expect_success(wait_for_change(other)?)?;
-    expect_equal("calls that did not obey the other process", count, 0)
+    expect_equal("calls that did not obey the other process", disobeyed, 0)
 }
 
-/// Checks that a call of a child that is armed with this selector kills the child by this signal and has no
-/// effect.
+/// The shared word that is 1 once a call that must kill has returned.
+const CALL_RETURNED: usize = 15;
+
+/// Checks that a call of a child that is armed with this selector kills the child by this signal and has no effect.
+/// The child calls `prepare` before it arms.
 fn expect_kill(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
     reset_dispatch_count();
-    // An effect of this call would outlive the child.
+    // The call would enlarge a file, so that its effect would outlive the child.
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let file = u64::from(fd.cast_unsigned());
     let enlarge = Registers::for_call(call_number(libc::SYS_ftruncate), [file, 77, 0, 0, 0, 0]);
@@ -226,13 +229,13 @@ fn expect_kill(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
         if arm_with_selector(selector).is_err() {
             return 99;
         }
-        set_shared_word(15, 0);
+        set_shared_word(CALL_RETURNED, 0);
         let _ = arch::gate().issue(&enlarge);
-        set_shared_word(15, 1);
+        set_shared_word(CALL_RETURNED, 1);
         0
     })?;
     expect_killed(end, signal, 0)?;
-    expect_equal("instructions run after the call", shared_word(15), 0)?;
+    expect_equal("instructions run after the call", shared_word(CALL_RETURNED), 0)?;
     // SAFETY: takes no pointers.
     let size = unsafe { sys::call(libc::SYS_lseek, &[file, 0, 2]) }.map_err(broken("lseek"))?;
     sys::close(fd).map_err(broken("close"))?;
@@ -277,7 +280,7 @@ fn invalid_value_kills_if_blocked_or_ignored() -> Check {
 }
 
 /// A thread that runs until its process is killed.
-extern "C" fn bystander(_: u64) -> u64 {
+extern "C" fn run_until_killed(_: u64) -> u64 {
     set_shared_word(0, 1);
     loop {
         sys::sched_yield();
@@ -288,7 +291,7 @@ fn invalid_value_kills_all_threads() -> Check {
     handle_dispatches(do_nothing)?;
     // A call of the main thread kills the process, then a call of another thread.
     expect_invalid_kills(2, || {
-        if spawn_thread(bystander, 0).is_ok() {
+        if spawn_thread(run_until_killed, 0).is_ok() {
             await_shared_word(0, 1);
         }
     })?;
@@ -324,10 +327,11 @@ fn kill_dumps_core() -> Check {
         for limit in [PAGE_SIZE as u64, 0] {
             let limits = [limit; 2];
             let child = spawn_child(|| {
-                let of = u64::from(libc::RLIMIT_CORE);
+                let resource = u64::from(libc::RLIMIT_CORE);
                 // SAFETY: the structure is live.
-                let set =
-                    unsafe { sys::call(libc::SYS_prlimit64, &[0, of, limits.as_ptr() as u64, 0]) };
+                let set = unsafe {
+                    sys::call(libc::SYS_prlimit64, &[0, resource, limits.as_ptr() as u64, 0])
+                };
                 if set.is_err() || arm_with_selector(selector).is_err() {
                     return 99;
                 }
@@ -454,7 +458,7 @@ fn faulted_in() -> Check {
     let drop_page = || {
         // SAFETY: the page belongs to this case.
         unsafe {
-            sys::call(libc::SYS_madvise, &[page as u64, PAGE_SIZE as u64, DONTNEED])
+            sys::call(libc::SYS_madvise, &[page as u64, PAGE_SIZE as u64, MADV_DONTNEED])
                 .map_err(broken("madvise"))
         }
     };
@@ -482,7 +486,7 @@ fn faulted_in() -> Check {
 }
 
 static BLOCK_BYTE: u8 = BLOCK;
-const DONTNEED: u64 = libc::MADV_DONTNEED.cast_unsigned() as u64;
+const MADV_DONTNEED: u64 = libc::MADV_DONTNEED.cast_unsigned() as u64;
 
 fn not_read_in_range() -> Check {
     handle_dispatches(do_nothing)?;

@@ -2,7 +2,7 @@
 
 //! Selectors in special memory: filled by userfaultfd(2), swapped out, execute-only.
 
-use super::userfault::{FAULTS, USER_MODE_ONLY, Userfault};
+use super::userfault::{HANDLED_FAULTS, USER_MODE_ONLY, Userfault};
 use crate::arch;
 use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, outside_core};
 use crate::support::*;
@@ -13,7 +13,7 @@ use sudbox_protocol::Feature;
 
 const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
 const EXIT_FUNCTION: &str = "force_exit_sig()";
-const USERFAULT: &[Feature] = &[Feature::Dispatch, Feature::Userfaultfd];
+const NEEDS_USERFAULTFD: &[Feature] = &[Feature::Dispatch, Feature::Userfaultfd];
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
@@ -22,7 +22,7 @@ pub(super) const CASES: &[Case] = &[
         DISPATCH_FUNCTION,
         userfault_waits,
     )
-    .features(USERFAULT)
+    .features(NEEDS_USERFAULTFD)
     .needs(&[Need::Root]),
     outside_core(
         "selector/userfault-signal-retries",
@@ -30,7 +30,7 @@ pub(super) const CASES: &[Case] = &[
         DISPATCH_FUNCTION,
         userfault_signal_retries,
     )
-    .features(USERFAULT)
+    .features(NEEDS_USERFAULTFD)
     .needs(&[Need::Root]),
     outside_core(
         "selector/userfault-killable",
@@ -38,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
         DISPATCH_FUNCTION,
         userfault_killable,
     )
-    .features(USERFAULT)
+    .features(NEEDS_USERFAULTFD)
     .needs(&[Need::Root]),
     outside_core(
         "selector/userfault-user-only-kills",
@@ -46,7 +46,7 @@ pub(super) const CASES: &[Case] = &[
         EXIT_FUNCTION,
         userfault_user_only_kills,
     )
-    .features(USERFAULT),
+    .features(NEEDS_USERFAULTFD),
     case(
         "selector/execute-only-kills",
         "a selector in execute-only memory kills with SIGSEGV, past any handler",
@@ -66,7 +66,14 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Root, Need::Vm]),
 ];
 
-/// A page filled with this byte.
+/// The shared word that is 1 once a call has returned.
+const CALL_RETURNED: usize = 0;
+/// The shared word with what the filling thread saw while the call waited for its selector.
+const SEEN_DURING_WAIT: usize = 1;
+/// The shared word that lets the filling thread continue.
+const WAIT_IS_OVER: usize = 2;
+
+/// Maps a page filled with this byte.
 fn page_filled_with(value: u8) -> Result<*mut u8, Failure> {
     let page = map_pages(1)?;
     // SAFETY: the page belongs to this case.
@@ -75,28 +82,33 @@ fn page_filled_with(value: u8) -> Result<*mut u8, Failure> {
 }
 
 /// The offset of the selector in its page.
-const OFFSET: usize = 0x123;
+const SELECTOR_OFFSET: usize = 0x123;
 
 fn userfault_waits() -> Check {
     handle_dispatches(do_nothing)?;
     for value in [BLOCK, ALLOW] {
         let page = map_pages(1)?;
-        set_shared_word(FAULTS, 0);
-        Userfault::over(page, 1, page_filled_with(value)?, 0)?
-            .meanwhile(|| set_shared_word(1, u64::from(dispatch_count()) << 1 | shared_word(0)))
-            .serve()?;
+        set_shared_word(HANDLED_FAULTS, 0);
+        Userfault::register(page, 1, page_filled_with(value)?, 0)?
+            .before_first_fault(|| {
+                set_shared_word(
+                    SEEN_DURING_WAIT,
+                    u64::from(dispatch_count()) << 1 | shared_word(CALL_RETURNED),
+                )
+            })
+            .start_thread()?;
         reset_dispatch_count();
         let regs = fresh_umask_call();
-        set_shared_word(0, 0);
-        arm_with_selector(page as u64 + OFFSET as u64)?;
-        expect_equal("faults when arming", shared_word(FAULTS), 0)?;
+        set_shared_word(CALL_RETURNED, 0);
+        arm_with_selector(page as u64 + SELECTOR_OFFSET as u64)?;
+        expect_equal("faults when arming", shared_word(HANDLED_FAULTS), 0)?;
         let _ = arch::gate().issue(&regs);
-        set_shared_word(0, 1);
+        set_shared_word(CALL_RETURNED, 1);
         disarm()?;
-        expect_equal("faults", shared_word(FAULTS), 1)?;
+        expect_equal("faults", shared_word(HANDLED_FAULTS), 1)?;
         expect_equal(
             "dispatches and instructions run while the selector was not there",
-            shared_word(1),
+            shared_word(SEEN_DURING_WAIT),
             0,
         )?;
         expect_equal("SIGSYS handled", dispatch_count(), u32::from(value == BLOCK))?;
@@ -104,46 +116,46 @@ fn userfault_waits() -> Check {
     }
     // Any other filled value kills as usual.
     let page = map_pages(1)?;
-    Userfault::over(page, 1, page_filled_with(2)?, 0)?.serve()?;
+    Userfault::register(page, 1, page_filled_with(2)?, 0)?.start_thread()?;
     expect_death(page, libc::SIGSYS)
 }
 
-/// Checks that a child that is armed with this selector is killed by its call.
+/// Checks that this signal kills a child that is armed with this selector at its call.
 fn expect_death(selector: *mut u8, signal: i32) -> Check {
     reset_dispatch_count();
-    set_shared_word(0, 0);
+    set_shared_word(CALL_RETURNED, 0);
     let end = run_vforked(|| {
         let regs = fresh_umask_call();
         if arm_with_selector(selector as u64).is_err() {
             return 99;
         }
         let _ = arch::gate().issue(&regs);
-        set_shared_word(0, 1);
+        set_shared_word(CALL_RETURNED, 1);
         0
     })?;
     expect_killed(end, signal, 0)?;
-    expect_equal("instructions run after the call", shared_word(0), 0)
+    expect_equal("instructions run after the call", shared_word(CALL_RETURNED), 0)
 }
 
 fn userfault_signal_retries() -> Check {
     handle_dispatches(do_nothing)?;
     install_counting_handler(libc::SIGUSR1)?;
     let page = map_pages(1)?;
-    Userfault::over(page, 1, page_filled_with(BLOCK)?, 0)?
-        .meanwhile(|| {
+    Userfault::register(page, 1, page_filled_with(BLOCK)?, 0)?
+        .before_first_fault(|| {
             let process = sys::getpid();
             let _ = sys::tgkill(process, process, libc::SIGUSR1);
-            // Long enough for a handler that comes too early, on one CPU and a busy host too: this
-            // thread leaves the CPU to the other.
+            // The sleep leaves the CPU to the other thread, long enough for a handler that comes too early, even on
+            // one CPU and a busy host.
             sys::sleep(Duration::from_millis(20));
-            set_shared_word(1, other_signals() << 1 | u64::from(dispatch_count()));
+            set_shared_word(SEEN_DURING_WAIT, other_signals() << 1 | u64::from(dispatch_count()));
         })
-        .serve()?;
+        .start_thread()?;
     let regs = fresh_umask_call();
     arm_with_selector(page as u64)?;
     let got = arch::gate().issue(&regs);
     disarm()?;
-    expect_equal("signals handled before the selector came", shared_word(1), 0)?;
+    expect_equal("signals handled before the selector came", shared_word(SEEN_DURING_WAIT), 0)?;
     expect_equal("SIGUSR1 handled", other_signals(), 1)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_result_kept("after both", &got)?;
@@ -155,31 +167,32 @@ fn other_signals() -> u64 {
     crate::shared::shared().other_signals.load(Ordering::SeqCst).into()
 }
 
-static WAITING: AtomicI32 = AtomicI32::new(0);
+/// The process id of the child that waits for its selector.
+static WAITING_CHILD: AtomicI32 = AtomicI32::new(0);
 
 fn userfault_killable() -> Check {
     handle_dispatches(do_nothing)?;
     let page = map_pages(1)?;
     // The thread that fills pages kills the child before it fills the page.
-    Userfault::over(page, 1, page_filled_with(ALLOW)?, 0)?
-        .meanwhile(|| {
-            let _ = sys::kill(WAITING.load(Ordering::SeqCst), libc::SIGKILL);
-            await_shared_word(2, 1);
+    Userfault::register(page, 1, page_filled_with(ALLOW)?, 0)?
+        .before_first_fault(|| {
+            let _ = sys::kill(WAITING_CHILD.load(Ordering::SeqCst), libc::SIGKILL);
+            await_shared_word(WAIT_IS_OVER, 1);
         })
-        .serve()?;
+        .start_thread()?;
     let end = run_vforked(|| {
-        WAITING.store(sys::getpid(), Ordering::SeqCst);
+        WAITING_CHILD.store(sys::getpid(), Ordering::SeqCst);
         if arm_with_selector(page as u64).is_err() {
             return 99;
         }
         let _ = arch::gate().issue(&fresh_umask_call());
-        set_shared_word(0, 1);
+        set_shared_word(CALL_RETURNED, 1);
         0
     })?;
     expect_killed(end, libc::SIGKILL, 0)?;
-    expect_equal("faults", shared_word(FAULTS), 1)?;
-    expect_equal("instructions run after the call", shared_word(0), 0)?;
-    set_shared_word(2, 1);
+    expect_equal("faults", shared_word(HANDLED_FAULTS), 1)?;
+    expect_equal("instructions run after the call", shared_word(CALL_RETURNED), 0)?;
+    set_shared_word(WAIT_IS_OVER, 1);
     Ok(())
 }
 
@@ -188,9 +201,9 @@ fn userfault_user_only_kills() -> Check {
     install_counting_handler(libc::SIGSEGV)?;
     install_counting_handler(libc::SIGBUS)?;
     let page = map_pages(1)?;
-    Userfault::over(page, 1, page_filled_with(ALLOW)?, USER_MODE_ONLY)?.serve()?;
+    Userfault::register(page, 1, page_filled_with(ALLOW)?, USER_MODE_ONLY)?.start_thread()?;
     expect_death(page, libc::SIGSEGV)?;
-    expect_equal("faults", shared_word(FAULTS), 0)
+    expect_equal("faults", shared_word(HANDLED_FAULTS), 0)
 }
 
 fn execute_only_kills() -> Check {
@@ -202,17 +215,18 @@ fn execute_only_kills() -> Check {
 }
 
 /// The first RAM disk (Documentation/admin-guide/devices.txt).
-const DISK: &str = "/tmp/ram0";
-const DISK_DEVICE: (u32, u32) = (1, 0);
-const PAGEOUT: u64 = 21; // MADV_PAGEOUT
+const RAM_DISK: &str = "/tmp/ram0";
+const RAM_DISK_DEVICE: (u32, u32) = (1, 0);
+/// `MADV_PAGEOUT` (include/uapi/asm-generic/mman-common.h).
+const MADV_PAGEOUT: u64 = 21; // MADV_PAGEOUT
 
-/// A swap area on the RAM disk, for the duration of the case.
+/// A swap area on the RAM disk. Dropping it ends its use.
 struct SwapArea;
 
 impl SwapArea {
     fn new() -> Result<SwapArea, Failure> {
-        let path = std::ffi::CString::new(DISK).map_err(broken("path"))?;
-        let (major, minor) = DISK_DEVICE;
+        let path = std::ffi::CString::new(RAM_DISK).map_err(broken("path"))?;
+        let (major, minor) = RAM_DISK_DEVICE;
         // SAFETY: the string is terminated.
         unsafe {
             libc::mknod(path.as_ptr(), libc::S_IFBLK | 0o600, libc::makedev(major, minor));
@@ -222,7 +236,7 @@ impl SwapArea {
         header[1024..1028].copy_from_slice(&1u32.to_ne_bytes());
         header[1028..1032].copy_from_slice(&1023u32.to_ne_bytes());
         header[PAGE_SIZE - 10..].copy_from_slice(b"SWAPSPACE2");
-        std::fs::write(DISK, &header).map_err(|_| Failure::Unmet("ramdisk".into()))?;
+        std::fs::write(RAM_DISK, &header).map_err(|_| Failure::Unmet("ramdisk".into()))?;
         // SAFETY: the string is terminated.
         unsafe { sys::call(libc::SYS_swapon, &[path.as_ptr() as u64, 0]) }
             .map_err(broken("swapon"))?;
@@ -232,7 +246,7 @@ impl SwapArea {
 
 impl Drop for SwapArea {
     fn drop(&mut self) {
-        if let Ok(path) = std::ffi::CString::new(DISK) {
+        if let Ok(path) = std::ffi::CString::new(RAM_DISK) {
             // SAFETY: the string is terminated.
             let _ = unsafe { sys::call(libc::SYS_swapoff, &[path.as_ptr() as u64]) };
         }
@@ -240,7 +254,7 @@ impl Drop for SwapArea {
 }
 
 /// Whether a page of this process is swapped out (Documentation/admin-guide/mm/pagemap.rst).
-fn is_swapped(page: *mut u8) -> Result<bool, Failure> {
+fn is_swapped_out(page: *mut u8) -> Result<bool, Failure> {
     use std::os::unix::fs::FileExt;
     let map = std::fs::File::open("/proc/self/pagemap").map_err(broken("pagemap"))?;
     let mut entry = [0; 8];
@@ -248,16 +262,16 @@ fn is_swapped(page: *mut u8) -> Result<bool, Failure> {
     Ok(u64::from_ne_bytes(entry) & 1 << 62 != 0)
 }
 
-/// A swapped-out page with this selector value at [`OFFSET`].
+/// Maps a page with this selector value at [`SELECTOR_OFFSET`], and swaps the page out.
 fn swap_out(value: u8) -> Result<*mut u8, Failure> {
     let page = page_filled_with(value ^ 0xff)?;
     // SAFETY: the byte is in the page.
-    unsafe { page.add(OFFSET).write_volatile(value) };
+    unsafe { page.add(SELECTOR_OFFSET).write_volatile(value) };
     for _ in 0..100 {
         // SAFETY: the page belongs to this case.
-        unsafe { sys::call(libc::SYS_madvise, &[page as u64, PAGE_SIZE as u64, PAGEOUT]) }
+        unsafe { sys::call(libc::SYS_madvise, &[page as u64, PAGE_SIZE as u64, MADV_PAGEOUT]) }
             .map_err(broken("madvise"))?;
-        if is_swapped(page)? {
+        if is_swapped_out(page)? {
             return Ok(page);
         }
         sys::sched_yield();
@@ -272,14 +286,14 @@ fn swapped_out() -> Check {
         let page = swap_out(value)?;
         reset_dispatch_count();
         let regs = fresh_umask_call();
-        arm_with_selector(page as u64 + OFFSET as u64)?;
+        arm_with_selector(page as u64 + SELECTOR_OFFSET as u64)?;
         let _ = arch::gate().issue(&regs);
         disarm()?;
         expect_equal("SIGSYS handled", dispatch_count(), u32::from(value == BLOCK))?;
         expect_equal("effect", take_umask_effect(), value == ALLOW)?;
-        expect_equal("the page is swapped out afterwards", is_swapped(page)?, false)?;
+        expect_equal("the page is swapped out afterwards", is_swapped_out(page)?, false)?;
     }
     let page = swap_out(0x80)?;
     // SAFETY: the byte is in the page.
-    expect_death(unsafe { page.add(OFFSET) }, libc::SIGSYS)
+    expect_death(unsafe { page.add(SELECTOR_OFFSET) }, libc::SIGSYS)
 }

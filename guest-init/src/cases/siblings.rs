@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Threads beside one that arms, disarms or installs filters: dispatch is each thread's own.
+//! Threads beside a thread that arms, disarms or installs filters: each thread has its own dispatch.
 
 use super::seccomp::{filter_umask, filter_umask_with};
 use crate::arch;
@@ -29,13 +29,13 @@ const OPERATIONS: [Operation; 8] = [
     ("arming again", || arm().is_ok()),
     ("a refused setting", || expect_refused(MODE_EXCLUSIVE + 7, 0, 0, 0, libc::EINVAL).is_ok()),
     ("a filter", || filter_umask(libc::SECCOMP_RET_ALLOW).is_ok()),
-    ("a filter for all threads while armed", filter_for_all),
+    ("a filter for all threads while armed", install_filter_in_all_threads),
     ("disarming", || disarm().is_ok()),
-    ("a filter for all threads while not armed", filter_for_all),
+    ("a filter for all threads while not armed", install_filter_in_all_threads),
 ];
 
 /// Installs a filter in all threads, and returns whether the kernel accepted it.
-fn filter_for_all() -> bool {
+fn install_filter_in_all_threads() -> bool {
     filter_umask_with(libc::SECCOMP_RET_ALLOW, libc::SECCOMP_FILTER_FLAG_TSYNC).is_ok()
 }
 
@@ -44,16 +44,17 @@ static SIBLING_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
 /// The shared word with the number of the round in which the siblings are to issue a call, from 1 on.
 const ROUND: usize = 0;
-/// The shared words with the answers of the siblings: of the one that is not armed, then of the armed one.
-const ANSWERS: [usize; 2] = [1, 2];
-/// Added to the number of a round in an answer: the call was executed.
+/// The shared words with the results of the siblings' calls: of the sibling that is not armed, then of the armed sibling.
+/// A result is the number of the round, plus [`EXECUTED`], plus [`DISPATCHED`].
+const SIBLING_RESULTS: [usize; 2] = [1, 2];
+/// Added to a result if the call was executed.
 const EXECUTED: u64 = 1 << 32;
-/// Added to the number of a round in an answer: the call was dispatched.
+/// Added to a result if the call was dispatched.
 const DISPATCHED: u64 = 1 << 33;
 
-/// A sibling that issues a call in each round. `index` is that of its answer.
-extern "C" fn sibling(index: u64) -> u64 {
-    let answer = ANSWERS[usize::from(index == 1)];
+/// A sibling that issues a call in each round. `index` is the index of its result in [`SIBLING_RESULTS`].
+extern "C" fn run_sibling(index: u64) -> u64 {
+    let result_word = SIBLING_RESULTS[usize::from(index == 1)];
     if index == 1 && arm_with_selector(selector_address(&SIBLING_SELECTOR)).is_err() {
         return 0;
     }
@@ -66,7 +67,7 @@ extern "C" fn sibling(index: u64) -> u64 {
         let _ = arch::gate().issue(&call);
         let executed = if take_umask_effect() { EXECUTED } else { 0 };
         let dispatched = if dispatch_count() == before { 0 } else { DISPATCHED };
-        set_shared_word(answer, round | executed | dispatched);
+        set_shared_word(result_word, round | executed | dispatched);
         round += 1;
     }
 }
@@ -74,7 +75,7 @@ extern "C" fn sibling(index: u64) -> u64 {
 fn siblings_kept() -> Check {
     handle_dispatches(do_nothing)?;
     for index in [0, 1] {
-        spawn_thread(sibling, index)?;
+        spawn_thread(run_sibling, index)?;
     }
     for (round, (name, operation)) in (1..).zip(OPERATIONS) {
         set_selector(ALLOW);
@@ -86,10 +87,10 @@ fn siblings_kept() -> Check {
             [("not armed", EXECUTED), ("armed", DISPATCHED)].into_iter().enumerate()
         {
             set_shared_word(ROUND, 2 * round + index as u64);
-            while shared_word(ANSWERS[index]) & (EXECUTED - 1) != round {
+            while shared_word(SIBLING_RESULTS[index]) & (EXECUTED - 1) != round {
                 sys::sched_yield();
             }
-            let got = shared_word(ANSWERS[index]) & !(EXECUTED - 1);
+            let got = shared_word(SIBLING_RESULTS[index]) & !(EXECUTED - 1);
             let text = |bits: u64| match bits {
                 EXECUTED => "executed",
                 DISPATCHED => "dispatched",

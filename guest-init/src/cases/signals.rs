@@ -228,7 +228,7 @@ fn reset_handler() -> Check {
 fn alternate_stack() -> Check {
     const LENGTH: usize = 16 * PAGE_SIZE;
     let stack = map_pages(LENGTH / PAGE_SIZE)?;
-    let on_it = |sp: u64| (stack as u64..=stack as u64 + LENGTH as u64).contains(&sp);
+    let is_on_stack = |sp: u64| (stack as u64..=stack as u64 + LENGTH as u64).contains(&sp);
     // SAFETY: the stack is never unmapped.
     unsafe { sys::sigaltstack(stack as u64, LENGTH as u64, 0) }.map_err(broken("sigaltstack"))?;
     arm()?;
@@ -236,8 +236,8 @@ fn alternate_stack() -> Check {
         handle_dispatches_with(do_nothing, flags, 0)?;
         let (got, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
         let what = format!("handler with flags {flags:#x} on the alternate stack");
-        expect_equal(&what, on_it(seen.stack), expected)?;
-        expect_equal("the program on it afterwards", on_it(got[Reg::Sp]), false)?;
+        expect_equal(&what, is_on_stack(seen.stack), expected)?;
+        expect_equal("the program on it afterwards", is_on_stack(got[Reg::Sp]), false)?;
         expect_equal_hex("stack pointer in the frame", seen.registers[Reg::Sp], got[Reg::Sp])?;
     }
     Ok(())
@@ -260,7 +260,7 @@ fn bad_stack_kills() -> Check {
 }
 
 /// Handler body: stores the current signal mask in shared word 0.
-fn note_mask(_: Dispatch<'_>) {
+fn store_mask(_: Dispatch<'_>) {
     set_shared_word(0, sys::sigmask(libc::SIG_BLOCK, 0).unwrap_or(0));
 }
 
@@ -268,7 +268,7 @@ fn mask_in_force() -> Check {
     let before = sys::signal_bit(libc::SIGUSR1) | sys::signal_bit(64);
     let added = sys::signal_bit(libc::SIGUSR2) | sys::signal_bit(40);
     sys::sigmask(libc::SIG_SETMASK, before).map_err(broken("rt_sigprocmask"))?;
-    handle_dispatches_with(note_mask, 0, added)?;
+    handle_dispatches_with(store_mask, 0, added)?;
     arm()?;
     let (_, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
     expect_equal_hex(
@@ -282,7 +282,7 @@ fn mask_in_force() -> Check {
 }
 
 /// Handler body: stores the thread id in shared word 0.
-fn note_thread(_: Dispatch<'_>) {
+fn store_thread_id(_: Dispatch<'_>) {
     set_shared_word(0, u64::from(sys::gettid().cast_unsigned()));
 }
 
@@ -295,14 +295,14 @@ fn to_the_caller() -> Check {
         0
     }
     // A signal sent to the process would be delivered to the first thread.
-    handle_dispatches(note_thread)?;
+    handle_dispatches(store_thread_id)?;
     let thread = spawn_thread(caller, 0)?;
     await_shared_word(1, thread);
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_equal("thread in which the handler ran", shared_word(0), thread)
 }
 
-/// A handler that sets the selector to BLOCK.
+/// A handler that counts its signal and sets the selector to BLOCK.
 extern "C" fn block_and_return(_: i32, _: *const u8, _: *mut arch::Context) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
     set_selector(BLOCK);
@@ -352,11 +352,6 @@ fn vdso_return_exempt() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
-extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::Context) {
-    shared().other_signals.fetch_add(1, Ordering::SeqCst);
-    set_selector(BLOCK);
-}
-
 /// A tracer sends the signal while the child is stopped at the entry of its read, so that the signal always
 /// interrupts the read. There is nothing to read, so the read restarts and must be dispatched.
 fn restarted_call() -> Check {
@@ -366,7 +361,7 @@ fn restarted_call() -> Check {
     unsafe { sys::call(libc::SYS_pipe2, &[ends.as_mut_ptr() as u64, 0]) }
         .map_err(broken("pipe2"))?;
     let action = Action {
-        handler: set_block as *const () as u64,
+        handler: block_and_return as *const () as u64,
         flags: u64::from((libc::SA_SIGINFO | libc::SA_RESTART).cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),
         mask: 0,

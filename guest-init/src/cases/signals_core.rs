@@ -18,29 +18,29 @@ pub(super) const CASES: &[Case] = &[outside_core(
 .needs(&[Need::Root, Need::Vm])];
 
 /// The working directory of the process, to which the kernel writes the core dump.
-const FOLDER: &str = "/tmp/core-tells";
-const PATTERN: &str = "/proc/sys/kernel/core_pattern";
+const CORE_FOLDER: &str = "/tmp/core-tells";
+const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 /// Types of notes in a core (include/uapi/linux/elf.h).
 const NT_PRSTATUS: u32 = 1;
 const NT_SIGINFO: u32 = 0x5349_4749;
 /// The offset of the registers in the 64-bit `struct elf_prstatus` (include/linux/elfcore.h).
-const REGISTERS: usize = 112;
+const REGISTERS_OFFSET: usize = 112;
 /// `SI_KERNEL`, the `si_code` of signals by `force_exit_sig()`.
-const FROM_KERNEL: i32 = 0x80;
+const SI_KERNEL: i32 = 0x80;
 
 fn core_has_siginfo_and_registers() -> Check {
-    let text = std::fs::read_to_string(PATTERN).map_err(broken("core_pattern"))?;
-    let result = write_and_read();
-    let _ = std::fs::write(PATTERN, text);
+    let text = std::fs::read_to_string(CORE_PATTERN).map_err(broken("core_pattern"))?;
+    let result = check_core_dumps();
+    let _ = std::fs::write(CORE_PATTERN, text);
     result
 }
 
-fn write_and_read() -> Check {
-    std::fs::write(PATTERN, "core").map_err(broken("core_pattern"))?;
+fn check_core_dumps() -> Check {
+    std::fs::write(CORE_PATTERN, "core").map_err(broken("core_pattern"))?;
     let gate = arch::gate();
-    for (selector, code) in [(BLOCK, SYS_USER_DISPATCH), (2, FROM_KERNEL)] {
-        let core = core_of(selector)?;
-        let info = note(&core, NT_SIGINFO)?;
+    for (selector, code) in [(BLOCK, SYS_USER_DISPATCH), (2, SI_KERNEL)] {
+        let core = dump_core_of_child(selector)?;
+        let info = first_note(&core, NT_SIGINFO)?;
         let field =
             |at: usize| info.get(at..at + 4).map_or(0, |b| i32::from_ne_bytes(four_bytes(b)));
         expect_equal("signal, errno, code", [0, 4, 8].map(field), [libc::SIGSYS, 0, code])?;
@@ -52,8 +52,8 @@ fn write_and_read() -> Check {
             let rest = info.get(32..128).is_some_and(|rest| rest.iter().all(|byte| *byte == 0));
             expect_equal("bytes after si_arch are zero", rest, true)?;
         }
-        let status = note(&core, NT_PRSTATUS)?;
-        let bytes = status.get(REGISTERS..REGISTERS + size_of::<TraceeRegisters>());
+        let status = first_note(&core, NT_PRSTATUS)?;
+        let bytes = status.get(REGISTERS_OFFSET..REGISTERS_OFFSET + size_of::<TraceeRegisters>());
         let bytes = bytes.ok_or_else(|| mismatch("registers in NT_PRSTATUS", "a shorter note"))?;
         // SAFETY: the structure consists of integers, and is as long as the bytes.
         let registers = unsafe { bytes.as_ptr().cast::<TraceeRegisters>().read_unaligned() };
@@ -73,14 +73,14 @@ fn write_and_read() -> Check {
 }
 
 /// Runs a process that a call with this selector value kills, and returns its core dump.
-fn core_of(selector: u8) -> Result<Vec<u8>, Failure> {
-    let _ = std::fs::remove_dir_all(FOLDER);
-    std::fs::create_dir_all(FOLDER).map_err(broken("a folder"))?;
+fn dump_core_of_child(selector: u8) -> Result<Vec<u8>, Failure> {
+    let _ = std::fs::remove_dir_all(CORE_FOLDER);
+    std::fs::create_dir_all(CORE_FOLDER).map_err(broken("a folder"))?;
     let child = spawn_child(|| {
         let limits = [1u64 << 24; 2];
         // Only the headers and notes are needed.
         let set = std::fs::write("/proc/self/coredump_filter", "0").is_ok()
-            && std::env::set_current_dir(FOLDER).is_ok()
+            && std::env::set_current_dir(CORE_FOLDER).is_ok()
             // SAFETY: the structure is live.
             && unsafe {
                 let core = u64::from(libc::RLIMIT_CORE);
@@ -96,7 +96,7 @@ fn core_of(selector: u8) -> Result<Vec<u8>, Failure> {
     })?;
     let expected = Change::Killed { signal: libc::SIGSYS, core: true };
     expect_equal("the end of the process", wait_for_change(child)?, expected)?;
-    let entry = std::fs::read_dir(FOLDER)
+    let entry = std::fs::read_dir(CORE_FOLDER)
         .ok()
         .and_then(|mut folder| folder.next())
         .and_then(Result::ok)
@@ -113,7 +113,7 @@ fn eight_bytes(bytes: &[u8]) -> [u8; 8] {
 }
 
 /// The first note of a type in a core (elf(5)).
-fn note(core: &[u8], kind: u32) -> Result<&[u8], Failure> {
+fn first_note(core: &[u8], kind: u32) -> Result<&[u8], Failure> {
     find_note(core, kind).ok_or_else(|| mismatch(format!("a note of type {kind:#x}"), "none"))
 }
 

@@ -60,12 +60,12 @@ fn before_pending() -> Check {
     let page = map_pages(1)?;
     // The signal arrives while the call waits for its selector, so both signals are pending at the end
     // of the call.
-    Userfault::over(page, 1, filler, 0)?
-        .meanwhile(|| {
+    Userfault::register(page, 1, filler, 0)?
+        .before_first_fault(|| {
             let process = sys::getpid();
             let _ = sys::tgkill(process, process, libc::SIGUSR1);
         })
-        .serve()?;
+        .start_thread()?;
     let regs = fresh_umask_call();
     arm_with_selector(page as u64)?;
     let got = arch::gate().issue(&regs);

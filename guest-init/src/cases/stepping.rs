@@ -9,11 +9,11 @@ use crate::support::*;
 use crate::tracee::{StopKind, Tracee};
 
 const CONT: u32 = libc::PTRACE_CONT;
-const STEP: u32 = libc::PTRACE_SINGLESTEP;
-const SYSEMU_STEP: u32 = 32;
+const SINGLESTEP: u32 = libc::PTRACE_SINGLESTEP;
+const SYSEMU_SINGLESTEP: u32 = 32;
 
-/// Runs the tracee to the system call instruction of the gate, by a temporary breakpoint. Stepping there
-/// does not work: on x86-64 a step over the gate's `popf` leaves the trap flag set
+/// Runs the tracee to the system call instruction of the gate, by a temporary breakpoint. Single steps to the
+/// instruction do not work: on x86-64 a step over the gate's `popf` leaves the trap flag set
 /// (`enable_single_step()`).
 fn run_to_call(tracee: &Tracee) -> Check {
     let call = arch::gate().call_address();
@@ -30,26 +30,27 @@ fn run_to_call(tracee: &Tracee) -> Check {
 }
 
 pub(crate) fn step_dispatched() -> Check {
-    step_with(STEP)
+    expect_step_dispatched(SINGLESTEP)
 }
 
 pub(crate) fn step_emulated() -> Check {
-    step_with(SYSEMU_STEP)
+    expect_step_dispatched(SYSEMU_SINGLESTEP)
 }
 
-fn step_with(step: u32) -> Check {
+/// Checks the stops of the step request `step` over a dispatched call.
+fn expect_step_dispatched(step: u32) -> Check {
     let tracee = start_caller(BLOCK)?;
     run_to_call(&tracee)?;
     tracee.expect_signal(step, 0, libc::SIGSYS)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
-    let at = tracee.registers()?;
+    let registers = tracee.registers()?;
     expect_equal_hex(
         "next instruction at SIGSYS",
-        at.instruction_pointer,
+        registers.instruction_pointer,
         arch::gate().compared_address(),
     )?;
-    let kept = is_result_value_kept(at.result.cast_signed(), &fresh_umask_call());
-    ensure(kept, "result's register at SIGSYS as at the call", || at.result.to_string())?;
+    let kept = is_result_value_kept(registers.result.cast_signed(), &fresh_umask_call());
+    ensure(kept, "result's register at SIGSYS as at the call", || registers.result.to_string())?;
     tracee.expect_signal(step, libc::SIGSYS, libc::SIGTRAP)?;
     expect_equal_hex(
         "next instruction after it",
@@ -66,10 +67,14 @@ fn step_with(step: u32) -> Check {
 pub(crate) fn step_allowed() -> Check {
     let tracee = start_caller(ALLOW)?;
     run_to_call(&tracee)?;
-    tracee.expect_signal(STEP, 0, libc::SIGTRAP)?;
-    let at = tracee.registers()?;
-    expect_equal_hex("next instruction", at.instruction_pointer, arch::gate().compared_address())?;
-    expect_equal("result", at.result.cast_signed(), 0o022)?;
+    tracee.expect_signal(SINGLESTEP, 0, libc::SIGTRAP)?;
+    let registers = tracee.registers()?;
+    expect_equal_hex(
+        "next instruction",
+        registers.instruction_pointer,
+        arch::gate().compared_address(),
+    )?;
+    expect_equal("result", registers.result.cast_signed(), 0o022)?;
     expect_success(tracee.run(CONT, 0)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use sudbox_protocol::Feature;
 
 const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
-const NEEDS: &[Need] = &[Need::Vm, Need::Cpus(2)];
+const NEEDS_VM_AND_CPUS: &[Need] = &[Need::Vm, Need::Cpus(2)];
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
@@ -22,21 +22,21 @@ pub(super) const CASES: &[Case] = &[
         DISPATCH_FUNCTION,
         flips,
     )
-    .needs(NEEDS),
+    .needs(NEEDS_VM_AND_CPUS),
     outside_core(
         "stress/flips-by-others",
         "while other threads flip its selector, each call is either executed or dispatched",
         DISPATCH_FUNCTION,
         flips_by_others,
     )
-    .needs(NEEDS),
+    .needs(NEEDS_VM_AND_CPUS),
     outside_core(
         "stress/fork-and-exec",
         "forks in handlers and execs among dispatching threads give unarmed processes",
         "begin_new_exec()",
         fork_and_exec,
     )
-    .needs(NEEDS),
+    .needs(NEEDS_VM_AND_CPUS),
     outside_core(
         "stress/tracer-sets",
         "a tracer that repeatedly arms and disarms one thread changes no other",
@@ -44,49 +44,49 @@ pub(super) const CASES: &[Case] = &[
         tracer_sets,
     )
     .features(&[Feature::Dispatch, Feature::PtraceConfig])
-    .needs(NEEDS),
+    .needs(NEEDS_VM_AND_CPUS),
 ];
 
 /// The data of one thread, on its own cache lines.
 #[repr(align(128))]
-struct Slot {
+struct ThreadData {
     selector: AtomicU8,
     /// The number of dispatches handled.
-    handled: AtomicU32,
+    handled_dispatches: AtomicU32,
     /// The number of calls issued.
-    calls: AtomicU32,
+    issued_calls: AtomicU32,
     /// The number of calls with a wrong effect.
-    wrong: AtomicU32,
-    ended: AtomicU8,
+    wrong_calls: AtomicU32,
+    has_ended: AtomicU8,
 }
 
 const THREADS: usize = 4;
-static SLOTS: [Slot; THREADS] = [const {
-    Slot {
+static THREAD_DATA: [ThreadData; THREADS] = [const {
+    ThreadData {
         selector: AtomicU8::new(ALLOW),
-        handled: AtomicU32::new(0),
-        calls: AtomicU32::new(0),
-        wrong: AtomicU32::new(0),
-        ended: AtomicU8::new(0),
+        handled_dispatches: AtomicU32::new(0),
+        issued_calls: AtomicU32::new(0),
+        wrong_calls: AtomicU32::new(0),
+        has_ended: AtomicU8::new(0),
     }
 }; THREADS];
 
 /// The register of an unused argument, which carries the index of the thread.
-const CARRIER: Reg = Reg::ARGUMENTS[5];
+const INDEX_REGISTER: Reg = Reg::ARGUMENTS[5];
 
-fn slot_of(registers: &Registers) -> Option<&'static Slot> {
-    SLOTS.get(usize::try_from(registers[CARRIER]).unwrap_or(usize::MAX))
+fn data_of(registers: &Registers) -> Option<&'static ThreadData> {
+    THREAD_DATA.get(usize::try_from(registers[INDEX_REGISTER]).unwrap_or(usize::MAX))
 }
 
 /// Handler body: counts the dispatch for the thread whose index is in the registers.
-fn count(dispatch: Dispatch<'_>) {
-    if let Some(slot) = slot_of(&dispatch.frame.registers) {
-        slot.handled.fetch_add(1, Ordering::SeqCst);
+fn count_dispatch(dispatch: Dispatch<'_>) {
+    if let Some(data) = data_of(&dispatch.frame.registers) {
+        data.handled_dispatches.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 /// `short` times the factor of the boot argument `sudbox.stress=`, if there is one.
-fn scaled(short: u32) -> u32 {
+fn scale_by_boot_argument(short: u32) -> u32 {
     let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let factor = line.split_whitespace().find_map(|word| word.strip_prefix("sudbox.stress="));
     factor
@@ -99,93 +99,94 @@ fn scaled(short: u32) -> u32 {
 struct CallObservation {
     handled: u32,
     executed: bool,
-    /// Whether the registers are right after the call.
+    /// Whether the result is that of the observed outcome, and the arguments are unchanged.
     kept: bool,
 }
 
-/// Issues getcpu(2), which writes a number that only this thread sees.
-fn check_call(index: u64, slot: &Slot) -> CallObservation {
+/// Issues getcpu(2), which writes a number that only this thread sees, and observes its outcome.
+fn check_call(index: u64, data: &ThreadData) -> CallObservation {
     let cpu = AtomicU32::new(u32::MAX);
     let call = libc::SYS_getcpu;
     let regs = Registers::for_call(call_number(call), [cpu.as_ptr() as u64, 0, 0, 0, 0, index]);
-    let before = slot.handled.load(Ordering::SeqCst);
+    let before = data.handled_dispatches.load(Ordering::SeqCst);
     let got = arch::gate().issue(&regs);
-    let handled = slot.handled.load(Ordering::SeqCst) - before;
+    let handled = data.handled_dispatches.load(Ordering::SeqCst) - before;
     let executed = cpu.load(Ordering::SeqCst) != u32::MAX;
-    slot.calls.fetch_add(1, Ordering::SeqCst);
+    data.issued_calls.fetch_add(1, Ordering::SeqCst);
     let kept = if executed { got.result() == 0 } else { is_result_kept(&got, &regs) }
         && Reg::ARGUMENTS.iter().all(|reg| *reg == Reg::RESULT || got[*reg] == regs[*reg]);
     CallObservation { handled, executed, kept }
 }
 
-impl Slot {
+impl ThreadData {
     fn arm(&self) -> bool {
         let selector = selector_address(&self.selector);
         sys::set_dispatch(MODE_EXCLUSIVE, arch::inside().start, inside_length(), selector).is_ok()
     }
 
-    fn record_error(&self) {
-        self.wrong.fetch_add(1, Ordering::SeqCst);
+    fn count_wrong_call(&self) {
+        self.wrong_calls.fetch_add(1, Ordering::SeqCst);
     }
 
     fn end(&self) {
         self.selector.store(ALLOW, Ordering::SeqCst);
-        self.ended.store(1, Ordering::SeqCst);
+        self.has_ended.store(1, Ordering::SeqCst);
     }
 }
 
+/// The next number of a linear congruential generator with this state.
 fn next_random(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
     *state >> 40
 }
 
 /// The shared word that starts the threads.
-const BEGIN: usize = 0;
+const MAY_BEGIN: usize = 0;
 /// The shared word with the number of calls of each thread.
-const CALLS: usize = 1;
+const CALLS_PER_THREAD: usize = 1;
 /// The shared word that stops the threads.
-const STOP: usize = 2;
+const MUST_STOP: usize = 2;
 
 /// A thread that flips its own selector before each call, until the number of calls or the stop.
-extern "C" fn own_flips(index: u64) -> u64 {
-    let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
+extern "C" fn flip_own_selector(index: u64) -> u64 {
+    let data = &THREAD_DATA[usize::try_from(index).unwrap_or(0)];
     let mut random = index + 1;
-    await_shared_word(BEGIN, 1);
-    if !slot.arm() {
-        slot.record_error();
+    await_shared_word(MAY_BEGIN, 1);
+    if !data.arm() {
+        data.count_wrong_call();
     }
-    while u64::from(slot.calls.load(Ordering::SeqCst)) < shared_word(CALLS)
-        && shared_word(STOP) == 0
+    while u64::from(data.issued_calls.load(Ordering::SeqCst)) < shared_word(CALLS_PER_THREAD)
+        && shared_word(MUST_STOP) == 0
     {
         let blocked = next_random(&mut random) & 1 == 1;
-        slot.selector.store(if blocked { BLOCK } else { ALLOW }, Ordering::SeqCst);
-        let outcome = check_call(index, slot);
+        data.selector.store(if blocked { BLOCK } else { ALLOW }, Ordering::SeqCst);
+        let outcome = check_call(index, data);
         if outcome
             != (CallObservation { handled: u32::from(blocked), executed: !blocked, kept: true })
         {
-            slot.record_error();
+            data.count_wrong_call();
         }
-        // With fewer CPUs than threads this lets the others run.
+        // With fewer CPUs than threads the yield lets the other threads run.
         sys::sched_yield();
     }
-    slot.end();
+    data.end();
     0
 }
 
 /// A thread whose selector other threads flip.
-extern "C" fn others_flip(index: u64) -> u64 {
-    let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
-    await_shared_word(BEGIN, 1);
-    if !slot.arm() {
-        slot.record_error();
+extern "C" fn call_while_others_flip(index: u64) -> u64 {
+    let data = &THREAD_DATA[usize::try_from(index).unwrap_or(0)];
+    await_shared_word(MAY_BEGIN, 1);
+    if !data.arm() {
+        data.count_wrong_call();
     }
-    while u64::from(slot.calls.load(Ordering::SeqCst)) < shared_word(CALLS) {
-        let outcome = check_call(index, slot);
+    while u64::from(data.issued_calls.load(Ordering::SeqCst)) < shared_word(CALLS_PER_THREAD) {
+        let outcome = check_call(index, data);
         if outcome.handled != u32::from(!outcome.executed) || !outcome.kept {
-            slot.record_error();
+            data.count_wrong_call();
         }
     }
-    slot.end();
+    data.end();
     0
 }
 
@@ -193,108 +194,114 @@ fn start_threads(run: extern "C" fn(u64) -> u64, first: usize, calls: u32) -> Ch
     for index in first..THREADS {
         spawn_thread(run, index as u64)?;
     }
-    set_shared_word(CALLS, calls.into());
-    set_shared_word(BEGIN, 1);
+    set_shared_word(CALLS_PER_THREAD, calls.into());
+    set_shared_word(MAY_BEGIN, 1);
     Ok(())
 }
 
-fn ended(slots: &[Slot]) -> bool {
-    slots.iter().all(|slot| slot.ended.load(Ordering::SeqCst) == 1)
+fn have_all_ended(threads: &[ThreadData]) -> bool {
+    threads.iter().all(|data| data.has_ended.load(Ordering::SeqCst) == 1)
 }
 
-fn sum(field: impl Fn(&Slot) -> &AtomicU32) -> u32 {
-    SLOTS.iter().map(|slot| field(slot).load(Ordering::SeqCst)).sum()
+fn sum(field: impl Fn(&ThreadData) -> &AtomicU32) -> u32 {
+    THREAD_DATA.iter().map(|data| field(data).load(Ordering::SeqCst)).sum()
 }
 
 fn flips() -> Check {
-    handle_dispatches(count)?;
-    start_threads(own_flips, 0, scaled(200))?;
-    while !ended(&SLOTS) {
+    handle_dispatches(count_dispatch)?;
+    start_threads(flip_own_selector, 0, scale_by_boot_argument(200))?;
+    while !have_all_ended(&THREAD_DATA) {
         sys::sched_yield();
     }
-    expect_equal("calls that did not obey their selector", sum(|slot| &slot.wrong), 0)?;
+    expect_equal("calls that did not obey their selector", sum(|data| &data.wrong_calls), 0)?;
     expect_equal(
         "SIGSYS handled in a thread that no call named",
         dispatch_count(),
-        sum(|slot| &slot.handled),
+        sum(|data| &data.handled_dispatches),
     )
 }
 
 fn flips_by_others() -> Check {
-    handle_dispatches(count)?;
+    handle_dispatches(count_dispatch)?;
     let mut random = 5;
-    start_threads(others_flip, 0, scaled(200))?;
-    while !ended(&SLOTS) {
-        for slot in &SLOTS {
-            let value = next_random(&mut random) & 1 == 1 && slot.ended.load(Ordering::SeqCst) == 0;
-            slot.selector.store(if value { BLOCK } else { ALLOW }, Ordering::SeqCst);
+    start_threads(call_while_others_flip, 0, scale_by_boot_argument(200))?;
+    while !have_all_ended(&THREAD_DATA) {
+        for data in &THREAD_DATA {
+            let value =
+                next_random(&mut random) & 1 == 1 && data.has_ended.load(Ordering::SeqCst) == 0;
+            data.selector.store(if value { BLOCK } else { ALLOW }, Ordering::SeqCst);
         }
     }
-    expect_equal("calls neither executed nor dispatched, or both", sum(|slot| &slot.wrong), 0)?;
+    expect_equal(
+        "calls neither executed nor dispatched, or both",
+        sum(|data| &data.wrong_calls),
+        0,
+    )?;
     expect_equal(
         "SIGSYS handled in a thread that no call named",
         dispatch_count(),
-        sum(|slot| &slot.handled),
+        sum(|data| &data.handled_dispatches),
     )
 }
 
 /// The index of the thread whose handler forks.
-const FORKER: u64 = 1;
+const FORKING_THREAD: u64 = 1;
 /// The number of forks.
 const FORKS: u32 = 2;
 
-/// Handler body: counts the dispatch. The forking thread also forks, and the child must not be armed.
+/// Handler body: counts the dispatch. In the thread [`FORKING_THREAD`] the handler also forks, and checks that the child
+/// is not armed.
 fn count_and_fork(dispatch: Dispatch<'_>) {
-    let forks = dispatch.frame.registers[CARRIER] == FORKER;
-    count(dispatch);
-    let slot = &SLOTS[1];
-    if !forks || slot.handled.load(Ordering::SeqCst) > FORKS {
+    let forks = dispatch.frame.registers[INDEX_REGISTER] == FORKING_THREAD;
+    count_dispatch(dispatch);
+    let data = &THREAD_DATA[1];
+    if !forks || data.handled_dispatches.load(Ordering::SeqCst) > FORKS {
         return;
     }
     // SAFETY: the child takes no locks.
     match unsafe { sys::fork() } {
         Ok(0) => {
-            let outcome = check_call(FORKER, slot);
+            let outcome = check_call(FORKING_THREAD, data);
             sys::exit(exit_code(outcome.executed && outcome.handled == 0 && outcome.kept));
         }
         Ok(child) => {
             let end = sys::wait(child, libc::__WALL);
             if end != Ok(Some((child, Change::Exited(0)))) {
-                slot.record_error();
+                data.count_wrong_call();
             }
         }
-        Err(_) => slot.record_error(),
+        Err(_) => data.count_wrong_call(),
     }
 }
 
 /// A thread whose calls are all dispatched, until execve(2) ends it.
-extern "C" fn always_blocked(index: u64) -> u64 {
-    let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
-    if !slot.arm() {
-        slot.record_error();
+extern "C" fn make_blocked_calls(index: u64) -> u64 {
+    let data = &THREAD_DATA[usize::try_from(index).unwrap_or(0)];
+    if !data.arm() {
+        data.count_wrong_call();
     }
-    slot.selector.store(BLOCK, Ordering::SeqCst);
+    data.selector.store(BLOCK, Ordering::SeqCst);
     loop {
-        if check_call(index, slot) != (CallObservation { handled: 1, executed: false, kept: true })
+        if check_call(index, data) != (CallObservation { handled: 1, executed: false, kept: true })
         {
-            slot.record_error();
+            data.count_wrong_call();
         }
         sys::sched_yield();
     }
 }
 
-/// Executes the program after the other threads have made some calls without an error.
-extern "C" fn replace(fd: u64) -> u64 {
-    let busy = |slot: &Slot| slot.handled.load(Ordering::SeqCst) > FORKS;
-    while !SLOTS[1..].iter().all(busy) {
+/// Executes the program once the other threads have made some calls without an error.
+extern "C" fn execute_when_others_are_busy(fd: u64) -> u64 {
+    let busy = |data: &ThreadData| data.handled_dispatches.load(Ordering::SeqCst) > FORKS;
+    while !THREAD_DATA[1..].iter().all(busy) {
         sys::sched_yield();
     }
-    if sum(|slot| &slot.wrong) != 0 {
+    if sum(|data| &data.wrong_calls) != 0 {
         sys::exit(99);
     }
-    let slot = &SLOTS[0];
-    if slot.arm() {
-        slot.selector.store(BLOCK, Ordering::SeqCst);
+    let data = &THREAD_DATA[0];
+    if data.arm() {
+        data.selector.store(BLOCK, Ordering::SeqCst);
         execute(i32::try_from(fd).unwrap_or(-1));
     }
     sys::exit(98)
@@ -303,18 +310,19 @@ extern "C" fn replace(fd: u64) -> u64 {
 fn fork_and_exec() -> Check {
     let fd = program()?;
     handle_dispatches(count_and_fork)?;
-    for round in 0..scaled(2) {
+    for round in 0..scale_by_boot_argument(2) {
         let child = spawn_child(|| {
             for index in 1..THREADS as u64 {
-                if spawn_thread(always_blocked, index).is_err() {
+                if spawn_thread(make_blocked_calls, index).is_err() {
                     return 97;
                 }
             }
             // In even rounds the first thread calls execve(2), in odd rounds another thread, which then
             // becomes the first.
             if round % 2 == 0 {
-                let _ = replace(fd.cast_unsigned().into());
-            } else if spawn_thread(replace, fd.cast_unsigned().into()).is_err() {
+                let _ = execute_when_others_are_busy(fd.cast_unsigned().into());
+            } else if spawn_thread(execute_when_others_are_busy, fd.cast_unsigned().into()).is_err()
+            {
                 return 97;
             }
             loop {
@@ -329,43 +337,43 @@ fn fork_and_exec() -> Check {
 }
 
 /// The shared word with the tracer's last setting: twice the round, plus 1 if it armed.
-const SET: usize = 3;
+const TRACER_SETTING: usize = 3;
 /// The shared word in which the tracee counts its calls.
-const DONE: usize = 4;
+const TRACEE_CALLS: usize = 4;
 
-/// Runs in the tracee: issues calls until [`STOP`]. Each call must obey the tracer's setting.
-fn call_until_stopped(slot: &Slot) {
-    slot.selector.store(BLOCK, Ordering::SeqCst);
-    while shared_word(STOP) == 0 {
-        let before = shared_word(SET);
-        let outcome = check_call(0, slot);
-        let after = shared_word(SET);
+/// Runs in the tracee: issues calls until [`MUST_STOP`]. Each call must obey the tracer's setting.
+fn call_until_stopped(data: &ThreadData) {
+    data.selector.store(BLOCK, Ordering::SeqCst);
+    while shared_word(MUST_STOP) == 0 {
+        let before = shared_word(TRACER_SETTING);
+        let outcome = check_call(0, data);
+        let after = shared_word(TRACER_SETTING);
         let once = outcome.handled == u32::from(!outcome.executed) && outcome.kept;
         if !once || before == after && outcome.executed == (before & 1 == 1) {
-            slot.record_error();
+            data.count_wrong_call();
         }
-        set_shared_word(DONE, shared_word(DONE) + 1);
+        set_shared_word(TRACEE_CALLS, shared_word(TRACEE_CALLS) + 1);
     }
-    slot.end();
+    data.end();
 }
 
 fn tracer_sets() -> Check {
-    handle_dispatches(count)?;
+    handle_dispatches(count_dispatch)?;
     let tracee = Tracee::start(|| {
         pause_for_tracer();
-        if start_threads(own_flips, 1, u32::MAX).is_err() {
+        if start_threads(flip_own_selector, 1, u32::MAX).is_err() {
             return 99;
         }
-        call_until_stopped(&SLOTS[0]);
-        while !ended(&SLOTS) {
+        call_until_stopped(&THREAD_DATA[0]);
+        while !have_all_ended(&THREAD_DATA) {
             sys::sched_yield();
         }
-        let unexpected = dispatch_count() != sum(|slot| &slot.handled);
-        exit_code(!unexpected && sum(|slot| &slot.wrong) == 0)
+        let unexpected = dispatch_count() != sum(|data| &data.handled_dispatches);
+        exit_code(!unexpected && sum(|data| &data.wrong_calls) == 0)
     })?;
     let armed = Config {
         mode: MODE_EXCLUSIVE,
-        selector: selector_address(&SLOTS[0].selector),
+        selector: selector_address(&THREAD_DATA[0].selector),
         offset: arch::inside().start,
         length: inside_length(),
     };
@@ -373,17 +381,17 @@ fn tracer_sets() -> Check {
         let signal = u64::from(signal.cast_unsigned());
         tracee.request(libc::PTRACE_CONT, 0, signal).map_err(broken("PTRACE_CONT"))
     };
-    for round in 1..=u64::from(scaled(20)) {
+    for round in 1..=u64::from(scale_by_boot_argument(20)) {
         let config = if round % 2 == 1 { armed } else { Config::default() };
         expect_equal("setting", tracee.set_config(&config), Ok(()))?;
         expect_equal("configuration", tracee.config()?, config)?;
-        set_shared_word(SET, (2 * round) | (round % 2));
-        let from = shared_word(DONE);
+        set_shared_word(TRACER_SETTING, (2 * round) | (round % 2));
+        let from = shared_word(TRACEE_CALLS);
         resume(0)?;
         // After a few calls with this setting, stop the tracee for the next one.
         let mut asked = false;
         loop {
-            if !asked && shared_word(DONE) >= from + 2 {
+            if !asked && shared_word(TRACEE_CALLS) >= from + 2 {
                 sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR2).map_err(broken("tgkill"))?;
                 asked = true;
             }
@@ -396,11 +404,12 @@ fn tracer_sets() -> Check {
         }
     }
     expect_equal("setting OFF", tracee.set_config(&Config::default()), Ok(()))?;
-    set_shared_word(SET, 0);
-    set_shared_word(STOP, 1);
+    set_shared_word(TRACER_SETTING, 0);
+    set_shared_word(MUST_STOP, 1);
     expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
 }
 
+/// The failure of a tracee that stopped or ended unexpectedly.
 fn end_too_early(change: Change) -> Failure {
     mismatch("the tracee stops for SIGSYS and SIGUSR2 only", format!("it {change}"))
 }

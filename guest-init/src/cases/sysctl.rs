@@ -11,15 +11,16 @@ use crate::tracee::{Config, Tracee, pause_for_tracer};
 use sudbox_protocol::Feature;
 
 const SET_FUNCTION: &str = "task_set_syscall_user_dispatch()";
-const SYSCTL: &[Feature] = &[Feature::Dispatch, Feature::Sysctl];
-const SYSCTL_TRACED: &[Feature] = &[Feature::Dispatch, Feature::Sysctl, Feature::PtraceConfig];
-const PATH: &str = "/proc/sys/kernel/syscall_user_dispatch";
+const NEEDS_SYSCTL: &[Feature] = &[Feature::Dispatch, Feature::Sysctl];
+const NEEDS_SYSCTL_AND_PTRACE_CONFIG: &[Feature] =
+    &[Feature::Dispatch, Feature::Sysctl, Feature::PtraceConfig];
+const SYSCTL_PATH: &str = "/proc/sys/kernel/syscall_user_dispatch";
 /// The sysctl is system-wide.
-const SYSTEM_WIDE: &[Need] = &[Need::Root, Need::Vm];
+const NEEDS_ROOT_AND_VM: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
     case("sysctl/on-at-boot", "arming is permitted by default", SET_FUNCTION, on_at_boot)
-        .features(SYSCTL)
+        .features(NEEDS_SYSCTL)
         .needs(&[Need::Vm]),
     case(
         "sysctl/any-value-permits",
@@ -27,53 +28,53 @@ pub(super) const CASES: &[Case] = &[
         "proc_dobool()",
         any_value_permits,
     )
-    .features(SYSCTL)
-    .needs(SYSTEM_WIDE),
+    .features(NEEDS_SYSCTL)
+    .needs(NEEDS_ROOT_AND_VM),
     case(
         "sysctl/denies-arming",
         "with 0 arming is EPERM, for root too",
         SET_FUNCTION,
         denies_arming,
     )
-    .features(SYSCTL)
-    .needs(SYSTEM_WIDE),
+    .features(NEEDS_SYSCTL)
+    .needs(NEEDS_ROOT_AND_VM),
     case(
         "sysctl/armed-stay-armed",
         "with 0 an armed task stays armed, cannot arm anew, and can disarm",
         SET_FUNCTION,
         armed_stay_armed,
     )
-    .features(SYSCTL)
-    .needs(SYSTEM_WIDE),
+    .features(NEEDS_SYSCTL)
+    .needs(NEEDS_ROOT_AND_VM),
     case(
         "sysctl/denies-tracer",
         "with 0 a tracer cannot arm its tracee, but can disarm it",
         "syscall_user_dispatch_set_config()",
         denies_tracer,
     )
-    .features(SYSCTL_TRACED)
-    .needs(SYSTEM_WIDE),
+    .features(NEEDS_SYSCTL_AND_PTRACE_CONFIG)
+    .needs(NEEDS_ROOT_AND_VM),
     case(
         "sysctl/only-for-root",
         "neither an ordinary user nor root of a user namespace can change it",
         "proc_dobool()",
         only_for_root,
     )
-    .features(SYSCTL)
-    .needs(SYSTEM_WIDE),
+    .features(NEEDS_SYSCTL)
+    .needs(NEEDS_ROOT_AND_VM),
 ];
 
 fn write_sysctl(text: &str) -> std::io::Result<()> {
-    std::fs::write(PATH, text)
+    std::fs::write(SYSCTL_PATH, text)
 }
 
 /// Checks that the sysctl reads as `expected`.
 fn expect_value(expected: &str) -> Check {
-    let text = std::fs::read_to_string(PATH).map_err(broken("sysctl"))?;
+    let text = std::fs::read_to_string(SYSCTL_PATH).map_err(broken("sysctl"))?;
     expect_equal("the sysctl", text.trim_end(), expected)
 }
 
-/// Denies arming for the duration of the case.
+/// Denies arming until it is dropped.
 struct ArmingDenied;
 
 impl ArmingDenied {
@@ -116,7 +117,7 @@ fn denies_arming() -> Check {
     if machine().features.contains(&Feature::Inclusive) {
         expect_refused(MODE_INCLUSIVE, start, length, selector_address(&SELECTOR), libc::EPERM)?;
     }
-    // The checks of mode and range come before the sysctl, that of the selector after it.
+    // The kernel checks mode and range before the sysctl, and the selector after the sysctl.
     expect_refused(3, 0, 0, 0, libc::EINVAL)?;
     expect_refused(MODE_EXCLUSIVE, 1, 0, 0, libc::EINVAL)?;
     expect_refused(MODE_OFF, 1, 0, 0, libc::EINVAL)?;
@@ -130,7 +131,7 @@ fn armed_stay_armed() -> Check {
     arm()?;
     let denied = ArmingDenied::new()?;
     expect_dispatched(&arch::gate())?;
-    // Neither the same configuration nor another one.
+    // The kernel refuses the same configuration and another one.
     expect_refused(
         MODE_EXCLUSIVE,
         arch::inside().start,

@@ -18,6 +18,13 @@ pub(crate) struct Tracefs {
     enabled: Vec<String>,
 }
 
+/// Whether the kernel records the enabled events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recording {
+    On,
+    Off,
+}
+
 /// One event of one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
@@ -30,21 +37,21 @@ pub(crate) struct Event {
 impl Tracefs {
     /// Mounts tracefs and enables these events (`SYSTEM/NAME`).
     pub(crate) fn start(events: &[&str]) -> Result<Tracefs, Failure> {
-        Tracefs::enable(events, true)
+        Tracefs::enable(events, Recording::On)
     }
 
     /// As [`Tracefs::start`], but without recording the events.
-    pub(crate) fn start_blind(events: &[&str]) -> Result<Tracefs, Failure> {
-        Tracefs::enable(events, false)
+    pub(crate) fn start_without_recording(events: &[&str]) -> Result<Tracefs, Failure> {
+        Tracefs::enable(events, Recording::Off)
     }
 
-    fn enable(events: &[&str], record: bool) -> Result<Tracefs, Failure> {
+    fn enable(events: &[&str], recording: Recording) -> Result<Tracefs, Failure> {
         let mount = sys::mount_detached(c"tracefs").map_err(broken("mounting tracefs"))?;
         // SAFETY: the file becomes the owner of the new descriptor.
         let mount = unsafe { File::from_raw_fd(mount) };
         let mut tracefs = Tracefs { mount, enabled: Vec::new() };
-        // The kernel allocates the buffer when the first event is enabled, so a small size saves
-        // time. It is set once only, as a change waits for every CPU.
+        // The kernel allocates the buffer when the first event is enabled, so a small buffer saves time. The size is
+        // set once only, as a change waits for every CPU.
         let mut size = String::new();
         tracefs
             .open("buffer_size_kb", libc::O_RDONLY)?
@@ -53,7 +60,7 @@ impl Tracefs {
         if size.trim() != BUFFER_KB {
             tracefs.write("buffer_size_kb", BUFFER_KB)?;
         }
-        tracefs.write("tracing_on", if record { "1" } else { "0" })?;
+        tracefs.write("tracing_on", if recording == Recording::On { "1" } else { "0" })?;
         for event in events {
             let path = format!("events/{event}/enable");
             tracefs.write(&path, "1")?;
@@ -62,7 +69,7 @@ impl Tracefs {
         Ok(tracefs)
     }
 
-    /// Disables the events, and returns those of each of these tasks.
+    /// Disables the events, and returns the recorded events of each of these tasks.
     pub(crate) fn stop<const N: usize>(
         mut self,
         tasks: [i32; N],
@@ -81,7 +88,7 @@ impl Tracefs {
             _ => {}
         }
         let text = String::from_utf8_lossy(&text);
-        let events: Vec<_> = text.lines().filter_map(event).collect();
+        let events: Vec<_> = text.lines().filter_map(parse_event).collect();
         Ok(tasks.map(|task| {
             events.iter().filter(|event| event.task == task).map(|e| e.text.clone()).collect()
         }))
@@ -107,8 +114,13 @@ impl Tracefs {
             .map_err(broken(path))
     }
 
-    /// Appends a line to a file. False if the kernel refuses it with this error number.
-    pub(crate) fn accepts(&self, path: &str, text: &str, refusal: i32) -> Result<bool, Failure> {
+    /// Appends a line to a file. Returns false if the kernel refuses the line with this error number.
+    pub(crate) fn append_if_accepted(
+        &self,
+        path: &str,
+        text: &str,
+        refusal: i32,
+    ) -> Result<bool, Failure> {
         let mut file = self.open(path, libc::O_WRONLY | libc::O_APPEND)?;
         match file.write_all(text.as_bytes()) {
             Err(error) if error.raw_os_error() == Some(refusal) => Ok(false),
@@ -132,8 +144,8 @@ impl Drop for Tracefs {
 }
 
 /// Parses `COMM-TID [CPU] FLAGS TIME: TEXT`, where COMM may contain anything but a newline. Newer
-/// kernels print the arguments of a call with `0x` (kernel/trace/trace_syscalls.c); this removes it.
-fn event(line: &str) -> Option<Event> {
+/// kernels print the arguments of a call with `0x` (kernel/trace/trace_syscalls.c), which is removed.
+fn parse_event(line: &str) -> Option<Event> {
     let (name_and_task, rest) = line.split_once(" [")?;
     let task = name_and_task.trim_end().rsplit_once('-')?.1.parse().ok()?;
     let (_, text) = rest.split_once(": ")?;
@@ -148,9 +160,9 @@ mod tests {
     fn an_event_is_read_from_its_line() {
         let line = "          case-7-61      [000] .....     1.205: sys_enter: NR 95 (5f, 0, 0)";
         let expected = Event { task: 61, text: "sys_enter: NR 95 (5f, 0, 0)".into() };
-        assert_eq!(event(line), Some(expected));
+        assert_eq!(parse_event(line), Some(expected));
         let line = "a - b-61 [001] d..1. 1.2: sys_umask(mask: 0x41)";
-        assert_eq!(event(line), Some(Event { task: 61, text: "sys_umask(mask: 41)".into() }));
-        assert_eq!(event("what is this"), None);
+        assert_eq!(parse_event(line), Some(Event { task: 61, text: "sys_umask(mask: 41)".into() }));
+        assert_eq!(parse_event("what is this"), None);
     }
 }

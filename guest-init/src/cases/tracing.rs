@@ -14,10 +14,10 @@ use sudbox_protocol::Feature;
 
 const ENTER_FUNCTION: &str = "syscall_trace_enter()";
 const EXIT_FUNCTION: &str = "syscall_exit_work()";
-const TRACED: &[Feature] = &[Feature::Dispatch, Feature::SyscallTracepoints];
-const AUDITED: &[Feature] = &[Feature::Dispatch, Feature::Audit];
+const NEEDS_TRACEPOINTS: &[Feature] = &[Feature::Dispatch, Feature::SyscallTracepoints];
+const NEEDS_AUDIT: &[Feature] = &[Feature::Dispatch, Feature::Audit];
 /// Tracepoints and audit rules are system-wide.
-const NEEDS: &[Need] = &[Need::Root, Need::Vm];
+const NEEDS_ROOT_AND_VM: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
@@ -26,24 +26,24 @@ pub(super) const CASES: &[Case] = &[
         ENTER_FUNCTION,
         no_call_events,
     )
-    .features(TRACED)
-    .needs(NEEDS),
+    .features(NEEDS_TRACEPOINTS)
+    .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "tracing/signal-events",
         "the SIGSYS of a dispatch causes one signal_generate, for the thread, and one signal_deliver",
         "trigger_sigsys()",
         signal_events,
     )
-    .features(TRACED)
-    .needs(NEEDS),
+    .features(NEEDS_TRACEPOINTS)
+    .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "tracing/killed-without-events",
         "a call whose selector kills causes neither sys_enter nor sys_exit",
         EXIT_FUNCTION,
         killed_without_events,
     )
-    .features(TRACED)
-    .needs(NEEDS)
+    .features(NEEDS_TRACEPOINTS)
+    .needs(NEEDS_ROOT_AND_VM)
     .known_bugs(&["phantom-exit-stop"]),
     outside_core(
         "tracing/dispatch-while-traced",
@@ -51,57 +51,61 @@ pub(super) const CASES: &[Case] = &[
         EXIT_FUNCTION,
         dispatch_while_traced,
     )
-    .features(TRACED)
-    .needs(NEEDS),
+    .features(NEEDS_TRACEPOINTS)
+    .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "tracing/ptrace-while-traced",
         "tracepoints change nothing for a tracer: no stop at a dispatched call, two at the next",
         EXIT_FUNCTION,
         ptrace_while_traced,
     )
-    .features(TRACED)
-    .needs(NEEDS),
+    .features(NEEDS_TRACEPOINTS)
+    .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "tracing/no-audit-record",
         "a dispatched call causes no audit record, the allowed calls around it cause one each",
         ENTER_FUNCTION,
         no_audit_record,
     )
-    .features(AUDITED)
-    .needs(NEEDS),
+    .features(NEEDS_AUDIT)
+    .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "tracing/killed-without-audit-record",
         "a call whose selector kills causes no audit record of a system call",
         EXIT_FUNCTION,
         killed_without_audit_record,
     )
-    .features(AUDITED)
-    .needs(NEEDS),
+    .features(NEEDS_AUDIT)
+    .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "tracing/dispatch-while-audited",
         "audit changes nothing: a dispatched call is not executed, and a tracer does not see it",
         EXIT_FUNCTION,
         dispatch_while_audited,
     )
-    .features(AUDITED)
-    .needs(NEEDS),
+    .features(NEEDS_AUDIT)
+    .needs(NEEDS_ROOT_AND_VM),
 ];
 
 /// Arguments of umask(2) that identify the calls in the events: the first and the last call of a child,
 /// the one that is dispatched or kills, one that the selector allows, and one in the range.
-const BEGIN: u64 = 0o101;
-const END: u64 = 0o102;
-const DISPATCHED: u64 = 0o103;
-const BY_SELECTOR: u64 = 0o104;
-const IN_RANGE: u64 = 0o105;
+const FIRST_CALL: u64 = 0o101;
+const LAST_CALL: u64 = 0o102;
+const DISPATCHED_CALL: u64 = 0o103;
+const CALL_BY_SELECTOR: u64 = 0o104;
+const CALL_IN_RANGE: u64 = 0o105;
 
 /// The argument of the call that ends the records of a case.
 const LAST_RECORD: u64 = 0o106;
 
-const EVERY_CALL: [&str; 2] = ["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"];
-const CALL_EVENTS: [&str; 4] =
-    [EVERY_CALL[0], EVERY_CALL[1], "syscalls/sys_enter_umask", "syscalls/sys_exit_umask"];
-const SIGNAL_EVENTS: [&str; 3] =
+const EVENTS_OF_EVERY_CALL: [&str; 2] = ["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"];
+const EVENTS_OF_CALLS: [&str; 4] = [
+    EVENTS_OF_EVERY_CALL[0],
+    EVENTS_OF_EVERY_CALL[1],
+    "syscalls/sys_enter_umask",
+    "syscalls/sys_exit_umask",
+];
+const EVENTS_OF_SIGNALS: [&str; 3] =
     ["raw_syscalls/sys_enter", "signal/signal_generate", "signal/signal_deliver"];
 
 /// The registers of a umask(2).
@@ -117,32 +121,32 @@ fn umask_inside(mode: u64) -> u64 {
 
 /// The calls of a child, from the first to the last: one is dispatched, one is allowed by the selector, and
 /// one by the range.
-fn dispatched_and_allowed() -> i32 {
+fn make_calls() -> i32 {
     if arm().is_err() {
         return 99;
     }
-    umask_inside(BEGIN);
-    let undone = issue_blocked(&arch::gate(), &umask_call(DISPATCHED));
-    let by_selector = arch::gate().issue(&umask_call(BY_SELECTOR));
-    let in_range = umask_inside(IN_RANGE);
-    let last = umask_inside(END);
+    umask_inside(FIRST_CALL);
+    let dispatched = issue_blocked(&arch::gate(), &umask_call(DISPATCHED_CALL));
+    let by_selector = arch::gate().issue(&umask_call(CALL_BY_SELECTOR));
+    let in_range = umask_inside(CALL_IN_RANGE);
+    let last = umask_inside(LAST_CALL);
     exit_code(
-        is_result_kept(&undone, &umask_call(DISPATCHED))
-            && by_selector.result() == BEGIN.cast_signed()
-            && in_range == BY_SELECTOR
-            && last == IN_RANGE,
+        is_result_kept(&dispatched, &umask_call(DISPATCHED_CALL))
+            && by_selector.result() == FIRST_CALL.cast_signed()
+            && in_range == CALL_BY_SELECTOR
+            && last == CALL_IN_RANGE,
     )
 }
 
-/// Makes a call that kills the process by its selector.
+/// Makes a call that kills the process by its selector: by this value, or by an unreadable address.
 fn call_that_kills(selector: u64, value: u8) -> i32 {
     if arm_with_selector(selector).is_err() {
         return 99;
     }
-    umask_inside(BEGIN);
+    umask_inside(FIRST_CALL);
     set_selector(value);
-    let _ = arch::gate().issue(&umask_call(DISPATCHED));
-    umask_inside(END);
+    let _ = arch::gate().issue(&umask_call(DISPATCHED_CALL));
+    umask_inside(LAST_CALL);
     0
 }
 
@@ -178,8 +182,8 @@ fn trace<const N: usize>(
             ];
             seen.iter().position(|seen| texts.iter().any(|text| seen.starts_with(text)))
         };
-        let end = place(END).unwrap_or(seen.len());
-        let Some(begin) = place(BEGIN) else {
+        let end = place(LAST_CALL).unwrap_or(seen.len());
+        let Some(begin) = place(FIRST_CALL) else {
             return Err(mismatch("events of an allowed call", format!("{seen:?}")));
         };
         seen.truncate(end);
@@ -197,14 +201,14 @@ fn expect_events(seen: &[String], expected: &[&str]) -> Check {
 
 fn no_call_events() -> Check {
     handle_dispatches(do_nothing)?;
-    let [(change, seen)] = trace(&CALL_EVENTS, [dispatched_and_allowed])?;
+    let [(change, seen)] = trace(&EVENTS_OF_CALLS, [make_calls])?;
     expect_success(change)?;
     let (umask, every): (Vec<_>, Vec<_>) =
         seen.into_iter().partition(|text| text.starts_with("sys_umask"));
     let nr = libc::SYS_umask;
     let returned = arch::number_after_sigreturn(nr);
     let kept_result = match result_left_by_bug() {
-        None => umask_call(DISPATCHED).result().to_string(),
+        None => umask_call(DISPATCHED_CALL).result().to_string(),
         // On kernels with the bug this case accepts any result.
         Some(_) => String::new(),
     };
@@ -213,15 +217,15 @@ fn no_call_events() -> Check {
     expect_events(
         &every,
         &[
-            &enter(BEGIN),
+            &enter(FIRST_CALL),
             &format!("sys_exit: NR {nr} = "),
             // The dispatch caused no event; this is the return of its handler.
             &format!("sys_enter: NR {} (", libc::SYS_rt_sigreturn),
             &format!("sys_exit: NR {returned} = {kept_result}"),
-            &enter(BY_SELECTOR),
-            &exit(BEGIN),
-            &enter(IN_RANGE),
-            &exit(BY_SELECTOR),
+            &enter(CALL_BY_SELECTOR),
+            &exit(FIRST_CALL),
+            &enter(CALL_IN_RANGE),
+            &exit(CALL_BY_SELECTOR),
         ],
     )?;
     let mut expected = vec![
@@ -242,7 +246,7 @@ fn no_call_events() -> Check {
 
 fn signal_events() -> Check {
     handle_dispatches(do_nothing)?;
-    let [(change, mut seen)] = trace(&SIGNAL_EVENTS, [dispatched_and_allowed])?;
+    let [(change, mut seen)] = trace(&EVENTS_OF_SIGNALS, [make_calls])?;
     expect_success(change)?;
     seen.retain(|text| text.starts_with("signal"));
     expect_events(
@@ -256,25 +260,25 @@ fn signal_events() -> Check {
 
 fn killed_without_events() -> Check {
     handle_dispatches(do_nothing)?;
-    let ends = trace(&EVERY_CALL, [killed_by_value, killed_by_fault])?;
+    let ends = trace(&EVENTS_OF_EVERY_CALL, [killed_by_value, killed_by_fault])?;
     for ((change, seen), signal) in ends.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
         expect_killed(change, signal, 0)?;
         let nr = libc::SYS_umask;
-        let enter = format!("sys_enter: NR {nr} ({BEGIN:x},");
+        let enter = format!("sys_enter: NR {nr} ({FIRST_CALL:x},");
         expect_events(&seen, &[&enter, &format!("sys_exit: NR {nr} = ")])?;
     }
     Ok(())
 }
 
 fn dispatch_while_traced() -> Check {
-    let _tracefs = Tracefs::start_blind(&EVERY_CALL)?;
-    registers::others_kept()?;
+    let _tracefs = Tracefs::start_without_recording(&EVENTS_OF_EVERY_CALL)?;
+    registers::expect_registers_kept()?;
     registers::no_effect()?;
     expect_executed(&arch::gate())
 }
 
 fn ptrace_while_traced() -> Check {
-    let _tracefs = Tracefs::start_blind(&EVERY_CALL)?;
+    let _tracefs = Tracefs::start_without_recording(&EVENTS_OF_EVERY_CALL)?;
     ptrace::expect_call_stops()
 }
 
@@ -293,16 +297,20 @@ fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<Change>, Vec<u64
     })?;
     expect_success(wait_for_change(witness)?)?;
     pids.push(witness);
-    let records = audit.first_argument_registers(&pids, LAST_RECORD)?;
+    let records = audit.first_arguments_of(&pids, LAST_RECORD)?;
     audit.stop()?;
     Ok((ends, records))
 }
 
 fn no_audit_record() -> Check {
     handle_dispatches(do_nothing)?;
-    let (ends, records) = audit([dispatched_and_allowed])?;
+    let (ends, records) = audit([make_calls])?;
     expect_success(ends[0])?;
-    expect_equal("records of umask", records, vec![BEGIN, BY_SELECTOR, IN_RANGE, END])
+    expect_equal(
+        "records of umask",
+        records,
+        vec![FIRST_CALL, CALL_BY_SELECTOR, CALL_IN_RANGE, LAST_CALL],
+    )
 }
 
 fn killed_without_audit_record() -> Check {
@@ -311,14 +319,18 @@ fn killed_without_audit_record() -> Check {
     for (change, signal) in ends.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
         expect_killed(change, signal, 0)?;
     }
-    expect_equal("records of umask", records, vec![BEGIN, BEGIN])
+    expect_equal("records of umask", records, vec![FIRST_CALL, FIRST_CALL])
 }
 
 fn dispatch_while_audited() -> Check {
     let audit = Audit::start(libc::SYS_umask)?;
     // Only tasks that start while audit is enabled are audited.
     let child = spawn_child(|| {
-        exit_code(registers::others_kept().and_then(|()| expect_executed(&arch::gate())).is_ok())
+        exit_code(
+            registers::expect_registers_kept()
+                .and_then(|()| expect_executed(&arch::gate()))
+                .is_ok(),
+        )
     })?;
     expect_success(wait_for_change(child)?)?;
     reset_dispatch_count();

@@ -12,9 +12,9 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use sudbox_protocol::Feature;
 
-const PROBED: &[Feature] = &[Feature::Dispatch, Feature::Uprobes];
+const NEEDS_UPROBES: &[Feature] = &[Feature::Dispatch, Feature::Uprobes];
 /// Uprobes are system-wide, so these cases need root and a VM.
-const SYSTEM_WIDE: &[Need] = &[Need::Root, Need::Vm];
+const NEEDS_ROOT_AND_VM: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
@@ -23,16 +23,16 @@ pub(super) const CASES: &[Case] = &[
         "syscall_user_dispatch()",
         probed_call_dispatched,
     )
-    .features(PROBED)
-    .needs(SYSTEM_WIDE),
+    .features(NEEDS_UPROBES)
+    .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "uprobes/entry-probe-unseen",
         "the call by which a probe on an instruction reports itself is not dispatched",
         "syscall_user_dispatch()",
         entry_probe_unseen,
     )
-    .features(PROBED)
-    .needs(SYSTEM_WIDE)
+    .features(NEEDS_UPROBES)
+    .needs(NEEDS_ROOT_AND_VM)
     .known_bugs(&["uprobe-dispatched"]),
     outside_core(
         "uprobes/return-probe-unseen",
@@ -40,8 +40,8 @@ pub(super) const CASES: &[Case] = &[
         "syscall_user_dispatch()",
         return_probe_unseen,
     )
-    .features(PROBED)
-    .needs(SYSTEM_WIDE)
+    .features(NEEDS_UPROBES)
+    .needs(NEEDS_ROOT_AND_VM)
     .known_bugs(&["uretprobe-dispatched"]),
 ];
 
@@ -63,19 +63,20 @@ impl Probe {
         let (fd, name) = (file.as_raw_fd(), format!("probe_{}_{offset}", sys::getpid()));
         let line = format!("{kind}:sudbox/{name} /proc/self/fd/{fd}:{offset:#x}");
         traces.append("uprobe_events", &line)?;
-        let enabled = traces.accepts(&format!("events/sudbox/{name}/enable"), "1", ENOTSUPP)?;
+        let enabled =
+            traces.append_if_accepted(&format!("events/sudbox/{name}/enable"), "1", ENOTSUPP)?;
         Ok(enabled.then_some(Probe { traces, name }))
     }
 
     /// Removes the events from the trace, and returns the number of times that the probe was hit.
-    fn reports(self) -> Result<usize, Failure> {
+    fn count_hits(self) -> Result<usize, Failure> {
         let [seen] = self.traces.stop([sys::getpid()])?;
         Ok(seen.iter().filter(|event| event.starts_with(&self.name)).count())
     }
 }
 
 /// A file with the code to probe, mapped so that probes can be set on it.
-struct Code {
+struct ProbedCode {
     file: File,
     gate: Gate,
     /// The address of the mapping.
@@ -83,17 +84,17 @@ struct Code {
 }
 
 /// The offset of each function in the file.
-const FUNCTIONS: [usize; 2] = [2048, 2048 + 64];
+const FUNCTION_OFFSETS: [usize; 2] = [2048, 2048 + 64];
 
-impl Code {
-    fn new() -> Result<Code, Failure> {
+impl ProbedCode {
+    fn new() -> Result<ProbedCode, Failure> {
         let fd = sys::memory_file().map_err(broken("memfd_create"))?;
         // SAFETY: the file becomes the owner of the new descriptor.
         let file = unsafe { File::from_raw_fd(fd) };
         file.set_len(PAGE_SIZE as u64).map_err(broken("ftruncate"))?;
         let page = sys::map_at(0, PAGE_SIZE, libc::MAP_SHARED, fd).map_err(broken("mmap"))?;
-        assert!(arch::gate_length() <= FUNCTIONS[0]);
-        for (place, function) in FUNCTIONS.into_iter().zip(arch::PROBED_FUNCTIONS) {
+        assert!(arch::gate_length() <= FUNCTION_OFFSETS[0]);
+        for (place, function) in FUNCTION_OFFSETS.into_iter().zip(arch::PROBED_FUNCTIONS) {
             // SAFETY: the mapped page is large enough for the code, which is not executed yet.
             unsafe { page.add(place).copy_from_nonoverlapping(function.as_ptr(), function.len()) };
         }
@@ -115,7 +116,7 @@ impl Code {
             ])
         }
         .map_err(broken("mmap"))?;
-        Ok(Code { file, gate, start: page as u64 })
+        Ok(ProbedCode { file, gate, start: page as u64 })
     }
 
     /// Calls the function at this offset, which adds [`arch::PROBED_INCREMENT`], with the selector at BLOCK.
@@ -133,7 +134,7 @@ impl Code {
 
 fn probed_call_dispatched() -> Check {
     handle_dispatches(do_nothing)?;
-    let code = Code::new()?;
+    let code = ProbedCode::new()?;
     let regs = fresh_umask_call();
     arm()?;
     let (without, _) = issue_dispatched(&code.gate, &regs)?;
@@ -142,19 +143,19 @@ fn probed_call_dispatched() -> Check {
     expect_equal("effect", take_umask_effect(), false)?;
     expect_equal("registers after the call", with, without)?;
     expect_equal_hex("si_call_addr", seen.call_address(), code.gate.compared_address())?;
-    expect_equal("reports of the probe", probe.reports()?, 1)
+    expect_equal("reports of the probe", probe.count_hits()?, 1)
 }
 
 /// Calls the functions under a probe of this kind, and checks that nothing is dispatched.
 fn expect_probe_unseen(kind: char) -> Check {
     const CALLS: u32 = 3;
     handle_dispatches(allow_and_reissue)?;
-    let code = Code::new()?;
+    let code = ProbedCode::new()?;
     reset_dispatch_count();
-    for place in FUNCTIONS {
+    for place in FUNCTION_OFFSETS {
         let Some(probe) = Probe::new(kind, &code.file, place)? else {
             // Kernels that do not optimise nop10 refuse probes on it (`is_prefix_bad()`).
-            expect_equal("the function without a probe", place, FUNCTIONS[1])?;
+            expect_equal("the function without a probe", place, FUNCTION_OFFSETS[1])?;
             continue;
         };
         arm()?;
@@ -163,7 +164,7 @@ fn expect_probe_unseen(kind: char) -> Check {
             expect_equal("result of the function", code.call(place, value), expected)?;
         }
         disarm()?;
-        expect_equal("reports of the probe", probe.reports()?, CALLS as usize)?;
+        expect_equal("reports of the probe", probe.count_hits()?, CALLS as usize)?;
     }
     if let Some(seen) = shared().sigsys_record(0) {
         log(format!("number {} at {:#x} was dispatched", seen.number(), seen.call_address()));

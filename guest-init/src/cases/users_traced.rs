@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Tracers of programs that use dispatch, as they exist: one saves and restores a process, as CRIU does, and
-//! one records a process, as rr does.
+//! Tracers of programs that use dispatch, modelled on real ones: a tracer that saves and restores a process, as CRIU
+//! does, and a tracer that records a process, as rr does.
 
 use crate::arch::{self, Registers};
 use crate::case::{Case, Check, Failure, outside_core};
@@ -80,15 +80,16 @@ fn memory_of(tracee: &Tracee) -> Result<std::fs::File, Failure> {
     std::fs::OpenOptions::new().read(true).write(true).open(path).map_err(broken("mem"))
 }
 
-/// A saved_program process.
-struct Image {
+/// The state of a saved process.
+struct SavedProcess {
     registers: arch::TraceeRegisters,
     floating: Vec<u8>,
     config: Config,
     memory: Vec<(u64, Vec<u8>)>,
 }
 
-fn save(tracee: &Tracee) -> Result<Image, Failure> {
+/// Saves the state of a stopped tracee.
+fn save(tracee: &Tracee) -> Result<SavedProcess, Failure> {
     let floating = tracee.register_set(libc::NT_PRFPREG)?;
     let file = memory_of(tracee)?;
     let mut memory = Vec::new();
@@ -97,10 +98,11 @@ fn save(tracee: &Tracee) -> Result<Image, Failure> {
         file.read_exact_at(&mut bytes, range.start).map_err(broken("reading memory"))?;
         memory.push((range.start, bytes));
     }
-    Ok(Image { registers: tracee.registers()?, floating, config: tracee.config()?, memory })
+    Ok(SavedProcess { registers: tracee.registers()?, floating, config: tracee.config()?, memory })
 }
 
-fn restore(tracee: &Tracee, image: &Image) -> Check {
+/// Restores a saved state into a stopped tracee.
+fn restore(tracee: &Tracee, image: &SavedProcess) -> Check {
     let file = memory_of(tracee)?;
     for (start, bytes) in &image.memory {
         file.write_all_at(bytes, *start).map_err(broken("writing memory"))?;
@@ -141,7 +143,7 @@ fn checkpoint() -> Check {
     call_in_tracee(&old)?;
     let image = save(&old)?;
     old.kill()?;
-    // Restores into another process with the same memory layout, which never armed.
+    // The other process has the same memory layout and has never armed.
     let new = Tracee::start(|| {
         pause_for_tracer();
         77
@@ -160,10 +162,10 @@ enum Event {
     Entry(i64),
     Exit,
     Signal { number: i64, code: i32 },
-    Gone,
+    ProcessEnded,
 }
 
-/// A step of the recorded program.
+/// A step of the recorded program: a call outside the allowed range, a call inside it, or a change of dispatch.
 #[derive(Clone, Copy)]
 enum Step {
     Outside { call: i64, blocked: bool },
@@ -188,6 +190,7 @@ const STEPS: &[Step] = &[
     Step::Outside { call: libc::SYS_getppid, blocked: false },
 ];
 
+/// Runs the recorded program.
 fn run_steps() -> i32 {
     for step in STEPS {
         match *step {
@@ -219,7 +222,7 @@ fn expected_events() -> Vec<Event> {
             Step::Disarm | Step::Arm => both(&mut events, libc::SYS_prctl),
         }
     }
-    events.extend([Event::Entry(libc::SYS_exit_group), Event::Gone]);
+    events.extend([Event::Entry(libc::SYS_exit_group), Event::ProcessEnded]);
     events
 }
 
@@ -241,7 +244,7 @@ fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
             let field = |at: usize| i32::from_ne_bytes(std::array::from_fn(|i| info[at + i]));
             (Event::Signal { number: field(24).into(), code: field(8) }, signal)
         }
-        _ => (Event::Gone, 0),
+        _ => (Event::ProcessEnded, 0),
     })
 }
 

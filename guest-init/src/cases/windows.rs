@@ -8,7 +8,7 @@ use crate::case::Check;
 use crate::sandbox::{Engine, Image, Nt};
 
 /// Checks the transcripts of the program and of its faulting entry on these engines.
-fn nt_on(engines: &[Engine]) -> Check {
+fn expect_nt_transcripts(engines: &[Engine]) -> Check {
     let image = nt::image()?;
     expect_transcript(&image, &Nt, engines, nt::TRANSCRIPT)?;
     let faulty = Image { entry: nt::FAULTY_ENTRY, ..image };
@@ -16,21 +16,21 @@ fn nt_on(engines: &[Engine]) -> Check {
 }
 
 pub(crate) fn nt_exclusive() -> Check {
-    nt_on(&[Engine::Exclusive])
+    expect_nt_transcripts(&[Engine::Exclusive])
 }
 
 pub(crate) fn nt_inclusive() -> Check {
-    nt_on(&[Engine::Inclusive])
+    expect_nt_transcripts(&[Engine::Inclusive])
 }
 
 pub(crate) fn nt_filter() -> Check {
-    nt_on(&[Engine::Exclusive, Engine::Filter])
+    expect_nt_transcripts(&[Engine::Exclusive, Engine::Filter])
 }
 
 pub(crate) fn nt_notification() -> Check {
-    nt_on(&[Engine::Exclusive, Engine::Notification])
+    expect_nt_transcripts(&[Engine::Exclusive, Engine::Notification])
 }
 
 pub(crate) fn nt_trace() -> Check {
-    nt_on(&[Engine::Exclusive, Engine::Trace])
+    expect_nt_transcripts(&[Engine::Exclusive, Engine::Trace])
 }

@@ -20,9 +20,10 @@ use crate::tracee::{Tracee, pause_for_tracer};
 /// armed parent, while this process is armed.
 pub(super) fn in_environment(scenario: &Scenario, observe: impl FnOnce() -> Check) -> Check {
     let trace = match scenario.monitor {
-        Monitor::Tracepoints => {
-            Some(Tracefs::start_blind(&["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"])?)
-        }
+        Monitor::Tracepoints => Some(Tracefs::start_without_recording(&[
+            "raw_syscalls/sys_enter",
+            "raw_syscalls/sys_exit",
+        ])?),
         _ => None,
     };
     let audit = match scenario.monitor {

@@ -36,7 +36,7 @@ impl SystemState {
             Monitor::None => {}
             Monitor::Tracepoints => {
                 let events = ["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"];
-                self.tracepoints = Some(Tracefs::start_blind(&events)?);
+                self.tracepoints = Some(Tracefs::start_without_recording(&events)?);
             }
             // No point makes this call, so that there are no audit records to read.
             Monitor::Audit => self.audit = Some(Audit::start(libc::SYS_umask)?),

@@ -64,6 +64,11 @@ pub enum DebError {
     Short { left: u64, size: u64 },
     #[error("damaged: a member of the package has no header")]
     NoHeader,
+    #[error(
+        "its {name} has a compression that sudbox does not know; pack it again with xz \
+         (dpkg-deb -Zxz)"
+    )]
+    UnknownCompression { name: String },
     #[error("damaged: {name} cannot be unpacked: {why}")]
     Damaged { name: String, why: io::Error },
     #[error("the package {name} is for {theirs}, not for {wanted}")]

@@ -12,7 +12,7 @@ use crate::error::DebError;
 use crate::image_file::DEB_MAGIC;
 
 /// Size of a member's header in bytes (ar(5)).
-const HEADER: usize = 60;
+const MEMBER_HEADER_SIZE: usize = 60;
 
 /// The contents of the packages of one kernel.
 #[derive(Debug, Default)]
@@ -25,6 +25,7 @@ pub(crate) struct Package {
     pub(crate) image: Vec<u8>,
     /// The configuration, if a package has it.
     pub(crate) config: Option<String>,
+    /// The modules of all packages.
     pub(crate) modules: Modules,
 }
 
@@ -32,7 +33,7 @@ pub(crate) struct Package {
 /// and configuration into separate packages.
 ///
 /// # Errors
-/// [`DebError`] if a package is damaged, is for another architecture, or none has an image.
+/// [`DebError`] if a package is damaged or for another architecture, or if no package has an image.
 pub(crate) fn read(paths: &[PathBuf], arch: Arch) -> Result<Package, DebError> {
     let mut whole = Package::default();
     for path in paths {
@@ -51,25 +52,26 @@ pub(crate) fn kernel_name(package: &str) -> Option<&str> {
     rest.starts_with(|c: char| c.is_ascii_digit()).then_some(rest)
 }
 
-/// The package files of one kernel: the given one, and its other parts in the same folder.
+/// The package files of one kernel: `path`, and the packages of the same kernel and version beside it.
 pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
-    let of = |path: &Path| {
+    let kernel_of = |path: &Path| {
         let name = path.file_name()?.to_str()?.strip_suffix(".deb")?;
         let (package, version) = name.split_once('_')?;
         let is_part = PARTS.iter().any(|part| package.starts_with(part));
         is_part.then(|| Some((kernel_name(package)?.to_owned(), version.to_owned())))?
     };
     let mut all = vec![path.to_owned()];
-    let Some((kernel, folder)) = of(path).zip(path.parent()) else { return all };
+    let Some((kernel, folder)) = kernel_of(path).zip(path.parent()) else { return all };
     let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
-    let mut parts: Vec<PathBuf> =
-        beside.filter(|other| other != path && of(other).as_ref() == Some(&kernel)).collect();
+    let mut parts: Vec<PathBuf> = beside
+        .filter(|other| other != path && kernel_of(other).as_ref() == Some(&kernel))
+        .collect();
     parts.sort();
     all.extend(parts);
     all
 }
 
-/// Prefixes of the packages of a kernel. Ubuntu, and Debian from 6.19 on, split kernels into several.
+/// Prefixes of the packages of a kernel. Ubuntu, and Debian from 6.19 on, split a kernel into several packages.
 pub(crate) const PARTS: [&str; 4] =
     ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"];
 
@@ -78,17 +80,17 @@ impl Package {
     fn read(&mut self, path: &Path, arch: Arch) -> Result<(), DebError> {
         let mut file = File::open(path).map_err(DebError::Unreadable)?;
         let length = file.metadata().map_err(DebError::Unreadable)?.len();
-        let take = |file: &mut File, bytes: &mut [u8]| {
+        let read_bytes = |file: &mut File, bytes: &mut [u8]| {
             file.read_exact(bytes).map_err(|_| DebError::Truncated)
         };
         let mut magic = [0; DEB_MAGIC.len()];
-        take(&mut file, &mut magic)?;
+        read_bytes(&mut file, &mut magic)?;
         if magic != DEB_MAGIC {
             return Err(DebError::NotAPackage);
         }
         loop {
-            let mut header = [0; HEADER];
-            take(&mut file, &mut header)?;
+            let mut header = [0; MEMBER_HEADER_SIZE];
+            read_bytes(&mut file, &mut header)?;
             let text = String::from_utf8_lossy(&header);
             let size = text.get(48..58).and_then(|size| size.trim().parse::<u64>().ok());
             let (Some(size), true) = (size, text.ends_with("`\n")) else {
@@ -103,41 +105,46 @@ impl Package {
             let damaged = |why| DebError::Damaged { name: name.clone(), why };
             let mut member = (&file).take(size);
             if name.starts_with("control.tar") {
-                self.control(unpacked(&name, &mut member).map_err(damaged)?, arch)
-                    .map_err(damaged)??;
+                let archive = open_archive(&name, &mut member)?.map_err(damaged)?;
+                self.read_control(archive, arch).map_err(damaged)??;
             } else if name.starts_with("data.tar") {
-                self.data(unpacked(&name, &mut member).map_err(damaged)?).map_err(damaged)?;
+                let archive = open_archive(&name, &mut member)?.map_err(damaged)?;
+                self.read_data(archive).map_err(damaged)?;
                 return Ok(());
             }
             io::copy(&mut member, &mut io::sink()).map_err(damaged)?;
             if size % 2 == 1 {
-                take(&mut file, &mut [0])?;
+                read_bytes(&mut file, &mut [0])?;
             }
         }
     }
 }
 
-/// The tar archive in a member. The member's name tells the compression (`data.tar.xz`).
-fn unpacked<'a>(
+/// Opens the tar archive in a member. The member's name tells the compression (`data.tar.xz`). The inner
+/// result has the errors of reading the archive.
+///
+/// # Errors
+/// [`DebError::UnknownCompression`].
+fn open_archive<'a>(
     name: &str,
     member: impl Read + 'a,
-) -> io::Result<tar::Archive<Box<dyn Read + 'a>>> {
+) -> Result<io::Result<tar::Archive<Box<dyn Read + 'a>>>, DebError> {
     let compression = match name.rsplit('.').next() {
-        Some("tar") => return Ok(tar::Archive::new(Box::new(member))),
+        Some("tar") => return Ok(Ok(tar::Archive::new(Box::new(member)))),
         Some("gz") => Compression::Gzip,
         Some("xz") => Compression::Xz,
         Some("zst") => Compression::Zstd,
         Some("bz2") => Compression::Bzip2,
         Some("lzma") => Compression::Lzma,
-        _ => return Err(io::Error::other("its compression is not known here")),
+        _ => return Err(DebError::UnknownCompression { name: name.to_owned() }),
     };
-    Ok(tar::Archive::new(compression.reader(member)?))
+    Ok(compression.reader(member).map(tar::Archive::new))
 }
 
 impl Package {
     /// Reads name and version from the control archive, and checks the architecture. The outer result
     /// has the errors of reading the archive.
-    fn control(
+    fn read_control(
         &mut self,
         mut archive: tar::Archive<impl Read>,
         arch: Arch,
@@ -167,7 +174,7 @@ impl Package {
     }
 
     /// Reads image, configuration and modules from the data archive.
-    fn data(&mut self, mut archive: tar::Archive<impl Read>) -> io::Result<()> {
+    fn read_data(&mut self, mut archive: tar::Archive<impl Read>) -> io::Result<()> {
         for entry in archive.entries()? {
             let mut entry = entry?;
             if !entry.header().entry_type().is_file() {
@@ -176,7 +183,7 @@ impl Package {
             let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             let size = usize::try_from(entry.size()).unwrap_or(0);
             let mut content = || {
-                // The size in the header is not trusted for the allocation.
+                // Do not trust the size in the header for the allocation.
                 let mut content = Vec::with_capacity(size.min(1 << 20));
                 entry.read_to_end(&mut content).map(|_| content)
             };
@@ -186,7 +193,8 @@ impl Package {
             } else if path.starts_with("boot/config-")
                 || (file == "config" && path.contains("/modules/"))
             {
-                self.config = String::from_utf8(content()?).ok();
+                // Symbols are ASCII; a comment or a string may have any bytes.
+                self.config = Some(String::from_utf8_lossy(&content()?).into_owned());
             } else {
                 self.modules.add(&path, content)?;
             }
@@ -219,24 +227,63 @@ mod tests {
         assert_eq!(kernel_name("linux-image-amd64"), None);
     }
 
+    /// The header of a package's member (ar(5)).
+    fn member_header(name: &str, size: usize) -> String {
+        format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644)
+    }
+
+    #[test]
+    fn an_unknown_compression_is_named_and_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.deb");
+        std::fs::write(&path, format!("!<arch>\n{}2.0\n", member_header("data.tar.br", 4)))
+            .unwrap();
+        let error = read(std::slice::from_ref(&path), Arch::X86_64).unwrap_err();
+        assert!(matches!(&error, DebError::UnknownCompression { name } if name == "data.tar.br"));
+        assert!(!error.to_string().contains("damaged"), "{error}");
+    }
+
+    #[test]
+    fn a_configuration_that_is_not_utf8_is_kept() {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in [
+            ("./boot/vmlinuz-1", &b"kernel"[..]),
+            ("./boot/config-1", &b"# \xfcber\nCONFIG_A=y\n"[..]),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, content).unwrap();
+        }
+        let archive = archive.into_inner().unwrap();
+        let mut package = b"!<arch>\n".to_vec();
+        package.extend(member_header("data.tar", archive.len()).into_bytes());
+        package.extend(archive);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.deb");
+        std::fs::write(&path, package).unwrap();
+        let package = read(&[path], Arch::X86_64).unwrap();
+        assert!(package.config.unwrap().lines().any(|line| line == "CONFIG_A=y"));
+    }
+
     #[test]
     fn damaged_and_truncated_packages_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.deb");
-        let header = |name: &str, size: usize| {
-            format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644)
-        };
         let read = |text: String| {
             std::fs::write(&path, text).unwrap();
             super::read(std::slice::from_ref(&path), Arch::X86_64).unwrap_err().to_string()
         };
         assert!(read("hello, hello".into()).contains("not a Debian package"));
         assert!(read("!<arch>\n".into()).contains("truncated"));
-        let whole =
-            format!("!<arch>\n{}2.0\n{}", header("debian-binary", 4), header("data.tar", 99));
+        let whole = format!(
+            "!<arch>\n{}2.0\n{}",
+            member_header("debian-binary", 4),
+            member_header("data.tar", 99)
+        );
         assert!(read(whole).contains("truncated: 0 of 99"));
         assert!(read(format!("!<arch>\n{}", "x".repeat(60))).contains("damaged"));
-        let empty = format!("!<arch>\n{}{}", header("data.tar", 1024), "\0".repeat(1024));
+        let empty = format!("!<arch>\n{}{}", member_header("data.tar", 1024), "\0".repeat(1024));
         assert!(read(empty).contains("holds no kernel"));
     }
 }

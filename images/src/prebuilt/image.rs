@@ -13,15 +13,15 @@ use crate::image_file::setup;
 
 /// `XEN_ELFNOTE_PHYS32_ENTRY` (include/xen/interface/elfnote.h): type of the note with the PVH entry
 /// point.
-const PHYS32_ENTRY: u32 = 18;
+const NOTE_PHYS32_ENTRY: u32 = 18;
 
 /// Markers before and after the compressed configuration (kernel/configs.c).
 const CONFIG_BEGIN: &[u8] = b"IKCFG_ST";
 const CONFIG_END: &[u8] = b"IKCFG_ED";
 
 /// The little-endian number at this offset; `None` beyond the end of `bytes`.
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let four = bytes.get(at..at.checked_add(4)?)?;
+fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    let four = bytes.get(offset..offset.checked_add(4)?)?;
     Some(u32::from_le_bytes(four.try_into().ok()?))
 }
 
@@ -36,8 +36,8 @@ pub(crate) fn unpack(image: &[u8]) -> Result<Option<Vec<u8>>, DamagedImage> {
     };
     let Some(compression) = Compression::of(payload) else { return Ok(None) };
     let damaged = |why: String| DamagedImage::Payload { compression: compression.name(), why };
-    // The last four bytes are the unpacked size: the build appends it (`size_append`,
-    // scripts/Makefile.lib), except to gzip, whose format ends with it.
+    // The last four bytes are the unpacked size. The build appends them (`size_append`,
+    // scripts/Makefile.lib), except to gzip, whose format ends with the size.
     let (rest, size) = payload.split_at(payload.len().saturating_sub(4));
     let packed = if compression == Compression::Gzip { payload } else { rest };
     let vmlinux = compression.unpack(packed).map_err(|e| damaged(e.to_string()))?;
@@ -98,7 +98,7 @@ fn has_pvh_note(vmlinux: &[u8]) -> object::Result<bool> {
     for segment in header.program_headers(endian, vmlinux)? {
         let Some(mut notes) = segment.notes(endian, vmlinux)? else { continue };
         while let Some(note) = notes.next()? {
-            if note.n_type(endian).0 == PHYS32_ENTRY && note.name() == b"Xen" {
+            if note.n_type(endian).0 == NOTE_PHYS32_ENTRY && note.name() == b"Xen" {
                 return Ok(true);
             }
         }
@@ -122,7 +122,7 @@ fn config(vmlinux: &[u8]) -> Option<String> {
     let rest = vmlinux.get(start..)?;
     let packed = &rest[..memmem::find(rest, CONFIG_END)?];
     let text = Compression::of(packed)?.unpack(packed).ok()?;
-    String::from_utf8(text).ok()
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]

@@ -163,10 +163,10 @@ pub(crate) fn refuse_inapplicable_config(
 ) -> anyhow::Result<()> {
     let kernel = &request.reference;
     match request.fragments.len() {
-        1.. if image.prebuilt && image.config.is_some() => Err(Failure::usage(format!(
+        1.. if image.is_prebuilt && image.config.is_some() => Err(Failure::usage(format!(
             "--config does not apply: {kernel} is a prebuilt kernel, and its configuration is known"
         ))),
-        2.. if image.prebuilt => Err(Failure::usage(format!(
+        2.. if image.is_prebuilt => Err(Failure::usage(format!(
             "--config is given more than once: {kernel} is a prebuilt kernel with one configuration"
         ))),
         _ => Ok(()),
@@ -186,15 +186,15 @@ pub(crate) fn find_or_build(
     progress: &mut Progress,
 ) -> anyhow::Result<KernelImage> {
     let plan = sudbox_images::plan(&mut Ctx::new(cache, progress), request)?;
-    if !plan.tools.is_empty() {
-        setup::install(&plan.tools, progress)?;
+    if !plan.missing_tools.is_empty() {
+        setup::install(&plan.missing_tools, progress)?;
     }
     Ok(plan.execute(&mut Ctx::new(cache, progress))?)
 }
 
 /// The method by which the kernel discovers its devices.
 pub(crate) fn device_discovery(image: &KernelImage) -> DeviceDiscovery {
-    if image.acpi { DeviceDiscovery::Acpi } else { DeviceDiscovery::CommandLine }
+    if image.needs_acpi { DeviceDiscovery::Acpi } else { DeviceDiscovery::CommandLine }
 }
 
 /// The frequency of the kernel's timer interrupt in Hz, if its configuration is known.
@@ -233,15 +233,15 @@ pub(crate) fn kernel_for_report(image: &KernelImage, request: &Request) -> sudbo
         release: image.release.clone().unwrap_or_default(),
         arch: request.arch.name().to_owned(),
         // A prebuilt kernel has a configuration of its own, and no flavour.
-        flavour: if image.prebuilt { String::new() } else { request.flavour.clone() },
+        flavour: if image.is_prebuilt { String::new() } else { request.flavour.clone() },
         source: image.source.clone(),
-        substitution_note: image.stands_in.clone(),
+        substitution_note: image.substitution_note.clone(),
     }
 }
 
 /// The facts from which the features and bugs of a kernel are predicted. `config` is its configuration.
 fn expectations_for(image: &KernelImage, request: &Request, config: Option<&str>) -> Expectations {
-    let headers = image.uapi.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
+    let headers = image.uapi_headers.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
     Expectations::new(request.arch, image.release.as_deref(), config, headers)
 }
 

@@ -2,7 +2,7 @@
 //! Runs `git bisect` on a [`History`].
 //!
 //! The caller records the marks. After an interruption, the caller begins a new bisection and sets the
-//! recorded marks again, so that git's own state need not survive.
+//! recorded marks again, so nothing depends on git's own state.
 
 use crate::error::{Error, GitError};
 use crate::history::History;
@@ -10,7 +10,7 @@ use crate::monitor::Monitor;
 
 /// git's pair of terms (git-bisect(1), "Alternate terms").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Terms {
+pub enum BisectionTerms {
     /// `good` and `bad`: looks for the commit that broke something.
     GoodBad,
     /// `old` and `new`: looks for the commit that fixed something.
@@ -31,12 +31,12 @@ pub enum Mark {
 impl Mark {
     /// The subcommand of `git bisect` that sets this mark.
     #[must_use]
-    pub fn word(self, terms: Terms) -> &'static str {
+    pub fn subcommand(self, terms: BisectionTerms) -> &'static str {
         match (self, terms) {
-            (Mark::Old, Terms::GoodBad) => "good",
-            (Mark::New, Terms::GoodBad) => "bad",
-            (Mark::Old, Terms::OldNew) => "old",
-            (Mark::New, Terms::OldNew) => "new",
+            (Mark::Old, BisectionTerms::GoodBad) => "good",
+            (Mark::New, BisectionTerms::GoodBad) => "bad",
+            (Mark::Old, BisectionTerms::OldNew) => "old",
+            (Mark::New, BisectionTerms::OldNew) => "new",
             (Mark::Skip, _) => "skip",
         }
     }
@@ -46,20 +46,20 @@ impl Mark {
 #[derive(Debug)]
 pub struct Bisection<'a> {
     history: &'a History<'a>,
-    terms: Terms,
+    terms: BisectionTerms,
 }
 
 /// The next step of a bisection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Judge this commit. The number is the count of candidates left.
+pub enum NextStep {
+    /// Judge this commit. The number is that of the commits that may still be the first one.
     Judge(String, u64),
     /// This commit is the first one that behaves like the new end.
     Found(String),
-    /// The first such commit is one of these; all but the last were skipped.
+    /// The first commit that behaves like the new end is one of these. All but the last were skipped.
     Skipped(Vec<String>),
-    /// The merge base of the two ends already behaves like the new end, so the change happened on the
-    /// old end's branch.
+    /// This merge base of the two ends already behaves like the new end, so the change happened on the old end's
+    /// branch.
     ChangedBefore(String),
 }
 
@@ -71,17 +71,17 @@ impl<'a> Bisection<'a> {
     /// [`GitError`] if git fails.
     pub fn begin(
         history: &'a History<'a>,
-        terms: Terms,
+        terms: BisectionTerms,
         old: &str,
         new: &str,
         monitor: &mut dyn Monitor,
-    ) -> Result<(Bisection<'a>, Next), Error> {
+    ) -> Result<(Bisection<'a>, NextStep), Error> {
         history.recreate(monitor)?;
         let mut git = history.command();
         git.args(["update-ref", "--no-deref", "HEAD", new]);
         history.run_checked("begin a bisection", git, monitor)?;
         let mut start = vec!["start"];
-        if terms == Terms::OldNew {
+        if terms == BisectionTerms::OldNew {
             start.extend(["--term-old=old", "--term-new=new"]);
         }
         start.extend([new, old]);
@@ -94,8 +94,13 @@ impl<'a> Bisection<'a> {
     ///
     /// # Errors
     /// As [`Bisection::begin`].
-    pub fn mark(&self, commit: &str, mark: Mark, monitor: &mut dyn Monitor) -> Result<Next, Error> {
-        self.bisect(&[mark.word(self.terms), commit], commit, monitor)
+    pub fn mark(
+        &self,
+        commit: &str,
+        mark: Mark,
+        monitor: &mut dyn Monitor,
+    ) -> Result<NextStep, Error> {
+        self.bisect(&[mark.subcommand(self.terms), commit], commit, monitor)
     }
 
     /// The lines of `git bisect log`, which `git bisect replay` accepts.
@@ -114,37 +119,41 @@ impl<'a> Bisection<'a> {
         arguments: &[&str],
         commit: &str,
         monitor: &mut dyn Monitor,
-    ) -> Result<Next, Error> {
+    ) -> Result<NextStep, Error> {
         let mut git = self.history.command();
         git.arg("bisect").args(arguments);
         let (status, output) = self.history.run(git, monitor)?;
-        if let Some(result) = self.result(&self.log(monitor)?) {
+        if let Some(result) = self.found_result(&self.log(monitor)?) {
             return Ok(result);
         }
-        if status.code() == Some(MERGE_BASE) {
-            return Ok(Next::ChangedBefore(commit.to_owned()));
+        if status.code() == Some(MERGE_BASE_IS_NEW_STATUS) {
+            return Ok(NextStep::ChangedBefore(commit.to_owned()));
         }
-        self.proposed(&output, monitor)
+        self.proposed_commit(&output, monitor)
     }
 
     /// The result of the bisection, if git's log has one.
-    fn result(&self, log: &[String]) -> Option<Next> {
+    fn found_result(&self, log: &[String]) -> Option<NextStep> {
         let commits = |mark: &str| -> Vec<String> {
-            let mark = format!("# {mark}first {} commit: [", Mark::New.word(self.terms));
+            let mark = format!("# {mark}first {} commit: [", Mark::New.subcommand(self.terms));
             let ids =
                 log.iter().filter_map(|line| line.strip_prefix(mark.as_str())?.split_once(']'));
             ids.map(|(id, _)| id.to_owned()).collect()
         };
         if let Some(found) = commits("").pop() {
-            return Some(Next::Found(found));
+            return Some(NextStep::Found(found));
         }
         let possible = commits("possible ");
-        (!possible.is_empty()).then_some(Next::Skipped(possible))
+        (!possible.is_empty()).then_some(NextStep::Skipped(possible))
     }
 
     /// The commit that git proposes next, from `BISECT_HEAD`. git's exit status is of no use: git also
     /// exits with an error when it proposes the merge base (`BISECT_INTERNAL_...` in git's bisect.h).
-    fn proposed(&self, output: &[String], monitor: &mut dyn Monitor) -> Result<Next, Error> {
+    fn proposed_commit(
+        &self,
+        output: &[String],
+        monitor: &mut dyn Monitor,
+    ) -> Result<NextStep, Error> {
         let history = self.history;
         let mut git = history.command();
         git.args(["rev-parse", "--verify", "--quiet", "BISECT_HEAD"]);
@@ -156,18 +165,19 @@ impl<'a> Bisection<'a> {
         git.args([
             "rev-list",
             "--count",
-            &format!("refs/bisect/{}", Mark::New.word(self.terms)),
+            &format!("refs/bisect/{}", Mark::New.subcommand(self.terms)),
             "--not",
         ]);
-        git.arg(format!("--glob=refs/bisect/{}-*", Mark::Old.word(self.terms)));
+        git.arg(format!("--glob=refs/bisect/{}-*", Mark::Old.subcommand(self.terms)));
         let left = history.run_checked("count the commits that are left", git, monitor)?;
         let left = left.first().and_then(|count| count.parse().ok()).unwrap_or_default();
-        Ok(Next::Judge(commit.clone(), left))
+        Ok(NextStep::Judge(commit.clone(), left))
     }
 }
 
-/// `BISECT_MERGE_BASE_BAD` of git's bisect.h, as an exit status.
-const MERGE_BASE: i32 = 3;
+/// Exit status of `git bisect` if the merge base behaves like the new end: `BISECT_MERGE_BASE_BAD` of git's
+/// bisect.h.
+const MERGE_BASE_IS_NEW_STATUS: i32 = 3;
 
 #[cfg(test)]
 mod tests;

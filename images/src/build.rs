@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::arch::{self, Arch, Image};
+use crate::arch::{self, Arch, BootImage};
 use crate::config::Configuration;
 use crate::ctx::Ctx;
 use crate::error::{BuildError, ConfigError, Context as _, Error, is_full_disk};
 use crate::hash::digest;
-use crate::lock::{EntryLock, Mode};
+use crate::lock::{EntryLock, LockMode};
 use crate::makefile;
 use crate::process::Event;
 use crate::toolchain::Toolchain;
@@ -31,29 +31,29 @@ const IMAGE_FORMAT: &str = "sudbox image 2";
 const SLOT_PREFIX: &str = "sudbox-";
 
 /// Assumed number of `CC` lines of a first build, for the progress bar, until a build was counted.
-const ESTIMATED_UNITS: u64 = 800;
+const ESTIMATED_COMPILED_FILES: u64 = 800;
 
-/// Number of the last lines of output to show if a build fails without an error line.
+/// Number of lines at the end of the output to show if a build fails without an error line.
 const LAST_LINES: usize = 6;
 
 /// The settings of a build that do not depend on its source.
 #[derive(Debug)]
-pub(crate) struct Options {
+pub(crate) struct BuildOptions {
     pub(crate) arch: Arch,
     pub(crate) configuration: Configuration,
     /// The compiler, for this architecture.
     pub(crate) toolchain: Toolchain,
 }
 
-impl Options {
+impl BuildOptions {
     /// The build settings of a request.
     ///
     /// # Errors
     /// If the flavour is unknown, or a fragment cannot be read.
-    pub(crate) fn of(request: &Request) -> Result<Options, Error> {
+    pub(crate) fn from_request(request: &Request) -> Result<BuildOptions, Error> {
         let Request { arch, flavour, fragments, toolchain, .. } = request;
         let configuration = Configuration::new(*arch, flavour, fragments)?;
-        Ok(Options { arch: *arch, configuration, toolchain: toolchain.targeting(*arch) })
+        Ok(BuildOptions { arch: *arch, configuration, toolchain: toolchain.for_arch(*arch) })
     }
 }
 
@@ -68,15 +68,15 @@ pub(crate) struct SourceIdentity {
     pub(crate) directory: String,
     /// The source and its checksum, in one line for the report.
     pub(crate) label: String,
-    /// A note for the user if it is another release than the requested one.
-    pub(crate) stands_in: Option<String>,
-    /// Whether it lacks the headers of [`source_filter::LEFT_OUT_DRIVER`].
-    pub(crate) trimmed: bool,
+    /// A note for the user if the source is another release than the requested one.
+    pub(crate) substitution_note: Option<String>,
+    /// Whether the source lacks the headers of [`source_filter::LEFT_OUT_DRIVER`].
+    pub(crate) is_trimmed: bool,
 }
 
 /// The inputs of an image: build settings, the source's identity and the compiler.
 pub(crate) struct Recipe<'a> {
-    options: &'a Options,
+    options: &'a BuildOptions,
     source: &'a SourceIdentity,
     /// The compiler's identity; `None` if there is no compiler.
     compiler: Option<String>,
@@ -84,27 +84,28 @@ pub(crate) struct Recipe<'a> {
 
 /// Metadata of an image in the cache, `meta.json`.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct Meta {
+struct ImageMetadata {
     /// Release as `uname -r` prints it.
     release: String,
     /// Label of the source.
     source: String,
     /// Number of files that this build compiled.
-    units: u64,
+    #[serde(rename = "units")]
+    compiled_files: u64,
 }
 
 impl<'a> Recipe<'a> {
     /// The recipe with the currently installed compiler.
     pub(crate) fn new(
         ctx: &Ctx<'_>,
-        options: &'a Options,
+        options: &'a BuildOptions,
         source: &'a SourceIdentity,
     ) -> Recipe<'a> {
-        Recipe { options, source, compiler: options.toolchain.identity(ctx.cache.owner) }
+        Recipe { options, source, compiler: options.toolchain.version_line(ctx.cache.owner) }
     }
 
     /// The compiler and its flags, as text for keys.
-    fn flags(&self) -> String {
+    fn compiler_text(&self) -> String {
         let Toolchain { cc, llvm, cross_compile, kcflags, jobs: _ } = &self.options.toolchain;
         format!("{cc:?} {llvm:?} {cross_compile:?} {kcflags:?} {:?}", self.compiler.as_deref())
     }
@@ -115,45 +116,38 @@ impl<'a> Recipe<'a> {
             IMAGE_FORMAT,
             &self.source.content,
             &self.options.configuration.digest(),
-            &self.flags(),
+            &self.compiler_text(),
         ])
     }
 
     /// The image, if the cache has it.
-    pub(crate) fn cached(&self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
-        let Some(image) = ctx.cache.read::<String>("recipes", &self.key()) else {
+    pub(crate) fn find_cached(&self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
+        let Some(image) = ctx.cache.read_record::<String>("recipes", &self.key()) else {
             return Ok(None);
         };
-        self.image(ctx, &image, false)
+        self.read_image(ctx, &image)
     }
 
     /// The image with this key, if the cache has it.
-    fn image(
-        &self,
-        ctx: &mut Ctx<'_>,
-        key: &str,
-        built: bool,
-    ) -> Result<Option<KernelImage>, Error> {
-        let folder = ctx.entry("images", key);
+    fn read_image(&self, ctx: &mut Ctx<'_>, key: &str) -> Result<Option<KernelImage>, Error> {
+        let folder = ctx.entry_path("images", key);
         if !folder.is_dir() {
             return Ok(None);
         }
-        let held = ctx.lock("images", key, Mode::Shared)?;
+        let held = ctx.lock("images", key, LockMode::Shared)?;
         let Ok(text) = fs::read(folder.join("meta.json")) else { return Ok(None) };
-        let Ok(meta) = serde_json::from_slice::<Meta>(&text) else { return Ok(None) };
+        let Ok(meta) = serde_json::from_slice::<ImageMetadata>(&text) else { return Ok(None) };
         Ok(Some(KernelImage {
             kernel: folder.join("kernel"),
             vmlinux: Some(folder.join("vmlinux")),
             config: Some(folder.join("config")),
-            uapi: Some(folder.join("uapi.h")).filter(|path| path.exists()),
+            uapi_headers: Some(folder.join("uapi.h")).filter(|path| path.exists()),
             release: Some(meta.release),
-            // The image may have been built from an equal source at another place; the report names
-            // the source of this request.
+            // The image may have been built from an equal source in another directory. The report names the
+            // source of this request.
             source: self.source.label.clone(),
-            stands_in: self.source.stands_in.clone(),
+            substitution_note: self.source.substitution_note.clone(),
             build_log: Some(folder.join("build.log")),
-            built,
-            make: Duration::ZERO,
             held,
             ..KernelImage::default()
         }))
@@ -168,34 +162,41 @@ impl<'a> Recipe<'a> {
         if root.to_str().is_none_or(|root| root.contains([' ', ':', '\n', '#', '$', '%'])) {
             return Err(BuildError::UnusableCache { cache: root.to_owned() }.into());
         }
-        let slot_key =
-            digest(&[&self.source.directory, &self.options.configuration.name(), &self.flags()]);
-        let slot_lock = ctx.lock("slots", &slot_key, Mode::Exclusive)?;
+        let slot_key = digest(&[
+            &self.source.directory,
+            &self.options.configuration.name(),
+            &self.compiler_text(),
+        ]);
+        let slot_lock = ctx.lock("slots", &slot_key, LockMode::Exclusive)?;
         // Another run may have built the image while this one waited for the lock.
-        if let Some(image) = self.cached(ctx)? {
+        if let Some(image) = self.find_cached(ctx)? {
             return Ok(image);
         }
         let out = src.join(format!("{SLOT_PREFIX}{slot_key}"));
-        let fresh = !out.exists();
+        let is_new = !out.exists();
         fs::create_dir_all(&out).context("make", &out)?;
         let log_path = out.join("sudbox.log");
         let log = File::create(&log_path).context("write", &log_path)?;
         let make_time = Duration::ZERO;
-        let mut slot = Slot { recipe: self, src, out, log, log_path, slot_lock, fresh, make_time };
+        let mut slot =
+            BuildSlot { recipe: self, src, out, log, log_path, slot_lock, is_new, make_time };
         slot.configure(ctx)?;
-        let dot_config = slot.read(".config")?;
-        let key = digest(&[IMAGE_FORMAT, &self.source.content, &dot_config, &self.flags()]);
-        if let Some(image) = self.image(ctx, &key, false)? {
-            ctx.cache.write("recipes", &self.key(), &key)?;
+        let dot_config = slot.read_file(".config")?;
+        let key = digest(&[IMAGE_FORMAT, &self.source.content, &dot_config, &self.compiler_text()]);
+        if let Some(image) = self.read_image(ctx, &key)? {
+            ctx.cache.write_record("recipes", &self.key(), &key)?;
             return Ok(image);
         }
         let image = (arch::facts(self.options.arch).image)(&dot_config);
-        let units = slot.make_image(ctx, image)?;
-        slot.store(ctx, image, &key, units)?;
-        ctx.cache.write("recipes", &self.key(), &key)?;
+        let compiled_files = slot.make_image(ctx, image)?;
+        slot.store(ctx, image, &key, compiled_files)?;
+        ctx.cache.write_record("recipes", &self.key(), &key)?;
         cache::record_slot_size(&slot.out);
-        let image =
-            self.image(ctx, &key, true)?.map(|image| KernelImage { make: slot.make_time, ..image });
+        let image = self.read_image(ctx, &key)?.map(|image| KernelImage {
+            is_newly_built: true,
+            make_duration: slot.make_time,
+            ..image
+        });
         ctx.cache.evict();
         image.ok_or_else(|| Error::Vanished {
             what: "the image that was just built",
@@ -205,7 +206,7 @@ impl<'a> Recipe<'a> {
 }
 
 /// A locked build slot.
-struct Slot<'a> {
+struct BuildSlot<'a> {
     recipe: &'a Recipe<'a>,
     src: &'a Path,
     out: PathBuf,
@@ -213,27 +214,27 @@ struct Slot<'a> {
     log_path: PathBuf,
     slot_lock: EntryLock,
     /// Whether the slot is new, so that everything is built.
-    fresh: bool,
+    is_new: bool,
     /// Time that make has taken so far.
     make_time: Duration,
 }
 
-impl Slot<'_> {
+impl BuildSlot<'_> {
     /// Reads a file of the slot.
-    fn read(&self, name: &str) -> Result<String, Error> {
+    fn read_file(&self, name: &str) -> Result<String, Error> {
         let path = self.out.join(name);
         fs::read_to_string(&path).context("read", &path)
     }
 
     /// The command `make TARGET` with the slot as `O=`.
-    fn make(&self, ctx: &Ctx<'_>, target: &str) -> Command {
+    fn make_command(&self, ctx: &Ctx<'_>, target: &str) -> Command {
         let options = self.recipe.options;
         let mut make = ctx.command("make");
         make.arg("-C").arg(self.src).arg("--no-print-directory");
         make.arg(format!("O={}", self.out.display()));
-        make.arg(format!("ARCH={}", arch::facts(options.arch).make));
+        make.arg(format!("ARCH={}", arch::facts(options.arch).make_arch));
         make.arg(format!("-j{}", options.toolchain.jobs()));
-        options.toolchain.arguments(&mut make);
+        options.toolchain.add_make_arguments(&mut make);
         // The same inputs give the same bytes (Documentation/kbuild/reproducible-builds.rst).
         make.env("KBUILD_BUILD_TIMESTAMP", "@0").env("KBUILD_BUILD_VERSION", "1");
         make.env("KBUILD_BUILD_USER", "sudbox").env("KBUILD_BUILD_HOST", "sudbox");
@@ -243,9 +244,9 @@ impl Slot<'_> {
 
     /// Runs make and returns the number of files that it compiled. `expected` is an estimate of this
     /// number for the progress bar; 0 if unknown.
-    fn run(&mut self, ctx: &mut Ctx<'_>, target: &str, expected: u64) -> Result<u64, Error> {
-        let make = self.make(ctx, target);
-        let mut output = Output::default();
+    fn run_make(&mut self, ctx: &mut Ctx<'_>, target: &str, expected: u64) -> Result<u64, Error> {
+        let make = self.make_command(ctx, target);
+        let mut output = MakeOutput::default();
         let log = &mut self.log;
         let mut log_failed = None;
         let started = Instant::now();
@@ -255,10 +256,10 @@ impl Slot<'_> {
                 if let Err(e) = writeln!(log, "{line}") {
                     log_failed = Some(e);
                 }
-                if output.add(line) && expected != 0 {
-                    monitor.progress(output.units, expected, "files");
-                } else if expected == 0 && output.units > 0 {
-                    monitor.progress(output.units, 0, "files");
+                if output.add_line(line) && expected != 0 {
+                    monitor.progress(output.compiled_files, expected, "files");
+                } else if expected == 0 && output.compiled_files > 0 {
+                    monitor.progress(output.compiled_files, 0, "files");
                 }
             })?;
         self.make_time += started.elapsed();
@@ -266,68 +267,73 @@ impl Slot<'_> {
             return Err(Error::io("write", &self.log_path, e));
         }
         if statuses.iter().all(std::process::ExitStatus::success) {
-            return Ok(output.units);
+            return Ok(output.compiled_files);
         }
-        Err(output.failure(target, &self.log_path))
+        Err(output.into_error(target, &self.log_path))
     }
 
     /// Writes the recipe's `.config`, unless the slot has it already.
     fn configure(&mut self, ctx: &mut Ctx<'_>) -> Result<(), Error> {
         let recipe = self.recipe;
-        let stamp_path = self.out.join("sudbox.configured");
-        let stamp = digest(&[
+        let configuration_digest_path = self.out.join("sudbox.configured");
+        let configuration_digest = digest(&[
             IMAGE_FORMAT,
             &recipe.source.kconfig,
             &recipe.options.configuration.digest(),
-            &recipe.flags(),
+            &recipe.compiler_text(),
         ]);
         let dot_config = self.out.join(".config");
-        let is_current = fs::read_to_string(&stamp_path).is_ok_and(|old| {
-            // The stamp contains the digest of .config, in case that somebody edits .config.
+        let is_current = fs::read_to_string(&configuration_digest_path).is_ok_and(|old| {
+            // The file also has the digest of .config, because somebody may have edited .config.
             fs::read_to_string(&dot_config)
-                .is_ok_and(|now| old == format!("{stamp} {}", digest(&[&now])))
+                .is_ok_and(|now| old == format!("{configuration_digest} {}", digest(&[&now])))
         });
         if is_current {
             return Ok(());
         }
         let release = makefile::tree_release(self.src).map_err(BuildError::NotAKernel)?;
-        let series = series_of(&release)?;
+        let series = parse_series(&release)?;
         ctx.phase(&format!(
             "configuring linux {release} ({})",
             recipe.options.configuration.flavour()
         ));
-        self.run(ctx, "tinyconfig", 0)?;
+        self.run_make(ctx, "tinyconfig", 0)?;
         recipe.options.configuration.merge(&dot_config)?;
-        self.run(ctx, "olddefconfig", 0)?;
-        let text = self.read(".config")?;
+        self.run_make(ctx, "olddefconfig", 0)?;
+        let text = self.read_file(".config")?;
         for output in recipe.options.configuration.check(&text, series)? {
             ctx.monitor.note(&output);
         }
-        if recipe.source.trimmed && text.contains(&format!("{}=", source_filter::LEFT_OUT_DRIVER)) {
+        if recipe.source.is_trimmed
+            && text.contains(&format!("{}=", source_filter::LEFT_OUT_DRIVER))
+        {
             let symbol = source_filter::LEFT_OUT_DRIVER;
             return Err(ConfigError::LeftOut { symbol }.into());
         }
-        fs::write(&stamp_path, format!("{stamp} {}", digest(&[&text])))
-            .context("write", &stamp_path)
+        fs::write(
+            &configuration_digest_path,
+            format!("{configuration_digest} {}", digest(&[&text])),
+        )
+        .context("write", &configuration_digest_path)
     }
 
     /// Builds, incrementally if the slot was built before.
-    fn make_image(&mut self, ctx: &mut Ctx<'_>, image: Image) -> Result<u64, Error> {
+    fn make_image(&mut self, ctx: &mut Ctx<'_>, image: BootImage) -> Result<u64, Error> {
         let recipe = self.recipe;
-        let counted =
+        let count_key =
             digest(&["units", recipe.options.arch.name(), &recipe.options.configuration.name()]);
         // The number of files of an incremental build is unknown.
-        let expected = if self.fresh {
-            ctx.cache.read("recipes", &counted).unwrap_or(ESTIMATED_UNITS)
+        let expected = if self.is_new {
+            ctx.cache.read_record("recipes", &count_key).unwrap_or(ESTIMATED_COMPILED_FILES)
         } else {
             0
         };
-        ctx.phase(if self.fresh { "building" } else { "building what changed" });
-        let units = self.run(ctx, image.target, expected)?;
-        if self.fresh {
-            ctx.cache.write("recipes", &counted, &units)?;
+        ctx.phase(if self.is_new { "building" } else { "building what changed" });
+        let compiled_files = self.run_make(ctx, image.target, expected)?;
+        if self.is_new {
+            ctx.cache.write_record("recipes", &count_key, &compiled_files)?;
         }
-        Ok(units)
+        Ok(compiled_files)
     }
 
     /// Stores the headers prctl.h and ptrace.h. They tell which features of dispatch this kernel has;
@@ -357,7 +363,7 @@ impl Slot<'_> {
         })?;
         if !statuses.iter().all(std::process::ExitStatus::success) {
             return Err(if is_full_disk(&output) {
-                full_disk()
+                full_disk_error()
             } else {
                 BuildError::CannotStrip { file: vmlinux.to_owned(), output }.into()
             });
@@ -366,13 +372,19 @@ impl Slot<'_> {
     }
 
     /// Stores the image in the cache atomically.
-    fn store(&self, ctx: &mut Ctx<'_>, image: Image, key: &str, units: u64) -> Result<(), Error> {
-        let tmp = ctx.cache.temporary()?;
+    fn store(
+        &self,
+        ctx: &mut Ctx<'_>,
+        image: BootImage,
+        key: &str,
+        compiled_files: u64,
+    ) -> Result<(), Error> {
+        let tmp = ctx.cache.temporary_directory()?;
         let new = tmp.path().join("image");
         fs::create_dir(&new).context("make", &new)?;
         let vmlinux = self.out.join("vmlinux");
         let (from, to) = (self.out.join(image.file), new.join("kernel"));
-        if image.elf {
+        if image.is_elf {
             self.strip(ctx, &from, &to)?;
         } else {
             fs::copy(&from, &to).context("write", &to)?;
@@ -386,16 +398,17 @@ impl Slot<'_> {
             let to = new.join(name);
             fs::copy(from, &to).context("write", &to)?;
         }
-        let release = self.read("include/config/kernel.release")?.trim().to_owned();
-        let meta = Meta { release, source: self.recipe.source.label.clone(), units };
+        let release = self.read_file("include/config/kernel.release")?.trim().to_owned();
+        let meta =
+            ImageMetadata { release, source: self.recipe.source.label.clone(), compiled_files };
         let meta_path = new.join("meta.json");
         let text = serde_json::to_vec_pretty(&meta)
             .map_err(std::io::Error::from)
             .context("write", &meta_path)?;
         fs::write(&meta_path, text).context("write", &meta_path)?;
-        let held = ctx.lock("images", key, Mode::Exclusive)?;
+        let held = ctx.lock("images", key, LockMode::Exclusive)?;
         let size = cache::disk_usage(&new);
-        let place = ctx.entry("images", key);
+        let place = ctx.entry_path("images", key);
         if place.exists() {
             // Either a damaged entry, or the same image from another slot in the meantime.
             fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;
@@ -407,56 +420,56 @@ impl Slot<'_> {
 }
 
 /// The series of a release such as `6.12.3-rc1`.
-fn series_of(release: &str) -> Result<crate::version::Series, Error> {
+fn parse_series(release: &str) -> Result<crate::version::Series, Error> {
     let mut parts = release.splitn(3, '.');
     let series = format!("{}.{}", parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     series.parse().map_err(|_| BuildError::BadVersion { release: release.to_owned() }.into())
 }
 
-fn full_disk() -> Error {
+fn full_disk_error() -> Error {
     Error::DiskFull("write the output of the kernel build (in the cache or in TMPDIR)".into())
 }
 
 /// The information from make's output so far.
 #[derive(Default)]
-struct Output {
+struct MakeOutput {
     /// Number of `CC` lines.
-    units: u64,
+    compiled_files: u64,
     /// First error line.
     error: Option<String>,
     /// Whether a line is about a full disk.
     full_disk: bool,
     /// Whether the compiler was killed.
     killed: bool,
-    /// The last lines that are not make's own.
+    /// The last lines, except those that make prints itself.
     last: Vec<String>,
 }
 
-impl Output {
+impl MakeOutput {
     /// Evaluates a line of output. Returns whether it is a `CC` line.
-    fn add(&mut self, line: &str) -> bool {
+    fn add_line(&mut self, line: &str) -> bool {
         if line.starts_with("  CC ") {
-            self.units += 1;
+            self.compiled_files += 1;
             return true;
         }
         self.full_disk |= is_full_disk(line);
         self.killed |= line.contains("Killed signal terminated program");
-        if self.error.is_none() && is_error(line) {
-            self.error = Some(from_top(line));
+        if self.error.is_none() && is_failure_cause(line) {
+            self.error = Some(relative_to_source(line));
         }
         if !line.starts_with("  ") && !line.trim().is_empty() {
             if self.last.len() == LAST_LINES {
                 self.last.remove(0);
             }
-            self.last.push(from_top(line));
+            self.last.push(relative_to_source(line));
         }
         false
     }
 
     /// The error of a build that failed with this output.
-    fn failure(self, target: &str, log: &Path) -> Error {
+    fn into_error(self, target: &str, log: &Path) -> Error {
         if self.full_disk {
-            return full_disk();
+            return full_disk_error();
         }
         if self.killed {
             return BuildError::CompilerKilled.into();
@@ -469,13 +482,13 @@ impl Output {
 
 /// A compiler's message with paths relative to the source: make runs in a subdirectory of the source,
 /// so the message has `../kernel/fork.c` for `kernel/fork.c`.
-fn from_top(line: &str) -> String {
+fn relative_to_source(line: &str) -> String {
     line.strip_prefix("../").unwrap_or(line).to_owned()
 }
 
 /// Whether a line is the cause of a failure: an error of the compiler, assembler, linker or Kconfig,
 /// or a missing rule of make. make's `Error 2` is not a cause.
-fn is_error(line: &str) -> bool {
+fn is_failure_cause(line: &str) -> bool {
     [": error: ", ": fatal error: ", ": Error: ", "undefined reference to", ": syntax error"]
         .iter()
         .any(|mark| line.contains(mark))

@@ -32,11 +32,11 @@ use crate::error::{Context as _, Error};
 use crate::file_owner::Owner;
 use crate::lock;
 use crate::lock::EntryLock;
-use crate::lock::Mode;
+use crate::lock::LockMode;
 use crate::monitor::Monitor;
 
 /// Limit of the cache in bytes; above it the least recently used entries are evicted.
-const LIMIT: u64 = 20 << 30;
+const SIZE_LIMIT: u64 = 20 << 30;
 
 /// Age at which the unfinished files of killed runs are removed.
 const UNFINISHED_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -66,7 +66,7 @@ pub(crate) struct Entry {
     /// Size in bytes, including build slots.
     pub(crate) bytes: u64,
     /// Time of the last use.
-    pub(crate) used: SystemTime,
+    pub(crate) last_used: SystemTime,
 }
 
 impl Cache {
@@ -77,7 +77,7 @@ impl Cache {
     /// If the cache cannot be created or written to.
     pub fn open() -> Result<Cache, Error> {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let owner = Owner::of_sudo();
+        let owner = Owner::from_sudo();
         let root = if let Some(root) = set("SUDBOX_CACHE") {
             std::path::absolute(&root).context("use SUDBOX_CACHE", Path::new(&root))?
         } else if let Some(root) = set("XDG_CACHE_HOME") {
@@ -94,8 +94,8 @@ impl Cache {
     ///
     /// # Errors
     /// As [`Cache::open`].
-    pub fn at(root: PathBuf) -> Result<Cache, Error> {
-        Cache::for_owner(root, Owner::of_sudo())
+    pub fn open_at(root: PathBuf) -> Result<Cache, Error> {
+        Cache::for_owner(root, Owner::from_sudo())
     }
 
     fn for_owner(root: PathBuf, owner: Owner) -> Result<Cache, Error> {
@@ -113,7 +113,7 @@ impl Cache {
             .tempfile_in(&probe)
             .and_then(|mut file| file.write_all(b"1"))
             .context("write to the cache directory", &probe)?;
-        Ok(Cache { root, limit: LIMIT, owner })
+        Ok(Cache { root, limit: SIZE_LIMIT, owner })
     }
 
     /// The cache's directory.
@@ -129,33 +129,33 @@ impl Cache {
     }
 
     /// The path of an entry.
-    pub(crate) fn entry(&self, folder: &str, key: &str) -> PathBuf {
+    pub(crate) fn entry_path(&self, folder: &str, key: &str) -> PathBuf {
         self.root.join(folder).join(key)
     }
 
     /// A new directory in `tmp/`, removed when dropped.
-    pub(crate) fn temporary(&self) -> Result<tempfile::TempDir, Error> {
+    pub(crate) fn temporary_directory(&self) -> Result<tempfile::TempDir, Error> {
         let parent = self.root.join("tmp");
         tempfile::tempdir_in(&parent).context("make a directory in", &parent)
     }
 
     /// Reads a JSON record; `None` if it is missing or damaged.
-    pub(crate) fn read<T: serde::de::DeserializeOwned>(
+    pub(crate) fn read_record<T: serde::de::DeserializeOwned>(
         &self,
         folder: &str,
         key: &str,
     ) -> Option<T> {
-        serde_json::from_slice(&fs::read(self.entry(folder, key)).ok()?).ok()
+        serde_json::from_slice(&fs::read(self.entry_path(folder, key)).ok()?).ok()
     }
 
     /// Writes a JSON record atomically.
-    pub(crate) fn write<T: serde::Serialize>(
+    pub(crate) fn write_record<T: serde::Serialize>(
         &self,
         folder: &str,
         key: &str,
         value: &T,
     ) -> Result<(), Error> {
-        let path = self.entry(folder, key);
+        let path = self.entry_path(folder, key);
         let text =
             serde_json::to_vec_pretty(value).map_err(io::Error::from).context("write", &path)?;
         write_atomically(&self.root.join("tmp"), &path, &text)
@@ -164,7 +164,7 @@ impl Cache {
     /// Reads the file of an entry; `None` if it is missing.
     #[must_use]
     pub fn read_file(&self, folder: &str, key: &str) -> Option<Vec<u8>> {
-        fs::read(self.entry(folder, key)).ok()
+        fs::read(self.entry_path(folder, key)).ok()
     }
 
     /// Writes the file of an entry atomically.
@@ -173,7 +173,7 @@ impl Cache {
     /// [`Error::Io`] if it cannot be written.
     pub fn write_file(&self, folder: &str, key: &str, content: &[u8]) -> Result<(), Error> {
         let _acting = self.owner_of(folder).impersonate();
-        write_atomically(&self.root.join("tmp"), &self.entry(folder, key), content)
+        write_atomically(&self.root.join("tmp"), &self.entry_path(folder, key), content)
     }
 
     /// Locks an entry and sets its time of last use to now. Waits for other runs.
@@ -184,7 +184,7 @@ impl Cache {
         &self,
         folder: &str,
         key: &str,
-        mode: Mode,
+        mode: LockMode,
         monitor: &mut dyn Monitor,
     ) -> Result<EntryLock, Error> {
         let _acting = self.owner.impersonate();
@@ -198,10 +198,10 @@ impl Cache {
     /// Removes unfinished files of killed runs, and the least recently used unlocked entries until the
     /// cache is below its limit.
     pub(crate) fn evict(&self) {
-        self.remove_stale();
+        self.remove_unfinished();
         let mut entries = self.entries();
         let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
-        entries.sort_by_key(|entry| entry.used);
+        entries.sort_by_key(|entry| entry.last_used);
         for entry in entries {
             if total <= self.limit {
                 break;
@@ -223,14 +223,14 @@ impl Cache {
                     continue;
                 }
                 let path = entry.path();
-                let used = fs::metadata(&lock)
+                let last_used = fs::metadata(&lock)
                     .or_else(|_| fs::metadata(&path))
                     .and_then(|meta| meta.modified())
                     .unwrap_or(SystemTime::UNIX_EPOCH);
                 let bytes = lock::recorded_size(&lock).unwrap_or_else(|| disk_usage(&path))
-                    + slot_sizes(&path)
-                    + slot_sizes(&path.join("src"));
-                entries.push(Entry { folder, key, path, bytes, used });
+                    + total_slot_size(&path)
+                    + total_slot_size(&path.join("src"));
+                entries.push(Entry { folder, key, path, bytes, last_used });
             }
         }
         entries
@@ -242,7 +242,7 @@ impl Cache {
         struct State {
             over: bool,
         }
-        let state: Option<State> = self.read("bisections", &format!("{key}/state.json"));
+        let state: Option<State> = self.read_record("bisections", &format!("{key}/state.json"));
         state.is_some_and(|state| !state.over)
     }
 
@@ -259,16 +259,16 @@ impl Cache {
     /// Removes an entry, unless another run has locked it. Returns whether it was removed.
     pub(crate) fn remove(&self, entry: &Entry) -> bool {
         let Some(_held) = self.lock_exclusively(entry) else { return false };
-        let Ok(trash) = self.temporary() else { return false };
-        let gone = fs::rename(&entry.path, trash.path().join("evicted")).is_ok();
-        if gone {
+        let Ok(trash) = self.temporary_directory() else { return false };
+        let is_removed = fs::rename(&entry.path, trash.path().join("evicted")).is_ok();
+        if is_removed {
             let _ = fs::remove_file(self.lock_path(entry.folder, &entry.key));
         }
-        gone
+        is_removed
     }
 
     /// Removes old files from `tmp/`, which killed runs left there.
-    fn remove_stale(&self) {
+    fn remove_unfinished(&self) {
         for entry in fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten() {
             let old = entry
                 .metadata()
@@ -313,7 +313,7 @@ pub(crate) fn record_slot_size(slot: &Path) {
 const SLOT_SIZE: &str = "sudbox.size";
 
 /// Recorded disk space of all build slots in a source, in bytes.
-fn slot_sizes(source: &Path) -> u64 {
+fn total_slot_size(source: &Path) -> u64 {
     let entries = fs::read_dir(source).into_iter().flatten().flatten();
     entries.filter_map(|entry| lock::recorded_size(&entry.path().join(SLOT_SIZE))).sum()
 }

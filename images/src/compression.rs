@@ -22,7 +22,7 @@ pub(crate) enum Compression {
 
 /// The first bytes of each format. `.lzma` has no magic number: it begins with the properties byte
 /// 0x5d and the dictionary size, which is a multiple of 64 KiB in practice.
-const MAGICS: [(&[u8], Compression); 7] = [
+const MAGIC_NUMBERS: [(&[u8], Compression); 7] = [
     (b"\x1f\x8b\x08", Compression::Gzip),
     (b"\xfd7zXZ\0", Compression::Xz),
     (b"\x5d\0\0", Compression::Lzma),
@@ -34,12 +34,12 @@ const MAGICS: [(&[u8], Compression); 7] = [
 
 /// Limit of decompressed data in bytes, against decompression bombs. Kernels and packages are far
 /// smaller.
-const LIMIT: u64 = 2 << 30;
+const DECOMPRESSED_LIMIT: u64 = 2 << 30;
 
 impl Compression {
     /// The compression of a file with these first bytes; `None` if it is not compressed.
-    pub(crate) fn of(head: &[u8]) -> Option<Compression> {
-        MAGICS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, known)| *known)
+    pub(crate) fn detect(head: &[u8]) -> Option<Compression> {
+        MAGIC_NUMBERS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, known)| *known)
     }
 
     /// The name for messages.
@@ -73,14 +73,14 @@ impl Compression {
             Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(from)),
             Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(from)),
         };
-        Ok(Box::new(plain.take(LIMIT)))
+        Ok(Box::new(plain.take(DECOMPRESSED_LIMIT)))
     }
 
     /// Decompresses `packed`.
     ///
     /// # Errors
     /// If the data is damaged.
-    pub(crate) fn unpack(self, packed: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn decompress(self, packed: &[u8]) -> io::Result<Vec<u8>> {
         let mut plain = Vec::new();
         self.reader(Cursor::new(packed))?.read_to_end(&mut plain)?;
         Ok(plain)
@@ -91,9 +91,9 @@ impl Compression {
 ///
 /// # Errors
 /// If the data is damaged.
-pub(crate) fn unpack_if_packed(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-    match Compression::of(&bytes) {
-        Some(compression) => compression.unpack(&bytes),
+pub(crate) fn decompress_if_compressed(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    match Compression::detect(&bytes) {
+        Some(compression) => compression.decompress(&bytes),
         None => Ok(bytes),
     }
 }

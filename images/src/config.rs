@@ -13,8 +13,8 @@ use crate::hash::hex;
 use crate::paths::{expand_home, read_text};
 use crate::version::Series;
 
-const BASE: &str = include_str!("../../kernel-config/base.config");
-const REQUIRED: &str = include_str!("../../kernel-config/required.list");
+const BASE_FRAGMENT: &str = include_str!("../../kernel-config/base.config");
+const REQUIRED_LIST: &str = include_str!("../../kernel-config/required.list");
 const FLAVOURS: [(&str, &str); 4] = [
     ("default", include_str!("../../kernel-config/default.config")),
     ("full", include_str!("../../kernel-config/full.config")),
@@ -27,14 +27,14 @@ const FLAVOURS: [(&str, &str); 4] = [
 pub(crate) struct Configuration {
     arch: Arch,
     flavour: String,
-    /// Names and texts of the fragments; later ones take precedence.
+    /// Names and texts of the fragments. A later fragment takes precedence.
     fragments: Vec<(String, String)>,
     /// Number of sudbox's own fragments, which come first.
-    own: usize,
+    own_count: usize,
 }
 
 impl Configuration {
-    /// The fragments of a flavour, and the user's (`files`).
+    /// Reads the fragments of a flavour, and the user's fragments (`files`).
     ///
     /// # Errors
     /// [`ConfigError`] if the flavour is unknown, or a file cannot be read or is not a fragment.
@@ -51,18 +51,18 @@ impl Configuration {
         };
         let (own_name, own_text) = arch::facts(arch).fragment;
         let mut fragments = vec![
-            ("base.config".to_owned(), BASE.to_owned()),
+            ("base.config".to_owned(), BASE_FRAGMENT.to_owned()),
             (own_name.to_owned(), own_text.to_owned()),
             (format!("{flavour}.config"), (*text).to_owned()),
         ];
-        let own = fragments.len();
+        let own_count = fragments.len();
         for file in files {
             let text = read_text(&expand_home(file))
                 .map_err(|why| ConfigError::Unreadable { file: file.clone(), why })?;
             check_fragment(file, &text)?;
             fragments.push((file.display().to_string(), text));
         }
-        Ok(Configuration { arch, flavour: flavour.to_owned(), fragments, own })
+        Ok(Configuration { arch, flavour: flavour.to_owned(), fragments, own_count })
     }
 
     /// Digest of all fragments.
@@ -72,7 +72,7 @@ impl Configuration {
             hasher.update(text);
             hasher.update([0]);
         }
-        hasher.update(REQUIRED);
+        hasher.update(REQUIRED_LIST);
         hex(&hasher.finalize())
     }
 
@@ -93,10 +93,10 @@ impl Configuration {
         let tiny = fs::read_to_string(dot_config).context("read", dot_config)?;
         let fragments = self.fragments.iter().flat_map(|(_, text)| text.lines());
         let lines: Vec<&str> = tiny.lines().chain(fragments).collect();
-        let mut set = HashSet::new();
+        let mut seen = HashSet::new();
         let mut last: Vec<&str> = lines.into_iter().rev().collect();
-        last.retain(|line| setting(line).is_some_and(|s| set.insert(s.0)));
-        // The last symbol of a choice counts too, so the order is kept.
+        last.retain(|line| parse_setting(line).is_some_and(|s| seen.insert(s.0)));
+        // Keep the order, because the last symbol of a choice counts too.
         let text: String = last.iter().rev().flat_map(|line| [*line, "\n"]).collect();
         fs::write(dot_config, text).context("write", dot_config)
     }
@@ -109,26 +109,30 @@ impl Configuration {
     /// [`ConfigError::Lacks`] if required symbols are missing for another reason.
     pub(crate) fn check(&self, dot_config: &str, series: Series) -> Result<Vec<String>, Error> {
         let final_value = |symbol: &str| {
-            dot_config.lines().filter_map(setting).find(|(s, _)| *s == symbol).map_or("n", |s| s.1)
+            dot_config
+                .lines()
+                .filter_map(parse_setting)
+                .find(|(s, _)| *s == symbol)
+                .map_or("n", |s| s.1)
         };
         let mut missing = Vec::new();
-        let mut blame = None;
-        for need in required(REQUIRED)? {
-            if !need.applies(self.arch, &self.flavour, series)
-                || final_value(need.symbol) == need.value
+        let mut blamed_fragment = None;
+        for requirement in parse_required(REQUIRED_LIST)? {
+            if !requirement.applies_to(self.arch, &self.flavour, series)
+                || final_value(requirement.symbol) == requirement.value
             {
                 continue;
             }
-            missing.push(format!("{}={}", need.symbol, need.value));
-            blame = blame.or_else(|| {
-                self.fragments[self.own..].iter().find(|(_, text)| {
+            missing.push(format!("{}={}", requirement.symbol, requirement.value));
+            blamed_fragment = blamed_fragment.or_else(|| {
+                self.fragments[self.own_count..].iter().find(|(_, text)| {
                     text.lines()
-                        .filter_map(setting)
-                        .any(|(s, value)| s == need.symbol && value != need.value)
+                        .filter_map(parse_setting)
+                        .any(|(s, value)| s == requirement.symbol && value != requirement.value)
                 })
             });
         }
-        if let (Some((name, _)), false) = (blame, missing.is_empty()) {
+        if let (Some((name, _)), false) = (blamed_fragment, missing.is_empty()) {
             let fragment = name.clone();
             return Err(ConfigError::TakesOut { fragment, missing: missing.join(" ") }.into());
         }
@@ -136,8 +140,8 @@ impl Configuration {
             return Err(ConfigError::Lacks { missing: missing.join(" ") }.into());
         }
         let mut without_effect = Vec::new();
-        for (name, text) in &self.fragments[self.own..] {
-            for (symbol, value) in text.lines().filter_map(setting) {
+        for (name, text) in &self.fragments[self.own_count..] {
+            for (symbol, value) in text.lines().filter_map(parse_setting) {
                 let now = final_value(symbol);
                 if now != value {
                     without_effect.push(format!(
@@ -151,7 +155,7 @@ impl Configuration {
 }
 
 /// Parses a line `CONFIG_X=value` or `# CONFIG_X is not set` into symbol and value, `n` for the latter.
-fn setting(line: &str) -> Option<(&str, &str)> {
+fn parse_setting(line: &str) -> Option<(&str, &str)> {
     let line = line.trim();
     if let Some(rest) = line.strip_prefix("# CONFIG_") {
         let name = rest.strip_suffix(" is not set")?;
@@ -165,7 +169,7 @@ fn setting(line: &str) -> Option<(&str, &str)> {
 fn check_fragment(file: &Path, text: &str) -> Result<(), Error> {
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
-        if !line.is_empty() && !line.starts_with('#') && setting(line).is_none() {
+        if !line.is_empty() && !line.starts_with('#') && parse_setting(line).is_none() {
             let (file, line) = (file.to_owned(), line.to_owned());
             return Err(ConfigError::NotASetting { file, number, line }.into());
         }
@@ -185,7 +189,7 @@ struct RequiredSymbol<'a> {
 }
 
 impl RequiredSymbol<'_> {
-    fn applies(&self, arch: Arch, flavour: &str, series: Series) -> bool {
+    fn applies_to(&self, arch: Arch, flavour: &str, series: Series) -> bool {
         self.arch.is_none_or(|a| a == arch.name())
             && self.flavour.is_none_or(|f| f == flavour)
             && self.since.is_none_or(|since| series >= since)
@@ -194,28 +198,32 @@ impl RequiredSymbol<'_> {
 }
 
 /// Parses `required.list`.
-fn required(text: &str) -> Result<Vec<RequiredSymbol<'_>>, Error> {
-    let mut needs = Vec::new();
+fn parse_required(text: &str) -> Result<Vec<RequiredSymbol<'_>>, Error> {
+    let mut requirements = Vec::new();
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
         let Some(first) = words.next() else { continue };
         let broken = || ConfigError::BrokenList { line: line.to_owned() };
-        let (symbol, value) = setting(first).ok_or_else(broken)?;
-        let mut need =
+        let (symbol, value) = parse_setting(first).ok_or_else(broken)?;
+        let mut requirement =
             RequiredSymbol { symbol, value, arch: None, flavour: None, since: None, before: None };
         for word in words {
             match word.split_once('=').ok_or_else(broken)? {
-                ("arch", arch) => need.arch = Some(arch),
-                ("flavour", flavour) => need.flavour = Some(flavour),
-                ("since", version) => need.since = Some(version.parse().map_err(|_| broken())?),
-                ("before", version) => need.before = Some(version.parse().map_err(|_| broken())?),
+                ("arch", arch) => requirement.arch = Some(arch),
+                ("flavour", flavour) => requirement.flavour = Some(flavour),
+                ("since", version) => {
+                    requirement.since = Some(version.parse().map_err(|_| broken())?)
+                }
+                ("before", version) => {
+                    requirement.before = Some(version.parse().map_err(|_| broken())?)
+                }
                 _ => return Err(broken().into()),
             }
         }
-        needs.push(need);
+        requirements.push(requirement);
     }
-    Ok(needs)
+    Ok(requirements)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::cache::Cache;
 use crate::error::Error;
-use crate::lock::{EntryLock, Mode};
+use crate::lock::{EntryLock, LockMode};
 use crate::monitor::Monitor;
 use crate::net::Net;
 use crate::process;
@@ -21,20 +21,25 @@ pub struct Ctx<'a> {
 impl<'a> Ctx<'a> {
     /// A context for this cache, with network settings from the environment.
     pub fn new(cache: &'a Cache, monitor: &'a mut dyn Monitor) -> Ctx<'a> {
-        Ctx { cache, net: Net::of_process(), monitor }
+        Ctx { cache, net: Net::from_environment(), monitor }
     }
 
     /// Locks an entry of the cache and sets its time of last use to now. Waits for other runs.
     ///
     /// # Errors
     /// As [`Cache::lock`].
-    pub(crate) fn lock(&mut self, folder: &str, key: &str, mode: Mode) -> Result<EntryLock, Error> {
+    pub(crate) fn lock(
+        &mut self,
+        folder: &str,
+        key: &str,
+        mode: LockMode,
+    ) -> Result<EntryLock, Error> {
         self.cache.lock(folder, key, mode, self.monitor)
     }
 
     /// The path of an entry of the cache.
-    pub(crate) fn entry(&self, folder: &str, key: &str) -> PathBuf {
-        self.cache.entry(folder, key)
+    pub(crate) fn entry_path(&self, folder: &str, key: &str) -> PathBuf {
+        self.cache.entry_path(folder, key)
     }
 
     /// A command that runs as the owner of the cache, in a clean environment.

@@ -11,10 +11,10 @@ use crate::lock::EntryLock;
 use crate::process::{self, Event};
 
 /// Exit codes of curl(1) for a missing file: with `--fail`, and for `file://`.
-const NOT_FOUND: [i32; 2] = [22, 37];
+const NOT_FOUND_CODES: [i32; 2] = [22, 37];
 
 /// Exit code of curl(1) if it cannot write the file.
-const CANNOT_WRITE: i32 = 23;
+const CANNOT_WRITE_CODE: i32 = 23;
 
 /// A failed download.
 pub(crate) struct FailedDownload {
@@ -60,12 +60,12 @@ pub(crate) fn download(
     if code == Some(0) {
         return Ok(Ok(()));
     }
-    if code == Some(CANNOT_WRITE) {
+    if code == Some(CANNOT_WRITE_CODE) {
         return Err(Error::DiskFull(format!("download {url}")));
     }
     // 22 stands for any HTTP status from 400 on. Only 404 means that the file is missing; other
     // statuses may come from a proxy.
-    let not_found = code.is_some_and(|code| NOT_FOUND.contains(&code))
+    let not_found = code.is_some_and(|code| NOT_FOUND_CODES.contains(&code))
         && (code == Some(37) || output.contains("404"));
     Ok(Err(FailedDownload { not_found, output }))
 }

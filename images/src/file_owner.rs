@@ -13,7 +13,7 @@ pub struct Owner(Option<(u32, u32)>);
 
 impl Owner {
     /// The user who called sudo, by `SUDO_UID` and `SUDO_GID`, if this process runs as root.
-    pub(crate) fn of_sudo() -> Owner {
+    pub(crate) fn from_sudo() -> Owner {
         let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
         let root = rustix::process::geteuid().is_root();
         match (id("SUDO_UID"), id("SUDO_GID")) {
@@ -50,7 +50,7 @@ impl Owner {
     }
 
     /// Makes a command run as the owner.
-    pub(crate) fn apply(self, command: &mut Command) {
+    pub(crate) fn run_as_owner(self, command: &mut Command) {
         if let Some((uid, gid)) = self.0 {
             command.uid(uid).gid(gid);
             if let Some(home) = self.home() {
@@ -100,7 +100,7 @@ mod tests {
                 s.spawn(|| std::fs::write(place.join("threads"), "").unwrap());
             });
             let mut touch = Command::new("touch");
-            owner.apply(touch.arg(place.join("childs")));
+            owner.run_as_owner(touch.arg(place.join("childs")));
             assert!(touch.status().unwrap().success());
         }
         std::fs::write(place.join("roots"), "").unwrap();

@@ -32,5 +32,5 @@ pub(crate) fn head(cache: &Cache, tree: &Path) -> Option<String> {
     }
     let mut git = command(cache, tree);
     git.args(["rev-parse", "--short=12", "--verify", "HEAD"]);
-    process::output(git).map(|head| head.trim().to_owned())
+    process::stdout_of(git).map(|head| head.trim().to_owned())
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Builds commits of the user's git repository one after the other, for bisections.
 //!
-//! The user's repository is only read: no worktree, ref or object is added to it. A bare repository
-//! in the cache uses its objects (gitrepository-layout(5), "alternates") and has its own index and
-//! work tree. Each commit is checked out over the previous one, so that make rebuilds only the files
+//! sudbox only reads the user's repository, and adds no worktree, ref or object. A bare repository in the cache
+//! uses the user's objects (gitrepository-layout(5), "alternates") and has its own index and work tree. Each commit is checked out over the previous one, so that make rebuilds only the files
 //! that differ.
 
 use std::fs;
@@ -13,13 +12,13 @@ use std::process::{Command, ExitStatus};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::build::{Options, Recipe, SourceIdentity};
+use crate::build::{BuildOptions, Recipe, SourceIdentity};
 use crate::cache::Cache;
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, GitError};
 use crate::git;
 use crate::hash::hex;
-use crate::lock::{EntryLock, Mode};
+use crate::lock::{EntryLock, LockMode};
 use crate::monitor::Monitor;
 use crate::packages::Tool;
 use crate::paths::expand_home;
@@ -36,11 +35,11 @@ pub struct History<'a> {
     /// The repository's directory of objects.
     objects: PathBuf,
     /// The repository's object format: `sha1` or `sha256`.
-    format: String,
+    object_format: String,
     /// Key of the entry in the cache.
     key: String,
-    held: EntryLock,
-    _bisection: EntryLock,
+    lock: EntryLock,
+    _bisection_lock: EntryLock,
 }
 
 /// A commit.
@@ -67,30 +66,26 @@ impl<'a> History<'a> {
     /// [`GitError`] if there is no repository, or if it is a shallow or partial clone;
     /// [`Error::ToolsMissing`] without git.
     pub fn open(cache: &'a Cache, repository: &Path) -> Result<History<'a>, Error> {
-        let missing = toolchain::absent(&[toolchain::GIT]);
+        let missing = toolchain::missing_programs(&[toolchain::GIT]);
         if !missing.is_empty() {
             return Err(toolchain::missing_tools_error(&missing));
         }
         let _acting = cache.owner.impersonate();
         let repository =
             std::path::absolute(expand_home(repository)).unwrap_or_else(|_| repository.to_owned());
-        let mut asked = git::command_without_replacements(cache, &repository);
-        asked.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
-        asked.args(["--show-object-format", "--is-shallow-repository"]);
-        let output = process::output(asked).unwrap_or_default();
-        let [common, format, shallow] = output.lines().collect::<Vec<_>>()[..] else {
+        let mut git = git::command_without_replacements(cache, &repository);
+        git.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
+        git.args(["--show-object-format", "--is-shallow-repository"]);
+        let output = process::stdout_of(git).unwrap_or_default();
+        let [common, object_format, shallow] = output.lines().collect::<Vec<_>>()[..] else {
             return Err(GitError::NotARepository { linux: repository }.into());
         };
         if shallow == "true" {
             return Err(GitError::Shallow { linux: repository }.into());
         }
-        let mut asked = git::command_without_replacements(cache, &repository);
-        asked.args([
-            "config",
-            "--get-regexp",
-            r"^(extensions\.partialclone|remote\..*\.promisor)$",
-        ]);
-        if process::output(asked).is_some() {
+        let mut git = git::command_without_replacements(cache, &repository);
+        git.args(["config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$"]);
+        if process::stdout_of(git).is_some() {
             return Err(GitError::Partial { linux: repository }.into());
         }
         let name = name_for_cache(&repository);
@@ -98,10 +93,10 @@ impl<'a> History<'a> {
         Ok(History {
             cache,
             objects: Path::new(common).join("objects"),
-            format: format.to_owned(),
+            object_format: object_format.to_owned(),
             key,
-            held: EntryLock::default(),
-            _bisection: EntryLock::default(),
+            lock: EntryLock::default(),
+            _bisection_lock: EntryLock::default(),
             repository,
         })
     }
@@ -113,8 +108,9 @@ impl<'a> History<'a> {
     /// If the cache cannot be written to; [`Error::Interrupted`].
     pub fn lock(&mut self, monitor: &mut dyn Monitor) -> Result<(), Error> {
         let _acting = self.cache.owner.impersonate();
-        self.held = self.cache.lock("trees", &self.key, Mode::Exclusive, monitor)?;
-        self._bisection = self.cache.lock("bisections", &self.key, Mode::Exclusive, monitor)?;
+        self.lock = self.cache.lock("trees", &self.key, LockMode::Exclusive, monitor)?;
+        self._bisection_lock =
+            self.cache.lock("bisections", &self.key, LockMode::Exclusive, monitor)?;
         self.prepare(monitor)
     }
 
@@ -122,29 +118,29 @@ impl<'a> History<'a> {
     /// 20 ms.
     #[must_use]
     pub fn missing_tools(&self, request: &Request) -> Vec<Tool> {
-        request.toolchain.targeting(request.arch).missing(self.cache.owner)
+        request.toolchain.for_arch(request.arch).missing_tools(self.cache.owner)
     }
 
-    /// The key in the cache. It is the same for every directory of a repository.
+    /// The key in the cache, which is the same for every directory of a repository.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
     pub(crate) fn dir(&self) -> PathBuf {
-        self.cache.entry("trees", &self.key)
+        self.cache.entry_path("trees", &self.key)
     }
 
-    fn src(&self) -> PathBuf {
+    fn work_tree(&self) -> PathBuf {
         self.dir().join("src")
     }
 
     fn prepare(&self, monitor: &mut dyn Monitor) -> Result<(), Error> {
-        let (src, index) = (self.src(), self.dir().join("index"));
+        let (src, index) = (self.work_tree(), self.dir().join("index"));
         fs::create_dir_all(&src).context("make", &src)?;
         self.recreate(monitor)?;
-        // A killed git leaves its lock file behind. No git runs now, because this run has locked the
-        // entry.
+        // A killed git leaves its lock file behind. No other git uses the file now, because this run has locked
+        // the entry.
         let mut lock = index.into_os_string();
         lock.push(".lock");
         match fs::remove_file(&lock) {
@@ -165,7 +161,7 @@ impl<'a> History<'a> {
         }
         let mut init = process::command("git", self.cache.owner);
         init.args(["init", "--quiet", "--bare", "--template="]);
-        init.arg(format!("--object-format={}", self.format)).arg(&git);
+        init.arg(format!("--object-format={}", self.object_format)).arg(&git);
         self.run_checked("make a repository in the cache", init, monitor)?;
         let write = |name: &str, text: String| {
             let path = git.join(name);
@@ -192,7 +188,7 @@ impl<'a> History<'a> {
         git.args(["-c", "core.sparseCheckout=true", "-c", "core.bare=false"]);
         // With the index synced, git detects files that a power loss truncated by their sizes.
         git.args(["-c", "core.fsync=index"]);
-        git.arg("--work-tree").arg(self.src());
+        git.arg("--work-tree").arg(self.work_tree());
         git
     }
 
@@ -202,7 +198,7 @@ impl<'a> History<'a> {
         command: Command,
         monitor: &mut dyn Monitor,
     ) -> Result<(ExitStatus, Vec<String>), Error> {
-        process::status_and_lines(command, &self.held, monitor)
+        process::status_and_lines(command, &self.lock, monitor)
     }
 
     /// Runs a git command, which must succeed. `what` is its purpose in the error.
@@ -232,7 +228,7 @@ impl<'a> History<'a> {
         let verified = |object: &str| {
             let mut git = git::command_without_replacements(self.cache, &self.repository);
             git.args(["rev-parse", "--verify", "--quiet", "--end-of-options", object]);
-            process::output(git).map(|id| id.trim().to_owned())
+            process::stdout_of(git).map(|id| id.trim().to_owned())
         };
         // A name that begins with a dash would be an option; git has no such names.
         let found = Some(name).filter(|name| !name.starts_with('-')).and_then(verified);
@@ -242,7 +238,7 @@ impl<'a> History<'a> {
         let mut git = git::command_without_replacements(self.cache, &self.repository);
         git.args(["show", "--no-patch", "--no-show-signature", "--no-notes"]);
         git.args(["--format=%H%n%T%n%P%n%an <%ae>%n%aI%n%s", &id]);
-        let output = process::output(git).unwrap_or_default();
+        let output = process::stdout_of(git).unwrap_or_default();
         let lines: Vec<&str> = output.lines().collect();
         let [id, tree, parents, author, date, subject @ ..] = &lines[..] else {
             return Err(GitError::Unreadable { linux, id }.into());
@@ -250,7 +246,7 @@ impl<'a> History<'a> {
         let missing = ["Makefile", "Kconfig", "kernel"].into_iter().find(|path| {
             let mut git = git::command_without_replacements(self.cache, &self.repository);
             git.args(["cat-file", "-e", &format!("{tree}:{path}")]);
-            process::output(git).is_none()
+            process::stdout_of(git).is_none()
         });
         if let Some(missing) = missing {
             return Err(GitError::NotLinux { linux, name: name.to_owned(), missing }.into());
@@ -270,7 +266,7 @@ impl<'a> History<'a> {
     pub fn is_ancestor(&self, commit: &Commit, of: &Commit) -> bool {
         let mut git = git::command_without_replacements(self.cache, &self.repository);
         git.args(["merge-base", "--is-ancestor", &commit.id, &of.id]);
-        process::output(git).is_some()
+        process::stdout_of(git).is_some()
     }
 
     /// Builds a commit, or finds its image in the cache. Ignores `request.reference`.
@@ -284,11 +280,11 @@ impl<'a> History<'a> {
         monitor: &mut dyn Monitor,
     ) -> Result<KernelImage, Error> {
         let _acting = self.cache.owner.impersonate();
-        let options = Options::of(request)?;
+        let options = BuildOptions::from_request(request)?;
         let source = SourceIdentity {
             // The same as for `sudbox run KERNEL=commit`, so that both share images.
             content: format!("release git-{}-{}", commit.tree, request.arch.name()),
-            kconfig: format!("git {}", self.kconfig(commit, monitor)?),
+            kconfig: format!("git {}", self.kconfig_digest(commit, monitor)?),
             directory: self.key.clone(),
             label: format!(
                 "git {}, commit {:.12}, tree {}",
@@ -296,20 +292,20 @@ impl<'a> History<'a> {
                 commit.id,
                 commit.tree
             ),
-            stands_in: None,
-            trimmed: false,
+            substitution_note: None,
+            is_trimmed: false,
         };
         let ctx = &mut Ctx::new(self.cache, monitor);
         let recipe = Recipe::new(ctx, &options, &source);
-        if let Some(image) = recipe.cached(ctx)? {
+        if let Some(image) = recipe.find_cached(ctx)? {
             return Ok(image);
         }
-        let missing = options.toolchain.missing(self.cache.owner);
+        let missing = options.toolchain.missing_tools(self.cache.owner);
         if !missing.is_empty() {
             return Err(toolchain::missing_tools_error(&missing));
         }
         self.check_out(request, commit, ctx.monitor)?;
-        recipe.build(ctx, &self.src())
+        recipe.build(ctx, &self.work_tree())
     }
 
     /// Checks out a commit in the work tree.
@@ -341,13 +337,13 @@ impl<'a> History<'a> {
         self.run_checked("check out a commit", git, monitor)?;
         fs::remove_file(&unfinished).context("remove", &unfinished)?;
         if first {
-            self.held.record_size(cache::disk_usage(&self.src()));
+            self.lock.record_size(cache::disk_usage(&self.work_tree()));
         }
         Ok(())
     }
 
     /// Digest of the commit's files that can change the final .config.
-    fn kconfig(&self, commit: &Commit, monitor: &mut dyn Monitor) -> Result<String, Error> {
+    fn kconfig_digest(&self, commit: &Commit, monitor: &mut dyn Monitor) -> Result<String, Error> {
         let mut git = self.command();
         git.args(["-c", "core.quotePath=false", "ls-tree", "-r", &commit.tree]);
         let mut all = Sha256::new();

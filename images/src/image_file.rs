@@ -69,7 +69,8 @@ const EFI_ZBOOT: (usize, &[u8]) = (4, b"zimg");
 
 /// The magic numbers of an Image (Documentation/arch/riscv/boot-image-header.rst,
 /// Documentation/arch/arm64/booting.rst).
-const IMAGES: [(&[u8], Arch); 2] = [(b"RSC\x05", Arch::Riscv64), (b"ARM\x64", Arch::Aarch64)];
+const IMAGE_MAGIC_NUMBERS: [(&[u8], Arch); 2] =
+    [(b"RSC\x05", Arch::Riscv64), (b"ARM\x64", Arch::Aarch64)];
 
 /// Offsets of fields of an Image's header, which are the same on both architectures.
 mod header {
@@ -160,7 +161,7 @@ pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, ImageError> 
         return Ok(image(Format::BzImage, release));
     }
     let magic = head.get(header::MAGIC..header::MAGIC + 4);
-    if let Some((_, its)) = IMAGES.iter().find(|(known, _)| magic == Some(known)) {
+    if let Some((_, its)) = IMAGE_MAGIC_NUMBERS.iter().find(|(known, _)| magic == Some(known)) {
         check_image(&head, meta.len(), *its, arch)?;
         return Ok(image(Format::Image, None));
     }
@@ -174,7 +175,7 @@ pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, ImageError> 
         }
         return Ok(image(Format::Image, None));
     }
-    if let Some(compression) = Compression::of(&head) {
+    if let Some(compression) = Compression::detect(&head) {
         return Err(ImageError::Compressed(compression.name()));
     }
     if head.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
@@ -183,16 +184,16 @@ pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, ImageError> 
     Err(ImageError::Unknown)
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+fn u16_at(bytes: &[u8], offset: usize) -> u16 {
+    u16::from_le_bytes([bytes[offset], bytes[offset + 1]])
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
+fn u32_at(bytes: &[u8], offset: usize) -> u32 {
+    u32::from(u16_at(bytes, offset)) | u32::from(u16_at(bytes, offset + 2)) << 16
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+fn u64_at(bytes: &[u8], offset: usize) -> u64 {
+    u64::from(u32_at(bytes, offset)) | u64::from(u32_at(bytes, offset + 4)) << 32
 }
 
 /// Checks that an ELF file is a complete vmlinux for `arch`.
@@ -214,7 +215,7 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Imag
         return Err(ImageError::ForeignElf { machine, arch: arch.name() });
     }
     let bootable = (arch::facts(arch).image)("");
-    if !bootable.elf {
+    if !bootable.is_elf {
         return Err(ImageError::UnbootableElf(bootable.file));
     }
     let kind = header.e_type(endian);

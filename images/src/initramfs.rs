@@ -12,12 +12,12 @@ pub struct Entry {
     /// Permission bits, such as 0o755.
     pub mode: u32,
     /// Type and content.
-    pub kind: Kind,
+    pub kind: EntryKind,
 }
 
 /// The type of an [`Entry`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// A regular file and its content.
     File(Vec<u8>),
     /// A directory.
@@ -36,28 +36,28 @@ pub enum Kind {
 impl Entry {
     /// A regular file.
     pub fn file(path: impl Into<String>, mode: u32, content: impl Into<Vec<u8>>) -> Entry {
-        Entry { path: path.into(), mode, kind: Kind::File(content.into()) }
+        Entry { path: path.into(), mode, kind: EntryKind::File(content.into()) }
     }
 
     /// A directory.
     pub fn directory(path: impl Into<String>, mode: u32) -> Entry {
-        Entry { path: path.into(), mode, kind: Kind::Directory }
+        Entry { path: path.into(), mode, kind: EntryKind::Directory }
     }
 
     /// A symbolic link.
     pub fn symlink(path: impl Into<String>, target: impl Into<String>) -> Entry {
-        Entry { path: path.into(), mode: 0o777, kind: Kind::Symlink(target.into()) }
+        Entry { path: path.into(), mode: 0o777, kind: EntryKind::Symlink(target.into()) }
     }
 
     /// A character device.
     pub fn char_device(path: impl Into<String>, mode: u32, major: u32, minor: u32) -> Entry {
-        Entry { path: path.into(), mode, kind: Kind::CharDevice { major, minor } }
+        Entry { path: path.into(), mode, kind: EntryKind::CharDevice { major, minor } }
     }
 }
 
-/// Size in bytes to a multiple of which archives are padded, as cpio(1) does. QEMU expects it of
+/// Archives are padded to a multiple of this size in bytes, as cpio(1) does. QEMU expects this padding of
 /// concatenated archives.
-const BLOCK: usize = 512;
+const ARCHIVE_ALIGNMENT: usize = 512;
 
 /// Packs the entries in their order. A directory must come before its entries, because the kernel does
 /// not create parent directories.
@@ -70,21 +70,21 @@ pub fn pack(entries: &[Entry]) -> Vec<u8> {
     for (inode, entry) in (1u32..).zip(entries) {
         let path = entry.path.trim_start_matches('/');
         let (kind, content, device): (u32, &[u8], (u32, u32)) = match &entry.kind {
-            Kind::File(content) => (libc::S_IFREG, content, (0, 0)),
-            Kind::Directory => (libc::S_IFDIR, &[], (0, 0)),
-            Kind::Symlink(target) => (libc::S_IFLNK, target.as_bytes(), (0, 0)),
-            Kind::CharDevice { major, minor } => (libc::S_IFCHR, &[], (*major, *minor)),
+            EntryKind::File(content) => (libc::S_IFREG, content, (0, 0)),
+            EntryKind::Directory => (libc::S_IFDIR, &[], (0, 0)),
+            EntryKind::Symlink(target) => (libc::S_IFLNK, target.as_bytes(), (0, 0)),
+            EntryKind::CharDevice { major, minor } => (libc::S_IFCHR, &[], (*major, *minor)),
         };
         let links = if kind == libc::S_IFDIR { 2 } else { 1 };
-        member(&mut out, inode, kind | (entry.mode & 0o7777), links, device, path, content);
+        append_member(&mut out, inode, kind | (entry.mode & 0o7777), links, device, path, content);
     }
-    member(&mut out, 0, 0, 1, (0, 0), "TRAILER!!!", &[]);
-    pad(&mut out, BLOCK);
+    append_member(&mut out, 0, 0, 1, (0, 0), "TRAILER!!!", &[]);
+    pad(&mut out, ARCHIVE_ALIGNMENT);
     out
 }
 
 /// Appends one member: header with name, and content, each padded to four bytes.
-fn member(
+fn append_member(
     out: &mut Vec<u8>,
     inode: u32,
     mode: u32,

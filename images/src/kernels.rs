@@ -53,7 +53,7 @@ pub struct Cached {
 #[must_use]
 pub fn cached(cache: &Cache) -> Vec<Cached> {
     let mut entries = cache.entries();
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.last_used));
     entries.iter().map(of_entry).collect()
 }
 
@@ -84,7 +84,7 @@ fn of_entry(entry: &Entry) -> Cached {
         },
         source: meta.source.or(meta.label),
         bytes: entry.bytes,
-        used: entry.used,
+        used: entry.last_used,
     }
 }
 
@@ -93,7 +93,7 @@ fn of_entry(entry: &Entry) -> Cached {
 #[must_use]
 pub fn prune(cache: &Cache, unused: Duration, remove: bool) -> Vec<Cached> {
     let _acting = cache.owner.impersonate();
-    let old = |entry: &Entry| entry.used.elapsed().is_ok_and(|age| age >= unused);
+    let old = |entry: &Entry| entry.last_used.elapsed().is_ok_and(|age| age >= unused);
     let mut pruned = Vec::new();
     for entry in cache.entries().into_iter().filter(old) {
         let described = of_entry(&entry);
@@ -129,7 +129,7 @@ pub fn on_offer(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<Offered>, Error> {
         })
         .collect();
     let references: Vec<&str> = offers.iter().map(|offer| offer.reference.as_str()).collect();
-    ctx.cache.write("resolved", &offers_record(arch), &references)?;
+    ctx.cache.write_record("resolved", &offers_record(arch), &references)?;
     Ok(offers)
 }
 
@@ -145,7 +145,9 @@ fn offers_record(arch: Arch) -> String {
 pub fn references(cache: &Cache, arch: Arch) -> BTreeSet<String> {
     let pinned = pinned(arch).unwrap_or_default().into_iter();
     let mut all: BTreeSet<String> = pinned.map(|pinned| pinned.name).collect();
-    all.extend(cache.read::<Vec<String>>("resolved", &offers_record(arch)).unwrap_or_default());
+    all.extend(
+        cache.read_record::<Vec<String>>("resolved", &offers_record(arch)).unwrap_or_default(),
+    );
     let taken = fs::read_dir(cache.root().join("resolved")).into_iter().flatten().flatten();
     let prefix = format!("{}-", arch.name());
     all.extend(

@@ -13,7 +13,7 @@ use crate::monitor;
 use crate::monitor::Monitor;
 
 /// Pause between two attempts to get a lock.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Guard of a locked cache entry, which is not evicted while a clone of the guard exists. The default
 /// value locks nothing.
@@ -38,7 +38,7 @@ impl EntryLock {
 
 /// The kind of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum LockMode {
     /// For reading the entry.
     Shared,
     /// For changing the entry.
@@ -50,13 +50,17 @@ pub enum Mode {
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be opened or locked; [`Error::Interrupted`].
-pub(crate) fn lock(path: &Path, mode: Mode, monitor: &mut dyn Monitor) -> Result<EntryLock, Error> {
+pub(crate) fn lock(
+    path: &Path,
+    mode: LockMode,
+    monitor: &mut dyn Monitor,
+) -> Result<EntryLock, Error> {
     let mut announced = false;
     loop {
         let file = open(path).context("open the lock", path)?;
         let locked = match mode {
-            Mode::Shared => file.try_lock_shared(),
-            Mode::Exclusive => file.try_lock(),
+            LockMode::Shared => file.try_lock_shared(),
+            LockMode::Exclusive => file.try_lock(),
         };
         match locked {
             // An eviction removed the file between open() and flock(): try again with a new file.
@@ -70,7 +74,7 @@ pub(crate) fn lock(path: &Path, mode: Mode, monitor: &mut dyn Monitor) -> Result
                     monitor.note("waiting for another run of sudbox that uses the same files");
                     announced = true;
                 }
-                monitor::wait(RETRY, monitor)?;
+                monitor::wait(RETRY_INTERVAL, monitor)?;
             }
             Err(TryLockError::Error(source)) => {
                 return Err(Error::io("lock", path, source));

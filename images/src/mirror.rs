@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A mirror of a user's source tree, updated by copying only the files that changed.
 //!
-//! The tree is only read. A file with unchanged content keeps its mtime in the mirror, even if its
-//! mtime in the tree changed (by a checkout of another branch and back), so that make does not rebuild
-//! it. A file with changed content gets the current time, so that make rebuilds it, even if its mtime
-//! in the tree is older than before.
+//! sudbox only reads the tree. A file with unchanged content keeps its mtime in the mirror, even if its mtime in
+//! the tree changed (by a checkout of another branch and back), so that make does not rebuild what depends on
+//! the file. A file with changed content gets the current time, even if its mtime in the tree is older than
+//! before, so that make does rebuild.
 //!
 //! The mirror's index has size, mtime, ctime and digest of every file. A file is read again only if
 //! size, mtime or ctime differ.
@@ -27,7 +27,7 @@ use crate::ctx::Ctx;
 use crate::error::{Context as _, Error};
 use crate::hash::hex;
 use crate::lock::EntryLock;
-use crate::lock::Mode;
+use crate::lock::LockMode;
 use crate::monitor;
 use crate::monitor::Monitor;
 use crate::patches::Patches;
@@ -35,9 +35,9 @@ use crate::paths::name_for_cache;
 use crate::source_files;
 use crate::source_files::SourceFile;
 
-/// Granularity of timestamps, in nanoseconds, on coarse file systems: two writes within this time may
-/// leave the same mtime.
-const RACY_NS: i64 = 2_000_000_000;
+/// Granularity of timestamps on coarse file systems, in nanoseconds. Two writes within this time may leave the
+/// same mtime.
+const TIMESTAMP_GRANULARITY_NS: i64 = 2_000_000_000;
 
 /// The locked mirror of a source directory, with patches applied.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(crate) struct Mirror {
     pub(crate) src: PathBuf,
     /// Key of the entry in the cache.
     pub(crate) key: String,
-    pub(crate) state: State,
+    pub(crate) state: MirrorState,
     /// Digest of the patched files; empty without patches.
     pub(crate) patched: String,
     _held: EntryLock,
@@ -57,19 +57,19 @@ impl Mirror {
     ///
     /// # Errors
     /// If the tree cannot be read, or a patch does not apply.
-    pub(crate) fn of(
+    pub(crate) fn update(
         ctx: &mut Ctx<'_>,
         tree: &Path,
         arch: Arch,
         patches: &Patches,
     ) -> Result<Mirror, Error> {
-        let key = key(tree, arch, patches);
-        let held = ctx.lock("trees", &key, Mode::Exclusive)?;
-        let dir = ctx.entry("trees", &key);
+        let key = mirror_key(tree, arch, patches);
+        let held = ctx.lock("trees", &key, LockMode::Exclusive)?;
+        let dir = ctx.entry_path("trees", &key);
         // Patch before copying, so that a patch that does not apply is reported early.
         let patched_files = patches.apply(ctx, tree)?;
         fs::create_dir_all(&dir).context("make", &dir)?;
-        let state = sync(tree, &dir, arch, patches.files(), ctx.monitor)?;
+        let state = update_mirror(tree, &dir, arch, patches.files(), ctx.monitor)?;
         let src = dir.join("src");
         let patched = patched_files.copy_to(&src)?;
         if state.changed > 0 {
@@ -81,7 +81,7 @@ impl Mirror {
 
 /// Key of a mirror in the cache: the tree's directory name, and a digest of path, architecture and
 /// patches.
-fn key(tree: &Path, arch: Arch, patches: &Patches) -> String {
+fn mirror_key(tree: &Path, arch: Arch, patches: &Patches) -> String {
     let mut hasher = Sha256::new();
     hasher.update(tree.as_os_str().as_bytes());
     // The files of other architectures are not mirrored.
@@ -92,7 +92,7 @@ fn key(tree: &Path, arch: Arch, patches: &Patches) -> String {
 
 /// The state of a mirror after [`sync`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct State {
+pub(crate) struct MirrorState {
     /// Digest of all paths, modes and contents.
     pub(crate) digest: String,
     /// Digest of the files that can change the final .config.
@@ -108,7 +108,7 @@ pub(crate) struct State {
 struct IndexEntry {
     /// Size, mtime and ctime in the tree; `None` if the file was so new that a later change may have
     /// the same mtime.
-    stamp: Option<(u64, i64, i64)>,
+    file_times: Option<(u64, i64, i64)>,
     executable: bool,
     /// Digest of the content, or of a symbolic link's target.
     content: String,
@@ -116,40 +116,40 @@ struct IndexEntry {
 
 type Index = HashMap<String, IndexEntry>;
 
-/// Updates `dir/src` to the state of `tree`. Leaves the paths in `foreign` alone, which patches write.
-pub(crate) fn sync(
+/// Updates `dir/src` to the state of `tree`, except for `patched_paths`, which patches write.
+pub(crate) fn update_mirror(
     tree: &Path,
     dir: &Path,
     arch: Arch,
-    foreign: &HashSet<String>,
+    patched_paths: &HashSet<String>,
     monitor: &mut dyn Monitor,
-) -> Result<State, Error> {
+) -> Result<MirrorState, Error> {
     let (src, index_path) = (dir.join("src"), dir.join("index"));
     let now = nanoseconds(SystemTime::now());
-    let mut found = source_files::find(tree, arch)?;
-    found.retain(|file| !foreign.contains(&file.path));
+    let mut found = source_files::find_source_files(tree, arch)?;
+    found.retain(|file| !patched_paths.contains(&file.path));
     let bytes = found.iter().map(|file| file.size).sum();
     let old = read_index(&index_path);
-    let first = old.is_none();
+    let is_first_copy = old.is_none();
     let mut index = old.unwrap_or_default();
     let present: HashSet<&str> = found.iter().map(|file| file.path.as_str()).collect();
     let gone: Vec<String> = index
         .keys()
-        .filter(|path| !present.contains(path.as_str()) && !foreign.contains(*path))
+        .filter(|path| !present.contains(path.as_str()) && !patched_paths.contains(*path))
         .cloned()
         .collect();
     let to_read: Vec<&SourceFile> = found
         .iter()
         .filter(|file| {
             index.get(&file.path).is_none_or(|known| {
-                known.stamp != Some(file.stamp()) || known.executable != file.executable
+                known.file_times != Some(file.file_times()) || known.executable != file.executable
             })
         })
         .collect();
-    if to_read.is_empty() && gone.is_empty() && !first {
-        return Ok(state(&index, 0, bytes));
+    if to_read.is_empty() && gone.is_empty() && !is_first_copy {
+        return Ok(summarize(&index, 0, bytes));
     }
-    if first {
+    if is_first_copy {
         monitor.phase(&format!("copying {} (only what changed, next time)", tree.display()));
         // A killed run may have left files that no index describes.
         remove(&src)?;
@@ -159,7 +159,7 @@ pub(crate) fn sync(
     for file in &to_read {
         unchanged.remove(&file.path);
     }
-    if !first {
+    if !is_first_copy {
         write_index(&index_path, &unchanged)?;
     }
     for path in &gone {
@@ -167,7 +167,7 @@ pub(crate) fn sync(
         remove(&src.join(path))?;
         remove_empty_parents(&src, path);
     }
-    let copied = copy_all(tree, &src, &to_read, &index, first, monitor)?;
+    let copied = copy_changed_files(tree, &src, &to_read, &index, is_first_copy, monitor)?;
     let mut changed = gone.len();
     for (file, copied) in to_read.iter().zip(copied) {
         let Some((content, written)) = copied else {
@@ -178,28 +178,28 @@ pub(crate) fn sync(
             continue;
         };
         changed += usize::from(written);
-        let racy = file.mtime.max(file.ctime) > now - RACY_NS;
+        let is_too_new = file.mtime.max(file.ctime) > now - TIMESTAMP_GRANULARITY_NS;
         let known = IndexEntry {
-            stamp: (!racy).then(|| file.stamp()),
+            file_times: (!is_too_new).then(|| file.file_times()),
             executable: file.executable,
             content,
         };
         index.insert(file.path.clone(), known);
     }
     write_index(&index_path, &index)?;
-    Ok(state(&index, changed, bytes))
+    Ok(summarize(&index, changed, bytes))
 }
 
 /// The digest of a file's content, and whether it was copied; `None` if the file has vanished.
 type Copied = Option<(String, bool)>;
 
 /// Copies the files whose content differs, in parallel. The results are in the order of `files`.
-fn copy_all(
+fn copy_changed_files(
     tree: &Path,
     src: &Path,
     files: &[&SourceFile],
     index: &Index,
-    first: bool,
+    is_first_copy: bool,
     monitor: &mut dyn Monitor,
 ) -> Result<Vec<Copied>, Error> {
     let next = AtomicUsize::new(0);
@@ -212,24 +212,24 @@ fn copy_all(
             let (sender, next, stop) = (sender.clone(), &next, &stop);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(file) = files.get(at) else { break };
-                    let result = copy(tree, src, file, index.get(&file.path), first);
-                    if sender.send((at, result)).is_err() {
+                    let file_index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(file) = files.get(file_index) else { break };
+                    let result = copy_file(tree, src, file, index.get(&file.path), is_first_copy);
+                    if sender.send((file_index, result)).is_err() {
                         break;
                     }
                 }
             });
         }
         drop(sender);
-        let mut done = 0;
-        let of = files.len() as u64;
+        let mut copied_count = 0;
+        let total = files.len() as u64;
         let mut checked = std::time::Instant::now();
         let outcome = loop {
             match receiver.recv_timeout(Duration::from_millis(100)) {
-                Ok((at, Ok(result))) => {
-                    copied[at] = result;
-                    done += 1;
+                Ok((file_index, Ok(result))) => {
+                    copied[file_index] = result;
+                    copied_count += 1;
                 }
                 Ok((_, Err(error))) => break Err(error),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -237,7 +237,7 @@ fn copy_all(
             }
             if checked.elapsed() > Duration::from_millis(100) {
                 checked = std::time::Instant::now();
-                monitor.progress(done, of, "files");
+                monitor.progress(copied_count, total, "files");
                 if let Err(error) = monitor::wait(Duration::ZERO, monitor) {
                     break Err(error);
                 }
@@ -250,15 +250,15 @@ fn copy_all(
 }
 
 /// Copies a file, unless the index has the same content.
-fn copy(
+fn copy_file(
     tree: &Path,
     src: &Path,
     file: &SourceFile,
     known: Option<&IndexEntry>,
-    first: bool,
+    is_first_copy: bool,
 ) -> Result<Copied, Error> {
     let (from, to) = (tree.join(&file.path), src.join(&file.path));
-    let read = if file.link {
+    let read = if file.is_link {
         fs::read_link(&from)
             .map(|target| link_target(tree, &file.path, target).into_os_string().into_vec())
     } else {
@@ -270,7 +270,7 @@ fn copy(
         Err(why) => return Err(Error::TreeUnreadable { path: from, why }),
     };
     let mut hasher = Sha256::new();
-    hasher.update([u8::from(file.link)]);
+    hasher.update([u8::from(file.is_link)]);
     hasher.update(&bytes);
     let content = hex(&hasher.finalize()[..16]);
     if known.is_some_and(|k| k.content == content && k.executable == file.executable) {
@@ -280,7 +280,7 @@ fn copy(
         if let Some(parent) = to.parent() {
             make_directory(src, parent)?;
         }
-        if file.link {
+        if file.is_link {
             remove_any(&to)?;
             return symlink(OsStr::from_bytes(&bytes), &to);
         }
@@ -294,7 +294,7 @@ fn copy(
         } else {
             0o644
         }))?;
-        if first {
+        if is_first_copy {
             let time = UNIX_EPOCH + Duration::from_nanos(file.mtime.max(0).cast_unsigned());
             out.set_modified(time.min(SystemTime::now()))?;
         }
@@ -361,7 +361,7 @@ fn remove_empty_parents(src: &Path, path: &str) {
 }
 
 /// Summarises an index.
-fn state(index: &Index, changed: usize, bytes: u64) -> State {
+fn summarize(index: &Index, changed: usize, bytes: u64) -> MirrorState {
     let mut paths: Vec<&String> = index.keys().collect();
     paths.sort_unstable();
     let (mut all, mut kconfig) = (Sha256::new(), Sha256::new());
@@ -373,7 +373,7 @@ fn state(index: &Index, changed: usize, bytes: u64) -> State {
             kconfig.update(&line);
         }
     }
-    State { digest: hex(&all.finalize()), kconfig: hex(&kconfig.finalize()), changed, bytes }
+    MirrorState { digest: hex(&all.finalize()), kconfig: hex(&kconfig.finalize()), changed, bytes }
 }
 
 /// Whether a file can change the final .config.
@@ -385,12 +385,12 @@ pub(crate) fn decides_configuration(path: &str) -> bool {
         || (path.starts_with("arch/") && path.contains("/configs/"))
 }
 
-/// Reads an index. After a line with [`FORMAT`], each line has the digest, `x` if executable, size
+/// Reads an index. After a line with [`INDEX_FORMAT`], each line has the digest, `executable_flag` if executable, size
 /// (or `-`), mtime, ctime and path of a file.
 fn read_index(path: &Path) -> Option<Index> {
     let text = fs::read_to_string(path).ok()?;
     let mut lines = text.lines();
-    if lines.next() != Some(FORMAT) {
+    if lines.next() != Some(INDEX_FORMAT) {
         return None;
     }
     lines
@@ -399,11 +399,11 @@ fn read_index(path: &Path) -> Option<Index> {
             let mut field = || fields.next();
             let content = field()?.to_owned();
             let executable = field()? == "x";
-            let stamp = (field()?, field()?, field()?);
+            let file_times = (field()?, field()?, field()?);
             let known = IndexEntry {
                 content,
                 executable,
-                stamp: match stamp {
+                file_times: match file_times {
                     ("-", ..) => None,
                     (size, mtime, ctime) => {
                         Some((size.parse().ok()?, mtime.parse().ok()?, ctime.parse().ok()?))
@@ -416,17 +416,20 @@ fn read_index(path: &Path) -> Option<Index> {
 }
 
 /// First line of an index.
-const FORMAT: &str = "sudbox mirror 1";
+const INDEX_FORMAT: &str = "sudbox mirror 1";
 
 fn write_index(path: &Path, index: &Index) -> Result<(), Error> {
-    let mut text = String::from(FORMAT);
+    let mut text = String::from(INDEX_FORMAT);
     for (file, known) in index {
-        let x = if known.executable { 'x' } else { '-' };
-        let (size, mtime, ctime) = match known.stamp {
+        let executable_flag = if known.executable { 'x' } else { '-' };
+        let (size, mtime, ctime) = match known.file_times {
             Some((size, mtime, ctime)) => (size.to_string(), mtime, ctime),
             None => ("-".into(), 0, 0),
         };
-        text.push_str(&format!("\n{} {x} {size} {mtime} {ctime} {file}", known.content));
+        text.push_str(&format!(
+            "\n{} {executable_flag} {size} {mtime} {ctime} {file}",
+            known.content
+        ));
     }
     crate::cache::write_atomically(path.parent().unwrap_or(path), path, text.as_bytes())
 }
@@ -437,7 +440,7 @@ fn nanoseconds(time: SystemTime) -> i64 {
 }
 
 impl SourceFile {
-    fn stamp(&self) -> (u64, i64, i64) {
+    fn file_times(&self) -> (u64, i64, i64) {
         (self.size, self.mtime, self.ctime)
     }
 
@@ -446,7 +449,7 @@ impl SourceFile {
         let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
         SourceFile {
             path,
-            link: meta.is_symlink(),
+            is_link: meta.is_symlink(),
             size: meta.len(),
             mtime: ns(meta.mtime(), meta.mtime_nsec()),
             ctime: ns(meta.ctime(), meta.ctime_nsec()),

@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::poll;
 
-/// Receives the progress of long work, and can interrupt it. The caller implements it.
+/// Receives the progress of long work, and can interrupt the work. The caller implements this trait.
 pub trait Monitor {
     /// Reports the beginning of a phase, such as `unpacking linux 6.12.117`.
     fn phase(&mut self, what: &str);
 
-    /// Reports that the phase is at `done` of `of` units (`bytes` or `files`). `of` is an estimate,
+    /// Reports that `done` of `total` units (`bytes` or `files`) of the phase are done. `total` is an estimate,
     /// which `done` may exceed; 0 means unknown.
-    fn progress(&mut self, done: u64, of: u64, unit: &str);
+    fn progress(&mut self, done: u64, total: u64, unit: &str);
 
     /// Reports one sentence that the user should read.
     fn note(&mut self, what: &str);
@@ -28,7 +28,7 @@ pub trait Monitor {
 /// # Errors
 /// [`Error::Interrupted`].
 pub(crate) fn wait(time: Duration, monitor: &dyn Monitor) -> Result<(), Error> {
-    match poll::readable([monitor.interrupt()], time) {
+    match poll::wait_readable([monitor.interrupt()], time) {
         Ok([true]) => Err(Error::Interrupted),
         Ok([false]) => Ok(()),
         Err(why) => Err(Error::Child { what: "wait", why }),
@@ -85,8 +85,8 @@ pub(crate) mod tests {
         fn phase(&mut self, what: &str) {
             self.messages.push(what.to_owned());
         }
-        fn progress(&mut self, done: u64, of: u64, _: &str) {
-            self.progress.push((done, of));
+        fn progress(&mut self, done: u64, total: u64, _: &str) {
+            self.progress.push((done, total));
         }
         fn note(&mut self, what: &str) {
             self.messages.push(what.to_owned());

@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The upstream archive of Linux releases.
-pub(crate) const ARCHIVE: &str = "https://cdn.kernel.org/pub/linux/kernel";
+pub(crate) const UPSTREAM_ARCHIVE: &str = "https://cdn.kernel.org/pub/linux/kernel";
 
 /// Environment variable with the address of a mirror of the archive; `file://` works too.
-const MIRROR: &str = "SUDBOX_KERNEL_MIRROR";
+const MIRROR_VARIABLE: &str = "SUDBOX_KERNEL_MIRROR";
 
 /// Network settings.
 #[derive(Debug)]
@@ -18,23 +18,23 @@ pub(crate) struct Net {
     /// Whether a request to the archive failed; it is then not contacted again.
     archive_is_down: AtomicBool,
     /// Whether apt may be used. Unit tests set `false`.
-    pub(crate) packages: bool,
+    pub(crate) may_use_apt: bool,
 }
 
 impl Net {
     /// The settings of this process, from its environment.
-    pub(crate) fn of_process() -> &'static Net {
+    pub(crate) fn from_environment() -> &'static Net {
         static NET: OnceLock<Net> = OnceLock::new();
         NET.get_or_init(|| {
-            let mirror = std::env::var(MIRROR).ok().filter(|address| !address.is_empty());
-            Net::new(mirror.as_deref().unwrap_or(ARCHIVE), true)
+            let mirror = std::env::var(MIRROR_VARIABLE).ok().filter(|address| !address.is_empty());
+            Net::new(mirror.as_deref().unwrap_or(UPSTREAM_ARCHIVE), true)
         })
     }
 
     /// Settings with this address of the archive.
-    pub(crate) fn new(archive: &str, packages: bool) -> Net {
+    pub(crate) fn new(archive: &str, may_use_apt: bool) -> Net {
         let archive = archive.trim_end_matches('/').to_owned();
-        Net { archive, archive_is_down: AtomicBool::new(false), packages }
+        Net { archive, archive_is_down: AtomicBool::new(false), may_use_apt }
     }
 
     /// Whether an earlier request to the archive failed.

@@ -42,19 +42,19 @@ impl Patches {
         let mut patches = pinned;
         for path in paths {
             let unreadable = |why| PatchError::Unreadable { path: path.clone(), why };
-            let place = fs::canonicalize(expand_home(path)).map_err(unreadable)?;
+            let root = fs::canonicalize(expand_home(path)).map_err(unreadable)?;
             let before = patches.len();
-            for file in files_of(&place).map_err(unreadable)? {
-                let name = file.strip_prefix(&place).unwrap_or(&place).display().to_string();
+            for file in patch_files(&root).map_err(unreadable)? {
+                let name = file.strip_prefix(&root).unwrap_or(&root).display().to_string();
                 let label = match name.is_empty() {
-                    true => place.display().to_string(),
-                    false => format!("{}/{name}", place.display()),
+                    true => root.display().to_string(),
+                    false => format!("{}/{name}", root.display()),
                 };
                 let text = read_text(&file).map_err(|why| {
                     let (path, label) = (path.clone(), label.clone());
                     PatchError::FileUnreadable { path, label, why }
                 })?;
-                patches.extend(split(&label, &text)?);
+                patches.extend(split_mailbox(&label, &text)?);
             }
             if patches.len() == before {
                 return Err(PatchError::Empty { path: path.clone() }.into());
@@ -62,16 +62,16 @@ impl Patches {
         }
         let mut files = HashSet::new();
         for Patch { label, text } in &patches {
-            let inside = |name: &&str| {
+            let is_inside_tree = |name: &&str| {
                 let mut parts = Path::new(name).components();
                 parts.all(|part| matches!(part, Component::Normal(_)))
             };
-            let touched = changed_files(text);
-            if let Some(name) = touched.iter().find(|name| !inside(name)) {
+            let changed = changed_files(text);
+            if let Some(name) = changed.iter().find(|name| !is_inside_tree(name)) {
                 let (label, file) = (label.clone(), (*name).to_owned());
                 return Err(PatchError::OutsideTree { label, file }.into());
             }
-            files.extend(touched.into_iter().map(str::to_owned));
+            files.extend(changed.into_iter().map(str::to_owned));
         }
         Ok(Patches { patches, files })
     }
@@ -109,7 +109,7 @@ impl Patches {
     /// # Errors
     /// [`PatchError::DoesNotApply`].
     pub(crate) fn apply(&self, ctx: &mut Ctx<'_>, tree: &Path) -> Result<PatchedFiles<'_>, Error> {
-        let staging = ctx.cache.temporary()?;
+        let staging = ctx.cache.temporary_directory()?;
         for file in &self.files {
             let (from, to) = (tree.join(file), staging.path().join(file));
             if from.is_file() {
@@ -117,7 +117,7 @@ impl Patches {
                 fs::copy(&from, &to).context("write", &to)?;
             }
         }
-        let folder = ctx.cache.temporary()?;
+        let folder = ctx.cache.temporary_directory()?;
         let file = folder.path().join("patch");
         for Patch { label, text } in &self.patches {
             fs::write(&file, text).context("write", &file)?;
@@ -177,12 +177,12 @@ impl PatchedFiles<'_> {
 }
 
 /// The file itself, or the patches and mailboxes in a folder, sorted by name.
-fn files_of(place: &Path) -> std::io::Result<Vec<PathBuf>> {
-    if !place.is_dir() {
-        return Ok(vec![place.to_owned()]);
+fn patch_files(root: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !root.is_dir() {
+        return Ok(vec![root.to_owned()]);
     }
     let mut files = Vec::new();
-    for entry in fs::read_dir(place)? {
+    for entry in fs::read_dir(root)? {
         let path = entry?.path();
         let ending = path.extension().unwrap_or_default();
         if ["patch", "diff", "mbox", "mbx", "eml"].iter().any(|known| ending == *known) {
@@ -195,39 +195,39 @@ fn files_of(place: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 /// The patches in a file: the file itself, or each mail of a mailbox that contains a diff. Skips cover
 /// letters and replies.
-fn split(label: &str, text: &str) -> Result<Vec<Patch>, PatchError> {
+fn split_mailbox(label: &str, text: &str) -> Result<Vec<Patch>, PatchError> {
     if !text.starts_with("From ") {
         let one = Patch { label: label.to_owned(), text: text.to_owned() };
         return Ok(Some(one).filter(|patch| is_diff(&patch.text)).into_iter().collect());
     }
-    let mut letters: Vec<String> = Vec::new();
+    let mut mails: Vec<String> = Vec::new();
     let mut after_blank = true;
     for line in text.split_inclusive('\n') {
-        match letters.last_mut() {
-            Some(letter) if !(after_blank && line.starts_with("From ")) => letter.push_str(line),
-            _ => letters.push(line.to_owned()),
+        match mails.last_mut() {
+            Some(mail) if !(after_blank && line.starts_with("From ")) => mail.push_str(line),
+            _ => mails.push(line.to_owned()),
         }
         after_blank = line.trim_end_matches(['\r', '\n']).is_empty();
     }
     let mut patches = Vec::new();
-    for letter in letters {
-        let head = letter.split("\n\n").next().unwrap_or_default();
+    for mail in mails {
+        let head = mail.split("\n\n").next().unwrap_or_default();
         let subject =
-            header(head, "Subject").unwrap_or_else(|| "a letter without a subject".into());
+            mail_header(head, "Subject").unwrap_or_else(|| "a letter without a subject".into());
         let label = format!("{label}: {subject}");
-        let encoding = header(head, "Content-Transfer-Encoding").unwrap_or_default();
+        let encoding = mail_header(head, "Content-Transfer-Encoding").unwrap_or_default();
         if ["base64", "quoted-printable"].contains(&encoding.to_ascii_lowercase().as_str()) {
             return Err(PatchError::Encoded { label, encoding });
         }
-        if is_diff(&letter) {
-            patches.push(Patch { label, text: letter });
+        if is_diff(&mail) {
+            patches.push(Patch { label, text: mail });
         }
     }
     Ok(patches)
 }
 
 /// A header field of a mail, unfolded (RFC 5322, section 2.2.3).
-fn header(head: &str, name: &str) -> Option<String> {
+fn mail_header(head: &str, name: &str) -> Option<String> {
     let mut lines = head.lines();
     let first = lines.by_ref().find_map(|line| {
         let (key, value) = line.split_once(':')?;

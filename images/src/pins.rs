@@ -9,10 +9,10 @@ use crate::patches::Patch;
 use crate::version::Series;
 
 /// The table, embedded.
-const TEXT: &str = include_str!("../../kernel-config/kernels.toml");
+const PINS_TOML: &str = include_str!("../../kernel-config/kernels.toml");
 
 /// The patches that the table names: path below `kernel-config/patches/`, and embedded text.
-const PATCHES: [(&str, &str); 1] = [(
+const EMBEDDED_PATCHES: [(&str, &str); 1] = [(
     "aarch64/6.12-sud.patch",
     include_str!("../../kernel-config/patches/aarch64/6.12-sud.patch"),
 )];
@@ -36,7 +36,8 @@ struct Pin {
 impl Pins {
     /// Reads the embedded table.
     pub(crate) fn embedded() -> Result<Pins, Error> {
-        toml::from_str(TEXT).map_err(|why| ConfigError::BrokenPins { why: why.to_string() }.into())
+        toml::from_str(PINS_TOML)
+            .map_err(|why| ConfigError::BrokenPins { why: why.to_string() }.into())
     }
 
     /// The series of the pinned kernel with this name.
@@ -46,7 +47,7 @@ impl Pins {
 
     /// sudbox's own patches for the pinned kernel with this name.
     pub(crate) fn patches(&self, name: &str) -> Vec<Patch> {
-        let known = |wanted: &String| PATCHES.iter().find(|(name, _)| name == wanted);
+        let known = |wanted: &String| EMBEDDED_PATCHES.iter().find(|(name, _)| name == wanted);
         let names = self.kernel.get(name).map_or(&[][..], |pin| &pin.patches);
         let of = |(name, text): &(&str, &str)| Patch {
             label: format!("sudbox's {name}"),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Plans the steps from a request to a kernel image, and executes them.
 
-use crate::build::Options;
+use crate::build::BuildOptions;
 use crate::cache::Cache;
 use crate::ctx::Ctx;
 use crate::error::{Error, ReferenceError};
@@ -19,13 +19,13 @@ use crate::types::{KernelImage, Request, Selftests};
 #[derive(Debug)]
 pub struct Plan {
     /// Missing tools, to be installed before [`Plan::execute`]. Empty if nothing is built.
-    pub tools: Vec<Tool>,
-    step: Step,
+    pub missing_tools: Vec<Tool>,
+    work: Work,
 }
 
 /// The work of a plan.
 #[derive(Debug)]
-enum Step {
+enum Work {
     /// Return this image, which is in the cache.
     UseCached(KernelImage),
     /// Fetch and build a release or commit.
@@ -44,33 +44,33 @@ enum Step {
 /// [`Error::fault`] names the party at fault.
 pub fn plan(ctx: &mut Ctx<'_>, request: &Request) -> Result<Plan, Error> {
     let _acting = ctx.cache.owner.impersonate();
-    let mut step = Step::of(request)?;
-    let cached = match &mut step {
-        Step::BuildRelease(build) => build.cached(ctx)?,
-        Step::BuildTree(build) => build.cached(ctx)?,
-        Step::UseCached(_) | Step::UnpackPrebuilt(_) => None,
+    let mut work = Work::from_request(request)?;
+    let cached = match &mut work {
+        Work::BuildRelease(build) => build.find_cached(ctx)?,
+        Work::BuildTree(build) => build.find_cached(ctx)?,
+        Work::UseCached(_) | Work::UnpackPrebuilt(_) => None,
     };
     Ok(match cached {
-        Some(image) => Plan { tools: Vec::new(), step: Step::UseCached(image) },
-        None => Plan { tools: step.missing_tools(ctx.cache), step },
+        Some(image) => Plan { missing_tools: Vec::new(), work: Work::UseCached(image) },
+        None => Plan { missing_tools: work.missing_tools(ctx.cache), work },
     })
 }
 
-impl Step {
+impl Work {
     /// The step for a request if the cache has no image.
-    fn of(request: &Request) -> Result<Step, Error> {
-        let options = Options::of(request)?;
-        Ok(match Reference::of(request)? {
+    fn from_request(request: &Request) -> Result<Work, Error> {
+        let options = BuildOptions::from_request(request)?;
+        Ok(match Reference::from_request(request)? {
             Reference::Prebuilt(prebuilt) => {
-                Step::UnpackPrebuilt(PrebuiltKernel::new(prebuilt, request)?)
+                Work::UnpackPrebuilt(PrebuiltKernel::new(prebuilt, request)?)
             }
             Reference::Tree(tree) => {
                 let patches = Patches::read(Vec::new(), &request.patches)?;
-                Step::BuildTree(TreeBuild::new(tree, options, patches))
+                Work::BuildTree(TreeBuild::new(tree, options, patches))
             }
             Reference::Release { wanted, patches } => {
                 let patches = Patches::read(patches, &request.patches)?;
-                Step::BuildRelease(ReleaseBuild::new(wanted, request, options, patches))
+                Work::BuildRelease(ReleaseBuild::new(wanted, request, options, patches))
             }
         })
     }
@@ -78,9 +78,9 @@ impl Step {
     /// The tools that the step runs and this machine lacks.
     fn missing_tools(&self, cache: &Cache) -> Vec<Tool> {
         match self {
-            Step::BuildRelease(build) => build.missing_tools(cache),
-            Step::BuildTree(build) => build.missing_tools(cache),
-            Step::UseCached(_) | Step::UnpackPrebuilt(_) => Vec::new(),
+            Work::BuildRelease(build) => build.missing_tools(cache),
+            Work::BuildTree(build) => build.missing_tools(cache),
+            Work::UseCached(_) | Work::UnpackPrebuilt(_) => Vec::new(),
         }
     }
 }
@@ -92,11 +92,11 @@ impl Plan {
     /// See [`Fault`](crate::Fault).
     pub fn execute(self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
         let _acting = ctx.cache.owner.impersonate();
-        match self.step {
-            Step::UseCached(image) => Ok(image),
-            Step::BuildRelease(build) => build.run(ctx),
-            Step::BuildTree(build) => build.run(ctx),
-            Step::UnpackPrebuilt(prebuilt) => prebuilt.obtain(ctx),
+        match self.work {
+            Work::UseCached(image) => Ok(image),
+            Work::BuildRelease(build) => build.run(ctx),
+            Work::BuildTree(build) => build.run(ctx),
+            Work::UnpackPrebuilt(prebuilt) => prebuilt.obtain(ctx),
         }
     }
 }
@@ -107,8 +107,8 @@ impl Plan {
 /// See [`Fault`](crate::Fault).
 pub fn kernel(ctx: &mut Ctx<'_>, request: &Request) -> Result<KernelImage, Error> {
     let plan = plan(ctx, request)?;
-    if !plan.tools.is_empty() {
-        return Err(toolchain::missing_tools_error(&plan.tools));
+    if !plan.missing_tools.is_empty() {
+        return Err(toolchain::missing_tools_error(&plan.missing_tools));
     }
     plan.execute(ctx)
 }
@@ -118,16 +118,16 @@ pub fn kernel(ctx: &mut Ctx<'_>, request: &Request) -> Result<KernelImage, Error
 /// # Errors
 /// The [`Fault::Input`](crate::Fault::Input) that [`plan`] would return.
 pub fn is_prebuilt(request: &Request) -> Result<bool, Error> {
-    Ok(matches!(Reference::of(request)?, Reference::Prebuilt(_)))
+    Ok(matches!(Reference::from_request(request)?, Reference::Prebuilt(_)))
 }
 
 /// Checks a request without the network and without changing the cache.
 ///
 /// # Errors
 /// The [`Fault::Input`](crate::Fault::Input) that [`plan`] would return.
-pub fn check(request: &Request) -> Result<(), Error> {
-    Options::of(request)?;
-    Reference::of(request)?;
+pub fn check_request(request: &Request) -> Result<(), Error> {
+    BuildOptions::from_request(request)?;
+    Reference::from_request(request)?;
     Ok(())
 }
 
@@ -137,7 +137,7 @@ pub fn check(request: &Request) -> Result<(), Error> {
 /// # Errors
 /// [`Fault::Input`](crate::Fault::Input) for an invalid request.
 pub fn missing_tools(cache: &Cache, request: &Request) -> Result<Vec<Tool>, Error> {
-    Ok(Step::of(request)?.missing_tools(cache))
+    Ok(Work::from_request(request)?.missing_tools(cache))
 }
 
 /// Finds the selftests of a kernel: in the user's tree, or in the release's source, from which only
@@ -147,7 +147,7 @@ pub fn missing_tools(cache: &Cache, request: &Request) -> Result<Vec<Tool>, Erro
 /// See [`Fault`](crate::Fault); a prebuilt kernel has no source.
 pub fn selftests(ctx: &mut Ctx<'_>, request: &Request) -> Result<Selftests, Error> {
     let _acting = ctx.cache.owner.impersonate();
-    match Reference::of(request)? {
+    match Reference::from_request(request)? {
         Reference::Prebuilt(_) => {
             let typed = request.reference.trim().to_owned();
             Err(ReferenceError::NoSelftests { typed }.into())

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 ///
 /// # Errors
 /// Those of poll(2), except EINTR.
-pub(crate) fn readable<const N: usize>(
+pub(crate) fn wait_readable<const N: usize>(
     descriptors: [Option<BorrowedFd<'_>>; N],
     time: Duration,
 ) -> io::Result<[bool; N]> {

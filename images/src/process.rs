@@ -20,7 +20,7 @@ use crate::poll;
 /// Environment variables that children inherit. All others are removed, because MAKEFLAGS, KBUILD_*,
 /// ARCH, CROSS_COMPILE, CC, LOCALVERSION and others, exported by a shell or an outer make, would
 /// change the build.
-const INHERITED: [&str; 7] =
+const INHERITED_VARIABLES: [&str; 7] =
     ["PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SHELL"];
 
 /// Prefixes of other variables that children inherit: settings of ccache, of compilers outside /usr
@@ -28,7 +28,7 @@ const INHERITED: [&str; 7] =
 const INHERITED_PREFIXES: [&str; 3] = ["CCACHE_", "NIX_", "XDG_"];
 
 /// Proxy settings, inherited by children that use the network.
-const PROXIES: [&str; 8] = [
+const PROXY_VARIABLES: [&str; 8] = [
     "http_proxy",
     "https_proxy",
     "ftp_proxy",
@@ -51,20 +51,21 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, owner: Owner) -> Com
     command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
     for (name, value) in std::env::vars_os() {
         let known = name.to_str().is_some_and(|name| {
-            INHERITED.contains(&name) || INHERITED_PREFIXES.iter().any(|p| name.starts_with(p))
+            INHERITED_VARIABLES.contains(&name)
+                || INHERITED_PREFIXES.iter().any(|p| name.starts_with(p))
         });
         if known {
             command.env(name, value);
         }
     }
-    owner.apply(&mut command);
+    owner.run_as_owner(&mut command);
     command
 }
 
 /// Like [`command`], with the proxy variables, for programs that use the network.
 pub(crate) fn network_command(program: &str, owner: Owner) -> Command {
     let mut command = command(program, owner);
-    for name in PROXIES {
+    for name in PROXY_VARIABLES {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
@@ -83,7 +84,7 @@ pub(crate) enum Event<'a> {
 /// Runs a pipeline until all its commands have ended. Calls `watch` for each line of the last
 /// command's stdout and of every command's stderr.
 ///
-/// The children inherit the lock `held`. If this process is killed, the entry stays locked until they
+/// The children inherit the lock `lock`. If this process is killed, the entry stays locked until they
 /// have ended.
 ///
 /// # Errors
@@ -91,11 +92,11 @@ pub(crate) enum Event<'a> {
 /// were killed.
 pub(crate) fn run(
     commands: Vec<Command>,
-    held: &EntryLock,
+    lock: &EntryLock,
     monitor: &mut dyn Monitor,
     watch: &mut dyn FnMut(&mut dyn Monitor, Event<'_>),
 ) -> Result<Vec<ExitStatus>, Error> {
-    let (reader, mut group) = spawn(commands, held)?;
+    let (reader, mut group) = spawn_pipeline(commands, lock)?;
     let result = read_lines(reader, monitor, watch);
     if result.is_err() {
         group.stop();
@@ -106,7 +107,7 @@ pub(crate) fn run(
 }
 
 /// Runs one command. Returns its stdout; `None` if it failed or cannot be started.
-pub(crate) fn output(mut command: Command) -> Option<String> {
+pub(crate) fn stdout_of(mut command: Command) -> Option<String> {
     let output = command.stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -118,11 +119,11 @@ pub(crate) fn output(mut command: Command) -> Option<String> {
 /// group was killed.
 pub fn status_and_lines(
     command: Command,
-    held: &EntryLock,
+    lock: &EntryLock,
     monitor: &mut dyn Monitor,
 ) -> Result<(ExitStatus, Vec<String>), Error> {
     let mut lines = Vec::new();
-    let statuses = run(vec![command], held, monitor, &mut |_, event| {
+    let statuses = run(vec![command], lock, monitor, &mut |_, event| {
         if let Event::Line(line) = event {
             lines.push(line.to_owned());
         }
@@ -141,12 +142,15 @@ pub(crate) fn capture(
 }
 
 /// Starts a pipeline. Returns the pipe from which to read its output, and its process group.
-fn spawn(commands: Vec<Command>, held: &EntryLock) -> Result<(PipeReader, Group), Error> {
+fn spawn_pipeline(
+    commands: Vec<Command>,
+    lock: &EntryLock,
+) -> Result<(PipeReader, ProcessGroup), Error> {
     let pipe = || io::pipe().map_err(|why| Error::Child { what: "make a pipe", why });
     let (reader, writer) = pipe()?;
-    let lock = held.file().map(|file| file.as_raw_fd());
+    let lock = lock.file().map(|file| file.as_raw_fd());
     let parent = rustix::process::getpid();
-    let mut group = Group { children: Vec::new(), leader: None };
+    let mut group = ProcessGroup { children: Vec::new(), leader: None };
     let mut input: Option<PipeReader> = None;
     let mut commands = commands.into_iter().peekable();
     while let Some(mut command) = commands.next() {
@@ -171,7 +175,7 @@ fn spawn(commands: Vec<Command>, held: &EntryLock) -> Result<(PipeReader, Group)
                 return Err(Errno::SRCH.into());
             }
             if let Some(lock) = lock {
-                // SAFETY: the caller's `held` keeps the descriptor open until after exec.
+                // SAFETY: the caller's `lock` keeps the descriptor open until after exec.
                 let lock = unsafe { BorrowedFd::borrow_raw(lock) };
                 // Without close-on-exec, the children keep the lock until the last one exits.
                 rustix::io::fcntl_setfd(lock, FdFlags::empty())?;
@@ -197,13 +201,13 @@ fn spawn(commands: Vec<Command>, held: &EntryLock) -> Result<(PipeReader, Group)
 }
 
 /// The children of one pipeline.
-struct Group {
+struct ProcessGroup {
     children: Vec<Child>,
     /// The first child, whose PID is the group's id.
     leader: Option<Pid>,
 }
 
-impl Group {
+impl ProcessGroup {
     fn signal(&self, signal: Signal) {
         if let Some(leader) = self.leader {
             // The leader has not been waited for, so its PID still names this group. An error means
@@ -218,7 +222,7 @@ impl Group {
         let until = Instant::now() + KILL_DELAY;
         // Do not wait for the leader before SIGKILL is sent: its PID must keep naming the group.
         while Instant::now() < until {
-            if self.children.iter().all(exited) {
+            if self.children.iter().all(has_exited) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -232,7 +236,7 @@ impl Group {
 }
 
 /// Whether a child has ended. Does not reap the child.
-fn exited(child: &Child) -> bool {
+fn has_exited(child: &Child) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     let ended = rustix::process::waitid(WaitId::Pid(Pid::from_child(child)), options);
     // An error means that the child was reaped before.
@@ -250,7 +254,8 @@ fn read_lines(
     let mut buffer = [0; 16 << 10];
     loop {
         let descriptors = [Some(reader.as_fd()), monitor.interrupt()];
-        let [input, interrupted] = poll::readable(descriptors, TICK_INTERVAL).map_err(failed)?;
+        let [input, interrupted] =
+            poll::wait_readable(descriptors, TICK_INTERVAL).map_err(failed)?;
         if interrupted {
             return Err(Error::Interrupted);
         }

@@ -20,19 +20,19 @@ pub(crate) enum Reference {
     /// A release or commit, built from source.
     Release {
         /// The release or commit.
-        wanted: Wanted,
+        wanted: WantedRelease,
         /// sudbox's own patches, which some pinned kernels have.
         patches: Vec<Patch>,
     },
     /// A source tree, by its canonical path.
     Tree(PathBuf),
     /// A kernel that was built elsewhere.
-    Prebuilt(Prebuilt),
+    Prebuilt(WantedPrebuilt),
 }
 
 /// The release or commit that the user requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum WantedRelease {
     /// By its version.
     Version(Version),
     /// The newest release, candidates included.
@@ -45,7 +45,7 @@ pub(crate) enum Wanted {
 
 /// The prebuilt kernel that the user requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Prebuilt {
+pub(crate) enum WantedPrebuilt {
     /// An image file.
     Image(ImageFile),
     /// The newest kernel that is installed on this machine.
@@ -63,7 +63,7 @@ impl Reference {
     ///
     /// # Errors
     /// As [`Reference::parse`].
-    pub(crate) fn of(request: &Request) -> Result<Reference, Error> {
+    pub(crate) fn from_request(request: &Request) -> Result<Reference, Error> {
         Reference::parse(&request.reference, request.arch, request.linux.as_deref())
     }
 
@@ -78,9 +78,9 @@ impl Reference {
             return Ok(reference);
         }
         match text {
-            "latest" => return Ok(release(Wanted::Latest)),
-            "stable" => return Ok(release(Wanted::Stable)),
-            "installed" => return Ok(Reference::Prebuilt(Prebuilt::Installed)),
+            "latest" => return Ok(release(WantedRelease::Latest)),
+            "stable" => return Ok(release(WantedRelease::Stable)),
+            "installed" => return Ok(Reference::Prebuilt(WantedPrebuilt::Installed)),
             "running" => {
                 return Err(ReferenceError::Running { typed: text.to_owned() }.into());
             }
@@ -90,7 +90,7 @@ impl Reference {
             return parse_package(text, package).map(Reference::Prebuilt);
         }
         if let Ok(version) = text.parse() {
-            return Ok(release(Wanted::Version(version)));
+            return Ok(release(WantedRelease::Version(version)));
         }
         let path = expand_home(Path::new(text));
         // The entry may be a symbolic link that leads nowhere.
@@ -98,7 +98,7 @@ impl Reference {
             return inspect_path(text, &path, arch);
         }
         if linux.is_some() && !text.starts_with(['.', '/', '~']) {
-            return Ok(release(Wanted::Commit(text.to_owned())));
+            return Ok(release(WantedRelease::Commit(text.to_owned())));
         }
         let typed = text.to_owned();
         if text.contains('/') || text.starts_with('~') {
@@ -115,7 +115,7 @@ fn pinned_names(pins: &Pins, arch: Arch) -> String {
 }
 
 /// A release without patches of sudbox's own.
-fn release(wanted: Wanted) -> Reference {
+fn release(wanted: WantedRelease) -> Reference {
     Reference::Release { wanted, patches: Vec::new() }
 }
 
@@ -131,21 +131,21 @@ fn pinned(text: &str, arch: Arch) -> Result<Option<Reference>, Error> {
         let (typed, arch, pinned) = (text.to_owned(), arch.name(), pinned_names(&pins, arch));
         return Err(ReferenceError::NotForArch { typed, arch, pinned }.into());
     }
-    let wanted = Wanted::Version(Version::Newest(series));
+    let wanted = WantedRelease::Version(Version::Newest(series));
     Ok(Some(Reference::Release { wanted, patches: pins.patches(name) }))
 }
 
 /// Parses the text after `deb:`: a package's name (Debian policy, 5.6.1) or a series.
-fn parse_package(text: &str, package: &str) -> Result<Prebuilt, Error> {
+fn parse_package(text: &str, package: &str) -> Result<WantedPrebuilt, Error> {
     if let Ok(series) = package.parse() {
-        return Ok(Prebuilt::NewestPackage(series));
+        return Ok(WantedPrebuilt::NewestPackage(series));
     }
     let known =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
     if package.len() < 2 || package.starts_with(['+', '-', '.']) || !package.bytes().all(known) {
         return Err(ReferenceError::NotAPackage { typed: text.to_owned() }.into());
     }
-    Ok(Prebuilt::Package(package.to_owned()))
+    Ok(WantedPrebuilt::Package(package.to_owned()))
 }
 
 /// Recognises an existing file or directory as a package, an image or a source tree.
@@ -156,10 +156,10 @@ fn inspect_path(text: &str, path: &Path, arch: Arch) -> Result<Reference, Error>
     let meta = fs::metadata(&path).map_err(unreadable)?;
     if !meta.is_dir() {
         if image_file::is_deb(&path) {
-            return Ok(Reference::Prebuilt(Prebuilt::PackageFile(path)));
+            return Ok(Reference::Prebuilt(WantedPrebuilt::PackageFile(path)));
         }
         return image_file::inspect(&path, arch)
-            .map(|image| Reference::Prebuilt(Prebuilt::Image(image)))
+            .map(|image| Reference::Prebuilt(WantedPrebuilt::Image(image)))
             .map_err(|why| ReferenceError::NotAKernel { typed, why }.into());
     }
     match tree_release(&path) {

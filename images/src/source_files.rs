@@ -18,7 +18,7 @@ pub(crate) struct SourceFile {
     /// Path relative to the root of the tree.
     pub(crate) path: String,
     /// Whether it is a symbolic link.
-    pub(crate) link: bool,
+    pub(crate) is_link: bool,
     /// Size in bytes.
     pub(crate) size: u64,
     /// Time of the last change of the content, in nanoseconds since 1970.
@@ -31,7 +31,7 @@ pub(crate) struct SourceFile {
 
 /// Rules for ignored files: build products, in case that the tree lacks the kernel's .gitignore; files
 /// with which `make O=` refuses a tree as not clean; and build slots.
-const PRODUCTS: &str = "
+const IGNORE_RULES: &str = "
 .git
 .config
 .config.old
@@ -56,15 +56,15 @@ const PRODUCTS: &str = "
 
 /// Rules of the top .gitignore that are not followed, because they hide the kernel itself. Debian's
 /// source packages have `/*` and `!/debian/` there.
-const HIDES_ALL: [&str; 4] = ["/*", "*", "/**", "**"];
+const RULES_HIDING_ALL: [&str; 4] = ["/*", "*", "/**", "**"];
 
 /// The .gitignore rules for a folder: its own, which take precedence, and those of its parents.
-struct Rules {
+struct IgnoreRules {
     own: Gitignore,
-    above: Option<Arc<Rules>>,
+    above: Option<Arc<IgnoreRules>>,
 }
 
-impl Rules {
+impl IgnoreRules {
     fn ignore(&self, path: &Path, is_dir: bool) -> bool {
         let found = self.own.matched(path, is_dir);
         if found.is_none() {
@@ -75,23 +75,24 @@ impl Rules {
 }
 
 /// Folders still to read, shared by the threads.
-struct Queue {
+struct FolderQueue {
     /// Paths, and the rules of the parents.
-    folders: Vec<(String, Arc<Rules>)>,
+    folders: Vec<(String, Arc<IgnoreRules>)>,
     /// Number of threads that are reading a folder and may add others.
-    busy: usize,
+    reading_threads: usize,
     failed: Option<Error>,
 }
 
 /// Finds all source files of a tree that a build for `arch` may read.
-pub(crate) fn find(tree: &Path, arch: Arch) -> Result<Vec<SourceFile>, Error> {
+pub(crate) fn find_source_files(tree: &Path, arch: Arch) -> Result<Vec<SourceFile>, Error> {
     let mut products = GitignoreBuilder::new(tree);
-    for line in PRODUCTS.lines() {
+    for line in IGNORE_RULES.lines() {
         products.add_line(None, line).expect("a rule of ours is valid");
     }
     let own = products.build().expect("rules of ours are valid");
-    let rules = Arc::new(Rules { own, above: None });
-    let start = Queue { folders: vec![(String::new(), rules)], busy: 0, failed: None };
+    let rules = Arc::new(IgnoreRules { own, above: None });
+    let start =
+        FolderQueue { folders: vec![(String::new(), rules)], reading_threads: 0, failed: None };
     let shared = (Mutex::new(start), Condvar::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let found: Vec<Vec<SourceFile>> = std::thread::scope(|scope| {
@@ -107,24 +108,24 @@ pub(crate) fn find(tree: &Path, arch: Arch) -> Result<Vec<SourceFile>, Error> {
 }
 
 /// Reads folders of the queue until it is empty, and returns the files in them.
-fn worker(tree: &Path, arch: Arch, shared: &(Mutex<Queue>, Condvar)) -> Vec<SourceFile> {
+fn worker(tree: &Path, arch: Arch, shared: &(Mutex<FolderQueue>, Condvar)) -> Vec<SourceFile> {
     let (mutex, changed) = shared;
     let lock = || mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut found = Vec::new();
     let mut queue = lock();
     loop {
         let Some((folder, rules)) = queue.folders.pop() else {
-            if queue.busy == 0 {
+            if queue.reading_threads == 0 {
                 return found;
             }
             queue = changed.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
             continue;
         };
-        queue.busy += 1;
+        queue.reading_threads += 1;
         drop(queue);
         let result = read_folder(tree, &folder, arch, &rules, &mut found);
         queue = lock();
-        queue.busy -= 1;
+        queue.reading_threads -= 1;
         match result {
             Ok(folders) => queue.folders.extend(folders),
             Err(error) => {
@@ -141,9 +142,9 @@ fn read_folder(
     tree: &Path,
     folder: &str,
     arch: Arch,
-    rules: &Arc<Rules>,
+    rules: &Arc<IgnoreRules>,
     found: &mut Vec<SourceFile>,
-) -> Result<Vec<(String, Arc<Rules>)>, Error> {
+) -> Result<Vec<(String, Arc<IgnoreRules>)>, Error> {
     let path = tree.join(folder);
     let unreadable = |why: std::io::Error| Error::TreeUnreadable { path: path.clone(), why };
     let entries: Vec<_> = fs::read_dir(&path).and_then(Iterator::collect).map_err(unreadable)?;
@@ -155,7 +156,7 @@ fn read_folder(
     }
     let rules = if has(".gitignore") {
         let own = read_rules(&path, folder.is_empty());
-        &Arc::new(Rules { own, above: Some(rules.clone()) })
+        &Arc::new(IgnoreRules { own, above: Some(rules.clone()) })
     } else {
         rules
     };
@@ -187,10 +188,10 @@ fn read_folder(
 }
 
 /// Reads a folder's .gitignore. Invalid rules are skipped, as git does.
-fn read_rules(folder: &Path, top: bool) -> Gitignore {
+fn read_rules(folder: &Path, is_top: bool) -> Gitignore {
     let text = fs::read_to_string(folder.join(".gitignore")).unwrap_or_default();
     let mut builder = GitignoreBuilder::new(folder);
-    for line in text.lines().filter(|line| !(top && HIDES_ALL.contains(&line.trim()))) {
+    for line in text.lines().filter(|line| !(is_top && RULES_HIDING_ALL.contains(&line.trim()))) {
         let _ = builder.add_line(None, line);
     }
     builder.build().unwrap_or_else(|_| Gitignore::empty())

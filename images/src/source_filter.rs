@@ -58,7 +58,7 @@ pub(crate) fn is_left_out(folder: &str, arch: Arch) -> bool {
     if let Some((name, below)) = folder.strip_prefix("arch/").and_then(|rest| rest.split_once('/'))
     {
         return ARCHITECTURES.contains(&name)
-            && name != arch::facts(arch).folder
+            && name != arch::facts(arch).source_folder
             && !FOLDERS_WITH_KCONFIG.contains(&below);
     }
     folder != AMD_REGISTERS && FOLDERS.contains(&folder)
@@ -69,7 +69,7 @@ pub(crate) fn is_left_out(folder: &str, arch: Arch) -> bool {
 /// The folders to leave out, as patterns for tar's `--exclude`. The archive has one top folder of any
 /// name.
 pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
-    let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).folder);
+    let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).source_folder);
     // tar cannot include an excluded file again, so the patterns match all names except the kept ones.
     std::iter::once("*/Documentation/[!K]*".to_owned())
         .chain(others.flat_map(|name| {
@@ -87,7 +87,7 @@ pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
 /// The folders to leave out, as patterns of a sparse checkout (git-sparse-checkout(1)), of which the
 /// last match counts.
 pub(crate) fn sparse_patterns(arch: Arch) -> String {
-    let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).folder);
+    let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).source_folder);
     std::iter::once("/*\n!/Documentation/*/\n".to_owned())
         .chain(others.map(|name| {
             let kept_folders =

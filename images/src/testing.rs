@@ -57,7 +57,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) fn new() -> Fixture {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::at(dir.path().join("cache")).unwrap();
+        let cache = Cache::open_at(dir.path().join("cache")).unwrap();
         let net = Net::new("file:///no/such/archive", false);
         let fixture = Fixture { dir, cache, net };
         fixture.write("kernel/fork.c", "int entry(void) { return 1; }\n");
@@ -97,9 +97,9 @@ impl Fixture {
     }
 
     /// Builds the tree, which must not be cached, and returns the compiled files of the log.
-    pub(crate) fn units(&self) -> Vec<String> {
+    pub(crate) fn compiled_files(&self) -> Vec<String> {
         let image = self.kernel().unwrap();
-        assert!(image.built);
+        assert!(image.is_newly_built);
         let log = fs::read_to_string(image.build_log.unwrap()).unwrap();
         let mut units: Vec<_> =
             log.lines().filter_map(|l| l.strip_prefix("  CC      ")).map(str::to_owned).collect();

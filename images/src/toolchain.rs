@@ -26,7 +26,7 @@ pub struct Toolchain {
     pub jobs: Option<u32>,
 }
 
-const NONE: Packages = packages("", "", "", "");
+const NO_PACKAGES: Packages = packages("", "", "", "");
 const GCC: Packages = packages("gcc", "gcc", "gcc", "gcc");
 const LIBC: Packages = packages("libc6-dev", "glibc-devel", "glibc", "glibc-devel");
 const LIBELF: Packages = packages("libelf-dev", "elfutils-libelf-devel", "libelf", "libelf-devel");
@@ -57,7 +57,7 @@ pub(crate) const GIT: (&str, Packages) = ("git", packages("git", "git", "git", "
 pub(crate) const PATCH: (&str, Packages) = ("patch", packages("patch", "patch", "patch", "patch"));
 
 /// The path of an executable in PATH.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.is_file());
     }
@@ -72,19 +72,19 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 /// Whether a program is in PATH.
 #[must_use]
 pub fn is_on_path(program: &str) -> bool {
-    find(program).is_some()
+    find_program(program).is_some()
 }
 
 /// Those of the programs that are not installed.
-pub(crate) fn absent(programs: &[(&str, Packages)]) -> Vec<Tool> {
-    let missing = programs.iter().filter(|(name, _)| find(name).is_none());
+pub(crate) fn missing_programs(programs: &[(&str, Packages)]) -> Vec<Tool> {
+    let missing = programs.iter().filter(|(name, _)| find_program(name).is_none());
     missing.map(|(name, packages)| Tool { name: (*name).into(), packages: *packages }).collect()
 }
 
 impl Toolchain {
     /// The toolchain for kernels of an architecture. If it is not this machine's, and no compiler is
     /// set, the default cross compiler is added.
-    pub(crate) fn targeting(&self, arch: Arch) -> Toolchain {
+    pub(crate) fn for_arch(&self, arch: Arch) -> Toolchain {
         let mut toolchain = self.clone();
         let is_set = self.cc.is_some() || self.llvm.is_some() || self.cross_compile.is_some();
         if !is_set && Arch::host() != Some(arch) {
@@ -108,12 +108,12 @@ impl Toolchain {
 
     /// The first line of the compiler's `--version`, which is part of cache keys; `None` if the
     /// compiler cannot be run.
-    pub(crate) fn identity(&self, owner: Owner) -> Option<String> {
+    pub(crate) fn version_line(&self, owner: Owner) -> Option<String> {
         let compiler = self.compiler();
         let mut words = compiler.split_whitespace();
         let mut command = process::command(words.next()?, owner);
         command.args(words).arg("--version");
-        let text = process::output(command)?;
+        let text = process::stdout_of(command)?;
         text.lines().next().map(str::to_owned)
     }
 
@@ -128,7 +128,7 @@ impl Toolchain {
     }
 
     /// Adds the settings to the command line of make.
-    pub(crate) fn arguments(&self, make: &mut Command) {
+    pub(crate) fn add_make_arguments(&self, make: &mut Command) {
         if let Some(llvm) = &self.llvm {
             make.arg(format!("LLVM={llvm}"));
         }
@@ -140,7 +140,7 @@ impl Toolchain {
         }
         if let Some(cc) = &self.cc {
             make.arg(format!("CC={cc}"));
-        } else if self.llvm.is_none() && find("ccache").is_some() {
+        } else if self.llvm.is_none() && find_program("ccache").is_some() {
             make.arg(format!("CC=ccache {}", self.compiler())).arg("HOSTCC=ccache gcc");
         }
     }
@@ -154,13 +154,13 @@ impl Toolchain {
     }
 
     /// The missing tools for a build. Runs the compiler up to three times.
-    pub(crate) fn missing(&self, owner: Owner) -> Vec<Tool> {
-        let mut missing = absent(&PROGRAMS);
+    pub(crate) fn missing_tools(&self, owner: Owner) -> Vec<Tool> {
+        let mut missing = missing_programs(&PROGRAMS);
         let host = if self.llvm.is_some() { self.compiler() } else { "gcc".into() };
-        if self.identity(owner).is_none() {
+        if self.version_line(owner).is_none() {
             missing.push(self.missing_compiler());
         }
-        if self.llvm.is_none() && find("gcc").is_none() && self.compiler() != "gcc" {
+        if self.llvm.is_none() && find_program("gcc").is_none() && self.compiler() != "gcc" {
             missing.push(Tool { name: "gcc, for the build's own tools".into(), packages: GCC });
         }
         if missing.iter().any(|tool| tool.packages == GCC) {
@@ -175,7 +175,7 @@ impl Toolchain {
         ] {
             let mut probe = process::command(&host, owner);
             probe.args(["-E", "-x", "c", "-include", header, "/dev/null", "-o", "/dev/null"]);
-            if process::output(probe).is_none() {
+            if process::stdout_of(probe).is_none() {
                 missing.push(Tool { name: name.into(), packages });
             }
         }
@@ -189,13 +189,13 @@ impl Toolchain {
             (None, None, Some(prefix)) => {
                 let known = Arch::ALL.map(arch::facts).into_iter();
                 let known = known.filter(|facts| facts.cross_compile == prefix);
-                known.map(|facts| facts.compiler).next().unwrap_or(NONE)
+                known.map(|facts| facts.compiler_packages).next().unwrap_or(NO_PACKAGES)
             }
             (None, Some(_), _) => {
                 packages("clang lld llvm", "clang lld llvm", "clang lld llvm", "clang lld llvm")
             }
             // The package of a compiler that the user named is unknown.
-            _ => NONE,
+            _ => NO_PACKAGES,
         };
         Tool { name, packages }
     }
@@ -237,8 +237,8 @@ mod tests {
     #[test]
     fn a_missing_compiler_is_named() {
         let toolchain = Toolchain { cc: Some("gcc-99".into()), ..Toolchain::default() };
-        assert_eq!(toolchain.identity(Owner::default()), None);
-        let missing = toolchain.missing(Owner::default());
+        assert_eq!(toolchain.version_line(Owner::default()), None);
+        let missing = toolchain.missing_tools(Owner::default());
         assert!(missing.iter().any(|tool| tool.name == "gcc-99"), "{missing:?}");
         let error = missing_tools_error(&missing);
         assert_eq!(error.fault(), crate::Fault::Machine);

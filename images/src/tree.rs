@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::build::{Options, Recipe, SourceIdentity};
+use crate::build::{BuildOptions, Recipe, SourceIdentity};
 use crate::cache::Cache;
 use crate::ctx::Ctx;
 use crate::error::Error;
@@ -17,14 +17,14 @@ use crate::{git, toolchain};
 #[derive(Debug)]
 pub(crate) struct TreeBuild {
     pub(crate) tree: PathBuf,
-    pub(crate) options: Options,
+    pub(crate) options: BuildOptions,
     pub(crate) patches: Patches,
     /// The mirror of the tree, after it was updated.
     mirror: Option<Mirror>,
 }
 
 impl TreeBuild {
-    pub(crate) fn new(tree: PathBuf, options: Options, patches: Patches) -> TreeBuild {
+    pub(crate) fn new(tree: PathBuf, options: BuildOptions, patches: Patches) -> TreeBuild {
         TreeBuild { tree, options, patches, mirror: None }
     }
 
@@ -33,14 +33,14 @@ impl TreeBuild {
     ///
     /// # Errors
     /// If the tree cannot be read, or a patch does not apply.
-    pub(crate) fn cached(&mut self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
-        if !toolchain::absent(self.patch_tools()).is_empty() {
+    pub(crate) fn find_cached(&mut self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
+        if !toolchain::missing_programs(self.patch_tools()).is_empty() {
             return Ok(None);
         }
-        let mirror = Mirror::of(ctx, &self.tree, self.options.arch, &self.patches)?;
+        let mirror = Mirror::update(ctx, &self.tree, self.options.arch, &self.patches)?;
         let source = self.identity(ctx, &mirror);
         self.mirror = Some(mirror);
-        Recipe::new(ctx, &self.options, &source).cached(ctx)
+        Recipe::new(ctx, &self.options, &source).find_cached(ctx)
     }
 
     /// The tools for patching.
@@ -50,8 +50,8 @@ impl TreeBuild {
 
     /// The missing tools for patching and building.
     pub(crate) fn missing_tools(&self, cache: &Cache) -> Vec<Tool> {
-        let mut missing = toolchain::absent(self.patch_tools());
-        missing.extend(self.options.toolchain.missing(cache.owner));
+        let mut missing = toolchain::missing_programs(self.patch_tools());
+        missing.extend(self.options.toolchain.missing_tools(cache.owner));
         missing
     }
 
@@ -62,7 +62,7 @@ impl TreeBuild {
     pub(crate) fn run(mut self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
         let mirror = match self.mirror.take() {
             Some(mirror) => mirror,
-            None => Mirror::of(ctx, &self.tree, self.options.arch, &self.patches)?,
+            None => Mirror::update(ctx, &self.tree, self.options.arch, &self.patches)?,
         };
         let source = self.identity(ctx, &mirror);
         Recipe::new(ctx, &self.options, &source).build(ctx, &mirror.src)
@@ -83,8 +83,8 @@ impl TreeBuild {
                 state.digest,
                 self.patches.label()
             ),
-            stands_in: None,
-            trimmed: false,
+            substitution_note: None,
+            is_trimmed: false,
         }
     }
 }

@@ -17,15 +17,15 @@ pub struct Request {
     pub arch: Arch,
     /// Flavour; empty means `default`.
     pub flavour: String,
-    /// `EXACT=`: refuse a release that would stand in for the one that is named.
+    /// `EXACT=`: refuse to take another release than the one that is named.
     pub exact: bool,
     /// `LINUX=`: a git tree, the first source of releases.
     pub linux: Option<PathBuf>,
-    /// `CONFIG=`: configuration fragments; later ones win.
+    /// `CONFIG=`: configuration fragments. A later fragment takes precedence.
     pub fragments: Vec<PathBuf>,
     /// The compiler and its flags.
     pub toolchain: Toolchain,
-    /// `PATCHES=`: files and folders of patches, applied in this order.
+    /// `PATCHES=`: files and folders of patches, applied in the order of this list.
     pub patches: Vec<PathBuf>,
 }
 
@@ -40,25 +40,25 @@ pub struct KernelImage {
     pub config: Option<PathBuf>,
     /// The kernel's `include/uapi/linux/prctl.h` and `ptrace.h`, joined in one file, if the kernel was
     /// built from source.
-    pub uapi: Option<PathBuf>,
+    pub uapi_headers: Option<PathBuf>,
     /// The release as `uname -r` prints it, if it is known.
     pub release: Option<String>,
     /// The source and its checksum, in one line for the report.
     pub source: String,
     /// A note for the user if another release than the requested one was taken.
-    pub stands_in: Option<String>,
+    pub substitution_note: Option<String>,
     /// Modules that guest-init loads, in this order, before it connects to the host.
     pub modules: Vec<PathBuf>,
     /// Whether the kernel finds virtio devices only by ACPI, not by the command line.
-    pub acpi: bool,
+    pub needs_acpi: bool,
     /// The log of the build.
     pub build_log: Option<PathBuf>,
-    /// Whether somebody else built it: the configuration is its own.
-    pub prebuilt: bool,
+    /// Whether somebody else built the kernel, with another configuration than sudbox's.
+    pub is_prebuilt: bool,
     /// Whether the image was built now; false if it was found in the cache.
-    pub built: bool,
+    pub is_newly_built: bool,
     /// Time that make took for this build; zero if nothing was built.
-    pub make: Duration,
+    pub make_duration: Duration,
     /// Lock that keeps the files in the cache.
     pub held: EntryLock,
 }

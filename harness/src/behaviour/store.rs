@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use sudbox_images::{Cache, EntryLock, Mode, Monitor};
+use sudbox_images::{Cache, EntryLock, LockMode, Monitor};
 use sudbox_protocol::{FrameReader, GuestMessage};
 
 /// The folder of the cache.
@@ -58,7 +58,7 @@ impl BehaviourStore<'_> {
         monitor: &mut dyn Monitor,
     ) -> anyhow::Result<BehaviourStore<'a>> {
         let key = sudbox_images::digest(identity);
-        let lock = cache.lock(CACHE_FOLDER, &key, Mode::Exclusive, monitor)?;
+        let lock = cache.lock(CACHE_FOLDER, &key, LockMode::Exclusive, monitor)?;
         Ok(BehaviourStore { cache, key, _lock: lock })
     }
 

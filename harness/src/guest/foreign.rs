@@ -13,7 +13,7 @@ use crate::setup;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use sudbox_images::{Arch, Cache, Ctx, EntryLock, Mode, Monitor as _, Tool, status_and_lines};
+use sudbox_images::{Arch, Cache, Ctx, EntryLock, LockMode, Monitor as _, Tool, status_and_lines};
 
 /// Name of the folder in the cache.
 const CACHE_FOLDER: &str = "guests";
@@ -34,13 +34,13 @@ pub(super) fn guest_init(arch: Arch, progress: &mut Progress) -> anyhow::Result<
     let cache = Cache::open()?;
     let target = arch::target_of(arch);
     let (name, path) = (cache_key(arch), cached_path(&cache, arch));
-    let shared = cache.lock(CACHE_FOLDER, &name, Mode::Shared, progress)?;
+    let shared = cache.lock(CACHE_FOLDER, &name, LockMode::Shared, progress)?;
     if let Ok(program) = std::fs::read(&path) {
         return Ok(program);
     }
     drop(shared);
     // Another thread or process may have built it before this one got the lock.
-    let _held = cache.lock(CACHE_FOLDER, &name, Mode::Exclusive, progress)?;
+    let _held = cache.lock(CACHE_FOLDER, &name, LockMode::Exclusive, progress)?;
     if let Ok(program) = std::fs::read(&path) {
         return Ok(program);
     }

@@ -16,12 +16,12 @@ use crate::arch::{self, Arch};
 use crate::cache::write_atomically;
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, SourceError, is_full_disk};
-use crate::lock::{EntryLock, Mode};
+use crate::lock::{EntryLock, LockMode};
 use crate::monitor::Monitor;
 use crate::process::{self, Event};
 use crate::toolchain;
 use crate::version::Release;
-use sources_list::Choice;
+use sources_list::ListContents;
 
 /// The suites to query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -29,7 +29,8 @@ pub(crate) enum Suites {
     /// The suites that the system is configured for.
     System,
     /// All suites of the distribution, through a private root.
-    Others,
+    #[serde(rename = "Others")]
+    All,
     /// Released suites for another architecture, through a private root.
     #[serde(skip)]
     Foreign(Arch),
@@ -40,8 +41,8 @@ impl Suites {
     fn folder(self) -> Option<String> {
         match self {
             Suites::System => None,
-            Suites::Others => Some("apt".to_owned()),
-            Suites::Foreign(arch) => Some(format!("apt-{}", arch::facts(arch).debian)),
+            Suites::All => Some("apt".to_owned()),
+            Suites::Foreign(arch) => Some(format!("apt-{}", arch::facts(arch).debian_arch)),
         }
     }
 }
@@ -51,7 +52,8 @@ const LISTS_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether apt is installed and may be used.
 pub(crate) fn is_usable(ctx: &Ctx<'_>) -> bool {
-    ctx.net.packages && ["apt-get", "dpkg-deb"].iter().all(|tool| toolchain::find(tool).is_some())
+    ctx.net.may_use_apt
+        && ["apt-get", "dpkg-deb"].iter().all(|tool| toolchain::find_program(tool).is_some())
 }
 
 /// Parses a line of `apt-cache madison` into package, version and kind of index.
@@ -94,7 +96,7 @@ pub(crate) fn checksums(
 pub(crate) fn unpack(ctx: &mut Ctx<'_>, package: &Path, to: &Path) -> Result<(), Error> {
     let mut extract = ctx.command("dpkg-deb");
     extract.arg("-x").arg(package).arg(to);
-    match run(ctx, extract, &mut |_| {})? {
+    match run_to_end(ctx, extract, &mut |_| {})? {
         None => Ok(()),
         Some(output) if is_full_disk(&output) => Err(Error::DiskFull("unpack a package".into())),
         Some(output) => {
@@ -116,7 +118,7 @@ pub(crate) fn fetch(
     get.args(packages.iter().map(|(package, version)| format!("{package}={version}")));
     let (package, version) = packages.first().copied().unwrap_or_default();
     let folder = download_below(ctx, get, &format!("{package} {version}"), to)?;
-    let file = |(package, _): &(&str, &str)| first_file(&folder, &format!("{package}_"), ".deb");
+    let file = |(package, _): &(&str, &str)| find_file(&folder, &format!("{package}_"), ".deb");
     packages.iter().map(file).collect()
 }
 
@@ -132,7 +134,7 @@ pub(crate) fn download_below(
     fs::create_dir(&folder).context("make", &folder)?;
     get.current_dir(&folder);
     ctx.phase(&format!("downloading {what}"));
-    let Some(output) = run(ctx, get, &mut |monitor| {
+    let Some(output) = run_to_end(ctx, get, &mut |monitor| {
         monitor.progress(crate::cache::disk_usage(&folder), PACKAGE_SIZE_ESTIMATE, "bytes");
     })?
     else {
@@ -141,7 +143,7 @@ pub(crate) fn download_below(
     if is_full_disk(&output) {
         return Err(Error::DiskFull(format!("download {what}")));
     }
-    // No other source is tried after a wrong checksum, which may be an attack.
+    // Do not try another source after a wrong checksum, because that may be an attack.
     if output.contains("Hash Sum mismatch") {
         return Err(SourceError::TamperedPackage { what: what.to_owned(), output }.into());
     }
@@ -150,7 +152,7 @@ pub(crate) fn download_below(
 }
 
 /// The versions of a package, newest first.
-pub(crate) fn versions(
+pub(crate) fn list_versions(
     ctx: &mut Ctx<'_>,
     package: &str,
     suites: Suites,
@@ -161,9 +163,9 @@ pub(crate) fn versions(
     Ok(text.lines().filter_map(parse_madison).map(|(_, version, _)| version.to_owned()).collect())
 }
 
-/// The dependencies of a package in the system's suites (name, version), with the newest version of
-/// those that require none.
-pub(crate) fn depends(
+/// The dependencies of a package in the system's suites: names and versions. The version is the newest one if
+/// the package does not require a version.
+pub(crate) fn dependencies(
     ctx: &mut Ctx<'_>,
     package: &str,
     version: &str,
@@ -178,7 +180,7 @@ pub(crate) fn depends(
         let (name, relation) = (words.next().unwrap_or_default(), words.next());
         let version = match (relation, words.next()) {
             (Some("(="), Some(version)) => Some(version.trim_end_matches(')').to_owned()),
-            _ => versions(ctx, name, Suites::System)?.into_iter().next(),
+            _ => list_versions(ctx, name, Suites::System)?.into_iter().next(),
         };
         all.extend(version.map(|version| (name.to_owned(), version)));
     }
@@ -188,11 +190,11 @@ pub(crate) fn depends(
 /// Estimated size of a package in bytes, for the progress bar.
 const PACKAGE_SIZE_ESTIMATE: u64 = 150 << 20;
 
-/// A file of a folder whose name begins and ends with these texts.
+/// Finds a file of a folder whose name begins with `beginning` and ends with `end`.
 ///
 /// # Errors
-/// [`SourceError::NotInPackage`] if there is none.
-pub(crate) fn first_file(folder: &Path, beginning: &str, end: &str) -> Result<PathBuf, Error> {
+/// [`SourceError::NotInPackage`] if there is no such file.
+pub(crate) fn find_file(folder: &Path, beginning: &str, end: &str) -> Result<PathBuf, Error> {
     let entries = fs::read_dir(folder).context("read", folder)?;
     let fits = |entry: &fs::DirEntry| {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -202,9 +204,9 @@ pub(crate) fn first_file(folder: &Path, beginning: &str, end: &str) -> Result<Pa
     found.ok_or_else(|| SourceError::NotInPackage { wanted: format!("{beginning}*{end}") }.into())
 }
 
-/// Runs a command. Returns its error messages if it fails, `None` if it succeeds. `tick` is called
-/// while it runs.
-fn run(
+/// Runs a command. Returns its error messages if it fails, `None` if it succeeds. Calls `tick` from time to
+/// time while the command runs.
+fn run_to_end(
     ctx: &mut Ctx<'_>,
     command: Command,
     tick: &mut dyn FnMut(&mut dyn Monitor),
@@ -255,7 +257,7 @@ pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
     }
     if let Suites::Foreign(arch) = suites {
         for name in ["APT::Architecture", "APT::Architectures"] {
-            command.arg("-o").arg(format!("{name}={}", arch::facts(arch).debian));
+            command.arg("-o").arg(format!("{name}={}", arch::facts(arch).debian_arch));
         }
     }
     command
@@ -263,24 +265,25 @@ pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
 
 /// Fetches the package lists of a private root, unless they are recent. Returns `false` if apt is not
 /// installed or no list can be fetched.
-pub(crate) fn refresh(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> {
+pub(crate) fn refresh_lists(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> {
     if !is_usable(ctx) {
         return Ok(false);
     }
     let Some(folder) = suites.folder() else { return Ok(true) };
     let root = ctx.cache.root().join(&folder);
-    let _held = ctx.lock(&folder, "lists", Mode::Exclusive)?;
-    let choice = match suites {
-        Suites::Foreign(_) => Choice::ReleasedBinaries,
-        Suites::System | Suites::Others => Choice::All,
+    let _held = ctx.lock(&folder, "lists", LockMode::Exclusive)?;
+    let contents = match suites {
+        Suites::Foreign(_) => ListContents::ReleasedBinaries,
+        Suites::System | Suites::All => ListContents::All,
     };
-    let Some(text) = sources_list::private_list(Path::new("/"), choice) else { return Ok(false) };
+    let Some(text) = sources_list::private_list(Path::new("/"), contents) else { return Ok(false) };
     let list = root.join("sources.list");
-    let stamp = root.join("updated");
-    let fresh = fs::metadata(&stamp).and_then(|meta| meta.modified()).is_ok_and(|time| {
-        SystemTime::now().duration_since(time).is_ok_and(|age| age < LISTS_MAX_AGE)
-    });
-    if fresh && fs::read_to_string(&list).is_ok_and(|old| old == text) {
+    let update_time_path = root.join("updated");
+    let is_recent =
+        fs::metadata(&update_time_path).and_then(|meta| meta.modified()).is_ok_and(|time| {
+            SystemTime::now().duration_since(time).is_ok_and(|age| age < LISTS_MAX_AGE)
+        });
+    if is_recent && fs::read_to_string(&list).is_ok_and(|old| old == text) {
         return Ok(true);
     }
     for folder in ["lists/partial", "cache/archives/partial"] {
@@ -292,18 +295,19 @@ pub(crate) fn refresh(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> 
     let mut update = command(ctx, "apt-get", suites);
     update.arg("update");
     // apt-get fails if the mirror lacks one suite, but fetches the lists of the others.
-    let failed = run(ctx, update, &mut |_| {})?;
+    let errors = run_to_end(ctx, update, &mut |_| {})?;
     let lists = fs::read_dir(root.join("lists")).into_iter().flatten().flatten();
     // The files may be compressed: names may end in .lz4.
-    let any = lists.filter(|e| e.file_name().to_string_lossy().contains("_Packages")).count() > 0;
-    if !any {
-        let output = failed.unwrap_or_default();
+    let has_lists =
+        lists.filter(|e| e.file_name().to_string_lossy().contains("_Packages")).count() > 0;
+    if !has_lists {
+        let output = errors.unwrap_or_default();
         ctx.monitor.note(&format!("the distribution's packages cannot be reached ({output})"));
     } else {
-        // Also after a failure, so that a missing suite is not requested at every run.
-        fs::write(&stamp, "").context("write", &stamp)?;
+        // Record the time also after errors, so that a missing suite is not requested at every run.
+        fs::write(&update_time_path, "").context("write", &update_time_path)?;
     }
-    Ok(any)
+    Ok(has_lists)
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Makes the sources.list of a private apt root: the system's mirror and keys, with the suites of
-//! newer releases. The system's files are only read.
+//! Makes the sources.list of a private apt root: the system's mirror and keys, with the suites of newer
+//! releases. Only reads the system's files.
 
 use std::fs;
 use std::path::Path;
 
 /// Debian's releases from the oldest one that sudbox supports to testing, for machines without
 /// distro-info-data.
-const DEBIAN: [&str; 3] = ["bookworm", "trixie", "forky"];
+const DEBIAN_RELEASES: [&str; 3] = ["bookworm", "trixie", "forky"];
 
-/// Debian's suites that are never released. Codenames are used instead of `stable` and `testing`,
-/// under which a mirror's caches may have stale lists.
-const UNRELEASED: [&str; 2] = ["sid", "experimental"];
+/// Debian's suites that are never released. sudbox uses codenames, because a mirror's caches may have stale
+/// lists under the names `stable` and `testing`.
+const UNRELEASED_SUITES: [&str; 2] = ["sid", "experimental"];
 
 /// The suites and kinds of packages in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Choice {
+pub(super) enum ListContents {
     /// Binary and source packages of all suites.
     All,
     /// Binary packages of released suites.
@@ -24,7 +24,7 @@ pub(super) enum Choice {
 
 /// A source of the system's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct SourceEntry {
     uri: String,
     suite: String,
     signed_by: Option<String>,
@@ -32,7 +32,7 @@ struct Entry {
 
 /// The text of a private root's sources.list, made from the configuration below `root`, which is `/`
 /// except in tests. `None` if the configuration has no source for the system's own release.
-pub(super) fn private_list(root: &Path, choice: Choice) -> Option<String> {
+pub(super) fn private_list(root: &Path, contents: ListContents) -> Option<String> {
     let etc = root.join("etc");
     let release = fs::read_to_string(etc.join("os-release")).ok()?;
     let field = |name: &str| {
@@ -42,20 +42,20 @@ pub(super) fn private_list(root: &Path, choice: Choice) -> Option<String> {
     let codename = field("VERSION_CODENAME")?;
     let newer = match field("ID").as_deref() {
         Some("debian") => newer_debian(root, &codename),
-        _ => Newer::default(),
+        _ => NewerReleases::default(),
     };
-    list_of(&configured(&etc), &codename, &newer, choice)
+    format_list(&read_configuration(&etc), &codename, &newer, contents)
 }
 
 /// The releases of the distribution that are newer than the system's.
 #[derive(Debug, Default)]
-struct Newer {
+struct NewerReleases {
     released: Vec<String>,
     unreleased: Vec<String>,
 }
 
 /// Debian's newer releases, from the table of distro-info-data if it is installed.
-fn newer_debian(root: &Path, codename: &str) -> Newer {
+fn newer_debian(root: &Path, codename: &str) -> NewerReleases {
     let table = fs::read_to_string(root.join("usr/share/distro-info/debian.csv"));
     // Columns: version, codename, series, created, release. sid and experimental have no version.
     let rows = table.iter().flat_map(|text| text.lines().skip(1)).filter_map(|line| {
@@ -66,25 +66,29 @@ fn newer_debian(root: &Path, codename: &str) -> Newer {
     });
     let mut all: Vec<(String, bool)> = rows.collect();
     if !all.iter().any(|(series, _)| series == codename) {
-        let last = DEBIAN.len() - 1;
-        all = DEBIAN.iter().enumerate().map(|(at, s)| ((*s).to_owned(), at != last)).collect();
+        let last = DEBIAN_RELEASES.len() - 1;
+        all = DEBIAN_RELEASES
+            .iter()
+            .enumerate()
+            .map(|(at, s)| ((*s).to_owned(), at != last))
+            .collect();
     }
     let after = all.into_iter().skip_while(|(series, _)| series != codename).skip(1);
-    let mut newer = Newer::default();
+    let mut newer = NewerReleases::default();
     for (series, is_released) in after {
         match is_released {
             true => newer.released.push(series),
             false => newer.unreleased.push(series),
         }
     }
-    // Of the unreleased ones only the first, testing, has packages.
+    // Of the unreleased releases only the first, testing, has packages.
     newer.unreleased.truncate(1);
-    newer.unreleased.extend(UNRELEASED.map(str::to_owned));
+    newer.unreleased.extend(UNRELEASED_SUITES.map(str::to_owned));
     newer
 }
 
 /// The sources of the system's configuration.
-fn configured(etc: &Path) -> Vec<Entry> {
+fn read_configuration(etc: &Path) -> Vec<SourceEntry> {
     let mut files = vec![etc.join("apt/sources.list")];
     let parts = fs::read_dir(etc.join("apt/sources.list.d")).into_iter().flatten().flatten();
     files.extend(parts.map(|entry| entry.path()));
@@ -92,25 +96,30 @@ fn configured(etc: &Path) -> Vec<Entry> {
     for file in files {
         let text = fs::read_to_string(&file).unwrap_or_default();
         if file.extension().is_some_and(|extension| extension == "sources") {
-            entries.extend(deb822(&text));
+            entries.extend(parse_deb822(&text));
         } else {
-            entries.extend(text.lines().filter_map(one_line));
+            entries.extend(text.lines().filter_map(parse_one_line));
         }
     }
     entries
 }
 
 /// The text of a list: `codename` and newer suites, with mirrors and keys from `entries`.
-fn list_of(entries: &[Entry], codename: &str, newer: &Newer, choice: Choice) -> Option<String> {
-    let of = |suite: &str| entries.iter().find(|entry| entry.suite == suite);
-    let main = of(codename)?;
-    let security = of(&format!("{codename}-security"));
-    let kinds: &[&str] = match choice {
-        Choice::All => &["deb", "deb-src"],
-        Choice::ReleasedBinaries => &["deb"],
+fn format_list(
+    entries: &[SourceEntry],
+    codename: &str,
+    newer: &NewerReleases,
+    contents: ListContents,
+) -> Option<String> {
+    let entry_of = |suite: &str| entries.iter().find(|entry| entry.suite == suite);
+    let main = entry_of(codename)?;
+    let security = entry_of(&format!("{codename}-security"));
+    let kinds: &[&str] = match contents {
+        ListContents::All => &["deb", "deb-src"],
+        ListContents::ReleasedBinaries => &["deb"],
     };
     let mut text = String::new();
-    let mut add = |entry: &Entry, suite: &str| {
+    let mut add = |entry: &SourceEntry, suite: &str| {
         let key =
             entry.signed_by.as_ref().map_or(String::new(), |key| format!("[signed-by={key}] "));
         for kind in kinds {
@@ -128,14 +137,14 @@ fn list_of(entries: &[Entry], codename: &str, newer: &Newer, choice: Choice) -> 
             add(security, &format!("{release}-security"));
         }
     }
-    if choice == Choice::All {
+    if contents == ListContents::All {
         newer.unreleased.iter().for_each(|suite| add(main, suite));
     }
     Some(text)
 }
 
 /// Entries of a `.sources` file (sources.list(5), "DEB822-STYLE FORMAT").
-fn deb822(text: &str) -> Vec<Entry> {
+fn parse_deb822(text: &str) -> Vec<SourceEntry> {
     let mut entries = Vec::new();
     let text: String =
         text.lines().filter(|l| !l.starts_with('#')).flat_map(|l| [l, "\n"]).collect();
@@ -153,12 +162,12 @@ fn deb822(text: &str) -> Vec<Entry> {
         if !words("Types").any(|word| word == "deb") {
             continue;
         }
-        // Without an embedded key, which has no path.
+        // Skip an embedded key, which has no path.
         let signed_by = field("Signed-By").filter(|path| path.starts_with('/')).map(str::to_owned);
         for uri in words("URIs") {
             for suite in words("Suites") {
                 let (uri, suite) = (uri.to_owned(), suite.to_owned());
-                entries.push(Entry { uri, suite, signed_by: signed_by.clone() });
+                entries.push(SourceEntry { uri, suite, signed_by: signed_by.clone() });
             }
         }
     }
@@ -166,7 +175,7 @@ fn deb822(text: &str) -> Vec<Entry> {
 }
 
 /// An entry of a one-line-style file.
-fn one_line(line: &str) -> Option<Entry> {
+fn parse_one_line(line: &str) -> Option<SourceEntry> {
     let rest = line.trim().strip_prefix("deb ")?.trim_start();
     let (options, rest) = match rest.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
@@ -175,7 +184,7 @@ fn one_line(line: &str) -> Option<Entry> {
     let mut words = rest.split_whitespace();
     let (uri, suite) = (words.next()?.to_owned(), words.next()?.to_owned());
     let signed_by = options.split_whitespace().find_map(|o| o.strip_prefix("signed-by="));
-    Some(Entry { uri, suite, signed_by: signed_by.map(str::to_owned) })
+    Some(SourceEntry { uri, suite, signed_by: signed_by.map(str::to_owned) })
 }
 
 #[cfg(test)]

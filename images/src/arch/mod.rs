@@ -17,37 +17,38 @@ pub(crate) struct Facts {
     /// The pinned kernel (`kernels.toml`) that an empty `KERNEL=` names.
     pub(crate) default_kernel: &'static str,
     /// Value of the kernel Makefile's `ARCH=`.
-    pub(crate) make: &'static str,
+    pub(crate) make_arch: &'static str,
     /// The folder below `arch/` (`SRCARCH` in the kernel's Makefile).
-    pub(crate) folder: &'static str,
+    pub(crate) source_folder: &'static str,
     /// `e_machine` of the architecture's ELF files (elf(5)).
     pub(crate) elf_machine: u16,
     /// The configuration fragment for every flavour: file name and text.
     pub(crate) fragment: (&'static str, &'static str),
     /// The image to boot, for a kernel with this final .config.
-    pub(crate) image: fn(dot_config: &str) -> Image,
+    pub(crate) image: fn(dot_config: &str) -> BootImage,
     /// Value of `CROSS_COMPILE=` on machines of another architecture.
     pub(crate) cross_compile: &'static str,
     /// Debian's name of the architecture.
-    pub(crate) debian: &'static str,
+    pub(crate) debian_arch: &'static str,
     /// The packages with the cross compiler.
-    pub(crate) compiler: Packages,
+    pub(crate) compiler_packages: Packages,
 }
 
 /// The file of a build to boot.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Image {
+pub(crate) struct BootImage {
     /// Target of make.
     pub(crate) target: &'static str,
     /// Path in make's output directory.
     pub(crate) file: &'static str,
     /// Whether the file is an ELF file.
-    pub(crate) elf: bool,
+    pub(crate) is_elf: bool,
 }
 
-impl Image {
+impl BootImage {
     /// The linked kernel, an ELF file.
-    pub(crate) const VMLINUX: Image = Image { target: "vmlinux", file: "vmlinux", elf: true };
+    pub(crate) const VMLINUX: BootImage =
+        BootImage { target: "vmlinux", file: "vmlinux", is_elf: true };
 }
 
 /// The data of an architecture.

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! RISC-V, 64 bits.
 
-use super::{Facts, Image};
+use super::{BootImage, Facts};
 use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
     default_kernel: "6.12",
-    make: "riscv",
-    folder: "riscv",
+    make_arch: "riscv",
+    source_folder: "riscv",
     elf_machine: 243,
     fragment: ("riscv64.config", include_str!("../../../kernel-config/riscv64.config")),
     image,
     cross_compile: "riscv64-linux-gnu-",
-    debian: "riscv64",
-    compiler: Packages {
+    debian_arch: "riscv64",
+    compiler_packages: Packages {
         apt: "gcc-riscv64-linux-gnu",
         dnf: "gcc-riscv64-linux-gnu",
         pacman: "riscv64-linux-gnu-gcc",
@@ -23,6 +23,6 @@ pub(super) const FACTS: Facts = Facts {
 
 /// An uncompressed Image, which QEMU's firmware enters at its load address. A vmlinux is linked to
 /// virtual addresses, so the firmware cannot enter it.
-fn image(_: &str) -> Image {
-    Image { target: "Image", file: "arch/riscv/boot/Image", elf: false }
+fn image(_: &str) -> BootImage {
+    BootImage { target: "Image", file: "arch/riscv/boot/Image", is_elf: false }
 }

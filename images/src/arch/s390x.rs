@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! IBM Z, 64 bits, big-endian.
 
-use super::{Facts, Image};
+use super::{BootImage, Facts};
 use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
     default_kernel: "6.12",
-    make: "s390",
-    folder: "s390",
+    make_arch: "s390",
+    source_folder: "s390",
     elf_machine: 22,
     fragment: ("s390x.config", include_str!("../../../kernel-config/s390x.config")),
     image,
     cross_compile: "s390x-linux-gnu-",
-    debian: "s390x",
-    compiler: Packages {
+    debian_arch: "s390x",
+    compiler_packages: Packages {
         apt: "gcc-s390x-linux-gnu",
         dnf: "gcc-s390x-linux-gnu",
         pacman: "",
@@ -23,6 +23,6 @@ pub(super) const FACTS: Facts = Facts {
 
 /// An uncompressed kernel (`CONFIG_KERNEL_UNCOMPRESSED`) after the startup code that every s390 image
 /// has.
-fn image(_: &str) -> Image {
-    Image { target: "bzImage", file: "arch/s390/boot/bzImage", elf: false }
+fn image(_: &str) -> BootImage {
+    BootImage { target: "bzImage", file: "arch/s390/boot/bzImage", is_elf: false }
 }

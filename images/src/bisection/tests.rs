@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::arch::{self, Arch};
-use crate::bisection::{Bisection, Mark, Next, Terms};
+use crate::bisection::{Bisection, BisectionTerms, Mark, NextStep};
 use crate::error::{Error, Fault};
 use crate::history::{Commit, History};
 use crate::monitor::Silent;
@@ -70,15 +70,15 @@ fn kernel(history: &History<'_>, commit: &Commit) -> KernelImage {
 /// Bisects until the end, with the mark that `judge` returns for each commit's subject.
 fn bisect(
     history: &History<'_>,
-    terms: Terms,
+    terms: BisectionTerms,
     (old, new): (&str, &str),
     answer: impl Fn(&str) -> Mark,
-) -> (Next, String, usize) {
+) -> (NextStep, String, usize) {
     let (old, new) = (history.commit(old).unwrap(), history.commit(new).unwrap());
     let (bisection, mut next) =
         Bisection::begin(history, terms, &old.id, &new.id, &mut Silent).unwrap();
     let mut steps = 0;
-    while let Next::Judge(commit, left) = &next {
+    while let NextStep::Judge(commit, left) = &next {
         assert!(*left > 0 && steps < 20);
         steps += 1;
         let mark = answer(&history.commit(commit).unwrap().subject);
@@ -98,20 +98,20 @@ fn commits_are_built_in_one_slot_and_the_repository_is_only_read() {
     assert_eq!(second.subject, "returns 2");
     assert_eq!(second.author, "A <a@example.org>");
     let image = kernel(&history, &first);
-    assert!(image.built && !image.make.is_zero());
+    assert!(image.is_newly_built && !image.make_duration.is_zero());
     assert!(image.source.contains(&first.id[..12]), "{}", image.source);
     let image = kernel(&history, &second);
     let log = fs::read_to_string(image.build_log.unwrap()).unwrap();
     assert!(log.contains("kernel/fork.o") && !log.contains("kernel/exit.o"), "{log}");
     let again = kernel(&history, &first);
-    assert!(!again.built && again.make.is_zero());
+    assert!(!again.is_newly_built && again.make_duration.is_zero());
     let run = Request {
         reference: first.id.clone(),
         linux: Some(repository.path()),
         ..Request::default()
     };
     let by_run = repository.fixture.build(&run, &mut Silent).unwrap();
-    assert!(!by_run.built, "what a bisection has built is there for a run of the commit");
+    assert!(!by_run.is_newly_built, "what a bisection has built is there for a run of the commit");
     assert!(history.is_ancestor(&first, &second) && !history.is_ancestor(&second, &first));
     assert_eq!(before, snapshot(&repository.path()));
 }
@@ -155,7 +155,7 @@ fn a_killed_checkout_is_repaired() {
     assert!(fs::read_to_string(dir.join("src/kernel/exit.c")).unwrap().contains("leave"));
     let slots = fs::read_dir(dir.join("src")).unwrap().flatten();
     let slots = slots.filter(|e| e.file_name().to_string_lossy().starts_with("sudbox-")).count();
-    assert_eq!((slots, image.built), (1, true));
+    assert_eq!((slots, image.is_newly_built), (1, true));
 }
 
 #[test]
@@ -163,14 +163,14 @@ fn git_reports_the_commit_with_the_chosen_terms() {
     let repository = Repository::new(9);
     let history = repository.open().unwrap();
     let number = |subject: &str| subject.rsplit(' ').next().unwrap().parse::<u32>().unwrap();
-    for (terms, word) in [(Terms::GoodBad, "bad"), (Terms::OldNew, "new")] {
+    for (terms, word) in [(BisectionTerms::GoodBad, "bad"), (BisectionTerms::OldNew, "new")] {
         let (next, log, steps) =
             bisect(&history, terms, ("v1", "v9"), |subject| match number(subject) {
                 5 => Mark::Skip,
                 n if n >= 7 => Mark::New,
                 _ => Mark::Old,
             });
-        assert_eq!(next, Next::Found(history.commit("v7").unwrap().id));
+        assert_eq!(next, NextStep::Found(history.commit("v7").unwrap().id));
         assert!(log.contains(&format!("# first {word} commit: [")), "{log}");
         assert!((3..=5).contains(&steps), "{log}");
     }
@@ -180,12 +180,13 @@ fn git_reports_the_commit_with_the_chosen_terms() {
 fn remaining_skipped_commits_are_named() {
     let repository = Repository::new(6);
     let history = repository.open().unwrap();
-    let (next, ..) = bisect(&history, Terms::GoodBad, ("v1", "v6"), |subject| match subject {
-        "returns 3" | "returns 4" => Mark::Skip,
-        "returns 2" => Mark::Old,
-        _ => Mark::New,
-    });
-    let Next::Skipped(mut commits) = next else { panic!("{next:?}") };
+    let (next, ..) =
+        bisect(&history, BisectionTerms::GoodBad, ("v1", "v6"), |subject| match subject {
+            "returns 3" | "returns 4" => Mark::Skip,
+            "returns 2" => Mark::Old,
+            _ => Mark::New,
+        });
+    let NextStep::Skipped(mut commits) = next else { panic!("{next:?}") };
     let mut expected = ["v3", "v4", "v5"].map(|name| history.commit(name).unwrap().id);
     commits.sort();
     expected.sort();
@@ -200,13 +201,14 @@ fn a_merge_base_that_is_already_bad_is_reported() {
         repository.commit(number);
     }
     let history = repository.open().unwrap();
-    let (next, ..) = bisect(&history, Terms::GoodBad, ("v3", "v12"), |subject| match subject {
-        "returns 11" | "returns 12" => Mark::New,
-        _ => Mark::Old,
-    });
-    assert_eq!(next, Next::Found(history.commit("v11").unwrap().id));
-    let (next, ..) = bisect(&history, Terms::GoodBad, ("v3", "v12"), |_| Mark::New);
-    assert_eq!(next, Next::ChangedBefore(history.commit("v2").unwrap().id));
+    let (next, ..) =
+        bisect(&history, BisectionTerms::GoodBad, ("v3", "v12"), |subject| match subject {
+            "returns 11" | "returns 12" => Mark::New,
+            _ => Mark::Old,
+        });
+    assert_eq!(next, NextStep::Found(history.commit("v11").unwrap().id));
+    let (next, ..) = bisect(&history, BisectionTerms::GoodBad, ("v3", "v12"), |_| Mark::New);
+    assert_eq!(next, NextStep::ChangedBefore(history.commit("v2").unwrap().id));
 }
 
 #[test]

@@ -12,11 +12,11 @@ use crate::testing::{Fixture, MAKEFILE};
 use crate::types::Request;
 
 fn failure_of(lines: &[&str]) -> Error {
-    let mut output = Output::default();
+    let mut output = MakeOutput::default();
     for line in lines {
-        output.add(line);
+        output.add_line(line);
     }
-    output.failure("vmlinux", Path::new("/cache/build.log"))
+    output.into_error("vmlinux", Path::new("/cache/build.log"))
 }
 
 #[test]
@@ -53,12 +53,12 @@ fn a_full_disk_and_lack_of_memory_are_the_machines_fault() {
 #[test]
 fn only_changed_files_are_rebuilt() {
     let f = Fixture::new();
-    assert_eq!(f.units(), ["kernel/exit.o", "kernel/fork.o"]);
+    assert_eq!(f.compiled_files(), ["kernel/exit.o", "kernel/fork.o"]);
     f.write("kernel/fork.c", "int entry(void) { return 7; }\n");
-    assert_eq!(f.units(), ["kernel/fork.o"]);
+    assert_eq!(f.compiled_files(), ["kernel/fork.o"]);
     // With the former content, the image is found in the cache and nothing is built.
     f.write("kernel/fork.c", "int entry(void) { return 1; }\n");
-    assert!(!f.kernel().unwrap().built);
+    assert!(!f.kernel().unwrap().is_newly_built);
 }
 
 #[test]
@@ -89,10 +89,10 @@ fn variables_of_an_outer_make_are_not_inherited() {
 fn machines_share_objects_by_ccaches_remote_storage() {
     const MACHINE: &str = "SUDBOX_TEST_MACHINE";
     if std::env::var_os(MACHINE).is_some() {
-        assert_eq!(Fixture::new().units().len(), 2);
+        assert_eq!(Fixture::new().compiled_files().len(), 2);
         return;
     }
-    if crate::toolchain::find("ccache").is_none() {
+    if crate::toolchain::find_program("ccache").is_none() {
         let _ = writeln!(std::io::stderr(), "NOT RUN: shared objects: ccache is not installed");
         return;
     }
@@ -128,7 +128,7 @@ fn a_failed_build_names_the_first_error_and_the_log() {
     assert!(text.contains(log.to_str().unwrap()));
     assert!(fs::read_to_string(log).unwrap().contains("undeclared"));
     f.write("kernel/fork.c", "int entry(void) { return 0; }\n");
-    assert!(f.kernel().unwrap().built, "the slot is usable");
+    assert!(f.kernel().unwrap().is_newly_built, "the slot is usable");
     f.assert_tidy();
 }
 
@@ -150,14 +150,15 @@ fn an_interrupt_ends_the_build_and_leaves_the_slot_usable() {
     let error = f.build(&request, &mut Interrupted::new()).unwrap_err();
     assert_eq!(error.fault(), Fault::Interrupted);
     f.assert_tidy();
-    assert!(f.kernel().unwrap().built);
+    assert!(f.kernel().unwrap().is_newly_built);
 }
 
 #[test]
 fn two_runs_at_once_build_once() {
     let f = Fixture::new();
     let built: Vec<bool> = std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| f.kernel().unwrap().built)).collect();
+        let runs: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| f.kernel().unwrap().is_newly_built)).collect();
         runs.into_iter().map(|run| run.join().unwrap()).collect()
     });
     assert_eq!(built.iter().filter(|built| **built).count(), 1);

@@ -5,19 +5,19 @@ use crate::monitor::Silent;
 
 fn cache(limit: u64) -> (tempfile::TempDir, Cache) {
     let dir = tempfile::tempdir().unwrap();
-    let mut cache = Cache::at(dir.path().join("cache")).unwrap();
+    let mut cache = Cache::open_at(dir.path().join("cache")).unwrap();
     cache.limit = limit;
     (dir, cache)
 }
 
 fn fill(cache: &Cache, key: &str, age: u64) -> EntryLock {
-    let path = cache.entry("images", key);
+    let path = cache.entry_path("images", key);
     fs::create_dir(&path).unwrap();
     fs::write(path.join("kernel"), vec![1; 64 << 10]).unwrap();
-    let held = cache.lock("images", key, Mode::Shared, &mut Silent).unwrap();
+    let held = cache.lock("images", key, LockMode::Shared, &mut Silent).unwrap();
     held.record_size(disk_usage(&path));
-    let used = SystemTime::now() - Duration::from_secs(age);
-    held.file().unwrap().set_modified(used).unwrap();
+    let last_used = SystemTime::now() - Duration::from_secs(age);
+    held.file().unwrap().set_modified(last_used).unwrap();
     held
 }
 
@@ -34,58 +34,58 @@ fn eviction_removes_the_least_recently_used_and_keeps_locked_entries() {
     release_lock(fill(&cache, "b", 200));
     release_lock(fill(&cache, "c", 100));
     cache.evict();
-    assert!(cache.entry("images", "a").exists(), "held");
-    assert!(!cache.entry("images", "b").exists(), "least recently used");
-    assert!(cache.entry("images", "c").exists());
+    assert!(cache.entry_path("images", "a").exists(), "held");
+    assert!(!cache.entry_path("images", "b").exists(), "least recently used");
+    assert!(cache.entry_path("images", "c").exists());
     assert!(!cache.lock_path("images", "b").exists());
     release_lock(oldest_but_held);
     release_lock(fill(&cache, "d", 0));
     cache.evict();
-    assert!(!cache.entry("images", "a").exists());
+    assert!(!cache.entry_path("images", "a").exists());
 }
 
 #[test]
 fn eviction_covers_all_folders_and_keeps_unfinished_bisections() {
     let (_dir, cache) = cache(0);
-    fs::write(cache.entry("guests", "init"), [1; 4096]).unwrap();
+    fs::write(cache.entry_path("guests", "init"), [1; 4096]).unwrap();
     for (folder, key) in [("toolchains", "rust"), ("bisections", "over"), ("bisections", "begun")] {
-        fs::create_dir(cache.entry(folder, key)).unwrap();
-        fs::write(cache.entry(folder, key).join("file"), [1; 4096]).unwrap();
+        fs::create_dir(cache.entry_path(folder, key)).unwrap();
+        fs::write(cache.entry_path(folder, key).join("file"), [1; 4096]).unwrap();
     }
     let state = |over: bool| serde_json::json!({ "over": over, "steps": [] });
-    cache.write("bisections", "over/state.json", &state(true)).unwrap();
-    cache.write("bisections", "begun/state.json", &state(false)).unwrap();
-    let held = cache.lock("guests", "init", Mode::Shared, &mut Silent).unwrap();
+    cache.write_record("bisections", "over/state.json", &state(true)).unwrap();
+    cache.write_record("bisections", "begun/state.json", &state(false)).unwrap();
+    let held = cache.lock("guests", "init", LockMode::Shared, &mut Silent).unwrap();
     cache.evict();
-    assert!(cache.entry("guests", "init").exists(), "held");
-    assert!(!cache.entry("toolchains", "rust").exists());
-    assert!(!cache.entry("bisections", "over").exists());
-    assert!(cache.entry("bisections", "begun").exists(), "it can be gone on with");
+    assert!(cache.entry_path("guests", "init").exists(), "held");
+    assert!(!cache.entry_path("toolchains", "rust").exists());
+    assert!(!cache.entry_path("bisections", "over").exists());
+    assert!(cache.entry_path("bisections", "begun").exists(), "it can be gone on with");
     release_lock(held);
     cache.evict();
-    assert!(!cache.entry("guests", "init").exists());
+    assert!(!cache.entry_path("guests", "init").exists());
 }
 
 #[test]
 fn a_lock_excludes_and_an_interrupt_ends_the_wait() {
-    let (_dir, cache) = cache(LIMIT);
-    let held = cache.lock("slots", "x", Mode::Exclusive, &mut Silent).unwrap();
+    let (_dir, cache) = cache(SIZE_LIMIT);
+    let held = cache.lock("slots", "x", LockMode::Exclusive, &mut Silent).unwrap();
     let mut interrupted = crate::monitor::tests::Interrupted::new();
-    let error = cache.lock("slots", "x", Mode::Shared, &mut interrupted).unwrap_err();
+    let error = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Interrupted);
     drop(held);
-    let one = cache.lock("slots", "x", Mode::Shared, &mut interrupted).unwrap();
-    let two = cache.lock("slots", "x", Mode::Shared, &mut interrupted).unwrap();
+    let one = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap();
+    let two = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap();
     drop((one, two));
 }
 
 #[test]
 fn damaged_records_count_as_missing() {
-    let (_dir, cache) = cache(LIMIT);
-    cache.write("recipes", "k", &vec![1, 2]).unwrap();
-    assert_eq!(cache.read::<Vec<i32>>("recipes", "k"), Some(vec![1, 2]));
-    fs::write(cache.entry("recipes", "k"), "[1,").unwrap();
-    assert_eq!(cache.read::<Vec<i32>>("recipes", "k"), None);
+    let (_dir, cache) = cache(SIZE_LIMIT);
+    cache.write_record("recipes", "k", &vec![1, 2]).unwrap();
+    assert_eq!(cache.read_record::<Vec<i32>>("recipes", "k"), Some(vec![1, 2]));
+    fs::write(cache.entry_path("recipes", "k"), "[1,").unwrap();
+    assert_eq!(cache.read_record::<Vec<i32>>("recipes", "k"), None);
     assert_eq!(fs::read_dir(cache.root().join("tmp")).unwrap().count(), 0);
 }
 
@@ -94,7 +94,7 @@ fn an_unwritable_directory_is_the_machines_fault() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = Cache::at(file.join("cache")).unwrap_err();
+    let error = Cache::open_at(file.join("cache")).unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Machine);
     assert!(error.to_string().contains("cache"), "{error}");
 }

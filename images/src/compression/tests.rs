@@ -45,8 +45,8 @@ fn output_of_the_compression_programs_is_decompressed() {
             eprintln!("NOT RUN: {} is not installed", packer[0]);
             continue;
         };
-        assert_eq!(Compression::of(&bytes), Some(compression), "{packer:?}");
-        assert!(compression.unpack(&bytes).unwrap() == plain, "{packer:?}");
+        assert_eq!(Compression::detect(&bytes), Some(compression), "{packer:?}");
+        assert!(compression.decompress(&bytes).unwrap() == plain, "{packer:?}");
     }
 }
 
@@ -55,17 +55,17 @@ fn truncated_and_damaged_data_is_an_error_or_differs() {
     let plain = sample();
     for (compression, packer) in PACKERS {
         let Some(mut bytes) = packed(packer, &plain) else { continue };
-        let cut = compression.unpack(&bytes[..bytes.len() / 2]);
+        let cut = compression.decompress(&bytes[..bytes.len() / 2]);
         assert!(cut.is_err() || cut.is_ok_and(|cut| cut.len() < plain.len()), "{packer:?}");
         // Formats without checksums (.lzma, lz4 -l) may decompress to other content.
         let middle = bytes.len() / 2;
         bytes[middle..middle + 64].fill(0xff);
-        let damaged = compression.unpack(&bytes);
+        let damaged = compression.decompress(&bytes);
         assert!(damaged.is_err() || damaged.is_ok_and(|d| d != plain), "{packer:?}");
     }
 }
 
 #[test]
 fn uncompressed_data_is_returned_unchanged() {
-    assert_eq!(unpack_if_packed(b"\x7fELF".to_vec()).unwrap(), b"\x7fELF");
+    assert_eq!(decompress_if_compressed(b"\x7fELF".to_vec()).unwrap(), b"\x7fELF");
 }

@@ -13,18 +13,19 @@ fn configuration(user: Option<&str>) -> Configuration {
 
 /// A .config with all required settings.
 pub(crate) fn sufficient() -> String {
-    let needs = required(REQUIRED).unwrap();
-    let needs = needs.iter().filter(|n| n.applies(Arch::X86_64, "default", SERIES));
-    needs.map(|n| format!("{}={}\n", n.symbol, n.value)).collect()
+    let requirements = parse_required(REQUIRED_LIST).unwrap();
+    let requirements =
+        requirements.iter().filter(|n| n.applies_to(Arch::X86_64, "default", SERIES));
+    requirements.map(|n| format!("{}={}\n", n.symbol, n.value)).collect()
 }
 
 #[test]
 fn settings_are_read() {
-    assert_eq!(setting("CONFIG_A=y"), Some(("CONFIG_A", "y")));
-    assert_eq!(setting("# CONFIG_A is not set"), Some(("CONFIG_A", "n")));
-    assert_eq!(setting("CONFIG_B=\"a=b\""), Some(("CONFIG_B", "\"a=b\"")));
-    assert_eq!(setting("# CONFIG_A decides"), None);
-    assert_eq!(setting("# a comment"), None);
+    assert_eq!(parse_setting("CONFIG_A=y"), Some(("CONFIG_A", "y")));
+    assert_eq!(parse_setting("# CONFIG_A is not set"), Some(("CONFIG_A", "n")));
+    assert_eq!(parse_setting("CONFIG_B=\"a=b\""), Some(("CONFIG_B", "\"a=b\"")));
+    assert_eq!(parse_setting("# CONFIG_A decides"), None);
+    assert_eq!(parse_setting("# a comment"), None);
 }
 
 #[test]
@@ -50,26 +51,28 @@ fn the_last_symbol_of_a_choice_counts() {
 #[test]
 fn everything_that_is_missing_is_named() {
     assert!(!sufficient().is_empty());
-    let own = configuration(None);
-    assert_eq!(own.check(&sufficient(), SERIES).unwrap(), Vec::<String>::new());
-    let needs = required(REQUIRED).unwrap();
-    let error = own.check("", SERIES).unwrap_err();
+    let own_count = configuration(None);
+    assert_eq!(own_count.check(&sufficient(), SERIES).unwrap(), Vec::<String>::new());
+    let requirements = parse_required(REQUIRED_LIST).unwrap();
+    let error = own_count.check("", SERIES).unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Kernel);
-    for need in needs.iter().filter(|n| n.applies(Arch::X86_64, "default", SERIES)) {
-        if need.value != "n" {
-            assert!(error.to_string().contains(need.symbol), "{error}");
+    for requirement in requirements.iter().filter(|n| n.applies_to(Arch::X86_64, "default", SERIES))
+    {
+        if requirement.value != "n" {
+            assert!(error.to_string().contains(requirement.symbol), "{error}");
         }
     }
 }
 
 #[test]
 fn a_fragment_that_unsets_a_required_symbol_is_bad_input() {
-    let needs = required(REQUIRED).unwrap();
-    let need = needs.iter().find(|n| n.applies(Arch::X86_64, "default", SERIES)).unwrap();
-    let user = configuration(Some(&format!("# {} is not set\n", need.symbol)));
+    let requirements = parse_required(REQUIRED_LIST).unwrap();
+    let requirement =
+        requirements.iter().find(|n| n.applies_to(Arch::X86_64, "default", SERIES)).unwrap();
+    let user = configuration(Some(&format!("# {} is not set\n", requirement.symbol)));
     let error = user.check("", SERIES).unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Input);
-    assert!(error.to_string().contains(need.symbol));
+    assert!(error.to_string().contains(requirement.symbol));
 }
 
 #[test]
@@ -95,13 +98,14 @@ fn bad_input_is_refused() {
 
 #[test]
 fn conditions_of_required_lines() {
-    let needs = required("CONFIG_A=y arch=x86_64 flavour=full since=6.5 before=7.3 # why\n\n# c\n")
-        .unwrap();
-    let [need] = &needs[..] else { panic!("one") };
+    let requirements =
+        parse_required("CONFIG_A=y arch=x86_64 flavour=full since=6.5 before=7.3 # why\n\n# c\n")
+            .unwrap();
+    let [requirement] = &requirements[..] else { panic!("one") };
     let at = |major, minor| Series { major, minor };
-    assert!(need.applies(Arch::X86_64, "full", at(6, 5)));
-    assert!(!need.applies(Arch::X86_64, "default", at(6, 5)));
-    assert!(!need.applies(Arch::X86_64, "full", at(6, 4)));
-    assert!(!need.applies(Arch::X86_64, "full", at(7, 3)));
-    assert!(required("CONFIG_A=y sinc=6.5").is_err());
+    assert!(requirement.applies_to(Arch::X86_64, "full", at(6, 5)));
+    assert!(!requirement.applies_to(Arch::X86_64, "default", at(6, 5)));
+    assert!(!requirement.applies_to(Arch::X86_64, "full", at(6, 4)));
+    assert!(!requirement.applies_to(Arch::X86_64, "full", at(7, 3)));
+    assert!(parse_required("CONFIG_A=y sinc=6.5").is_err());
 }

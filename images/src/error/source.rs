@@ -18,8 +18,8 @@ pub enum SourceError {
         "kernel {version}: no source has a release of this series; on offer: {offers}; {ACCEPTED}"
     )]
     NoSuchSeries { version: Version, offers: String },
-    #[error("{stands_in}, which --exact (EXACT=) refuses")]
-    NotExact { stands_in: String },
+    #[error("{substitution_note}, which --exact (EXACT=) refuses")]
+    NotExact { substitution_note: String },
     #[error("kernel {name}: upstream's releases.json names no release; name one, such as 6.12")]
     NothingReleased { name: &'static str },
     #[error(

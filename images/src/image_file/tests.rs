@@ -56,7 +56,7 @@ fn truncated_images_say_so_at_every_length() {
 
 #[test]
 fn an_image_for_another_architecture_is_refused() {
-    for (magic, arch) in IMAGES {
+    for (magic, arch) in IMAGE_MAGIC_NUMBERS {
         let mut image = vec![0; 4096];
         image[16..24].copy_from_slice(&8192u64.to_le_bytes());
         image[56..60].copy_from_slice(magic);

@@ -34,8 +34,8 @@ impl Fixture {
         file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
     }
 
-    fn sync(&self) -> State {
-        sync(&self.tree, &self.mirror, Arch::X86_64, &HashSet::new(), &mut Silent).unwrap()
+    fn update_mirror(&self) -> MirrorState {
+        update_mirror(&self.tree, &self.mirror, Arch::X86_64, &HashSet::new(), &mut Silent).unwrap()
     }
 
     fn read(&self, path: &str) -> Option<String> {
@@ -54,25 +54,25 @@ fn the_first_copy_keeps_the_mtimes() {
     let x = fs::Permissions::from_mode(0o750);
     fs::set_permissions(f.tree.join("scripts/run.sh"), x).unwrap();
     f.date("kernel/fork.c", 1_000_000);
-    let state = f.sync();
+    let state = f.update_mirror();
     assert_eq!(state.changed, 3);
     assert_eq!(f.read("kernel/fork.c").as_deref(), Some("fork"));
     assert_eq!(f.time("kernel/fork.c"), UNIX_EPOCH + Duration::from_secs(1_000_000));
     let mode = fs::metadata(f.mirror.join("src/scripts/run.sh")).unwrap().mode();
     assert_eq!(mode & 0o777, 0o755);
-    assert_eq!(f.sync(), State { changed: 0, ..state });
+    assert_eq!(f.update_mirror(), MirrorState { changed: 0, ..state });
 }
 
 #[test]
 fn a_new_mtime_with_the_old_content_changes_nothing() {
     let f = Fixture::new(&[("a.c", "a"), ("b.c", "b")]);
-    let first = f.sync();
+    let is_first_copy = f.update_mirror();
     let before = f.time("a.c");
     // As after a checkout of another branch and back.
     fs::remove_file(f.tree.join("a.c")).unwrap();
     f.write("a.c", "a");
     f.date("a.c", 2_000_000_000);
-    assert_eq!(f.sync(), State { changed: 0, ..first });
+    assert_eq!(f.update_mirror(), MirrorState { changed: 0, ..is_first_copy });
     assert_eq!(f.time("a.c"), before);
 }
 
@@ -80,36 +80,36 @@ fn a_new_mtime_with_the_old_content_changes_nothing() {
 fn new_content_gets_the_current_time() {
     let f = Fixture::new(&[("a.c", "old"), ("b.c", "b")]);
     f.date("a.c", 1_000_000);
-    let first = f.sync();
+    let is_first_copy = f.update_mirror();
     let start = SystemTime::now() - Duration::from_secs(1);
     // Size and mtime are the same; only the ctime differs.
     f.write("a.c", "new");
     f.date("a.c", 1_000_000);
-    let second = f.sync();
+    let second = f.update_mirror();
     assert_eq!((second.changed, f.read("a.c").as_deref()), (1, Some("new")));
-    assert_ne!(second.digest, first.digest);
+    assert_ne!(second.digest, is_first_copy.digest);
     assert!(f.time("a.c") >= start);
     // With the former content, the digest is the former one.
     f.write("a.c", "old");
-    assert_eq!(f.sync().digest, first.digest);
+    assert_eq!(f.update_mirror().digest, is_first_copy.digest);
 }
 
 #[test]
 fn removed_files_are_removed_and_kinds_may_change() {
     let f = Fixture::new(&[("lib/a/x.c", "x"), ("lib/b.c", "b"), ("c", "c")]);
-    let first = f.sync();
+    let is_first_copy = f.update_mirror();
     fs::remove_dir_all(f.tree.join("lib/a")).unwrap();
     fs::remove_file(f.tree.join("c")).unwrap();
     f.write("lib/a", "now a file");
     f.write("c/d", "now a directory");
-    assert_eq!(f.sync().changed, 4);
+    assert_eq!(f.update_mirror().changed, 4);
     assert_eq!(f.read("lib/a").as_deref(), Some("now a file"));
     assert_eq!(f.read("c/d").as_deref(), Some("now a directory"));
     fs::remove_dir_all(f.tree.join("c")).unwrap();
     fs::remove_file(f.tree.join("lib/a")).unwrap();
     f.write("lib/a/x.c", "x");
     f.write("c", "c");
-    assert_eq!(f.sync().digest, first.digest);
+    assert_eq!(f.update_mirror().digest, is_first_copy.digest);
 }
 
 #[test]
@@ -117,40 +117,40 @@ fn symbolic_links_keep_their_targets() {
     let f = Fixture::new(&[("include/a.h", "a")]);
     symlink("../include", f.tree.join("include/self")).unwrap();
     symlink("../../outside", f.tree.join("include/out")).unwrap();
-    f.sync();
+    f.update_mirror();
     let target = |path: &str| fs::read_link(f.mirror.join("src").join(path)).unwrap();
     assert_eq!(target("include/self"), Path::new("../include"));
     assert_eq!(target("include/out"), f.tree.join("include/../../outside"));
-    assert_eq!(f.sync().changed, 0);
+    assert_eq!(f.update_mirror().changed, 0);
 }
 
 #[test]
 fn only_kconfig_files_change_the_kconfig_digest() {
     let f = Fixture::new(&[("lib/Kconfig.debug", "a"), ("lib/x.c", "x")]);
-    let first = f.sync();
+    let is_first_copy = f.update_mirror();
     f.write("lib/x.c", "y");
-    let second = f.sync();
-    assert_eq!(second.kconfig, first.kconfig);
+    let second = f.update_mirror();
+    assert_eq!(second.kconfig, is_first_copy.kconfig);
     f.write("lib/Kconfig.debug", "b");
-    assert_ne!(f.sync().kconfig, first.kconfig);
+    assert_ne!(f.update_mirror().kconfig, is_first_copy.kconfig);
 }
 
 #[test]
 fn files_of_a_killed_run_are_copied_again() {
     let f = Fixture::new(&[("a.c", "old"), ("b.c", "b")]);
-    let first = f.sync();
+    let is_first_copy = f.update_mirror();
     // The state after a run was killed: an index without the file, and a partly written file.
     let index_path = f.mirror.join("index");
     let mut index = read_index(&index_path).unwrap();
     index.remove("a.c");
     write_index(&index_path, &index).unwrap();
     fs::write(f.mirror.join("src/a.c"), "ne").unwrap();
-    assert_eq!(f.sync().digest, first.digest);
+    assert_eq!(f.update_mirror().digest, is_first_copy.digest);
     assert_eq!(f.read("a.c").as_deref(), Some("old"));
     // With an invalid index, everything is copied.
     fs::write(&index_path, "sudbox mirror 1\nbroken").unwrap();
     fs::write(f.mirror.join("src/stray.c"), "").unwrap();
-    assert_eq!(f.sync().digest, first.digest);
+    assert_eq!(f.update_mirror().digest, is_first_copy.digest);
     assert_eq!(f.read("stray.c"), None);
 }
 
@@ -161,19 +161,20 @@ fn an_interrupt_ends_the_copy_and_the_next_one_completes_it() {
     let mut interrupted = crate::monitor::tests::Interrupted::new();
     let none = HashSet::new();
     // The copy may be complete before it checks for an interrupt.
-    if let Err(error) = sync(&f.tree, &f.mirror, Arch::X86_64, &none, &mut interrupted) {
+    if let Err(error) = update_mirror(&f.tree, &f.mirror, Arch::X86_64, &none, &mut interrupted) {
         assert_eq!(error.fault(), crate::Fault::Interrupted);
     }
-    f.sync();
+    f.update_mirror();
     assert_eq!(fs::read_dir(f.mirror.join("src")).unwrap().count(), 4000);
 }
 
 #[test]
 fn foreign_files_are_left_alone() {
     let f = Fixture::new(&[("a.c", "tree"), ("b.c", "b")]);
-    let foreign = HashSet::from(["a.c".to_owned()]);
+    let patched_paths = HashSet::from(["a.c".to_owned()]);
     fs::create_dir_all(f.mirror.join("src")).unwrap();
-    let again = || sync(&f.tree, &f.mirror, Arch::X86_64, &foreign, &mut Silent).unwrap();
+    let again =
+        || update_mirror(&f.tree, &f.mirror, Arch::X86_64, &patched_paths, &mut Silent).unwrap();
     again();
     fs::write(f.mirror.join("src/a.c"), "patched").unwrap();
     f.write("a.c", "changed");

@@ -7,7 +7,7 @@ use crate::monitor::Silent;
 #[test]
 fn the_mirror_is_patched_and_the_tree_is_not() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = Cache::at(dir.path().join("cache")).unwrap();
+    let cache = Cache::open_at(dir.path().join("cache")).unwrap();
     let (tree, src) = (dir.path().join("tree"), dir.path().join("src"));
     fs::create_dir(&tree).unwrap();
     fs::create_dir(&src).unwrap();
@@ -88,7 +88,7 @@ Subject: [PATCH 2/2] second
 #[test]
 fn a_mailbox_is_applied_mail_by_mail_and_a_failing_one_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = Cache::at(dir.path().join("cache")).unwrap();
+    let cache = Cache::open_at(dir.path().join("cache")).unwrap();
     let (tree, src) = (dir.path().join("tree"), dir.path().join("src"));
     fs::create_dir(&tree).unwrap();
     fs::create_dir(&src).unwrap();
@@ -122,7 +122,7 @@ fn patches_of_a_folder_are_sorted_and_follow_the_pinned_ones() {
 
 #[test]
 fn an_encoded_mail_is_refused_and_named_by_its_subject() {
-    let letter = "From x\nSubject: s\nContent-Transfer-Encoding: Base64\n\naGVsbG8=\n";
-    let why = split("m", letter).unwrap_err().to_string();
+    let mail = "From x\nSubject: s\nContent-Transfer-Encoding: Base64\n\naGVsbG8=\n";
+    let why = split_mailbox("m", mail).unwrap_err().to_string();
     assert!(why.contains("m: s is encoded as Base64"), "{why}");
 }

@@ -165,8 +165,8 @@ impl Package {
                 (self.name, self.version) = (name.clone(), field("Version"));
             }
             let theirs = field("Architecture");
-            if theirs != arch::facts(arch).debian && theirs != "all" {
-                let wanted = arch::facts(arch).debian;
+            if theirs != arch::facts(arch).debian_arch && theirs != "all" {
+                let wanted = arch::facts(arch).debian_arch;
                 return Ok(Err(DebError::ForeignPackage { name, theirs, wanted }));
             }
         }

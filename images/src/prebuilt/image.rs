@@ -34,13 +34,13 @@ pub(crate) fn unpack(image: &[u8]) -> Result<Option<Vec<u8>>, DamagedImage> {
     let Some(payload) = payload(image) else {
         return Err(DamagedImage::Truncated);
     };
-    let Some(compression) = Compression::of(payload) else { return Ok(None) };
+    let Some(compression) = Compression::detect(payload) else { return Ok(None) };
     let damaged = |why: String| DamagedImage::Payload { compression: compression.name(), why };
     // The last four bytes are the unpacked size. The build appends them (`size_append`,
     // scripts/Makefile.lib), except to gzip, whose format ends with the size.
     let (rest, size) = payload.split_at(payload.len().saturating_sub(4));
     let packed = if compression == Compression::Gzip { payload } else { rest };
-    let vmlinux = compression.unpack(packed).map_err(|e| damaged(e.to_string()))?;
+    let vmlinux = compression.decompress(packed).map_err(|e| damaged(e.to_string()))?;
     if Some(vmlinux.len()) != u32_at(size, 0).and_then(|size| usize::try_from(size).ok()) {
         return Err(damaged(format!("{} bytes came out of it", vmlinux.len())));
     }
@@ -121,7 +121,7 @@ fn config(vmlinux: &[u8]) -> Option<String> {
     let start = memmem::find(vmlinux, CONFIG_BEGIN)? + CONFIG_BEGIN.len();
     let rest = vmlinux.get(start..)?;
     let packed = &rest[..memmem::find(rest, CONFIG_END)?];
-    let text = Compression::of(packed)?.unpack(packed).ok()?;
+    let text = Compression::detect(packed)?.decompress(packed).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 

@@ -24,12 +24,12 @@ use crate::error::{Context as _, Error, PrebuiltError, ReferenceError};
 use crate::hash::{digest, sha256_of};
 use crate::image_file;
 use crate::image_file::{Format, ImageFile};
-use crate::lock::Mode;
-use crate::reference::Prebuilt;
+use crate::lock::LockMode;
+use crate::reference::WantedPrebuilt;
 use crate::types::{KernelImage, Request};
 use image::VmlinuxFacts;
 use modules::Module;
-use packages::Wanted;
+use packages::WantedPackage;
 
 pub use places::config_of;
 
@@ -38,14 +38,14 @@ pub use places::config_of;
 const CACHE_LAYOUT: &str = "sudbox ready 1";
 
 /// Configuration symbols that a guest needs to reach the host, and the names of their modules.
-const NEEDED: [(&str, &str); 2] = [
+const TRANSPORT_DRIVERS: [(&str, &str); 2] = [
     ("CONFIG_VIRTIO_MMIO", "virtio_mmio"),
     ("CONFIG_VIRTIO_VSOCKETS", "vmw_vsock_virtio_transport"),
 ];
 
 /// Metadata of a prebuilt kernel in the cache, `meta.json`.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct Meta {
+struct PrebuiltMetadata {
     /// The kernel's origin for reports.
     label: String,
     /// The release as `uname -r` prints it.
@@ -59,7 +59,7 @@ struct Meta {
 /// A prebuilt kernel that the user named.
 #[derive(Debug)]
 pub(crate) struct PrebuiltKernel {
-    prebuilt: Prebuilt,
+    prebuilt: WantedPrebuilt,
     /// The reference as typed after `KERNEL=`, for messages.
     typed: String,
     arch: Arch,
@@ -69,8 +69,11 @@ impl PrebuiltKernel {
     /// Checks that a request for a prebuilt kernel has no patches.
     ///
     /// # Errors
-    /// [`ReferenceError::PatchedPrebuilt`] if it has, because patches need a source.
-    pub(crate) fn new(prebuilt: Prebuilt, request: &Request) -> Result<PrebuiltKernel, Error> {
+    /// [`ReferenceError::PatchedPrebuilt`] if the request has patches, because these need a source.
+    pub(crate) fn new(
+        prebuilt: WantedPrebuilt,
+        request: &Request,
+    ) -> Result<PrebuiltKernel, Error> {
         let typed = request.reference.trim().to_owned();
         if !request.patches.is_empty() {
             return Err(ReferenceError::PatchedPrebuilt { typed }.into());
@@ -85,37 +88,39 @@ impl PrebuiltKernel {
     pub(crate) fn obtain(&self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
         let (typed, arch) = (self.typed.as_str(), self.arch);
         match &self.prebuilt {
-            Prebuilt::Image(image) => from_image(ctx, image, typed, arch),
-            Prebuilt::Installed => {
-                let path = places::installed()?;
+            WantedPrebuilt::Image(image) => from_image(ctx, image, typed, arch),
+            WantedPrebuilt::Installed => {
+                let path = places::find_installed_kernel()?;
                 let image = image_file::inspect(&path, arch).map_err(|why| {
                     PrebuiltError::Installed { typed: typed.to_owned(), path, why }
                 })?;
                 from_image(ctx, &image, typed, arch)
             }
-            Prebuilt::PackageFile(path) => from_package_file(ctx, path, typed, arch),
-            Prebuilt::Package(name) => packages::kernel(ctx, typed, arch, Wanted::Name(name)),
-            Prebuilt::NewestPackage(series) => {
-                packages::kernel(ctx, typed, arch, Wanted::Newest(*series))
+            WantedPrebuilt::PackageFile(path) => from_package_file(ctx, path, typed, arch),
+            WantedPrebuilt::Package(name) => {
+                packages::kernel(ctx, typed, arch, WantedPackage::Name(name))
+            }
+            WantedPrebuilt::NewestPackage(series) => {
+                packages::kernel(ctx, typed, arch, WantedPackage::Newest(*series))
             }
         }
     }
 }
 
 /// A prebuilt kernel, not yet in the cache.
-struct Parts {
+struct UnpackedKernel {
     /// The reference as typed, for messages.
     typed: String,
     /// The kernel's origin for reports.
     label: String,
-    kernel: Kernel,
+    kernel: KernelFile,
     /// The configuration that was found beside the image. A configuration in the image takes precedence.
     config: Option<String>,
     modules: Vec<Module>,
 }
 
 /// A kernel image, not yet in the cache.
-enum Kernel {
+enum KernelFile {
     /// A vmlinux that the user gave. It is booted from its own path and not copied into the cache.
     Vmlinux(VmlinuxFacts),
     /// A bzImage, booted as it is or as the vmlinux in it.
@@ -129,51 +134,50 @@ enum Kernel {
 }
 
 /// Key of a cache entry: a hash of everything that the entry is made from.
-fn key(parts: &[&[u8]]) -> String {
+fn cache_key(parts: &[&[u8]]) -> String {
     format!("ready-{}", digest(&[&[CACHE_LAYOUT.as_bytes()], parts].concat()))
 }
 
 /// The kernel of an image file, with the configuration and modules that belong to it.
 ///
 /// # Errors
-/// [`PrebuiltError`] if it is damaged, has no entry for a VM, or needs modules that were not found
-/// beside it.
+/// [`PrebuiltError`] if the image is damaged, has no entry for a VM, or needs modules that were not found.
 fn from_image(
     ctx: &mut Ctx<'_>,
     image: &ImageFile,
     typed: &str,
     arch: Arch,
 ) -> Result<KernelImage, Error> {
-    let cannot = |why| PrebuiltError::Unreadable { typed: typed.to_owned(), why };
-    let bytes = read_loaded(image).map_err(cannot)?;
+    let unreadable = |why| PrebuiltError::Unreadable { typed: typed.to_owned(), why };
+    let bytes = read_loaded(image).map_err(unreadable)?;
     let vmlinux_facts = (image.format == Format::Vmlinux).then(|| image::vmlinux_facts(&bytes));
     if arch == Arch::X86_64 && vmlinux_facts.as_ref().is_some_and(|facts| !facts.pvh) {
         return Err(PrebuiltError::NoEntry { typed: typed.to_owned() }.into());
     }
     let release =
         vmlinux_facts.as_ref().map_or(image.release.clone(), |facts| facts.release.clone());
-    let companions = places::companions(&image.path, release.as_deref());
+    let companions = places::find_companion_files(&image.path, release.as_deref());
     let modules = companions
         .modules
-        .transport()
+        .transport_modules()
         .map_err(|why| PrebuiltError::Module { typed: typed.to_owned(), why })?;
     let mut content: Vec<&[u8]> =
         vec![&bytes, companions.config.as_deref().unwrap_or("").as_bytes()];
     content.extend(modules.iter().map(|module| &module.content[..]));
-    let key = key(&content);
+    let key = cache_key(&content);
     let label = format!("{}, as given", image.path.display());
     let users_vmlinux = (image.format == Format::Vmlinux).then_some(image.path.as_path());
-    if let Some(mut found) = cached(ctx, &key, users_vmlinux)? {
+    if let Some(mut found) = find_cached(ctx, &key, users_vmlinux)? {
         found.source = label;
         return Ok(found);
     }
     let kernel = match vmlinux_facts {
-        Some(vmlinux_facts) => Kernel::Vmlinux(vmlinux_facts),
-        None if image.format == Format::Image => Kernel::BootImage(bytes),
-        None => Kernel::BzImage { bytes, release },
+        Some(vmlinux_facts) => KernelFile::Vmlinux(vmlinux_facts),
+        None if image.format == Format::Image => KernelFile::BootImage(bytes),
+        None => KernelFile::BzImage { bytes, release },
     };
     let typed = typed.to_owned();
-    let parts = Parts { typed, label, kernel, config: companions.config, modules };
+    let parts = UnpackedKernel { typed, label, kernel, config: companions.config, modules };
     store(ctx, &key, parts, users_vmlinux)
 }
 
@@ -204,8 +208,8 @@ fn from_packages(
     arch: Arch,
     fetch: impl FnOnce(&mut Ctx<'_>) -> Result<Vec<PathBuf>, Error>,
 ) -> Result<KernelImage, Error> {
-    let key = key(&[b"package", sums.join(" ").as_bytes()]);
-    if let Some(found) = cached(ctx, &key, None)? {
+    let key = cache_key(&[b"package", sums.join(" ").as_bytes()]);
+    if let Some(found) = find_cached(ctx, &key, None)? {
         return Ok(found);
     }
     let files = fetch(ctx)?;
@@ -214,12 +218,12 @@ fn from_packages(
         .map_err(|why| PrebuiltError::Package { typed: typed.to_owned(), why })?;
     let modules = package
         .modules
-        .transport()
+        .transport_modules()
         .map_err(|why| PrebuiltError::Module { typed: typed.to_owned(), why })?;
-    let parts = Parts {
+    let parts = UnpackedKernel {
         typed: typed.to_owned(),
         label: format!("package {} {}, sha256 {}", package.name, package.version, sums.join(" ")),
-        kernel: Kernel::BzImage { bytes: package.image, release: None },
+        kernel: KernelFile::BzImage { bytes: package.image, release: None },
         config: package.config,
         modules,
     };
@@ -241,20 +245,20 @@ fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The cache entry `key`; `None` if it does not exist or is damaged. `users_vmlinux` is the vmlinux
-/// that the user gave; it is booted itself, because the entry has no copy of it.
-fn cached(
+/// Reads the cache entry `key`; `None` if the entry does not exist or is damaged. A vmlinux that the user gave
+/// (`users_vmlinux`) is booted from its own path, because the entry has no copy of it.
+fn find_cached(
     ctx: &mut Ctx<'_>,
     key: &str,
     users_vmlinux: Option<&Path>,
 ) -> Result<Option<KernelImage>, Error> {
-    let folder = ctx.entry("images", key);
+    let folder = ctx.entry_path("images", key);
     if !folder.is_dir() {
         return Ok(None);
     }
-    let held = ctx.lock("images", key, Mode::Shared)?;
+    let held = ctx.lock("images", key, LockMode::Shared)?;
     let Ok(text) = fs::read(folder.join("meta.json")) else { return Ok(None) };
-    let Ok(meta) = serde_json::from_slice::<Meta>(&text) else { return Ok(None) };
+    let Ok(meta) = serde_json::from_slice::<PrebuiltMetadata>(&text) else { return Ok(None) };
     Ok(Some(KernelImage {
         kernel: users_vmlinux.map_or_else(|| folder.join("kernel"), Path::to_owned),
         vmlinux: users_vmlinux.map(Path::to_owned),
@@ -262,8 +266,8 @@ fn cached(
         release: meta.release,
         source: meta.label,
         modules: meta.modules.iter().map(|name| folder.join(format!("{name}.ko"))).collect(),
-        acpi: meta.acpi,
-        prebuilt: true,
+        needs_acpi: meta.acpi,
+        is_prebuilt: true,
         held,
         ..KernelImage::default()
     }))
@@ -273,14 +277,14 @@ fn cached(
 fn store(
     ctx: &mut Ctx<'_>,
     key: &str,
-    parts: Parts,
+    parts: UnpackedKernel,
     users_vmlinux: Option<&Path>,
 ) -> Result<KernelImage, Error> {
-    let Parts { typed, label, kernel, config, modules } = parts;
+    let UnpackedKernel { typed, label, kernel, config, modules } = parts;
     let (vmlinux_facts, packed, unpacked, release) = match kernel {
-        Kernel::Vmlinux(vmlinux_facts) => (Some(vmlinux_facts), None, None, None),
-        Kernel::BootImage(bytes) => (None, Some(bytes), None, None),
-        Kernel::BzImage { bytes, release } => {
+        KernelFile::Vmlinux(vmlinux_facts) => (Some(vmlinux_facts), None, None, None),
+        KernelFile::BootImage(bytes) => (None, Some(bytes), None, None),
+        KernelFile::BzImage { bytes, release } => {
             ctx.phase("unpacking the kernel");
             let vmlinux = image::unpack(&bytes)
                 .map_err(|why| PrebuiltError::Image { typed: typed.clone(), why })?;
@@ -288,18 +292,19 @@ fn store(
         }
     };
     let command_line_devices = vmlinux_facts.as_ref().map(|facts| facts.command_line_devices);
-    let pvh = vmlinux_facts.as_ref().is_some_and(|facts| facts.pvh);
+    let has_pvh_entry = vmlinux_facts.as_ref().is_some_and(|facts| facts.pvh);
     let (embedded_config, embedded_release) =
         vmlinux_facts.map(|f| (f.config, f.release)).unwrap_or_default();
     let config = embedded_config.or(config);
     let is_set = |line: &str| config.as_deref().map(|text| text.lines().any(|l| l == line));
     check_transport(&typed, config.as_deref(), &modules)?;
-    let enterable = pvh && arch::pvh_entry_works(config.as_deref().unwrap_or_default());
+    let is_pvh_bootable =
+        has_pvh_entry && arch::pvh_entry_works(config.as_deref().unwrap_or_default());
     let to_boot = match unpacked {
-        Some(vmlinux) if enterable => Some(vmlinux),
+        Some(vmlinux) if is_pvh_bootable => Some(vmlinux),
         _ => packed,
     };
-    let meta = Meta {
+    let meta = PrebuiltMetadata {
         label,
         release: embedded_release.or(release),
         modules: modules.iter().map(|module| module.name.clone()).collect(),
@@ -310,7 +315,7 @@ fn store(
             .unwrap_or(true),
     };
 
-    let tmp = ctx.cache.temporary()?;
+    let tmp = ctx.cache.temporary_directory()?;
     let new = tmp.path().join("image");
     fs::create_dir(&new).context("make", &new)?;
     let text = serde_json::to_vec_pretty(&meta)
@@ -324,17 +329,17 @@ fn store(
         let to = new.join(name);
         fs::write(&to, bytes).context("write", &to)?;
     }
-    let held = ctx.lock("images", key, Mode::Exclusive)?;
-    let place = ctx.entry("images", key);
+    let held = ctx.lock("images", key, LockMode::Exclusive)?;
+    let place = ctx.entry_path("images", key);
     if place.exists() {
-        // The existing entry is damaged, or another run stored the same kernel in the meantime. In both
-        // cases ours replaces it.
+        // The existing entry is damaged, or another run stored the same kernel in the meantime. Replace it in
+        // both cases.
         fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;
     }
     held.record_size(cache::disk_usage(&new));
     fs::rename(&new, &place).context("write", &place)?;
     drop(held);
-    let stored = cached(ctx, key, users_vmlinux)?;
+    let stored = find_cached(ctx, key, users_vmlinux)?;
     ctx.cache.evict();
     stored.ok_or_else(|| Error::Vanished {
         what: "the kernel that was just unpacked",
@@ -342,11 +347,11 @@ fn store(
     })
 }
 
-/// Checks that each driver of [`NEEDED`] is built in or among `modules`. Without a configuration,
+/// Checks that each driver of [`TRANSPORT_DRIVERS`] is built in or among `modules`. Without a configuration,
 /// checks nothing.
 fn check_transport(typed: &str, config: Option<&str>, modules: &[Module]) -> Result<(), Error> {
     let Some(config) = config else { return Ok(()) };
-    for (symbol, module) in NEEDED {
+    for (symbol, module) in TRANSPORT_DRIVERS {
         let value = config
             .lines()
             .find_map(|line| line.strip_prefix(symbol)?.strip_prefix('='))

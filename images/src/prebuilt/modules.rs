@@ -37,19 +37,19 @@ pub(crate) struct Module {
 }
 
 /// The kernel's name of the module in a file such as `virtio-rng.ko.xz`: `virtio_rng`.
-fn name_of(file: &str) -> Option<String> {
+fn module_name(file: &str) -> Option<String> {
     let (name, end) = file.split_once(".ko")?;
     ["", ".gz", ".xz", ".zst"].contains(&end).then(|| name.replace('-', "_"))
 }
 
 impl Modules {
     /// The modules below a directory such as `/lib/modules/RELEASE`; none if it does not exist.
-    pub(crate) fn below(folder: &Path) -> Modules {
+    pub(crate) fn in_folder(folder: &Path) -> Modules {
         let mut modules = Modules::default();
         let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                match (entry.file_type(), entry.file_name().to_str().and_then(name_of)) {
+                match (entry.file_type(), entry.file_name().to_str().and_then(module_name)) {
                     // Symbolic links are not followed: `build` and `source` point to source trees.
                     (Ok(kind), _) if kind.is_dir() => folders.push(entry.path()),
                     (_, Some(name)) => {
@@ -68,7 +68,7 @@ impl Modules {
         path: &str,
         content: impl FnOnce() -> io::Result<Vec<u8>>,
     ) -> io::Result<()> {
-        if let Some(name) = path.rsplit('/').next().and_then(name_of) {
+        if let Some(name) = path.rsplit('/').next().and_then(module_name) {
             self.0.insert(name, PackedModule::Bytes(content()?));
         }
         Ok(())
@@ -79,7 +79,7 @@ impl Modules {
     ///
     /// # Errors
     /// [`ModuleError`] if a module cannot be read or dependencies are circular.
-    pub(crate) fn transport(&self) -> Result<Vec<Module>, ModuleError> {
+    pub(crate) fn transport_modules(&self) -> Result<Vec<Module>, ModuleError> {
         let mut order = Vec::new();
         for name in TRANSPORT {
             self.add_with_dependencies(name, &mut order, 0)?;
@@ -104,13 +104,13 @@ impl Modules {
             PackedModule::Bytes(bytes) => Ok(bytes.clone()),
         };
         let content = packed
-            .and_then(compression::unpack_if_packed)
+            .and_then(compression::decompress_if_compressed)
             .map_err(|why| ModuleError::Unreadable { name: name.to_owned(), why })?;
         // Damaged modules may have circular dependencies.
         if depth == 16 {
             return Err(ModuleError::Circular { name: name.to_owned() });
         }
-        for needed in depends(&content).split(',').filter(|needed| !needed.is_empty()) {
+        for needed in module_dependencies(&content).split(',').filter(|needed| !needed.is_empty()) {
             self.add_with_dependencies(&needed.replace('-', "_"), order, depth + 1)?;
         }
         order.push(Module { name: name.to_owned(), content });
@@ -120,7 +120,7 @@ impl Modules {
 
 /// The field `depends` of a module's `.modinfo` (`add_depends()`, scripts/mod/modpost.c): names,
 /// separated by commas. The file modules.dep exists only in installed packages.
-fn depends(module: &[u8]) -> String {
+fn module_dependencies(module: &[u8]) -> String {
     const FIELD: &[u8] = b"\0depends=";
     let Some(at) = memmem::find(module, FIELD) else { return String::new() };
     let rest = &module[at + FIELD.len()..];
@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn names(modules: &Modules) -> Vec<String> {
-        modules.transport().unwrap().into_iter().map(|module| module.name).collect()
+        modules.transport_modules().unwrap().into_iter().map(|module| module.name).collect()
     }
 
     #[test]
@@ -172,19 +172,23 @@ mod tests {
         };
         fs::write(folder.join("vmw_vsock_virtio_transport.ko.gz"), gz).unwrap();
         std::os::unix::fs::symlink(dir.path(), dir.path().join("build")).unwrap();
-        let modules = Modules::below(dir.path());
+        let modules = Modules::in_folder(dir.path());
         assert_eq!(names(&modules), ["vsock", "vmw_vsock_virtio_transport"]);
-        assert_eq!(modules.transport().unwrap()[1].content, module("vsock"));
+        assert_eq!(modules.transport_modules().unwrap()[1].content, module("vsock"));
     }
 
     #[test]
     fn circular_dependencies_and_damaged_modules_are_named() {
         let mut modules = Modules::default();
         modules.add("virtio_mmio.ko", || Ok(module("virtio_mmio"))).unwrap();
-        assert!(modules.transport().unwrap_err().to_string().contains("virtio_mmio"));
+        assert!(modules.transport_modules().unwrap_err().to_string().contains("virtio_mmio"));
         modules.add("virtio_mmio.ko.xz", || Ok(b"\xfd7zXZ\0damaged".to_vec())).unwrap();
         assert!(
-            modules.transport().unwrap_err().to_string().contains("virtio_mmio cannot be read")
+            modules
+                .transport_modules()
+                .unwrap_err()
+                .to_string()
+                .contains("virtio_mmio cannot be read")
         );
     }
 }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The requested package.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wanted<'a> {
+pub(crate) enum WantedPackage<'a> {
     /// The package with this name.
     Name(&'a str),
     /// The newest cloud kernel of this series.
@@ -24,10 +24,10 @@ pub(crate) enum Wanted<'a> {
 
 /// The packages of a kernel that were found. The cache records this structure.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-struct Found {
+struct FoundPackages {
     suites: Suites,
     /// The requested package, and its parts.
-    parts: Vec<Part>,
+    parts: Vec<PackagePart>,
 }
 
 /// Error: the suites have a package, but lack a part of it.
@@ -38,7 +38,7 @@ struct MissingPart {
 
 /// A package, or a part of a kernel that is in a separate package.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-struct Part {
+struct PackagePart {
     package: String,
     version: String,
     sha256: String,
@@ -49,22 +49,22 @@ pub(super) fn kernel(
     ctx: &mut Ctx<'_>,
     typed: &str,
     arch: Arch,
-    wanted: Wanted<'_>,
+    wanted: WantedPackage<'_>,
 ) -> Result<KernelImage, Error> {
     if Arch::host() != Some(arch) {
         let (typed, arch) = (typed.to_owned(), arch.name());
         return Err(SourceError::ForeignPackage { typed, arch }.into());
     }
-    let record = record(arch, typed);
-    let mut remembered = ctx.cache.read::<Found>("resolved", &record);
+    let record = record_key(arch, typed);
+    let mut recorded = ctx.cache.read_record::<FoundPackages>("resolved", &record);
     let mut failed = None;
     let mut all_reached = false;
-    for suites in [None, Some(Suites::System), Some(Suites::Others)] {
+    for suites in [None, Some(Suites::System), Some(Suites::All)] {
         let found = match suites {
             // The record of an earlier run, which needs no network.
-            None => remembered.take().map(Ok),
+            None => recorded.take().map(Ok),
             Some(suites) => {
-                all_reached = apt::refresh(ctx, suites)?;
+                all_reached = apt::refresh_lists(ctx, suites)?;
                 if !all_reached {
                     continue;
                 }
@@ -82,10 +82,10 @@ pub(super) fn kernel(
         };
         match unpack(ctx, typed, arch, &found) {
             Ok(image) => {
-                ctx.cache.write("resolved", &record, &found)?;
+                ctx.cache.write_record("resolved", &record, &found)?;
                 return Ok(image);
             }
-            // The list may be outdated; other suites may have the package.
+            // The list may be outdated, and other suites may have the package.
             Err(Error::Source(error @ SourceError::Download { .. })) => failed = Some(error),
             Err(error) => return Err(error),
         }
@@ -106,8 +106,13 @@ pub(super) fn kernel(
 }
 
 /// Downloads and unpacks packages, unless they are in the cache.
-fn unpack(ctx: &mut Ctx<'_>, typed: &str, arch: Arch, found: &Found) -> Result<KernelImage, Error> {
-    let tmp = ctx.cache.temporary()?;
+fn unpack(
+    ctx: &mut Ctx<'_>,
+    typed: &str,
+    arch: Arch,
+    found: &FoundPackages,
+) -> Result<KernelImage, Error> {
+    let tmp = ctx.cache.temporary_directory()?;
     let sums: Vec<String> = found.parts.iter().map(|part| part.sha256.clone()).collect();
     let mut image = super::from_packages(ctx, &sums, typed, arch, |ctx| {
         let names = found.parts.iter().map(|part| (&*part.package, &*part.version));
@@ -117,20 +122,20 @@ fn unpack(ctx: &mut Ctx<'_>, typed: &str, arch: Arch, found: &Found) -> Result<K
     Ok(image)
 }
 
-/// Finds the kernel in these suites. `None` if they lack it; [`MissingPart`] if they lack a part of
-/// it.
+/// Finds the kernel in these suites. `None` if the suites lack the kernel; [`MissingPart`] if they lack a part
+/// of the kernel.
 fn find(
     ctx: &mut Ctx<'_>,
     arch: Arch,
-    wanted: Wanted<'_>,
+    wanted: WantedPackage<'_>,
     suites: Suites,
-) -> Result<Option<Result<Found, MissingPart>>, Error> {
+) -> Result<Option<Result<FoundPackages, MissingPart>>, Error> {
     let chosen = match wanted {
-        Wanted::Name(name) => {
+        WantedPackage::Name(name) => {
             let listed = look_up(ctx, suites, &[name.to_owned()])?;
             with_parts(ctx, suites, listed)?.pop()
         }
-        Wanted::Newest(series) => {
+        WantedPackage::Newest(series) => {
             let prefix = format!("linux-image-{series}");
             newest(series, cloud_kernels(ctx, arch, suites, &prefix)?)
         }
@@ -141,8 +146,8 @@ fn find(
         Err(part) => return Ok(Some(Err(MissingPart { package, part }))),
     };
     let sums = apt::checksums(ctx, &names, suites)?;
-    let part = |((package, version), sha256)| Part { package, version, sha256 };
-    Ok(Some(Ok(Found { suites, parts: names.into_iter().zip(sums).map(part).collect() })))
+    let part = |((package, version), sha256)| PackagePart { package, version, sha256 };
+    Ok(Some(Ok(FoundPackages { suites, parts: names.into_iter().zip(sums).map(part).collect() })))
 }
 
 /// A package of a kernel that the distribution has.
@@ -158,12 +163,12 @@ pub(crate) struct Offer {
     parts: Result<Vec<(String, String)>, String>,
 }
 
-/// The cloud kernel that [`kernel`] takes for each series: the one that it took before, else the
-/// newest with all its parts in the first suites that have one.
+/// The cloud kernel that [`kernel`] takes for each series: the kernel that an earlier run took, else the newest
+/// kernel with all its parts in the first suites that have such a kernel.
 pub(crate) fn offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer)>, Error> {
     let mut offers: BTreeMap<Series, Offer> = BTreeMap::new();
-    for suites in [Suites::System, Suites::Others] {
-        if !apt::refresh(ctx, suites)? {
+    for suites in [Suites::System, Suites::All] {
+        if !apt::refresh_lists(ctx, suites)? {
             continue;
         }
         let all = cloud_kernels(ctx, arch, suites, "linux-image-")?;
@@ -175,9 +180,9 @@ pub(crate) fn offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer
         }
     }
     for (series, offer) in &mut offers {
-        let record = record(arch, &format!("deb:{series}"));
-        let taken = ctx.cache.read::<Found>("resolved", &record);
-        if let Some(Part { package, version, .. }) =
+        let record = record_key(arch, &format!("deb:{series}"));
+        let taken = ctx.cache.read_record::<FoundPackages>("resolved", &record);
+        if let Some(PackagePart { package, version, .. }) =
             taken.and_then(|found| found.parts.into_iter().next())
         {
             (offer.package, offer.version) = (package, version);
@@ -187,12 +192,12 @@ pub(crate) fn offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer
 }
 
 /// The file in the cache's folder `resolved` that says which packages were taken.
-fn record(arch: Arch, typed: &str) -> String {
+fn record_key(arch: Arch, typed: &str) -> String {
     format!("{}-{typed}", arch.name())
 }
 
-/// The best offer of a series. In this order: offers with all parts, final releases, newer releases,
-/// the name that sorts last.
+/// The best offer of a series. Preferred are, in this order: offers with all parts, final releases, newer
+/// releases, the name that sorts last.
 fn newest(series: Series, offers: Vec<Offer>) -> Option<Offer> {
     let of_series =
         offers.into_iter().filter(|offer| offer.release.is_some_and(|r| r.series == series));
@@ -212,8 +217,8 @@ fn cloud_kernels(
     let mut names = apt::command(ctx, "apt-cache", suites);
     names.args(["pkgnames", prefix]);
     let text = ctx.capture(names)?.unwrap_or_default();
-    let end = format!("-cloud-{}", arch::facts(arch).debian);
-    // Without meta packages, which have no release in their names.
+    let end = format!("-cloud-{}", arch::facts(arch).debian_arch);
+    // Skip meta packages, which have no release in their names.
     let is_one = |name: &&str| name.ends_with(&end) && deb::kernel_name(name).is_some();
     let names: Vec<String> = text.lines().filter(is_one).map(str::to_owned).collect();
     let listed = look_up(ctx, suites, &names)?;
@@ -250,20 +255,20 @@ fn with_parts(
         }
         all.extend(more);
     }
-    Ok(packages.into_iter().map(|listed| offer(listed, &all)).collect())
+    Ok(packages.into_iter().map(|listed| to_offer(listed, &all)).collect())
 }
 
 /// The offer of a package; its parts are looked for in `all`.
-fn offer(listed: Listed, all: &[Listed]) -> Offer {
+fn to_offer(listed: Listed, all: &[Listed]) -> Offer {
     let mut names: Vec<(String, String)> = Vec::new();
     let mut wanted = vec![listed.package.clone()];
     let mut missing = None;
     while let Some(name) = wanted.pop() {
         match all.iter().find(|listed| listed.package == name) {
             _ if names.iter().any(|(there, _)| *there == name) => {}
-            Some(one) => {
-                names.push((name, one.version.clone()));
-                wanted.extend(one.needs.clone());
+            Some(found_package) => {
+                names.push((name, found_package.version.clone()));
+                wanted.extend(found_package.needs.clone());
             }
             // linux-base-* has only the configuration, which is optional.
             None if name.starts_with("linux-base-") => {}
@@ -278,7 +283,7 @@ fn offer(listed: Listed, all: &[Listed]) -> Offer {
     }
 }
 
-/// Those of the named packages that the suites have.
+/// Looks up packages by name, and returns those that the suites have.
 fn look_up(ctx: &mut Ctx<'_>, suites: Suites, names: &[String]) -> Result<Vec<Listed>, Error> {
     if names.is_empty() {
         return Ok(Vec::new());
@@ -307,14 +312,14 @@ fn parse_showpkg(text: &str) -> Vec<Listed> {
             && let Some(depends) = depends.strip_prefix(" - ")
             && listed.needs.is_empty()
         {
-            listed.needs = related(&listed.package, depends.split_whitespace());
+            listed.needs = select_parts(&listed.package, depends.split_whitespace());
         }
     }
     all
 }
 
 /// The packages of the same kernel among these names; for a meta package, the kernel's package.
-fn related<'a>(package: &str, words: impl Iterator<Item = &'a str>) -> Vec<String> {
+fn select_parts<'a>(package: &str, words: impl Iterator<Item = &'a str>) -> Vec<String> {
     let kernel = deb::kernel_name(package);
     let is_part = |name: &&str| {
         deb::PARTS.iter().any(|part| name.starts_with(part))
@@ -349,10 +354,10 @@ mod tests {
 
         // The image's modules are not there.
         let all = [image.clone(), meta.clone()];
-        assert_eq!(offer(meta.clone(), &all).parts, Err("linux-modules-7.3-c".into()));
+        assert_eq!(to_offer(meta.clone(), &all).parts, Err("linux-modules-7.3-c".into()));
         let needs = ["linux-image-7.3-c", "linux-base-7.3-c"];
         let modules = listed("linux-modules-7.3-c", "7.3~rc7-1~exp1", &needs);
-        let whole = offer(meta.clone(), &[image, meta, modules]).parts.unwrap();
+        let whole = to_offer(meta.clone(), &[image, meta, modules]).parts.unwrap();
         let names: Vec<_> = whole.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["linux-image-c", "linux-image-7.3-c", "linux-modules-7.3-c"]);
     }

@@ -10,7 +10,7 @@ use crate::compression;
 use crate::error::{Error, PrebuiltError};
 
 /// The files that belong to an image.
-pub(super) struct Companions {
+pub(super) struct CompanionFiles {
     /// The configuration, if it was found.
     pub(super) config: Option<String>,
     /// The modules that were found.
@@ -19,10 +19,10 @@ pub(super) struct Companions {
 
 /// Finds the files that belong to an image: beside the image, in the unpacked package
 /// (`boot/vmlinuz-*` and `lib/modules` have a common parent), and on this machine by the release.
-pub(super) fn companions(image: &Path, release: Option<&str>) -> Companions {
+pub(super) fn find_companion_files(image: &Path, release: Option<&str>) -> CompanionFiles {
     let folder = image.parent().unwrap_or(Path::new("/"));
     let Some(release) = release else {
-        return Companions { config: None, modules: Modules::default() };
+        return CompanionFiles { config: None, modules: Modules::default() };
     };
     let mut folders = vec![folder.to_owned()];
     if let Some(root) = folder.parent() {
@@ -35,12 +35,12 @@ pub(super) fn companions(image: &Path, release: Option<&str>) -> Companions {
     };
     let beside = [folder.join(format!("config-{release}")), folder.join("config")];
     let config = beside.iter().find_map(|path| fs::read_to_string(path).ok());
-    Companions {
+    CompanionFiles {
         config: config.or_else(|| config_of(release)),
         modules: folders
             .iter()
             .find(has_modules)
-            .map_or_else(Modules::default, |f| Modules::below(f)),
+            .map_or_else(Modules::default, |f| Modules::in_folder(f)),
     }
 }
 
@@ -51,7 +51,7 @@ pub fn config_of(release: &str) -> Option<String> {
     places.iter().find_map(|path| fs::read_to_string(path).ok()).or_else(|| {
         let running = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
         let packed = (running.trim() == release).then(|| fs::read("/proc/config.gz").ok())??;
-        String::from_utf8(compression::unpack_if_packed(packed).ok()?).ok()
+        String::from_utf8(compression::decompress_if_compressed(packed).ok()?).ok()
     })
 }
 
@@ -59,7 +59,7 @@ pub fn config_of(release: &str) -> Option<String> {
 ///
 /// # Errors
 /// [`PrebuiltError::NothingInstalled`].
-pub(crate) fn installed() -> Result<PathBuf, Error> {
+pub(crate) fn find_installed_kernel() -> Result<PathBuf, Error> {
     newest_below(Path::new("/")).ok_or_else(|| PrebuiltError::NothingInstalled.into())
 }
 
@@ -139,10 +139,10 @@ mod tests {
         let image = put("boot/vmlinuz-9.9.9-x", "");
         put("boot/config-9.9.9-x", "CONFIG_A=y\n");
         put("lib/modules/9.9.9-x/kernel/virtio_mmio.ko", "\x7fELF\0depends=\0");
-        let found = companions(&image, Some("9.9.9-x"));
+        let found = find_companion_files(&image, Some("9.9.9-x"));
         assert_eq!(found.config.as_deref(), Some("CONFIG_A=y\n"));
-        assert_eq!(found.modules.transport().unwrap().len(), 1);
-        let other = companions(&image, Some("9.9.8-x"));
-        assert!(other.config.is_none() && other.modules.transport().unwrap().is_empty());
+        assert_eq!(found.modules.transport_modules().unwrap().len(), 1);
+        let other = find_companion_files(&image, Some("9.9.8-x"));
+        assert!(other.config.is_none() && other.modules.transport_modules().unwrap().is_empty());
     }
 }

@@ -18,5 +18,7 @@ fn an_image_of_another_architecture_is_booted_as_it_is() {
     let reference = path.to_str().unwrap().into();
     let request = Request { reference, arch: Arch::S390x, ..Request::default() };
     let image = f.build(&request, &mut Silent).unwrap();
-    assert!(fs::read(&image.kernel).unwrap() == bytes && image.vmlinux.is_none() && !image.acpi);
+    assert!(
+        fs::read(&image.kernel).unwrap() == bytes && image.vmlinux.is_none() && !image.needs_acpi
+    );
 }

@@ -38,7 +38,7 @@ fn only_listed_variables_are_inherited() {
     let (lines, _) = lines_of(vec![shell("env")]);
     for line in &lines {
         let name = line.split('=').next().unwrap();
-        let allowed = INHERITED.contains(&name)
+        let allowed = INHERITED_VARIABLES.contains(&name)
             || INHERITED_PREFIXES.iter().any(|p| name.starts_with(p))
             || ["LC_ALL", "PWD", "SHLVL", "_", "OLDPWD"].contains(&name);
         assert!(allowed, "{line} leaked");

@@ -8,7 +8,7 @@ fn parse(text: &str) -> Result<Reference, Error> {
 
 /// A release by its version, without patches.
 fn version(text: &str) -> Reference {
-    release(Wanted::Version(text.parse().unwrap()))
+    release(WantedRelease::Version(text.parse().unwrap()))
 }
 
 fn refused(text: &str) -> String {
@@ -41,7 +41,7 @@ fn empty_is_the_default() {
 fn a_patched_kernel_is_for_its_architecture_only() {
     let here = Reference::parse("6.12-sud", Arch::Aarch64, None).unwrap();
     let Reference::Release { wanted, patches } = &here else { panic!("a release") };
-    assert_eq!((wanted, patches.len()), (&Wanted::Version("6.12".parse().unwrap()), 1));
+    assert_eq!((wanted, patches.len()), (&WantedRelease::Version("6.12".parse().unwrap()), 1));
     for text in ["", "pinned"] {
         assert_eq!(Reference::parse(text, Arch::Aarch64, None).unwrap(), here);
     }
@@ -64,19 +64,19 @@ fn invalid_references_are_refused_with_the_accepted_forms() {
 fn packages_by_series_name_and_file() {
     assert_eq!(
         parse("deb:6.18").unwrap(),
-        Reference::Prebuilt(Prebuilt::NewestPackage("6.18".parse().unwrap()))
+        Reference::Prebuilt(WantedPrebuilt::NewestPackage("6.18".parse().unwrap()))
     );
     let name = "linux-image-6.18.15+deb13-cloud-amd64";
     assert_eq!(
         parse(&format!("deb:{name}")).unwrap(),
-        Reference::Prebuilt(Prebuilt::Package(name.into()))
+        Reference::Prebuilt(WantedPrebuilt::Package(name.into()))
     );
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "!<arch>\ndebian-binary").unwrap();
     let path = file.path().canonicalize().unwrap();
     assert_eq!(
         parse(path.to_str().unwrap()).unwrap(),
-        Reference::Prebuilt(Prebuilt::PackageFile(path))
+        Reference::Prebuilt(WantedPrebuilt::PackageFile(path))
     );
 }
 
@@ -85,10 +85,10 @@ fn with_a_git_tree_any_other_text_is_a_commit() {
     let linux = Some(Path::new("linux"));
     let parse = |text| Reference::parse(text, Arch::X86_64, linux);
     for text in ["HEAD~3", "master", "origin/next", "0123abcd"] {
-        assert_eq!(parse(text).unwrap(), release(Wanted::Commit(text.into())));
+        assert_eq!(parse(text).unwrap(), release(WantedRelease::Commit(text.into())));
     }
     assert_eq!(parse("v6.13-rc1").unwrap(), version("v6.13-rc1"));
-    assert_eq!(parse("stable").unwrap(), release(Wanted::Stable));
+    assert_eq!(parse("stable").unwrap(), release(WantedRelease::Stable));
     assert!(parse("./no/such").is_err());
 }
 

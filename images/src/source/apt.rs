@@ -4,20 +4,20 @@
 use std::path::{Path, PathBuf};
 
 use super::unpack::{self, Part};
-use super::{Candidate, List, Query, Source};
+use super::{Candidate, Query, ReleaseList, Source};
 use crate::apt::{self, Suites};
 use crate::ctx::Ctx;
 use crate::error::{Error, SourceError};
 use crate::version::Series;
 
 /// The packages of the system's own suites.
-pub(super) const SYSTEM: Packages = Packages(Suites::System);
+pub(super) const SYSTEM_SUITES: Packages = Packages(Suites::System);
 
 /// The packages of the distribution's other suites.
-pub(super) const OTHERS: Packages = Packages(Suites::Others);
+pub(super) const ALL_SUITES: Packages = Packages(Suites::All);
 
 /// The source package of the kernel.
-const SOURCE: &str = "linux";
+const SOURCE_PACKAGE: &str = "linux";
 
 /// The packages of some of the distribution's suites.
 pub(super) struct Packages(Suites);
@@ -36,15 +36,15 @@ impl Source for Packages {
         "the distribution's packages"
     }
 
-    fn keys(&self) -> &'static [&'static str] {
+    fn locator_keys(&self) -> &'static [&'static str] {
         &["Binary", "Orig"]
     }
 
-    fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<List>, Error> {
-        if !apt::refresh(ctx, self.0)? {
+    fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<ReleaseList>, Error> {
+        if !apt::refresh_lists(ctx, self.0)? {
             return Ok(None);
         }
-        list(ctx, query.series, self.0).map(Some)
+        list_releases(ctx, query.series, self.0).map(Some)
     }
 
     fn complete(&self, ctx: &mut Ctx<'_>, candidate: &Candidate) -> Result<Candidate, Error> {
@@ -56,10 +56,10 @@ impl Source for Packages {
                 Locator::Binary { package, version, suites, sha256 }
             }
             Locator::Orig { version, .. } => {
-                let mut show = apt::command(ctx, "apt-cache", Suites::Others);
-                show.args(["showsrc", SOURCE]);
+                let mut show = apt::command(ctx, "apt-cache", Suites::All);
+                show.args(["showsrc", SOURCE_PACKAGE]);
                 let text = ctx.capture(show)?.ok_or_else(unknown)?;
-                let (sha256, file) = orig_of(&text, &version).ok_or_else(unknown)?;
+                let (sha256, file) = find_orig_tarball(&text, &version).ok_or_else(unknown)?;
                 Locator::Orig { version, file, sha256 }
             }
         };
@@ -73,8 +73,8 @@ impl Source for Packages {
         part: Part,
         to: &Path,
     ) -> Result<PathBuf, Error> {
-        let tarball = download(ctx, candidate.locator()?, to)?;
-        unpack::tar(ctx, &candidate.version, &tarball, to, part)
+        let tarball = download_tarball(ctx, candidate.locator()?, to)?;
+        unpack::unpack_tarball(ctx, &candidate.version, &tarball, to, part)
     }
 
     fn label(&self, candidate: &Candidate) -> Result<String, Error> {
@@ -89,13 +89,13 @@ impl Source for Packages {
         })
     }
 
-    fn id(&self, candidate: &Candidate) -> Result<String, Error> {
+    fn content_id(&self, candidate: &Candidate) -> Result<String, Error> {
         let (Locator::Binary { sha256, .. } | Locator::Orig { sha256, .. }) =
             candidate.locator()?;
-        Ok(super::id_of(candidate, &sha256))
+        Ok(super::content_id_of(candidate, &sha256))
     }
 
-    fn place(&self, candidate: &Candidate) -> Result<String, Error> {
+    fn location(&self, candidate: &Candidate) -> Result<String, Error> {
         Ok(match candidate.locator()? {
             Locator::Binary { package, version, .. } => format!("{package} {version}"),
             Locator::Orig { version, .. } => version,
@@ -103,11 +103,11 @@ impl Source for Packages {
     }
 }
 
-fn list(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<List, Error> {
+fn list_releases(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<ReleaseList, Error> {
     let package = format!("linux-source-{series}");
-    let mut list = List::default();
+    let mut list = ReleaseList::default();
     let mut madison = apt::command(ctx, "apt-cache", suites);
-    madison.args(["madison", &package, SOURCE]);
+    madison.args(["madison", &package, SOURCE_PACKAGE]);
     let text = ctx.capture(madison)?.unwrap_or_default();
     let (mut binaries, mut sources) = (Vec::new(), Vec::new());
     for (name, version, kind) in text.lines().filter_map(apt::parse_madison) {
@@ -124,7 +124,7 @@ fn list(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<List, Error
                 binaries.push(candidate(Locator::Binary { package, version, suites, sha256 }));
             }
             // Only from the private root, because the system's configuration may lack deb-src.
-            ("Sources", Suites::Others) if name == SOURCE => {
+            ("Sources", Suites::All) if name == SOURCE_PACKAGE => {
                 sources.push(candidate(Locator::Orig { version, file: String::new(), sha256 }));
             }
             _ => {}
@@ -142,7 +142,7 @@ fn list(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<List, Error
 }
 
 /// Checksum and name of the upstream tarball in the records of `apt-cache showsrc`.
-fn orig_of(text: &str, version: &str) -> Option<(String, String)> {
+fn find_orig_tarball(text: &str, version: &str) -> Option<(String, String)> {
     let record = text
         .split("\n\n")
         .find(|record| record.lines().any(|line| line == format!("Version: {version}")))?;
@@ -156,19 +156,19 @@ fn orig_of(text: &str, version: &str) -> Option<(String, String)> {
 }
 
 /// Downloads a package and returns the path of its tarball. apt checks the checksums.
-fn download(ctx: &mut Ctx<'_>, locator: Locator, to: &Path) -> Result<PathBuf, Error> {
+fn download_tarball(ctx: &mut Ctx<'_>, locator: Locator, to: &Path) -> Result<PathBuf, Error> {
     match locator {
         Locator::Binary { package, version, suites, .. } => {
             let package = apt::fetch(ctx, &[(&package, &version)], suites, to)?.remove(0);
             let content = to.join("content");
             apt::unpack(ctx, &package, &content)?;
-            apt::first_file(&content.join("usr/src"), "", ".tar.xz")
+            apt::find_file(&content.join("usr/src"), "", ".tar.xz")
         }
         Locator::Orig { version, file, .. } => {
-            let mut get = apt::command(ctx, "apt-get", Suites::Others);
+            let mut get = apt::command(ctx, "apt-get", Suites::All);
             get.args(["source", "--download-only", "--tar-only"]);
-            get.arg(format!("{SOURCE}={version}"));
-            let what = format!("the source of {SOURCE} {version}");
+            get.arg(format!("{SOURCE_PACKAGE}={version}"));
+            let what = format!("the source of {SOURCE_PACKAGE} {version}");
             Ok(apt::download_below(ctx, get, &what, to)?.join(file))
         }
     }
@@ -183,8 +183,8 @@ mod tests {
         let text = "Package: linux\nVersion: 6.5.1-1\nChecksums-Sha256:\n aa 1 linux_6.5.1.orig.tar.xz\n\
                     \nPackage: linux\nVersion: 6.5.10-1\nFiles:\n 99 1 linux_6.5.10.orig.tar.xz\n\
                     Checksums-Sha256:\n bb 5 linux_6.5.10-1.dsc\n cc 7 linux_6.5.10.orig.tar.xz\nHomepage: x\n";
-        let found = orig_of(text, "6.5.10-1").unwrap();
+        let found = find_orig_tarball(text, "6.5.10-1").unwrap();
         assert_eq!(found, ("cc".to_owned(), "linux_6.5.10.orig.tar.xz".to_owned()));
-        assert_eq!(orig_of(text, "6.5.2-1"), None);
+        assert_eq!(find_orig_tarball(text, "6.5.2-1"), None);
     }
 }

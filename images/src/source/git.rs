@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::unpack::{self, Part};
-use super::{Candidate, List, Query, Source};
+use super::{Candidate, Query, ReleaseList, Source};
 use crate::ctx::Ctx;
 use crate::error::{Error, GitError};
 use crate::paths::expand_home;
@@ -12,7 +12,7 @@ use crate::version::Release;
 use crate::{git, process};
 
 /// The git tree in `LINUX=`.
-pub(super) struct Git;
+pub(super) struct GitTree;
 
 /// The place of a release or commit in the git tree.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -26,12 +26,12 @@ enum Locator {
     },
 }
 
-impl Source for Git {
+impl Source for GitTree {
     fn name(&self) -> &'static str {
         "the git tree of --linux (LINUX=)"
     }
 
-    fn keys(&self) -> &'static [&'static str] {
+    fn locator_keys(&self) -> &'static [&'static str] {
         &["Git"]
     }
 
@@ -40,7 +40,7 @@ impl Source for Git {
     }
 
     /// Lists the tagged releases.
-    fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<List>, Error> {
+    fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<ReleaseList>, Error> {
         let Some(linux) = query.linux else { return Ok(None) };
         let (repository, series) = (absolute(linux), query.series);
         let mut git = git::command(ctx.cache, &repository);
@@ -48,7 +48,7 @@ impl Source for Git {
         git.args(["for-each-ref", "--format=%(refname:strip=2) %(*tree)%(tree)"]);
         git.args([format!("refs/tags/v{series}"), format!("refs/tags/v{series}.*")]);
         git.arg(format!("refs/tags/v{series}-rc*"));
-        let Some(text) = process::output(git) else {
+        let Some(text) = process::stdout_of(git) else {
             return Err(GitError::NotARepository { linux: repository }.into());
         };
         let candidate = |line: &str| {
@@ -59,7 +59,7 @@ impl Source for Git {
             (!tree.trim().is_empty()).then(|| Candidate::new(release.to_string(), &locator))
         };
         let candidates = text.lines().filter_map(candidate).collect();
-        Ok(Some(List { candidates, series: Vec::new() }))
+        Ok(Some(ReleaseList { candidates, series: Vec::new() }))
     }
 
     fn fetch(
@@ -70,7 +70,7 @@ impl Source for Git {
         to: &Path,
     ) -> Result<PathBuf, Error> {
         let Locator::Git { repository, tree, .. } = candidate.locator()?;
-        unpack::git(ctx, &repository, &tree, to, part)
+        unpack::unpack_git_tree(ctx, &repository, &tree, to, part)
     }
 
     fn label(&self, candidate: &Candidate) -> Result<String, Error> {
@@ -78,12 +78,12 @@ impl Source for Git {
         Ok(format!("git {} {tag}, tree {tree}", repository.display()))
     }
 
-    fn id(&self, candidate: &Candidate) -> Result<String, Error> {
+    fn content_id(&self, candidate: &Candidate) -> Result<String, Error> {
         let Locator::Git { tree, .. } = candidate.locator()?;
         Ok(format!("git-{tree}"))
     }
 
-    fn place(&self, candidate: &Candidate) -> Result<String, Error> {
+    fn location(&self, candidate: &Candidate) -> Result<String, Error> {
         let Locator::Git { tag, .. } = candidate.locator()?;
         Ok(tag)
     }
@@ -103,7 +103,7 @@ pub(super) fn commit(ctx: &Ctx<'_>, linux: &Path, name: &str) -> Result<Candidat
     let ask = |arguments: &[&str]| {
         let mut git = git::command(ctx.cache, &repository);
         git.arg("rev-parse").args(arguments);
-        process::output(git).map(|text| text.trim().to_owned())
+        process::stdout_of(git).map(|text| text.trim().to_owned())
     };
     if ask(&["--git-dir"]).is_none() {
         return Err(GitError::NotARepository { linux: repository }.into());

@@ -2,17 +2,41 @@
 //! Finds the newest release (`latest`) and the newest one that is not a release candidate (`stable`),
 //! by upstream's releases.json.
 
-use super::search::{self, Found, Scope};
+use super::search::{self, FoundRelease, SearchScope};
 use super::upstream;
 use crate::ctx::Ctx;
 use crate::error::{Error, Fault, SourceError};
 use crate::version::{Release, Version};
 
+/// The newest release that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NewestRelease {
+    /// `latest`: release candidates count too.
+    Latest,
+    /// `stable`: release candidates do not count.
+    Stable,
+}
+
+impl NewestRelease {
+    /// The name that the user types.
+    fn name(self) -> &'static str {
+        match self {
+            NewestRelease::Latest => "latest",
+            NewestRelease::Stable => "stable",
+        }
+    }
+
+    /// Whether a release counts.
+    fn accepts(self, release: &Release) -> bool {
+        self == NewestRelease::Latest || release.candidate.is_none()
+    }
+}
+
 /// Maximum number of releases to try, newest first.
 const MAX_TRIES: usize = 3;
 
-/// The releases in a releases.json, newest first, with release candidates if `candidates` is set.
-fn newest(text: &str, candidates: bool) -> Vec<Release> {
+/// The releases in a releases.json that count for `wanted`, newest first.
+fn accepted_releases(text: &str, wanted: NewestRelease) -> Vec<Release> {
     #[derive(serde::Deserialize)]
     struct Releases {
         releases: Vec<ReleaseEntry>,
@@ -25,46 +49,50 @@ fn newest(text: &str, candidates: bool) -> Vec<Release> {
     // linux-next is left out: its version is a date.
     let mut all: Vec<Release> =
         releases.iter().filter_map(|one| one.version.parse().ok()).collect();
-    all.retain(|release| candidates || release.candidate.is_none());
+    all.retain(|release| wanted.accepts(release));
     all.sort_unstable_by(|a, b| b.cmp(a));
     all.dedup();
     all
 }
 
-/// Finds the newest release, including release candidates if `candidates` is set. If upstream cannot
-/// be reached, the newest release in the distribution's packages stands in for it.
+/// Finds the newest release. If upstream cannot be reached, the newest release in the distribution's packages
+/// stands in for it.
 ///
 /// # Errors
 /// [`SourceError`] if no source has it, or none can be reached.
-pub(super) fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, candidates: bool) -> Result<Found, Error> {
-    let name = if candidates { "latest" } else { "stable" };
+pub(super) fn find(
+    ctx: &mut Ctx<'_>,
+    scope: &SearchScope<'_>,
+    wanted: NewestRelease,
+) -> Result<FoundRelease, Error> {
+    let name = wanted.name();
     ctx.phase(&format!("looking for the {name} release"));
-    match upstream::releases(ctx)? {
-        Some(text) => find_first(ctx, scope, name, &newest(&text, candidates)),
-        None => find_in_packages(ctx, scope, name, candidates),
+    match upstream::download_releases_json(ctx)? {
+        Some(text) => find_first(ctx, scope, name, &accepted_releases(&text, wanted)),
+        None => find_in_packages(ctx, scope, wanted),
     }
 }
 
 /// Finds the first of these releases that a source has.
 fn find_first(
     ctx: &mut Ctx<'_>,
-    scope: &Scope<'_>,
+    scope: &SearchScope<'_>,
     name: &'static str,
     releases: &[Release],
-) -> Result<Found, Error> {
+) -> Result<FoundRelease, Error> {
     let Some(first) = releases.first() else {
         return Err(SourceError::NothingReleased { name }.into());
     };
     for release in releases.iter().take(MAX_TRIES) {
         match search::find(ctx, scope, Version::Exact(*release)) {
-            Ok(Found { candidate, stands_in: None }) => {
-                let stands_in = (release != first).then(|| {
+            Ok(FoundRelease { candidate, substitution_note: None }) => {
+                let substitution_note = (release != first).then(|| {
                     format!(
                         "the {name} release, v{first}, cannot be had here; v{release} stands in \
                          for it"
                     )
                 });
-                return Ok(Found { candidate, stands_in });
+                return Ok(FoundRelease { candidate, substitution_note });
             }
             Ok(_) => {}
             Err(error) if error.fault() == Fault::Interrupted => return Err(error),
@@ -77,21 +105,21 @@ fn find_first(
 /// Finds the newest release in the distribution's packages.
 fn find_in_packages(
     ctx: &mut Ctx<'_>,
-    scope: &Scope<'_>,
-    name: &'static str,
-    candidates: bool,
-) -> Result<Found, Error> {
+    scope: &SearchScope<'_>,
+    wanted: NewestRelease,
+) -> Result<FoundRelease, Error> {
+    let name = wanted.name();
     for series in search::offered_series(ctx)? {
-        let Found { candidate, .. } = search::find(ctx, scope, Version::Newest(series))?;
-        if !candidates && candidate.release().is_some_and(|release| release.candidate.is_some()) {
+        let FoundRelease { candidate, .. } = search::find(ctx, scope, Version::Newest(series))?;
+        if candidate.release().is_some_and(|release| !wanted.accepts(&release)) {
             continue;
         }
-        let stands_in = Some(format!(
+        let substitution_note = Some(format!(
             "which release is the {name} one is not known, as upstream cannot be reached; {}, the \
              newest that the packages offer, stands in for it",
             candidate.version
         ));
-        return Ok(Found { candidate, stands_in });
+        return Ok(FoundRelease { candidate, substitution_note });
     }
     Err(SourceError::NewestUnknown { name }.into())
 }
@@ -107,11 +135,11 @@ mod tests {
             {"moniker": "stable", "version": "7.3.4", "iseol": false},
             {"moniker": "longterm", "version": "6.12.117"},
             {"moniker": "linux-next", "version": "next-20261120"}]}"#;
-        let written = |candidates| -> Vec<String> {
-            newest(text, candidates).iter().map(Release::to_string).collect()
+        let written = |wanted| -> Vec<String> {
+            accepted_releases(text, wanted).iter().map(Release::to_string).collect()
         };
-        assert_eq!(written(true), ["7.4-rc2", "7.3.4", "6.12.117"]);
-        assert_eq!(written(false), ["7.3.4", "6.12.117"]);
-        assert!(newest("<html>", true).is_empty());
+        assert_eq!(written(NewestRelease::Latest), ["7.4-rc2", "7.3.4", "6.12.117"]);
+        assert_eq!(written(NewestRelease::Stable), ["7.3.4", "6.12.117"]);
+        assert!(accepted_releases("<html>", NewestRelease::Latest).is_empty());
     }
 }

@@ -25,16 +25,17 @@ use crate::version::{Release, Series};
 use unpack::Part;
 
 /// All sources, in the order in which they are searched.
-const SOURCES: [&dyn Source; 4] = [&git::Git, &upstream::Upstream, &apt::SYSTEM, &apt::OTHERS];
+const SOURCES: [&dyn Source; 4] =
+    [&git::GitTree, &upstream::Upstream, &apt::SYSTEM_SUITES, &apt::ALL_SUITES];
 
 /// A source of Linux releases.
 trait Source: Sync {
     /// Name for messages, such as `the upstream archive`.
     fn name(&self) -> &'static str;
 
-    /// The keys of its locators ([`Candidate::locator`]). Records in users' caches contain them, so
-    /// they never change.
-    fn keys(&self) -> &'static [&'static str];
+    /// The keys of the source's locators ([`Candidate::locator`]). They never change, because records in users'
+    /// caches contain them.
+    fn locator_keys(&self) -> &'static [&'static str];
 
     /// Whether the source is on this machine. A local source is searched at every run, and its
     /// releases are not recorded.
@@ -42,14 +43,13 @@ trait Source: Sync {
         false
     }
 
-    /// Lists its releases of a series. `None` if the source cannot be reached or is not configured.
+    /// Lists the source's releases of a series. `None` if the source cannot be reached or is not configured.
     ///
     /// # Errors
     /// If the caller interrupts, or the source that the user named cannot be used.
-    fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<List>, Error>;
+    fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<ReleaseList>, Error>;
 
-    /// Adds details to a candidate that are too slow to look up for a whole list, such as the
-    /// checksum.
+    /// Adds details to a candidate, such as the checksum, that take too long to look up for a whole list.
     ///
     /// # Errors
     /// If the source does not have these details.
@@ -81,13 +81,13 @@ trait Source: Sync {
     ///
     /// # Errors
     /// If the locator is damaged.
-    fn id(&self, candidate: &Candidate) -> Result<String, Error>;
+    fn content_id(&self, candidate: &Candidate) -> Result<String, Error>;
 
     /// Identity of the file or commit, without the checksum.
     ///
     /// # Errors
     /// If the locator is damaged.
-    fn place(&self, candidate: &Candidate) -> Result<String, Error>;
+    fn location(&self, candidate: &Candidate) -> Result<String, Error>;
 }
 
 /// A query to a source.
@@ -101,8 +101,8 @@ struct Query<'a> {
 
 /// The releases of a source.
 #[derive(Debug, Default)]
-struct List {
-    /// Releases of the queried series. Of two with the same version, the preferred one comes first.
+struct ReleaseList {
+    /// Releases of the queried series. Of two releases with the same version, the preferred one comes first.
     candidates: Vec<Candidate>,
     /// All series of which the source has releases.
     series: Vec<Series>,
@@ -132,8 +132,9 @@ impl Candidate {
 
     /// The source that this candidate is from.
     fn source(&self) -> Result<&'static dyn Source, Error> {
-        let is_its_own =
-            |source: &&&dyn Source| source.keys().iter().any(|key| self.locator.get(key).is_some());
+        let is_its_own = |source: &&&dyn Source| {
+            source.locator_keys().iter().any(|key| self.locator.get(key).is_some())
+        };
         SOURCES.iter().find(is_its_own).copied().ok_or_else(|| self.damaged())
     }
 
@@ -146,23 +147,23 @@ impl Candidate {
         SourceError::DamagedRecord { version: self.version.clone() }.into()
     }
 
-    fn id(&self) -> Result<String, Error> {
-        self.source()?.id(self)
+    fn content_id(&self) -> Result<String, Error> {
+        self.source()?.content_id(self)
     }
 
     fn label(&self) -> Result<String, Error> {
         self.source()?.label(self)
     }
 
-    /// Whether both are the same file or commit, regardless of checksums.
-    fn is_same_place(&self, other: &Candidate) -> bool {
-        let place = |candidate: &Candidate| candidate.source()?.place(candidate);
+    /// Whether both candidates are the same file or commit, regardless of checksums.
+    fn has_same_location(&self, other: &Candidate) -> bool {
+        let place = |candidate: &Candidate| candidate.source()?.location(candidate);
         matches!((place(self), place(other)), (Ok(a), Ok(b)) if a == b)
     }
 }
 
 /// The id of a release with this checksum.
-fn id_of(candidate: &Candidate, sha256: &str) -> String {
+fn content_id_of(candidate: &Candidate, sha256: &str) -> String {
     format!("{}-{sha256:.24}", candidate.version)
 }
 

@@ -3,56 +3,57 @@
 
 use std::path::{Path, PathBuf};
 
-use super::search::{self, Found, Scope};
+use super::latest::NewestRelease;
+use super::search::{self, FoundRelease, SearchScope};
 use super::unpack::Part;
 use super::{Candidate, git, latest};
 use crate::arch::Arch;
-use crate::build::{Options, Recipe, SourceIdentity};
+use crate::build::{BuildOptions, Recipe, SourceIdentity};
 use crate::cache::{self, Cache};
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, SourceError};
-use crate::lock::{EntryLock, Mode};
+use crate::lock::{EntryLock, LockMode};
 use crate::mirror::Mirror;
 use crate::packages::Tool;
 use crate::patches::Patches;
-use crate::reference::Wanted;
+use crate::reference::WantedRelease;
 use crate::types::{KernelImage, Request, Selftests};
 use crate::{makefile, toolchain};
 
 /// Maximum number of releases to skip because they cannot be downloaded.
-const RETRIES: usize = 4;
+const MAX_FAILED_DOWNLOADS: usize = 4;
 
 /// A release or commit to build.
 #[derive(Debug)]
 pub(crate) struct ReleaseBuild {
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: WantedRelease,
     /// `LINUX=`: the user's git tree.
     pub(crate) linux: Option<PathBuf>,
-    /// `EXACT=`: refuse a release that would stand in for the one that is named.
+    /// `EXACT=`: refuse to take another release than the one that is named.
     exact: bool,
-    pub(crate) options: Options,
+    pub(crate) options: BuildOptions,
     pub(crate) patches: Patches,
     /// The release, after it was found.
-    found: Option<Found>,
+    found: Option<FoundRelease>,
 }
 
 impl ReleaseBuild {
     pub(crate) fn new(
-        wanted: Wanted,
+        wanted: WantedRelease,
         request: &Request,
-        options: Options,
+        options: BuildOptions,
         patches: Patches,
     ) -> ReleaseBuild {
         let (linux, exact) = (request.linux.clone(), request.exact);
         ReleaseBuild { wanted, linux, exact, options, patches, found: None }
     }
 
-    /// The image, if the cache has it. Finds the release first; `None` if this machine lacks the tools
-    /// for that.
+    /// Finds the release, and returns its image if the cache has it. Returns `None` if this machine lacks the
+    /// tools to find the release.
     ///
     /// # Errors
     /// If there is no such release.
-    pub(crate) fn cached(&mut self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
+    pub(crate) fn find_cached(&mut self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
         if !self.can_search(ctx) {
             return Ok(None);
         }
@@ -64,12 +65,14 @@ impl ReleaseBuild {
 
     /// Whether this machine has the tools to find the release.
     fn can_search(&self, ctx: &Ctx<'_>) -> bool {
-        let has = |program: &str| toolchain::find(program).is_some();
-        let needs_git = self.linux.is_some() || matches!(self.wanted, Wanted::Commit(_));
+        let has = |program: &str| toolchain::find_program(program).is_some();
+        let needs_git = self.linux.is_some() || matches!(self.wanted, WantedRelease::Commit(_));
         let is_known = match self.wanted {
-            Wanted::Commit(_) => true,
-            Wanted::Version(version) => search::recorded(ctx, self.options.arch, version).is_some(),
-            Wanted::Latest | Wanted::Stable => false,
+            WantedRelease::Commit(_) => true,
+            WantedRelease::Version(version) => {
+                search::read_record(ctx, self.options.arch, version).is_some()
+            }
+            WantedRelease::Latest | WantedRelease::Stable => false,
         };
         (!needs_git || has("git")) && (is_known || has("curl") || has("apt-get"))
     }
@@ -78,31 +81,31 @@ impl ReleaseBuild {
     pub(crate) fn missing_tools(&self, cache: &Cache) -> Vec<Tool> {
         let mut missing = missing_tools(&self.wanted, self.linux.as_deref());
         if !self.patches.is_empty() {
-            missing.extend(toolchain::absent(&[toolchain::PATCH]));
+            missing.extend(toolchain::missing_programs(&[toolchain::PATCH]));
         }
-        missing.extend(self.options.toolchain.missing(cache.owner));
+        missing.extend(self.options.toolchain.missing_tools(cache.owner));
         missing
     }
 
-    /// Downloads, unpacks, patches and builds the release. If it cannot be downloaded, tries the next
-    /// best one.
+    /// Downloads, unpacks, patches and builds the release. If a release cannot be downloaded, tries the next best
+    /// release.
     ///
     /// # Errors
     /// If no release can be downloaded, or the kernel does not build.
     pub(crate) fn run(mut self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
-        let mut refused = Vec::new();
+        let mut excluded = Vec::new();
         loop {
             let found = match self.found.take() {
                 Some(found) => found,
-                None => self.find(ctx, &refused)?,
+                None => self.find(ctx, &excluded)?,
             };
             match self.build(ctx, &found) {
                 Err(Error::Source(error @ SourceError::Download { .. }))
-                    if refused.len() < RETRIES =>
+                    if excluded.len() < MAX_FAILED_DOWNLOADS =>
                 {
                     // Package lists may name files that the mirror no longer has.
                     ctx.monitor.note(&format!("{error}; looking further"));
-                    refused.push(found.candidate);
+                    excluded.push(found.candidate);
                 }
                 built => return built,
             }
@@ -113,29 +116,35 @@ impl ReleaseBuild {
     ///
     /// # Errors
     /// [`SourceError::NotExact`] if another release stands in and the request is exact.
-    fn find(&self, ctx: &mut Ctx<'_>, refused: &[Candidate]) -> Result<Found, Error> {
-        let scope = Scope { arch: self.options.arch, linux: self.linux.as_deref(), refused };
+    fn find(&self, ctx: &mut Ctx<'_>, excluded: &[Candidate]) -> Result<FoundRelease, Error> {
+        let scope = SearchScope { arch: self.options.arch, linux: self.linux.as_deref(), excluded };
         let found = find(ctx, &scope, &self.wanted)?;
-        if let Some(stands_in) = &found.stands_in {
+        if let Some(substitution_note) = &found.substitution_note {
             if self.exact {
-                return Err(SourceError::NotExact { stands_in: stands_in.clone() }.into());
+                return Err(
+                    SourceError::NotExact { substitution_note: substitution_note.clone() }.into()
+                );
             }
-            ctx.monitor.note(stands_in);
+            ctx.monitor.note(substitution_note);
         }
         Ok(found)
     }
 
     /// The image of a release, if the cache has it.
-    fn image_of(&self, ctx: &mut Ctx<'_>, found: &Found) -> Result<Option<KernelImage>, Error> {
+    fn image_of(
+        &self,
+        ctx: &mut Ctx<'_>,
+        found: &FoundRelease,
+    ) -> Result<Option<KernelImage>, Error> {
         let source = self.identity(found)?;
-        let image = Recipe::new(ctx, &self.options, &source).cached(ctx)?;
+        let image = Recipe::new(ctx, &self.options, &source).find_cached(ctx)?;
         if image.is_some() {
-            self.remember(ctx, found)?;
+            self.record_result(ctx, found)?;
         }
         Ok(image)
     }
 
-    fn build(&self, ctx: &mut Ctx<'_>, found: &Found) -> Result<KernelImage, Error> {
+    fn build(&self, ctx: &mut Ctx<'_>, found: &FoundRelease) -> Result<KernelImage, Error> {
         if let Some(image) = self.image_of(ctx, found)? {
             return Ok(image);
         }
@@ -143,32 +152,34 @@ impl ReleaseBuild {
         let key = self.key(found)?;
         // The lock keeps the source in the cache until the image is built.
         let _held = unpack(ctx, Part::Build(arch), &key, &found.candidate)?;
-        self.remember(ctx, found)?;
-        let tree = ctx.entry("sources", &key);
+        self.record_result(ctx, found)?;
+        let tree = ctx.entry_path("sources", &key);
         let source = self.identity(found)?;
         let recipe = Recipe::new(ctx, &self.options, &source);
         if self.patches.is_empty() {
             return recipe.build(ctx, &tree);
         }
-        let mirror = Mirror::of(ctx, &tree, arch, &self.patches)?;
+        let mirror = Mirror::update(ctx, &tree, arch, &self.patches)?;
         recipe.build(ctx, &mirror.src)
     }
 
-    /// Records where the release is, after it was fetched successfully. `latest` and `stable` are not
-    /// recorded, because they change.
-    fn remember(&self, ctx: &Ctx<'_>, found: &Found) -> Result<(), Error> {
+    /// Records the source of the release after a successful download. Records nothing for `latest` and `stable`,
+    /// because these change.
+    fn record_result(&self, ctx: &Ctx<'_>, found: &FoundRelease) -> Result<(), Error> {
         match self.wanted {
-            Wanted::Version(version) => search::remember(ctx, self.options.arch, version, found),
+            WantedRelease::Version(version) => {
+                search::record_result(ctx, self.options.arch, version, found)
+            }
             _ => Ok(()),
         }
     }
 
     /// Key of the unpacked source in the cache.
-    fn key(&self, found: &Found) -> Result<String, Error> {
-        Ok(format!("{}-{}", found.candidate.id()?, self.options.arch.name()))
+    fn key(&self, found: &FoundRelease) -> Result<String, Error> {
+        Ok(format!("{}-{}", found.candidate.content_id()?, self.options.arch.name()))
     }
 
-    fn identity(&self, found: &Found) -> Result<SourceIdentity, Error> {
+    fn identity(&self, found: &FoundRelease) -> Result<SourceIdentity, Error> {
         let key = self.key(found)?;
         let name = match self.patches.is_empty() {
             true => format!("release {key}"),
@@ -179,23 +190,23 @@ impl ReleaseBuild {
             kconfig: name.clone(),
             directory: name,
             label: found.candidate.label()? + &self.patches.label(),
-            stands_in: found.stands_in.clone(),
-            trimmed: true,
+            substitution_note: found.substitution_note.clone(),
+            is_trimmed: true,
         })
     }
 }
 
 /// The missing tools for finding and unpacking a release.
-pub(crate) fn missing_tools(wanted: &Wanted, linux: Option<&Path>) -> Vec<Tool> {
-    if let Wanted::Commit(_) = wanted {
-        return toolchain::absent(&[toolchain::TAR, toolchain::GIT]);
+pub(crate) fn missing_tools(wanted: &WantedRelease, linux: Option<&Path>) -> Vec<Tool> {
+    if let WantedRelease::Commit(_) = wanted {
+        return toolchain::missing_programs(&[toolchain::TAR, toolchain::GIT]);
     }
-    let mut missing = toolchain::absent(&[toolchain::TAR, toolchain::XZ]);
-    if toolchain::find("apt-get").is_none() {
-        missing.extend(toolchain::absent(&[toolchain::CURL]));
+    let mut missing = toolchain::missing_programs(&[toolchain::TAR, toolchain::XZ]);
+    if toolchain::find_program("apt-get").is_none() {
+        missing.extend(toolchain::missing_programs(&[toolchain::CURL]));
     }
     if linux.is_some() {
-        missing.extend(toolchain::absent(&[toolchain::GIT]));
+        missing.extend(toolchain::missing_programs(&[toolchain::GIT]));
     }
     missing
 }
@@ -206,28 +217,32 @@ pub(crate) fn missing_tools(wanted: &Wanted, linux: Option<&Path>) -> Vec<Tool> 
 /// If there is no such release, or it cannot be downloaded.
 pub(crate) fn selftests(
     ctx: &mut Ctx<'_>,
-    wanted: &Wanted,
+    wanted: &WantedRelease,
     linux: Option<&Path>,
     arch: Arch,
 ) -> Result<Selftests, Error> {
-    let found = find(ctx, &Scope { arch, linux, refused: &[] }, wanted)?;
-    let key = found.candidate.id()?;
+    let found = find(ctx, &SearchScope { arch, linux, excluded: &[] }, wanted)?;
+    let key = found.candidate.content_id()?;
     let held = unpack(ctx, Part::Selftests, &key, &found.candidate)?;
-    if let Wanted::Version(version) = wanted {
-        search::remember(ctx, arch, *version, &found)?;
+    if let WantedRelease::Version(version) = wanted {
+        search::record_result(ctx, arch, *version, &found)?;
     }
-    Ok(Selftests { tree: ctx.entry("selftests", &key), held })
+    Ok(Selftests { tree: ctx.entry_path("selftests", &key), held })
 }
 
 /// Finds the requested release or commit, and its source.
-fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, wanted: &Wanted) -> Result<Found, Error> {
+fn find(
+    ctx: &mut Ctx<'_>,
+    scope: &SearchScope<'_>,
+    wanted: &WantedRelease,
+) -> Result<FoundRelease, Error> {
     match wanted {
-        Wanted::Version(version) => search::find(ctx, scope, *version),
-        Wanted::Latest => latest::find(ctx, scope, true),
-        Wanted::Stable => latest::find(ctx, scope, false),
-        Wanted::Commit(name) => {
+        WantedRelease::Version(version) => search::find(ctx, scope, *version),
+        WantedRelease::Latest => latest::find(ctx, scope, NewestRelease::Latest),
+        WantedRelease::Stable => latest::find(ctx, scope, NewestRelease::Stable),
+        WantedRelease::Commit(name) => {
             let candidate = git::commit(ctx, scope.linux.unwrap_or(Path::new(".")), name)?;
-            Ok(Found { candidate, stands_in: None })
+            Ok(FoundRelease { candidate, substitution_note: None })
         }
     }
 }
@@ -241,15 +256,15 @@ fn unpack(
     candidate: &Candidate,
 ) -> Result<EntryLock, Error> {
     let folder = part.folder();
-    let place = ctx.entry(folder, key);
-    let held = ctx.lock(folder, key, Mode::Shared)?;
+    let place = ctx.entry_path(folder, key);
+    let held = ctx.lock(folder, key, LockMode::Shared)?;
     if place.is_dir() {
         return Ok(held);
     }
     drop(held);
-    let held = ctx.lock(folder, key, Mode::Exclusive)?;
+    let held = ctx.lock(folder, key, LockMode::Exclusive)?;
     if !place.is_dir() {
-        let tmp = ctx.cache.temporary()?;
+        let tmp = ctx.cache.temporary_directory()?;
         let source = candidate.source()?;
         let tree = source.fetch(ctx, candidate, part, tmp.path())?;
         if let Part::Build(_) = part {
@@ -264,7 +279,7 @@ fn unpack(
     }
     drop(held);
     // A shared lock lets other builds use the source too.
-    let held = ctx.lock(folder, key, Mode::Shared)?;
+    let held = ctx.lock(folder, key, LockMode::Shared)?;
     if place.is_dir() {
         return Ok(held);
     }

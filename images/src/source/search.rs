@@ -14,58 +14,66 @@ use crate::version::{Release, Series, Version};
 
 /// Parameters of a search.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope<'a> {
+pub(super) struct SearchScope<'a> {
     /// The kernel's architecture; each has its own records.
     pub(super) arch: Arch,
     /// `LINUX=`: the user's git tree.
     pub(super) linux: Option<&'a Path>,
     /// Releases that could not be downloaded.
-    pub(super) refused: &'a [Candidate],
+    pub(super) excluded: &'a [Candidate],
 }
 
 /// A release that was found. The cache records this structure.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Found {
+pub(super) struct FoundRelease {
     pub(super) candidate: Candidate,
-    /// A note for the user if it is not the requested release.
-    pub(super) stands_in: Option<String>,
+    /// A note for the user if this is not the requested release.
+    #[serde(rename = "stands_in")]
+    pub(super) substitution_note: Option<String>,
 }
 
 /// Finds a release in a local source, in the records, or in the other sources.
 ///
 /// # Errors
 /// [`SourceError`] if no source has a release of the series, or none can be reached.
-pub(super) fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, version: Version) -> Result<Found, Error> {
+pub(super) fn find(
+    ctx: &mut Ctx<'_>,
+    scope: &SearchScope<'_>,
+    version: Version,
+) -> Result<FoundRelease, Error> {
     let query = Query { series: version.series(), linux: scope.linux };
     let mut seen = Vec::new();
     for source in SOURCES.iter().filter(|source| source.is_local()) {
         let Some(list) = source.list(ctx, &query)? else { continue };
         if let Some(candidate) = choose(version, &list.candidates) {
-            return Ok(Found { candidate: candidate.clone(), stands_in: None });
+            return Ok(FoundRelease { candidate: candidate.clone(), substitution_note: None });
         }
         seen.extend(list.candidates);
     }
-    match recorded(ctx, scope.arch, version) {
-        Some(found) if !scope.refused.contains(&found.candidate) => Ok(found),
+    match read_record(ctx, scope.arch, version) {
+        Some(found) if !scope.excluded.contains(&found.candidate) => Ok(found),
         _ => search(ctx, scope, version, seen),
     }
 }
 
-/// Searches the sources that are not on this machine. `seen` has the candidates of the local ones.
+/// Searches the sources that are not on this machine. `seen` has the candidates of the local sources.
 fn search(
     ctx: &mut Ctx<'_>,
-    scope: &Scope<'_>,
+    scope: &SearchScope<'_>,
     version: Version,
     mut seen: Vec<Candidate>,
-) -> Result<Found, Error> {
+) -> Result<FoundRelease, Error> {
     ctx.phase(&format!("looking for linux {version}"));
     let query = Query { series: version.series(), linux: scope.linux };
     let mut offers: Vec<Series> = Vec::new();
     for source in SOURCES.iter().filter(|source| !source.is_local()) {
         let Some(mut list) = source.list(ctx, &query)? else { continue };
-        list.candidates.retain(|c| !scope.refused.iter().any(|r| r.is_same_place(c)));
+        list.candidates.retain(|c| !scope.excluded.iter().any(|r| r.has_same_location(c)));
         if let Some(candidate) = choose(version, &list.candidates) {
-            return Ok(Found { candidate: source.complete(ctx, candidate)?, stands_in: None });
+            return Ok(FoundRelease {
+                candidate: source.complete(ctx, candidate)?,
+                substitution_note: None,
+            });
         }
         seen.extend(list.candidates);
         offers.extend(list.series);
@@ -73,11 +81,14 @@ fn search(
     if let Version::Exact(release) = version
         && let Some(candidate) = nearest(release, &seen)
     {
-        let stands_in = Some(format!(
+        let substitution_note = Some(format!(
             "v{release} cannot be had here; {}, the nearest of its series, stands in for it",
             candidate.version
         ));
-        return Ok(Found { candidate: candidate.source()?.complete(ctx, candidate)?, stands_in });
+        return Ok(FoundRelease {
+            candidate: candidate.source()?.complete(ctx, candidate)?,
+            substitution_note,
+        });
     }
     offers.sort_unstable();
     offers.dedup();
@@ -101,7 +112,7 @@ fn names() -> Vec<&'static str> {
 /// # Errors
 /// If the caller interrupts.
 pub(super) fn offered_series(ctx: &mut Ctx<'_>) -> Result<Vec<Series>, Error> {
-    // No source has releases of this series, so only the packages, which list all their series, count.
+    // No source has releases of series 0.0, so only the packages, which list all their series, count.
     let query = Query { series: Series { major: 0, minor: 0 }, linux: None };
     let mut all = Vec::new();
     for source in SOURCES {
@@ -113,31 +124,31 @@ pub(super) fn offered_series(ctx: &mut Ctx<'_>) -> Result<Vec<Series>, Error> {
 }
 
 /// Key of a version's record in the cache's folder `resolved`.
-fn record(arch: Arch, version: Version) -> String {
+fn record_key(arch: Arch, version: Version) -> String {
     format!("{}-{version}", arch.name())
 }
 
 /// The recorded result of an earlier search; `None` if there is none or the record is damaged.
-pub(super) fn recorded(ctx: &Ctx<'_>, arch: Arch, version: Version) -> Option<Found> {
-    let found: Found = ctx.cache.read("resolved", &record(arch, version))?;
-    found.candidate.id().is_ok().then_some(found)
+pub(super) fn read_record(ctx: &Ctx<'_>, arch: Arch, version: Version) -> Option<FoundRelease> {
+    let found: FoundRelease = ctx.cache.read_record("resolved", &record_key(arch, version))?;
+    found.candidate.content_id().is_ok().then_some(found)
 }
 
 /// Records the result of a search.
 ///
 /// # Errors
 /// If the record cannot be written.
-pub(super) fn remember(
+pub(super) fn record_result(
     ctx: &Ctx<'_>,
     arch: Arch,
     version: Version,
-    found: &Found,
+    found: &FoundRelease,
 ) -> Result<(), Error> {
-    let is_known = recorded(ctx, arch, version).as_ref() == Some(found);
+    let is_known = read_record(ctx, arch, version).as_ref() == Some(found);
     if found.candidate.source()?.is_local() || is_known {
         return Ok(());
     }
-    ctx.cache.write("resolved", &record(arch, version), found)
+    ctx.cache.write_record("resolved", &record_key(arch, version), found)
 }
 
 /// The candidate for a version.
@@ -148,8 +159,8 @@ pub(super) fn choose(version: Version, candidates: &[Candidate]) -> Option<&Cand
     }
 }
 
-/// The newest candidate of a series: a release candidate only if there is no final release; the first
-/// of equal ones.
+/// The newest candidate of a series. Release candidates count only if the series has no final release. Of
+/// equal candidates, the first.
 pub(super) fn newest(series: Series, candidates: &[Candidate]) -> Option<&Candidate> {
     let of_series =
         |candidate: &&Candidate| candidate.release().is_some_and(|r| r.series == series);

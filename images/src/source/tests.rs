@@ -74,7 +74,7 @@ fn an_upstream_release_is_verified_built_and_then_needs_no_network() {
     let mut f = Fixture::new();
     archive(&mut f, "6.12.3");
     let (image, monitor) = release(&f, "v6.12.3").unwrap();
-    assert!(image.built && image.stands_in.is_none());
+    assert!(image.is_newly_built && image.substitution_note.is_none());
     assert!(image.source.starts_with("upstream linux-6.12.3.tar.xz, sha256 "), "{}", image.source);
     assert!(
         monitor.messages.iter().any(|output| output.starts_with("unpacking")),
@@ -83,7 +83,7 @@ fn an_upstream_release_is_verified_built_and_then_needs_no_network() {
     );
     fs::remove_dir_all(f.dir.path().join("archive")).unwrap();
     let (image, monitor) = release(&f, "v6.12.3").unwrap();
-    assert!(!image.built);
+    assert!(!image.is_newly_built);
     assert_eq!(monitor.messages, Vec::<String>::new(), "nobody is asked");
     f.assert_tidy();
 }
@@ -96,7 +96,7 @@ fn the_newest_of_a_series_is_remembered() {
     let (image, _) = release(&f, "6.12").unwrap();
     assert!(image.source.contains("linux-6.12.3.tar.xz"));
     fs::remove_dir_all(f.dir.path().join("archive")).unwrap();
-    assert!(!release(&f, "6.12").unwrap().0.built);
+    assert!(!release(&f, "6.12").unwrap().0.is_newly_built);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_release_that_stands_in_is_said_first_and_refused_if_it_must_be_exact() {
     assert_eq!(error.fault(), Fault::Machine);
     assert!(error.to_string().contains("--exact"), "{error}");
     let (image, monitor) = release(&f, "v6.12.9").unwrap();
-    assert!(image.built && image.stands_in.is_some());
+    assert!(image.is_newly_built && image.substitution_note.is_some());
     let at = |text: &str| monitor.messages.iter().position(|said| said.contains(text));
     assert!(at("stands in for it").unwrap() < at("unpacking").unwrap(), "{:?}", monitor.messages);
     let (_, monitor) = release(&f, "v6.12.9").unwrap();
@@ -147,8 +147,8 @@ fn a_git_tree_comes_first_and_is_only_read() {
     let request =
         Request { reference: "v6.12.3".into(), linux: Some(f.tree()), ..Request::default() };
     let image = f.build(&request, &mut Silent).unwrap();
-    assert!(image.built && image.source.starts_with("git "), "{}", image.source);
-    assert!(!f.build(&request, &mut Silent).unwrap().built);
+    assert!(image.is_newly_built && image.source.starts_with("git "), "{}", image.source);
+    assert!(!f.build(&request, &mut Silent).unwrap().is_newly_built);
     assert_eq!(snapshot(&f.tree()), before);
 }
 
@@ -172,8 +172,8 @@ fn a_commit_of_a_git_tree_is_built_and_the_tree_is_only_read() {
         f.build(&request, &mut Silent)
     };
     let image = of("HEAD~1").unwrap();
-    assert!(image.built && image.source.contains("HEAD~1, commit "), "{}", image.source);
-    assert!(!of("main~1").unwrap().built, "the same tree");
+    assert!(image.is_newly_built && image.source.contains("HEAD~1, commit "), "{}", image.source);
+    assert!(!of("main~1").unwrap().is_newly_built, "the same tree");
     assert_eq!(of("main").unwrap_err().fault(), Fault::Kernel);
     assert_eq!(snapshot(&f.tree()), before);
 }
@@ -190,7 +190,7 @@ fn latest_and_stable_are_not_recorded() {
     say("6.12.2");
     for reference in ["stable", "latest"] {
         let (image, _) = release(&f, reference).unwrap();
-        assert!(image.source.contains("linux-6.12.2.tar.xz") && image.stands_in.is_none());
+        assert!(image.source.contains("linux-6.12.2.tar.xz") && image.substitution_note.is_none());
     }
     say("6.12.3");
     assert!(release(&f, "stable").unwrap().0.source.contains("linux-6.12.3.tar.xz"));
@@ -212,7 +212,7 @@ fn a_release_that_cannot_be_downloaded_is_skipped() {
     assert!(image.source.contains("linux-6.12.3.tar.xz"), "{}", image.source);
     assert!(monitor.messages.iter().any(|output| output.contains("looking further")));
     let (image, _) = release(&f, "v6.12.4").unwrap();
-    assert!(image.stands_in.unwrap().starts_with("v6.12.4 cannot be had here; 6.12.3, "));
+    assert!(image.substitution_note.unwrap().starts_with("v6.12.4 cannot be had here; 6.12.3, "));
     f.assert_tidy();
 }
 
@@ -252,17 +252,17 @@ fn records_of_sudbox_0_1_0_are_read_and_keep_their_ids() {
         fs::write(folder.join(format!("x86_64-{name}")), text).unwrap();
     }
     let ctx = Ctx { cache: &f.cache, net: &f.net, monitor: &mut Silent };
-    let read = |version: &str| search::recorded(&ctx, Arch::X86_64, version.parse().unwrap());
+    let read = |version: &str| search::read_record(&ctx, Arch::X86_64, version.parse().unwrap());
     let found = read("6.12").unwrap();
-    assert_eq!(found.candidate.id().unwrap(), "6.12.117-e849faf31ca3555757f3a887");
+    assert_eq!(found.candidate.content_id().unwrap(), "6.12.117-e849faf31ca3555757f3a887");
     let label = "distribution package linux-source-6.12 6.12.117-1~deb12u1, sha256 e849faf3";
     assert!(found.candidate.label().unwrap().starts_with(label));
     let found = read("v6.12.4").unwrap();
-    assert_eq!(found.candidate.id().unwrap(), "6.12.3-00112233445566778899aabb");
-    assert!(found.stands_in.is_some());
+    assert_eq!(found.candidate.content_id().unwrap(), "6.12.3-00112233445566778899aabb");
+    assert!(found.substitution_note.is_some());
     assert!(read("7.3").is_none() && read("7.2").is_none());
     // Written again, the records are equal to those read.
-    search::remember(&ctx, Arch::X86_64, "v6.12.5".parse().unwrap(), &found).unwrap();
+    search::record_result(&ctx, Arch::X86_64, "v6.12.5".parse().unwrap(), &found).unwrap();
     assert_eq!(read("v6.12.5"), Some(found));
 }
 
@@ -271,7 +271,7 @@ fn no_two_sources_share_a_locator_key() {
     for (place, source) in SOURCES.iter().enumerate() {
         let others = SOURCES[..place].iter().filter(|other| other.name() != source.name());
         for other in others {
-            assert!(source.keys().iter().all(|key| !other.keys().contains(key)));
+            assert!(source.locator_keys().iter().all(|key| !other.locator_keys().contains(key)));
         }
     }
 }

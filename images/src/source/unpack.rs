@@ -41,7 +41,7 @@ impl Part {
 }
 
 /// Unpacks a compressed tarball of a release below `to`. Returns the root of the tree.
-pub(super) fn tar(
+pub(super) fn unpack_tarball(
     ctx: &mut Ctx<'_>,
     version: &str,
     archive: &Path,
@@ -57,13 +57,13 @@ pub(super) fn tar(
         tar.arg("--use-compress-program=xz -T0");
     }
     tar.arg("-f").arg(archive);
-    run(ctx, vec![tar])?;
+    run_pipeline(ctx, vec![tar])?;
     only_folder(&to)
 }
 
 /// Unpacks a tree object of a git repository below `to`. Returns the root of the tree. Only reads the
 /// repository.
-pub(super) fn git(
+pub(super) fn unpack_git_tree(
     ctx: &mut Ctx<'_>,
     repository: &Path,
     tree: &str,
@@ -77,7 +77,7 @@ pub(super) fn git(
     git.args(["archive", "--format=tar", "--prefix=linux/", tree]);
     let mut tar = tar_command(ctx, &to, part);
     tar.args(["-f", "-"]);
-    run(ctx, vec![git, tar])?;
+    run_pipeline(ctx, vec![git, tar])?;
     only_folder(&to)
 }
 
@@ -113,7 +113,7 @@ fn tar_command(ctx: &Ctx<'_>, to: &Path, part: Part) -> Command {
 }
 
 /// Runs a pipeline that ends in tar.
-fn run(ctx: &mut Ctx<'_>, commands: Vec<Command>) -> Result<(), Error> {
+fn run_pipeline(ctx: &mut Ctx<'_>, commands: Vec<Command>) -> Result<(), Error> {
     let mut first = None;
     let statuses = process::run(commands, &EntryLock::default(), ctx.monitor, &mut |_, event| {
         if let Event::Line(line) = event {

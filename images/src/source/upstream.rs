@@ -5,16 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::unpack::{self, Part};
-use super::{Candidate, List, Query, Source};
+use super::{Candidate, Query, ReleaseList, Source};
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, SourceError};
 use crate::hash::sha256_of;
-use crate::net::ARCHIVE;
+use crate::net::UPSTREAM_ARCHIVE;
 use crate::version::{Release, Series};
 use crate::{curl, toolchain};
 
 /// Address of the list of current releases. A mirror has the list at its root.
-const RELEASES: &str = "https://www.kernel.org/releases.json";
+const RELEASES_JSON: &str = "https://www.kernel.org/releases.json";
 
 /// The upstream archive.
 pub(super) struct Upstream;
@@ -34,16 +34,16 @@ impl Source for Upstream {
         "the upstream archive"
     }
 
-    fn keys(&self) -> &'static [&'static str] {
+    fn locator_keys(&self) -> &'static [&'static str] {
         &["Upstream"]
     }
 
-    fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<List>, Error> {
-        let url = format!("{}/{}/sha256sums.asc", ctx.net.archive, folder(query.series));
+    fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<ReleaseList>, Error> {
+        let url = format!("{}/{}/sha256sums.asc", ctx.net.archive, archive_folder(query.series));
         Ok(match download_text(ctx, &url)? {
-            Response::Text(text) => Some(read_sums(&text, query.series)),
+            Response::Text(text) => Some(parse_checksums(&text, query.series)),
             // The archive has no releases with this major number.
-            Response::NotFound => Some(List::default()),
+            Response::NotFound => Some(ReleaseList::default()),
             Response::Unreachable => None,
         })
     }
@@ -57,7 +57,7 @@ impl Source for Upstream {
     ) -> Result<PathBuf, Error> {
         let Locator::Upstream { path, sha256 } = candidate.locator()?;
         let tarball = download(ctx, &path, &sha256, to)?;
-        unpack::tar(ctx, &candidate.version, &tarball, to, part)
+        unpack::unpack_tarball(ctx, &candidate.version, &tarball, to, part)
     }
 
     fn label(&self, candidate: &Candidate) -> Result<String, Error> {
@@ -65,21 +65,21 @@ impl Source for Upstream {
         Ok(format!("upstream {}, sha256 {sha256}", file_name(&path)))
     }
 
-    fn id(&self, candidate: &Candidate) -> Result<String, Error> {
+    fn content_id(&self, candidate: &Candidate) -> Result<String, Error> {
         let Locator::Upstream { sha256, .. } = candidate.locator()?;
-        Ok(super::id_of(candidate, &sha256))
+        Ok(super::content_id_of(candidate, &sha256))
     }
 
-    fn place(&self, candidate: &Candidate) -> Result<String, Error> {
+    fn location(&self, candidate: &Candidate) -> Result<String, Error> {
         let Locator::Upstream { path, .. } = candidate.locator()?;
         Ok(path)
     }
 }
 
 /// Downloads upstream's releases.json; `None` if that fails.
-pub(super) fn releases(ctx: &mut Ctx<'_>) -> Result<Option<String>, Error> {
+pub(super) fn download_releases_json(ctx: &mut Ctx<'_>) -> Result<Option<String>, Error> {
     let url = match ctx.net.archive.as_str() {
-        ARCHIVE => RELEASES.to_owned(),
+        UPSTREAM_ARCHIVE => RELEASES_JSON.to_owned(),
         mirror => format!("{mirror}/releases.json"),
     };
     Ok(match download_text(ctx, &url)? {
@@ -97,10 +97,10 @@ enum Response {
 
 /// Downloads a small text file. After a failure, the archive is not contacted again.
 fn download_text(ctx: &mut Ctx<'_>, url: &str) -> Result<Response, Error> {
-    if ctx.net.archive_is_down() || toolchain::find("curl").is_none() {
+    if ctx.net.archive_is_down() || toolchain::find_program("curl").is_none() {
         return Ok(Response::Unreachable);
     }
-    let tmp = ctx.cache.temporary()?;
+    let tmp = ctx.cache.temporary_directory()?;
     let to = tmp.path().join("response");
     match curl::download(ctx, url, &to, 0)? {
         Ok(()) => Ok(Response::Text(fs::read_to_string(&to).context("read", &to)?)),
@@ -119,14 +119,14 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn folder(series: Series) -> String {
+fn archive_folder(series: Series) -> String {
     format!("v{}.x", series.major)
 }
 
 /// Parses `sha256sums.asc`: lines with checksum, two spaces and file name, between the lines of a PGP
 /// signature.
-fn read_sums(text: &str, series: Series) -> List {
-    let mut list = List::default();
+fn parse_checksums(text: &str, series: Series) -> ReleaseList {
+    let mut list = ReleaseList::default();
     for line in text.lines() {
         let Some((sha256, name)) = line.split_once("  ") else { continue };
         let Some(version) =
@@ -140,7 +140,7 @@ fn read_sums(text: &str, series: Series) -> List {
         }
         list.series.push(release.series);
         if release.series == series {
-            let path = format!("{}/{name}", folder(series));
+            let path = format!("{}/{name}", archive_folder(series));
             let locator = Locator::Upstream { path, sha256: sha256.to_owned() };
             list.candidates.push(Candidate::new(release.to_string(), &locator));
         }
@@ -161,7 +161,7 @@ fn download(ctx: &mut Ctx<'_>, path: &str, sha256: &str, to: &Path) -> Result<Pa
     }
     let sum = sha256_of(&to)?;
     if sum != sha256 {
-        // No other source is tried: an attacker who can change a file can also block the others.
+        // Do not try another source: an attacker who can change a file can also block the other sources.
         let published = sha256.to_owned();
         return Err(SourceError::Tampered { url, sum, published }.into());
     }
@@ -184,7 +184,7 @@ mod tests {
              {sum}  patch-6.12.9.xz\n{sum}  ChangeLog-6.12.1\nshort  linux-6.12.5.tar.xz\n\
              -----BEGIN PGP SIGNATURE-----\n"
         );
-        let list = read_sums(&text, "6.12".parse().unwrap());
+        let list = parse_checksums(&text, "6.12".parse().unwrap());
         let versions: Vec<_> = list.candidates.iter().map(|c| c.version.as_str()).collect();
         assert_eq!(versions, ["6.12.117", "6.12"]);
         let Locator::Upstream { path, sha256 } = list.candidates[0].locator().unwrap();

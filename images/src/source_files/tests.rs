@@ -14,7 +14,7 @@ fn tree(files: &[&str]) -> tempfile::TempDir {
 
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
-        find(dir, Arch::X86_64).unwrap().into_iter().map(|file| file.path).collect();
+        find_source_files(dir, Arch::X86_64).unwrap().into_iter().map(|file| file.path).collect();
     names.sort();
     names
 }

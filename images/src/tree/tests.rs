@@ -24,12 +24,12 @@ fn a_tree_with_objects_is_built_and_not_changed() {
     f.write("kernel/exit.c", "int leave(void) { return 2; }\n");
     let before = snapshot(&f.tree());
     let image = f.kernel().unwrap();
-    assert!(image.built && image.kernel.is_file() && image.vmlinux.unwrap().is_file());
+    assert!(image.is_newly_built && image.kernel.is_file() && image.vmlinux.unwrap().is_file());
     assert_eq!(image.release.as_deref(), Some("6.12.3"));
     assert!(image.source.contains("HEAD "), "{}", image.source);
     let config = fs::read_to_string(image.config.unwrap()).unwrap();
     assert!(config.contains("CONFIG_EMBEDDED=y") && !config.contains("THEIRS"));
-    assert!(!f.kernel().unwrap().built, "the second time it is found");
+    assert!(!f.kernel().unwrap().is_newly_built, "the second time it is found");
     assert_eq!(snapshot(&f.tree()), before);
     f.assert_tidy();
 }
@@ -45,8 +45,8 @@ fn patches_are_applied_in_the_mirror_only() {
     fs::write(&patch, text).unwrap();
     let request = Request { patches: vec![patch], ..f.request() };
     let patched = f.build(&request, &mut Silent).unwrap();
-    assert!(patched.built && patched.source.contains("x.patch"));
+    assert!(patched.is_newly_built && patched.source.contains("x.patch"));
     assert_ne!(fs::read(patched.kernel).unwrap(), fs::read(plain.kernel).unwrap());
-    assert!(!f.build(&request, &mut Silent).unwrap().built);
+    assert!(!f.build(&request, &mut Silent).unwrap().is_newly_built);
     assert_eq!(snapshot(&f.tree()), before);
 }

@@ -17,7 +17,7 @@ fn run(cache: &Cache, summary: Option<(RunKind, u8)>) -> RunFolder {
 #[test]
 fn failures_matrices_runs_in_use_and_the_newest_ten_stay() {
     let root = tempfile::tempdir().unwrap();
-    let cache = Cache::at(root.path().to_owned()).unwrap();
+    let cache = Cache::open_at(root.path().to_owned()).unwrap();
     let held = run(&cache, Some((RunKind::Run, 0)));
     let kept = [
         run(&cache, Some((RunKind::Run, 1))),

@@ -6,7 +6,7 @@
 use super::slowdown::MilliInstructions;
 use crate::selection::BOOT;
 use serde::{Deserialize, Serialize};
-use sudbox_images::{Mark, Terms};
+use sudbox_images::{BisectionTerms, Mark};
 use sudbox_report::Outcome;
 
 /// Id that stands for the build. It is bisected like a case if only one end builds.
@@ -60,7 +60,7 @@ pub(super) struct Difference {
 pub(super) struct BisectedCases {
     /// In the order of the table; at least one.
     pub(super) differences: Vec<Difference>,
-    pub(super) terms: Terms,
+    pub(super) terms: BisectionTerms,
 }
 
 impl BisectedCases {
@@ -81,8 +81,8 @@ impl BisectedCases {
         let (terms, differences, opposite) = match (bad_is_new, worse.is_empty(), better.is_empty())
         {
             (_, true, true) => return None,
-            (true, false, _) | (false, _, true) => (Terms::GoodBad, worse, better),
-            (true, true, _) | (false, _, false) => (Terms::OldNew, better, worse),
+            (true, false, _) | (false, _, true) => (BisectionTerms::GoodBad, worse, better),
+            (true, true, _) | (false, _, false) => (BisectionTerms::OldNew, better, worse),
         };
         Some((BisectedCases { differences, terms }, opposite))
     }
@@ -186,10 +186,10 @@ mod tests {
         let broken =
             seen(&[(BUILD_ID, Pass), (BOOT, Pass), ("a/x", Fail), ("a/y", Known), ("a/z", Fail)]);
         for (old, new, bad_is_new, terms) in [
-            (&fine, &broken, true, Terms::GoodBad),
-            (&broken, &fine, true, Terms::OldNew),
-            (&broken, &fine, false, Terms::OldNew),
-            (&fine, &broken, false, Terms::GoodBad),
+            (&fine, &broken, true, BisectionTerms::GoodBad),
+            (&broken, &fine, true, BisectionTerms::OldNew),
+            (&broken, &fine, false, BisectionTerms::OldNew),
+            (&fine, &broken, false, BisectionTerms::GoodBad),
         ] {
             let (bisected, opposite) = between(old, new, bad_is_new);
             assert_eq!((bisected.terms, bisected.cases().as_str()), (terms, "a/x a/y"));
@@ -205,12 +205,12 @@ mod tests {
         let (bisected, opposite) = between(&one, &other, true);
         assert_eq!(
             (bisected.terms, bisected.cases(), opposite),
-            (Terms::GoodBad, "a/x".into(), vec!["a/y".into()])
+            (BisectionTerms::GoodBad, "a/x".into(), vec!["a/y".into()])
         );
         let (bisected, opposite) = between(&one, &other, false);
         assert_eq!(
             (bisected.terms, bisected.cases(), opposite),
-            (Terms::OldNew, "a/y".into(), vec!["a/x".into()])
+            (BisectionTerms::OldNew, "a/y".into(), vec!["a/x".into()])
         );
     }
 

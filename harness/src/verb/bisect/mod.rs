@@ -29,7 +29,8 @@ use state::{JudgedCommit, State, Store, Times};
 use std::time::{Duration, Instant};
 use sudbox_guest_init::bench::TABLE;
 use sudbox_images::{
-    Arch, Bisection as GitBisection, Cache, Commit, Fault, History, Next, Request, Terms,
+    Arch, Bisection as GitBisection, BisectionTerms, Cache, Commit, Fault, History, NextStep,
+    Request,
 };
 use sudbox_report::bisection::Bisection;
 use sudbox_report::costs::Unit;
@@ -157,21 +158,21 @@ fn proceed(
     state.finished = true;
     store.write(&state)?;
     let (text, found) = match &next {
-        Next::Found(id) => {
+        NextStep::Found(id) => {
             let commit = history.commit(id)?;
             (summary::found(&state, &commit, history, store.path()), vec![commit])
         }
-        Next::Skipped(ids) => {
+        NextStep::Skipped(ids) => {
             let commits: Result<Vec<Commit>, _> = ids.iter().map(|id| history.commit(id)).collect();
             let commits = commits?;
             (summary::skipped(&state, &commits, store.path()), commits)
         }
-        Next::ChangedBefore(id) => {
+        NextStep::ChangedBefore(id) => {
             return Err(Failure::usage(ancestor_message(&state, &history.commit(id)?)));
         }
-        Next::Judge(..) => unreachable!("search() returns when no commit is left to judge"),
+        NextStep::Judge(..) => unreachable!("search() returns when no commit is left to judge"),
     };
-    let code = if matches!(next, Next::Found(_)) { 0 } else { Code::Unjudged as u8 };
+    let code = if matches!(next, NextStep::Found(_)) { 0 } else { Code::Unjudged as u8 };
     let report = summary::report(&state, &found, code, store.path(), text);
     for form in Bisection::FORMS {
         store.write_file(form.file_name, &(form.render)(&report, Screen::FILE))?;
@@ -274,7 +275,7 @@ impl CommitJudge<'_> {
             let what = format!("{}: {}, then {}", d.id, d.old.as_str(), d.new.as_str());
             self.progress.print("bisected", &what);
         }
-        if bisected.terms == Terms::OldNew {
+        if bisected.terms == BisectionTerms::OldNew {
             let what = "bisecting a fix: the new end is better than the old one";
             self.progress.print("note", what);
         }
@@ -285,7 +286,7 @@ impl CommitJudge<'_> {
             );
             self.progress.print("note", &what);
         }
-        if (bisected.terms == Terms::OldNew) != state.good_is_new {
+        if (bisected.terms == BisectionTerms::OldNew) != state.good_is_new {
             let what = format!(
                 "the ends are the other way round: {} is better than {}",
                 state.args.bad(),
@@ -296,7 +297,7 @@ impl CommitJudge<'_> {
     }
 
     /// Judges the commits that git chooses until none is left. Returns git's result.
-    fn search(&mut self, state: &mut State) -> anyhow::Result<Next> {
+    fn search(&mut self, state: &mut State) -> anyhow::Result<NextStep> {
         let bisected = state.bisected.clone().expect("known, once both ends are judged");
         let selection = bisected_selection(&bisected, &state.args)?;
         let (old, new) = state.old_new();
@@ -313,7 +314,7 @@ impl CommitJudge<'_> {
         loop {
             let log = bisection.log(&mut self.progress)?.join("\n");
             self.store.write_file(LOG_FILE, &format!("{log}\n"))?;
-            let Next::Judge(id, left) = &next else { return Ok(next) };
+            let NextStep::Judge(id, left) = &next else { return Ok(next) };
             let started = Instant::now();
             let commit = self.history.commit(id)?;
             let number = state.steps.len() + 1;
@@ -391,7 +392,7 @@ impl CommitJudge<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        times.make += millis(image.make);
+        times.make += millis(image.make_duration);
         let mut outcomes =
             RunOutcomes { cases: vec![build(Outcome::Pass, String::new())], unjudged: None };
         let Some(selection) = selection else { return Ok(outcomes) };

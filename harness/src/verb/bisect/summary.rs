@@ -20,7 +20,7 @@ pub(super) fn found(
 ) -> String {
     let Some(bisected) = &state.bisected else { return String::new() };
     let mut text =
-        format!("The first {} commit{}\n\n", Mark::New.word(bisected.terms), range(state));
+        format!("The first {} commit{}\n\n", Mark::New.subcommand(bisected.terms), range(state));
     for (label, value) in [
         ("commit", &commit.id),
         ("author", &commit.author),
@@ -66,7 +66,7 @@ pub(super) fn skipped(state: &State, commits: &[Commit], folder: &Path) -> Strin
     let Some(bisected) = &state.bisected else { return String::new() };
     let mut text = format!(
         "The first {} commit is one of these {}, of which all but the last cannot be judged{}\n\n",
-        Mark::New.word(bisected.terms),
+        Mark::New.subcommand(bisected.terms),
         commits.len(),
         range(state)
     );
@@ -94,7 +94,7 @@ pub(super) fn report(
     let Some(bisected) = &state.bisected else { return Bisection { text, ..Bisection::default() } };
     let step = |judged_commit: &JudgedCommit, mark: Mark| BisectionStep {
         commit: commit(&judged_commit.commit),
-        state: mark.word(bisected.terms).to_owned(),
+        state: mark.subcommand(bisected.terms).to_owned(),
         make_millis: judged_commit.times.make,
         vm_millis: judged_commit.times.vm,
         millis: judged_commit.times.all,
@@ -130,7 +130,7 @@ pub(super) fn step_line(
     let rest = seconds(judged_commit.times.rest());
     format!(
         "{}: {}; make {}, VM {}, rest {rest}",
-        mark.word(bisected.terms),
+        mark.subcommand(bisected.terms),
         outcomes(judged_commit, bisected),
         seconds(make),
         seconds(vm)
@@ -218,11 +218,15 @@ fn write_steps(text: &mut String, state: &State, bisected: &BisectedCases, folde
     };
     for (judged_commit, is_good) in state.ends.iter().zip([true, false]) {
         let is = if is_good == state.good_is_new { Mark::New } else { Mark::Old };
-        row(if is_good { "good end" } else { "bad end" }, judged_commit, is.word(bisected.terms));
+        row(
+            if is_good { "good end" } else { "bad end" },
+            judged_commit,
+            is.subcommand(bisected.terms),
+        );
     }
     let mut sum = Times::default();
     for (number, (judged_commit, mark)) in (1..).zip(&state.steps) {
-        row(&number.to_string(), judged_commit, mark.word(bisected.terms));
+        row(&number.to_string(), judged_commit, mark.subcommand(bisected.terms));
         sum.add(judged_commit.times);
     }
     let skipped = state.steps.iter().filter(|(_, mark)| *mark == Mark::Skip).count();

@@ -50,7 +50,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
         let cell = &plan.cells[index];
         let request =
             kernel::new_request(&cell.kernel, &build(args, cell), &GivenOptions::default())?;
-        sudbox_images::check(&request)?;
+        sudbox_images::check_request(&request)?;
         jobs.push(Job { index, request });
     }
     let mut machines: Vec<(Arch, Box<dyn Machine>)> = Vec::new();

@@ -26,9 +26,9 @@ const DEBIAN_SOURCES: (&str, &str) = (
 #[test]
 fn the_private_root_takes_mirror_and_key_from_the_system() {
     let bare = system(&[DEBIAN_RELEASE]);
-    assert_eq!(private_list(bare.path(), Choice::All), None, "no mirror is known");
+    assert_eq!(private_list(bare.path(), ListContents::All), None, "no mirror is known");
     let root = system(&[DEBIAN_RELEASE, DEBIAN_SOURCES]);
-    let list = private_list(root.path(), Choice::All).unwrap();
+    let list = private_list(root.path(), ListContents::All).unwrap();
     for line in [
         "deb [signed-by=/keys/d.gpg] http://m.example/debian bookworm main",
         "deb-src [signed-by=/keys/d.gpg] http://m.example/debian sid main",
@@ -39,7 +39,7 @@ fn the_private_root_takes_mirror_and_key_from_the_system() {
         assert!(list.lines().any(|l| l == line), "{line} in\n{list}");
     }
     assert!(!list.contains("off.example"));
-    let released = private_list(root.path(), Choice::ReleasedBinaries).unwrap();
+    let released = private_list(root.path(), ListContents::ReleasedBinaries).unwrap();
     assert!(released.contains(" trixie-security main\n"));
     assert!(!released.contains("deb-src") && !released.contains(" sid "));
 }
@@ -54,7 +54,7 @@ fn releases_are_those_of_distro_info_where_it_is_installed() {
                  ,Experimental,experimental,1993-08-16\n";
     let info = ("usr/share/distro-info/debian.csv", table);
     let root = system(&[DEBIAN_RELEASE, DEBIAN_SOURCES, info]);
-    let list = private_list(root.path(), Choice::All).unwrap();
+    let list = private_list(root.path(), ListContents::All).unwrap();
     assert!(list.contains(" forky-backports main\n") && list.contains(" duke main\n"));
     assert!(!list.contains(" duke-") && !list.contains(" later "), "{list}");
     assert!(list.contains(" sid main\n"));
@@ -70,7 +70,7 @@ fn ubuntus_suites_count_as_released() {
              deb http://s.example/ubuntu noble-security main\n",
         ),
     ]);
-    let list = private_list(root.path(), Choice::ReleasedBinaries).unwrap();
+    let list = private_list(root.path(), ListContents::ReleasedBinaries).unwrap();
     for line in [
         "deb http://u.example/ubuntu noble main",
         "deb http://u.example/ubuntu noble-updates main",
@@ -84,9 +84,10 @@ fn ubuntus_suites_count_as_released() {
 #[test]
 fn one_line_style_is_read_too() {
     let entry =
-        one_line("deb [arch=amd64 signed-by=/k.gpg] http://m.example/d bookworm main").unwrap();
+        parse_one_line("deb [arch=amd64 signed-by=/k.gpg] http://m.example/d bookworm main")
+            .unwrap();
     assert_eq!((entry.uri.as_str(), entry.suite.as_str()), ("http://m.example/d", "bookworm"));
     assert_eq!(entry.signed_by.as_deref(), Some("/k.gpg"));
-    assert_eq!(one_line("# deb http://m.example/d bookworm main"), None);
-    assert_eq!(one_line("deb-src http://m.example/d bookworm main"), None);
+    assert_eq!(parse_one_line("# deb http://m.example/d bookworm main"), None);
+    assert_eq!(parse_one_line("deb-src http://m.example/d bookworm main"), None);
 }

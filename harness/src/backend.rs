@@ -10,8 +10,8 @@ use sudbox_images::Arch;
 use sudbox_vmm::backend::{self, Offer, Refusal, Requirements};
 use sudbox_vmm::machine::{BootError, Machine};
 
-/// Chooses a machine for kernels of this architecture. Installs the program that it needs, and the
-/// tools that build guest-init.
+/// Chooses a machine for kernels of this architecture. Installs the program that the machine needs,
+/// and the tools that build guest-init.
 ///
 /// # Errors
 /// If no backend meets the request, or something cannot be installed.
@@ -23,8 +23,8 @@ pub(crate) fn prepare_machine(
     install_program(choose_offer(args, arch, false)?, arch, progress)
 }
 
-/// Chooses the backend of `--backend`, or the first that meets the request. With
-/// `instruction_clock`, the clock of the guest counts instructions.
+/// Chooses the backend of `--backend`, or the first backend that meets the requirements. With
+/// `instruction_clock`, the guest's clock must count instructions.
 ///
 /// # Errors
 /// If no backend meets the request.
@@ -39,7 +39,7 @@ pub(crate) fn choose_offer(
         waits_for_gdb: args.gdb,
         counts_instructions: instruction_clock,
     };
-    backend::offer(args.backend.row(), &requirements).map_err(|refusal| match refusal {
+    backend::offer(args.backend.table_row(), &requirements).map_err(|refusal| match refusal {
         Refusal::UnmetRequirement(what) => Failure::usage(what),
         Refusal::UnusableHost(why) => Failure::machine(format!(
             "{why}; `sudbox doctor` shows what was tried, and --backend auto uses QEMU's emulation"

@@ -8,19 +8,19 @@ use std::path::Path;
 /// Memory of a VM besides that of its guest, in MiB: QEMU with its translated code.
 const VM_OVERHEAD_MIB: u64 = 128;
 
-/// The number of VMs that may run at once: one for every `vm.cpus` CPUs, within half of the free
-/// memory. A VM whose console is shown, or that waits for gdb, runs alone.
+/// The maximum number of VMs that run at a time: one for every `vm.cpus` CPUs, within half of the
+/// free memory. With `--console` or `--gdb`, a VM runs alone.
 pub(crate) fn max_vms(vm: &VmArgs) -> usize {
     if vm.console || vm.gdb {
         return 1;
     }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut fit = processors / usize::from(vm.cpus);
+    let mut max_vms = processors / usize::from(vm.cpus);
     if let Some(free) = free_memory_mib() {
-        let each = u64::from(vm.memory) + VM_OVERHEAD_MIB;
-        fit = fit.min(usize::try_from(free / 2 / each).unwrap_or(usize::MAX));
+        let mib_per_vm = u64::from(vm.memory) + VM_OVERHEAD_MIB;
+        max_vms = max_vms.min(usize::try_from(free / 2 / mib_per_vm).unwrap_or(usize::MAX));
     }
-    fit.max(1)
+    max_vms.max(1)
 }
 
 /// Available memory in MiB, of the machine or of the container, whichever has less.

@@ -18,7 +18,7 @@ use sudbox_report::{CaseReport, Outcome};
 pub(crate) enum Expected {
     Present,
     Absent,
-    /// Release and configuration do not decide it, or are not known.
+    /// Release and configuration do not decide whether the feature is present, or are not known.
     Unknown,
 }
 
@@ -29,15 +29,15 @@ pub(crate) struct Expectations {
     version: Option<Version>,
     /// Symbols set to `y` in the final configuration.
     enabled_symbols: Option<HashSet<String>>,
-    /// Text of the UAPI headers, if the source is available. Between releases they are right and
-    /// the version number is not.
+    /// Text of the UAPI headers, if the source is available. For a tree between two releases, the
+    /// headers are right and the version number is not.
     headers: Option<String>,
     /// Whether a guest of this kernel offered dispatch.
     dispatch_seen: bool,
 }
 
 impl Expectations {
-    /// Takes the release string, the final `.config`, and the text of
+    /// Expectations by the release string, the final `.config`, and the text of
     /// `include/uapi/linux/{prctl,ptrace}.h`.
     pub(crate) fn new(
         arch: Arch,
@@ -61,8 +61,8 @@ impl Expectations {
         self.arch
     }
 
-    /// Adds facts from a running guest: its release if it was not known, and whether it offers
-    /// dispatch.
+    /// Adds facts from a running guest: the release if it was not known, and whether the guest
+    /// offers dispatch.
     pub(crate) fn update(&mut self, release: &str, features: &[Feature]) {
         self.version = self.version.or_else(|| Version::parse(release));
         self.dispatch_seen |= features.contains(&Feature::Dispatch);
@@ -95,12 +95,12 @@ impl Expectations {
             Feature::Userfaultfd => self.by_config("CONFIG_USERFAULTFD"),
             Feature::Ia32 => self.by_config("CONFIG_IA32_EMULATION"),
             Feature::X32 => self.by_config("CONFIG_X86_X32_ABI"),
-            // A boot argument may still switch it off.
+            // A boot argument may still switch vsyscalls off.
             Feature::Vsyscall => match self.by_config("CONFIG_LEGACY_VSYSCALL_NONE") {
                 Expected::Present => Expected::Absent,
                 _ => self.by_config("CONFIG_X86_VSYSCALL_EMULATION"),
             },
-            // It depends on the CPU too, so its absence is no failure.
+            // Protection keys depend on the CPU too, so their absence is no failure.
             Feature::Pkeys => Expected::Unknown,
             Feature::Rseq => self.by_config("CONFIG_RSEQ"),
             Feature::SyscallTracepoints => self.by_config("CONFIG_FTRACE_SYSCALLS"),
@@ -125,8 +125,8 @@ impl Expectations {
         }
     }
 
-    /// The reason why these outcomes allow no verdict: the kernel offers no dispatch, and it is not
-    /// known whether it should.
+    /// The reason why these outcomes allow no verdict, if there is one: the kernel offers no
+    /// dispatch, and it is unknown whether the kernel should offer dispatch.
     pub(crate) fn unjudged_reason(&self, cases: &[CaseReport]) -> Option<String> {
         let lacks_dispatch = |case: &CaseReport| {
             case.outcome == Outcome::Absent && case.got == Feature::Dispatch.as_str()
@@ -146,7 +146,7 @@ impl Expectations {
             // From 7.3 it is a configuration option: "Syscall User Dispatch" in arch/Kconfig.
             Expected::Present => self.by_config("CONFIG_SYSCALL_USER_DISPATCH"),
             Expected::Absent if self.enabled_symbols.is_none() => self.dispatch_by_release(),
-            // Our patches add that symbol to older kernels.
+            // Our patches add CONFIG_SYSCALL_USER_DISPATCH to older kernels.
             Expected::Absent => expected_both(
                 self.by_release(Version(5, 11, 0)),
                 expected_either(

@@ -6,15 +6,15 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
-    /// The program did not end in time; the code is that of timeout(1).
+    /// The program did not end in time. timeout(1) has the same exit code.
     TimedOut = 124,
     /// This kernel cannot be judged.
     Unjudged = 125,
     /// This machine can judge no kernel, or sudbox has a bug.
     Machine = 128,
-    /// Usage, bad input.
+    /// The usage or an input is wrong.
     Usage = 129,
-    /// Interrupted.
+    /// A signal interrupted the run.
     Interrupted = 130,
 }
 
@@ -47,7 +47,7 @@ impl Failure {
     }
 }
 
-/// The error of a run that a signal interrupted, with the verdict on the cases that ran.
+/// Error: a signal interrupted the run. Has the verdict on the cases that ran.
 #[derive(Debug)]
 pub(crate) struct Interrupted(pub(crate) Box<sudbox_report::Verdict>);
 

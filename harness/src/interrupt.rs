@@ -10,34 +10,34 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// A flag that the first signal sets, and a pipe that is readable from then on.
+/// A flag that the first signal sets, and a pipe that is readable after the first signal.
 static SIGNALS: OnceLock<(Arc<AtomicBool>, PipeReader)> = OnceLock::new();
 
 /// Installs the signal handlers. The first signal makes the descriptor readable; a second one ends
-/// the process at once, and its children by their parent-death signal.
+/// the process at once. Its child processes are killed by their parent-death signal.
 ///
 /// # Errors
 /// If the pipe or a handler cannot be made.
 pub(crate) fn install_handlers() -> io::Result<()> {
     let (reader, writer) = io::pipe()?;
-    let came = Arc::new(AtomicBool::new(false));
+    let has_signal = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // Handlers run in the order in which they are registered.
-        flag::register_conditional_shutdown(signal, Code::Interrupted as i32, came.clone())?;
-        flag::register(signal, came.clone())?;
+        flag::register_conditional_shutdown(signal, Code::Interrupted as i32, has_signal.clone())?;
+        flag::register(signal, has_signal.clone())?;
         low_level::pipe::register(signal, writer.try_clone()?)?;
     }
     // This function is called once, so the cell is empty.
-    let _ = SIGNALS.set((came, reader));
+    let _ = SIGNALS.set((has_signal, reader));
     Ok(())
 }
 
-/// The descriptor that is readable from the first signal on.
+/// The descriptor that is readable after the first signal.
 pub(crate) fn descriptor() -> Option<BorrowedFd<'static>> {
     SIGNALS.get().map(|(_, reader)| reader.as_fd())
 }
 
 /// Whether a signal has come.
 pub(crate) fn is_pending() -> bool {
-    SIGNALS.get().is_some_and(|(came, _)| came.load(Ordering::SeqCst))
+    SIGNALS.get().is_some_and(|(has_signal, _)| has_signal.load(Ordering::SeqCst))
 }

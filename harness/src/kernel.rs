@@ -3,13 +3,13 @@
 //! Finds, builds and judges a kernel: from the arguments to a `Verdict`.
 
 use crate::behaviour::Recorder;
-use crate::cli::{self, BuildArgs, GivenOptions, Subject, VmArgs};
+use crate::cli::{self, BuildArgs, GivenOptions, OptionSubject, VmArgs};
 use crate::expectations::Expectations;
 use crate::failure::Failure;
 use crate::judge::{self, CaseRunner, Environment};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
-use crate::output::rerun::Rerun;
+use crate::output::rerun::RerunCommand;
 use crate::selection::Selection;
 use crate::session::cases::Timeouts;
 use crate::{guest, running, setup};
@@ -33,10 +33,10 @@ pub(crate) struct JudgeOptions {
     pub(crate) runs_per_case: u32,
     /// Time without progress after which a boot is a hang. A case has a sixth of it.
     pub(crate) timeout: Duration,
-    /// Number of VMs that may run at a time.
+    /// Maximum number of VMs that run at a time.
     pub(crate) max_parallel_vms: usize,
-    pub(crate) rerun: Rerun,
-    /// Gets the observations of the cases.
+    pub(crate) rerun: RerunCommand,
+    /// Collects the observations of the cases; `None` if they are not recorded.
     pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
@@ -52,8 +52,8 @@ fn utc_timestamp() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-/// A text that identifies a kernel image: the name of its cache entry, which is a hash, or else
-/// path, size and modification time.
+/// A text that identifies a kernel image. For an image in the cache, the name of the cache entry,
+/// which is a hash; else path, size and modification time.
 pub(crate) fn image_id(kernel: &Path) -> String {
     let entry = kernel.parent().and_then(|entry| Some((entry.parent()?, entry.file_name()?)));
     if let Some((images, entry)) = entry
@@ -97,12 +97,12 @@ impl JudgeOptions {
     }
 }
 
-/// Refuses a FIFO, socket or device, which may never reach an end.
+/// Refuses a FIFO, socket or device, because reading it may never end.
 ///
 /// # Errors
-/// If `reference` is the path of one.
+/// If `reference` is the path of such a file.
 fn refuse_special_file(reference: &str) -> anyhow::Result<()> {
-    match std::fs::metadata(cli::path(reference)) {
+    match std::fs::metadata(cli::expand_path(reference)) {
         Ok(file) if !file.is_file() && !file.is_dir() => Err(Failure::usage(format!(
             "{reference} is not a regular file: a kernel is a source tree or an image"
         ))),
@@ -130,8 +130,8 @@ pub(crate) fn new_request(
         },
         flavour: build.flavour.clone().unwrap_or_else(|| "default".to_owned()),
         exact: build.source.exact,
-        linux: build.source.linux.as_deref().map(cli::path),
-        fragments: build.source.config.iter().map(|text| cli::path(text)).collect(),
+        linux: build.source.linux.as_deref().map(cli::expand_path),
+        fragments: build.source.config.iter().map(|text| cli::expand_path(text)).collect(),
         toolchain: Toolchain {
             cc: toolchain.cc,
             llvm: toolchain.llvm,
@@ -141,7 +141,7 @@ pub(crate) fn new_request(
         },
         patches: Vec::new(),
     };
-    if let Some(option) = given.first_about(Subject::Build, &["arch"])
+    if let Some(option) = given.first_with_subject(OptionSubject::Build, &["arch"])
         && reference != running::REFERENCE
         && sudbox_images::is_prebuilt(&request)?
     {
@@ -152,11 +152,11 @@ pub(crate) fn new_request(
     Ok(request)
 }
 
-/// Refuses `--config` where it does not apply: for a prebuilt kernel whose configuration is known, and
-/// more than once for one.
+/// Refuses `--config` where it does not apply: for a prebuilt kernel whose configuration is known,
+/// and more than one `--config` for any prebuilt kernel.
 ///
 /// # Errors
-/// If it was given so.
+/// If `--config` was given and does not apply.
 pub(crate) fn refuse_inapplicable_config(
     image: &KernelImage,
     request: &Request,
@@ -175,11 +175,11 @@ pub(crate) fn refuse_inapplicable_config(
 
 /// The request with patches, which are applied to a copy of the source.
 pub(crate) fn with_patches(request: Request, patches: &[String]) -> Request {
-    let patches = patches.iter().map(|text| cli::path(text)).collect();
+    let patches = patches.iter().map(|text| cli::expand_path(text)).collect();
     Request { patches, ..request }
 }
 
-/// Finds the kernel in the cache or builds it, and installs missing tools for that.
+/// Finds the kernel in the cache or builds it. Installs tools that are missing for the build.
 pub(crate) fn find_or_build(
     cache: &Cache,
     request: &Request,
@@ -232,7 +232,7 @@ pub(crate) fn kernel_for_report(image: &KernelImage, request: &Request) -> sudbo
         reference: request.reference.clone(),
         release: image.release.clone().unwrap_or_default(),
         arch: request.arch.name().to_owned(),
-        // A prebuilt kernel has a configuration of its own, and no flavour.
+        // A prebuilt kernel was not configured by sudbox, so it has no flavour.
         flavour: if image.is_prebuilt { String::new() } else { request.flavour.clone() },
         source: image.source.clone(),
         substitution_note: image.substitution_note.clone(),
@@ -282,11 +282,11 @@ pub(crate) fn judge_image(
     if let Some(log) = &image.build_log {
         print_note_on_failure(folder.copy_in("build.log", log), progress);
     }
-    // The reason for the choice of machine is in the report.
+    // Only the machine is printed; the reason for its choice is in the report.
     let machine_and_reason = machine.describe(device_discovery(image));
     progress.print("machine", machine_and_reason.split(": ").next().unwrap_or_default());
 
-    // A user of gdb may stop the guest for any time.
+    // A user of gdb may stop the guest for any length of time.
     let timeout = if options.vm.gdb { Duration::from_secs(1 << 20) } else { options.timeout };
     let init = guest::guest_init(request.arch, progress)?;
     let initramfs = folder.write("initramfs.cpio", guest::initramfs(&init, &image.modules)?)?;

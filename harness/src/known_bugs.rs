@@ -14,23 +14,24 @@ pub(crate) struct KnownBug {
     pub(crate) id: &'static str,
     /// A description with its source, as reports show it.
     pub(crate) citation: &'static str,
-    /// The architectures that have it.
+    /// The architectures that have the bug.
     archs: &'static [Arch],
-    /// First release that has it.
+    /// The first release that has the bug.
     first_affected: Version,
     /// The first releases with the fix: the mainline release, whose last number is 0, and one of
     /// each stable series with a backport.
     fixed_in: &'static [Version],
     /// Stable series that may have a backport of the fix in an unknown release.
     maybe_fixed_in: &'static [Version],
-    /// The cases that fail because of it: the id of each, and a pattern for its `got`, in which `*`
-    /// matches any text.
+    /// The cases that fail because of the bug: the id of each case, and a pattern for the `got` of its
+    /// failure, in which `*` matches any text.
     symptoms: &'static [(&'static str, &'static str)],
 }
 
-/// Whether a release has a bug.
+/// The certainty with which a release has a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
+    /// The release has the bug.
     Certain,
     /// The release may contain a backport of the fix.
     Possible,
@@ -39,27 +40,27 @@ pub(crate) enum Presence {
 impl KnownBug {
     /// Whether a release has the bug; `None` if it does not.
     pub(crate) fn presence(&self, arch: Arch, version: Version) -> Option<Presence> {
-        let same_series = |other: &Version| (other.0, other.1) == (version.0, version.1);
-        let fixed = |fix: &Version| version >= *fix && (fix.2 == 0 || same_series(fix));
+        let fixed =
+            |fix: &Version| version >= *fix && (fix.is_mainline() || fix.is_same_series(version));
         if !self.archs.contains(&arch)
             || version < self.first_affected
             || self.fixed_in.iter().any(fixed)
         {
             return None;
         }
-        let maybe_fixed = self.maybe_fixed_in.iter().any(same_series);
+        let maybe_fixed = self.maybe_fixed_in.iter().any(|series| series.is_same_series(version));
         Some(if maybe_fixed { Presence::Possible } else { Presence::Certain })
     }
 
     /// Whether the bug has a symptom in this case.
     #[cfg(test)]
     pub(crate) fn has_symptom_in(&self, case: &str) -> bool {
-        self.symptoms.iter().any(|(of, _)| *of == case)
+        self.symptoms.iter().any(|(id, _)| *id == case)
     }
 
     /// Whether the failure `got` of a case matches a symptom of the bug.
     pub(crate) fn matches_failure(&self, case: &str, got: &str) -> bool {
-        self.symptoms.iter().any(|(of, pattern)| *of == case && matches_pattern(pattern, got))
+        self.symptoms.iter().any(|(id, pattern)| *id == case && matches_pattern(pattern, got))
     }
 }
 

@@ -37,7 +37,7 @@ use verb::{
 };
 
 fn main() -> ExitCode {
-    match completions::answer() {
+    match completions::answer_completion_script() {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => return print_error(&error),
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
                 let _ = error.print();
                 return ExitCode::from(Code::Usage as u8);
             }
-            // Help and version go to stdout and are no error.
+            // clap reports --help and --version as errors that go to stdout.
             return match error.print() {
                 Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                     print_error(&Failure::machine(format!("the help cannot be written: {error}")))
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         }
     };
     output::set_verbosity(cli.quiet, cli.verbose);
-    // 101, which Rust has for a panic, would be a bad commit to `git bisect run`.
+    // 101, the exit code of a panic in Rust, would mean a bad commit to `git bisect run`.
     std::panic::set_hook(Box::new(|panic| {
         output::stderr_line(&format!("sudbox: a fault of sudbox, not of the kernel: {panic}"));
     }));
@@ -81,7 +81,7 @@ fn parse_command_line() -> Result<(Cli, GivenOptions), clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-    Ok((cli, GivenOptions::of(&command, &matches)))
+    Ok((cli, GivenOptions::from_matches(&command, &matches)))
 }
 
 /// Runs the verb of the command line. Returns the exit code.

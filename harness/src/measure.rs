@@ -17,12 +17,12 @@ use sudbox_vmm::backend::Clock;
 use sudbox_vmm::machine::Machine;
 use sudbox_vmm::processor;
 
-/// Time without progress after which a boot is a hang; a benchmark has a sixth of it. It is ten
-/// times that of `run`, because a slow measurement is no failure.
+/// Time without progress after which a boot is a hang; a benchmark has a sixth of it. Ten times
+/// the time limit of `run`, because a slow measurement is no failure.
 pub(crate) const BENCHMARK_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Selects the benchmarks with these names, and `native`, with which all are compared. No name
-/// selects all.
+/// Selects the benchmarks with these names, and `native`, to which the costs of all benchmarks are
+/// compared. An empty text selects all benchmarks.
 ///
 /// # Errors
 /// If no benchmark has one of the names.
@@ -87,7 +87,7 @@ fn cost_unit(by: Option<CostUnit>, clock: Clock, arch: Arch, emulated: bool) -> 
     }
 }
 
-/// The unit of times: ratios if this machine's processor is emulated, else nanoseconds.
+/// The unit for measured time: ratios if this machine's processor is emulated, else nanoseconds.
 pub(crate) fn time_unit(emulated: bool) -> Unit {
     if emulated { Unit::Ratio } else { Unit::Nanoseconds }
 }

@@ -18,7 +18,8 @@ pub(crate) const BOOT_PROMISE: &str = "the kernel boots to its init and the init
 /// The kernel function that [`BOOT`] tests.
 pub(crate) const BOOT_KERNEL_FUNCTION: &str = "kernel_init";
 
-/// Word that selects every product of the grid, also those outside the table.
+/// The word of `--cases` that selects every product of the grid, including the products that are
+/// not in the case table.
 const ALL_GRID_PRODUCTS: &str = "grid-all";
 
 /// The cases selected for a run.
@@ -35,18 +36,18 @@ impl Selection {
     /// The selected cases that exist on an architecture.
     ///
     /// # Errors
-    /// If none exists there; the message gives the reason for the first.
+    /// If none of the cases exists on the architecture; the message has the reason for the first.
     pub(crate) fn for_arch(&self, arch: Arch) -> anyhow::Result<Selection> {
-        let mut on = self.clone();
-        on.cases.retain(|case| case.exclusion_reason(arch).is_none());
-        if on.cases.is_empty()
+        let mut selection = self.clone();
+        selection.cases.retain(|case| case.exclusion_reason(arch).is_none());
+        if selection.cases.is_empty()
             && let Some((case, reason)) =
                 self.cases.iter().find_map(|case| Some((case, case.exclusion_reason(arch)?)))
         {
             let (id, arch) = (case.id, arch.name());
             return Err(Failure::usage(format!("{id} does not exist on {arch}: {reason}")));
         }
-        Ok(on)
+        Ok(selection)
     }
 }
 
@@ -71,7 +72,8 @@ pub(crate) fn all_cases() -> impl Iterator<Item = &'static Case> {
 
 /// Parses words separated by commas or spaces: globs over ids, group names, `core`, `all`,
 /// `grid-all`, and ids of points and random products of the grid. A word with a leading `!` removes
-/// its matches. If the text is empty, or removes only, it starts from every case of the table.
+/// its matches. An empty text selects every case of the table; a text whose words all have a
+/// leading `!` removes from every case of the table.
 ///
 /// # Errors
 /// If a word is not a glob or matches nothing, or if the text has separators only.
@@ -91,17 +93,17 @@ pub(crate) fn parse_selection(text: &str) -> anyhow::Result<Selection> {
             None => (word, true),
         };
         let mut matched = false;
-        let mut more: Vec<&'static Case> = Vec::new();
+        let mut grid_cases: Vec<&'static Case> = Vec::new();
         if word == ALL_GRID_PRODUCTS {
-            more.extend(grid::LARGER_PRODUCTS);
+            grid_cases.extend(grid::LARGER_PRODUCTS);
         } else if let Some(case) = grid::by_id(word) {
-            more.push(case);
+            grid_cases.push(case);
             matched = true;
         }
         if add {
-            outside_table.extend(more);
+            outside_table.extend(grid_cases);
         } else {
-            outside_table.retain(|case: &&Case| more.iter().all(|other| other.id != case.id));
+            outside_table.retain(|case: &&Case| grid_cases.iter().all(|other| other.id != case.id));
         }
         let matches = case_matcher(word)?;
         for (case, chosen) in all_cases().zip(&mut chosen) {
@@ -131,7 +133,8 @@ pub(crate) fn parse_selection(text: &str) -> anyhow::Result<Selection> {
     Ok(Selection { cases, includes_boot: boot })
 }
 
-/// The message for a word that matches nothing, with the most similar name if there is one.
+/// The message for a word that matches nothing. Names the most similar group or case, if any is
+/// similar.
 fn unknown_word_message(word: &str) -> String {
     let groups = group_names();
     let names = groups.iter().map(String::as_str).chain(all_cases().map(|case| case.id));
@@ -169,7 +172,7 @@ pub(crate) fn group_names() -> Vec<String> {
     groups
 }
 
-/// The Levenshtein distance: the least number of letters to insert, delete or replace.
+/// The Levenshtein distance: the minimum number of letters to insert, delete or replace.
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -195,7 +198,8 @@ pub(crate) fn add_walks(selection: &mut Selection, words: &str, count: u32, seed
     selection.cases.extend(seeds.map(walk::case));
 }
 
-/// Returns a predicate for case ids: they match the glob `word`, or belong to the group `word`.
+/// Returns a predicate that tells whether a case id matches the glob `word`, or belongs to the group
+/// `word`.
 pub(crate) fn case_matcher(word: &str) -> anyhow::Result<impl Fn(&str) -> bool> {
     let glob = GlobBuilder::new(word)
         .build()

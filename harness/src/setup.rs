@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Installs missing tools with the package manager, or prints the command that does.
+//! Installs missing tools with the package manager, or prints the command that installs them.
 //!
-//! sudbox installs without asking as root in a container or without a terminal, and in CI with a
-//! sudo that needs no password. On a terminal it asks first. Without the privileges it only prints
-//! the command.
+//! As root, sudbox installs without asking in CI, in a container, or without a terminal; with a sudo
+//! that needs no password, in CI. Otherwise it asks on a terminal. Without root or sudo, or without
+//! a terminal to ask on, it only prints the command.
 
 use crate::arch;
 use crate::failure::Failure;
@@ -105,7 +105,7 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
     let refusal = || Failure::machine(format!("missing: {names}; install with: {line}"));
 
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    // Without a terminal nobody can be asked; root may install then.
+    // Nobody can be asked without a terminal, in CI or in a container; root installs there.
     let unattended = (root && (!terminal || is_in_ci() || is_in_container()))
         || (sudo && is_in_ci() && sudo_needs_no_password());
     if !unattended && (!terminal || !(root || sudo) || !ask_user(&names, &line)?) {
@@ -134,7 +134,7 @@ fn sudo_needs_no_password() -> bool {
     sudo.status().is_ok_and(|status| status.success())
 }
 
-/// Lets every user of this machine open /dev/kvm, and adds a udev rule that preserves this.
+/// Lets every user of this machine open /dev/kvm, and adds a udev rule that preserves this permission.
 ///
 /// # Errors
 /// If a command cannot be run.

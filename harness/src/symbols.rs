@@ -17,15 +17,14 @@ use object::{
 /// The code symbols of a vmlinux.
 #[derive(Debug)]
 pub(crate) struct Symbols {
-    /// Sorted by address, one symbol for each.
+    /// One symbol for each address, sorted by address.
     sorted_symbols: Vec<Symbol>,
 }
 
 #[derive(Debug)]
 struct Symbol {
     start: u64,
-    /// The start of the next symbol or the end of the section: kallsyms derives the size from it
-    /// (get_symbol_pos()).
+    /// The start of the next symbol or the end of the section, as in get_symbol_pos() of kallsyms.
     end: u64,
     name: String,
 }
@@ -34,7 +33,7 @@ impl Symbols {
     /// Reads the symbol table of a vmlinux.
     ///
     /// # Errors
-    /// If the file cannot be read, is no ELF file of 64 bits, or has no symbols of code.
+    /// If the file cannot be read, is not a 64-bit ELF file, or has no code symbols.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Symbols> {
         let shown = path.display();
         let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
@@ -54,8 +53,8 @@ impl Symbols {
                 let (_, end) = *sections.iter().find(|(section, _)| *section == index)?;
                 let name = symbol.name().ok().filter(|n| !n.is_empty() && !n.starts_with(".L"))?;
                 // If several symbols share an address, that of a global function is preferred.
-                let minor = symbol.kind() != SymbolKind::Text || symbol.is_local();
-                Some((minor, Symbol { start: symbol.address(), end, name: name.to_owned() }))
+                let is_minor = symbol.kind() != SymbolKind::Text || symbol.is_local();
+                Some((is_minor, Symbol { start: symbol.address(), end, name: name.to_owned() }))
             })
             .collect();
         code.sort_by(|(minor_a, a), (minor_b, b)| {
@@ -77,10 +76,10 @@ impl Symbols {
         Ok(Symbols { sorted_symbols: code })
     }
 
-    /// Returns the text with code addresses as `symbol+0xoffset/0xsize`. The symbol replaces
-    /// addresses that the kernel would resolve itself (`0xffffffff81000123`), and follows those
-    /// that the kernel or QEMU prints as numbers (`RIP=ffffffff81000123`, `[<ffffffff81000123>]`).
-    /// Lines with symbols stay unchanged.
+    /// Returns the text with code addresses as `symbol+0xoffset/0xsize`. The symbol replaces an
+    /// address that the kernel would resolve itself (`0xffffffff81000123`), and follows an address
+    /// that the kernel or QEMU prints as a number (`RIP=ffffffff81000123`,
+    /// `[<ffffffff81000123>]`). A line that already has a symbol stays unchanged.
     ///
     /// A relocated kernel (`CONFIG_RANDOMIZE_BASE`) prints its offset when it panics (`Kernel
     /// Offset: 0x...`, dump_kernel_offset()). Without that line the offset is taken to be 0.
@@ -129,9 +128,9 @@ impl Symbols {
         out.push_str(rest);
     }
 
-    /// `symbol+0xoffset/0xsize`. A return address belongs to the call before it, which can be the
-    /// last instruction of its function: then the place is looked up a byte before, as
-    /// sprint_backtrace() does.
+    /// The symbol of an address, as `symbol+0xoffset/0xsize`. An address that is not `exact` is a
+    /// return address. The call before a return address can be the last instruction of its
+    /// function, so the byte before the address is looked up, as sprint_backtrace() does.
     fn symbol_at(&self, address: u64, exact: bool) -> Option<String> {
         let within = if exact { address } else { address.checked_sub(1)? };
         let after = self.sorted_symbols.partition_point(|symbol| symbol.start <= within);
@@ -147,8 +146,8 @@ impl Symbols {
 enum Notation {
     /// After `0x`, as `%pS` and `%pB` print an address without symbol.
     Resolvable,
-    /// With a register name before it, or in brackets. The value is the number of bytes that follow
-    /// the digits and belong to the notation.
+    /// After a register name, or in brackets. The value is the number of bytes after the digits that
+    /// belong to the notation.
     Raw(usize),
     /// Any other number, which may not be an address.
     Other,

@@ -7,6 +7,16 @@
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
 impl Version {
+    /// Whether this is a mainline release, whose last number is 0.
+    pub(crate) fn is_mainline(self) -> bool {
+        self.2 == 0
+    }
+
+    /// Whether both releases are of one stable series: their first two numbers are equal.
+    pub(crate) fn is_same_series(self, other: Version) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+
     /// Reads the leading numbers of a release string: `6.12.117+deb12` is 6.12.117.
     pub(crate) fn parse(release: &str) -> Option<Version> {
         let numbers = release.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;

@@ -23,6 +23,6 @@ pub(super) const TARGET: Target = Target {
     // `GTIMER_SCALE` of QEMU: a tick in 16 ns.
     counter_hertz: 62_500_000,
     loop_instructions: 3,
-    // No release has it, but a kernel with our patch has the same release number.
+    // No release has dispatch, but a kernel with our patch has the release number of one without.
     dispatch_since: None,
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Data about guests of each architecture, one file each: packages, toolchain, emulated counter.
+//! Data about guests, with one file for each architecture: packages, toolchain, emulated counter.
 
 mod aarch64;
 mod riscv64;
@@ -13,20 +13,20 @@ use sudbox_protocol::Arch;
 
 /// The data of an architecture.
 pub(crate) struct Target {
-    /// The packages that have its QEMU.
+    /// The packages with QEMU for the architecture.
     pub(crate) qemu_packages: Packages,
-    /// The Rust target of its guest-init.
+    /// The Rust target for which guest-init is built.
     pub(crate) rust_target: &'static str,
     /// The cross C compiler that links guest-init.
     pub(crate) linker: &'static str,
-    /// The packages that have the linker and a static C library.
+    /// The packages with the linker and a static C library.
     pub(crate) linker_packages: Packages,
     /// Frequency in Hz of the counter that benchmarks read, on the CPU that QEMU emulates.
     pub(crate) counter_hertz: u64,
     /// Instructions per iteration of the loop in benchmarks, without its body (`SUDBOX_REPEAT`).
     pub(crate) loop_instructions: u32,
-    /// The first release whose every configuration offers dispatch; `None` if the release does not
-    /// tell.
+    /// The first release that offers dispatch in every configuration; `None` if the release alone
+    /// does not decide whether a kernel has dispatch.
     pub(crate) dispatch_since: Option<Version>,
 }
 

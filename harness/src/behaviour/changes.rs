@@ -3,8 +3,8 @@
 //! The table of changes: the differences in behaviour that a known change of the kernel explains, by
 //! commit and release.
 //!
-//! A change explains a difference only between kernels one of which has it, and only if both values
-//! are as the table says. The fixes of recorded bugs (`known_bugs.rs`) are changes too.
+//! A change explains a difference only if exactly one of the two kernels has the change, and only if
+//! both values are as the table says. The fixes of recorded bugs (`known_bugs.rs`) are changes too.
 
 use super::differences::{FEATURE_FIELD, MISSING, PRESENT, RESULT_FIELD, RawDifference};
 use crate::known_bugs::{KNOWN_BUGS, KnownBug, Presence, matches_pattern};
@@ -15,7 +15,7 @@ use sudbox_protocol::{Arch, Feature};
 
 /// A change of the kernel that user space can observe.
 struct Change {
-    /// The commit in Linus' tree; the release if it is not one commit.
+    /// The commit in Linus' tree; the release if the change has several commits.
     commit: &'static str,
     /// The change in words.
     about: &'static str,
@@ -24,11 +24,11 @@ struct Change {
     since: &'static [Version],
     /// The feature that came with the change. A guest that finds it has the change.
     feature: Option<Feature>,
-    /// The differences that the change makes, besides that of the feature.
+    /// The values that the change makes different, besides the presence of the feature.
     value_changes: &'static [ExpectedValueChange],
 }
 
-/// Differences that a change makes. In patterns, `*` matches any text.
+/// A value that a change makes different, in some cases. In patterns, `*` matches any text.
 struct ExpectedValueChange {
     /// Pattern for the id of the case.
     case: &'static str,
@@ -48,7 +48,7 @@ const fn value_change(
     ExpectedValueChange { case, field, state: None, values }
 }
 
-/// A difference in the first observation of points of the grid with this state.
+/// A value change in the first observation of points of the grid with this state.
 const fn grid_value_change(
     axis: Axis,
     state: u8,
@@ -87,7 +87,7 @@ const CHANGES: &[Change] = &[
                 ARMED_BY_TRACER,
                 ["setting by the tracer: *", "setting by the tracer: *"],
             ),
-            // The text of the error has no parts.
+            // Before the change, the value is the text of an error, without parts.
             value_change("*", "dispatch.mode", ["3 bytes", "8 bytes"]),
             value_change("*", "dispatch.selector", [MISSING, PRESENT]),
             value_change("*", "dispatch.offset", [MISSING, PRESENT]),
@@ -161,7 +161,7 @@ const CHANGES: &[Change] = &[
         commit: "6.19",
         about: "checks of rseq(2) are a boot argument, without CONFIG_DEBUG_RSEQ",
         since: &[Version(6, 19, 0)],
-        // Only a case finds the feature.
+        // A guest does not report this feature in `Hello`; only a case can detect it.
         feature: None,
         value_changes: &[value_change("rseq/*", RESULT_FIELD, ["unmet: rseq-checks", "pass"])],
     },
@@ -211,7 +211,7 @@ const CHANGES: &[Change] = &[
 pub(super) struct ComparedKernel<'a> {
     /// `uname -r`.
     pub(super) release: &'a str,
-    /// The names of the features that its guest found.
+    /// The names of the features that a guest of the kernel reported.
     pub(super) features: &'a BTreeSet<String>,
 }
 
@@ -225,7 +225,7 @@ impl ComparedKernel<'_> {
             return self.features.contains(feature.as_str());
         }
         let includes = |version: Version, since: &Version| {
-            version >= *since && (since.2 == 0 || (since.0, since.1) == (version.0, version.1))
+            version >= *since && (since.is_mainline() || since.is_same_series(version))
         };
         self.version()
             .is_some_and(|version| change.since.iter().any(|since| includes(version, since)))
@@ -297,12 +297,12 @@ fn known_bug_explanation(
         return None;
     }
     let failed = |index: usize| difference.values[index].strip_prefix("fail: ");
-    let explains = |bug: &&KnownBug, ill: usize| {
+    let explains = |bug: &&KnownBug, failing: usize| {
         let presence =
             |index: usize| sides[index].version().and_then(|version| bug.presence(arch, version));
-        failed(ill).is_some_and(|got| bug.matches_failure(&difference.place.case, got))
-            && presence(ill).is_some()
-            && presence(1 - ill) != Some(Presence::Certain)
+        failed(failing).is_some_and(|got| bug.matches_failure(&difference.place.case, got))
+            && presence(failing).is_some()
+            && presence(1 - failing) != Some(Presence::Certain)
     };
     let bug = KNOWN_BUGS.iter().find(|bug| explains(bug, 0) || explains(bug, 1))?;
     Some(Explanation { commit: bug.id, about: bug.citation })

@@ -7,16 +7,16 @@ use std::collections::{HashMap, HashSet};
 use sudbox_protocol::{Observation, ObservedPart};
 use sudbox_report::diff::ObservationPlace;
 
-/// Most bytes of a value that a report shows.
+/// Maximum number of bytes of a value that a report shows.
 const MAX_SHOWN_BYTES: usize = 16;
 
 /// The field of a difference in results.
 pub(super) const RESULT_FIELD: &str = "result";
 /// The field of a difference in the features that the guests found.
 pub(super) const FEATURE_FIELD: &str = "feature";
-/// The value of something that one kernel lacks.
+/// The text for a value that one kernel lacks.
 pub(super) const MISSING: &str = "missing";
-/// The value of something that one kernel has, without its bytes.
+/// The text for a value that only one kernel has, in place of its bytes.
 pub(super) const PRESENT: &str = "present";
 
 /// One difference at one place.
@@ -30,16 +30,17 @@ pub(super) struct RawDifference {
     pub(super) values: [String; 2],
 }
 
-/// The differences, and the number of values that were compared.
+/// The result of comparing two behaviours.
 #[derive(Debug, Default)]
 pub(super) struct BehaviourComparison {
     pub(super) differences: Vec<RawDifference>,
+    /// Number of values that were compared.
     pub(super) value_count: usize,
-    /// Number of cases.
+    /// Number of cases that were compared.
     pub(super) case_count: usize,
 }
 
-/// Compares the cases that `selected` accepts. `big_endian` is the byte order of the guests.
+/// Compares the cases that `selected` accepts. `big_endian` tells the byte order of the guests.
 pub(super) fn compare_behaviours(
     behaviours: [&Behaviour; 2],
     selected: impl Fn(&str) -> bool,
@@ -76,7 +77,7 @@ struct CaseComparison<'a> {
     compared: &'a mut BehaviourComparison,
 }
 
-/// A moment and a field.
+/// Scenario, step and field of an observation, which together identify it within a case.
 type ObservationKey<'a> = (&'a str, &'a str, &'a str);
 
 fn observation_key(observation: &Observation) -> ObservationKey<'_> {
@@ -146,23 +147,26 @@ impl CaseComparison<'_> {
     }
 
     /// Adds an observation that only the kernel with this index has, unless it is unstable on the other.
-    /// If the other kernel never came to the moment, only the moment is added.
+    /// If the other kernel has no observation of the step, only the step itself is added.
     fn add_missing(&mut self, observation: &Observation, index: usize) {
         let stable = |part: &&ObservedPart| !self.is_unstable(observation, &part.name);
         if observation.parts.iter().filter(stable).count() == 0 {
             return;
         }
         let Observation { scenario, step, field, function, .. } = observation;
-        let came = self.cases[1 - index]
+        let other_has_step = self.cases[1 - index]
             .observations
             .iter()
             .any(|other| other.scenario == *scenario && other.step == *step);
         let mut values = [MISSING.to_owned(), MISSING.to_owned()];
         values[index] = PRESENT.to_owned();
-        let (field, function) =
-            if came { (field.as_str(), function.as_str()) } else { ("the step itself", "") };
+        let (field, function) = if other_has_step {
+            (field.as_str(), function.as_str())
+        } else {
+            ("the step itself", "")
+        };
         let added = self.compared.differences.last().is_some_and(|last| {
-            !came
+            !other_has_step
                 && last.place.scenario == *scenario
                 && last.place.step == *step
                 && last.field == field
@@ -209,10 +213,11 @@ impl CaseComparison<'_> {
     }
 }
 
-/// Two different values as text, and the offset of the first difference if it is shown apart.
+/// The offset at which the shown bytes begin, such as `+0x8`, and two different values as text. The
+/// offset is empty if whole values are shown.
 fn values_as_text(values: [&[u8]; 2], big_endian: bool) -> (String, [String; 2]) {
     if let [Some(first), Some(second)] = values.map(bytes_as_text) {
-        // Of two lists, the first items that differ.
+        // The values may be lists: take the first items that differ.
         let (mut one, mut other) = (first.split("; "), second.split("; "));
         let pair = loop {
             match (one.next(), other.next()) {

@@ -26,7 +26,7 @@ use sudbox_report::diff::{
 pub(crate) struct Behaviour {
     /// `uname -r`.
     pub(crate) release: String,
-    /// The names of the features that the guest found.
+    /// The names of the features that the guest reported.
     pub(crate) features: BTreeSet<String>,
     /// The recorded cases by id.
     pub(crate) cases: BTreeMap<String, CaseBehaviour>,
@@ -38,7 +38,7 @@ pub(crate) struct CaseBehaviour {
     /// The result, such as `pass` or `absent: sysctl`. Empty if two boots had different results.
     pub(crate) result: String,
     pub(crate) observations: Vec<Observation>,
-    /// The parts of observations that two boots showed differently: their bytes are left out.
+    /// The parts of observations that differed between two boots. `observations` lacks them.
     pub(crate) unstable_parts: BTreeSet<PartName>,
 }
 
@@ -68,7 +68,8 @@ impl CaseBehaviour {
         self.result.is_empty()
     }
 
-    /// The observations on which both boots agree. The names of the other parts are in `unstable`.
+    /// The observations on which both boots agree. The names of the other parts are in
+    /// `unstable_parts`.
     fn common_to_both(first: CaseBehaviour, second: &CaseBehaviour) -> CaseBehaviour {
         let result = if first.result == second.result { first.result } else { String::new() };
         let mut agreed = CaseBehaviour { result, ..CaseBehaviour::default() };
@@ -116,7 +117,7 @@ impl Behaviour {
 pub(crate) struct Recorder(Mutex<Behaviour>);
 
 impl Recorder {
-    /// Adds a case that ended, and takes its observations.
+    /// Adds a case that ended. Moves the observations out of `ended`.
     pub(crate) fn add_case(&self, id: &str, ended: &mut EndedCase) {
         let result = match (&ended.kernel_fault, &ended.result) {
             (Some(fault), _) => format!("kernel fault: {}", fault.headline),
@@ -131,7 +132,7 @@ impl Recorder {
         self.insert(id, CaseBehaviour { result, observations, ..CaseBehaviour::default() });
     }
 
-    /// Adds a case during which the VM ended.
+    /// Adds a case during which the VM crashed or hung.
     pub(crate) fn add_crash(&self, id: &str, cause: &str) {
         let result = format!("crash: {cause}");
         self.insert(id, CaseBehaviour { result, ..CaseBehaviour::default() });

@@ -22,7 +22,7 @@ const CACHE_FOLDER: &str = "behaviours";
 /// Version of the file format. A file of another version is recorded anew.
 const FORMAT_VERSION: u32 = 1;
 
-/// Most bytes of a file when it is decompressed.
+/// Maximum size of a decompressed file, in bytes.
 const MAX_DECOMPRESSED_BYTES: u64 = 1 << 30;
 
 #[derive(Serialize, Deserialize)]
@@ -48,7 +48,8 @@ pub(crate) struct BehaviourStore<'a> {
 }
 
 impl BehaviourStore<'_> {
-    /// Opens the entry that is identified by these texts and files. Waits while another run records it.
+    /// Opens the entry that these texts and files identify. Waits while another run records the same
+    /// entry.
     ///
     /// # Errors
     /// If the entry cannot be locked.

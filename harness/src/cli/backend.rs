@@ -25,13 +25,13 @@ impl Backend {
         all
     };
 
-    /// Its name on the command line.
+    /// The name of the backend on the command line.
     pub(crate) fn name(self) -> &'static str {
         self.0.map_or("auto", |backend| backend.name)
     }
 
-    /// Its row in the table; `None` for `auto`.
-    pub(crate) fn row(self) -> Option<&'static backend::Backend> {
+    /// The row of the backend in the table; `None` for `auto`.
+    pub(crate) fn table_row(self) -> Option<&'static backend::Backend> {
         self.0
     }
 }

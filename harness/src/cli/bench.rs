@@ -2,7 +2,7 @@
 
 //! The command line of `sudbox bench`.
 
-use super::formats::form_of;
+use super::formats::form_parser;
 use super::{BUILD_HEADING, BuildArgs, VM_HEADING, VmArgs, completers};
 use clap::{Args, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub(crate) struct BenchArgs {
     pub(crate) by: Option<CostUnit>,
 
     /// Form of the report; comparisons have no HTML page
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Costs>(), default_value = "table")]
+    #[arg(long, value_name = "FORMAT", value_parser = form_parser::<Costs>(), default_value = "table")]
     pub(crate) format: &'static Form<Costs>,
 
     /// Patches for a copy of the source, as `run` takes them; may be given again

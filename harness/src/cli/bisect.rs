@@ -2,7 +2,7 @@
 
 //! The command line of `sudbox bisect`.
 
-use super::formats::form_of;
+use super::formats::form_parser;
 use super::{BUILD_HEADING, BuildArgs, DEFAULT_TIMEOUT, VM_HEADING, VmArgs, completers};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ pub(crate) struct BisectArgs {
     pub(crate) resume: bool,
 
     /// Form of the report
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Bisection>(), default_value = "table")]
+    #[arg(long, value_name = "FORMAT", value_parser = form_parser::<Bisection>(), default_value = "table")]
     #[serde(skip, default = "table")]
     pub(crate) format: &'static Form<Bisection>,
 

@@ -58,7 +58,7 @@ pub(super) fn flavours() -> ArgValueCompleter {
 pub(super) fn run() -> ArgValueCandidates {
     one_of(|| {
         let Ok(cache) = Cache::open() else { return Vec::new() };
-        let runs = archive::runs(&archive::runs_folder(&cache));
+        let runs = archive::archived_runs(&archive::runs_folder(&cache));
         (1..=runs.len()).map(|number| number.to_string()).collect()
     })
 }

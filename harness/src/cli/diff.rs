@@ -2,7 +2,7 @@
 
 //! The command line of `sudbox diff`.
 
-use super::formats::form_of;
+use super::formats::form_parser;
 use super::{BUILD_HEADING, BuildArgs, VM_HEADING, VmArgs, completers};
 use clap::{Args, ValueHint};
 use sudbox_report::Form;
@@ -34,7 +34,7 @@ pub(crate) struct DiffArgs {
     pub(crate) cases: Option<String>,
 
     /// Form of the report
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Diff>(), default_value = "table")]
+    #[arg(long, value_name = "FORMAT", value_parser = form_parser::<Diff>(), default_value = "table")]
     pub(crate) format: &'static Form<Diff>,
 
     /// Patches for a copy of the second kernel's source, as `run` takes them; may be given again

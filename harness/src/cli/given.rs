@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The options that were given, on the command line or by a variable of make.
+//! The options that the user gave, on the command line or by a variable of make.
 
 use super::{BUILD_HEADING, VM_HEADING};
 use clap::parser::ValueSource;
@@ -12,7 +12,7 @@ const VARIABLE_PREFIX: &str = "SUDBOX_";
 
 /// The subject of an option: its heading in the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Subject {
+pub(crate) enum OptionSubject {
     /// VMs.
     Vm,
     /// The build of a kernel.
@@ -27,8 +27,9 @@ pub(crate) struct GivenOption {
     /// The long name, without dashes.
     pub(crate) name: String,
     /// The make variable of the option, if it has one.
-    pub(crate) variable: Option<String>,
-    pub(crate) subject: Subject,
+    #[serde(rename = "variable")]
+    pub(crate) make_variable: Option<String>,
+    pub(crate) subject: OptionSubject,
     /// The values; none for a flag.
     pub(crate) values: Vec<String>,
 }
@@ -38,14 +39,14 @@ pub(crate) struct GivenOption {
 pub(crate) struct GivenOptions(Vec<GivenOption>);
 
 impl GivenOptions {
-    /// The options that `matches` has for its verb.
-    pub(crate) fn of(command: &Command, matches: &ArgMatches) -> GivenOptions {
+    /// The options in `matches` that were given for the verb.
+    pub(crate) fn from_matches(command: &Command, matches: &ArgMatches) -> GivenOptions {
         if let Some((name, matches)) = matches.subcommand()
             && let Some(command) = command.find_subcommand(name)
         {
-            return GivenOptions::of(command, matches);
+            return GivenOptions::from_matches(command, matches);
         }
-        GivenOptions(command.get_arguments().filter_map(|arg| option(arg, matches)).collect())
+        GivenOptions(command.get_arguments().filter_map(|arg| given_option(arg, matches)).collect())
     }
 
     /// All options that were given.
@@ -53,29 +54,33 @@ impl GivenOptions {
         self.0.iter()
     }
 
-    /// The first option with this subject, except those named in `but`. Returns it with dashes, as
-    /// in `--cc`.
-    pub(crate) fn first_about(&self, subject: Subject, but: &[&str]) -> Option<String> {
+    /// The first given option with this subject whose name is not in `except`, with dashes, as in
+    /// `--cc`.
+    pub(crate) fn first_with_subject(
+        &self,
+        subject: OptionSubject,
+        except: &[&str],
+    ) -> Option<String> {
         let about =
-            |option: &&GivenOption| option.subject == subject && !but.contains(&&*option.name);
+            |option: &&GivenOption| option.subject == subject && !except.contains(&&*option.name);
         self.0.iter().find(about).map(|option| format!("--{}", option.name))
     }
 
     /// Keeps only the options whose name is accepted.
-    pub(crate) fn retain(mut self, accept: impl Fn(&str) -> bool) -> GivenOptions {
+    pub(crate) fn retaining(mut self, accept: impl Fn(&str) -> bool) -> GivenOptions {
         self.0.retain(|option| accept(&option.name));
         self
     }
 
     /// Replaces the values of the option of this name, if it was given.
-    pub(crate) fn replace(&mut self, name: &str, values: Vec<String>) {
+    pub(crate) fn replace_values(&mut self, name: &str, values: Vec<String>) {
         if let Some(option) = self.0.iter_mut().find(|option| option.name == name) {
             option.values = values;
         }
     }
 }
 
-fn option(arg: &Arg, matches: &ArgMatches) -> Option<GivenOption> {
+fn given_option(arg: &Arg, matches: &ArgMatches) -> Option<GivenOption> {
     if arg.is_global_set() {
         return None;
     }
@@ -96,11 +101,11 @@ fn option(arg: &Arg, matches: &ArgMatches) -> Option<GivenOption> {
     let variable = arg.get_env().and_then(|name| name.to_str());
     let variable = variable.and_then(|name| name.strip_prefix(VARIABLE_PREFIX));
     let subject = match arg.get_help_heading() {
-        Some(VM_HEADING) => Subject::Vm,
-        Some(BUILD_HEADING) => Subject::Build,
-        _ => Subject::Other,
+        Some(VM_HEADING) => OptionSubject::Vm,
+        Some(BUILD_HEADING) => OptionSubject::Build,
+        _ => OptionSubject::Other,
     };
-    Some(GivenOption { name, variable: variable.map(str::to_owned), subject, values })
+    Some(GivenOption { name, make_variable: variable.map(str::to_owned), subject, values })
 }
 
 #[cfg(test)]
@@ -113,7 +118,7 @@ mod tests {
         let mut command = Cli::command();
         let matches = command.clone().get_matches_from(line.split(' '));
         command.build();
-        GivenOptions::of(&command, &matches)
+        GivenOptions::from_matches(&command, &matches)
     }
 
     #[test]
@@ -122,11 +127,14 @@ mod tests {
         let names: Vec<&str> = given.iter().map(|option| &*option.name).collect();
         assert_eq!(names.len(), 4, "{names:?}");
         let of = |name: &str| given.iter().find(|option| option.name == name).unwrap();
-        assert_eq!((of("memory").subject, &of("memory").variable), (Subject::Vm, &None));
+        assert_eq!((of("memory").subject, &of("memory").make_variable), (OptionSubject::Vm, &None));
         assert!(of("strict").values.is_empty());
         assert_eq!(of("config").values, ["a", "b"]);
-        assert_eq!(of("cc").variable.as_deref(), Some("CC"));
-        assert_eq!(given.first_about(Subject::Build, &["config"]).as_deref(), Some("--cc"));
+        assert_eq!(of("cc").make_variable.as_deref(), Some("CC"));
+        assert_eq!(
+            given.first_with_subject(OptionSubject::Build, &["config"]).as_deref(),
+            Some("--cc")
+        );
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub(crate) use bench::*;
 pub(crate) use bisect::*;
 pub(crate) use diff::*;
 pub(crate) use formats::OutputFormat;
-use formats::form_of;
-pub(crate) use given::{GivenOptions, Subject};
+use formats::form_parser;
+pub(crate) use given::{GivenOptions, OptionSubject};
 pub(crate) use kernel::*;
 pub(crate) use programs::*;
 pub(crate) use report::*;
@@ -113,7 +113,7 @@ Exits with 0; with 129 if there is no such run or case.")]
 Exits with 0 if a kernel can be built and judged here, else with 128.")]
     Doctor {
         /// Form of the report
-        #[arg(long, value_name = "FORMAT", value_parser = form_of::<MachineReport>(), default_value = "table")]
+        #[arg(long, value_name = "FORMAT", value_parser = form_parser::<MachineReport>(), default_value = "table")]
         format: &'static Form<MachineReport>,
     },
     /// Install missing tools; in CI, also open /dev/kvm to all users
@@ -121,7 +121,7 @@ Exits with 0 if a kernel can be built and judged here, else with 128.")]
 Exits with 0 if a kernel can be built and judged here afterwards, else with 128.")]
     Setup {
         /// Form of the report
-        #[arg(long, value_name = "FORMAT", value_parser = form_of::<MachineReport>(), default_value = "table")]
+        #[arg(long, value_name = "FORMAT", value_parser = form_parser::<MachineReport>(), default_value = "table")]
         format: &'static Form<MachineReport>,
     },
     /// Print the completion script of a shell, or install all scripts and man pages
@@ -184,7 +184,7 @@ pub(crate) struct RunArgs {
     pub(crate) list: bool,
 
     /// Form of the report
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Verdict>(), default_value = "table")]
+    #[arg(long, value_name = "FORMAT", value_parser = form_parser::<Verdict>(), default_value = "table")]
     pub(crate) format: &'static Form<Verdict>,
 
     /// Exit with 1 also for `fixed` and `unmet`
@@ -251,7 +251,7 @@ pub(crate) struct MatrixArgs {
     pub(crate) shard: Option<Shard>,
 
     /// Form of the report
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Matrix>(), default_value = "table")]
+    #[arg(long, value_name = "FORMAT", value_parser = form_parser::<Matrix>(), default_value = "table")]
     pub(crate) format: &'static Form<Matrix>,
 
     /// Count `fixed` and `unmet` as failures
@@ -273,8 +273,8 @@ pub(crate) struct MatrixArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shard {
     /// Number of the part, from 1 on.
-    pub(crate) which: usize,
-    pub(crate) of: usize,
+    pub(crate) number: usize,
+    pub(crate) count: usize,
 }
 
 impl std::str::FromStr for Shard {
@@ -282,9 +282,10 @@ impl std::str::FromStr for Shard {
 
     fn from_str(text: &str) -> Result<Shard, &'static str> {
         let numbers = text.split_once('/').and_then(|(which, of)| {
-            Some(Shard { which: which.parse().ok()?, of: of.parse().ok()? })
+            Some(Shard { number: which.parse().ok()?, count: of.parse().ok()? })
         });
-        let sound = |shard: &Shard| (1..=shard.of).contains(&shard.which) && shard.of <= 100_000;
+        let sound =
+            |shard: &Shard| (1..=shard.count).contains(&shard.number) && shard.count <= 100_000;
         numbers.filter(sound).ok_or("a shard is I/N, such as 2/8, with I from 1 to N")
     }
 }
@@ -303,7 +304,7 @@ pub(crate) struct KernelsArgs {
     pub(crate) verb: Option<KernelsVerb>,
 
     /// Form of the list
-    #[arg(long, global = true, value_name = "FORMAT", value_parser = form_of::<KernelList>(), default_value = "table")]
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = form_parser::<KernelList>(), default_value = "table")]
     pub(crate) format: &'static Form<KernelList>,
 }
 
@@ -326,6 +327,6 @@ pub(crate) struct PruneArgs {
 }
 
 /// A path as typed, with a leading `~` meaning the home directory.
-pub(crate) fn path(text: &str) -> PathBuf {
+pub(crate) fn expand_path(text: &str) -> PathBuf {
     sudbox_images::expand_home(Path::new(text))
 }

@@ -3,7 +3,7 @@
 //! The command line of `sudbox report`.
 
 use super::completers;
-use super::formats::form_of;
+use super::formats::form_parser;
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
 use sudbox_report::Form;
@@ -33,7 +33,7 @@ Exits with 128 if a part is missing, else as `matrix` does.")]
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ListArgs {
     /// Form of the list
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<RunList>(), default_value = "table")]
+    #[arg(long, value_name = "FORMAT", value_parser = form_parser::<RunList>(), default_value = "table")]
     pub(crate) format: &'static Form<RunList>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct HistoryArgs {
     pub(crate) cases: String,
 
     /// Form of the history
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<History>(), default_value = "table")]
+    #[arg(long, value_name = "FORMAT", value_parser = form_parser::<History>(), default_value = "table")]
     pub(crate) format: &'static Form<History>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct HistoryArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PruneRunsArgs {
     /// Form of the list
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<PrunedRuns>(), default_value = "table")]
+    #[arg(long, value_name = "FORMAT", value_parser = form_parser::<PrunedRuns>(), default_value = "table")]
     pub(crate) format: &'static Form<PrunedRuns>,
 
     /// Days after which a run is old; 0 means every run that has ended
@@ -85,6 +85,6 @@ pub(crate) struct MergeArgs {
     pub(crate) parts: Vec<PathBuf>,
 
     /// Form of the report
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Matrix>(), default_value = "table")]
+    #[arg(long, value_name = "FORMAT", value_parser = form_parser::<Matrix>(), default_value = "table")]
     pub(crate) format: &'static Form<Matrix>,
 }

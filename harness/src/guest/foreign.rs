@@ -2,9 +2,9 @@
 
 //! Builds guest-init for another architecture from the embedded sources, and caches it.
 //!
-//! This needs a Rust compiler with the standard library of that architecture: this machine's, that
-//! of rustup, which may have to fetch the library, or that of the distribution, which is unpacked
-//! into the cache. It also needs a cross C compiler as linker.
+//! The build needs a Rust compiler with the standard library of that architecture: the compiler of
+//! this machine; the compiler of rustup, which may have to fetch the library; or the compiler of the
+//! distribution, which is unpacked into the cache. The build also needs a cross C compiler as linker.
 
 use crate::arch::{self, Target};
 use crate::failure::Failure;
@@ -20,11 +20,12 @@ const CACHE_FOLDER: &str = "guests";
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
-/// The workspace's `members` line, and its replacement for the two embedded crates.
-const MEMBERS: [&str; 2] = [
-    r#"members = ["protocol", "guest-init", "vmm", "images", "report", "harness", "tests"]"#,
-    r#"members = ["protocol", "guest-init"]"#,
-];
+/// The `members` line of the workspace's manifest.
+const WORKSPACE_MEMBERS: &str =
+    r#"members = ["protocol", "guest-init", "vmm", "images", "report", "harness", "tests"]"#;
+
+/// The `members` line of a workspace with the two embedded crates.
+const EMBEDDED_MEMBERS: &str = r#"members = ["protocol", "guest-init"]"#;
 
 /// Returns guest-init for an architecture, from the cache or built now.
 ///
@@ -34,13 +35,13 @@ pub(super) fn guest_init(arch: Arch, progress: &mut Progress) -> anyhow::Result<
     let cache = Cache::open()?;
     let target = arch::target_of(arch);
     let (name, path) = (cache_key(arch), cached_path(&cache, arch));
-    let shared = cache.lock(CACHE_FOLDER, &name, LockMode::Shared, progress)?;
+    let shared_lock = cache.lock(CACHE_FOLDER, &name, LockMode::Shared, progress)?;
     if let Ok(program) = std::fs::read(&path) {
         return Ok(program);
     }
-    drop(shared);
-    // Another thread or process may have built it before this one got the lock.
-    let _held = cache.lock(CACHE_FOLDER, &name, LockMode::Exclusive, progress)?;
+    drop(shared_lock);
+    // Another thread or process may have built guest-init before this thread got the lock.
+    let _exclusive_lock = cache.lock(CACHE_FOLDER, &name, LockMode::Exclusive, progress)?;
     if let Ok(program) = std::fs::read(&path) {
         return Ok(program);
     }
@@ -56,12 +57,13 @@ fn cache_key(arch: Arch) -> String {
     format!("{SOURCES_DIGEST:016x}-{}", arch.name())
 }
 
-/// Its path in the cache.
+/// The path of guest-init in the cache.
 fn cached_path(cache: &Cache, arch: Arch) -> PathBuf {
     cache.root().join(CACHE_FOLDER).join(cache_key(arch))
 }
 
-/// Unless guest-init is in the cache: checks that it can be built, and installs a missing linker.
+/// Checks that guest-init can be built, and installs a missing linker, unless guest-init is in the
+/// cache.
 ///
 /// # Errors
 /// If something is missing and cannot be installed.
@@ -87,8 +89,8 @@ pub(super) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyho
 /// Environment variables that select a Rust compiler for cargo.
 type EnvVars = Vec<(&'static str, OsString)>;
 
-/// Finds or fetches a Rust compiler with the standard library of the target. The lock protects a
-/// compiler in the cache.
+/// Finds or fetches a Rust compiler with the standard library of the target. The lock protects the
+/// compiler if it is in the cache.
 fn rust_toolchain(
     cache: &Cache,
     arch: Arch,
@@ -108,11 +110,12 @@ fn rust_toolchain(
             return Ok(Default::default());
         }
     }
-    let (root, held) =
+    let (root, lock) =
         sudbox_images::distribution_rust(&mut Ctx::new(cache, progress), arch, target.rust_target)?;
     let libraries = root.join("lib");
-    let set = vec![("RUSTC", root.join("bin/rustc").into()), ("LD_LIBRARY_PATH", libraries.into())];
-    Ok((set, held))
+    let variables =
+        vec![("RUSTC", root.join("bin/rustc").into()), ("LD_LIBRARY_PATH", libraries.into())];
+    Ok((variables, lock))
 }
 
 /// Whether this machine's compiler has the target's standard library.
@@ -129,7 +132,7 @@ fn has_standard_library(target: &Target) -> bool {
 fn has_static_linker(target: &Target) -> bool {
     let mut linker = Command::new(target.linker);
     linker.args(["-print-file-name=libc.a"]).stderr(Stdio::null());
-    // The linker prints a file that it does not find without a path.
+    // For a file that the linker does not find, it prints the name without a path.
     linker.output().is_ok_and(|output| output.stdout.contains(&b'/'))
 }
 
@@ -144,10 +147,11 @@ fn build_guest_init(
     for (path, text) in SOURCES {
         let path = folder.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap_or(folder.path()))?;
-        std::fs::write(path, text.replace(MEMBERS[0], MEMBERS[1]))?;
+        std::fs::write(path, text.replace(WORKSPACE_MEMBERS, EMBEDDED_MEMBERS))?;
     }
     let mut cargo = Command::new("cargo");
-    // The lock file lists crates that are not embedded, so cargo rewrites it; no version changes.
+    // The lock file lists crates that are not embedded, so cargo rewrites the file. No version
+    // changes.
     cargo.args(["build", "--quiet", "--profile", "guest", "--bin", "guest-init", "--target"]);
     cargo.arg(target.rust_target).current_dir(folder.path()).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
@@ -196,7 +200,7 @@ mod tests {
             assert!(has(path), "{path}");
         }
         let (_, manifest) = SOURCES.iter().find(|(path, _)| *path == "Cargo.toml").unwrap();
-        assert!(manifest.contains(MEMBERS[0]), "the workspace's members have changed");
+        assert!(manifest.contains(WORKSPACE_MEMBERS), "the workspace's members have changed");
         for arch in Arch::ALL {
             assert!(has(&format!("guest-init/src/arch/{}/mod.rs", arch.name())));
         }

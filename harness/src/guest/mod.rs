@@ -24,7 +24,7 @@ pub(crate) fn embedded_guest_init() -> &'static [u8] {
 /// guest-init for an architecture: embedded, cached or built now.
 ///
 /// # Errors
-/// If it must be built and cannot be.
+/// If guest-init must be built and cannot be built.
 pub(crate) fn guest_init(
     arch: Arch,
     progress: &mut Progress,
@@ -53,7 +53,7 @@ pub(crate) fn initramfs(init: &[u8], modules: &[PathBuf]) -> anyhow::Result<Vec<
     Ok(initramfs::pack(&entries))
 }
 
-/// The entries of the initramfs, for callers that add more. guest-init loads the modules in the
+/// The entries of the initramfs, to which a caller may add more. guest-init loads the modules in the
 /// order of their names.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Runs the cases of one group, in one VM or, after crashes, in several one after the other.
+//! Runs the cases of one group in one VM or, after crashes, in several VMs one after the other.
 //!
 //! Only the case that was running is blamed for a crash or hang; the cases after it run in a new
 //! VM.
@@ -26,7 +26,7 @@ use sudbox_report::CaseReport;
 use sudbox_vmm::machine::Snapshot;
 use sudbox_vmm::session::Session;
 
-/// Most cases of one plan, so that it fits a frame of the protocol.
+/// Maximum number of cases in one plan, so that the plan fits a frame of the protocol.
 const MAX_PLAN_CASES: usize = 1000;
 
 /// Boot arguments that print every kernel message, for the second boot of a kernel that did not
@@ -36,11 +36,11 @@ const VERBOSE_BOOT_ARGUMENTS: &str = "panic=-1 oops=panic nokaslr ignore_logleve
 /// The result of booting the VMs of a group.
 #[derive(Debug)]
 pub(super) enum BootResult {
-    /// Every VM reached its init, so far.
+    /// Every VM so far reached its init.
     Booted,
-    /// A VM did not: the observed behaviour, and an excerpt of its console.
+    /// A VM did not reach its init. Has the observed behaviour, and an excerpt of the console.
     Failed { got: String, console: String },
-    /// A VM did not, nor did one of another group, which reports it.
+    /// A VM did not reach its init, nor did a VM of another group, which reports the failure.
     FailedInAnotherGroup,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct GroupResult {
 pub(super) struct RunProgress<'a> {
     printer: Mutex<&'a mut Progress>,
     /// Number of cases with a VM of their own that have run.
-    isolated: AtomicU64,
+    isolated_cases_done: AtomicU64,
     /// Number of cases of all groups, repeats included.
     total_cases: u64,
     /// Whether a VM of any group failed to boot.
@@ -76,7 +76,7 @@ impl<'a> RunProgress<'a> {
     pub(super) fn new(printer: &'a mut Progress, total: u64) -> RunProgress<'a> {
         RunProgress {
             printer: Mutex::new(printer),
-            isolated: AtomicU64::new(0),
+            isolated_cases_done: AtomicU64::new(0),
             total_cases: total,
             boot_failed: AtomicBool::new(false),
         }
@@ -86,9 +86,10 @@ impl<'a> RunProgress<'a> {
         self.printer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a case with a VM of its own. Says so once if that VM left no snapshot for the next.
+    /// Counts a case with a VM of its own. Prints a note once if that VM left no snapshot for the
+    /// next VM.
     fn isolated_case_ended(&self, has_snapshot: bool) {
-        let done = self.isolated.fetch_add(1, Ordering::SeqCst) + 1;
+        let done = self.isolated_cases_done.fetch_add(1, Ordering::SeqCst) + 1;
         if done == 1 && !has_snapshot {
             let note = "every case gets a boot: this backend takes no snapshots";
             self.printer().print("isolate", note);
@@ -127,14 +128,14 @@ impl<'a> GroupRunner<'a> {
         }
     }
 
-    /// Runs all cases. Returns the results also after an error, as far as they go.
+    /// Runs all cases. Returns the results of the cases that ended also after an error.
     pub(super) fn run(mut self) -> (GroupResult, anyhow::Result<BootResult>) {
         let boot = self.run_cases();
         (self.result, boot)
     }
 
     fn run_cases(&mut self) -> anyhow::Result<BootResult> {
-        // All cases once, then all again, so that damage done by one case shows in the others.
+        // Repeats begin after all cases ran once, so that damage done by one case shows in others.
         let mut left: Vec<&'static Case> =
             (0..self.runner.runs_per_case).flat_map(|_| self.group.cases.iter().copied()).collect();
         loop {
@@ -221,13 +222,13 @@ impl<'a> GroupRunner<'a> {
         spec.cpus = shape.cpus;
         spec.cpu_vendor = shape.cpu_vendor.map(str::to_owned);
         spec.take_snapshot = self.take_snapshots;
-        // The user's arguments come last, so that they override.
+        // The user's arguments come last, so that they override the others.
         let words = std::iter::once(arguments).chain(shape.boot_arguments.iter().copied());
         spec.cmdline = words.chain([spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
-        // A snapshot was booted with the usual arguments.
-        let resumed =
+        // The VM of the snapshot was booted with the usual arguments.
+        let restored =
             if arguments == self.runner.boot_arguments { self.restore_snapshot() } else { None };
-        let session = match resumed {
+        let session = match restored {
             Some(session) => {
                 self.result.restored += 1;
                 session
@@ -251,8 +252,8 @@ impl<'a> GroupRunner<'a> {
         Ok(run)
     }
 
-    /// Restores a VM from the snapshot, if there is one. If that fails, the snapshot is dropped and
-    /// no other is taken.
+    /// Restores a VM from the snapshot, if there is one. If the restore fails, drops the snapshot and
+    /// takes no more snapshots.
     fn restore_snapshot(&mut self) -> Option<Session> {
         let snapshot = self.snapshot.as_ref()?;
         match Session::resume(snapshot) {
@@ -314,11 +315,11 @@ impl<'a> GroupRunner<'a> {
         }
         let first = first.conversation;
         let got = first.cause();
-        let once = match &self.runner.environment {
+        let is_single_attempt = match &self.runner.environment {
             Environment::Vm { spec, .. } => spec.wait_for_gdb,
             Environment::HostKernel => true,
         };
-        if matches!(first.ending, Ending::Flooded(_)) || once {
+        if matches!(first.ending, Ending::Flooded(_)) || is_single_attempt {
             return Ok(BootResult::Failed { got, console: self.runner.console_excerpt(&first) });
         }
         self.progress.printer().print("restart", &format!("{got}; once more with all messages"));

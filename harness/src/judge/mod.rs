@@ -12,7 +12,7 @@ use crate::cli::VmArgs;
 use crate::expectations::{Expectations, Expected};
 use crate::failure::{self, Code, Failure, Interrupted};
 use crate::output::progress::Progress;
-use crate::output::rerun::Rerun;
+use crate::output::rerun::RerunCommand;
 use crate::selection::Selection;
 use crate::session::cases::Timeouts;
 use group::{BootResult, GroupResult, GroupRunner, RunProgress};
@@ -26,8 +26,8 @@ use sudbox_protocol::{Feature, Hello};
 use sudbox_report::{CaseReport, Outcome, Verdict};
 use sudbox_vmm::machine::{Machine, VmSpec};
 
-/// Boot arguments of every run. An oops panics and a panic restarts at once, so that the running
-/// case is blamed; without KASLR, addresses are those of vmlinux. Each byte on the console costs
+/// Boot arguments of runs without `--console`. An oops panics and a panic restarts at once, so that
+/// the running case is blamed; without KASLR, addresses are those of vmlinux. Each byte on the console costs
 /// time, so only warnings and worse are printed (`quiet` would hide those of WARN() and lockdep).
 const ARGUMENTS_OF_QUIET_CONSOLE: &str = "loglevel=5 panic=-1 oops=panic nokaslr";
 
@@ -43,29 +43,29 @@ pub(crate) fn boot_arguments(vm: &VmArgs) -> &'static str {
 /// Runs cases and judges how they end.
 pub(crate) struct CaseRunner<'a> {
     pub(crate) environment: Environment<'a>,
-    /// The vmlinux in which addresses of registers and traces are looked up.
+    /// The vmlinux with the symbols for addresses in registers and traces.
     pub(crate) vmlinux: Option<PathBuf>,
     pub(crate) timeouts: Timeouts,
     pub(crate) case_deadline: Duration,
     pub(crate) runs_per_case: u32,
     /// Run every case in a VM of its own.
     pub(crate) isolate_cases: bool,
-    /// Number of VMs that may run at a time.
+    /// Maximum number of VMs that run at a time.
     pub(crate) max_parallel_vms: usize,
     /// Boot arguments, from [`boot_arguments`].
     pub(crate) boot_arguments: &'static str,
     /// Show the console while the guest runs.
     pub(crate) show_console: bool,
-    pub(crate) rerun: Rerun,
-    /// Gets the observations of the cases, which VMs then record.
+    pub(crate) rerun: RerunCommand,
+    /// Collects the observations of the cases; `None` if they are not recorded.
     pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 /// The kernel that the cases run on.
 pub(crate) enum Environment<'a> {
-    /// In VMs with this specification.
+    /// The kernel of this specification, in VMs.
     Vm { machine: &'a dyn Machine, spec: VmSpec },
-    /// On the host's kernel, without a VM.
+    /// The host's kernel, without a VM.
     HostKernel,
 }
 
@@ -77,7 +77,8 @@ impl CaseRunner<'_> {
     /// to `console_log`, also before an error.
     ///
     /// # Errors
-    /// If this machine is at fault, or a signal came: [`Interrupted`] if cases had run by then.
+    /// If this machine is at fault, or a signal interrupted the run; [`Interrupted`] if at least one
+    /// case had ended before the signal.
     pub(crate) fn judge(
         &self,
         selection: &Selection,
@@ -114,7 +115,7 @@ impl CaseRunner<'_> {
             }
         }
         verdict.millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        // The groups ran in another order than that of the table.
+        // The groups do not keep the order of the case table.
         let position = |report: &CaseReport| selection.cases.iter().position(|c| c.id == report.id);
         verdict.cases.sort_by_key(position);
         if verdict.unjudged_reason.is_none() {
@@ -177,7 +178,7 @@ impl CaseRunner<'_> {
     }
 
     /// Runs the groups, `side_by_side` at a time. After a group that did not boot or had an error, no
-    /// other is started.
+    /// further group is started.
     fn run_groups(
         &self,
         groups: &[CaseGroup],
@@ -211,7 +212,7 @@ impl CaseRunner<'_> {
     }
 }
 
-/// The cases of the selection that are run. Those for kernels without dispatch are among them only if
+/// The cases of the selection that are run. Cases for kernels without dispatch are included only if
 /// `without_dispatch`.
 fn planned_cases(selection: &Selection, without_dispatch: bool) -> Vec<&'static Case> {
     let cases = selection.cases.iter().copied();

@@ -65,7 +65,7 @@ impl CaseRunner<'_> {
                     (Outcome::Absent, String::new(), feature.to_string())
                 }
             },
-            // A feature that is not in `Hello` because only the case can detect it.
+            // Some features are not in `Hello`, because only a case can detect them.
             (CaseResult::Unmet(requirement), _) if expectations.should_lack(&requirement) => {
                 (Outcome::Absent, String::new(), requirement)
             }
@@ -150,7 +150,7 @@ impl CaseRunner<'_> {
             bug: None,
             log: Vec::new(),
             console: None,
-            rerun: self.rerun.case(case),
+            rerun: self.rerun.for_case(case),
             micros: 0,
         }
     }
@@ -171,14 +171,14 @@ impl CaseRunner<'_> {
             bug: None,
             log: Vec::new(),
             console: console.filter(|text| !text.trim().is_empty()),
-            rerun: self.rerun.boot(),
+            rerun: self.rerun.for_boot(),
             micros: 0,
         }
     }
 }
 
-/// Adds the steps of a failed walk that could not log them, because it died with the kernel or the
-/// kernel reported a fault.
+/// Adds the steps of a failed walk to a report without a log. A walk cannot log its steps if the
+/// kernel crashed or reported a fault.
 pub(super) fn add_walk_steps(report: &mut CaseReport, case: &Case, features: &[Feature]) {
     if let Run::Walk(seed) = case.run
         && report.outcome.is_failure()
@@ -188,7 +188,7 @@ pub(super) fn add_walk_steps(report: &mut CaseReport, case: &Case, features: &[F
     }
 }
 
-/// Adds a report. Of two reports on the same case, the worse is kept.
+/// Adds a report. Of two reports on the same case, only the worse one is kept.
 pub(super) fn add_or_keep_worse(cases: &mut Vec<CaseReport>, report: CaseReport) {
     match cases.iter_mut().find(|other| other.id == report.id) {
         // `Outcome` orders from the worst to the best.

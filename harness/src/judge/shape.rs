@@ -5,11 +5,11 @@
 use sudbox_guest_init::case::{Case, Need};
 use sudbox_protocol::Feature;
 
-/// The case groups that share the second VM: those that oracles generate (docs/oracles.md), and the
-/// longest of the others, so that two VMs side by side end at about the same time.
+/// The case groups that run in the second VM: the groups of the oracles (docs/oracles.md), and the
+/// slowest of the other groups, so that two VMs that run side by side end at about the same time.
 const SECOND_VM_GROUPS: [&str; 5] = ["compare", "conserve", "grid", "walk", "sandbox"];
 
-/// Boot arguments that disable a feature. The other arguments that cases need disable none.
+/// The boot arguments in the needs of cases that disable a feature, with the feature.
 const DISABLING_ARGUMENTS: [(&str, Feature); 1] = [("ia32_emulation=off", Feature::Ia32)];
 
 /// The shape of a VM: CPUs, their vendor, and further boot arguments.
@@ -18,7 +18,7 @@ pub(crate) struct VmShape {
     pub(super) cpus: u8,
     pub(super) cpu_vendor: Option<&'static str>,
     pub(super) boot_arguments: Vec<&'static str>,
-    /// Features that no argument may disable.
+    /// Features that no boot argument of this VM may disable.
     pub(super) needed_features: Vec<Feature>,
 }
 
@@ -43,12 +43,12 @@ impl VmShape {
         VmShape { cpus, ..VmShape::default() }
     }
 
-    /// Whether a VM of the usual shape will do.
+    /// Whether this is the usual shape: `cpus` CPUs of any vendor, and no further boot arguments.
     fn is_usual(&self, cpus: u8) -> bool {
         self.cpus == cpus && self.cpu_vendor.is_none() && self.boot_arguments.is_empty()
     }
 
-    /// The shape that satisfies both, if there is one.
+    /// The shape that satisfies the needs of both shapes, if there is one.
     fn merged_with(&self, other: &VmShape) -> Option<VmShape> {
         let mut joined = self.clone();
         joined.cpus = joined.cpus.max(other.cpus);
@@ -80,31 +80,31 @@ pub(super) struct CaseGroup {
 }
 
 /// Sorts cases into groups, one for each VM: two of cases without particular needs, and as few further
-/// groups as possible for the rest. The cases of [`SECOND_VM`] run on a CPU of any vendor, so cases that
-/// need one join them.
+/// groups as possible for the other cases. The cases of [`SECOND_VM_GROUPS`] run on a CPU of any
+/// vendor, so cases that only need a particular vendor join them.
 pub(super) fn group_cases(cases: &[&'static Case], cpus: u8) -> Vec<CaseGroup> {
     let usual = VmShape::with_cpus(cpus);
-    let mut checks = CaseGroup { shape: usual.clone(), cases: Vec::new() };
-    let mut second = checks.clone();
-    let mut particular = Vec::new();
+    let mut first = CaseGroup { shape: usual.clone(), cases: Vec::new() };
+    let mut second = first.clone();
+    let mut with_particular_needs = Vec::new();
     for case in cases {
         let shape = VmShape::for_case(case, cpus);
         if !shape.is_usual(cpus) {
-            particular.push((shape, *case));
+            with_particular_needs.push((shape, *case));
         } else if SECOND_VM_GROUPS.contains(&case.group()) {
             second.cases.push(case);
             if let Some(joined) = second.shape.merged_with(&shape) {
                 second.shape = joined;
             }
         } else {
-            checks.cases.push(case);
+            first.cases.push(case);
         }
     }
     let mut further = Vec::<CaseGroup>::new();
-    for (shape, case) in particular {
+    for (shape, case) in with_particular_needs {
         let vendor_only = shape.cpus == cpus && shape.boot_arguments.is_empty();
-        let hosts = vendor_only && !second.cases.is_empty();
-        let groups = hosts.then_some(&mut second).into_iter().chain(&mut further);
+        let fits_second_vm = vendor_only && !second.cases.is_empty();
+        let groups = fits_second_vm.then_some(&mut second).into_iter().chain(&mut further);
         let joined =
             groups.into_iter().find_map(|group| Some((group.shape.merged_with(&shape)?, group)));
         match joined {
@@ -115,7 +115,7 @@ pub(super) fn group_cases(cases: &[&'static Case], cpus: u8) -> Vec<CaseGroup> {
             None => further.push(CaseGroup { shape, cases: vec![case] }),
         }
     }
-    [checks, second].into_iter().filter(|group| !group.cases.is_empty()).chain(further).collect()
+    [first, second].into_iter().filter(|group| !group.cases.is_empty()).chain(further).collect()
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 //! The runs that left folders in the cache, and the record of outcomes.
 //!
-//! Failed runs and matrices stay until `sudbox report prune` removes them; of all other runs, the
-//! newest ten stay. The record of outcomes, `runs/history.jsonl`, has a line for each verdict and
+//! Failed runs and matrices are kept until `sudbox report prune` removes them. Of all other runs, the
+//! newest ten are kept. The record of outcomes, `runs/history.jsonl`, has a line for each verdict and
 //! outlives the folders. When it reaches 8 MiB, its older half is dropped.
 
 use anyhow::Context;
@@ -16,42 +16,42 @@ use sudbox_report::history::Entry;
 use sudbox_report::runs::{Run, RunList, SUMMARY_FILE, Summary};
 use sudbox_report::{Verdict, text};
 
-/// Number of runs that are kept, apart from failed ones and matrices.
-const ORDINARY_RUNS: usize = 10;
+/// Number of runs that are kept besides failed runs and matrices.
+const MAX_ORDINARY_RUNS: usize = 10;
 
 /// Largest size of the record of outcomes, in bytes. A verdict on all cases takes 5 KiB.
-const RECORD_LIMIT: u64 = 8 << 20;
+const MAX_RECORD_BYTES: u64 = 8 << 20;
 
 /// The folder of a run, which may still be running.
 pub(crate) struct ArchivedRun {
     pub(crate) path: PathBuf,
     /// Time since 1970 at which the run began.
-    pub(crate) began: Duration,
+    pub(crate) start_time: Duration,
     pub(crate) summary: Option<Summary>,
 }
 
 impl ArchivedRun {
-    fn at(path: PathBuf) -> Option<ArchivedRun> {
-        // `RunFolder::create` chose the name.
+    fn from_path(path: PathBuf) -> Option<ArchivedRun> {
+        // The name is the one that `RunFolder::create` made.
         let (nanos, _) = path.file_name()?.to_str()?.split_once('-')?;
         let began = Duration::from_nanos(nanos.parse().ok()?);
         let summary = fs::read(path.join(SUMMARY_FILE)).ok();
         let summary = summary.and_then(|text| serde_json::from_slice(&text).ok());
-        path.is_dir().then_some(ArchivedRun { path, began, summary })
+        path.is_dir().then_some(ArchivedRun { path, start_time: began, summary })
     }
 
-    fn stays(&self) -> bool {
+    fn is_kept_until_pruned(&self) -> bool {
         self.summary.as_ref().is_some_and(Summary::is_kept)
     }
 
-    /// Whether the run is still running, and holds the lock.
-    fn is_held(&self) -> bool {
+    /// Whether the run has not ended: it still holds the lock of its folder.
+    fn is_running(&self) -> bool {
         File::open(self.path.join("lock")).is_ok_and(|lock| lock.try_lock().is_err())
     }
 
     /// Start of the run, as in `2026-11-29 19:43`.
     fn date(&self) -> String {
-        let date = humantime::format_rfc3339_seconds(UNIX_EPOCH + self.began).to_string();
+        let date = humantime::format_rfc3339_seconds(UNIX_EPOCH + self.start_time).to_string();
         date.replace('T', " ").chars().take(16).collect()
     }
 
@@ -68,35 +68,35 @@ pub(crate) fn runs_folder(cache: &Cache) -> PathBuf {
 }
 
 /// The runs, the newest first.
-pub(crate) fn runs(folder: &Path) -> Vec<ArchivedRun> {
+pub(crate) fn archived_runs(folder: &Path) -> Vec<ArchivedRun> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut runs: Vec<ArchivedRun> =
-        entries.filter_map(|entry| ArchivedRun::at(entry.path())).collect();
+        entries.filter_map(|entry| ArchivedRun::from_path(entry.path())).collect();
     runs.sort_by(|a, b| b.path.cmp(&a.path));
     runs
 }
 
 /// The runs as a list for a report.
-pub(crate) fn list(folder: &Path) -> RunList {
-    let runs = runs(folder).into_iter().zip(1..);
+pub(crate) fn run_list(folder: &Path) -> RunList {
+    let runs = archived_runs(folder).into_iter().zip(1..);
     RunList::from_runs(runs.map(|(run, number)| run.numbered(number)).collect())
 }
 
 /// Removes all but the newest ordinary runs. Errors are ignored, because the next run tries again.
-pub(super) fn remove_old(folder: &Path) {
-    let ordinary = runs(folder).into_iter().filter(|run| !run.stays());
-    for run in ordinary.skip(ORDINARY_RUNS).filter(|run| !run.is_held()) {
+pub(super) fn remove_old_runs(folder: &Path) {
+    let ordinary = archived_runs(folder).into_iter().filter(|run| !run.is_kept_until_pruned());
+    for run in ordinary.skip(MAX_ORDINARY_RUNS).filter(|run| !run.is_running()) {
         let _ = fs::remove_dir_all(run.path);
     }
 }
 
-/// The runs that began before `unix`, a time since 1970, and have ended; removes them if `remove`.
+/// The runs that have ended and began before `limit`, a time since 1970. Removes them if `remove`.
 ///
 /// # Errors
 /// If a folder cannot be removed.
-pub(crate) fn prune(folder: &Path, unix: Duration, remove: bool) -> anyhow::Result<Vec<Run>> {
-    let mut old: Vec<(ArchivedRun, usize)> = runs(folder).into_iter().zip(1..).collect();
-    old.retain(|(run, _)| run.began <= unix && !run.is_held());
+pub(crate) fn prune(folder: &Path, limit: Duration, remove: bool) -> anyhow::Result<Vec<Run>> {
+    let mut old: Vec<(ArchivedRun, usize)> = archived_runs(folder).into_iter().zip(1..).collect();
+    old.retain(|(run, _)| run.start_time <= limit && !run.is_running());
     if remove {
         for (run, _) in &old {
             fs::remove_dir_all(&run.path)
@@ -110,14 +110,18 @@ pub(crate) fn prune(folder: &Path, unix: Duration, remove: bool) -> anyhow::Resu
 ///
 /// # Errors
 /// If the record cannot be written.
-pub(crate) fn record(verdict: &Verdict, folder: &Path, owner: Owner) -> anyhow::Result<()> {
+pub(crate) fn append_to_record(
+    verdict: &Verdict,
+    folder: &Path,
+    owner: Owner,
+) -> anyhow::Result<()> {
     let Some(entry) = Entry::from_verdict(verdict) else { return Ok(()) };
-    append(&record_file(folder), &entry.to_line(), owner)
+    append_line(&record_file(folder), &entry.to_line(), owner)
         .with_context(|| format!("cannot write {}", record_file(folder).display()))
 }
 
 /// The entries of the record, the oldest first.
-pub(crate) fn recorded(folder: &Path) -> Vec<Entry> {
+pub(crate) fn read_record(folder: &Path) -> Vec<Entry> {
     let text = fs::read(record_file(folder)).unwrap_or_default();
     Entry::parse_lines(&String::from_utf8_lossy(&text))
 }
@@ -126,17 +130,17 @@ fn record_file(folder: &Path) -> PathBuf {
     folder.join("history.jsonl")
 }
 
-fn append(path: &Path, line: &str, owner: Owner) -> std::io::Result<()> {
+fn append_line(path: &Path, line: &str, owner: Owner) -> std::io::Result<()> {
     let _acting = owner.impersonate();
     let mut file = File::options().create(true).read(true).append(true).open(path)?;
     file.lock()?;
-    if file.metadata()?.len() > RECORD_LIMIT {
+    if file.metadata()?.len() > MAX_RECORD_BYTES {
         let mut text = String::new();
         file.rewind()?;
         file.read_to_string(&mut text)?;
-        let half = text[text.len() / 2..].split_once('\n').map_or("", |(_, rest)| rest);
+        let newer_half = text[text.len() / 2..].split_once('\n').map_or("", |(_, rest)| rest);
         file.set_len(0)?;
-        file.write_all(half.as_bytes())?;
+        file.write_all(newer_half.as_bytes())?;
     }
     file.write_all(line.as_bytes())
 }

@@ -23,24 +23,24 @@ impl RunFolder {
     /// Makes the folder of this run in the cache, and removes old runs by the rule of [`archive`].
     pub(crate) fn create(cache: &Cache) -> anyhow::Result<RunFolder> {
         let runs = archive::runs_folder(cache);
-        // Sorted by name is sorted by time: nanoseconds since 1970 have 19 digits until 2286.
+        // Names sort by time, because nanoseconds since 1970 have 19 digits until 2286.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let path = runs.join(format!("{:019}-{}", now.as_nanos(), std::process::id()));
-        let folder = RunFolder::make(path, cache.owner_of("runs"))?;
-        archive::remove_old(&runs);
+        let folder = RunFolder::create_locked(path, cache.owner_of("runs"))?;
+        archive::remove_old_runs(&runs);
         Ok(folder)
     }
 
-    /// Makes an empty folder at `path`. It replaces one that exists; the caller removes it.
+    /// Makes an empty folder at `path`, in place of an existing one. The caller removes the folder.
     pub(crate) fn create_at(path: PathBuf, owner: Owner) -> anyhow::Result<RunFolder> {
         if path.exists() {
             fs::remove_dir_all(&path)
                 .with_context(|| format!("cannot remove {}", path.display()))?;
         }
-        RunFolder::make(path, owner)
+        RunFolder::create_locked(path, owner)
     }
 
-    fn make(path: PathBuf, owner: Owner) -> anyhow::Result<RunFolder> {
+    fn create_locked(path: PathBuf, owner: Owner) -> anyhow::Result<RunFolder> {
         let _acting = owner.impersonate();
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let lock = File::create(path.join("lock"))
@@ -57,12 +57,14 @@ impl RunFolder {
         Ok(RunFolder { path, owner: self.owner, _lock: self._lock.clone() })
     }
 
-    /// Adds the outcomes of a verdict to the record of all runs, which lies next to this folder.
+    /// Adds the outcomes of a verdict to the record of all runs, a file beside this folder.
     ///
     /// # Errors
     /// If the record cannot be written.
-    pub(crate) fn record(&self, verdict: &Verdict) -> anyhow::Result<()> {
-        self.path.parent().map_or(Ok(()), |runs| archive::record(verdict, runs, self.owner))
+    pub(crate) fn record_outcomes(&self, verdict: &Verdict) -> anyhow::Result<()> {
+        self.path
+            .parent()
+            .map_or(Ok(()), |runs| archive::append_to_record(verdict, runs, self.owner))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Progress on stderr: a bar on a terminal, else a line per phase and one
-//! for every half minute of waiting.
+//! Progress on stderr: a bar on a terminal, else a line for each phase and for every half minute of
+//! waiting.
 
 use crate::interrupt;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,17 +16,17 @@ use sudbox_report::text;
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Columns before the text of a line.
-const INDENT: usize = 11;
+const TEXT_COLUMN: usize = 11;
 
-/// Columns of a terminal from which on a bar fits with its numbers.
-const BAR_WIDTH: usize = 100;
+/// Minimum width of a terminal, in columns, for a bar with its numbers.
+const MIN_WIDTH_FOR_BAR: usize = 100;
 
 /// Prints the progress of a run to stderr.
 pub(crate) struct Progress {
     /// Prefix of every line, if several kernels are worked on at a time.
     prefix: String,
     bar: Option<ProgressBar>,
-    terminal: bool,
+    is_terminal: bool,
     phase: String,
     last_printed: Instant,
 }
@@ -36,18 +36,18 @@ impl Progress {
         Progress {
             prefix: String::new(),
             bar: None,
-            terminal: std::io::stderr().is_terminal(),
+            is_terminal: std::io::stderr().is_terminal(),
             phase: String::new(),
             last_printed: Instant::now(),
         }
     }
 
-    /// Progress of one of several kernels. Its lines begin with `name`, and it shows no bar,
-    /// because the others print to the same terminal.
+    /// Progress of one of several kernels. Its lines begin with `name`. It shows no bar, because the
+    /// other kernels' lines go to the same terminal.
     pub(crate) fn labelled(name: &str) -> Self {
         let mut progress = Progress::new();
         progress.prefix = format!("{name}: ");
-        progress.terminal = false;
+        progress.is_terminal = false;
         progress
     }
 
@@ -69,7 +69,7 @@ impl Progress {
     }
 }
 
-/// The width of the terminal that stderr is, in columns; `None` if it is a file or pipe.
+/// The width in columns of the terminal that stderr goes to; `None` if stderr is a file or pipe.
 fn terminal_width() -> Option<usize> {
     let size = console::Term::stderr().size_checked().filter(|_| std::io::stderr().is_terminal());
     size.map(|(_, columns)| columns.into())
@@ -84,7 +84,7 @@ fn labelled_lines(label: &str, text: &str, width: Option<usize>) -> Vec<String> 
     let mut is_empty = true;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
         if !is_empty && text::width_in_columns(&line) + 1 + text::width_in_columns(word) > width {
-            lines.push(std::mem::replace(&mut line, " ".repeat(INDENT)));
+            lines.push(std::mem::replace(&mut line, " ".repeat(TEXT_COLUMN)));
             is_empty = true;
         }
         if !is_empty {
@@ -97,9 +97,9 @@ fn labelled_lines(label: &str, text: &str, width: Option<usize>) -> Vec<String> 
     lines
 }
 
-/// The template of the bar. There is room for the bar itself from [`BAR_WIDTH`] columns on.
+/// The template of the bar. There is room for the bar itself from [`MIN_WIDTH_FOR_BAR`] columns on.
 fn bar_template(total_is_known: bool, width: Option<usize>) -> &'static str {
-    match (total_is_known, width.is_some_and(|width| width < BAR_WIDTH)) {
+    match (total_is_known, width.is_some_and(|width| width < MIN_WIDTH_FOR_BAR)) {
         (false, _) => "           {spinner} {pos} {msg}  {elapsed}",
         (true, false) => "           [{bar:40}] {pos}/{len} {msg}  {elapsed} of about {duration}",
         (true, true) => "  {pos}/{len} {msg}  {elapsed}",
@@ -123,7 +123,7 @@ impl Monitor for Progress {
         if super::QUIET.load(Ordering::Relaxed) {
             return;
         }
-        if self.terminal {
+        if self.is_terminal {
             let bar = self.bar.get_or_insert_with(|| {
                 let template = bar_template(expected != 0, terminal_width());
                 let style = ProgressStyle::with_template(template)

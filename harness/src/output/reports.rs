@@ -21,7 +21,7 @@ pub(crate) fn print_and_write<T: Report + Summarised>(
     let screen = super::screen();
     let printed = (form.render)(subject, screen);
     let outcome = super::print(&printed);
-    if let Err(error) = write_all(subject, form, &printed, screen, folder) {
+    if let Err(error) = write_forms_and_summary(subject, form, &printed, screen, folder) {
         progress.print("note", &format!("{error:#}"));
     }
     progress.print("report", &folder.path().display().to_string());
@@ -29,7 +29,7 @@ pub(crate) fn print_and_write<T: Report + Summarised>(
 }
 
 /// Writes every form and the summary. `printed` is the text of `form` for `screen`.
-fn write_all<T: Report + Summarised>(
+fn write_forms_and_summary<T: Report + Summarised>(
     subject: &T,
     form: &Form<T>,
     printed: &str,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The command that runs one case again on the same kernel, in make syntax when run from make.
+//! The command that runs one case again on the same kernel. It is a make command if make runs
+//! sudbox.
 
 use crate::cli::{Cli, GivenOptions};
 use crate::selection::BOOT;
@@ -9,8 +10,8 @@ use std::fmt::Write as _;
 use sudbox_guest_init::bench;
 use sudbox_guest_init::case::{Case, Run};
 
-/// Options that the command does not repeat: they select cases or the form of the report.
-const NOT_REPEATED: [&str; 7] = ["cases", "fuzz", "seed", "list", "format", "only", "compare"];
+/// Options that a rerun command leaves out, because they select cases or the form of the report.
+const OMITTED_OPTIONS: [&str; 7] = ["cases", "fuzz", "seed", "list", "format", "only", "compare"];
 
 /// The verb of a rerun command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,26 +40,31 @@ impl RerunVerb {
 
 /// A rerun command, without the case.
 #[derive(Clone, Debug)]
-pub(crate) struct Rerun {
-    line: String,
-    by_make: bool,
+pub(crate) struct RerunCommand {
+    command: String,
+    is_for_make: bool,
     options: String,
 }
 
-impl Rerun {
-    /// The command for this kernel, with the given options that the verb has.
-    pub(crate) fn new(verb: RerunVerb, kernel: &str, given: &GivenOptions) -> Rerun {
-        Rerun::of(verb, kernel, given, std::env::var_os("SUDBOX_MAKE").is_some())
+impl RerunCommand {
+    /// The command for this kernel, with all given options that `verb` takes.
+    pub(crate) fn new(verb: RerunVerb, kernel: &str, given: &GivenOptions) -> RerunCommand {
+        RerunCommand::with_syntax(verb, kernel, given, std::env::var_os("SUDBOX_MAKE").is_some())
     }
 
-    fn of(verb: RerunVerb, kernel: &str, given: &GivenOptions, by_make: bool) -> Rerun {
+    fn with_syntax(
+        verb: RerunVerb,
+        kernel: &str,
+        given: &GivenOptions,
+        by_make: bool,
+    ) -> RerunCommand {
         let cli = Cli::command();
         let command = cli.find_subcommand(verb.name());
         let has = |name: &str| {
             let mut arguments = command.iter().flat_map(|command| command.get_arguments());
             arguments.any(|arg| arg.get_long() == Some(name))
         };
-        let given = given.clone().retain(|name| has(name) && !NOT_REPEATED.contains(&name));
+        let given = given.clone().retaining(|name| has(name) && !OMITTED_OPTIONS.contains(&name));
         let mut line = match by_make {
             true => format!("make {}", verb.make_target()),
             false => format!("sudbox {}", verb.name()),
@@ -67,20 +73,26 @@ impl Rerun {
             let name = if by_make { "KERNEL=" } else { "" };
             let _ = write!(line, " {name}{}", shell_quoted(kernel));
         }
-        line.push_str(&if by_make { variables(&given) } else { options(&given) });
-        let shown = given.retain(|name| !["arch", "flavour"].contains(&name));
-        Rerun { line, by_make, options: options(&shown).trim_start().to_owned() }
+        line.push_str(&if by_make { make_variables(&given) } else { command_line_options(&given) });
+        let shown = given.retaining(|name| !["arch", "flavour"].contains(&name));
+        RerunCommand {
+            command: line,
+            is_for_make: by_make,
+            options: command_line_options(&shown).trim_start().to_owned(),
+        }
     }
 
     /// Adds architecture and flavour, unless they are the default.
-    pub(crate) fn with_arch_and_flavour(mut self, arch: &str, flavour: &str) -> Rerun {
+    pub(crate) fn with_arch_and_flavour(mut self, arch: &str, flavour: &str) -> RerunCommand {
         for (name, value, usual) in
             [("arch", arch, sudbox_images::Arch::default().name()), ("flavour", flavour, "default")]
         {
             if value != usual {
-                let _ = match self.by_make {
-                    true => write!(self.line, " {}={}", name.to_uppercase(), shell_quoted(value)),
-                    false => write!(self.line, " --{name} {}", shell_quoted(value)),
+                let _ = match self.is_for_make {
+                    true => {
+                        write!(self.command, " {}={}", name.to_uppercase(), shell_quoted(value))
+                    }
+                    false => write!(self.command, " --{name} {}", shell_quoted(value)),
                 };
             }
         }
@@ -93,35 +105,35 @@ impl Rerun {
     }
 
     /// The command for this case.
-    pub(crate) fn case(&self, case: &Case) -> String {
-        match (case.run, self.by_make) {
+    pub(crate) fn for_case(&self, case: &Case) -> String {
+        match (case.run, self.is_for_make) {
             (
                 Run::Check(_) | Run::Compare(_) | Run::Conserve(_) | Run::Point(_) | Run::Random(_),
                 _,
             ) => self.with_case(case.id),
-            (Run::Walk(seed), true) => format!("{} FUZZ=1 SEED={seed}", self.line),
-            (Run::Walk(seed), false) => format!("{} --fuzz 1 --seed {seed}", self.line),
+            (Run::Walk(seed), true) => format!("{} FUZZ=1 SEED={seed}", self.command),
+            (Run::Walk(seed), false) => format!("{} --fuzz 1 --seed {seed}", self.command),
         }
     }
 
     /// The command for the case about booting.
-    pub(crate) fn boot(&self) -> String {
+    pub(crate) fn for_boot(&self) -> String {
         self.with_case(BOOT)
     }
 
     fn with_case(&self, id: &str) -> String {
-        let (option, id) = match (id.strip_prefix(bench::PREFIX), self.by_make) {
+        let (option, id) = match (id.strip_prefix(bench::PREFIX), self.is_for_make) {
             (Some(name), true) => ("BENCH=", name),
             (Some(name), false) => ("--only ", name),
             (None, true) => ("CASES=", id),
             (None, false) => ("--cases ", id),
         };
-        format!("{} {option}{id}", self.line)
+        format!("{} {option}{id}", self.command)
     }
 }
 
 /// The options as on the command line, each after a space.
-fn options(given: &GivenOptions) -> String {
+fn command_line_options(given: &GivenOptions) -> String {
     let mut text = String::new();
     for option in given.iter() {
         if option.values.is_empty() {
@@ -136,10 +148,10 @@ fn options(given: &GivenOptions) -> String {
 
 /// The options as make variables, each after a space. Options without a variable are left out,
 /// because make cannot have passed them.
-fn variables(given: &GivenOptions) -> String {
+fn make_variables(given: &GivenOptions) -> String {
     let mut text = String::new();
     for option in given.iter() {
-        if let (Some(variable), Some(value)) = (&option.variable, option.values.first()) {
+        if let (Some(variable), Some(value)) = (&option.make_variable, option.values.first()) {
             let _ = write!(text, " {variable}={}", shell_quoted(value));
         }
     }
@@ -147,8 +159,8 @@ fn variables(given: &GivenOptions) -> String {
 }
 
 /// The `sudbox matrix` command without `--shard`, `--list` and `--format`.
-pub(crate) fn matrix(given: &GivenOptions) -> String {
-    let mut given = given.clone().retain(|name| !["shard", "list", "format"].contains(&name));
+pub(crate) fn matrix_command(given: &GivenOptions) -> String {
+    let mut given = given.clone().retaining(|name| !["shard", "list", "format"].contains(&name));
     let lists: Vec<(String, String)> = given
         .iter()
         .filter(|option| ["kernels", "arches", "flavours"].contains(&&*option.name))
@@ -156,9 +168,9 @@ pub(crate) fn matrix(given: &GivenOptions) -> String {
         .collect();
     for (name, words) in lists {
         let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-        given.replace(&name, vec![words]);
+        given.replace_values(&name, vec![words]);
     }
-    format!("sudbox matrix{}", options(&given))
+    format!("sudbox matrix{}", command_line_options(&given))
 }
 
 /// Quotes a word for a shell, if necessary.
@@ -179,11 +191,11 @@ mod tests {
         let mut command = Cli::command();
         let matches = command.clone().get_matches_from(line.split(' '));
         command.build();
-        GivenOptions::of(&command, &matches)
+        GivenOptions::from_matches(&command, &matches)
     }
 
-    fn rerun(line: &str, by_make: bool) -> Rerun {
-        Rerun::of(RerunVerb::Run, "6.12", &given(line), by_make)
+    fn rerun(line: &str, by_make: bool) -> RerunCommand {
+        RerunCommand::with_syntax(RerunVerb::Run, "6.12", &given(line), by_make)
     }
 
     #[test]
@@ -192,7 +204,7 @@ mod tests {
                     --append a=1 --patches x.mbox --patches y";
         let rerun = rerun(line, false);
         assert_eq!(
-            rerun.boot(),
+            rerun.for_boot(),
             "sudbox run 6.12 --strict --repeat 2 --timeout 9 --patches x.mbox --patches y \
              --memory 512 --append a=1 --cases boot/reaches-init"
         );
@@ -203,14 +215,16 @@ mod tests {
     fn architecture_and_flavour_are_no_options_of_the_report() {
         let rerun = rerun("sudbox run --arch aarch64 --flavour full", false);
         assert_eq!(rerun.options(), "");
-        assert!(rerun.boot().starts_with("sudbox run 6.12 --arch aarch64 --flavour full --cases"));
+        assert!(
+            rerun.for_boot().starts_with("sudbox run 6.12 --arch aarch64 --flavour full --cases")
+        );
     }
 
     #[test]
     fn make_gets_its_variables() {
         let rerun = rerun("sudbox run 6.12 --flavour full --append a", true);
         assert_eq!(
-            rerun.boot(),
+            rerun.for_boot(),
             "make test-kernel KERNEL=6.12 APPEND=a FLAVOUR=full CASES=boot/reaches-init"
         );
     }
@@ -218,13 +232,13 @@ mod tests {
     #[test]
     fn options_of_a_matrix_are_repeated_for_one_of_its_kernels() {
         let given = given("sudbox matrix --kernels 6.12 --cpus 2 --shard 1/2");
-        let rerun = Rerun::of(RerunVerb::Run, "6.12", &given, false)
+        let rerun = RerunCommand::with_syntax(RerunVerb::Run, "6.12", &given, false)
             .with_arch_and_flavour("aarch64", "default");
         assert_eq!(
-            rerun.boot(),
+            rerun.for_boot(),
             "sudbox run 6.12 --cpus 2 --arch aarch64 --cases boot/reaches-init"
         );
-        assert_eq!(matrix(&given), "sudbox matrix --kernels 6.12 --cpus 2");
+        assert_eq!(matrix_command(&given), "sudbox matrix --kernels 6.12 --cpus 2");
     }
 
     #[test]

@@ -16,14 +16,14 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// Most libraries of one program. A large desktop program has about 200.
-const LIBRARY_LIMIT: usize = 1000;
+/// Maximum number of libraries of one program. A large desktop program has about 200.
+const MAX_LIBRARIES: usize = 1000;
 
-/// Largest library that is read, in bytes.
-const SIZE_LIMIT: u64 = 1 << 30;
+/// Maximum size of a library, in bytes.
+const MAX_LIBRARY_BYTES: u64 = 1 << 30;
 
-/// Most files that `/etc/ld.so.conf` may include.
-const INCLUDE_LIMIT: usize = 200;
+/// Maximum number of files that `/etc/ld.so.conf` may include.
+const MAX_INCLUDED_FILES: usize = 200;
 
 /// Error: the libraries of a program were not found.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,32 +45,32 @@ pub(crate) enum LibraryError {
         what: String,
     },
     /// The program needs more libraries than any real one.
-    #[error("it needs more than {LIBRARY_LIMIT} libraries")]
+    #[error("it needs more than {MAX_LIBRARIES} libraries")]
     TooMany,
 }
 
 /// The entries of a dynamic section that the search for libraries needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Dynamic {
+struct DynamicSection {
     needed: Vec<Vec<u8>>,
     rpath: Option<Vec<u8>>,
     runpath: Option<Vec<u8>>,
 }
 
 /// A file whose libraries are searched: the program, or one of its libraries.
-struct Loaded {
+struct SearchedFile {
     path: PathBuf,
-    dynamic: Dynamic,
-    /// `DT_RPATH` directories inherited from the file that needs this one.
-    inherited: Vec<PathBuf>,
+    dynamic: DynamicSection,
+    /// `DT_RPATH` directories inherited from the file that needs this file.
+    inherited_rpath: Vec<PathBuf>,
 }
 
-/// Returns every library that a program needs, with its content, in the order in which they are
-/// found. The interpreter is not among them.
+/// Returns every library that a program needs, with its content, by path. The interpreter is not
+/// included.
 ///
 /// # Errors
 /// [`LibraryError`].
-pub(crate) fn libraries(
+pub(crate) fn find_libraries(
     program: &Path,
     content: &[u8],
     interpreter: &Path,
@@ -81,13 +81,14 @@ pub(crate) fn libraries(
         directories(std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default().as_bytes(), program);
     let mut found = BTreeMap::new();
     let mut names = vec![interpreter.file_name().unwrap_or_default().as_bytes().to_vec()];
-    let mut queue = VecDeque::from([Loaded { path: program.into(), dynamic, inherited: vec![] }]);
+    let mut queue =
+        VecDeque::from([SearchedFile { path: program.into(), dynamic, inherited_rpath: vec![] }]);
     while let Some(loaded) = queue.pop_front() {
         let own_rpath = match (&loaded.dynamic.rpath, &loaded.dynamic.runpath) {
             (Some(rpath), None) => directories(rpath, &loaded.path),
             _ => vec![],
         };
-        let inherited: Vec<PathBuf> = own_rpath.into_iter().chain(loaded.inherited).collect();
+        let inherited: Vec<PathBuf> = own_rpath.into_iter().chain(loaded.inherited_rpath).collect();
         let runpath = loaded.dynamic.runpath.as_deref();
         let runpath = runpath.map_or_else(Vec::new, |path| directories(path, &loaded.path));
         // A file with DT_RUNPATH is searched without any DT_RPATH.
@@ -98,30 +99,34 @@ pub(crate) fn libraries(
                 continue;
             }
             let (path, content, dynamic) =
-                find(&name, &search, identity).ok_or_else(|| LibraryError::Missing {
+                find_library(&name, &search, identity).ok_or_else(|| LibraryError::Missing {
                     name: String::from_utf8_lossy(&name).into_owned(),
                     needed_by: loaded.path.display().to_string(),
                 })?;
             names.push(name);
-            if names.len() > LIBRARY_LIMIT {
+            if names.len() > MAX_LIBRARIES {
                 return Err(LibraryError::TooMany);
             }
-            queue.push_back(Loaded { path: path.clone(), dynamic, inherited: inherited.clone() });
+            queue.push_back(SearchedFile {
+                path: path.clone(),
+                dynamic,
+                inherited_rpath: inherited.clone(),
+            });
             found.insert(path, content);
         }
     }
     Ok(found)
 }
 
-/// Class and machine of an ELF file; a library must have its program's.
-type Identity = (u8, Machine);
+/// Class and machine of an ELF file. A library must have the class and machine of its program.
+type ClassAndMachine = (u8, Machine);
 
 /// Returns the first file of this name that is an ELF file of the right class and machine.
-fn find(
+fn find_library(
     name: &[u8],
     search: &[&[PathBuf]],
-    identity: Identity,
-) -> Option<(PathBuf, Vec<u8>, Dynamic)> {
+    expected: ClassAndMachine,
+) -> Option<(PathBuf, Vec<u8>, DynamicSection)> {
     let name = OsStr::from_bytes(name);
     let candidates: Vec<PathBuf> = if name.as_bytes().contains(&b'/') {
         vec![PathBuf::from(name)]
@@ -130,8 +135,8 @@ fn find(
     };
     candidates.into_iter().find_map(|path| {
         let content = read_file(&path)?;
-        let (its_identity, dynamic) = read_dynamic(&path, &content).ok()?;
-        (its_identity == identity).then_some((path, content, dynamic))
+        let (class_and_machine, dynamic) = read_dynamic(&path, &content).ok()?;
+        (class_and_machine == expected).then_some((path, content, dynamic))
     })
 }
 
@@ -142,11 +147,12 @@ fn read_file(path: &Path) -> Option<Vec<u8>> {
     }
     let mut content = Vec::new();
     let file = std::fs::File::open(path).ok()?;
-    file.take(SIZE_LIMIT + 1).read_to_end(&mut content).ok()?;
-    (content.len() as u64 <= SIZE_LIMIT).then_some(content)
+    file.take(MAX_LIBRARY_BYTES + 1).read_to_end(&mut content).ok()?;
+    (content.len() as u64 <= MAX_LIBRARY_BYTES).then_some(content)
 }
 
-/// Splits a search path; `$ORIGIN` is the directory of the file that carries it.
+/// Splits a search path into directories. `$ORIGIN` means the directory of `file`, in which the path
+/// stands.
 fn directories(path: &[u8], file: &Path) -> Vec<PathBuf> {
     let origin = file.canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned()));
     let origin = origin.unwrap_or_default().into_os_string();
@@ -185,12 +191,12 @@ fn default_directories(interpreter: &Path) -> Vec<PathBuf> {
 /// Reads `ld.so.conf`: a directory on each line, and `include` lines with a glob as last component.
 fn read_conf(path: &Path, folders: &mut Vec<PathBuf>, files: &mut usize) {
     *files += 1;
-    let Some(text) = read_file(path).filter(|_| *files <= INCLUDE_LIMIT) else { return };
+    let Some(text) = read_file(path).filter(|_| *files <= MAX_INCLUDED_FILES) else { return };
     for line in String::from_utf8_lossy(&text).lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
         if let Some(pattern) = line.strip_prefix("include ") {
             let pattern = path.parent().unwrap_or(path).join(pattern.trim());
-            for included in included(&pattern) {
+            for included in included_files(&pattern) {
                 read_conf(&included, folders, files);
             }
         } else if line.starts_with('/') {
@@ -200,7 +206,7 @@ fn read_conf(path: &Path, folders: &mut Vec<PathBuf>, files: &mut usize) {
 }
 
 /// The files that an `include` line names, sorted.
-fn included(pattern: &Path) -> Vec<PathBuf> {
+fn included_files(pattern: &Path) -> Vec<PathBuf> {
     let name = pattern.file_name().unwrap_or_default().to_string_lossy();
     let Ok(glob) = globset::Glob::new(&name).map(|glob| glob.compile_matcher()) else {
         return vec![];
@@ -218,11 +224,14 @@ fn included(pattern: &Path) -> Vec<PathBuf> {
 }
 
 /// Reads class, machine and dynamic section of an ELF file.
-fn read_dynamic(path: &Path, content: &[u8]) -> Result<(Identity, Dynamic), LibraryError> {
+fn read_dynamic(
+    path: &Path,
+    content: &[u8],
+) -> Result<(ClassAndMachine, DynamicSection), LibraryError> {
     let class = content.get(4).copied().unwrap_or_default();
     let read = match class {
-        1 => parse::<FileHeader32<Endianness>>(content),
-        _ => parse::<FileHeader64<Endianness>>(content),
+        1 => parse_dynamic_section::<FileHeader32<Endianness>>(content),
+        _ => parse_dynamic_section::<FileHeader64<Endianness>>(content),
     };
     let (machine, dynamic) = read.map_err(|error| LibraryError::Damaged {
         path: path.display().to_string(),
@@ -231,14 +240,14 @@ fn read_dynamic(path: &Path, content: &[u8]) -> Result<(Identity, Dynamic), Libr
     Ok(((class, machine), dynamic))
 }
 
-fn parse<E: FileHeader<Endian = Endianness>>(
+fn parse_dynamic_section<E: FileHeader<Endian = Endianness>>(
     content: &[u8],
-) -> Result<(Machine, Dynamic), object::Error> {
+) -> Result<(Machine, DynamicSection), object::Error> {
     let header = E::parse(content)?;
     let endian = header.endian()?;
     let machine = header.e_machine(endian);
     let segments = header.program_headers(endian, content)?;
-    let mut dynamic = Dynamic::default();
+    let mut dynamic = DynamicSection::default();
     for segment in segments {
         let Some(entries) = segment.dynamic(endian, content)? else { continue };
         let value = |tag| {

@@ -22,27 +22,27 @@ use sudbox_protocol::Program;
 pub(crate) struct PackedProgram {
     /// The command, environment and working directory.
     pub(crate) program: Program,
-    /// The files it needs, directories before their contents.
+    /// The files that the program needs, directories before their contents.
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Finds the program as a shell does, and the files it needs. In the guest it starts in the current
-/// directory and with the environment of sudbox.
+/// Finds a program as a shell does, and packs it with the files that it needs. In the guest, the
+/// program starts in the current directory and with the environment of sudbox.
 ///
 /// # Errors
 /// A usage [`Failure`] if the program or a file that it needs cannot be used.
-pub(crate) fn pack(command: &[OsString]) -> anyhow::Result<PackedProgram> {
+pub(crate) fn pack_program(command: &[OsString]) -> anyhow::Result<PackedProgram> {
     let Some(name) = command.first() else {
         return Err(Failure::usage("no program: `sudbox exec -- PROGRAM ARGUMENTS`"));
     };
     let directory = std::env::current_dir()
         .map_err(|error| Failure::usage(format!("cannot find the current directory: {error}")))?;
-    let path = find(name, &directory)?;
+    let path = find_program(name, &directory)?;
     let mut arguments = command.to_vec();
-    let mut files = Files::default();
+    let mut files = PackedFiles::default();
     let mut start = path.clone();
     if let Some((interpreter, argument)) = files.add_program(&path)? {
-        // As fs/binfmt_script.c does; the guest kernel may be built without it.
+        // As fs/binfmt_script.c does. The guest's kernel may lack CONFIG_BINFMT_SCRIPT.
         arguments[0] = path.into();
         arguments.splice(0..0, argument);
         arguments.insert(0, interpreter.clone().into());
@@ -72,7 +72,7 @@ pub(crate) fn pack(command: &[OsString]) -> anyhow::Result<PackedProgram> {
 }
 
 /// The path of a program: a name without a slash is looked up in `PATH`.
-fn find(name: &OsStr, directory: &Path) -> anyhow::Result<PathBuf> {
+fn find_program(name: &OsStr, directory: &Path) -> anyhow::Result<PathBuf> {
     let shown = name.display();
     let path = if name.as_bytes().contains(&b'/') {
         directory.join(name)
@@ -109,7 +109,7 @@ fn is_executable(path: &Path) -> bool {
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-/// The path without `.` and `..`, which would need further directories in the guest.
+/// The path without `.` and `..`. With them, the guest would need more directories.
 fn normalized(path: &Path) -> PathBuf {
     let mut normalized = PathBuf::new();
     for part in path.components() {
@@ -135,32 +135,32 @@ enum ProgramKind {
 }
 
 #[derive(Default)]
-struct Files {
+struct PackedFiles {
     entries: Vec<Entry>,
     paths: BTreeSet<PathBuf>,
 }
 
-impl Files {
+impl PackedFiles {
     /// Adds a program with its libraries. Returns interpreter and argument if it is a script.
     fn add_program(&mut self, path: &Path) -> anyhow::Result<Option<(PathBuf, Option<OsString>)>> {
-        let content = read(path)?;
+        let content = read_file(path)?;
         let kind = detect_kind(path, &content)?;
         if let ProgramKind::Dynamic(interpreter) = &kind {
-            self.add(interpreter, read(interpreter)?);
-            let found = libraries::libraries(path, &content, interpreter)
+            self.add_file(interpreter, read_file(interpreter)?);
+            let found = libraries::find_libraries(path, &content, interpreter)
                 .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
             for (library, content) in found {
-                self.add(&library, content);
+                self.add_file(&library, content);
             }
         }
-        self.add(path, content);
+        self.add_file(path, content);
         match kind {
             ProgramKind::Static | ProgramKind::Dynamic(_) => Ok(None),
             ProgramKind::Script(interpreter, argument) => Ok(Some((interpreter, argument))),
         }
     }
 
-    fn add(&mut self, path: &Path, content: Vec<u8>) {
+    fn add_file(&mut self, path: &Path, content: Vec<u8>) {
         if let Some(parent) = path.parent() {
             self.add_directory(parent);
         }
@@ -180,7 +180,7 @@ impl Files {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     if path.to_str().is_none() {
         return Err(Failure::usage(format!("{}: the path is not UTF-8", path.display())));
     }
@@ -205,8 +205,8 @@ fn detect_kind(path: &Path, content: &[u8]) -> anyhow::Result<ProgramKind> {
         |what: String| Failure::usage(format!("{shown} is not a program for x86_64: {what}"));
     let interpreter = match content.get(4) {
         _ if !content.starts_with(b"\x7fELF") => return Err(refused("it is no ELF file".into())),
-        Some(1) => interpreter::<FileHeader32<Endianness>>(content, EM_386),
-        _ => interpreter::<FileHeader64<Endianness>>(content, EM_X86_64),
+        Some(1) => elf_interpreter::<FileHeader32<Endianness>>(content, EM_386),
+        _ => elf_interpreter::<FileHeader64<Endianness>>(content, EM_X86_64),
     };
     Ok(interpreter
         .map_err(|error| refused(error.to_string()))?
@@ -225,7 +225,7 @@ enum ElfError {
 }
 
 /// The interpreter of an ELF file, which must be for `machine`; `None` if it is static.
-fn interpreter<E: FileHeader<Endian = Endianness>>(
+fn elf_interpreter<E: FileHeader<Endian = Endianness>>(
     content: &[u8],
     machine: Machine,
 ) -> Result<Option<PathBuf>, ElfError> {
@@ -280,8 +280,8 @@ mod tests {
 
     #[test]
     fn directories_come_once_and_before_their_files() {
-        let mut files = Files::default();
-        files.add(Path::new("/a/b/c"), vec![]);
+        let mut files = PackedFiles::default();
+        files.add_file(Path::new("/a/b/c"), vec![]);
         files.add_directory(Path::new("/a/b"));
         let paths: Vec<&str> = files.entries.iter().map(|entry| entry.path.as_str()).collect();
         assert_eq!(paths, ["/a", "/a/b", "/a/b/c"]);

@@ -15,19 +15,19 @@ use sudbox_protocol::{
     ResultKind,
 };
 
-/// Most lines of log that are kept of one case.
+/// Maximum number of log lines that are kept of one case.
 const MAX_LOG_LINES: usize = 200;
 
-/// Most bytes of messages of a case that sends its observations.
+/// Maximum number of bytes in the messages of a case that sends its observations.
 const MAX_OBSERVATION_BYTES: u64 = 64 << 20;
 
-/// Longest times without progress.
+/// Maximum times without progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     /// Before `Hello`: between two console outputs.
     pub(crate) boot: Duration,
-    /// After `Hello`: between two messages. It is longer than the deadline by which the guest
-    /// itself ends a case.
+    /// After `Hello`: between two messages. Longer than the deadline of a case, at which the guest
+    /// itself ends the case.
     pub(crate) case: Duration,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct EndedCase {
     pub(crate) kernel_fault: Option<FaultReport>,
 }
 
-/// The results of the cases in one guest, and the end of the conversation.
+/// The results of the cases in one guest, and the conversation with the guest.
 #[derive(Debug)]
 pub(crate) struct CasesRun {
     pub(crate) hello: Option<Hello>,
@@ -54,7 +54,7 @@ pub(crate) struct CasesRun {
     pub(crate) running_case: Option<usize>,
     /// Log of the running case.
     pub(crate) running_case_log: Vec<String>,
-    /// Whether the guest sent a correct `Account` of all cases.
+    /// Whether the guest sent a correct `AllResults` message.
     pub(crate) has_all_results: bool,
     pub(crate) conversation: Conversation,
 }
@@ -79,16 +79,16 @@ enum State {
     Planned,
     /// The case with this index runs.
     Running(usize),
-    /// A case ended. `Start` or `Account` comes next.
+    /// A case ended. `Start`, `VmSpent` or `AllResults` comes next.
     Between,
-    /// The account was received.
+    /// `AllResults` was received.
     Accounted,
 }
 
 /// Handles the messages about cases.
 pub(crate) struct CaseHandler<'a> {
     plan: Vec<PlannedCase>,
-    /// Whether the guest is to send observations.
+    /// Whether the guest sends the observations of the cases.
     records_observations: bool,
     limits: Limits,
     on_progress: &'a mut dyn FnMut(usize),
@@ -138,8 +138,8 @@ impl<'a> CaseHandler<'a> {
         }
     }
 
-    /// Scans the console output of the last case for faults. The guest waits meanwhile, so all
-    /// output up to here belongs to that case. Ends the conversation after a fault that invalidates
+    /// Scans the console output of the last case for faults. The guest waits during the scan, so all
+    /// output so far belongs to the last case. Ends the conversation after a fault that invalidates
     /// later results.
     fn close_case(&mut self, session: &mut GuestSession<'_>) -> ControlFlow<Ending> {
         let (Some(report), Some(last)) =
@@ -147,9 +147,13 @@ impl<'a> CaseHandler<'a> {
         else {
             return ControlFlow::Continue(());
         };
-        let doubtful = report.invalidates_later_cases();
+        let invalidates_later_cases = report.invalidates_later_cases();
         last.kernel_fault = Some(report);
-        if doubtful { ControlFlow::Break(Ending::Finished) } else { ControlFlow::Continue(()) }
+        if invalidates_later_cases {
+            ControlFlow::Break(Ending::Finished)
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }
 
@@ -170,7 +174,7 @@ impl Handler for CaseHandler<'_> {
         session: &mut GuestSession<'_>,
         message: GuestMessage,
     ) -> ControlFlow<Ending> {
-        let protocol_error = |how: String| ControlFlow::Break(Ending::ProtocolError(how));
+        let protocol_error = |error: String| ControlFlow::Break(Ending::ProtocolError(error));
         match (self.state, message) {
             (State::Planned | State::Between, GuestMessage::Start { case })
                 if case as usize == self.ended.len() && self.ended.len() < self.plan.len() =>
@@ -228,7 +232,7 @@ impl Handler for CaseHandler<'_> {
                     );
                 }
                 self.state = State::Accounted;
-                // All results are here, so it does not matter if the guest is gone.
+                // The host has all results, so it does not matter if the guest has ended.
                 session.send(&HostMessage::Acknowledge);
                 return ControlFlow::Break(Ending::Finished);
             }

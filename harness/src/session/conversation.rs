@@ -16,32 +16,32 @@ use sudbox_report::text;
 use sudbox_vmm::machine::VmEnd;
 use sudbox_vmm::session::Event;
 
-/// Most bytes that a guest may print, or send in messages, during its boot or one case. The whole
-/// log of a debug kernel is a tenth of it.
+/// Maximum number of bytes that a guest may print, or send in messages, during its boot or one case.
+/// The whole log of a debug kernel is a tenth of this limit.
 pub(crate) const FLOOD_LIMIT: u64 = 4 << 20;
 
-/// Time in which a guest that closed its stream may still print the reason.
+/// Time in which a guest that closed its stream may still print why it ends.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
-/// A boot or a case may last this many times the silence limit, whatever the guest prints or sends.
+/// Ratio of the total limit of a boot or a case to its silence limit.
 const TOTAL_LIMIT_FACTOR: u32 = 10;
 
-/// Longest wait for the guest to accept a message.
+/// Maximum time in which the guest must accept a message.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 
 /// Limits of one phase of a conversation: the boot, a case, a program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Longest time without progress.
+    /// Maximum time without progress.
     silence_limit: Duration,
-    /// Longest time in all.
+    /// Maximum time of the whole phase.
     total_limit: Duration,
-    /// Most bytes on the console, and most bytes of messages; `None` if neither is limited.
+    /// Maximum number of bytes on the console, and of bytes in messages; `None` if neither is limited.
     flood_limit: Option<u64>,
 }
 
 impl Limits {
-    /// Limits of a boot or a case: `silence` without progress, and [`TOTAL_FACTOR`] times as long
+    /// Limits of a boot or a case: `silence` without progress, and [`TOTAL_LIMIT_FACTOR`] times as long
     /// in all.
     pub(crate) fn with_silence_limit(silence: Duration) -> Limits {
         Limits {
@@ -51,7 +51,7 @@ impl Limits {
         }
     }
 
-    /// The same limits with another one for the bytes on the console and of messages.
+    /// The same limits with `bytes` as the flood limit.
     pub(crate) fn with_flood_limit(self, bytes: u64) -> Limits {
         Limits { flood_limit: Some(bytes), ..self }
     }
@@ -65,19 +65,19 @@ impl Limits {
 /// The end of a conversation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The handler received everything it waits for.
+    /// The handler received every message that it waits for.
     Finished,
     /// The guest closed its stream, or its VM ended.
     Died,
     /// The guest made no progress within the limit.
     Stalled,
-    /// The guest printed or sent more bytes than allowed, or did so for too long.
+    /// The guest printed or sent more bytes than allowed, or reached the total limit.
     Flooded(Flood),
-    /// The guest broke the protocol, as the text says.
+    /// The guest broke the protocol, in the way that the text describes.
     ProtocolError(String),
     /// guest-init printed on the console why it cannot go on.
     InitFailed(InitError),
-    /// A signal came.
+    /// A signal interrupted sudbox.
     Interrupted,
 }
 
@@ -90,21 +90,21 @@ pub(crate) enum Flood {
     Messages,
 }
 
-/// The reason for which guest-init gave up, as it printed it.
+/// The reason why guest-init gave up, as it printed on the console.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum InitError {
-    /// It cannot reach the host over vsock.
+    /// guest-init cannot reach the host over vsock.
     NoHost(String),
-    /// Anything else.
+    /// Any other problem.
     Problem(String),
 }
 
 /// Handles the messages of a guest.
 pub(crate) trait Handler {
-    /// Answers the guest's first message and begins the next phase.
+    /// Called at `Hello`, the first message of the guest. Answers it and begins the next phase.
     fn on_hello(&mut self, session: &mut GuestSession<'_>, hello: Hello);
 
-    /// Takes a later message; `Break` ends the conversation.
+    /// Called at every later message. `Break` ends the conversation.
     fn on_message(
         &mut self,
         session: &mut GuestSession<'_>,
@@ -128,19 +128,20 @@ pub(crate) struct Conversation {
     pub(crate) ending: Ending,
     /// Whether the guest sent `Hello`.
     pub(crate) has_greeted: bool,
-    /// Console output that the handler has not taken: of the boot, or of the case that was running.
+    /// Console output that the handler has not taken: the output of the boot, or of the case that was
+    /// running.
     pub(crate) console: String,
     /// The silence limit of the last phase.
     pub(crate) silence_limit: Duration,
-    /// The end of the VM; `None` before it ended, or if the guest is a process of the host.
+    /// The end of the VM; `None` while the VM runs, or if the guest is a process of the host.
     pub(crate) vm_end: Option<VmEnd>,
-    /// For a VM that stalled, one line for each vCPU with its state.
+    /// The state of each vCPU of a VM that stalled, one line for each.
     pub(crate) vcpu_states: Vec<String>,
 }
 
 impl Conversation {
-    /// The reason why the guest ended before its work was done, as one printable line. A fault that
-    /// the kernel reported takes precedence.
+    /// The reason why the conversation ended, as one printable line. A fault that the kernel reported
+    /// takes precedence over the other reasons.
     pub(crate) fn cause(&self) -> String {
         text::escaped_line(&self.raw_cause())
     }
@@ -183,13 +184,13 @@ impl Conversation {
 pub(crate) struct GuestSession<'a> {
     guest: &'a mut dyn Guest,
     limits: Limits,
-    /// End of the current phase at the latest.
+    /// Time at which the current phase must have ended.
     phase_deadline: Instant,
-    /// Time until which the next progress must come; never after `phase_deadline`.
+    /// Time by which the guest must make progress; never after `phase_deadline`.
     deadline: Instant,
-    /// Console position, in bytes, up to which the output was taken.
+    /// Number of bytes of console output that were taken.
     console_start: u64,
-    /// Bytes of messages in this phase.
+    /// Number of bytes of messages in this phase.
     received_bytes: u64,
     has_greeted: bool,
 }
@@ -198,15 +199,15 @@ pub(crate) struct GuestSession<'a> {
 /// guest ends.
 pub(crate) fn converse(
     guest: &mut dyn Guest,
-    boot: Limits,
+    boot_limits: Limits,
     handler: &mut dyn Handler,
 ) -> Conversation {
     let now = Instant::now();
     let mut session = GuestSession {
         guest,
-        limits: boot,
-        phase_deadline: now + boot.total_limit,
-        deadline: now + boot.silence_limit,
+        limits: boot_limits,
+        phase_deadline: now + boot_limits.total_limit,
+        deadline: now + boot_limits.silence_limit,
         console_start: 0,
         received_bytes: 0,
         has_greeted: false,
@@ -256,7 +257,7 @@ impl GuestSession<'_> {
                 Event::DeadlinePassed if stream_closed => ControlFlow::Break(Ending::Died),
                 Event::DeadlinePassed => ControlFlow::Break(self.timeout_ending()),
                 Event::Disconnected => {
-                    // Wait a moment: the VM's end, or its last output, explains more.
+                    // Wait a moment: the end of the VM, or its last output, explains more than this event.
                     stream_closed = true;
                     self.deadline = self.deadline.min(Instant::now() + CLOSE_GRACE);
                     ControlFlow::Continue(())
@@ -283,7 +284,7 @@ impl GuestSession<'_> {
         self.deadline = self.phase_deadline.min(Instant::now() + self.limits.silence_limit);
     }
 
-    /// The ending after the deadline passed. If the whole phase took too long, the guest was not
+    /// The ending after the deadline passed. A guest that reached the end of the whole phase was not
     /// silent, but flooded the host.
     fn timeout_ending(&self) -> Ending {
         if self.deadline < self.phase_deadline || self.limits.flood_limit.is_none() {
@@ -292,7 +293,7 @@ impl GuestSession<'_> {
         Ending::Flooded(if self.has_greeted { Flood::Messages } else { Flood::Console })
     }
 
-    /// Handles console output. It counts as progress only before `Hello`.
+    /// Handles console output, which counts as progress only before `Hello`.
     fn on_console_output(&mut self) -> ControlFlow<Ending> {
         let printed = self.guest.printed_bytes() - self.console_start;
         if self.limits.flood_limit.is_some_and(|flood| printed > flood) {
@@ -310,7 +311,7 @@ impl GuestSession<'_> {
         bytes: &[u8],
         handler: &mut dyn Handler,
     ) -> ControlFlow<Ending> {
-        let protocol_error = |how: String| ControlFlow::Break(Ending::ProtocolError(how));
+        let protocol_error = |error: String| ControlFlow::Break(Ending::ProtocolError(error));
         self.received_bytes += bytes.len() as u64;
         if self.limits.flood_limit.is_some_and(|flood| self.received_bytes > flood) {
             return ControlFlow::Break(Ending::Flooded(Flood::Messages));
@@ -352,7 +353,7 @@ impl GuestSession<'_> {
         ControlFlow::Continue(())
     }
 
-    /// The reason that guest-init printed for giving up, if any.
+    /// The reason why guest-init gave up, if it printed one.
     fn init_error(&mut self) -> Option<InitError> {
         let console = self.guest.console_since(self.console_start);
         let after = |prefix: &str| {

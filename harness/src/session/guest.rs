@@ -19,10 +19,10 @@ pub(crate) trait Guest {
     /// If the guest closed the stream, or did not accept all bytes before the deadline.
     fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()>;
 
-    /// Number of bytes that the console has printed up to now.
+    /// Number of bytes of console output so far.
     fn printed_bytes(&mut self) -> u64;
 
-    /// The console output from this position, in bytes, on.
+    /// The console output without its first `position` bytes.
     fn console_since(&mut self, position: u64) -> String;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! guest-init as an ordinary process on the host's kernel, without a VM (`sudbox run running`).
-//! Cases that endanger a kernel or need root are `unmet` there.
+//! Cases that endanger a kernel or need root are `unmet` in such a process.
 
 use super::guest::Guest;
 use crate::failure::Failure;
@@ -19,7 +19,7 @@ use sudbox_vmm::{console, memfd, poll, process};
 /// Id of the user and group `nobody`.
 const NOBODY_ID: u32 = 65534;
 
-/// Most bytes of the process's stderr that are kept.
+/// Maximum number of bytes of the process's stderr that are kept.
 const STDERR_LIMIT: usize = 64 * 1024;
 
 /// The guest-init process. Dropping it kills the process and its cases.
@@ -31,8 +31,8 @@ pub(crate) struct HostProcess {
 }
 
 impl HostProcess {
-    /// Starts guest-init as an ordinary user. Root privileges are dropped, because the machine is
-    /// not a throwaway VM.
+    /// Starts guest-init as an ordinary user. Root privileges are dropped, because a case could damage
+    /// the machine.
     ///
     /// # Errors
     /// If the process cannot be started.
@@ -42,10 +42,10 @@ impl HostProcess {
         };
         let mut program = memfd::create(c"guest-init", memfd::Contents::Program).map_err(failed)?;
         program.write_all(guest::embedded_guest_init()).map_err(failed)?;
-        let (stream, theirs) = UnixStream::pair().map_err(failed)?;
+        let (stream, child_stream) = UnixStream::pair().map_err(failed)?;
         let (stderr_pipe, stderr) = console::pipe().map_err(failed)?;
         let descriptor = c"3";
-        let (program_fd, stream_fd) = (program.as_raw_fd(), theirs.as_raw_fd());
+        let (program_fd, stream_fd) = (program.as_raw_fd(), child_stream.as_raw_fd());
         let user = ordinary_user();
         let parent = std::process::id();
         let mut command = Command::new("guest-init");
@@ -80,7 +80,7 @@ impl Guest for HostProcess {
         match poll::wait_readable(&fds, deadline).as_deref() {
             Ok([_, true]) => return Event::Interrupted,
             Ok([false, ..]) => return Event::DeadlinePassed,
-            // Waiting fails only on invalid descriptors.
+            // Waiting fails only on an invalid descriptor; the read below then fails too.
             _ => {}
         }
         let mut bytes = vec![0; 4096];
@@ -100,8 +100,8 @@ impl Guest for HostProcess {
     }
 
     fn printed_bytes(&mut self) -> u64 {
-        // There is no console: the kernel log of the host needs privileges, and other programs
-        // write to it.
+        // A process has no console. Reading the host's kernel log needs privileges, and other
+        // programs write to the log.
         0
     }
 
@@ -112,7 +112,7 @@ impl Guest for HostProcess {
 
 impl Drop for HostProcess {
     fn drop(&mut self) {
-        // Both fail only if the process is dead already.
+        // Both calls fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -129,7 +129,8 @@ fn exec_guest_init(
     let arguments =
         [c"guest-init".as_ptr(), c"--fd".as_ptr(), descriptor.as_ptr(), std::ptr::null()];
     let environment = [std::ptr::null::<libc::c_char>()];
-    // SAFETY: numbers, and terminated strings in terminated lists that live until the call.
+    // SAFETY: the arguments are numbers, and terminated strings in terminated lists that live until
+    // the call.
     unsafe {
         if let Some((uid, gid)) = user
             && (libc::setgroups(0, std::ptr::null()) != 0
@@ -138,9 +139,10 @@ fn exec_guest_init(
         {
             return Err(io::Error::last_os_error());
         }
-        // Must come after the change of user, which resets it.
+        // Must come after the change of user, which resets the parent-death signal.
         process::die_with_parent(parent)?;
-        // The program's descriptor must not be where the stream goes; it is closed on exec.
+        // The program's descriptor must not be 3, which becomes the stream. The duplicate is closed on
+        // exec.
         let program = libc::fcntl(program, libc::F_DUPFD_CLOEXEC, 10);
         if program < 0 || libc::dup2(stream, 3) < 0 || libc::fcntl(3, libc::F_SETFD, 0) < 0 {
             return Err(io::Error::last_os_error());
@@ -157,9 +159,10 @@ fn exec_guest_init(
     Err(io::Error::last_os_error())
 }
 
-/// The user and group to switch to if this process is root: those of sudo's caller, or nobody.
+/// The user and group ids to switch to if this process is root: the ids of the user who called sudo,
+/// or nobody's.
 fn ordinary_user() -> Option<(u32, u32)> {
-    // SAFETY: has no preconditions.
+    // SAFETY: geteuid(2) has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
         return None;
     }

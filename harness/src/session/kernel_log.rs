@@ -3,24 +3,24 @@
 //! Finds reports of kernel faults in console output.
 //!
 //! The patterns are those of Linux 6.12 and of other releases where they differ; comments name the
-//! functions that print them. They must not match reports of *user space* faults, such as `traps:
-//! case[77] general protection fault`: cases provoke those on purpose.
+//! functions that print the reports. The patterns must not match reports of *user space* faults, such
+//! as `traps: case[77] general protection fault`, because cases provoke such faults on purpose.
 //!
-//! Output of a process could be mistaken for a report; this is accepted, because only guest-init
-//! writes to the console.
+//! Output of a process could be mistaken for a report. The risk is small, because guest-init is the
+//! only process that writes to the console.
 //!
 //! The scan is linear in the length of the text and its result is bounded. The text may begin and
 //! end within a line and may have no line ends.
 
 use sudbox_protocol::{NO_HOST_LINE_PREFIX, PROBLEM_LINE_PREFIX};
 
-/// Longest headline, in characters.
+/// Maximum length of a headline, in characters.
 const MAX_HEADLINE_CHARS: usize = 300;
-/// Longest line of an excerpt, in characters.
+/// Maximum length of a line of an excerpt, in characters.
 const MAX_LINE_CHARS: usize = 500;
-/// Most lines of an excerpt.
+/// Maximum number of lines of an excerpt.
 const MAX_EXCERPT_LINES: usize = 160;
-/// Most lines between `cut here` and the headline it belongs to.
+/// Maximum distance in lines from a `cut here` line to the headline of the same report.
 const MAX_LINES_AFTER_CUT_HERE: usize = 3;
 
 /// The kind of a fault that a kernel reports.
@@ -35,11 +35,11 @@ pub(crate) enum FaultKind {
     Bug,
     /// A failed check with a warning (`WARN_ON`).
     Warning,
-    /// A CPU that is stuck in the kernel.
+    /// A CPU is stuck in the kernel.
     Lockup,
-    /// An RCU grace period that does not end.
+    /// An RCU grace period does not end.
     RcuStall,
-    /// A task that sleeps uninterruptibly for too long.
+    /// A task sleeps uninterruptibly for too long.
     HungTask,
     /// A wrong access to memory, found by KASAN, KFENCE or KMSAN.
     MemoryAccess,
@@ -49,7 +49,7 @@ pub(crate) enum FaultKind {
     UndefinedBehaviour,
     /// A wrong use of locks or RCU, found by lockdep.
     LockMisuse,
-    /// Not the kernel: guest-init gives up.
+    /// guest-init gave up; the kernel reported no fault.
     InitGaveUp,
 }
 
@@ -65,8 +65,8 @@ pub(crate) struct FaultReport {
 }
 
 impl FaultReport {
-    /// Whether results of later cases on this kernel are invalid. After a warning, a data race or
-    /// undefined behaviour the kernel continues; after other faults it does not, or no longer
+    /// Whether results of later cases in the same VM are invalid. After a warning, a data race or
+    /// undefined behaviour the kernel continues. After other faults the kernel stops, or no longer
     /// checks (KASAN and lockdep report only once).
     pub(crate) fn invalidates_later_cases(&self) -> bool {
         self.kind.invalidates_later_cases()
@@ -79,8 +79,8 @@ impl FaultKind {
     }
 }
 
-/// The first report in `text` that invalidates later cases, or else the first one. If an oops leads
-/// to a panic, the oops is returned.
+/// The first report in `text` that invalidates later cases, or else the first report. If an oops
+/// leads to a panic, the oops is returned.
 pub(crate) fn scan(text: &str) -> Option<FaultReport> {
     let mut found: Option<(usize, FaultKind, &str)> = None;
     let mut cut_here = None;
@@ -93,7 +93,7 @@ pub(crate) fn scan(text: &str) -> Option<FaultReport> {
         if found.is_some() && !kind.invalidates_later_cases() {
             continue;
         }
-        // WARN() prints its message between this line and the headline (__warn_printk()).
+        // WARN() prints its message between the `cut here` line and the headline (__warn_printk()).
         let start = cut_here
             .filter(|cut| number - cut <= MAX_LINES_AFTER_CUT_HERE)
             .map_or(number, |cut| cut + 1);
@@ -139,7 +139,7 @@ fn classify(line: &str) -> Option<(FaultKind, &str)> {
         .or_else(|| match_lock_misuse(line))
         .or_else(|| match_bug(line))
         .or_else(|| is_oops(line).then_some((FaultKind::Oops, message)))
-        // die_kernel_fault() of arm64, which the line with [#1] follows.
+        // die_kernel_fault() of arm64. The line with [#1] comes later.
         .or_else(|| starting_at(FaultKind::Oops, &["Unable to handle kernel "]))
         .or_else(|| at("WARNING: ").filter(|m| is_warning(m)).map(|m| (FaultKind::Warning, m)))
 }
@@ -212,7 +212,7 @@ fn match_bug(line: &str) -> Option<(FaultKind, &str)> {
         "list_del corruption",
         "refcount_t: ",
     ];
-    // Must be a whole word: `DEBUG: ` ends with it too.
+    // `BUG` must be a whole word: `DEBUG: ` contains the pattern too.
     line.match_indices("BUG: ")
         .map(|(at, _)| at)
         .find(|&at| !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
@@ -259,11 +259,11 @@ fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let lines: Vec<&str> = lines.take(MAX_EXCERPT_LINES).collect();
     let panic = lines.iter().position(|l| l.contains("---[ end Kernel panic"));
     let trace = lines.iter().position(|l| l.contains("---[ end trace"));
-    let dies = lines.iter().any(|l| l.contains("Kernel panic - not syncing"));
-    // The end mark of an oops comes before the panic that it leads to.
+    let panics = lines.iter().any(|l| l.contains("Kernel panic - not syncing"));
+    // The end mark of an oops comes before the panic that the oops leads to.
     let end = match (panic, trace) {
         (Some(end), _) => end + 1,
-        (None, Some(end)) if !dies => end + 1,
+        (None, Some(end)) if !panics => end + 1,
         _ => lines.len(),
     };
     let shortened: Vec<String> =
@@ -271,9 +271,9 @@ fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     shortened.join("\n")
 }
 
-/// The first `most` characters of `text`, with `...` if it is longer.
-fn truncated(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
+/// The first `max_chars` characters of `text`, with `...` if it is longer.
+fn truncated(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
         None => text.to_owned(),
         Some((at, _)) => format!("{}...", &text[..at]),
     }

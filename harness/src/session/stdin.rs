@@ -10,9 +10,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 /// Size of a chunk in bytes.
 const CHUNK_SIZE: usize = 32 * 1024;
 
-/// Stdin, read by a thread. Each chunk is read only after [`Stdin::request`].
+/// Stdin, read in chunks by a thread. The thread reads a chunk only after [`Stdin::request`].
 pub(crate) struct Stdin {
-    /// An epoll descriptor: readable when a chunk was read, or when `interrupt` is readable.
+    /// An epoll descriptor that is readable when a chunk was read or the interrupt descriptor of
+    /// [`Stdin::new`] is readable.
     ready: OwnedFd,
     /// Pipe with one byte for each chunk that was read and not taken.
     chunk_ready: io::PipeReader,
@@ -62,7 +63,7 @@ impl Stdin {
     /// Requests a chunk.
     pub(crate) fn request(&mut self) {
         self.requested = true;
-        // It fails only if the thread is gone, and then no chunk comes.
+        // Sending fails only if the thread has ended, and then there are no more chunks.
         let _ = self.requests.try_send(());
     }
 

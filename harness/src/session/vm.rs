@@ -17,7 +17,7 @@ use sudbox_vmm::session::{Event, Session};
 /// Time in which a VM that closed its stream may end by itself.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
-/// Length in bytes from which a console line is printed before it is complete.
+/// Maximum length of an incomplete console line in bytes. A longer one is printed at once.
 const MAX_PENDING_LINE_BYTES: usize = 4096;
 
 /// A running VM. Prints its console on stderr if requested.
@@ -30,9 +30,9 @@ pub(crate) struct VmGuest {
 /// State of printing the console.
 #[derive(Default)]
 struct ConsolePrinter {
-    /// Console position up to which it was read.
+    /// Number of bytes of console output that were read.
     position: u64,
-    /// The line that is not complete yet.
+    /// The last line, if it is not complete yet.
     line: String,
 }
 
@@ -82,8 +82,8 @@ impl VmGuest {
     /// Ends the VM after the conversation, and sets `vm_end` and `vcpus` of the conversation.
     ///
     /// # Errors
-    /// If the VM was killed from outside, or failed in its backend, before its work was done: then
-    /// the kernel is not to blame.
+    /// If the VM was killed from outside, or its backend failed, before the guest finished. Then the
+    /// kernel is not to blame.
     pub(crate) fn end(mut self, conversation: &mut Conversation) -> anyhow::Result<()> {
         if conversation.ending == Ending::Stalled {
             conversation.vcpu_states = self.session.diagnose();
@@ -92,7 +92,7 @@ impl VmGuest {
         self.print_console(true);
         let grace = match conversation.ending {
             Ending::Died | Ending::InitFailed(_) => SHUTDOWN_GRACE,
-            // The shutdown of the guest adds no information.
+            // There is nothing to learn from the shutdown of the guest.
             _ => Duration::ZERO,
         };
         let end = self.session.finish(grace);
@@ -114,7 +114,7 @@ impl VmGuest {
 
 impl Guest for VmGuest {
     fn next_event(&mut self, deadline: Instant, wake: Option<BorrowedFd<'_>>) -> Event {
-        // Waiting fails only on invalid descriptors, and then the VM is lost too.
+        // Waiting fails only on an invalid descriptor, and then the VM is lost too.
         let event = self.session.next(deadline, wake).unwrap_or(Event::Ended);
         self.print_console(false);
         event

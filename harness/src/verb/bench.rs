@@ -9,7 +9,7 @@ use crate::measure::{BENCHMARK_TIMEOUT, MeasuringMachine, costs_of, select_bench
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::reports;
-use crate::output::rerun::{Rerun, RerunVerb};
+use crate::output::rerun::{RerunCommand, RerunVerb};
 use crate::running;
 use crate::selection::Selection;
 use sudbox_images::{Cache, KernelImage, Request};
@@ -47,7 +47,7 @@ fn measure(args: &BenchArgs, given: &GivenOptions, selection: &Selection) -> any
     let image = kernel::find_or_build(&cache, &request, &mut progress)?;
     let folder = RunFolder::create(&cache)?;
     let job = MeasureJob { machine: &machine, args, given, selection };
-    let costs = job.boot(&image, &request, &folder, &mut progress)?;
+    let costs = job.boot_and_measure(&image, &request, &folder, &mut progress)?;
     print_costs(&costs, args.format, &folder, &mut progress)
 }
 
@@ -110,7 +110,7 @@ fn compare(
     }
     let folder = RunFolder::create(&cache)?;
     let job = MeasureJob { machine: &machine, args, given, selection };
-    let (boots, most) = boots(machine.unit);
+    let (boots, max_boots) = boots_per_kernel(machine.unit);
     let mut costs: [Vec<Costs>; 2] = [Vec::new(), Vec::new()];
     let mut boot = 0;
     let compared = loop {
@@ -118,11 +118,11 @@ fn compare(
         for (at, (image, request)) in images.iter().zip(&requests).enumerate() {
             progress.print("boot", &format!("{boot} of {}, kernel {}", boots.max(boot), at + 1));
             let folder = folder.create_subfolder(&format!("{boot}-{}", at + 1))?;
-            costs[at].push(job.boot(image, request, &folder, &mut progress)?);
+            costs[at].push(job.boot_and_measure(image, request, &folder, &mut progress)?);
         }
         let compared = Comparison::from_boots(&costs[0], &costs[1])
             .ok_or_else(|| Failure::machine("no kernel was booted"))?;
-        if boot == most || boot >= boots && !compared.has_finding(Finding::Unsteady) {
+        if boot == max_boots || boot >= boots && !compared.has_finding(Finding::Unsteady) {
             break compared;
         }
     };
@@ -136,9 +136,9 @@ fn compare(
     })
 }
 
-/// Number of boots of each kernel for a comparison, and the largest number if their results
-/// disagree.
-fn boots(unit: Unit) -> (usize, usize) {
+/// Number of boots of each kernel for a comparison, and the maximum number if the results of the
+/// boots disagree.
+fn boots_per_kernel(unit: Unit) -> (usize, usize) {
     match unit {
         Unit::Instructions { .. } => (BOOTS_TO_COUNT, MAX_BOOTS_TO_COUNT),
         Unit::Nanoseconds | Unit::Ratio => (BOOTS_TO_TIME, BOOTS_TO_TIME),
@@ -154,7 +154,7 @@ fn judge_options(kernel: &str, args: &BenchArgs, given: &GivenOptions) -> JudgeO
         timeout: BENCHMARK_TIMEOUT,
         // Other VMs would disturb the measurement.
         max_parallel_vms: 1,
-        rerun: Rerun::new(RerunVerb::Bench, kernel, given),
+        rerun: RerunCommand::new(RerunVerb::Bench, kernel, given),
         recorder: None,
     }
 }
@@ -169,7 +169,7 @@ struct MeasureJob<'a> {
 
 impl MeasureJob<'_> {
     /// Boots a kernel once and measures it.
-    fn boot(
+    fn boot_and_measure(
         &self,
         image: &KernelImage,
         request: &Request,

@@ -9,7 +9,7 @@ use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::reports;
-use crate::output::rerun::{Rerun, RerunVerb};
+use crate::output::rerun::{RerunCommand, RerunVerb};
 use crate::selection::{self, BOOT, Selection};
 use crate::{backend, capacity, guest, running};
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use sudbox_images::{Cache, KernelImage, Request};
 use sudbox_report::{Outcome, Verdict};
 use sudbox_vmm::machine::Machine;
 
-/// Time without progress after which a boot is a hang; a case has a sixth of it. It is twice that of
-/// `run`, because recording takes longer.
-const TIMEOUT: Duration = Duration::from_secs(120);
+/// Time without progress after which a boot is a hang; a case has a sixth of it. Twice the time
+/// limit of `run`, because recording takes longer.
+const RECORDING_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Compares the behaviour of two kernels. Returns the exit code.
 pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> {
@@ -44,7 +44,7 @@ pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     ];
     let arch = requests[0].arch;
     let mut selection = selection::parse_selection(args.cases.as_deref().unwrap_or_default())?;
-    // They run on kernels without dispatch only, which have nothing else to compare.
+    // These cases run only on kernels without dispatch, which have nothing else to compare.
     selection.cases.retain(|case| !case.checks_absence);
     let selection = selection.for_arch(arch)?;
     if selection.cases.is_empty() {
@@ -62,14 +62,14 @@ pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     for (at, (image, request)) in images.iter().zip(&requests).enumerate() {
         behaviours.push(job.behaviour(at + 1, image, request, &folder, &mut progress)?);
     }
-    let [one, other] = [&behaviours[0], &behaviours[1]];
+    let [first, second] = [&behaviours[0], &behaviours[1]];
     let kernels = [0, 1].map(|at| sudbox_report::Kernel {
         release: behaviours[at].release.clone(),
         ..kernel::kernel_for_report(&images[at], &requests[at])
     });
     let machine = machine.describe(kernel::device_discovery(&images[0]));
     let selected = |id: &str| selection.cases.iter().any(|case| case.id == id);
-    let compared = behaviour::diff_of_behaviours([one, other], kernels, machine, selected, arch);
+    let compared = behaviour::diff_of_behaviours([first, second], kernels, machine, selected, arch);
     reports::print_and_write(&compared, args.format, &folder, &mut progress)?;
     Ok(compared.exit_code())
 }
@@ -84,8 +84,8 @@ struct RecordJob<'a> {
 }
 
 impl RecordJob<'_> {
-    /// The behaviour of a kernel in the selected cases. Those that are not in the cache are recorded in
-    /// two boots. `number` tells the kernels apart on stderr and in the folder.
+    /// The behaviour of a kernel in the selected cases. Cases that are not in the cache are recorded
+    /// in two boots. `number`, 1 or 2, names the kernel on stderr and in the folder.
     fn behaviour(
         &self,
         number: usize,
@@ -121,7 +121,7 @@ impl RecordJob<'_> {
                 format!("{} cases of kernel {number}, boot {boot} of 2", missing.cases.len());
             progress.print("record", &what);
             let folder = folder.create_subfolder(&format!("{number}-{boot}"))?;
-            boots.push(self.record(image, request, &missing, &folder, progress)?);
+            boots.push(self.record_boot(image, request, &missing, &folder, progress)?);
         }
         let (Some(second), Some(first)) = (boots.pop(), boots.pop()) else { return Ok(behaviour) };
         let recorded = Behaviour::common_to_both(first, second);
@@ -133,7 +133,7 @@ impl RecordJob<'_> {
     }
 
     /// Records cases in one boot.
-    fn record(
+    fn record_boot(
         &self,
         image: &KernelImage,
         request: &Request,
@@ -147,9 +147,9 @@ impl RecordJob<'_> {
             isolate_cases: false,
             strict: false,
             runs_per_case: 1,
-            timeout: TIMEOUT,
+            timeout: RECORDING_TIMEOUT,
             max_parallel_vms: capacity::max_vms(&self.args.vm),
-            rerun: Rerun::new(RerunVerb::Run, &request.reference, self.given),
+            rerun: RerunCommand::new(RerunVerb::Run, &request.reference, self.given),
             recorder: Some(recorder.clone()),
         };
         let verdict = kernel::judge_image(
@@ -162,7 +162,7 @@ impl RecordJob<'_> {
             progress,
         )?;
         reports::write_forms(&verdict, folder)?;
-        match why_unusable(&verdict) {
+        match reason_without_behaviour(&verdict) {
             Some(why) => Err(Failure {
                 code: Code::Unjudged,
                 message: format!("{}: nothing can be recorded: {why}", request.reference),
@@ -174,7 +174,7 @@ impl RecordJob<'_> {
 }
 
 /// The reason why a kernel has no behaviour that could be compared, if there is one.
-fn why_unusable(verdict: &Verdict) -> Option<String> {
+fn reason_without_behaviour(verdict: &Verdict) -> Option<String> {
     let failed_boot =
         |case: &&sudbox_report::CaseReport| case.id == BOOT && case.outcome != Outcome::Pass;
     let boot = verdict.cases.iter().find(failed_boot).map(|case| case.got.clone());

@@ -14,13 +14,13 @@ use sudbox_vmm::probe::{self, Finding};
 
 /// Prints the findings; the exit code is 0 if a kernel can be built and judged here, else 128.
 pub(crate) fn doctor(format: &Form<MachineReport>) -> anyhow::Result<u8> {
-    let report = examine()?;
+    let report = examine_machine()?;
     output::print(&(format.render)(&report, output::screen()))?;
     Ok(if report.missing_tools.is_empty() { 0 } else { 128 })
 }
 
 /// Examines this machine.
-fn examine() -> anyhow::Result<MachineReport> {
+fn examine_machine() -> anyhow::Result<MachineReport> {
     let mut missing = Vec::new();
     let cache = match Cache::open() {
         Ok(cache) => {
@@ -30,19 +30,19 @@ fn examine() -> anyhow::Result<MachineReport> {
         Err(error) => format!("not usable: {error}"),
     };
     let probe = probe::cached_probe();
-    let own = Arch::default();
+    let host_arch = Arch::default();
     let offer = backend::offer(
         None,
         &Requirements {
-            arch: own,
+            arch: host_arch,
             names_cpu_model: false,
             waits_for_gdb: false,
             counts_instructions: false,
         },
     )?;
-    let qemu = setup::qemu_tool(own);
+    let qemu = setup::qemu_tool(host_arch);
     let qemu = if sudbox_images::is_on_path(&qemu.name) {
-        version(&qemu.name)
+        version_line(&qemu.name)
     } else if offer.required_program.is_some() {
         let name = qemu.name.clone();
         missing.push(qemu);
@@ -72,8 +72,8 @@ fn examine() -> anyhow::Result<MachineReport> {
 }
 
 /// Installs missing tools, then prints the findings. In CI, also opens /dev/kvm to all users if
-/// only permissions are missing. That comes last, because installing QEMU makes udev reset the
-/// permissions.
+/// only permissions are missing. The permissions are set last, because installing QEMU makes udev
+/// reset them.
 pub(crate) fn set_up(format: &Form<MachineReport>) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let mut missing = sudbox_images::missing_tools(&Cache::open()?, &Request::default())?;
@@ -92,7 +92,7 @@ pub(crate) fn set_up(format: &Form<MachineReport>) -> anyhow::Result<u8> {
     doctor(format)
 }
 
-fn version(program: &str) -> String {
+fn version_line(program: &str) -> String {
     let output = Command::new(program).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     text.ok().and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_default()

@@ -12,7 +12,7 @@ pub(crate) fn exec(args: &ExecArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     let kernel = args.kernel.as_deref().unwrap_or_default();
     execute::refuse_running_kernel(kernel)?;
     // First, so that a bad program is refused before a kernel is built.
-    let packed = program::pack(&args.command)?;
+    let packed = program::pack_program(&args.command)?;
     let name = args.command[0].to_string_lossy().into_owned();
     let timeout = args.timeout.map(Duration::from_secs);
     let boot_timeout = Duration::from_secs(args.boot.boot_timeout);

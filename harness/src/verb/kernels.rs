@@ -37,7 +37,7 @@ fn list(cache: &Cache) -> anyhow::Result<KernelList> {
         let state = if pinned.default { "pinned, default" } else { "pinned" };
         entries.push(not_cached(pinned.name, state, String::new()));
     }
-    entries.extend(kernels::cached(cache).into_iter().map(entry));
+    entries.extend(kernels::cached(cache).into_iter().map(kernel_entry));
     let offers = offers.into_iter();
     entries.extend(offers.map(|offer| not_cached(offer.reference, "on offer", offer.package)));
     Ok(KernelList::from_entries(entries))
@@ -48,13 +48,16 @@ fn prune(cache: &Cache, args: &PruneArgs, format: &str) -> anyhow::Result<u8> {
         .expect("the forms of the list and of `prune` have the same names");
     let unused = Duration::from_secs(u64::from(args.days) * 24 * 3600);
     let old = kernels::prune(cache, unused, args.yes);
-    let pruned =
-        PrunedKernels::from_entries(args.days, args.yes, old.into_iter().map(entry).collect());
+    let pruned = PrunedKernels::from_entries(
+        args.days,
+        args.yes,
+        old.into_iter().map(kernel_entry).collect(),
+    );
     print(&(format.render)(&pruned, screen()))?;
     Ok(0)
 }
 
-fn entry(cached: Cached) -> KernelEntry {
+fn kernel_entry(cached: Cached) -> KernelEntry {
     KernelEntry {
         name: cached.name,
         state: format!("cached {}", cached.kind),

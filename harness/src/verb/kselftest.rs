@@ -64,7 +64,7 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
             continue;
         }
         progress.print("selftest", test);
-        let packed = program::pack(&[path.into()])?;
+        let packed = program::pack_program(&[path.into()])?;
         let command = GuestCommand {
             name: test.to_owned(),
             packed,

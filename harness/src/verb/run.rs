@@ -7,7 +7,7 @@ use crate::failure::{Failure, Interrupted};
 use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
-use crate::output::rerun::{Rerun, RerunVerb};
+use crate::output::rerun::{RerunCommand, RerunVerb};
 use crate::output::{archive, print, reports};
 use crate::selection::{self, BOOT, BOOT_PROMISE, Selection};
 use crate::{backend, capacity, running};
@@ -29,12 +29,12 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         progress.print("walk", &format!("--fuzz {count} --seed {seed}"));
         selection::add_walks(&mut selection, cases, count, seed);
     }
-    // A prebuilt kernel may have --config, which tells the features to expect.
-    let but_config = given.clone().retain(|name| name != "config");
-    let request = kernel::new_request(kernel, &args.build, &but_config)?;
+    // --config is allowed for a prebuilt kernel: it tells the features to expect.
+    let given_without_config = given.clone().retaining(|name| name != "config");
+    let request = kernel::new_request(kernel, &args.build, &given_without_config)?;
     let request = kernel::with_patches(request, &args.patches);
     if args.list {
-        print(&list(&selection, request.arch))?;
+        print(&selection_list(&selection, request.arch))?;
         return Ok(0);
     }
     let selection = selection.for_arch(request.arch)?;
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         runs_per_case: args.repeat,
         timeout: Duration::from_secs(args.timeout),
         max_parallel_vms: capacity::max_vms(&args.vm),
-        rerun: Rerun::new(RerunVerb::Run, kernel, given),
+        rerun: RerunCommand::new(RerunVerb::Run, kernel, given),
         recorder: None,
     };
     let (verdict, folder) = if kernel == running::REFERENCE {
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         let verdict = kernel::judge_running(&request, &options, &selection, &folder, &mut progress);
         (verdict, folder)
     } else {
-        // First, so that an unavailable backend is reported before a kernel is built.
+        // The machine comes first, so that a missing backend is reported before a kernel is built.
         let machine = backend::prepare_machine(&args.vm, request.arch, &mut progress)?;
         let cache = Cache::open()?;
         let image = kernel::find_or_build(&cache, &request, &mut progress)?;
@@ -87,16 +87,16 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
             return Err(error);
         }
     };
-    name_flaky(&verdict, &folder, &mut progress);
+    print_flaky_cases(&verdict, &folder, &mut progress);
     reports::print_and_write(&verdict, args.format, &folder, &mut progress)?;
-    if let Err(error) = folder.record(&verdict) {
+    if let Err(error) = folder.record_outcomes(&verdict) {
         progress.print("note", &format!("{error:#}"));
     }
     Ok(Judgement::from_verdict(&verdict).exit_code())
 }
 
 /// Prints the failed cases that had other outcomes on the same image in earlier runs.
-fn name_flaky(verdict: &Verdict, folder: &RunFolder, progress: &mut Progress) {
+fn print_flaky_cases(verdict: &Verdict, folder: &RunFolder, progress: &mut Progress) {
     let failed: Vec<&str> = verdict
         .cases
         .iter()
@@ -104,7 +104,7 @@ fn name_flaky(verdict: &Verdict, folder: &RunFolder, progress: &mut Progress) {
         .map(|case| case.id.as_str())
         .collect();
     let (false, Some(runs)) = (failed.is_empty(), folder.path().parent()) else { return };
-    let mut entries = archive::recorded(runs);
+    let mut entries = archive::read_record(runs);
     entries.extend(Entry::from_verdict(verdict));
     for case in History::from_entries(&entries, |id| failed.contains(&id)).cases {
         if let Some(flake) = case.flaky.iter().find(|flake| flake.image == verdict.image) {
@@ -120,8 +120,9 @@ fn seed_by_clock() -> u64 {
 }
 
 /// The text of `--list`: one line for each case with its promise, then the cases for kernels
-/// without dispatch, then those that the architecture lacks with the reason, and a count.
-fn list(selection: &Selection, arch: Arch) -> String {
+/// without dispatch, then the cases that do not exist on the architecture with the reasons, and a
+/// count.
+fn selection_list(selection: &Selection, arch: Arch) -> String {
     let mut text = String::new();
     let width = selection.cases.iter().map(|case| case.id.len()).max().unwrap_or(0).max(BOOT.len());
     if selection.includes_boot {

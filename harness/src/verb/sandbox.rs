@@ -38,7 +38,7 @@ pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8
         return Err(Failure::usage(format!("{name} is not a regular file")));
     }
     let content = std::fs::read(&args.program).map_err(unread)?;
-    // First, so that a bad program is refused before a kernel is built.
+    // The program is checked first, so that a bad one is refused before a kernel is built.
     pe::read(&content).map_err(|refusal| Failure::usage(format!("{name}: {refusal}")))?;
     let engine = args.engine.as_deref().unwrap_or(FIRST_OFFERED);
     let captures = args.format == OutputFormat::Json;

@@ -27,14 +27,14 @@ fn failures_matrices_runs_in_use_and_the_newest_ten_stay() {
     .map(|run| run.path().to_owned());
     let gone = [run(&cache, Some((RunKind::Run, 0))), run(&cache, None)];
     let gone = gone.map(|run| run.path().to_owned());
-    for _ in 0..=ORDINARY_RUNS {
+    for _ in 0..=MAX_ORDINARY_RUNS {
         let _ = run(&cache, Some((RunKind::Bench, 0)));
     }
     assert!(kept.iter().all(|path| path.exists()));
     assert!(held.path().exists());
     assert!(gone.iter().all(|path| !path.exists()));
 
-    let list = list(&runs_folder(&cache));
+    let list = run_list(&runs_folder(&cache));
     let numbers: Vec<usize> = list.runs.iter().map(|run| run.number).collect();
     assert_eq!(numbers, (1..=list.runs.len()).collect::<Vec<_>>());
     assert_eq!(list.runs.iter().filter(|run| run.summary.is_none()).count(), 0);
@@ -44,7 +44,7 @@ fn failures_matrices_runs_in_use_and_the_newest_ten_stay() {
     let old = prune(&runs_folder(&cache), all, false).unwrap().len();
     assert_eq!(old, list.runs.len() - 1, "all but the one that is held");
     assert_eq!(prune(&runs_folder(&cache), all, true).unwrap().len(), old);
-    assert_eq!(runs(&runs_folder(&cache)).len(), 1);
+    assert_eq!(archived_runs(&runs_folder(&cache)).len(), 1);
 }
 
 #[test]
@@ -53,10 +53,10 @@ fn the_record_keeps_its_newer_half() {
     let path = root.path().join("history.jsonl");
     let line = |n: u32| format!("{n:08} {}\n", "x".repeat(100_000));
     for n in 0..90 {
-        append(&path, &line(n), Owner::default()).unwrap();
+        append_line(&path, &line(n), Owner::default()).unwrap();
     }
     let text = fs::read_to_string(&path).unwrap();
-    assert!((text.len() as u64) < RECORD_LIMIT, "{}", text.len());
+    assert!((text.len() as u64) < MAX_RECORD_BYTES, "{}", text.len());
     assert!(text.ends_with(&line(89)) && text.lines().all(|line| line.len() == 100_009));
     assert!(text.lines().count() > 40);
 }

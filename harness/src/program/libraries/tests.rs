@@ -39,7 +39,7 @@ const RPATH: u64 = 15;
 const RUNPATH: u64 = 29;
 
 fn resolve(folder: &Path, program: &[u8]) -> Result<Vec<String>, LibraryError> {
-    let found = libraries(&folder.join("program"), program, Path::new("/lib64/ld-test.so.1"))?;
+    let found = find_libraries(&folder.join("program"), program, Path::new("/lib64/ld-test.so.1"))?;
     let names = found.keys().map(|path| path.strip_prefix(folder).unwrap_or(path));
     Ok(names.map(|name| name.display().to_string()).collect())
 }
@@ -109,7 +109,7 @@ fn this_program_is_resolved_as_the_loader_resolved_it() {
         println!("NOT RUN: no {}", interpreter.display());
         return;
     }
-    let found = libraries(&path, &content, interpreter).expect("its libraries");
+    let found = find_libraries(&path, &content, interpreter).expect("its libraries");
     let maps = fs::read_to_string("/proc/self/maps").expect("a map");
     for library in found.keys() {
         let library = library.canonicalize().expect("a path");

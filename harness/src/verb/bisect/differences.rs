@@ -20,15 +20,15 @@ pub(super) struct CaseOutcome {
     pub(super) outcome: Outcome,
     /// The observed behaviour, if it is not the promised one.
     pub(super) got: String,
-    /// Its cost, if a slowdown is bisected; in thousandths of an instruction.
+    /// The cost of the benchmark in thousandths of an instruction, if a slowdown is bisected.
     #[serde(rename = "figure")]
     pub(super) cost: Option<MilliInstructions>,
 }
 
-/// The outcomes of one run of a commit. Cases that did not run are absent.
+/// The outcomes of one run of a commit. Cases that did not run are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RunOutcomes {
-    /// In the order of the table.
+    /// The outcomes, in the order of the case table.
     #[serde(rename = "shown")]
     pub(super) cases: Vec<CaseOutcome>,
     /// The reason why the kernel could not be judged.
@@ -47,37 +47,40 @@ impl RunOutcomes {
 
 /// A case whose outcome differs between the ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Difference {
+pub(super) struct OutcomeDifference {
     pub(super) id: String,
-    /// Its outcome at the old end.
-    pub(super) old: Outcome,
-    /// Its outcome at the new end.
-    pub(super) new: Outcome,
+    /// The outcome at the old end.
+    #[serde(rename = "old")]
+    pub(super) old_outcome: Outcome,
+    /// The outcome at the new end.
+    #[serde(rename = "new")]
+    pub(super) new_outcome: Outcome,
 }
 
 /// The cases that are bisected, and the direction of their change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BisectedCases {
-    /// In the order of the table; at least one.
-    pub(super) differences: Vec<Difference>,
+    /// The cases, in the order of the case table; at least one.
+    pub(super) differences: Vec<OutcomeDifference>,
     pub(super) terms: BisectionTerms,
 }
 
 impl BisectedCases {
-    /// Compares the old with the new end. If some cases became worse and others better, those are
-    /// bisected that are worse at the bad end; `bad_is_new` says which end is the bad one. The
-    /// second value has the cases that changed in the other direction. `None` if nothing differs.
+    /// Compares the old with the new end. If some cases became worse and others better, only the
+    /// cases that are worse at the bad end are bisected; the second value has the other ones.
+    /// `bad_is_new` tells whether the bad end is the new end. `None` if no outcome differs.
     pub(super) fn between(
         old: &RunOutcomes,
         new: &RunOutcomes,
         bad_is_new: bool,
-    ) -> Option<(BisectedCases, Vec<Difference>)> {
+    ) -> Option<(BisectedCases, Vec<OutcomeDifference>)> {
         let differences = old.cases.iter().filter_map(|case| {
             let (id, old, new) = (case.id.clone(), case.outcome, new.outcome(&case.id)?);
-            (old != new).then_some(Difference { id, old, new })
+            (old != new).then_some(OutcomeDifference { id, old_outcome: old, new_outcome: new })
         });
         // `Outcome` orders from the worst to the best.
-        let (worse, better): (Vec<_>, Vec<_>) = differences.partition(|d| d.new < d.old);
+        let (worse, better): (Vec<_>, Vec<_>) =
+            differences.partition(|d| d.new_outcome < d.old_outcome);
         let (terms, differences, opposite) = match (bad_is_new, worse.is_empty(), better.is_empty())
         {
             (_, true, true) => return None,
@@ -87,43 +90,44 @@ impl BisectedCases {
         Some((BisectedCases { differences, terms }, opposite))
     }
 
-    /// Removes the cases whose outcome is another one in a further run of an end, and returns their
-    /// ids. `is_new` says which end was run.
-    pub(super) fn confirm(&mut self, run: &RunOutcomes, is_new: bool) -> Vec<String> {
-        let is_stable =
-            |d: &Difference| run.outcome(&d.id) == Some(if is_new { d.new } else { d.old });
+    /// Removes the cases whose outcome in a repeated run of an end differs from the first run, and
+    /// returns their ids. `is_new` tells whether the new end was run.
+    pub(super) fn remove_unstable(&mut self, run: &RunOutcomes, is_new: bool) -> Vec<String> {
+        let is_stable = |d: &OutcomeDifference| {
+            run.outcome(&d.id) == Some(if is_new { d.new_outcome } else { d.old_outcome })
+        };
         let (stable, unstable) =
             std::mem::take(&mut self.differences).into_iter().partition(is_stable);
         self.differences = stable;
-        unstable.into_iter().map(|d: Difference| d.id).collect()
+        unstable.into_iter().map(|d: OutcomeDifference| d.id).collect()
     }
 
     /// The mark of a commit by one run: new if at least one bisected case has the new end's
     /// outcome, old if all have the old end's, else skip.
     fn mark_of_run(&self, run: &RunOutcomes) -> Mark {
-        let is = |d: &Difference, outcome| run.outcome(&d.id) == Some(outcome);
-        if self.differences.iter().any(|d| is(d, d.new)) {
+        let is = |d: &OutcomeDifference, outcome| run.outcome(&d.id) == Some(outcome);
+        if self.differences.iter().any(|d| is(d, d.new_outcome)) {
             Mark::New
-        } else if self.differences.iter().all(|d| is(d, d.old)) {
+        } else if self.differences.iter().all(|d| is(d, d.old_outcome)) {
             Mark::Old
         } else {
             Mark::Skip
         }
     }
 
-    /// Whether another run might give another mark: a bisected case has the outcome of neither end,
-    /// or killed or hung the kernel.
+    /// Whether a repeated run might give a different mark: a bisected case has the outcome of
+    /// neither end, or crashed or hung the kernel.
     pub(super) fn is_doubtful(&self, run: &RunOutcomes) -> bool {
         self.differences.iter().any(|d| {
             run.outcome(&d.id).is_some_and(|outcome| {
                 matches!(outcome, Outcome::Crash | Outcome::Hang)
                     || (d.id == BOOT && outcome.is_failure())
-                    || ![d.old, d.new].contains(&outcome)
+                    || ![d.old_outcome, d.new_outcome].contains(&outcome)
             })
         })
     }
 
-    /// The mark of a commit by all of its runs: skip if some runs say old and others new.
+    /// The mark of a commit by all of its runs: skip if the marks of the runs disagree.
     pub(super) fn mark(&self, runs: &[RunOutcomes]) -> Mark {
         let mut marks =
             runs.iter().map(|run| self.mark_of_run(run)).filter(|mark| *mark != Mark::Skip);
@@ -134,22 +138,25 @@ impl BisectedCases {
     }
 
     /// The first bisected case with the new end's outcome, and the index of the run that showed it.
-    pub(super) fn first<'a>(&self, runs: &'a [RunOutcomes]) -> Option<(usize, &'a CaseOutcome)> {
+    pub(super) fn first_new_outcome<'a>(
+        &self,
+        runs: &'a [RunOutcomes],
+    ) -> Option<(usize, &'a CaseOutcome)> {
         self.differences.iter().find_map(|d| {
             runs.iter().enumerate().find_map(|(index, run)| {
-                let case = run.case(&d.id).filter(|case| case.outcome == d.new)?;
+                let case = run.case(&d.id).filter(|case| case.outcome == d.new_outcome)?;
                 Some((index, case))
             })
         })
     }
 
     /// Whether only the build is bisected.
-    pub(super) fn only_build(&self) -> bool {
+    pub(super) fn is_build_only(&self) -> bool {
         self.differences.iter().all(|d| d.id == BUILD_ID)
     }
 
     /// The ids of the cases, separated by spaces, for `--cases`.
-    pub(super) fn cases(&self) -> String {
+    pub(super) fn case_ids(&self) -> String {
         let ids: Vec<&str> = self.differences.iter().map(|d| d.id.as_str()).collect();
         ids.join(" ")
     }
@@ -192,7 +199,7 @@ mod tests {
             (&fine, &broken, false, BisectionTerms::GoodBad),
         ] {
             let (bisected, opposite) = between(old, new, bad_is_new);
-            assert_eq!((bisected.terms, bisected.cases().as_str()), (terms, "a/x a/y"));
+            assert_eq!((bisected.terms, bisected.case_ids().as_str()), (terms, "a/x a/y"));
             assert!(opposite.is_empty());
         }
         assert_eq!(BisectedCases::between(&fine, &fine, true), None);
@@ -204,12 +211,12 @@ mod tests {
         let other = seen(&[("a/x", Fail), ("a/y", Pass)]);
         let (bisected, opposite) = between(&one, &other, true);
         assert_eq!(
-            (bisected.terms, bisected.cases(), opposite),
+            (bisected.terms, bisected.case_ids(), opposite),
             (BisectionTerms::GoodBad, "a/x".into(), vec!["a/y".into()])
         );
         let (bisected, opposite) = between(&one, &other, false);
         assert_eq!(
-            (bisected.terms, bisected.cases(), opposite),
+            (bisected.terms, bisected.case_ids(), opposite),
             (BisectionTerms::OldNew, "a/y".into(), vec!["a/x".into()])
         );
     }
@@ -218,9 +225,9 @@ mod tests {
     fn a_case_that_ran_at_one_end_only_is_not_bisected() {
         let runs = seen(&[(BUILD_ID, Pass), (BOOT, Pass), ("a/x", Pass)]);
         let (bisected, _) = between(&runs, &seen(&[(BUILD_ID, Pass), (BOOT, Fail)]), true);
-        assert_eq!(bisected.cases(), BOOT);
+        assert_eq!(bisected.case_ids(), BOOT);
         let (bisected, _) = between(&runs, &seen(&[(BUILD_ID, Fail)]), true);
-        assert!(bisected.only_build());
+        assert!(bisected.is_build_only());
         assert_eq!(bisected.mark(&[seen(&[(BUILD_ID, Pass)])]), Mark::Old);
     }
 
@@ -239,7 +246,7 @@ mod tests {
         assert!(bisected.is_doubtful(&seen(&[("a/x", Known), ("a/y", Pass)])));
         assert!(bisected.is_doubtful(&seen(&[("a/x", Pass), ("a/y", Crash)])));
         let first = [fine, seen(&[("a/x", Pass), ("a/y", Crash)])];
-        let (run, shown) = bisected.first(&first).unwrap();
+        let (run, shown) = bisected.first_new_outcome(&first).unwrap();
         assert_eq!((run, shown.id.as_str()), (1, "a/y"));
     }
 
@@ -253,8 +260,8 @@ mod tests {
         assert_eq!(bisected.mark(&[hung.clone(), hung.clone()]), Mark::Skip);
         assert_eq!(bisected.mark(&[broken.clone(), fine.clone()]), Mark::Skip, "they disagree");
         // A difference that an end does not show again is not bisected.
-        assert_eq!(bisected.confirm(&broken, true), Vec::<String>::new());
-        assert_eq!(bisected.confirm(&hung, false), ["a/x"]);
-        assert_eq!(bisected.cases(), "a/y");
+        assert_eq!(bisected.remove_unstable(&broken, true), Vec::<String>::new());
+        assert_eq!(bisected.remove_unstable(&hung, false), ["a/x"]);
+        assert_eq!(bisected.case_ids(), "a/y");
     }
 }

@@ -4,7 +4,7 @@
 
 use super::differences::RunOutcomes;
 use super::slowdown;
-use super::state::State;
+use super::state::BisectionState;
 use sudbox_images::Commit;
 
 /// The hint that names the command by which an interrupted bisection continues.
@@ -18,8 +18,8 @@ pub(super) fn resume_hint() -> String {
 }
 
 /// The message for ends on two branches whose common ancestor `base` behaves like the newer end.
-pub(super) fn ancestor_message(state: &State, base: &Commit) -> String {
-    let (old, new) = state.old_new();
+pub(super) fn ancestor_message(state: &BisectionState, base: &Commit) -> String {
+    let (old, new) = state.old_and_new_end();
     format!(
         "{:.12} and {:.12} are on two branches, and their common ancestor {:.12} has the outcomes of \
          the second: the change is on the branch of the first; bisect between {:.12} and {:.12}",
@@ -28,28 +28,28 @@ pub(super) fn ancestor_message(state: &State, base: &Commit) -> String {
 }
 
 /// The message for ends with equal outcomes, or with an end that could not be judged.
-pub(super) fn no_difference_message(state: &State) -> String {
+pub(super) fn no_difference_message(state: &BisectionState) -> String {
     let [good, bad] = [state.args.good(), state.args.bad()];
-    let (of_good, of_bad) = (&state.ends[0].runs[0], &state.ends[1].runs[0]);
-    if let (Some(why), _) | (_, Some(why)) = (&of_good.unjudged, &of_bad.unjudged) {
+    let (good_outcomes, bad_outcomes) = (&state.ends[0].runs[0], &state.ends[1].runs[0]);
+    if let (Some(why), _) | (_, Some(why)) = (&good_outcomes.unjudged, &bad_outcomes.unjudged) {
         return format!("{good} and {bad} cannot be compared: {why}");
     }
     if let Some(name) = &state.args.bench {
         let got = |outcomes: &RunOutcomes| {
             outcomes
                 .case(&slowdown::case_id(name))
-                .map_or_else(|| "nothing".to_owned(), |it| it.got.clone())
+                .map_or_else(|| "nothing".to_owned(), |case| case.got.clone())
         };
         return format!(
             "{name} is not slower at {bad} by more than {}: it takes {}, and {} at {good}",
             state.args.threshold,
-            got(of_bad),
-            got(of_good)
+            got(bad_outcomes),
+            got(good_outcomes)
         );
     }
-    let broken = of_bad.cases.iter().filter(|case| case.outcome.is_failure());
+    let broken = bad_outcomes.cases.iter().filter(|case| case.outcome.is_failure());
     let broken: Vec<&str> = broken.map(|case| case.id.as_str()).collect();
-    let cases = of_bad.cases.len() - 1;
+    let cases = bad_outcomes.cases.len() - 1;
     let what = if broken.is_empty() {
         "and none fails".to_owned()
     } else {

@@ -3,8 +3,9 @@
 //! `sudbox bisect`: finds the commit that changed the outcome of a case, the boot or the build.
 //!
 //! Both ends are judged as `run` judges a kernel. `git bisect` then chooses the commits between
-//! them, and each is judged by the cases whose outcomes differ. The state is saved after every
-//! step, so `--resume` continues after an interrupt, a kill or a power loss.
+//! the ends, and each commit is judged by the cases whose outcomes differ between the ends. The
+//! state is saved after every step, so `--resume` continues after an interrupt, a kill or a power
+//! loss.
 
 mod differences;
 mod messages;
@@ -18,14 +19,14 @@ use crate::kernel::{self, JudgeOptions};
 use crate::measure::{self, MeasuringMachine};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
-use crate::output::rerun::{Rerun, RerunVerb};
+use crate::output::rerun::{RerunCommand, RerunVerb};
 use crate::output::{self, reports};
 use crate::selection::{self, BOOT, Selection};
 use crate::{backend, capacity, setup};
 use differences::{BUILD_ID, BisectedCases, CaseOutcome, RunOutcomes};
 use messages::{ancestor_message, no_difference_message, resume_hint};
 use slowdown::MilliInstructions;
-use state::{JudgedCommit, State, Store, Times};
+use state::{BisectionState, BisectionStore, JudgedCommit, StepTimes};
 use std::time::{Duration, Instant};
 use sudbox_guest_init::bench::TABLE;
 use sudbox_images::{
@@ -45,7 +46,7 @@ pub(crate) fn bisect(args: &BisectArgs, given: &GivenOptions) -> anyhow::Result<
     let mut progress = Progress::new();
     let cache = Cache::open()?;
     let linux = match &args.build.source.linux {
-        None if args.resume => Store::last(&cache)?.args.build.source.linux,
+        None if args.resume => BisectionStore::last_state(&cache)?.args.build.source.linux,
         linux => linux.clone(),
     };
     let Some(linux) = linux else {
@@ -53,25 +54,25 @@ pub(crate) fn bisect(args: &BisectArgs, given: &GivenOptions) -> anyhow::Result<
             "--linux (LINUX=) is missing: name the git tree of Linux to bisect",
         ));
     };
-    let mut history = History::open(&cache, &cli::path(&linux))?;
-    let store = Store::of(&cache, history.key());
+    let mut history = History::open(&cache, &cli::expand_path(&linux))?;
+    let store = BisectionStore::for_history(&cache, history.key());
     if !args.resume {
-        // Invalid arguments are reported before anything is written.
+        // Arguments are checked before the state of an earlier bisection is replaced.
         let arch = kernel::new_request("", &args.build, given)?.arch;
         let state = new_state(args, given, arch, &history)?;
-        let judge = judge(args, arch, &mut progress)?;
+        let prepared = prepare_bisection_machine(args, arch, &mut progress)?;
         history.lock(&mut progress)?;
         if store.read().is_ok_and(|old| !old.finished) {
             progress.print("note", "the unfinished bisection of this tree is discarded");
         }
         store.clear()?;
         store.write(&state)?;
-        return proceed(state, &store, &history, Some(judge), args.format, progress);
+        return run_remaining_steps(state, &store, &history, Some(prepared), args.format, progress);
     }
     store.read()?;
     history.lock(&mut progress)?;
     let state = store.read()?;
-    proceed(state, &store, &history, None, args.format, progress)
+    run_remaining_steps(state, &store, &history, None, args.format, progress)
 }
 
 /// Checks the arguments and returns the state of a new bisection.
@@ -80,7 +81,7 @@ fn new_state(
     given: &GivenOptions,
     arch: Arch,
     history: &History<'_>,
-) -> anyhow::Result<State> {
+) -> anyhow::Result<BisectionState> {
     let (Some(good_name), Some(bad_name)) = (&args.good, &args.bad) else {
         return Err(Failure::usage(
             "--good (GOOD=) or --bad (BAD=) is missing: name a commit that works and one that does \
@@ -109,45 +110,57 @@ fn new_state(
     let mut args = args.clone();
     let source = &mut args.build.source;
     for path in source.linux.iter_mut().chain(&mut source.config) {
-        if let Ok(absolute) = std::path::absolute(cli::path(path))
+        if let Ok(absolute) = std::path::absolute(cli::expand_path(path))
             && let Some(absolute) = absolute.to_str()
         {
             absolute.clone_into(path);
         }
     }
     let mut given = given.clone();
-    given.replace("linux", source.linux.iter().cloned().collect());
-    given.replace("config", source.config.clone());
+    given.replace_values("linux", source.linux.iter().cloned().collect());
+    given.replace_values("config", source.config.clone());
     let good_is_new = history.is_ancestor(&bad, &good);
     let (ends, steps) = (Vec::new(), Vec::new());
-    Ok(State { args, given, good, bad, good_is_new, ends, bisected: None, steps, finished: false })
+    Ok(BisectionState {
+        args,
+        given,
+        good,
+        bad,
+        good_is_new,
+        ends,
+        bisected: None,
+        steps,
+        finished: false,
+    })
 }
 
 /// Runs the remaining steps of a bisection, then prints and saves the report.
-fn proceed(
-    mut state: State,
-    store: &Store,
+fn run_remaining_steps(
+    mut state: BisectionState,
+    store: &BisectionStore,
     history: &History<'_>,
-    known: Option<Judge>,
+    prepared: Option<BisectionMachine>,
     format: &Form<Bisection>,
     mut progress: Progress,
 ) -> anyhow::Result<u8> {
     let request = kernel::new_request("", &state.args.build, &state.given)?;
-    let judge = match known {
-        Some(judge) => judge,
-        None => judge(&state.args, request.arch, &mut progress)?,
+    let machine_and_unit = match prepared {
+        Some(machine_and_unit) => machine_and_unit,
+        None => prepare_bisection_machine(&state.args, request.arch, &mut progress)?,
     };
     let missing = history.missing_tools(&request);
     if !missing.is_empty() {
         setup::install(&missing, &mut progress)?;
     }
-    let mut commits = CommitJudge { history, judge, request, store, progress };
-    let ended = commits.judge_ends(&mut state).and_then(|()| commits.search(&mut state));
+    let mut commit_judge = CommitJudge { history, machine_and_unit, request, store, progress };
+    let ended = commit_judge
+        .judge_ends(&mut state)
+        .and_then(|()| commit_judge.judge_commits_between(&mut state));
     let next = match ended {
         Ok(next) => next,
         Err(error) => {
             if matches!(failure::error_code(&error), Code::Interrupted | Code::Machine) {
-                commits.progress.print("note", &resume_hint());
+                commit_judge.progress.print("note", &resume_hint());
             } else {
                 state.finished = true;
                 store.write(&state)?;
@@ -160,17 +173,19 @@ fn proceed(
     let (text, found) = match &next {
         NextStep::Found(id) => {
             let commit = history.commit(id)?;
-            (summary::found(&state, &commit, history, store.path()), vec![commit])
+            (summary::text_of_found_commit(&state, &commit, history, store.path()), vec![commit])
         }
         NextStep::Skipped(ids) => {
             let commits: Result<Vec<Commit>, _> = ids.iter().map(|id| history.commit(id)).collect();
             let commits = commits?;
-            (summary::skipped(&state, &commits, store.path()), commits)
+            (summary::text_of_skipped_commits(&state, &commits, store.path()), commits)
         }
         NextStep::ChangedBefore(id) => {
             return Err(Failure::usage(ancestor_message(&state, &history.commit(id)?)));
         }
-        NextStep::Judge(..) => unreachable!("search() returns when no commit is left to judge"),
+        NextStep::Judge(..) => {
+            unreachable!("judge_commits_between() returns when no commit is left to judge")
+        }
     };
     let code = if matches!(next, NextStep::Found(_)) { 0 } else { Code::Unjudged as u8 };
     let report = summary::report(&state, &found, code, store.path(), text);
@@ -178,41 +193,45 @@ fn proceed(
         store.write_file(form.file_name, &(form.render)(&report, Screen::FILE))?;
     }
     output::print(&(format.render)(&report, output::screen()))?;
-    commits.progress.print("report", &store.path().display().to_string());
+    commit_judge.progress.print("report", &store.path().display().to_string());
     Ok(code)
 }
 
 /// The machine that boots the kernels, and the unit of costs if a slowdown is bisected.
-struct Judge {
+struct BisectionMachine {
     machine: Box<dyn Machine>,
     unit: Option<Unit>,
 }
 
-fn judge(args: &BisectArgs, arch: Arch, progress: &mut Progress) -> anyhow::Result<Judge> {
+fn prepare_bisection_machine(
+    args: &BisectArgs,
+    arch: Arch,
+    progress: &mut Progress,
+) -> anyhow::Result<BisectionMachine> {
     if args.bench.is_none() {
-        return Ok(Judge {
+        return Ok(BisectionMachine {
             machine: backend::prepare_machine(&args.vm, arch, progress)?,
             unit: None,
         });
     }
     let MeasuringMachine { machine, unit } =
         MeasuringMachine::choose(Some(CostUnit::Instructions), &args.vm, arch, progress)?;
-    Ok(Judge { machine, unit: Some(unit) })
+    Ok(BisectionMachine { machine, unit: Some(unit) })
 }
 
 /// Builds and judges commits.
 struct CommitJudge<'a> {
     history: &'a History<'a>,
-    judge: Judge,
+    machine_and_unit: BisectionMachine,
     request: Request,
-    store: &'a Store,
+    store: &'a BisectionStore,
     progress: Progress,
 }
 
 impl CommitJudge<'_> {
-    /// Judges the ends that are not judged yet, and finds the cases to bisect: those whose outcomes
-    /// differ in every run.
-    fn judge_ends(&mut self, state: &mut State) -> anyhow::Result<()> {
+    /// Judges the ends that are not judged yet, and finds the cases to bisect: the cases whose
+    /// outcomes differ between the ends in every run.
+    fn judge_ends(&mut self, state: &mut BisectionState) -> anyhow::Result<()> {
         while state.ends.len() < 2 {
             let is_good = state.ends.is_empty();
             let (commit, name) =
@@ -220,9 +239,9 @@ impl CommitJudge<'_> {
             self.progress.print("end", &commit_line(commit, if is_good { "good" } else { "bad" }));
             let selection = with_boot(requested_cases(&state.args)?);
             let started = Instant::now();
-            let mut judged_commit = JudgedCommit::of(commit);
-            self.run(&mut judged_commit, Some(&selection), name, state)?;
-            judged_commit.times.all = millis(started.elapsed());
+            let mut judged_commit = JudgedCommit::new(commit);
+            self.run_commit(&mut judged_commit, Some(&selection), name, state)?;
+            judged_commit.times.total_millis = millis(started.elapsed());
             state.ends.push(judged_commit);
             self.store.write(state)?;
         }
@@ -243,9 +262,11 @@ impl CommitJudge<'_> {
                 let selection = bisected_selection(&bisected, &state.args)?;
                 let name = format!("{name}-again-{again}");
                 let started = Instant::now();
-                self.run(end, selection.as_ref(), &name, state)?;
-                end.times.all += millis(started.elapsed());
-                for id in bisected.confirm(end.runs.last().expect("it has just run"), is_new) {
+                self.run_commit(end, selection.as_ref(), &name, state)?;
+                end.times.total_millis += millis(started.elapsed());
+                for id in
+                    bisected.remove_unstable(end.runs.last().expect("it has just run"), is_new)
+                {
                     let what = format!("{id} is not bisected: its outcome changes from run to run");
                     self.progress.print("note", &what);
                 }
@@ -261,7 +282,7 @@ impl CommitJudge<'_> {
             }
         }
         state.ends = ends;
-        self.write_bisected(
+        self.print_bisected_cases(
             state,
             &bisected,
             &opposite.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(),
@@ -270,9 +291,15 @@ impl CommitJudge<'_> {
         self.store.write(state)
     }
 
-    fn write_bisected(&mut self, state: &State, bisected: &BisectedCases, opposite: &[&str]) {
+    fn print_bisected_cases(
+        &mut self,
+        state: &BisectionState,
+        bisected: &BisectedCases,
+        opposite: &[&str],
+    ) {
         for d in &bisected.differences {
-            let what = format!("{}: {}, then {}", d.id, d.old.as_str(), d.new.as_str());
+            let what =
+                format!("{}: {}, then {}", d.id, d.old_outcome.as_str(), d.new_outcome.as_str());
             self.progress.print("bisected", &what);
         }
         if bisected.terms == BisectionTerms::OldNew {
@@ -297,10 +324,10 @@ impl CommitJudge<'_> {
     }
 
     /// Judges the commits that git chooses until none is left. Returns git's result.
-    fn search(&mut self, state: &mut State) -> anyhow::Result<NextStep> {
+    fn judge_commits_between(&mut self, state: &mut BisectionState) -> anyhow::Result<NextStep> {
         let bisected = state.bisected.clone().expect("known, once both ends are judged");
         let selection = bisected_selection(&bisected, &state.args)?;
-        let (old, new) = state.old_new();
+        let (old, new) = state.old_and_new_end();
         let (bisection, mut next) = GitBisection::begin(
             self.history,
             bisected.terms,
@@ -321,9 +348,9 @@ impl CommitJudge<'_> {
             let about = u64::BITS - left.leading_zeros();
             let of = format!("{number} of about {}", state.steps.len() as u64 + u64::from(about));
             self.progress.print("step", &commit_line(&commit, &of));
-            let mut judged_commit = JudgedCommit::of(&commit);
+            let mut judged_commit = JudgedCommit::new(&commit);
             let name = format!("{number:02}-{:.12}", commit.id);
-            self.run(&mut judged_commit, selection.as_ref(), &name, state)?;
+            self.run_commit(&mut judged_commit, selection.as_ref(), &name, state)?;
             let mut again = 0;
             while again < state.args.confirm
                 && judged_commit.runs.last().is_some_and(|run| bisected.is_doubtful(run))
@@ -332,11 +359,11 @@ impl CommitJudge<'_> {
                 self.progress
                     .print("doubtful", &format!("once more ({again} of {})", state.args.confirm));
                 let name = format!("{name}-again-{again}");
-                self.run(&mut judged_commit, selection.as_ref(), &name, state)?;
+                self.run_commit(&mut judged_commit, selection.as_ref(), &name, state)?;
             }
             let mark = bisected.mark(&judged_commit.runs);
             next = bisection.mark(&commit.id, mark, &mut self.progress)?;
-            judged_commit.times.all = millis(started.elapsed());
+            judged_commit.times.total_millis = millis(started.elapsed());
             self.progress.print("is", &summary::step_line(&judged_commit, mark, &bisected));
             state.steps.push((judged_commit, mark));
             self.store.write(state)?;
@@ -345,12 +372,12 @@ impl CommitJudge<'_> {
 
     /// Runs a commit once and adds the outcomes to `judged_commit`. Builds its kernel unless it is
     /// cached, and boots it unless `selection` is `None`.
-    fn run(
+    fn run_commit(
         &mut self,
         judged_commit: &mut JudgedCommit,
         selection: Option<&Selection>,
         name: &str,
-        state: &State,
+        state: &BisectionState,
     ) -> anyhow::Result<()> {
         let folder = RunFolder::create_at(self.store.path().join(name), self.store.owner())?;
         judged_commit.folders.push(name.to_owned());
@@ -365,8 +392,8 @@ impl CommitJudge<'_> {
         commit: &Commit,
         selection: Option<&Selection>,
         folder: &RunFolder,
-        times: &mut Times,
-        state: &State,
+        times: &mut StepTimes,
+        state: &BisectionState,
     ) -> anyhow::Result<RunOutcomes> {
         let args = &state.args;
         let build = |outcome, got: String| CaseOutcome {
@@ -379,7 +406,7 @@ impl CommitJudge<'_> {
         let image = match self.history.kernel(&self.request, commit, &mut self.progress) {
             Ok(image) => image,
             Err(error) if error.fault() == Fault::Kernel => {
-                times.make += millis(started.elapsed());
+                times.make_millis += millis(started.elapsed());
                 let mut why = error.to_string();
                 if let Some(log) = error.log() {
                     folder.copy_in("build.log", log)?;
@@ -392,7 +419,7 @@ impl CommitJudge<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        times.make += millis(image.make_duration);
+        times.make_millis += millis(image.make_duration);
         let mut outcomes =
             RunOutcomes { cases: vec![build(Outcome::Pass, String::new())], unjudged: None };
         let Some(selection) = selection else { return Ok(outcomes) };
@@ -407,25 +434,25 @@ impl CommitJudge<'_> {
                 None => Duration::from_secs(args.timeout),
             },
             max_parallel_vms: capacity::max_vms(&args.vm),
-            rerun: Rerun::new(RerunVerb::Run, &commit.id, &state.given),
+            rerun: RerunCommand::new(RerunVerb::Run, &commit.id, &state.given),
             recorder: None,
         };
         let started = Instant::now();
         let verdict = kernel::judge_image(
             &image,
             &request,
-            &*self.judge.machine,
+            &*self.machine_and_unit.machine,
             &options,
             selection,
             folder,
             &mut self.progress,
         )?;
-        times.vm += millis(started.elapsed());
+        times.vm_millis += millis(started.elapsed());
         reports::write_forms(&verdict, folder)?;
         // The initramfs is the same in every step and larger than the other files.
         let _ = std::fs::remove_file(folder.path().join("initramfs.cpio"));
         outcomes.unjudged.clone_from(&verdict.unjudged_reason);
-        let measured = self.measured(&verdict, args)?;
+        let measured = self.benchmark_cost(&verdict, args)?;
         for case in verdict.cases {
             if case.id == BOOT && case.outcome.is_failure() {
                 outcomes.unjudged = Some(format!("this kernel does not boot: {}", case.got));
@@ -449,12 +476,14 @@ impl CommitJudge<'_> {
 
     /// The cost of the bisected benchmark; `None` if cases are bisected or the benchmark did not
     /// run.
-    fn measured(
+    fn benchmark_cost(
         &self,
         verdict: &Verdict,
         args: &BisectArgs,
     ) -> anyhow::Result<Option<MilliInstructions>> {
-        let (Some(name), Some(unit)) = (&args.bench, self.judge.unit) else { return Ok(None) };
+        let (Some(name), Some(unit)) = (&args.bench, self.machine_and_unit.unit) else {
+            return Ok(None);
+        };
         match slowdown::cost(verdict, unit, name) {
             // The verdict says why nothing was measured.
             Err(error) if failure::error_code(&error) == Code::Unjudged => Ok(None),
@@ -464,8 +493,8 @@ impl CommitJudge<'_> {
 }
 
 impl JudgedCommit {
-    fn of(commit: &Commit) -> JudgedCommit {
-        let (runs, folders, times) = (Vec::new(), Vec::new(), Times::default());
+    fn new(commit: &Commit) -> JudgedCommit {
+        let (runs, folders, times) = (Vec::new(), Vec::new(), StepTimes::default());
         JudgedCommit { commit: commit.clone(), runs, folders, times }
     }
 }
@@ -488,18 +517,18 @@ fn bisected_selection(
     bisected: &BisectedCases,
     args: &BisectArgs,
 ) -> anyhow::Result<Option<Selection>> {
-    if bisected.only_build() {
+    if bisected.is_build_only() {
         return Ok(None);
     }
     let selection = match &args.bench {
         Some(_) => requested_cases(args)?,
-        None => selection::parse_selection(&bisected.cases())?,
+        None => selection::parse_selection(&bisected.case_ids())?,
     };
     Ok(Some(with_boot(selection)))
 }
 
-fn commit_line(commit: &Commit, what: &str) -> String {
-    format!("{what}: {:.12} {}", commit.id, sudbox_report::text::escaped_line(&commit.subject))
+fn commit_line(commit: &Commit, prefix: &str) -> String {
+    format!("{prefix}: {:.12} {}", commit.id, sudbox_report::text::escaped_line(&commit.subject))
 }
 
 fn millis(time: Duration) -> u64 {

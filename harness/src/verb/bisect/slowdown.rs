@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Turns a slowdown into an outcome: a benchmark fails if it costs more than at the good end by
-//! more than a threshold. Costs are counted instructions, because times are too noisy to bisect.
+//! Turns a slowdown into an outcome: a benchmark fails if its cost exceeds the cost at the good end
+//! by more than a threshold. Costs are counted instructions, because times are too noisy to bisect.
 
 use crate::cli::Threshold;
 use crate::measure;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The state of a bisection. It is saved after every step, so that `--resume` works after a kill or
-//! a reboot. Field names in the file are older than those in the code.
+//! a reboot. Where a field has another name in the file, the file has the name of older versions.
 
 use super::differences::{BisectedCases, RunOutcomes};
 use super::slowdown::MilliInstructions;
@@ -18,47 +18,51 @@ use sudbox_images::{Cache, Commit, Mark, Owner};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct JudgedCommit {
     pub(super) commit: Commit,
-    /// The result of each run; more than one where the first was doubtful.
+    /// The outcomes of each run. A commit is run again if its first run was doubtful.
     pub(super) runs: Vec<RunOutcomes>,
     /// Name of the folder of each run, within the folder of the bisection.
     pub(super) folders: Vec<String>,
-    pub(super) times: Times,
+    pub(super) times: StepTimes,
 }
 
 /// Times of the parts of a step, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Times {
-    /// Building.
-    pub(super) make: u64,
-    /// Running VMs, from the start to the last outcome.
-    pub(super) vm: u64,
-    /// The whole step.
-    pub(super) all: u64,
+pub(super) struct StepTimes {
+    /// Time of make.
+    #[serde(rename = "make")]
+    pub(super) make_millis: u64,
+    /// Time of the VMs, from the start of the first to the last outcome.
+    #[serde(rename = "vm")]
+    pub(super) vm_millis: u64,
+    /// Time of the whole step.
+    #[serde(rename = "all")]
+    pub(super) total_millis: u64,
 }
 
-impl Times {
+impl StepTimes {
     /// Time for everything but make and VMs, in milliseconds: git, checkout, storing the image,
     /// reports.
-    pub(super) fn rest(self) -> u64 {
-        self.all.saturating_sub(self.make + self.vm)
+    pub(super) fn other_millis(self) -> u64 {
+        self.total_millis.saturating_sub(self.make_millis + self.vm_millis)
     }
 
-    pub(super) fn add(&mut self, other: Times) {
-        self.make += other.make;
-        self.vm += other.vm;
-        self.all += other.all;
+    pub(super) fn add(&mut self, other: StepTimes) {
+        self.make_millis += other.make_millis;
+        self.vm_millis += other.vm_millis;
+        self.total_millis += other.total_millis;
     }
 }
 
 /// A bisection, finished or not.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct State {
+pub(super) struct BisectionState {
     /// The arguments of the command line, with absolute paths.
     pub(super) args: BisectArgs,
     /// The options that were given on the command line or by make, with absolute paths.
     pub(super) given: GivenOptions,
-    /// The good end. A branch may move later; this is the commit at the start.
+    /// The commit of the good end when the bisection began. A branch may have moved since.
     pub(super) good: Commit,
+    /// The commit of the bad end when the bisection began.
     pub(super) bad: Commit,
     /// Whether the good end is the newer one.
     pub(super) good_is_new: bool,
@@ -74,9 +78,9 @@ pub(super) struct State {
     pub(super) finished: bool,
 }
 
-impl State {
+impl BisectionState {
     /// The older end and the newer end.
-    pub(super) fn old_new(&self) -> (&Commit, &Commit) {
+    pub(super) fn old_and_new_end(&self) -> (&Commit, &Commit) {
         if self.good_is_new { (&self.bad, &self.good) } else { (&self.good, &self.bad) }
     }
 
@@ -88,16 +92,16 @@ impl State {
 
 /// The folder in the cache with the bisection of one git history. Each history has at most one.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(super) struct BisectionStore {
     path: PathBuf,
     owner: Owner,
 }
 
-impl Store {
-    /// The folder for this history; it need not exist.
-    pub(super) fn of(cache: &Cache, history: &str) -> Store {
+impl BisectionStore {
+    /// The store for this history. Its folder may not exist yet.
+    pub(super) fn for_history(cache: &Cache, history: &str) -> BisectionStore {
         let path = cache.root().join("bisections").join(history);
-        Store { path, owner: cache.owner_of("bisections") }
+        BisectionStore { path, owner: cache.owner_of("bisections") }
     }
 
     /// The state of the most recent unfinished bisection, or of the most recent one if all have
@@ -105,16 +109,16 @@ impl Store {
     ///
     /// # Errors
     /// If no bisection was saved.
-    pub(super) fn last(cache: &Cache) -> anyhow::Result<State> {
+    pub(super) fn last_state(cache: &Cache) -> anyhow::Result<BisectionState> {
         let entries = fs::read_dir(cache.root().join("bisections")).into_iter().flatten().flatten();
         let states = entries.filter_map(|entry| {
-            let store = Store { path: entry.path(), owner: Owner::default() };
-            let written = fs::metadata(store.file()).and_then(|meta| meta.modified()).ok()?;
+            let store = BisectionStore { path: entry.path(), owner: Owner::default() };
+            let written = fs::metadata(store.state_file()).and_then(|meta| meta.modified()).ok()?;
             let state = store.read().ok()?;
             Some((!state.finished, written, state))
         });
         let last = states.max_by_key(|(open, written, _)| (*open, *written));
-        last.map(|(.., state)| state).ok_or_else(none_saved)
+        last.map(|(.., state)| state).ok_or_else(no_saved_bisection)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -125,14 +129,14 @@ impl Store {
         self.owner
     }
 
-    fn file(&self) -> PathBuf {
+    fn state_file(&self) -> PathBuf {
         self.path.join("state.json")
     }
 
     /// Makes the folder anew, without the files of an earlier bisection.
     pub(super) fn clear(&self) -> anyhow::Result<()> {
-        // The state goes first, so that no half removed bisection can be resumed.
-        for removal in [fs::remove_file(self.file()), fs::remove_dir_all(&self.path)] {
+        // The state is removed first, so that a partly removed bisection cannot be resumed.
+        for removal in [fs::remove_file(self.state_file()), fs::remove_dir_all(&self.path)] {
             match removal {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(error)
@@ -146,10 +150,12 @@ impl Store {
             .with_context(|| format!("cannot make {}", self.path.display()))
     }
 
-    pub(super) fn read(&self) -> anyhow::Result<State> {
-        let path = self.file();
+    pub(super) fn read(&self) -> anyhow::Result<BisectionState> {
+        let path = self.state_file();
         let text = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(none_saved()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(no_saved_bisection());
+            }
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };
         serde_json::from_slice(&text).map_err(|error| {
@@ -161,7 +167,7 @@ impl Store {
     }
 
     /// Saves the state atomically and durably.
-    pub(super) fn write(&self, state: &State) -> anyhow::Result<()> {
+    pub(super) fn write(&self, state: &BisectionState) -> anyhow::Result<()> {
         self.write_file("state.json", &serde_json::to_string_pretty(state)?).map(|_| ())
     }
 
@@ -181,6 +187,6 @@ impl Store {
     }
 }
 
-fn none_saved() -> anyhow::Error {
+fn no_saved_bisection() -> anyhow::Error {
     Failure::usage("no bisection to resume: start one with --good and --bad")
 }

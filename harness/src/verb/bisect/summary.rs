@@ -4,7 +4,7 @@
 
 use super::LOG_FILE;
 use super::differences::{BisectedCases, RunOutcomes};
-use super::state::{JudgedCommit, State, Times};
+use super::state::{BisectionState, JudgedCommit, StepTimes};
 use std::fmt::Write as _;
 use std::path::Path;
 use sudbox_images::{Commit, History, Mark};
@@ -12,15 +12,18 @@ use sudbox_report::bisection::{BisectedCase, BisectedCommit, Bisection, Bisectio
 use sudbox_report::text::escaped_line;
 
 /// The text for a bisection that found the commit.
-pub(super) fn found(
-    state: &State,
+pub(super) fn text_of_found_commit(
+    state: &BisectionState,
     commit: &Commit,
     history: &History<'_>,
     folder: &Path,
 ) -> String {
     let Some(bisected) = &state.bisected else { return String::new() };
-    let mut text =
-        format!("The first {} commit{}\n\n", Mark::New.subcommand(bisected.terms), range(state));
+    let mut text = format!(
+        "The first {} commit{}\n\n",
+        Mark::New.subcommand(bisected.terms),
+        range_phrase(state)
+    );
     for (label, value) in [
         ("commit", &commit.id),
         ("author", &commit.author),
@@ -35,7 +38,7 @@ pub(super) fn found(
         state.ends.iter().chain(state.steps.iter().map(|(judged_commit, _)| judged_commit));
     if let Some(judged_commit) =
         judged.clone().find(|judged_commit| judged_commit.commit.id == commit.id)
-        && let Some((run, case)) = bisected.first(&judged_commit.runs)
+        && let Some((run, case)) = bisected.first_new_outcome(&judged_commit.runs)
     {
         let got = if case.got.is_empty() {
             String::new()
@@ -45,13 +48,13 @@ pub(super) fn found(
         let _ = writeln!(text, "  {:10}{} {}{got}", "on it", case.id, case.outcome.as_str());
         let _ = writeln!(text, "  {:10}{}", "", folder.join(&judged_commit.folders[run]).display());
     }
-    if let Some(judged_commit) = last_before(state, commit, history) {
+    if let Some(judged_commit) = last_judged_before(state, commit, history) {
         let (id, subject) = (&judged_commit.commit.id, escaped_line(&judged_commit.commit.subject));
         let _ = writeln!(
             text,
             "  {:10}{id:.12} {subject}: {}",
             "before it",
-            outcomes(judged_commit, bisected)
+            outcomes_phrase(judged_commit, bisected)
         );
         if let Some(name) = judged_commit.folders.last() {
             let _ = writeln!(text, "  {:10}{}", "", folder.join(name).display());
@@ -62,13 +65,17 @@ pub(super) fn found(
 }
 
 /// The text for a bisection in which only commits that cannot be judged are left.
-pub(super) fn skipped(state: &State, commits: &[Commit], folder: &Path) -> String {
+pub(super) fn text_of_skipped_commits(
+    state: &BisectionState,
+    commits: &[Commit],
+    folder: &Path,
+) -> String {
     let Some(bisected) = &state.bisected else { return String::new() };
     let mut text = format!(
         "The first {} commit is one of these {}, of which all but the last cannot be judged{}\n\n",
         Mark::New.subcommand(bisected.terms),
         commits.len(),
-        range(state)
+        range_phrase(state)
     );
     for commit in commits {
         let _ = writeln!(text, "  {:.12}  {}", commit.id, escaped_line(&commit.subject));
@@ -81,7 +88,7 @@ pub(super) fn skipped(state: &State, commits: &[Commit], folder: &Path) -> Strin
 
 /// The report: the commits that were found, the cases, the steps, and the text for people.
 pub(super) fn report(
-    state: &State,
+    state: &BisectionState,
     found: &[Commit],
     exit_code: u8,
     folder: &Path,
@@ -95,9 +102,9 @@ pub(super) fn report(
     let step = |judged_commit: &JudgedCommit, mark: Mark| BisectionStep {
         commit: commit(&judged_commit.commit),
         state: mark.subcommand(bisected.terms).to_owned(),
-        make_millis: judged_commit.times.make,
-        vm_millis: judged_commit.times.vm,
-        millis: judged_commit.times.all,
+        make_millis: judged_commit.times.make_millis,
+        vm_millis: judged_commit.times.vm_millis,
+        millis: judged_commit.times.total_millis,
     };
     let ends = state.ends.iter().zip([true, false]).map(|(judged_commit, is_good)| {
         step(judged_commit, if is_good == state.good_is_new { Mark::New } else { Mark::Old })
@@ -110,7 +117,11 @@ pub(super) fn report(
         sought_cases: bisected
             .differences
             .iter()
-            .map(|d| BisectedCase { id: d.id.clone(), old_outcome: d.old, new_outcome: d.new })
+            .map(|d| BisectedCase {
+                id: d.id.clone(),
+                old_outcome: d.old_outcome,
+                new_outcome: d.new_outcome,
+            })
             .collect(),
         steps: ends
             .chain(state.steps.iter().map(|(judged_commit, mark)| step(judged_commit, *mark)))
@@ -126,19 +137,19 @@ pub(super) fn step_line(
     mark: Mark,
     bisected: &BisectedCases,
 ) -> String {
-    let Times { make, vm, .. } = judged_commit.times;
-    let rest = seconds(judged_commit.times.rest());
+    let StepTimes { make_millis: make, vm_millis: vm, .. } = judged_commit.times;
+    let rest = formatted_seconds(judged_commit.times.other_millis());
     format!(
         "{}: {}; make {}, VM {}, rest {rest}",
         mark.subcommand(bisected.terms),
-        outcomes(judged_commit, bisected),
-        seconds(make),
-        seconds(vm)
+        outcomes_phrase(judged_commit, bisected),
+        formatted_seconds(make),
+        formatted_seconds(vm)
     )
 }
 
 /// The ends and the tree in words, as in ` between v6.16 and v6.17 of ~/src/linux`.
-fn range(state: &State) -> String {
+fn range_phrase(state: &BisectionState) -> String {
     let args = &state.args;
     let (old, new) =
         if state.good_is_new { (args.bad(), args.good()) } else { (args.good(), args.bad()) };
@@ -150,10 +161,10 @@ fn range(state: &State) -> String {
     )
 }
 
-/// The judged commit before `commit`: its parent if that was judged, else the ancestor that was
-/// judged last.
-fn last_before<'a>(
-    state: &'a State,
+/// The judged commit before `commit`: its parent if the parent was judged, else the ancestor that
+/// was judged last.
+fn last_judged_before<'a>(
+    state: &'a BisectionState,
     commit: &Commit,
     history: &History<'_>,
 ) -> Option<&'a JudgedCommit> {
@@ -170,14 +181,14 @@ fn last_before<'a>(
 fn write_bisected(text: &mut String, bisected: &BisectedCases) {
     let mut label = "sought";
     for d in &bisected.differences {
-        let (old, new) = (d.old.as_str(), d.new.as_str());
+        let (old, new) = (d.old_outcome.as_str(), d.new_outcome.as_str());
         let _ = writeln!(text, "  {label:10}{}: {old}, then {new}", d.id);
         label = "";
     }
 }
 
 /// The outcomes of the bisected cases in each run.
-fn outcomes(judged_commit: &JudgedCommit, bisected: &BisectedCases) -> String {
+fn outcomes_phrase(judged_commit: &JudgedCommit, bisected: &BisectedCases) -> String {
     let of_run = |run: &RunOutcomes| {
         let known = bisected.differences.iter().filter_map(|d| run.case(&d.id));
         let mut texts: Vec<String> =
@@ -200,7 +211,7 @@ fn outcomes(judged_commit: &JudgedCommit, bisected: &BisectedCases) -> String {
     }
 }
 
-fn write_steps(text: &mut String, state: &State, bisected: &BisectedCases, folder: &Path) {
+fn write_steps(text: &mut String, state: &BisectionState, bisected: &BisectedCases, folder: &Path) {
     let _ = writeln!(
         text,
         "\n  {:10}{:14}{:6}{:>9}{:>9}{:>9}  subject",
@@ -208,7 +219,8 @@ fn write_steps(text: &mut String, state: &State, bisected: &BisectedCases, folde
     );
     let mut row = |step: &str, judged_commit: &JudgedCommit, is: &str| {
         let JudgedCommit { commit, times, .. } = judged_commit;
-        let [make, vm, rest] = [times.make, times.vm, times.rest()].map(seconds);
+        let [make, vm, rest] =
+            [times.make_millis, times.vm_millis, times.other_millis()].map(formatted_seconds);
         let subject = escaped_line(&commit.subject);
         let _ = writeln!(
             text,
@@ -224,7 +236,7 @@ fn write_steps(text: &mut String, state: &State, bisected: &BisectedCases, folde
             is.subcommand(bisected.terms),
         );
     }
-    let mut sum = Times::default();
+    let mut sum = StepTimes::default();
     for (number, (judged_commit, mark)) in (1..).zip(&state.steps) {
         row(&number.to_string(), judged_commit, mark.subcommand(bisected.terms));
         sum.add(judged_commit.times);
@@ -234,14 +246,14 @@ fn write_steps(text: &mut String, state: &State, bisected: &BisectedCases, folde
         text,
         "\n  {} steps, {skipped} skipped, {}: make {}, VM {}, rest {}",
         state.steps.len(),
-        seconds(sum.all),
-        seconds(sum.make),
-        seconds(sum.vm),
-        seconds(sum.rest())
+        formatted_seconds(sum.total_millis),
+        formatted_seconds(sum.make_millis),
+        formatted_seconds(sum.vm_millis),
+        formatted_seconds(sum.other_millis())
     );
     let _ = writeln!(text, "  git bisect replay {}", folder.join(LOG_FILE).display());
 }
 
-fn seconds(millis: u64) -> String {
+fn formatted_seconds(millis: u64) -> String {
     format!("{}.{} s", millis / 1000, millis % 1000 / 100)
 }

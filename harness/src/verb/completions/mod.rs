@@ -13,24 +13,26 @@ use clap_mangen::Man;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Variable by which a completion script asks what fits: the name of the shell.
-const VARIABLE: &str = "SUDBOX_COMPLETE";
+/// Environment variable that a completion script sets to the name of its shell when it asks for
+/// completions.
+const SHELL_VARIABLE: &str = "SUDBOX_COMPLETE";
 
-/// Answers a completion script: prints what fits its words. Returns `false` if none asks.
+/// Prints the completions that a completion script asks for. Returns `false` if sudbox was not run
+/// by a completion script.
 ///
 /// # Errors
 /// If the shell is unknown, or stdout cannot be written.
-pub(crate) fn answer() -> anyhow::Result<bool> {
+pub(crate) fn answer_completion_script() -> anyhow::Result<bool> {
     let folder = std::env::current_dir().ok();
     CompleteEnv::with_factory(Cli::command)
-        .var(VARIABLE)
+        .var(SHELL_VARIABLE)
         .try_complete(std::env::args_os(), folder.as_deref())
-        .map_err(|error| Failure::usage(format!("{VARIABLE}: {error}")))
+        .map_err(|error| Failure::usage(format!("{SHELL_VARIABLE}: {error}")))
 }
 
 /// Prints the script of a shell. Returns the exit code.
 pub(crate) fn print(shell: Shell) -> anyhow::Result<u8> {
-    output::print(&script(shell)?)?;
+    output::print(&completion_script(shell)?)?;
     Ok(0)
 }
 
@@ -69,7 +71,7 @@ pub(crate) fn install() -> anyhow::Result<u8> {
         (Shell::Fish, config.join("fish/completions/sudbox.fish")),
     ] {
         make_folder(path.parent().unwrap_or(&data))?;
-        fs::write(&path, script(shell)?).map_err(|error| not_written(&path, &error))?;
+        fs::write(&path, completion_script(shell)?).map_err(|error| not_written(&path, &error))?;
         progress.print("installed", &path.display().to_string());
     }
     let pages = data.join("man/man1");
@@ -81,7 +83,7 @@ pub(crate) fn install() -> anyhow::Result<u8> {
 }
 
 /// The completion script of a shell. It runs sudbox at each completion.
-fn script(shell: Shell) -> anyhow::Result<String> {
+fn completion_script(shell: Shell) -> anyhow::Result<String> {
     match shell {
         Shell::Bash => Ok(include_str!("sudbox.bash").to_owned()),
         Shell::Zsh => Ok(include_str!("_sudbox").to_owned()),
@@ -93,7 +95,13 @@ fn script(shell: Shell) -> anyhow::Result<String> {
                 .completer(&name)
                 .ok_or_else(|| Failure::usage(format!("there is no script for {name}")))?;
             let mut script = Vec::new();
-            completer.write_registration(VARIABLE, "sudbox", "sudbox", "sudbox", &mut script)?;
+            completer.write_registration(
+                SHELL_VARIABLE,
+                "sudbox",
+                "sudbox",
+                "sudbox",
+                &mut script,
+            )?;
             Ok(String::from_utf8(script)?)
         }
     }

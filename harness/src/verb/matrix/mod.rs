@@ -9,10 +9,10 @@ use crate::failure::{self, Code, Failure};
 use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
-use crate::output::rerun::{self, Rerun, RerunVerb};
+use crate::output::rerun::{self, RerunCommand, RerunVerb};
 use crate::output::{print, reports};
 use crate::{backend, capacity, running, selection};
-use scheduler::Job;
+use scheduler::KernelJob;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use sudbox_images::{Arch, Cache, KernelImage};
@@ -27,10 +27,10 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
         return Err(Failure::usage("--gdb is about one VM, and a matrix has many"));
     }
     let cells = cells(args)?;
-    let here = |index: usize| {
-        args.shard.is_none_or(|shard| matrix::shard_of(index, shard.of) == shard.which)
+    let is_in_shard = |index: usize| {
+        args.shard.is_none_or(|shard| matrix::shard_of(index, shard.count) == shard.number)
     };
-    let indices: Vec<usize> = (0..cells.len()).filter(|index| here(*index)).collect();
+    let indices: Vec<usize> = (0..cells.len()).filter(|index| is_in_shard(*index)).collect();
     if args.list {
         let listed: Vec<&Cell> = indices.iter().map(|index| &cells[*index]).collect();
         print(&(serde_json::to_string_pretty(&listed)? + "\n"))?;
@@ -38,7 +38,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     }
     let plan = Plan {
         sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: rerun::matrix(given),
+        command: rerun::matrix_command(given),
         strict: args.strict,
         boot_selected: selection.includes_boot,
         cells,
@@ -49,9 +49,9 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     for index in indices {
         let cell = &plan.cells[index];
         let request =
-            kernel::new_request(&cell.kernel, &build(args, cell), &GivenOptions::default())?;
+            kernel::new_request(&cell.kernel, &build_args(args, cell), &GivenOptions::default())?;
         sudbox_images::check_request(&request)?;
-        jobs.push(Job { index, request });
+        jobs.push(KernelJob { index, request });
     }
     let mut machines: Vec<(Arch, Box<dyn Machine>)> = Vec::new();
     for job in &jobs {
@@ -63,13 +63,13 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     let cache = Cache::open()?;
     let folder = RunFolder::create(&cache)?;
     let finished = AtomicUsize::new(0);
-    let find = |job: &Job| {
+    let find_or_build = |job: &KernelJob| {
         // Fails before the build if no selected case exists on this architecture.
         selection.for_arch(job.request.arch)?;
         let name = plan.cells[job.index].to_string();
         kernel::find_or_build(&cache, &job.request, &mut Progress::labelled(&name))
     };
-    let judge = |job: &Job, image: anyhow::Result<KernelImage>| {
+    let judge = |job: &KernelJob, image: anyhow::Result<KernelImage>| {
         let cell = &plan.cells[job.index];
         let mut progress = Progress::labelled(&cell.to_string());
         let folder = folder.create_subfolder(&folder_name(job.index, cell))?;
@@ -79,44 +79,44 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
             strict: args.strict,
             runs_per_case: 1,
             timeout: Duration::from_secs(args.timeout),
-            // The VMs of other kernels run beside it.
+            // The VMs of other kernels run at the same time.
             max_parallel_vms: 1,
-            rerun: Rerun::new(RerunVerb::Run, &cell.kernel, given)
+            rerun: RerunCommand::new(RerunVerb::Run, &cell.kernel, given)
                 .with_arch_and_flavour(&cell.arch, &cell.flavour),
             recorder: None,
         };
         let verdict = image.and_then(|image| {
             let (request, progress) = (&job.request, &mut progress);
             let machine = machines.iter().find(|(arch, _)| *arch == request.arch);
-            let (_, machine) = machine.expect("each has one");
+            let (_, machine) = machine.expect("every architecture of a job has a machine");
             kernel::judge_image(
                 &image, request, &**machine, &options, &selection, &folder, progress,
             )
         });
-        let found = match verdict {
+        let result = match verdict {
             Ok(verdict) => {
                 reports::write_forms(&verdict, &folder)?;
                 CellResult::Judged(Box::new(verdict))
             }
-            Err(error) => failed(&error, &folder)?,
+            Err(error) => failed_cell(&error, &folder)?,
         };
         let count = finished.fetch_add(1, Ordering::Relaxed) + 1;
         progress.print("finished", &format!("{count} of {}", jobs.len()));
-        Ok(found)
+        Ok(result)
     };
-    let found = scheduler::run(&jobs, capacity::max_vms(&args.vm), find, judge)?;
+    let results = scheduler::run_jobs(&jobs, capacity::max_vms(&args.vm), find_or_build, judge)?;
     let mut matrix = Matrix {
-        shards: args.shard.map(|shard| shard.of),
+        shards: args.shard.map(|shard| shard.count),
         results: vec![None; plan.cells.len()],
         plan,
     };
-    for (job, found) in jobs.iter().zip(found) {
-        matrix.results[job.index] = Some(found);
+    for (job, result) in jobs.iter().zip(results) {
+        matrix.results[job.index] = Some(result);
     }
     reports::print_and_write(&matrix, args.format, &folder, &mut progress)?;
     for (_, found) in matrix.cells_with_results() {
         if let CellResult::Judged(verdict) = found
-            && let Err(error) = folder.record(verdict)
+            && let Err(error) = folder.record_outcomes(verdict)
         {
             progress.print("note", &format!("{error:#}"));
         }
@@ -128,8 +128,8 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
 /// neighbours differ in the kernel only.
 fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let or = |words: Vec<String>, other: &str| {
-        if words.is_empty() { vec![other.to_owned()] } else { words }
+    let or_default = |words: Vec<String>, default: &str| {
+        if words.is_empty() { vec![default.to_owned()] } else { words }
     };
     let kernels = words(&args.kernels);
     if kernels.is_empty() {
@@ -141,10 +141,12 @@ fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
         ));
     }
     let mut cells = Vec::new();
-    for arch in or(words(args.arches.as_deref().unwrap_or_default()), Arch::default().name()) {
+    for arch in
+        or_default(words(args.arches.as_deref().unwrap_or_default()), Arch::default().name())
+    {
         // An architecture has several names; the cell gets the canonical one.
         let arch = arch.parse::<Arch>().map_err(sudbox_images::Error::from)?.name();
-        for flavour in or(words(args.flavours.as_deref().unwrap_or_default()), "default") {
+        for flavour in or_default(words(args.flavours.as_deref().unwrap_or_default()), "default") {
             for kernel in &kernels {
                 let cell = Cell {
                     kernel: kernel.clone(),
@@ -161,7 +163,7 @@ fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
 }
 
 /// The build options of a cell.
-fn build(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
+fn build_args(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
     BuildArgs {
         arch: Some(cell.arch.clone()),
         flavour: Some(cell.flavour.clone()),
@@ -169,9 +171,11 @@ fn build(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
     }
 }
 
-/// The result of a cell without verdict. An interrupt is returned as an error, which ends the
-/// matrix.
-fn failed(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<CellResult> {
+/// The result of a cell without a verdict.
+///
+/// # Errors
+/// If the run was interrupted, which ends the matrix, or if the build log cannot be copied.
+fn failed_cell(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<CellResult> {
     let code = failure::error_code(error);
     if code == Code::Interrupted {
         return Err(Failure::interrupted());

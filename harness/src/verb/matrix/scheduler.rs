@@ -3,8 +3,8 @@
 //! Builds kernels and runs VMs at the same time, within the limits of CPUs and memory.
 //!
 //! Kernels are built one after the other, because one build uses all CPUs. Meanwhile the VMs of
-//! finished kernels run: as many as there are CPUs for, within half of the free memory; the other
-//! half is for the build.
+//! finished kernels run: as many as the CPUs allow, within half of the free memory. The other half
+//! of the memory is for the build.
 
 use crate::failure::Failure;
 use crate::interrupt;
@@ -15,8 +15,8 @@ use sudbox_images::{KernelImage, Request};
 const BUILD_NICENESS: i32 = 10;
 
 /// A kernel to be judged.
-pub(crate) struct Job {
-    /// Its index in the plan.
+pub(crate) struct KernelJob {
+    /// Index of the cell in the plan.
     pub(crate) index: usize,
     pub(crate) request: Request,
 }
@@ -26,11 +26,11 @@ pub(crate) struct Job {
 ///
 /// # Errors
 /// The first error of `judge`, or an interrupt.
-pub(crate) fn run<T: Send>(
-    jobs: &[Job],
+pub(crate) fn run_jobs<T: Send>(
+    jobs: &[KernelJob],
     vms: usize,
-    find: impl Fn(&Job) -> anyhow::Result<KernelImage> + Send + Sync,
-    judge: impl Fn(&Job, anyhow::Result<KernelImage>) -> anyhow::Result<T> + Send + Sync,
+    find: impl Fn(&KernelJob) -> anyhow::Result<KernelImage> + Send + Sync,
+    judge: impl Fn(&KernelJob, anyhow::Result<KernelImage>) -> anyhow::Result<T> + Send + Sync,
 ) -> anyhow::Result<Vec<T>> {
     let (sender, ready) = mpsc::channel();
     let ready = Mutex::new(ready);
@@ -38,10 +38,10 @@ pub(crate) fn run<T: Send>(
         Mutex::new(jobs.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Moves the sender into this thread, so that the channel closes at its end.
+            // The sender moves into this thread, so that the channel closes when the thread ends.
             let sender = sender;
-            // SAFETY: plain numbers; on Linux 0 is the calling thread alone, and what it starts
-            // inherits it. Failing changes nothing but the speed.
+            // SAFETY: the arguments are numbers. On Linux, 0 means the calling thread; its child
+            // processes inherit the niceness. A failure only makes the VMs slower.
             unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, BUILD_NICENESS) };
             for (at, job) in jobs.iter().enumerate() {
                 if interrupt::is_pending() || sender.send((at, find(job))).is_err() {
@@ -61,7 +61,7 @@ pub(crate) fn run<T: Send>(
         }
     });
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // A job without a result was not begun because of an interrupt.
+    // A job without a result was not started, because the run was interrupted.
     results
         .into_iter()
         .map(|result| result.unwrap_or_else(|| Err(Failure::interrupted())))
@@ -104,15 +104,15 @@ mod tests {
         }
     }
 
-    fn jobs(count: usize) -> Vec<Job> {
-        (0..count).map(|index| Job { index, request: Request::default() }).collect()
+    fn jobs(count: usize) -> Vec<KernelJob> {
+        (0..count).map(|index| KernelJob { index, request: Request::default() }).collect()
     }
 
     #[test]
     fn one_kernel_is_built_while_the_vms_of_others_run() {
         let (building, running, judged) =
             (Counter::default(), Counter::default(), Counter::default());
-        let found = run(
+        let found = run_jobs(
             &jobs(6),
             2,
             |job| {
@@ -146,11 +146,11 @@ mod tests {
 
     #[test]
     fn an_error_of_judge_ends_the_run() {
-        let judge = |job: &Job, _| {
+        let judge = |job: &KernelJob, _| {
             if job.index == 1 { Err(Failure::machine("disk full")) } else { Ok(()) }
         };
-        let error = run(&jobs(3), 2, |_| Ok(KernelImage::default()), judge).unwrap_err();
+        let error = run_jobs(&jobs(3), 2, |_| Ok(KernelImage::default()), judge).unwrap_err();
         assert_eq!(error.to_string(), "disk full");
-        assert!(run(&[], 2, |_| Ok(KernelImage::default()), judge).unwrap().is_empty());
+        assert!(run_jobs(&[], 2, |_| Ok(KernelImage::default()), judge).unwrap().is_empty());
     }
 }

@@ -13,9 +13,9 @@ use sudbox_report::history::History;
 pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<u8> {
     let words = args.cases.split([',', ' ']).filter(|word| !word.is_empty());
     let matchers = words.map(selection::case_matcher).collect::<anyhow::Result<Vec<_>>>()?;
-    let entries = archive::recorded(&archive::runs_folder(&Cache::open()?));
+    let entries = archive::read_record(&archive::runs_folder(&Cache::open()?));
     let history = History::from_entries(&entries, |id| matchers.iter().any(|matches| matches(id)));
-    // A case that has not run yet is no mistake; a name without a case is.
+    // A case that has not run yet has an empty history; a name that is no case is an error.
     if history.cases.is_empty() && selection::parse_selection(&args.cases).is_err() {
         return Err(Failure::usage(format!(
             "no case is called `{}`, and no run had one: `sudbox run --list` shows the cases",

@@ -8,7 +8,7 @@ use sudbox_images::Cache;
 
 /// Prints the list and returns the exit code.
 pub(crate) fn list(args: &ListArgs) -> anyhow::Result<u8> {
-    let runs = archive::list(&archive::runs_folder(&Cache::open()?));
+    let runs = archive::run_list(&archive::runs_folder(&Cache::open()?));
     output::print(&(args.format.render)(&runs, output::screen()))?;
     Ok(0)
 }

@@ -16,7 +16,7 @@ pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let mut parts = Vec::new();
     for path in &args.parts {
-        match read(path)? {
+        match read_part(path)? {
             Some(part) => parts.push((path.display().to_string(), part)),
             None => progress.print("note", &format!("{} is truncated: left out", path.display())),
         }
@@ -37,7 +37,7 @@ pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
 }
 
 /// Reads a part; `None` if the file is truncated, as a killed shard leaves it.
-fn read(path: &Path) -> anyhow::Result<Option<Matrix>> {
+fn read_part(path: &Path) -> anyhow::Result<Option<Matrix>> {
     let file = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
     let bad = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("{} is no part of a matrix: {why}", file.display()))

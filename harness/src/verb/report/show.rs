@@ -16,37 +16,39 @@ use sudbox_report::{Report, Verdict};
 
 /// Prints the report and returns the exit code.
 pub(crate) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
-    let folder = find(args.run.as_deref())?;
+    let folder = find_run_folder(args.run.as_deref())?;
     let format = &args.format;
     // The order matters: the folder of a matrix, bench, comparison or diff may also have verdicts.
-    let text = if let Some(text) = read(&folder, Matrix::form("json").map(|form| form.file_name))? {
-        let matrix = matrix::parse(&text).map_err(|error| match error {
-            ParseError::Truncated => unreadable(&folder, "its matrix.json is cut off"),
-            ParseError::NotAMatrix(why) => unreadable(&folder, &why),
-        })?;
-        rendered(&matrix, format)?
-    } else if let Some(comparison) = parsed::<Comparison>(&folder)? {
-        rendered(&comparison, format)?
-    } else if let Some(diff) = parsed::<Diff>(&folder)? {
-        rendered(&diff, format)?
-    } else if let Some(costs) = parsed::<Costs>(&folder)? {
-        rendered(&costs, format)?
-    } else if let Some(verdict) = parsed::<Verdict>(&folder)? {
-        rendered(&verdict, format)?
-    } else {
-        return Err(unreadable(
-            &folder,
-            "it holds no report: the run ended before it had a result",
-        ));
-    };
+    let text =
+        if let Some(text) = read_file(&folder, Matrix::form("json").map(|form| form.file_name))? {
+            let matrix = matrix::parse(&text).map_err(|error| match error {
+                ParseError::Truncated => unreadable(&folder, "its matrix.json is cut off"),
+                ParseError::NotAMatrix(why) => unreadable(&folder, &why),
+            })?;
+            rendered(&matrix, format)?
+        } else if let Some(comparison) = parse_json_form::<Comparison>(&folder)? {
+            rendered(&comparison, format)?
+        } else if let Some(diff) = parse_json_form::<Diff>(&folder)? {
+            rendered(&diff, format)?
+        } else if let Some(costs) = parse_json_form::<Costs>(&folder)? {
+            rendered(&costs, format)?
+        } else if let Some(verdict) = parse_json_form::<Verdict>(&folder)? {
+            rendered(&verdict, format)?
+        } else {
+            return Err(unreadable(
+                &folder,
+                "it holds no report: the run ended before it had a result",
+            ));
+        };
     output::print(&text)?;
     Ok(0)
 }
 
-/// Finds the folder of a run by number, name or path; the newest with a result if `run` is `None`.
-fn find(run: Option<&str>) -> anyhow::Result<PathBuf> {
+/// Finds the folder of a run by number, name or path. If `run` is `None`, finds the newest run with a
+/// result.
+fn find_run_folder(run: Option<&str>) -> anyhow::Result<PathBuf> {
     let folder = archive::runs_folder(&Cache::open()?);
-    let runs = archive::runs(&folder);
+    let runs = archive::archived_runs(&folder);
     let Some(run) = run else {
         let newest = runs.into_iter().find(|run| run.summary.is_some());
         let none = || Failure::usage("no run has left a report yet: `sudbox run` makes one");
@@ -66,7 +68,7 @@ fn unreadable(folder: &Path, why: &str) -> anyhow::Error {
 }
 
 /// Reads a file of the folder; `None` if it does not exist.
-fn read(folder: &Path, name: Option<&str>) -> anyhow::Result<Option<String>> {
+fn read_file(folder: &Path, name: Option<&str>) -> anyhow::Result<Option<String>> {
     let Some(path) = name.map(|name| folder.join(name)).filter(|path| path.exists()) else {
         return Ok(None);
     };
@@ -75,8 +77,8 @@ fn read(folder: &Path, name: Option<&str>) -> anyhow::Result<Option<String>> {
 }
 
 /// Parses the JSON form of `T` in the folder; `None` if it does not exist.
-fn parsed<T: Report + DeserializeOwned>(folder: &Path) -> anyhow::Result<Option<T>> {
-    let Some(text) = read(folder, T::form("json").map(|form| form.file_name))? else {
+fn parse_json_form<T: Report + DeserializeOwned>(folder: &Path) -> anyhow::Result<Option<T>> {
+    let Some(text) = read_file(folder, T::form("json").map(|form| form.file_name))? else {
         return Ok(None);
     };
     serde_json::from_str(&text).map(Some).map_err(|error| unreadable(folder, &error.to_string()))

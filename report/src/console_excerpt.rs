@@ -22,16 +22,16 @@ fn rank(line: &str) -> u8 {
         PROBLEM_LINE_PREFIX,
     ];
     // The unwinder marks uncertain frames with a question mark.
-    let frame = line.contains("+0x") && line.contains("/0x");
+    let is_frame = line.contains("+0x") && line.contains("/0x");
     if HEADLINES.iter().any(|h| line.contains(h)) {
         0
     } else if line.contains("RIP: 00") || line.contains("pc : ") {
         1
-    } else if frame && !line.contains("? ") {
+    } else if is_frame && !line.contains("? ") {
         2
     } else if ["Call Trace:", "CPU: ", "Comm: ", "Workqueue:"].iter().any(|h| line.contains(h)) {
         3
-    } else if frame {
+    } else if is_frame {
         5
     } else if ["RAX: ", "RDX: ", "RBP: ", "R10: ", "R13: ", "FS: ", "CS: ", "CR2: ", "Code: "]
         .iter()
@@ -43,7 +43,7 @@ fn rank(line: &str) -> u8 {
     }
 }
 
-/// The `limit` most informative lines in their original order, and the number of the others.
+/// The `limit` most informative lines in their original order, and the number of lines left out.
 pub(crate) fn most_informative(lines: &[String], limit: usize) -> (Vec<&str>, usize) {
     let mut order: Vec<usize> = (0..lines.len()).collect();
     order.sort_by_key(|&i| (rank(&lines[i]), i));

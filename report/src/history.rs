@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Outcomes of cases over time, by kernel.
 //!
-//! Each verdict adds an [`Entry`], a line of JSON, to a file. [`History`] selects from the entries and
-//! finds flaky cases: those with different outcomes on the same image and machine.
+//! Each verdict adds an [`Entry`], a line of JSON, to a file. [`History`] selects cases from the entries
+//! and finds flaky cases: cases with different outcomes on the same image and machine.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,15 +36,16 @@ impl Entry {
             outcomes.entry(case.outcome).or_default().push(case.id.clone());
         }
         let kernel = &verdict.kernel;
-        let words =
+        let kernel_words =
             [&kernel.release, &kernel.arch, &kernel.flavour].map(|word| text::escaped_line(word));
-        let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
-        // Without the reason for the choice of the machine, which contains times.
+        let kernel_words: Vec<String> =
+            kernel_words.into_iter().filter(|word| !word.is_empty()).collect();
+        // The reason for the choice of the machine is left out, because it contains times.
         let machine = verdict.machine.split(": ").next().unwrap_or_default();
         let processor = verdict.guest.get(1).map_or("", String::as_str);
         (!outcomes.is_empty()).then(|| Entry {
             date: verdict.date.clone(),
-            kernel: words.join(", "),
+            kernel: kernel_words.join(", "),
             image: text::escaped_line(&verdict.image),
             machine: text::escaped_line(&format!("{machine}; {processor}; {}", verdict.options)),
             outcomes,
@@ -160,14 +161,14 @@ impl CaseHistory {
             if entry.image.is_empty() {
                 continue;
             }
-            let same = |(other, _): &(&Entry, _)| {
+            let is_same_image_and_machine = |(other, _): &(&Entry, _)| {
                 other.image == entry.image && other.machine == entry.machine
             };
-            let at = by_image.iter().position(same).unwrap_or_else(|| {
+            let index = by_image.iter().position(is_same_image_and_machine).unwrap_or_else(|| {
                 by_image.push((entry, BTreeMap::new()));
                 by_image.len() - 1
             });
-            *by_image[at].1.entry(outcome).or_default() += 1;
+            *by_image[index].1.entry(outcome).or_default() += 1;
         }
         let flaky = by_image.into_iter().filter(|(_, outcomes)| outcomes.len() > 1);
         let flaky = flaky.map(|(entry, outcomes)| Flake {
@@ -197,9 +198,9 @@ fn render(history: &History, screen: Screen) -> String {
     for case in &history.cases {
         let id = writer.paint(Colour::Bold, &text::escaped_line(&case.id));
         writer.write_line(&id);
-        let same =
+        let is_same_series =
             |a: &DatedOutcome, b: &DatedOutcome| (&a.kernel, a.outcome) == (&b.kernel, b.outcome);
-        for points in case.dated_outcomes.chunk_by(same) {
+        for points in case.dated_outcomes.chunk_by(is_same_series) {
             let (first, last) = (&points[0], &points[points.len() - 1]);
             let colour = match first.outcome {
                 outcome if outcome.is_failure() => Colour::Red,

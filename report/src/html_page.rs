@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 pub(crate) const CASES_STYLE: &str = include_str!("html_page.css");
 
 /// A complete page. `title` is plain text. `body` is HTML, in which text of the guest must be
-/// [`escaped`].
+/// [`escape_html`].
 pub(crate) fn render_page(title: &str, style: &str, script: Option<&str>, body: &str) -> String {
     let title = escape_html(title);
     let styles = csp_digest(style);

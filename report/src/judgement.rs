@@ -3,7 +3,7 @@
 
 use crate::verdict::{CaseReport, Coverage, Outcome, Verdict};
 
-/// Id of the case that checks whether the kernel boots until guest-init.
+/// Id of the case that checks whether the kernel boots and its init reaches the host.
 pub const BOOT_CASE: &str = "boot/reaches-init";
 
 /// The overall result of a verdict.
@@ -52,7 +52,7 @@ impl Judgement {
     }
 
     /// Exit code of `sudbox run`, in the convention of `git bisect run`: 0 is good, 1 bad, 125 skip. The
-    /// caller has codes from 128 on for errors without a verdict.
+    /// harness exits with 128 or more after an error without a verdict.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -62,8 +62,8 @@ impl Judgement {
         }
     }
 
-    /// The words for `Kept`. They claim that every promise is kept only if every promise that the kernel
-    /// offers was tested.
+    /// The phrase for `AsExpected`. It claims that every promise is kept only if every promise that the
+    /// kernel offers was tested.
     #[must_use]
     pub(crate) fn success_phrase(coverage: &Coverage) -> String {
         match (coverage.is_complete(), coverage.known) {
@@ -95,8 +95,8 @@ impl Judgement {
     }
 }
 
-/// Whether `case` is the failed boot case of a verdict for which it was not selected. Then it is the
-/// reason why the kernel cannot be judged, and not a broken promise.
+/// Whether `case` is a failed boot case that was not selected. Such a case is the reason why the kernel
+/// cannot be judged, and not a broken promise.
 pub(crate) fn is_unselected_boot_failure(case: &CaseReport, verdict: &Verdict) -> bool {
     !verdict.boot_selected && case.id == BOOT_CASE && case.outcome.is_failure()
 }

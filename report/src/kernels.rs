@@ -55,8 +55,8 @@ impl Report for KernelList {
     ];
 }
 
-/// The table: a line for each entry. On a terminal that is too narrow, the last column is on lines of
-/// its own, and if that is not enough, each entry is a paragraph.
+/// The table: a line for each entry. On a narrow terminal, the last column moves to separate lines;
+/// on a still narrower one, each entry is a paragraph.
 fn render(list: &KernelList, screen: Screen) -> String {
     let mut rows = vec![["KERNEL", "STATE", "SIZE", "USED", "WHAT"].map(str::to_owned)];
     rows.extend(list.kernels.iter().map(|entry| {

@@ -62,8 +62,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether the folder of the run is kept until the user prunes it. Folders of other runs are removed
-    /// when there are enough newer ones.
+    /// Whether the folder of the run is kept until the user prunes it. The folder of any other run is
+    /// removed when there are enough newer runs.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.kind == RunKind::Matrix || self.exit_code != 0

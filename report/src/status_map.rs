@@ -2,7 +2,7 @@
 //! Translates outcomes into the test results of KTAP, JUnit and KCIDB.
 //!
 //! A fault of the machine becomes an error or a skip, never a failed test. A fault of the kernel becomes a
-//! failed test, even if it crashed the kernel.
+//! failed test, even if the fault crashed the kernel.
 
 use crate::judgement::is_unselected_boot_failure;
 use crate::{CaseReport, Outcome, Verdict};
@@ -22,7 +22,7 @@ pub enum JunitElement {
 
 /// The results for one outcome in the three formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct FormatStatus {
     /// KTAP: `ok` or `not ok`.
     pub ktap_ok: bool,
     /// KTAP: the directive after the hash sign (`Documentation/dev-tools/ktap.rst`).
@@ -34,7 +34,7 @@ pub struct Status {
 }
 
 /// The status of a kernel that cannot be judged: an error, because no test was run.
-pub const NOT_JUDGED: Status = Status {
+pub const NOT_JUDGED: FormatStatus = FormatStatus {
     ktap_ok: false,
     ktap_directive: Some("ERROR"),
     junit: JunitElement::Error,
@@ -43,7 +43,7 @@ pub const NOT_JUDGED: Status = Status {
 
 /// The status for an outcome.
 #[must_use]
-pub const fn status_of_outcome(outcome: Outcome) -> Status {
+pub const fn status_of_outcome(outcome: Outcome) -> FormatStatus {
     let (ktap_ok, ktap_directive, junit, kcidb) = match outcome {
         Outcome::Crash | Outcome::Fail => (false, None, JunitElement::Failure, "FAIL"),
         Outcome::Hang => (false, Some("TIMEOUT"), JunitElement::Failure, "FAIL"),
@@ -53,13 +53,13 @@ pub const fn status_of_outcome(outcome: Outcome) -> Status {
         // is a failure that is linked to an issue.
         Outcome::Known => (true, Some("XFAIL"), JunitElement::Skipped, "FAIL"),
     };
-    Status { ktap_ok, ktap_directive, junit, kcidb }
+    FormatStatus { ktap_ok, ktap_directive, junit, kcidb }
 }
 
-/// The status of a case in a verdict: that of its outcome, or [`NOT_JUDGED`] for a failed boot case that
-/// was not selected.
+/// The status of a case in a verdict: the status of its outcome, or [`NOT_JUDGED`] for a failed boot case
+/// that was not selected.
 #[must_use]
-pub fn status_of_case(case: &CaseReport, verdict: &Verdict) -> Status {
+pub fn status_of_case(case: &CaseReport, verdict: &Verdict) -> FormatStatus {
     if is_unselected_boot_failure(case, verdict) {
         NOT_JUDGED
     } else {

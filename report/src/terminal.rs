@@ -23,8 +23,7 @@ impl Screen {
     pub const FILE: Screen =
         Screen { colour: false, width: 100, verbose: false, is_terminal: false };
 
-    /// A terminal of `width` columns; the layout uses 40 to 200. The caller decides about colour
-    /// (`NO_COLOR`).
+    /// A terminal of `width` columns, limited to 40 to 200. `colour` tells whether to use colours.
     #[must_use]
     pub fn terminal(width: usize, colour: bool) -> Screen {
         Screen { colour, width: width.clamp(40, 200), verbose: false, is_terminal: true }
@@ -42,7 +41,7 @@ impl Screen {
         self.width
     }
 
-    /// Whether it is a terminal, not a file or pipe.
+    /// Whether the screen is a terminal, not a file or pipe.
     pub(crate) fn is_terminal(self) -> bool {
         self.is_terminal
     }
@@ -90,8 +89,8 @@ impl ReportWriter {
         self.out.push('\n');
     }
 
-    /// Adds wrapped text, which the caller has escaped. `first` precedes the first line, `others` the
-    /// other lines. `others` is at least as wide as `first`, which may contain colour codes.
+    /// Adds wrapped text, which the caller has escaped. `first` precedes the first line, `others` every
+    /// other line. `first` may contain colour codes, and is at most as wide as `others`.
     pub(crate) fn write_wrapped(&mut self, first: &str, others: &str, text: &str) {
         self.write_wrapped_in(None, first, others, text);
     }

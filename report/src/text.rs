@@ -7,7 +7,8 @@
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// Maximum length of a line in characters. The rest is replaced by its length in bytes.
+/// Maximum length of a line in characters. The part of a longer line after this length is replaced by its
+/// length in bytes.
 pub const MAX_LINE_CHARS: usize = 1000;
 
 /// Escapes a text into one line: line ends and unprintable characters become Rust escapes (`\u{1b}`), tabs
@@ -81,7 +82,8 @@ pub fn padded(line: &str, width: usize) -> String {
     truncated + &" ".repeat(spaces)
 }
 
-/// Wraps an escaped line at spaces into pieces of at most `width` columns. Splits longer words.
+/// Wraps an escaped line at spaces into pieces of at most `width` columns. Splits words that are longer
+/// than `width`.
 #[must_use]
 pub fn wrapped(line: &str, width: usize) -> Vec<String> {
     let width = width.max(2);
@@ -109,26 +111,27 @@ pub fn wrapped(line: &str, width: usize) -> Vec<String> {
 }
 
 /// Wraps a shell command at spaces outside of quotes into lines of at most `width` columns. Each line
-/// except the last ends with ` \`, so that a shell accepts a copy of them. Longer words are not split.
+/// except the last ends with ` \`, so that a shell accepts a copy of the lines. Words that are longer than
+/// `width` are not split.
 #[must_use]
 pub fn wrapped_command(command: &str, width: usize) -> Vec<String> {
     const CONTINUATION: &str = " \\";
     let mut lines = vec![String::new()];
-    let mut quoted = false;
+    let mut in_quotes = false;
     for word in command.split(' ') {
-        let last = lines.last_mut().expect("one at least");
+        let last = lines.last_mut().expect("there is always a line");
         let fits =
             width_in_columns(last) + 1 + width_in_columns(word) + CONTINUATION.len() <= width;
-        if last.is_empty() && !quoted {
+        if last.is_empty() && !in_quotes {
             last.push_str(word);
-        } else if fits || quoted {
+        } else if fits || in_quotes {
             last.push(' ');
             last.push_str(word);
         } else {
             last.push_str(CONTINUATION);
             lines.push(word.to_owned());
         }
-        quoted ^= word.matches('\'').count() % 2 == 1;
+        in_quotes ^= word.matches('\'').count() % 2 == 1;
     }
     lines
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Compares the costs on two kernels, and decides by a fixed test which differences are due to the
-//! kernels and not to chance.
+//! Compares the costs on two kernels, and decides by a fixed test which differences the kernels cause and
+//! which are chance.
 
 use super::{Cost, Costs, Unit};
 use crate::{Kernel, Outcome};
@@ -15,7 +15,7 @@ pub const TIME_THRESHOLD: f64 = 0.01;
 
 /// Number of boots of each kernel for counting instructions. The kernels are booted alternately. The second
 /// boot shows whether the count is repeatable; if the counts differ, more boots follow, up to
-/// [`MAX_BOOTS_COUNTING`].
+/// [`MAX_BOOTS_TO_COUNT`].
 pub const BOOTS_TO_COUNT: usize = 2;
 
 /// Maximum number of boots of each kernel for counting instructions. Counts of operations that switch tasks
@@ -116,13 +116,13 @@ impl Comparison {
         let names = one.costs.iter().map(|cost| &cost.name);
         let lacks = one.missing.iter().map(|lack| &lack.name);
         for name in names.chain(lacks) {
-            let of = |boots: &[Costs]| -> Option<Vec<f64>> {
+            let values = |boots: &[Costs]| -> Option<Vec<f64>> {
                 boots
                     .iter()
                     .map(|costs| costs.cost_named(name).map(|c| value_to_compare(costs.unit, c)))
                     .collect()
             };
-            match (of(first), of(second)) {
+            match (values(first), values(second)) {
                 (Some(first), Some(second)) => {
                     let resolution = one.cost_named(name).map_or(0.0, |cost| cost.resolution);
                     comparison
@@ -149,7 +149,8 @@ impl Comparison {
 
     /// Names of the costs whose measurement failed on at least one kernel.
     pub fn failed_names(&self) -> impl Iterator<Item = &str> {
-        let failed = |lacking: &&UnmeasuredCost| lacking.outcomes.iter().any(|it| it.is_failure());
+        let failed =
+            |lacking: &&UnmeasuredCost| lacking.outcomes.iter().any(|outcome| outcome.is_failure());
         self.unmeasured_costs.iter().filter(failed).map(|lacking| lacking.name.as_str())
     }
 }
@@ -197,12 +198,12 @@ fn slower_or_faster(change: f64) -> Finding {
 /// The finding for counted instructions. The kernels differ if most counts agree on each kernel, but the
 /// medians of the kernels do not agree.
 fn compare_counts(first: &[f64], second: &[f64], resolution: f64) -> Finding {
-    let steady = |counts: &[f64]| {
-        let like =
+    let is_steady = |counts: &[f64]| {
+        let count_agreeing =
             |one: f64| counts.iter().filter(|count| counts_agree(one, **count, resolution)).count();
-        counts.iter().any(|one| 2 * like(*one) > counts.len())
+        counts.iter().any(|one| 2 * count_agreeing(*one) > counts.len())
     };
-    if !steady(first) || !steady(second) {
+    if !is_steady(first) || !is_steady(second) {
         return Finding::Unsteady;
     }
     let (one, other) = (median(first), median(second));

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The costs of dispatch on a kernel, and their forms.
 //!
-//! The guest reports ticks of a counter for batches of an operation ([`CaseMeasurement`]). [`Costs::of`] converts
-//! them into the cost of one operation, without the loop around the operation. The unit depends on what
+//! The guest reports ticks of a counter for batches of an operation ([`CaseMeasurement`]).
+//! [`Costs::from_verdict`] converts the ticks into the cost of one operation, without the loop around the
+//! operation. The unit depends on what
 //! the machine can measure ([`Unit`]).
 
 pub mod comparison;
@@ -71,7 +72,7 @@ pub enum CostError {
         /// Instructions in the assembly.
         expected: f64,
     },
-    /// The call without dispatch, to which costs are compared, was not measured.
+    /// The call without dispatch, to which all costs are compared, was not measured.
     #[error("the cost of a call without dispatch is unknown")]
     NativeCallNotMeasured,
 }
@@ -308,7 +309,7 @@ fn quartile(sorted: &[u64], quarters: usize) -> f64 {
     low + (high - low) * [0.0, 0.25, 0.5, 0.75][rest]
 }
 
-/// Converts ticks to a double. Ticks are far below 2^53, so the conversion is exact.
+/// Converts ticks or nanoseconds to a double. They are far below 2^53, so the conversion is exact.
 #[allow(clippy::cast_precision_loss)]
 fn exact_f64(value: u64) -> f64 {
     value as f64

@@ -42,7 +42,8 @@ fn render(costs: &Costs) -> String {
     html_page::render_page(&format!("What dispatch costs on Linux {release}"), STYLE, None, &body)
 }
 
-/// Minimum of the logarithmic scale, in multiples of a native call. Smaller costs are drawn as this.
+/// Minimum of the logarithmic scale, in multiples of a native call. A smaller cost is drawn as this
+/// minimum.
 const MIN_RATIO: f64 = 0.001;
 
 /// The chart: a bar for each cost in multiples of a native call, on a logarithmic scale.
@@ -51,12 +52,12 @@ fn svg_chart(costs: &Costs) -> String {
     let ratio = |cost: &Cost| cost.ratio.max(MIN_RATIO);
     let least = shown().map(ratio).fold(1.0, f64::min).log10().floor();
     let most = shown().map(ratio).fold(1.0, f64::max).log10().ceil().max(least + 1.0);
-    let place =
+    let x_of_decade =
         |decade: f64| BARS_LEFT + (BARS_RIGHT - BARS_LEFT) * (decade - least) / (most - least);
     let mut bars = String::new();
     let mut y = ROW_HEIGHT;
     for cost in shown() {
-        let (middle, width) = (y + ROW_HEIGHT * 0.68, place(ratio(cost).log10()) - BARS_LEFT);
+        let (middle, width) = (y + ROW_HEIGHT * 0.68, x_of_decade(ratio(cost).log10()) - BARS_LEFT);
         let (name, label) =
             (escape_html(&text::escaped_line(&cost.name)), bar_label(costs.unit, cost));
         let what = escape_html(&text::escaped_line(&cost.operation));
@@ -77,7 +78,7 @@ fn svg_chart(costs: &Costs) -> String {
     let mut lines = String::new();
     let mut decade = least;
     while decade <= most {
-        let (x, times) = (place(decade), 10f64.powf(decade));
+        let (x, times) = (x_of_decade(decade), 10f64.powf(decade));
         let _ = write!(
             lines,
             r#"<line class="line" x1="{x:.1}" x2="{x:.1}" y1="{ROW_HEIGHT:.1}" y2="{y:.1}"/>

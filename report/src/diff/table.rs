@@ -50,7 +50,7 @@ pub(super) fn render(diff: &Diff, screen: Screen) -> String {
     writer.finish()
 }
 
-/// The line about what was compared and what was left out.
+/// The numbers of values and cases that were compared, and of values that were left out.
 fn comparison_extent(diff: &Diff) -> String {
     let mut line = format!("{} values in {} cases", diff.compared_values, diff.compared_cases);
     if !diff.unstable_parts.is_empty() {
@@ -96,7 +96,7 @@ fn write_differences(writer: &mut ReportWriter, differences: &[Difference]) {
     }
 }
 
-/// The places by case.
+/// A phrase with the places, grouped by case; at most `limit` cases.
 fn places_by_case(places: &[ObservationPlace], limit: usize) -> String {
     let mut by_case: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for ObservationPlace { case, scenario, step } in places {

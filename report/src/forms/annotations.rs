@@ -19,7 +19,8 @@ pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
     render: |matrix, _| render_matrix(matrix),
 };
 
-/// Maximum number of failures. GitHub shows ten errors per step; the tenth has the number of the others.
+/// Maximum number of failures. GitHub shows ten errors per step; the tenth tells the number of failures
+/// that are not shown.
 const MAX_ERRORS: usize = 9;
 
 /// A line for each failed case and each kernel that could not be judged.
@@ -33,7 +34,7 @@ fn render_matrix(matrix: &Matrix) -> String {
                 escaped_message(what)
             ));
         };
-        let mut named = false;
+        let mut has_failed_case = false;
         if let CellResult::Judged(verdict) = found {
             for case in verdict.cases.iter().filter(|case| case.outcome.is_failure()) {
                 let what = format!(
@@ -41,12 +42,12 @@ fn render_matrix(matrix: &Matrix) -> String {
                     case.promise, case.expected, case.got, case.kernel_function, case.rerun
                 );
                 add(format!("{cell}: {} {}", case.id, case.outcome.as_str()), &what);
-                named = true;
+                has_failed_case = true;
             }
         }
         match Matrix::judgement_of(found) {
             Judgement::NotJudged(reason) => add(format!("{cell}: not judged"), &reason),
-            judgement if !named && judgement.exit_code() != 0 => {
+            judgement if !has_failed_case && judgement.exit_code() != 0 => {
                 add(cell.to_string(), judgement.as_str());
             }
             _ => {}

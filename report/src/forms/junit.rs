@@ -8,7 +8,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::matrix::{CellResult, Matrix};
-use crate::status_map::{self, JunitElement, Status};
+use crate::status_map::{self, FormatStatus, JunitElement};
 use crate::{CaseReport, Kernel, Outcome, Verdict, text};
 
 /// The row of this form in the list of forms.
@@ -36,7 +36,7 @@ fn render_matrix(matrix: &Matrix) -> String {
     let mut millis = 0u64;
     for (cell, found) in matrix.cells_with_results() {
         let prefix = format!("{}.", text::escaped_line(&cell.to_string()).replace(", ", "."));
-        let mut of_cell = match found {
+        let mut cell_suites = match found {
             CellResult::Judged(verdict) => {
                 millis = verdict.millis.saturating_add(millis);
                 test_suites(verdict)
@@ -51,14 +51,14 @@ fn render_matrix(matrix: &Matrix) -> String {
                 vec![suite_of_unjudged_kernel(&Verdict { kernel, ..Verdict::default() }, reason)]
             }
         };
-        for suite in &mut of_cell {
+        for suite in &mut cell_suites {
             suite.name = format!("{prefix}{}", suite.name.as_str()).into();
             for test in &mut suite.test_cases {
                 let class = test.classname.as_ref().map_or("", |name| name.as_str());
                 test.classname = Some(format!("{prefix}{class}").into());
             }
         }
-        all.extend(of_cell);
+        all.extend(cell_suites);
     }
     junit_document(all, millis)
 }
@@ -122,7 +122,7 @@ fn empty_suite(name: &str, verdict: &Verdict) -> TestSuite {
     suite
 }
 
-fn test_case(case: &CaseReport, group: &str, status: Status) -> TestCase {
+fn test_case(case: &CaseReport, group: &str, status: FormatStatus) -> TestCase {
     let mut element = test_case_status(status);
     let word = case.outcome.as_str();
     element.set_type(word).set_message(format!("{word}: {}", text::escaped_line(&case.got)));
@@ -133,7 +133,7 @@ fn test_case(case: &CaseReport, group: &str, status: Status) -> TestCase {
     test.set_classname(group).set_time(Duration::from_micros(case.micros));
     let mut out = Vec::new();
     if case.outcome == Outcome::Fixed {
-        // JUnit has no message for a success.
+        // A success has no message in JUnit, so the message goes to the output.
         out.push(format!("fixed: {}", text::escaped_line(&case.got)));
     }
     out.extend(case.log.iter().flat_map(|l| text::escaped_lines(l)));
@@ -146,7 +146,7 @@ fn test_case(case: &CaseReport, group: &str, status: Status) -> TestCase {
     test
 }
 
-fn test_case_status(status: Status) -> TestCaseStatus {
+fn test_case_status(status: FormatStatus) -> TestCaseStatus {
     match status.junit {
         JunitElement::NoElement => TestCaseStatus::success(),
         JunitElement::Failure => TestCaseStatus::non_success(NonSuccessKind::Failure),

@@ -3,7 +3,7 @@
 //! package `kcidb-io`).
 //!
 //! Each kernel becomes a checkout with a build, each case a test. Ids are digests of the reported data, so
-//! equal reports have equal ids, and every run has different ones.
+//! equal reports have equal ids, and different runs have different ids.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -169,7 +169,7 @@ fn test_of_case(case: &CaseReport, verdict: &Verdict) -> Value {
         },
     });
     if case.micros > 0 {
-        // A double is exact to a microsecond for 285 years.
+        // A double has a resolution of a microsecond up to 285 years.
         #[allow(clippy::cast_precision_loss)]
         let seconds = case.micros as f64 / 1e6;
         test["duration"] = json!(seconds);

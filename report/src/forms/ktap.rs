@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::form::Form;
 use crate::judgement::Judgement;
-use crate::status_map::{self, Status};
+use crate::status_map::{self, FormatStatus};
 use crate::{CaseReport, Outcome, Verdict, text};
 
 /// The row of this form in the list of forms.
@@ -94,7 +94,7 @@ fn push_diagnostic(out: &mut String, label: &str, value: &str) {
 }
 
 /// Adds a result line.
-fn push_result(out: &mut String, number: usize, name: &str, status: Status, reason: &str) {
+fn push_result(out: &mut String, number: usize, name: &str, status: FormatStatus, reason: &str) {
     let result = if status.ktap_ok { "ok" } else { "not ok" };
     // A description may have any character except the hash sign.
     let name = text::escaped_line(name).replace('#', "_");

@@ -121,12 +121,12 @@ fn write_passes(writer: &mut ReportWriter, verdict: &Verdict) {
     }
     let mut groups: Vec<(&str, usize, usize)> = Vec::new();
     for case in &verdict.cases {
-        let at = groups.iter().position(|group| group.0 == case.group()).unwrap_or_else(|| {
+        let index = groups.iter().position(|group| group.0 == case.group()).unwrap_or_else(|| {
             groups.push((case.group(), 0, 0));
             groups.len() - 1
         });
-        groups[at].1 += usize::from(case.outcome == Outcome::Pass);
-        groups[at].2 += 1;
+        groups[index].1 += usize::from(case.outcome == Outcome::Pass);
+        groups[index].2 += 1;
     }
     let cells: Vec<String> = groups
         .into_iter()
@@ -210,11 +210,11 @@ fn conclusion(verdict: &Verdict) -> (Colour, String) {
     }
 }
 
-/// Whether these are the cases of a kernel without dispatch that is expected to have none. If all cases are
-/// absent for another feature, the kernel may still have dispatch.
+/// Whether these are the cases of a kernel that has no dispatch, as expected. If all cases are absent
+/// because of another feature, the kernel may still have dispatch.
 fn is_without_dispatch(cases: &[CaseReport]) -> bool {
-    let is_absence = |case: &CaseReport| case.group() == "absence";
-    let lacks_it = |case: &CaseReport| case.got == Feature::Dispatch.as_str();
-    cases.iter().all(|case| case.outcome == Outcome::Absent || is_absence(case))
-        && cases.iter().any(|case| is_absence(case) || lacks_it(case))
+    let is_absence_case = |case: &CaseReport| case.group() == "absence";
+    let lacks_dispatch = |case: &CaseReport| case.got == Feature::Dispatch.as_str();
+    cases.iter().all(|case| case.outcome == Outcome::Absent || is_absence_case(case))
+        && cases.iter().any(|case| is_absence_case(case) || lacks_dispatch(case))
 }

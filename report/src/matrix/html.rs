@@ -119,10 +119,10 @@ fn render(matrix: &Matrix) -> String {
 
 fn page_data(matrix: &Matrix) -> PageData {
     let mut cases: Vec<PageCase> = Vec::new();
-    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let mut case_indices: BTreeMap<String, usize> = BTreeMap::new();
     for (_, found) in matrix.cells_with_results() {
         for case in mapped_cases(found) {
-            places.entry(case.id.clone()).or_insert_with(|| {
+            case_indices.entry(case.id.clone()).or_insert_with(|| {
                 cases.push(PageCase {
                     id: text::escaped_line(&case.id),
                     promise: text::escaped_line(&case.promise),
@@ -134,7 +134,7 @@ fn page_data(matrix: &Matrix) -> PageData {
     }
     let cells = matrix.plan.cells.iter().zip(&matrix.results).enumerate();
     let cells = cells.filter_map(|(place, (cell, found))| {
-        Some(page_column(matrix, place, cell, found.as_ref()?, &places, cases.len()))
+        Some(page_column(matrix, place, cell, found.as_ref()?, &case_indices, cases.len()))
     });
     let cells = cells.collect();
     let differences = differences(matrix).into_iter().map(|difference| {
@@ -172,8 +172,8 @@ fn page_column(
     place: usize,
     cell: &Cell,
     found: &CellResult,
-    places: &BTreeMap<String, usize>,
-    cases: usize,
+    case_indices: &BTreeMap<String, usize>,
+    case_count: usize,
 ) -> Column {
     let judgement = Matrix::judgement_of(found);
     let (word, reason) = match &judgement {
@@ -208,12 +208,12 @@ fn page_column(
         column.console = boot.map(|case| case_details(case).console).unwrap_or_default();
         column.guest = verdict.guest.iter().map(|fact| text::escaped_line(fact)).collect();
     }
-    let mut outcomes = vec!['.'; cases];
+    let mut outcomes = vec!['.'; case_count];
     for case in mapped_cases(found) {
-        let at = places[&case.id];
-        outcomes[at] = outcome_letter(case.outcome);
+        let index = case_indices[&case.id];
+        outcomes[index] = outcome_letter(case.outcome);
         if case.outcome != Outcome::Pass {
-            column.details.insert(at, case_details(case));
+            column.details.insert(index, case_details(case));
         }
     }
     column.outcomes = outcomes.into_iter().collect();

@@ -80,7 +80,7 @@ struct ReadCell {
 pub enum ParseError {
     /// The text is truncated, like the output of a killed shard.
     Truncated,
-    /// The text is something else; the reason.
+    /// The text is not the JSON form of a matrix. Has the reason.
     NotAMatrix(String),
 }
 
@@ -119,7 +119,7 @@ fn render(matrix: &Matrix) -> String {
 /// Reads the JSON form of a matrix.
 ///
 /// # Errors
-/// See [`Unreadable`].
+/// See [`ParseError`].
 pub fn parse(text: &str) -> Result<Matrix, ParseError> {
     let read: ReadDocument = serde_json::from_str(text).map_err(|error| {
         if error.is_eof() {
@@ -141,7 +141,7 @@ pub fn parse(text: &str) -> Result<Matrix, ParseError> {
         let failed =
             failed.map(|Failed { exit_code, reason }| CellResult::Failed { exit_code, reason });
         let judged = report.map(|verdict| {
-            // Take these settings from the plan; older documents have them only there.
+            // The plan's settings apply, because reports in older documents do not have these fields.
             let (strict, boot_selected) = (read.strict, read.boot_selected);
             CellResult::Judged(Box::new(Verdict { strict, boot_selected, ..verdict }))
         });

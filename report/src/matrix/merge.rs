@@ -14,7 +14,7 @@ pub enum MergeError {
     DifferentMatrices {
         /// Name of the first part.
         one: String,
-        /// Name of the second.
+        /// Name of the second part.
         other: String,
         /// The difference.
         difference: String,
@@ -24,7 +24,7 @@ pub enum MergeError {
     DifferentVerdicts {
         /// Name of the first part.
         one: String,
-        /// Name of the second.
+        /// Name of the second part.
         other: String,
         /// The cell.
         cell: String,
@@ -66,18 +66,18 @@ pub fn merge(parts: Vec<(String, Matrix)>) -> Result<Matrix, MergeError> {
             (Some(shards), _) | (None, Some(shards)) => Some(shards),
             (None, None) => None,
         };
-        for (place, theirs) in part.results.into_iter().enumerate() {
-            let ours = &mut whole.results[place];
-            let take = match (&*ours, &theirs) {
+        for (index, theirs) in part.results.into_iter().enumerate() {
+            let ours = &mut whole.results[index];
+            let takes_precedence = match (&*ours, &theirs) {
                 (_, None) => false,
                 (None, Some(_)) => true,
                 (Some(CellResult::Failed { .. }), Some(CellResult::Judged(_))) => true,
                 (Some(CellResult::Judged(_)), Some(CellResult::Failed { .. })) => false,
                 // Of two failures, one is chosen independently of the order.
                 (
-                    Some(CellResult::Failed { exit_code: one, reason: why }),
-                    Some(CellResult::Failed { exit_code: other, reason: because }),
-                ) => (other, because) > (one, why),
+                    Some(CellResult::Failed { exit_code: one, reason: our_reason }),
+                    Some(CellResult::Failed { exit_code: other, reason: their_reason }),
+                ) => (other, their_reason) > (one, our_reason),
                 (Some(CellResult::Judged(one)), Some(CellResult::Judged(other)))
                     if one == other =>
                 {
@@ -85,15 +85,15 @@ pub fn merge(parts: Vec<(String, Matrix)>) -> Result<Matrix, MergeError> {
                 }
                 (Some(CellResult::Judged(_)), Some(CellResult::Judged(_))) => {
                     return Err(MergeError::DifferentVerdicts {
-                        one: sources[place].clone(),
+                        one: sources[index].clone(),
                         other: name.clone(),
-                        cell: whole.plan.cells[place].to_string(),
+                        cell: whole.plan.cells[index].to_string(),
                     });
                 }
             };
-            if take {
+            if takes_precedence {
                 *ours = theirs;
-                sources[place].clone_from(&name);
+                sources[index].clone_from(&name);
             }
         }
     }

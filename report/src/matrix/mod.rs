@@ -74,14 +74,14 @@ pub struct Matrix {
     pub plan: Plan,
     /// Number of shards, if this is a shard; `None` for a whole matrix.
     pub shards: Option<usize>,
-    /// The result of each cell of the plan; `None` if it is in another shard.
+    /// The result of each cell of the plan; `None` if the cell is in another shard.
     pub results: Vec<Option<CellResult>>,
 }
 
 /// The number of the shard, from 1 to `shards`, with the cell at this index of the plan.
 #[must_use]
-pub fn shard_of(place: usize, shards: usize) -> usize {
-    place % shards + 1
+pub fn shard_of(index: usize, shards: usize) -> usize {
+    index % shards + 1
 }
 
 impl Matrix {
@@ -112,8 +112,8 @@ impl Matrix {
         }
     }
 
-    /// The worst exit code of the cells. 1, a broken promise, is the worst; among the others, the highest
-    /// counts (129 bad input, 128 the machine, 125 a kernel that cannot be judged).
+    /// The worst exit code of the cells. 1, a broken promise, is the worst; of all other codes, the
+    /// highest counts (129 bad input, 128 the machine, 125 a kernel that cannot be judged).
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let codes = self.cells_with_results().map(|(_, found)| Matrix::exit_code_of(found));
@@ -125,13 +125,13 @@ impl Matrix {
     pub fn missing_shards(&self) -> Vec<usize> {
         let shards = self.shards.unwrap_or(1);
         let missing = |shard: &usize| {
-            let mut places = self.results.iter().enumerate();
-            places.any(|(place, found)| found.is_none() && shard_of(place, shards) == *shard)
+            let mut results = self.results.iter().enumerate();
+            results.any(|(index, result)| result.is_none() && shard_of(index, shards) == *shard)
         };
         (1..=shards).filter(missing).collect()
     }
 
-    /// The verdicts that are not `NotJudged`, with the indices of their cells.
+    /// The verdicts whose judgement is not `NotJudged`, each with the index of its cell.
     fn judged_verdicts(&self) -> impl Iterator<Item = (usize, &Verdict)> {
         let found = self.results.iter().enumerate();
         found.filter_map(|(place, found)| Some((place, found.as_ref()?))).filter_map(

@@ -21,9 +21,9 @@ const MAX_GROUP_NAME_WIDTH: usize = 16;
 fn render(matrix: &Matrix, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
     for (place, (cell, found)) in matrix.plan.cells.iter().zip(&matrix.results).enumerate() {
-        let says = found.as_ref().map_or_else(|| "in another shard".to_owned(), result_line);
+        let result = found.as_ref().map_or_else(|| "in another shard".to_owned(), result_line);
         let line =
-            format!("{}: {}", text::escaped_line(&cell.to_string()), text::escaped_line(&says));
+            format!("{}: {}", text::escaped_line(&cell.to_string()), text::escaped_line(&result));
         writer.write_wrapped(&format!("{:>3}  ", place + 1), "     ", &line);
     }
     write_grid(&mut writer, matrix);
@@ -70,10 +70,10 @@ fn group_names(matrix: &Matrix) -> Vec<&str> {
     groups
 }
 
-/// Passes, cases and the worst outcome of a group; `None` if the kernel has no case of it.
+/// Passes, cases and the worst outcome of a group; `None` if the kernel has no case of the group.
 fn group_result(verdict: &Verdict, name: &str) -> Option<(usize, usize, Outcome)> {
     let outcomes = || verdict.cases.iter().filter(|c| c.group() == name).map(|c| c.outcome);
-    // Outcomes are declared the worst first.
+    // `Outcome` orders from the worst to the best.
     let worst = outcomes().min()?;
     Some((outcomes().filter(|o| *o == Outcome::Pass).count(), outcomes().count(), worst))
 }
@@ -163,10 +163,11 @@ pub(super) fn differing_part_names(matrix: &Matrix, from: usize, to: usize) -> (
 /// Architecture and flavour of a cell, each only if it is not the same in all cells.
 pub(super) fn arch_and_flavour_suffix(matrix: &Matrix, place: usize) -> String {
     let cells = &matrix.plan.cells;
-    let differing = |of: fn(&Cell) -> &str| cells.iter().any(|cell| of(cell) != of(&cells[0]));
+    let is_differing =
+        |part: fn(&Cell) -> &str| cells.iter().any(|cell| part(cell) != part(&cells[0]));
     let kinds: [fn(&Cell) -> &str; 2] = [|cell| cell.arch.as_str(), |cell| cell.flavour.as_str()];
-    let shown = kinds.into_iter().filter(|of| differing(*of));
-    shown.map(|of| format!(", {}", text::escaped_line(of(&cells[place])))).collect()
+    let shown = kinds.into_iter().filter(|part| is_differing(*part));
+    shown.map(|part| format!(", {}", text::escaped_line(part(&cells[place])))).collect()
 }
 
 /// The outcomes before and after a change.
@@ -211,7 +212,7 @@ fn write_total(writer: &mut ReportWriter, matrix: &Matrix) {
         } += 1;
     }
     let count = kept + broken + surprised + unjudged;
-    let of = match matrix.plan.cells.len() {
+    let of_all_cells = match matrix.plan.cells.len() {
         all if all == count => String::new(),
         all => format!(" of {all}"),
     };
@@ -231,7 +232,7 @@ fn write_total(writer: &mut ReportWriter, matrix: &Matrix) {
         .unzip();
     let kernels = if count == 1 { "kernel" } else { "kernels" };
     writer.write_empty_line();
-    let first = format!("{count}{of} {kernels}: ");
+    let first = format!("{count}{of_all_cells} {kernels}: ");
     let fits = text::width_in_columns(&first) + text::width_in_columns(&plain.join(", "))
         <= writer.width();
     let between = if fits { ", " } else { ",\n  " };

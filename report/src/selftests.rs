@@ -18,10 +18,12 @@ pub enum SelftestOutcome {
     Fail,
     /// It exited with `KSFT_SKIP` (kselftest.h): it cannot run on this kernel or machine.
     Skip,
-    /// It did not start or end, as `error` says.
+    /// It did not start or end; `error` has the reason.
     Error,
-    /// It was not run, because one before it had an error.
+    /// It was not run, because one before it did not start or end.
     NotRun,
+    /// Its source does not compile; `error` has the first lines of the compiler.
+    NotCompiled,
     /// The kernel does not have it.
     Absent,
 }

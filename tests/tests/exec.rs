@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use sudbox_tests::{run, start, sudbox, unbuildable_tree};
+use sudbox_tests::{RunOutput, run, start, sudbox, unbuildable_tree};
 
 fn exec(options: &[&str], program: &[&str]) -> Command {
     let mut command = sudbox();
@@ -264,6 +264,60 @@ fn a_kernels_own_selftests_run_on_it() {
         assert_eq!((&test["outcome"], &test["exit_status"]), (&"pass".into(), &0.into()), "{test}");
         assert!(test["stdout"].as_str().is_some_and(|tap| tap.contains("\nok 1 ")), "{test}");
     }
+}
+
+/// `sudbox kselftest` with a `cc` that is this shell script. `real` of the script is the path of the
+/// compiler.
+fn kselftest_with_compiler(script: &str, options: &[&str]) -> RunOutput {
+    let path = std::env::var("PATH").expect("a PATH");
+    let mut real = std::env::split_paths(&path).map(|folder| folder.join("cc"));
+    let real = real.find(|path| path.exists()).expect("cc is installed");
+    let bin = tempfile::tempdir().expect("a directory");
+    let script = format!("#!/bin/sh\nreal={}\n{script}\n", real.display());
+    program(&bin.path().join("cc"), script.as_bytes());
+    let mut command = sudbox();
+    command.env("PATH", format!("{}:{path}", bin.path().display()));
+    command.arg("kselftest").args(options);
+    run(command)
+}
+
+#[test]
+fn a_selftest_that_does_not_compile_leaves_the_others_tested() {
+    let refuses_one = r#"
+        case "$*" in *get_set_sud.c) set -- -include /no/such/header.h "$@";; esac
+        exec "$real" "$@""#;
+    let text = kselftest_with_compiler(refuses_one, &["--quiet"]).expect_code(125);
+    assert!(text.stdout.contains("ok 1 global.dispatch_trigger_sigsys\n"), "{}", text.stdout);
+    assert!(!text.stdout.contains("get_set_sud"), "{}", text.stdout);
+    let message = "sudbox: ptrace/get_set_sud was not tested: it does not compile:\n";
+    let (_, why) = text.stderr.split_once(message).unwrap_or_else(|| panic!("{}", text.stderr));
+    assert!(why.contains("/no/such/header.h"), "{why}");
+    assert!((1..=9).contains(&why.lines().count()), "{why}");
+
+    let report = kselftest_with_compiler(refuses_one, &["--format", "json"]).expect_code(125);
+    let report = report.json();
+    let outcomes = [0, 1].map(|test| report["tests"][test]["outcome"].as_str());
+    assert_eq!(outcomes, [Some("pass"), Some("not-compiled")], "{report}");
+    let error = report["tests"][1]["error"].as_str().unwrap_or_else(|| panic!("{report}"));
+    assert!(error.starts_with("does not compile:\n") && error.contains("/no/such/header.h"));
+    assert_eq!(report["exit_code"], 125);
+}
+
+#[test]
+fn without_a_selftest_that_compiles_no_kernel_is_run() {
+    let refuses_all = r#"
+        case "$*" in */selftests/*) set -- -include /no/such/header.h "$@";; esac
+        exec "$real" "$@""#;
+    let report = kselftest_with_compiler(refuses_all, &["--format", "json"]).expect_code(125);
+    assert_eq!(report.stderr.matches("was not tested: it does not compile").count(), 2);
+    let report = report.json();
+    assert!(report["kernel"].is_null() && report["machine"].is_null(), "{report}");
+
+    // The source is not to blame.
+    let broken = "echo cannot find -lc >&2; exit 1";
+    let result = kselftest_with_compiler(broken, &[]);
+    assert!(result.stderr.ends_with("\ncannot find -lc\n"), "{}", result.stderr);
+    result.expect_error(128, &["cc cannot build static programs here"]);
 }
 
 /// The host reads a program's ELF interpreter, which may be untrusted, but never runs it.

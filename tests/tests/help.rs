@@ -17,7 +17,7 @@ const VERBS: &[(&str, &[&str])] = &[
     ("diff", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "\nExit codes:\n", "125"]),
     ("exec", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "124", "125", "128 + N", "130"]),
     ("sandbox run", &["\nVM:\n", "\nKernel build:\n", "\nExample:\n", "Exits with 0", "125"]),
-    ("kselftest", &["\nVM:\n", "\nKernel build:\n", "\nExample:\n", "Exits with 1"]),
+    ("kselftest", &["\nVM:\n", "\nKernel build:\n", "\nExample:\n", "a test fails", "125"]),
     ("kernels", &["\nExamples:\n", "Exits with 0"]),
     ("report", &["\nExamples:\n", "Exits with 0"]),
     ("doctor", &["Exits with 0", "128"]),

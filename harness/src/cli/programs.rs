@@ -108,7 +108,14 @@ pub(crate) struct SandboxArgs {
 Example:
   sudbox kselftest 7.3
 
-Exits with 1 if a test fails, else as `exec` does.")]
+Exits with 0 if no test fails; else with
+    1  a test fails
+  124  a test takes longer than 45 seconds
+  125  a test does not compile, so not everything was tested; or this kernel does not build or boot,
+       or died while a test ran
+  128  this machine can run no kernel, or cannot compile a static program
+  129  usage, bad input: a kernel without selftests of dispatch
+  130  interrupted")]
 pub(crate) struct KselftestArgs {
     /// A version or a source tree, as `run` takes it; the pinned kernel if not given
     #[arg(value_name = "KERNEL", add = completers::kernel(), env = "SUDBOX_KERNEL", hide_env = true)]

@@ -5,9 +5,10 @@
 
 use crate::cli::{GivenOptions, KselftestArgs, OutputFormat};
 use crate::execute::{self, GuestCommand};
-use crate::failure::{self, Failure};
+use crate::failure::{self, Code, Failure};
 use crate::output::progress::Progress;
-use crate::{kernel, output, program};
+use crate::{interrupt, kernel, output, program};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use sudbox_images::{Cache, Ctx};
 use sudbox_report::program::Execution;
 use sudbox_report::selftests::{Selftest, SelftestOutcome, SelftestReport};
+use sudbox_report::text;
 
 /// The selftests of dispatch, below `tools/testing/selftests`.
 const TESTS: [&str; 2] = ["syscall_user_dispatch/sud_test", "ptrace/get_set_sud"];
@@ -28,7 +30,10 @@ const TEST_TIME_LIMIT: Duration = Duration::from_secs(45);
 /// Exit status of a test that cannot run here (`KSFT_SKIP`, kselftest.h).
 const SKIPPED: u8 = 4;
 
-/// Builds and runs the tests; 1 if one fails.
+/// Most lines of the compiler that are shown for a test.
+const COMPILER_LINES: usize = 8;
+
+/// Builds and runs the tests. Returns 1 if one fails, else 125 if one does not compile.
 pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let kernel = args.kernel.as_deref().unwrap_or_default();
     execute::refuse_running_kernel(kernel)?;
@@ -40,58 +45,60 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
         .map_err(|error| Failure::machine(format!("no temporary directory: {error}")))?;
     let compiler = args.build.source.toolchain.cc.as_deref().unwrap_or("cc");
     let mut built = Vec::new();
-    let mut report = SelftestReport { schema: 1, ..SelftestReport::default() };
     for test in TESTS {
-        match build(&selftests.tree, test, folder.path(), compiler)? {
-            Some(path) => built.push((test, path)),
-            None => {
-                progress.print("note", &format!("this kernel has no selftest {test}"));
-                report.tests.push(selftest(test, SelftestOutcome::Absent));
-            }
-        }
+        built.push((test, build(&selftests.tree, test, folder.path(), compiler)?));
     }
-    if built.is_empty() {
+    if built.iter().all(|(_, built)| *built == Built::Absent) {
         return Err(Failure::usage(format!(
             "{} has no selftests of dispatch",
             selftests.tree.display()
         )));
     }
     let captures = args.format == OutputFormat::Json;
+    let mut report = SelftestReport { schema: 1, ..SelftestReport::default() };
     let mut result = Ok(0);
-    for (test, path) in built {
-        if result.is_err() {
-            report.tests.push(selftest(test, SelftestOutcome::NotRun));
-            continue;
-        }
-        progress.print("selftest", test);
-        let packed = program::pack_program(&[path.into()])?;
-        let command = GuestCommand {
-            name: test.to_owned(),
-            packed,
-            timeout: Some(TEST_TIME_LIMIT),
-            boot_timeout: Duration::from_secs(args.boot.boot_timeout),
-            captures,
-        };
-        let executed = execute::execute(command, kernel, &args.vm, &args.build, given)?;
-        let outcome = match &executed.result {
-            Ok(0) => SelftestOutcome::Pass,
-            Ok(SKIPPED) => {
-                progress.print("note", &format!("{test} was skipped"));
-                SelftestOutcome::Skip
+    for (name, built) in built {
+        let (outcome, execution) = match built {
+            Built::Absent => {
+                progress.print("note", &format!("this kernel has no selftest {name}"));
+                (SelftestOutcome::Absent, Execution::default())
             }
-            Ok(status) => {
-                progress.print("failed", &format!("{test} exits with {status}"));
-                result = Ok(1);
-                SelftestOutcome::Fail
+            Built::Refused(why) => {
+                let error = Some(format!("does not compile:\n{why}"));
+                (SelftestOutcome::NotCompiled, Execution { error, ..Execution::default() })
             }
-            Err(_) => SelftestOutcome::Error,
+            Built::Program(_) if result.is_err() => (SelftestOutcome::NotRun, Execution::default()),
+            Built::Program(path) => {
+                progress.print("selftest", name);
+                let command = GuestCommand {
+                    name: name.to_owned(),
+                    packed: program::pack_program(&[path.into()])?,
+                    timeout: Some(TEST_TIME_LIMIT),
+                    boot_timeout: Duration::from_secs(args.boot.boot_timeout),
+                    captures,
+                };
+                let executed = execute::execute(command, kernel, &args.vm, &args.build, given)?;
+                let outcome = outcome_of(name, &executed.result, &mut progress);
+                if outcome == SelftestOutcome::Fail {
+                    result = Ok(1);
+                }
+                if executed.result.is_err() {
+                    result = executed.result;
+                }
+                report.kernel = Some(executed.kernel);
+                report.machine = Some(executed.machine);
+                (outcome, executed.execution)
+            }
         };
-        if executed.result.is_err() {
-            result = executed.result;
+        report.tests.push(Selftest { name: name.to_owned(), outcome, execution });
+    }
+    // Last, because the output of the other tests is long.
+    for test in report.tests.iter().filter(|test| test.outcome == SelftestOutcome::NotCompiled) {
+        let why = test.execution.error.as_deref().unwrap_or_default();
+        output::stderr_line(&format!("sudbox: {} was not tested: it {why}", test.name));
+        if matches!(result, Ok(0)) {
+            result = Ok(Code::Unjudged as u8);
         }
-        report.tests.push(Selftest { execution: executed.execution, ..selftest(test, outcome) });
-        report.kernel = Some(executed.kernel);
-        report.machine = Some(executed.machine);
     }
     if captures {
         report.exit_code = failure::exit_code(&result);
@@ -100,17 +107,42 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
     result
 }
 
-/// A selftest that was not run.
-fn selftest(name: &str, outcome: SelftestOutcome) -> Selftest {
-    Selftest { name: name.to_owned(), outcome, execution: Execution::default() }
+/// The outcome of a selftest that was run. Prints a line unless it passed.
+fn outcome_of(name: &str, result: &anyhow::Result<u8>, progress: &mut Progress) -> SelftestOutcome {
+    match result {
+        Ok(0) => SelftestOutcome::Pass,
+        Ok(SKIPPED) => {
+            progress.print("note", &format!("{name} was skipped"));
+            SelftestOutcome::Skip
+        }
+        Ok(status) => {
+            progress.print("failed", &format!("{name} exits with {status}"));
+            SelftestOutcome::Fail
+        }
+        Err(_) => SelftestOutcome::Error,
+    }
 }
 
-/// Builds one selftest; `None` if the tree does not have it.
-fn build(tree: &Path, test: &str, to: &Path, compiler: &str) -> anyhow::Result<Option<PathBuf>> {
+/// The result of building a selftest.
+#[derive(Debug, PartialEq, Eq)]
+enum Built {
+    /// The path of the program.
+    Program(PathBuf),
+    /// The first lines of the compiler, which refused the source.
+    Refused(String),
+    /// The kernel does not have it.
+    Absent,
+}
+
+/// Builds one selftest.
+///
+/// # Errors
+/// If the compiler cannot build any program, or a signal came.
+fn build(tree: &Path, test: &str, to: &Path, compiler: &str) -> anyhow::Result<Built> {
     let tests = tree.join("tools/testing/selftests");
     let source = tests.join(format!("{test}.c"));
     if !source.is_file() {
-        return Ok(None);
+        return Ok(Built::Absent);
     }
     let failed = |error: std::io::Error| Failure::machine(format!("cannot copy headers: {error}"));
     // Other UAPI headers cannot be used by programs before `make headers`.
@@ -120,22 +152,57 @@ fn build(tree: &Path, test: &str, to: &Path, compiler: &str) -> anyhow::Result<O
         fs::copy(tree.join("include/uapi").join(header), include.join(header)).map_err(failed)?;
     }
     let program = to.join(test.replace('/', "-"));
+    match compile(compiler, &[&tests, &include], &source, &program)? {
+        Ok(()) => Ok(Built::Program(program)),
+        Err(why) => {
+            check_compiler(compiler, to)?;
+            Ok(Built::Refused(why))
+        }
+    }
+}
+
+/// Checks that the compiler can build a static program.
+///
+/// # Errors
+/// If it cannot: then the source of a selftest is not to blame.
+fn check_compiler(compiler: &str, folder: &Path) -> anyhow::Result<()> {
+    let source = folder.join("empty.c");
+    fs::write(&source, "int main(void) { return 0; }\n")
+        .map_err(|error| Failure::machine(format!("cannot write {}: {error}", source.display())))?;
+    compile(compiler, &[], &source, &folder.join("empty"))?.map_err(|why| {
+        Failure::machine(format!(
+            "{compiler} cannot build static programs here, which needs a static C library:\n{why}"
+        ))
+    })
+}
+
+/// Compiles a C file to a static program. The inner error has the first lines of the compiler, if it
+/// refuses the file.
+fn compile(
+    compiler: &str,
+    include: &[&Path],
+    source: &Path,
+    program: &Path,
+) -> anyhow::Result<Result<(), String>> {
     let output = Command::new(compiler)
-        .args(["-static", "-O2", "-w", "-D_GNU_SOURCE=", "-I"])
-        .arg(&tests)
-        .arg("-isystem")
-        .arg(&include)
+        .args(["-static", "-O2", "-w", "-D_GNU_SOURCE="])
+        .args(include.iter().flat_map(|folder| [OsStr::new("-isystem"), folder.as_os_str()]))
         .arg("-o")
-        .arg(&program)
-        .arg(&source)
+        .args([program, source])
         .output()
         .map_err(|error| Failure::machine(format!("cannot run {compiler}: {error}")))?;
     if output.status.success() {
-        return Ok(Some(program));
+        return Ok(Ok(()));
     }
-    Err(Failure::machine(format!(
-        "cannot build {}: {}",
-        source.display(),
-        String::from_utf8_lossy(&output.stderr).trim()
-    )))
+    // Ctrl-C ends the compiler too.
+    if interrupt::is_pending() {
+        return Err(Failure::interrupted());
+    }
+    let mut lines = text::escaped_lines(&String::from_utf8_lossy(&output.stderr));
+    let more = lines.len().saturating_sub(COMPILER_LINES);
+    lines.truncate(COMPILER_LINES);
+    if more > 0 {
+        lines.push(format!("({more} more lines)"));
+    }
+    Ok(Err(lines.join("\n")))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Blind sets: slips in a kernel, written from its source alone by people who had not seen the
-//! cases. Each slip is a patch `tests/blind/SET/NAME.patch` with a C program `NAME.c` beside it that
+//! Blind sets: sets of slips (mistakes) in a kernel, written from its source alone by people who had not seen
+//! the cases. Each slip is a patch `tests/blind/SET/NAME.patch` with a C program `NAME.c` beside it that
 //! exits with 0 on the right kernel and with 1 on the broken one.
 
 use crate::root;
@@ -28,7 +28,7 @@ pub struct Slip {
 
 /// The folder of a blind set.
 #[must_use]
-pub fn folder(set: &str) -> PathBuf {
+pub fn set_folder(set: &str) -> PathBuf {
     root().join("tests/blind").join(set)
 }
 
@@ -36,22 +36,22 @@ pub fn folder(set: &str) -> PathBuf {
 ///
 /// # Errors
 /// The set does not exist, a header is incomplete, or a slip has no C program; the error says which.
-pub fn slips(set: &str) -> Result<Vec<Slip>, String> {
-    let folder = folder(set);
+pub fn read_slips(set: &str) -> Result<Vec<Slip>, String> {
+    let folder = set_folder(set);
     let entries =
         fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut slips = Vec::new();
     for entry in entries.flatten() {
         let patch = entry.path();
         if patch.extension().is_some_and(|extension| extension == "patch") {
-            slips.push(slip(&patch)?);
+            slips.push(parse_slip(&patch)?);
         }
     }
     slips.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(slips)
 }
 
-fn slip(patch: &Path) -> Result<Slip, String> {
+fn parse_slip(patch: &Path) -> Result<Slip, String> {
     let fail = |what: &str| format!("{}: {what}", patch.display());
     let text = fs::read_to_string(patch).map_err(|error| fail(&error.to_string()))?;
     let (description, function) = parse_header(&text).map_err(|what| fail(&what))?;

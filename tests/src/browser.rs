@@ -14,7 +14,16 @@ use crate::{ensure_installed, print_uncaptured};
 const DRIVER: &str = "chromedriver";
 
 /// The key of an element's reference in a response (WebDriver, section "Elements").
-const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+const ELEMENT_KEY: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// The colour scheme that the browser asks pages for (`prefers-color-scheme`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColorScheme {
+    /// Dark text on a light background.
+    Light,
+    /// Light text on a dark background.
+    Dark,
+}
 
 /// A browser with one page.
 #[derive(Debug)]
@@ -32,7 +41,7 @@ impl Browser {
     /// # Panics
     /// If the browser is installed and does not start.
     #[must_use]
-    pub fn start(width: u32, height: u32, dark: bool) -> Option<Browser> {
+    pub fn start(width: u32, height: u32, scheme: ColorScheme) -> Option<Browser> {
         if !ensure_installed(&[DRIVER, "chromium"], &["chromium", "chromium-driver"]) {
             print_uncaptured(
                 "NOT RUN: the page in a browser: chromium and chromium-driver are not installed",
@@ -67,7 +76,7 @@ impl Browser {
             "--hide-scrollbars".to_owned(),
             format!("--user-data-dir={}", browser._profile.path().display()),
         ];
-        if dark {
+        if scheme == ColorScheme::Dark {
             arguments.push("--blink-settings=preferredColorScheme=0".to_owned());
         }
         // Chromium's windows are at least 500 pixels wide; device emulation sets the page's own size.
@@ -92,14 +101,14 @@ impl Browser {
 
     /// Clicks on the first element that matches the CSS selector.
     pub fn click(&self, selector: &str) {
-        let element = self.find(selector);
+        let element = self.find_element(selector);
         let _ = self.command("POST", &format!("element/{element}/click"), &json!({}));
     }
 
     /// The visible text of the first element that matches the CSS selector.
     #[must_use]
     pub fn text(&self, selector: &str) -> String {
-        let element = self.find(selector);
+        let element = self.find_element(selector);
         let text = self.command("GET", &format!("element/{element}/text"), &Value::Null);
         text.as_str().expect("text").to_owned()
     }
@@ -107,7 +116,7 @@ impl Browser {
     /// Whether the first element that matches the CSS selector is visible.
     #[must_use]
     pub fn is_shown(&self, selector: &str) -> bool {
-        let element = self.find(selector);
+        let element = self.find_element(selector);
         self.command("GET", &format!("element/{element}/displayed"), &Value::Null) == json!(true)
     }
 
@@ -131,10 +140,10 @@ impl Browser {
         self.command("GET", "screenshot", &Value::Null).as_str().expect("a picture").to_owned()
     }
 
-    fn find(&self, selector: &str) -> String {
+    fn find_element(&self, selector: &str) -> String {
         let how = json!({ "using": "css selector", "value": selector });
         let element = self.command("POST", "element", &how);
-        element[ELEMENT].as_str().expect("an element").to_owned()
+        element[ELEMENT_KEY].as_str().expect("an element").to_owned()
     }
 
     fn command(&self, method: &str, command: &str, body: &Value) -> Value {

@@ -18,8 +18,8 @@ struct Exception {
     cases: &'static [&'static str],
 }
 
-/// Defaults: every kernel, no case.
-const ANY: Exception =
+/// The default of each field: every kernel, no case.
+const EVERY_KERNEL: Exception =
     Exception { outcome: "", archs: &[], since: None, before: None, flavours: &[], cases: &[] };
 
 const EXCEPTIONS: &[Exception] = &[
@@ -42,24 +42,29 @@ const EXCEPTIONS: &[Exception] = &[
             "tagged/refused-to-tracer",
             "users/checkpoint",
         ],
-        ..ANY
+        ..EVERY_KERNEL
     },
     Exception {
         outcome: "absent",
         archs: &["x86_64"],
         before: Some("6.4"),
         cases: &["compare/armed-by-tracer", "compare/armed-by-tracer-stops"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     // PTRACE_SET_SYSCALL_INFO.
-    Exception { outcome: "absent", before: Some("6.16"), cases: &["ptrace/call-info-set"], ..ANY },
+    Exception {
+        outcome: "absent",
+        before: Some("6.16"),
+        cases: &["ptrace/call-info-set"],
+        ..EVERY_KERNEL
+    },
     // PR_SYS_DISPATCH_INCLUSIVE_ON.
     Exception {
         outcome: "absent",
         archs: &["x86_64"],
         before: Some("6.17"),
         cases: &["compare/inclusive"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     Exception {
         outcome: "absent",
@@ -70,21 +75,21 @@ const EXCEPTIONS: &[Exception] = &[
             "range/inclusive",
             "range/inclusive-outside-not-read",
         ],
-        ..ANY
+        ..EVERY_KERNEL
     },
     Exception {
         outcome: "absent",
         archs: &["x86_64", "aarch64", "riscv64"],
         before: Some("6.17"),
         cases: &["sandbox/alien-inclusive"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     Exception {
         outcome: "absent",
         archs: &["x86_64", "aarch64"],
         before: Some("6.17"),
         cases: &["sandbox/nt-inclusive"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     Exception {
         outcome: "absent",
@@ -97,7 +102,7 @@ const EXCEPTIONS: &[Exception] = &[
             "sysctl/on-at-boot",
             "sysctl/only-for-root",
         ],
-        ..ANY
+        ..EVERY_KERNEL
     },
     // Only flavour full has CONFIG_X86_X32_ABI and CONFIG_SWAP.
     Exception {
@@ -105,13 +110,13 @@ const EXCEPTIONS: &[Exception] = &[
         archs: &["x86_64"],
         flavours: &["default", "debug"],
         cases: &["entries/x32"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     Exception {
         outcome: "absent",
         flavours: &["default", "debug"],
         cases: &["selector/swapped-out"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     // The boot argument ia32_emulation= exists since 6.7.
     Exception {
@@ -119,10 +124,15 @@ const EXCEPTIONS: &[Exception] = &[
         archs: &["x86_64"],
         before: Some("6.7"),
         cases: &["entries/int80-refused"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     // The extended area of rseq(2).
-    Exception { outcome: "absent", before: Some("7.0"), cases: &["rseq/optimized-section"], ..ANY },
+    Exception {
+        outcome: "absent",
+        before: Some("7.0"),
+        cases: &["rseq/optimized-section"],
+        ..EVERY_KERNEL
+    },
     // CONFIG_DEBUG_RSEQ kills a task that makes a system call in a critical section, so a kernel
     // supports only one of the two cases. From 6.19 on a boot argument enables this check.
     Exception {
@@ -130,9 +140,14 @@ const EXCEPTIONS: &[Exception] = &[
         before: Some("6.19"),
         flavours: &["default", "full"],
         cases: &["rseq/section-checked"],
-        ..ANY
+        ..EVERY_KERNEL
     },
-    Exception { outcome: "unmet", flavours: &["debug"], cases: &["rseq/section-aborted"], ..ANY },
+    Exception {
+        outcome: "unmet",
+        flavours: &["debug"],
+        cases: &["rseq/section-aborted"],
+        ..EVERY_KERNEL
+    },
     Exception {
         outcome: "known",
         cases: &[
@@ -141,39 +156,39 @@ const EXCEPTIONS: &[Exception] = &[
             "restart/suppressed-number-kept",
             "tracing/killed-without-events",
         ],
-        ..ANY
+        ..EVERY_KERNEL
     },
     Exception {
         outcome: "known",
         since: Some("6.4"),
         cases: &["inheritance/child-reads-nothing-stale"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     Exception {
         outcome: "known",
         archs: &["x86_64"],
         since: Some("6.11"),
         cases: &["uprobes/return-probe-unseen"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     Exception {
         outcome: "known",
         since: Some("6.17"),
         cases: &["ptrace/inclusive-restores"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     Exception {
         outcome: "known",
         archs: &["x86_64"],
         since: Some("6.18"),
         cases: &["uprobes/entry-probe-unseen"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     Exception {
         outcome: "known",
         archs: &["riscv64", "s390x"],
         cases: &["signals/vdso-return-exempt"],
-        ..ANY
+        ..EVERY_KERNEL
     },
     // These kernels lose the result register.
     Exception {
@@ -185,12 +200,12 @@ const EXCEPTIONS: &[Exception] = &[
             "registers/general-kept",
             "restart/dispatched-anew",
         ],
-        ..ANY
+        ..EVERY_KERNEL
     },
 ];
 
 /// Major and minor number of a series such as `6.12`.
-fn number(release: &str) -> (u32, u32) {
+fn parse_series(release: &str) -> (u32, u32) {
     let (major, minor) = release.split_once('.').expect("X.Y");
     (major.parse().expect("a number"), minor.parse().expect("a number"))
 }
@@ -198,8 +213,8 @@ fn number(release: &str) -> (u32, u32) {
 impl Exception {
     fn applies_to(&self, arch: &str, release: &str, flavour: &str) -> bool {
         let matches = |all: &[&str], one: &str| all.is_empty() || all.contains(&one);
-        self.since.is_none_or(|since| number(since) <= number(release))
-            && self.before.is_none_or(|before| number(release) < number(before))
+        self.since.is_none_or(|since| parse_series(since) <= parse_series(release))
+            && self.before.is_none_or(|before| parse_series(release) < parse_series(before))
             && matches(self.archs, arch)
             && matches(self.flavours, flavour)
     }

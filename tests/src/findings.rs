@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 
-const FILE: &str = "tests/faults/findings.json";
-const PAGE: &str = "docs/faults.md";
+const FINDINGS_FILE: &str = "tests/faults/findings.json";
+const PAGE_FILE: &str = "docs/faults.md";
 
 /// Results for all broken kernels.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -55,8 +55,8 @@ impl Findings {
     /// If the file cannot be read.
     #[must_use]
     pub fn load(faults: &[Fault]) -> Findings {
-        let text = fs::read_to_string(root().join(FILE)).expect(FILE);
-        let mut findings: Findings = serde_json::from_str(&text).expect(FILE);
+        let text = fs::read_to_string(root().join(FINDINGS_FILE)).expect(FINDINGS_FILE);
+        let mut findings: Findings = serde_json::from_str(&text).expect(FINDINGS_FILE);
         findings.faults.retain(|name, kernels| {
             let fault = faults.iter().find(|fault| fault.name() == name);
             kernels.retain(|kernel, _| fault.is_some_and(|fault| fault.kernels.contains(kernel)));
@@ -71,8 +71,8 @@ impl Findings {
     /// If a file cannot be written.
     pub fn store(&self, faults: &[Fault]) {
         let text = serde_json::to_string_pretty(self).expect("strings and numbers");
-        fs::write(root().join(FILE), text + "\n").expect(FILE);
-        fs::write(root().join(PAGE), self.page(faults)).expect(PAGE);
+        fs::write(root().join(FINDINGS_FILE), text + "\n").expect(FINDINGS_FILE);
+        fs::write(root().join(PAGE_FILE), self.render_page(faults)).expect(PAGE_FILE);
     }
 
     /// Cases that failed on some kernel.
@@ -92,7 +92,7 @@ impl Findings {
     }
 
     /// The text of `docs/faults.md`.
-    fn page(&self, faults: &[Fault]) -> String {
+    fn render_page(&self, faults: &[Fault]) -> String {
         let mut text = String::from(include_str!("findings-page.md"));
         let _ = write!(
             text,
@@ -106,21 +106,21 @@ impl Findings {
             let Some(fault) = faults.iter().find(|fault| fault.name() == name) else { continue };
             let by: BTreeSet<&String> = kernels.values().flat_map(|by| &by.cases).collect();
             let by: Vec<String> = by.iter().map(|case| format!("`{case}`")).collect();
-            let own: Vec<&str> = kernels
+            let selftests_text: Vec<&str> = kernels
                 .iter()
                 .filter(|(_, by)| by.selftests == Some(true))
                 .map(|(kernel, _)| kernel.as_str())
                 .collect();
-            let own = match own.len() {
+            let selftests_text = match selftests_text.len() {
                 0 if kernels.values().all(|by| by.selftests.is_none()) => "not asked".to_owned(),
                 0 => "-".to_owned(),
                 all if all == kernels.len() => "notice".to_owned(),
-                _ => format!("notice on {}", own.join(", ")),
+                _ => format!("notice on {}", selftests_text.join(", ")),
             };
             let kernels: Vec<&str> = kernels.keys().map(String::as_str).collect();
             let _ = writeln!(
                 text,
-                "| [{name}](../tests/faults/{}) | {} | {} | {} | {own} |",
+                "| [{name}](../tests/faults/{}) | {} | {} | {} | {selftests_text} |",
                 fault.patch,
                 fault.description,
                 kernels.join(" "),

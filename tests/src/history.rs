@@ -6,7 +6,7 @@
 
 use crate::faults::files_of;
 use crate::root;
-use crate::tree::{self, lock_in_cache, source, with_suffix};
+use crate::tree::{self, fetch_source, lock_in_cache, with_suffix};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
@@ -36,13 +36,13 @@ impl History {
     /// # Panics
     /// If the repository cannot be made.
     #[must_use]
-    pub fn of(series: &str) -> History {
-        let source = source(series);
+    pub fn wait_for(series: &str) -> History {
+        let source = fetch_source(series);
         let (path, lock) = lock_in_cache(&format!("history-{series}"));
-        let mark = with_suffix(&path, "copy-of");
+        let source_record = with_suffix(&path, "copy-of");
         let history = History { path, source, _lock: lock };
         let copied = history.source.to_str().expect("a UTF-8 path").to_owned();
-        if fs::read_to_string(&mark).is_ok_and(|text| text == copied) {
+        if fs::read_to_string(&source_record).is_ok_and(|text| text == copied) {
             return history;
         }
         let _ = fs::remove_dir_all(&history.path);
@@ -50,7 +50,7 @@ impl History {
         history.git(&["init", "--quiet", "--initial-branch=work"]);
         history.git(&["config", "core.compression", "1"]);
         let mut stream = Vec::new();
-        header(&mut stream, "refs/tags/release", "Linux as released");
+        write_commit_header(&mut stream, "refs/tags/release", "Linux as released");
         let mut folders = vec![PathBuf::new()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(history.source.join(&folder)).expect("the source").flatten() {
@@ -61,16 +61,16 @@ impl History {
                     folders.push(path);
                 } else if kind.is_symlink() {
                     let target = fs::read_link(entry.path()).expect("a link of the source");
-                    file(&mut stream, "120000", name, target.as_os_str().as_encoded_bytes());
+                    write_file(&mut stream, "120000", name, target.as_os_str().as_encoded_bytes());
                 } else if kind.is_file() {
                     let mode = entry.metadata().expect("a file of the source").permissions().mode();
                     let mode = if mode & 0o100 == 0 { "100644" } else { "100755" };
-                    file(&mut stream, mode, name, &fs::read(entry.path()).expect("a file"));
+                    write_file(&mut stream, mode, name, &fs::read(entry.path()).expect("a file"));
                 }
             }
         }
         let _ = history.import(&stream);
-        fs::write(&mark, copied).expect("a mark");
+        fs::write(&source_record, copied).expect("a mark");
         history
     }
 
@@ -120,7 +120,7 @@ impl History {
         name: &str,
         change: impl FnOnce(&str) -> String,
     ) -> Commit {
-        let text = self.text(on, name);
+        let text = self.file_text(on, name);
         let changed = change(&text);
         assert_ne!(text, changed, "{name} does not change");
         self.commit(&[on], subject, &[(name.to_owned(), changed)])
@@ -145,9 +145,10 @@ impl History {
         for name in &names {
             let path = dir.path().join(name);
             fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-            fs::write(path, self.text(on, name)).expect("a file");
+            fs::write(path, self.file_text(on, name)).expect("a file");
         }
-        tree::apply(&patch, dir.path()).unwrap_or_else(|why| panic!("{}: {why}", patch.display()));
+        tree::apply_patch(&patch, dir.path())
+            .unwrap_or_else(|why| panic!("{}: {why}", patch.display()));
         let read = |name: &&str| {
             let text = fs::read_to_string(dir.path().join(name)).expect("a file");
             ((*name).to_owned(), text)
@@ -158,24 +159,24 @@ impl History {
     /// Merges `branch` into `one`. `names` are the files that only `branch` has changed.
     #[must_use]
     pub fn merge(&self, one: &Commit, branch: &Commit, names: &[&str], subject: &str) -> Commit {
-        let changed = names.iter().map(|name| ((*name).to_owned(), self.text(branch, name)));
+        let changed = names.iter().map(|name| ((*name).to_owned(), self.file_text(branch, name)));
         self.commit(&[one, branch], subject, &changed.collect::<Vec<_>>())
     }
 
-    fn text(&self, commit: &Commit, name: &str) -> String {
+    fn file_text(&self, commit: &Commit, name: &str) -> String {
         let of_release = || fs::read_to_string(self.source.join(name)).expect("a file");
         commit.changed.get(name).cloned().unwrap_or_else(of_release)
     }
 
     fn commit(&self, parents: &[&Commit], subject: &str, files: &[(String, String)]) -> Commit {
         let mut stream = Vec::new();
-        header(&mut stream, "refs/sudbox/tip", subject);
+        write_commit_header(&mut stream, "refs/sudbox/tip", subject);
         for (parent, word) in parents.iter().zip(["from", "merge"]) {
             writeln!(stream, "{word} {}", parent.id).expect("memory");
         }
         let mut changed = parents[0].changed.clone();
         for (name, text) in files {
-            file(&mut stream, "100644", name, text.as_bytes());
+            write_file(&mut stream, "100644", name, text.as_bytes());
             changed.insert(name.clone(), text.clone());
         }
         stream.extend_from_slice(b"\nget-mark :1\n");
@@ -201,7 +202,7 @@ impl History {
 /// Author of every commit.
 pub const AUTHOR: &str = "A Developer <developer@example.org>";
 
-fn header(stream: &mut Vec<u8>, reference: &str, subject: &str) {
+fn write_commit_header(stream: &mut Vec<u8>, reference: &str, subject: &str) {
     let length = subject.len();
     write!(
         stream,
@@ -211,7 +212,7 @@ fn header(stream: &mut Vec<u8>, reference: &str, subject: &str) {
     .expect("memory");
 }
 
-fn file(stream: &mut Vec<u8>, mode: &str, name: &str, content: &[u8]) {
+fn write_file(stream: &mut Vec<u8>, mode: &str, name: &str, content: &[u8]) {
     write!(stream, "M {mode} inline {name}\ndata {}\n", content.len()).expect("memory");
     stream.extend_from_slice(content);
     stream.push(b'\n');

@@ -52,7 +52,7 @@ pub const CACHE: &str = "/cache";
 
 /// Configuration of level 1.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct Level1Options {
     /// Architecture, CPU and machine.
     pub host: &'static Host,
     /// Number of CPUs, 1 to 8.
@@ -66,9 +66,9 @@ pub struct Options {
     pub nested_paging: bool,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for Level1Options {
+    fn default() -> Level1Options {
+        Level1Options {
             host: &host::X86_64,
             cpus: 2,
             memory_mib: 3072,
@@ -84,9 +84,9 @@ impl Default for Options {
 /// # Panics
 /// If the kernel cannot be built or does not boot.
 #[must_use]
-pub fn kernel(host: &Host, flavour: &str, patches: &[&str]) -> KernelImage {
-    let place = |name: &&str| crate::root().join("tests/src/level1").join(name);
-    let patches: Vec<PathBuf> = patches.iter().map(place).collect();
+pub fn build_kernel(host: &Host, flavour: &str, patches: &[&str]) -> KernelImage {
+    let patch_path = |name: &&str| crate::root().join("tests/src/level1").join(name);
+    let patches: Vec<PathBuf> = patches.iter().map(patch_path).collect();
     // `sudbox run` also installs the tools of a build and checks that the kernel boots.
     let mut command = crate::sudbox_run(&["--arch", host.arch.name()]);
     command.args(["--flavour", flavour, "--cases", "boot"]);
@@ -115,7 +115,7 @@ struct Connection {
     session: Session,
     /// Bytes received and not decoded yet.
     received: Vec<u8>,
-    /// Number of stalled machines that this one and its predecessors have replaced.
+    /// Number of stalled machines that this machine and its predecessors have replaced.
     replaced: u32,
     /// Whether init failed to respond.
     failed: bool,
@@ -134,11 +134,11 @@ impl Level1 {
     /// As [`Level1::boot`].
     #[must_use]
     pub fn shared() -> &'static Level1 {
-        static ONE: OnceLock<Level1> = OnceLock::new();
-        ONE.get_or_init(|| {
+        static SHARED: OnceLock<Level1> = OnceLock::new();
+        SHARED.get_or_init(|| {
             let mut files = Files::default();
-            let _ = files.sudbox();
-            Level1::boot(Options { files, ..Options::default() })
+            let _ = files.add_sudbox();
+            Level1::boot(Level1Options { files, ..Level1Options::default() })
         })
     }
 
@@ -147,11 +147,11 @@ impl Level1 {
     /// # Panics
     /// If its init does not connect.
     #[must_use]
-    pub fn boot(options: Options) -> Level1 {
+    pub fn boot(options: Level1Options) -> Level1 {
         let mut files = options.files;
         let host = options.host;
         let init = ["--package", "sudbox-tests", "--bin", "level1-init"];
-        files.cargo_build(host, &init, "level1-init", "/init");
+        files.build_and_add(host, &init, "level1-init", "/init");
         // The kernel opens /dev/console for init before devtmpfs is mounted.
         files.entries.insert(0, Entry::directory("/dev", 0o755));
         files.entries.insert(1, Entry::char_device("/dev/console", 0o600, 5, 1));
@@ -159,7 +159,7 @@ impl Level1 {
         let path = dir.path().join("initramfs");
         fs::write(&path, initramfs::pack(&files.entries)).expect("space for an initramfs");
         let spec = VmSpec {
-            kernel: kernel(host, "kvm", host.patches).kernel,
+            kernel: build_kernel(host, "kvm", host.patches).kernel,
             initramfs: path,
             discovery: DeviceDiscovery::CommandLine,
             cmdline: "loglevel=5".to_owned(),
@@ -181,12 +181,12 @@ impl Level1 {
     /// sends the request again.
     ///
     /// # Panics
-    /// If there is no response, or it is [`Response::Failed`].
+    /// If there is no response, or the response is [`Response::Failed`].
     fn request(&self, request: &Request, limit: Duration) -> Response {
-        // A poisoned lock means that another test failed, which does not concern this one.
+        // A poisoned lock means that another test failed, which does not concern this test.
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(!connection.failed, "level 1 failed to respond before");
-        let bytes = wire::frame(request).expect("a request is below the size limit");
+        let bytes = wire::encode(request).expect("a request is below the size limit");
         loop {
             connection
                 .session
@@ -246,7 +246,7 @@ impl Level1 {
     /// # Panics
     /// If the file cannot be read.
     #[must_use]
-    pub fn read(&self, path: &str) -> String {
+    pub fn read_file(&self, path: &str) -> String {
         match self.request(&Request::Read(path.to_owned()), Duration::ZERO) {
             Response::Text(text) => text,
             other => panic!("{other:?}"),
@@ -257,7 +257,7 @@ impl Level1 {
     ///
     /// # Panics
     /// If the file cannot be written.
-    pub fn write(&self, path: &str, text: &str) {
+    pub fn write_file(&self, path: &str, text: &str) {
         self.request(&Request::Write(path.to_owned(), text.to_owned()), Duration::ZERO);
     }
 
@@ -266,7 +266,7 @@ impl Level1 {
     /// # Panics
     /// If there is no such directory.
     #[must_use]
-    pub fn files(&self, path: &str) -> Vec<String> {
+    pub fn list_files(&self, path: &str) -> Vec<String> {
         match self.request(&Request::Files(path.to_owned()), Duration::ZERO) {
             Response::Names(names) => names,
             other => panic!("{other:?}"),
@@ -282,12 +282,12 @@ impl Level1 {
         let cache = format!("{CACHE}/tmp");
         ["/tmp", "/dev/shm", &cache, "/sys/kernel/debug/kvm"]
             .into_iter()
-            .flat_map(|place| self.files(place))
+            .flat_map(|place| self.list_files(place))
             .collect()
     }
 
-    /// Kills every process of level 1 except init. Returns those that were left after a grace period
-    /// of 2 s.
+    /// Kills every process of level 1 except init. Returns the processes that were left after a grace period of
+    /// 2 s.
     ///
     /// # Panics
     /// If `/proc` cannot be read.
@@ -304,8 +304,8 @@ impl Connection {
     /// Boots level 1 and waits until its init is ready.
     fn boot(host: &Host, spec: &VmSpec) -> Connection {
         let reason = "level 1 emulates KVM".to_owned();
-        let qemu =
-            Qemu::new(host.arch, qemu::Accelerator::Tcg, reason).with_machine_options(host.options);
+        let qemu = Qemu::new(host.arch, qemu::Accelerator::Tcg, reason)
+            .with_machine_options(host.machine_options);
         let session = Session::boot(&qemu, spec).expect("QEMU starts");
         let mut connection =
             Connection { session, received: Vec::new(), replaced: 0, failed: false };
@@ -325,14 +325,14 @@ impl Connection {
     /// (`-accel tcg,thread=single`) is no remedy: a VM in level 1 makes no progress under it.
     fn next_response(&mut self, limit: Duration) -> Option<Response> {
         let until = Instant::now() + limit;
-        let mut still = Instant::now() + STALL_LIMIT;
-        let mut done = Duration::ZERO;
+        let mut stall_deadline = Instant::now() + STALL_LIMIT;
+        let mut last_busy = Duration::ZERO;
         loop {
-            match wire::take(&mut self.received) {
+            match wire::take_message(&mut self.received) {
                 Ok(Some(Response::Busy(busy))) => {
-                    if busy >= done + MIN_PROGRESS {
-                        done = busy;
-                        still = Instant::now() + STALL_LIMIT;
+                    if busy >= last_busy + MIN_PROGRESS {
+                        last_busy = busy;
+                        stall_deadline = Instant::now() + STALL_LIMIT;
                     }
                     continue;
                 }
@@ -340,11 +340,15 @@ impl Connection {
                 Ok(None) => {}
                 Err(error) => self.fail(&error.to_string()),
             }
-            match self.session.next(until.min(still), None).expect("a session can be waited for") {
+            match self
+                .session
+                .next(until.min(stall_deadline), None)
+                .expect("a session can be waited for")
+            {
                 Event::Bytes(bytes) => self.received.extend(bytes),
                 Event::Connected | Event::ConsoleOutput | Event::Interrupted => {}
                 Event::DeadlinePassed => {
-                    print_uncaptured(&self.state("it stalled"));
+                    print_uncaptured(&self.describe_state("it stalled"));
                     return None;
                 }
                 event => self.fail(&format!("{event:?}")),
@@ -354,11 +358,11 @@ impl Connection {
 
     fn fail(&mut self, what: &str) -> ! {
         self.failed = true;
-        panic!("{}", self.state(what))
+        panic!("{}", self.describe_state(what))
     }
 
     /// Registers and console of level 1, after the reason `what`.
-    fn state(&mut self, what: &str) -> String {
+    fn describe_state(&mut self, what: &str) -> String {
         let mut text = format!("no response from level 1: {what}");
         for line in self.session.diagnose() {
             text = format!("{text}\n{line}");

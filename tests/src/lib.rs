@@ -15,7 +15,7 @@ pub mod python;
 mod tree;
 
 pub use packages::ensure_installed;
-pub use tree::{PINNED, Tree, series_and_arch};
+pub use tree::{PINNED_SERIES, Tree, series_and_arch};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,7 +29,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Time limit of one command; a kernel build from scratch on a busy machine takes a third of it.
-const LIMIT: Duration = Duration::from_secs(900);
+const COMMAND_LIMIT: Duration = Duration::from_secs(900);
 
 /// Output and exit code of a finished command.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl RunOutput {
     /// The report folder, which the last line of stderr names.
     ///
     /// # Panics
-    /// If the last line names none.
+    /// If the last line names no folder.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         let last = self.stderr.lines().last().unwrap_or_default();
@@ -95,7 +95,7 @@ impl RunOutput {
     /// Asserts the exit code, an empty stdout, and one `sudbox: ` line on stderr with these words.
     ///
     /// # Panics
-    /// If one of them is otherwise.
+    /// If the code, stdout or stderr is otherwise.
     #[track_caller]
     pub fn expect_error(self, code: i32, words: &[&str]) {
         let result = self.expect_code(code);
@@ -177,7 +177,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the checkout")
 }
 
-/// A started command. It runs in its own session (setsid(2)), by which its processes are found.
+/// A started command. The command runs in its own session (setsid(2)), by which the tests find its processes.
 #[derive(Debug)]
 pub struct RunningCommand {
     child: Child,
@@ -247,7 +247,7 @@ impl RunningCommand {
     /// Waits until stderr contains all of `texts`, in this order.
     ///
     /// # Panics
-    /// If the command ends, or five minutes pass, without them.
+    /// If the command ends, or five minutes pass, before stderr contains them.
     pub fn wait_for_in_order(&mut self, texts: &[&str]) {
         let until = Instant::now() + Duration::from_secs(300);
         loop {
@@ -275,7 +275,7 @@ impl RunningCommand {
     /// Waits until the command has ended, and then up to 5 s for its other processes to end.
     ///
     /// # Panics
-    /// If a process is left, or the command takes longer than [`LIMIT`].
+    /// If a process is left, or the command takes longer than [`COMMAND_LIMIT`].
     #[must_use]
     pub fn finish(mut self) -> RunOutput {
         use std::os::unix::process::ExitStatusExt as _;
@@ -283,9 +283,9 @@ impl RunningCommand {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
                 break status;
             }
-            if self.started.elapsed() > LIMIT {
+            if self.started.elapsed() > COMMAND_LIMIT {
                 let _ = self.child.kill();
-                panic!("still running after {LIMIT:?}:\n{}", lock(&self.stderr_so_far));
+                panic!("still running after {COMMAND_LIMIT:?}:\n{}", lock(&self.stderr_so_far));
             }
             std::thread::sleep(Duration::from_millis(2));
         };
@@ -420,7 +420,7 @@ pub fn programs_without(left_out: &[&str]) -> tempfile::TempDir {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             if !left_out.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-                // The first program of a name in PATH wins; a later symlink fails.
+                // The first program of a name in PATH counts: the symlink of a later one fails.
                 let _ = std::os::unix::fs::symlink(entry.path(), bin.path().join(name));
             }
         }

@@ -16,7 +16,7 @@ use std::fs;
 const DISPATCH: &str = "kernel/entry/syscall_user_dispatch.c";
 
 /// A section of code to mutate.
-struct Scope {
+struct MutatedSection {
     /// Series whose source has the section.
     kernels: &'static [&'static str],
     /// File below the root of the tree.
@@ -27,57 +27,73 @@ struct Scope {
     to: &'static str,
 }
 
-const fn both(file: &'static str, from: &'static str, to: &'static str) -> Scope {
-    Scope { kernels: &["6.12", "7.3"], file, from, to }
+const fn scope_in_both(file: &'static str, from: &'static str, to: &'static str) -> MutatedSection {
+    MutatedSection { kernels: &["6.12", "7.3"], file, from, to }
 }
 
-const fn old(file: &'static str, from: &'static str, to: &'static str) -> Scope {
-    Scope { kernels: &["6.12"], file, from, to }
+const fn scope_in_6_12(file: &'static str, from: &'static str, to: &'static str) -> MutatedSection {
+    MutatedSection { kernels: &["6.12"], file, from, to }
 }
 
-const fn new(file: &'static str, from: &'static str, to: &'static str) -> Scope {
-    Scope { kernels: &["7.3"], file, from, to }
+const fn scope_in_7_3(file: &'static str, from: &'static str, to: &'static str) -> MutatedSection {
+    MutatedSection { kernels: &["7.3"], file, from, to }
 }
 
 /// The dispatch code, and the lines about dispatch in other files.
-const SCOPES: &[Scope] = &[
-    old(DISPATCH, "static void trigger_sigsys(", ""),
-    new(DISPATCH, "static void trigger_sigsys(", "\n#ifdef CONFIG_SYSCTL"),
-    new(DISPATCH, "static int __init syscall_user_dispatch_sysctl_init(", "late_initcall("),
-    old(
+const MUTATED_SECTIONS: &[MutatedSection] = &[
+    scope_in_6_12(DISPATCH, "static void trigger_sigsys(", ""),
+    scope_in_7_3(DISPATCH, "static void trigger_sigsys(", "\n#ifdef CONFIG_SYSCTL"),
+    scope_in_7_3(
+        DISPATCH,
+        "static int __init syscall_user_dispatch_sysctl_init(",
+        "late_initcall(",
+    ),
+    scope_in_6_12(
         "kernel/entry/common.c",
         "\tif (work & SYSCALL_WORK_SYSCALL_USER_DISPATCH) {\n\t\tif (syscall_user_dispatch(",
         "\t/* Handle ptrace */",
     ),
-    old(
+    scope_in_6_12(
         "kernel/entry/common.c",
         "\tif (work & SYSCALL_WORK_SYSCALL_USER_DISPATCH) {\n\t\tif (unlikely(",
         "\taudit_syscall_exit(",
     ),
-    new(
+    scope_in_7_3(
         "include/linux/entry-common.h",
         "\tif (work & SYSCALL_WORK_SYSCALL_USER_DISPATCH) {\n\t\tif (syscall_user_dispatch(",
         "\t/*\n\t * User space got a time slice",
     ),
-    new(
+    scope_in_7_3(
         "include/linux/entry-common.h",
         "\tif (work & SYSCALL_WORK_SYSCALL_USER_DISPATCH) {\n\t\tif (syscall_user_dispatch_clear",
         "\taudit_syscall_exit(",
     ),
-    new(
+    scope_in_7_3(
         "include/linux/syscall_user_dispatch.h",
         "static __always_inline bool syscall_user_dispatch_clear_on_dispatch(",
         "int set_syscall_user_dispatch(",
     ),
-    both(
+    scope_in_both(
         "kernel/fork.c",
         "\tclear_syscall_work_syscall_user_dispatch(",
         "#ifdef CONFIG_STACKPROTECTOR",
     ),
-    both("fs/exec.c", "\tclear_syscall_work_syscall_user_dispatch(", "\tif (bprm->secureexec)"),
-    both("kernel/ptrace.c", "\tcase PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG:", "\tdefault:"),
-    both("kernel/sys.c", "\tcase PR_SET_SYSCALL_USER_DISPATCH:", "#ifdef CONFIG_SCHED_CORE"),
-    both(
+    scope_in_both(
+        "fs/exec.c",
+        "\tclear_syscall_work_syscall_user_dispatch(",
+        "\tif (bprm->secureexec)",
+    ),
+    scope_in_both(
+        "kernel/ptrace.c",
+        "\tcase PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG:",
+        "\tdefault:",
+    ),
+    scope_in_both(
+        "kernel/sys.c",
+        "\tcase PR_SET_SYSCALL_USER_DISPATCH:",
+        "#ifdef CONFIG_SCHED_CORE",
+    ),
+    scope_in_both(
         "arch/x86/entry/vdso/vma.c",
         "bool arch_syscall_is_vdso_sigreturn(",
         "#ifdef CONFIG_X86_64",
@@ -127,10 +143,10 @@ impl std::fmt::Display for Mutant {
 #[must_use]
 pub fn insert_all(tree: &Tree, kernel: &str) -> Vec<Mutant> {
     let mut mutants = Vec::new();
-    let mut files: Vec<&str> = SCOPES.iter().map(|scope| scope.file).collect();
+    let mut files: Vec<&str> = MUTATED_SECTIONS.iter().map(|scope| scope.file).collect();
     files.dedup();
     for file in files {
-        let scopes: Vec<&Scope> = SCOPES
+        let scopes: Vec<&MutatedSection> = MUTATED_SECTIONS
             .iter()
             .filter(|scope| scope.file == file && scope.kernels.contains(&kernel))
             .collect();

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// The pinned series; most tests share its tree.
-pub const PINNED: &str = "6.12";
+pub const PINNED_SERIES: &str = "6.12";
 
 /// Splits a kernel's name into series and architecture: `6.12` is for x86-64, `6.12-riscv64` for
 /// riscv64.
@@ -20,7 +20,7 @@ pub fn series_and_arch(kernel: &str) -> (&str, &str) {
     kernel.split_once('-').unwrap_or((kernel, "x86_64"))
 }
 
-/// The variables of make for cross-compiling to an architecture.
+/// The arguments of make for cross-compiling to an architecture.
 fn make_arguments(arch: &str) -> &'static [&'static str] {
     match arch {
         "riscv64" => &["ARCH=riscv", "CROSS_COMPILE=riscv64-linux-gnu-"],
@@ -30,8 +30,8 @@ fn make_arguments(arch: &str) -> &'static [&'static str] {
     }
 }
 
-/// The patch that adds dispatch to the pinned kernel of an architecture. The tree contains it, so
-/// that faults can break it too.
+/// The patch that adds dispatch to the pinned kernel of an architecture. The tree contains the patched code, so
+/// that faults can break that code too.
 fn pinned_patch(arch: &str) -> Option<PathBuf> {
     let patches = root().join("kernel-config/patches");
     (arch == "aarch64").then(|| patches.join("aarch64/6.12-sud.patch"))
@@ -41,7 +41,7 @@ fn pinned_patch(arch: &str) -> Option<PathBuf> {
 ///
 /// # Panics
 /// If the run fails or the source is not in the cache.
-pub(crate) fn source(kernel: &str) -> PathBuf {
+pub(crate) fn fetch_source(kernel: &str) -> PathBuf {
     static FETCHED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let (series, arch) = series_and_arch(kernel);
     if lock(&FETCHED).insert(kernel.to_owned()) {
@@ -49,10 +49,10 @@ pub(crate) fn source(kernel: &str) -> PathBuf {
     }
     cached_source(series, arch)
         .or_else(|| {
-            // The source was pruned while the image stayed. A build from a patched tree needs it.
+            // The source was pruned while the image stayed. A build of a patched tree fetches the source again.
             let folder = TempDir::new().expect("a temporary folder");
             let patch = folder.path().join("new-file.patch");
-            fs::write(&patch, NEW_FILE).expect("the folder is writable");
+            fs::write(&patch, PATCH_WITHOUT_EFFECT).expect("the folder is writable");
             let patch = patch.to_str().expect("a path in UTF-8");
             let arguments = [series, "--arch", arch, "--cases", "boot", "--patches", patch];
             let _ = run(sudbox_run(&arguments)).expect_code(0);
@@ -62,7 +62,7 @@ pub(crate) fn source(kernel: &str) -> PathBuf {
 }
 
 /// A patch that changes nothing that is compiled.
-const NEW_FILE: &str = "--- /dev/null\n+++ b/sudbox-tests\n@@ -0,0 +1 @@\n+A file.\n";
+const PATCH_WITHOUT_EFFECT: &str = "--- /dev/null\n+++ b/sudbox-tests\n@@ -0,0 +1 @@\n+A file.\n";
 
 /// The unpacked source of a series for an architecture, if the cache has it.
 fn cached_source(series: &str, arch: &str) -> Option<PathBuf> {
@@ -77,9 +77,9 @@ fn cached_source(series: &str, arch: &str) -> Option<PathBuf> {
     })
 }
 
-/// Locks `tests/NAME` in the cache, waiting for its holder. Returns the path, at which there may be
-/// nothing yet, and the lock, which dropping releases. The cache has the sources too, so that files
-/// can be hard-linked.
+/// Locks `tests/NAME` in the cache, waiting for another holder. Returns the path, which need not exist yet, and
+/// the lock, which is released when it is dropped. Files there can be hard links to the sources, because the
+/// cache has both.
 ///
 /// # Panics
 /// If the lock cannot be created.
@@ -91,10 +91,10 @@ pub(crate) fn lock_in_cache(name: &str) -> (PathBuf, fs::File) {
     (path, lock)
 }
 
-/// `path` with `.what` appended to its last component.
-pub(crate) fn with_suffix(path: &Path, what: &str) -> PathBuf {
+/// `path` with `.suffix` appended to its last component.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.to_owned().into_os_string();
-    path.push(format!(".{what}"));
+    path.push(format!(".{suffix}"));
     path.into()
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn with_suffix(path: &Path, what: &str) -> PathBuf {
 ///
 /// # Errors
 /// The patch does not apply.
-pub(crate) fn apply(patch: &Path, folder: &Path) -> Result<(), String> {
+pub(crate) fn apply_patch(patch: &Path, folder: &Path) -> Result<(), String> {
     // patch(1) writes a new file and renames it, so a hard link's other name is not changed.
     let output = Command::new("patch")
         .args(["--strip=1", "--force", "--no-backup-if-mismatch", "--reject-file=-"])
@@ -118,7 +118,7 @@ pub(crate) fn apply(patch: &Path, folder: &Path) -> Result<(), String> {
 }
 
 /// A kernel tree that tests modify. It has a `.config` and objects of its own, like a tree that a
-/// developer works in. One test at a time holds it, and gets it unmodified but for its patches.
+/// developer works in. One test at a time holds the tree, and gets it unmodified except for the test's patches.
 #[derive(Debug)]
 pub struct Tree {
     path: PathBuf,
@@ -133,10 +133,10 @@ impl Tree {
     /// # Panics
     /// If the tree cannot be made or a patch does not apply.
     #[must_use]
-    pub fn with(patches: &[&str]) -> Tree {
-        let tree = Tree::of(PINNED);
+    pub fn with_faults(patches: &[&str]) -> Tree {
+        let tree = Tree::wait_for(PINNED_SERIES);
         for patch in patches {
-            tree.apply(patch);
+            tree.apply_fault(patch);
         }
         tree
     }
@@ -146,8 +146,8 @@ impl Tree {
     /// # Panics
     /// If the tree cannot be made.
     #[must_use]
-    pub fn of(kernel: &str) -> Tree {
-        let source = source(kernel);
+    pub fn wait_for(kernel: &str) -> Tree {
+        let source = fetch_source(kernel);
         let arch = series_and_arch(kernel).1.to_owned();
         let (path, lock) = lock_in_cache(&format!("tree-{kernel}"));
         let tree = Tree { path, arch, source, _lock: lock };
@@ -178,16 +178,16 @@ impl Tree {
     }
 
     /// The file that lists the names of the modified files.
-    fn changed_list(&self) -> PathBuf {
+    fn change_list_path(&self) -> PathBuf {
         with_suffix(&self.path, "changed")
     }
 
-    /// Copies the source, unless the tree is a copy of it already, and prepares a build in the tree
-    /// with a configuration that sudbox does not use.
+    /// Copies the source, unless the tree is a copy of this source already, and prepares a build in the tree with
+    /// a configuration that sudbox does not use.
     fn create(&self) {
-        let mark = with_suffix(&self.path, "copy-of");
+        let source_record = with_suffix(&self.path, "copy-of");
         let source = self.source.to_str().expect("a UTF-8 path");
-        if fs::read_to_string(&mark).is_ok_and(|text| text == source) {
+        if fs::read_to_string(&source_record).is_ok_and(|text| text == source) {
             return;
         }
         // Hard links where possible: a modified file is replaced, never written to.
@@ -216,7 +216,7 @@ impl Tree {
                 .expect("make is installed");
             assert!(status.success(), "make {target}");
         }
-        fs::write(&mark, source).expect("a mark");
+        fs::write(&source_record, source).expect("a mark");
     }
 
     /// Restores every modified file.
@@ -225,7 +225,7 @@ impl Tree {
     /// If a file cannot be read or written.
     pub fn reset(&self) {
         let _ = fs::remove_dir_all(self.path.join(".git"));
-        for name in fs::read_to_string(self.changed_list()).unwrap_or_default().lines() {
+        for name in fs::read_to_string(self.change_list_path()).unwrap_or_default().lines() {
             let Ok(original) = fs::read(self.source.join(name)) else {
                 let _ = fs::remove_file(self.path.join(name));
                 continue;
@@ -235,9 +235,10 @@ impl Tree {
                 self.replace_file(name, &original);
             }
         }
-        let _ = fs::remove_file(self.changed_list());
+        let _ = fs::remove_file(self.change_list_path());
         if let Some(patch) = pinned_patch(&self.arch) {
-            self.try_apply_file(&patch).unwrap_or_else(|why| panic!("{}: {why}", patch.display()));
+            self.try_apply_patch_file(&patch)
+                .unwrap_or_else(|why| panic!("{}: {why}", patch.display()));
         }
     }
 
@@ -247,13 +248,13 @@ impl Tree {
         let mut list = fs::OpenOptions::new()
             .append(true)
             .create(true)
-            .open(self.changed_list())
+            .open(self.change_list_path())
             .expect("a list");
         writeln!(list, "{name}").expect("a list");
     }
 
     fn replace_file(&self, name: &str, contents: &[u8]) {
-        // The old file may be a hard link to the source in the cache, so it is unlinked first.
+        // Unlink the old file first, because it may be a hard link to the source in the cache.
         let path = self.path.join(name);
         let _ = fs::remove_file(&path);
         fs::write(&path, contents).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -263,8 +264,8 @@ impl Tree {
     ///
     /// # Panics
     /// If the patch does not apply.
-    pub fn apply(&self, patch: &str) {
-        self.try_apply(patch).unwrap_or_else(|why| panic!("{patch}: {why}"));
+    pub fn apply_fault(&self, patch: &str) {
+        self.try_apply_fault(patch).unwrap_or_else(|why| panic!("{patch}: {why}"));
     }
 
     /// Applies a patch of `tests/faults/`.
@@ -274,8 +275,8 @@ impl Tree {
     ///
     /// # Panics
     /// If the patch cannot be read.
-    pub fn try_apply(&self, patch: &str) -> Result<(), String> {
-        self.try_apply_file(&root().join("tests/faults").join(patch))
+    pub fn try_apply_fault(&self, patch: &str) -> Result<(), String> {
+        self.try_apply_patch_file(&root().join("tests/faults").join(patch))
     }
 
     /// Applies a patch file of any directory.
@@ -285,7 +286,7 @@ impl Tree {
     ///
     /// # Panics
     /// If the patch cannot be read.
-    pub fn try_apply_file(&self, file: &Path) -> Result<(), String> {
+    pub fn try_apply_patch_file(&self, file: &Path) -> Result<(), String> {
         let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let names: Vec<&str> = files_of(&text).collect();
         let read = || -> Vec<Option<String>> {
@@ -295,7 +296,7 @@ impl Tree {
             self.record_change(name);
         }
         let before = read();
-        apply(file, &self.path)?;
+        apply_patch(file, &self.path)?;
         if before.iter().zip(read()).any(|(before, after)| *before == after) {
             return Err("leaves a file that it names unchanged".into());
         }
@@ -314,11 +315,11 @@ impl Tree {
         self.replace_file(name, changed.as_bytes());
     }
 
-    /// Adds the kernel's selftests of dispatch, which the cached source does not contain. They do not
+    /// Adds the kernel's selftests of dispatch, which the cached source does not contain. The selftests do not
     /// affect the kernel's build.
     ///
     /// # Panics
-    /// If they cannot be fetched or copied.
+    /// If the selftests cannot be fetched or copied.
     pub fn add_selftests(&self, series: &str) {
         let mut command = sudbox();
         command.args(["kselftest", series]);

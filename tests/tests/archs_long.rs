@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use sudbox_tests::{
-    PINNED, RunOutput, expected_outcomes, print_uncaptured, run, sudbox, sudbox_run,
+    PINNED_SERIES, RunOutput, expected_outcomes, print_uncaptured, run, sudbox, sudbox_run,
 };
 
 /// Whether kernels of an architecture can be built and run here. If not, prints `NOT RUN`. In CI the
@@ -31,7 +31,7 @@ fn judge(arch: &str, arguments: &[&str]) -> Option<RunOutput> {
 
 /// The expected outcomes of an architecture's pinned kernel, without those that pass.
 fn due(arch: &str) -> BTreeMap<String, String> {
-    expected_outcomes::expected(arch, PINNED, "default")
+    expected_outcomes::expected(arch, PINNED_SERIES, "default")
 }
 
 #[track_caller]

@@ -18,7 +18,7 @@ const PANIC: &str = "\tdo_sysctl_args();\n\tpanic(\"not yet\");\n";
 
 #[test]
 fn git_bisect_run_finds_the_commit_and_stops_when_the_machine_is_at_fault() {
-    let held = Tree::with(&[]);
+    let held = Tree::with_faults(&[]);
     let tree = held.path();
     git(tree, &["init", "--quiet"]);
     // Only the files that change are tracked.
@@ -30,7 +30,7 @@ fn git_bisect_run_finds_the_commit_and_stops_when_the_machine_is_at_fault() {
     commit(&held, "builds again", DISPATCH, |text| text.replace("\n#error not yet\n", ""));
     commit(&held, "does not boot", MAIN, |text| text.replace("\tdo_sysctl_args();\n", PANIC));
     commit(&held, "boots again", MAIN, |text| text.replace(PANIC, "\tdo_sysctl_args();\n"));
-    held.apply("hook-removed.patch");
+    held.apply_fault("hook-removed.patch");
     git(tree, &["commit", "--quiet", "--all", "--message", "removes the hook"]);
     commit(&held, "another comment", DISPATCH, |text| format!("{text}\n/* another */\n"));
     git(tree, &["tag", "bad"]);
@@ -92,7 +92,7 @@ fn check_commit(result: &RunOutput, word: &str, id: &str) {
 
 #[test]
 fn sudbox_bisect_finds_the_commit_and_resumes_after_a_kill() {
-    let history = History::of("6.12");
+    let history = History::wait_for("6.12");
     let fine = history.comment(&history.release(), "short: fine", DISPATCH);
     let not = history.edit(&fine, "short: not building", DISPATCH, |text| {
         text.replace("info.si_errno = 0;", "info.si_errno = nothing;")

@@ -134,7 +134,7 @@ fn steps(result: &RunOutput) -> Vec<[f64; 3]> {
 
 #[test]
 fn the_commit_is_named_and_again_after_a_kill_and_in_both_directions() {
-    let history = History::of("6.12");
+    let history = History::wait_for("6.12");
     let commits = create(&history);
     let count = history.git(&["rev-list", "--count", "fine..mended"]);
     assert!(count.parse::<u32>().expect("a number") >= 24, "{count}");

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 use sudbox_tests::history::History;
-use sudbox_tests::{PINNED, RunOutput, Tree, run, sudbox};
+use sudbox_tests::{PINNED_SERIES, RunOutput, Tree, run, sudbox};
 
 const DISPATCH: &str = "kernel/entry/syscall_user_dispatch.c";
 /// The line of the dispatch path at which instructions are added.
@@ -37,9 +37,10 @@ fn line(result: &RunOutput, name: &str) -> (f64, String) {
 
 #[test]
 fn two_hundred_instructions_are_found_and_a_rebuild_makes_no_difference() {
-    let tree = Tree::with(&[]);
+    let tree = Tree::with_faults(&[]);
     tree.force_rebuild(DISPATCH);
-    let compare = |format| bench(&["--format", format, "--compare", PINNED, tree.argument()]);
+    let compare =
+        |format| bench(&["--format", format, "--compare", PINNED_SERIES, tree.argument()]);
     let result = run(compare("table")).expect_code(0);
     assert!(result.stdout.ends_with("COMPARED: no difference is real\n"), "{}", result.stdout);
     tree.edit(DISPATCH, |text| slowed(text, 200));
@@ -54,7 +55,7 @@ fn two_hundred_instructions_are_found_and_a_rebuild_makes_no_difference() {
 
 #[test]
 fn a_bisection_finds_the_commit_that_slowed_it_down() {
-    let history = History::of(PINNED);
+    let history = History::wait_for(PINNED_SERIES);
     let fine = history.comment(&history.release(), "costs: fine", DISPATCH);
     let little = history.edit(&fine, "costs: a little", DISPATCH, |text| slowed(text, 10));
     let culprit = history.edit(&little, "costs: too much", DISPATCH, |text| slowed(text, 200));
@@ -81,8 +82,8 @@ fn requests_that_cannot_be_measured_are_refused_in_one_line() {
     for (arguments, word) in [
         (&["--only", "roundtrip"][..], "called `roundtrip`"),
         (&["running"], "not in it"),
-        (&["--compare", "running", PINNED], "not in a VM"),
-        (&["--format", "html", "--compare", PINNED, PINNED], "shows one kernel"),
+        (&["--compare", "running", PINNED_SERIES], "not in a VM"),
+        (&["--format", "html", "--compare", PINNED_SERIES, PINNED_SERIES], "shows one kernel"),
         (&["--gdb"], "--gdb"),
     ] {
         let result = run(bench(arguments)).expect_code(129);
@@ -115,7 +116,16 @@ fn the_running_kernel_is_measured_in_nanoseconds_and_emulation_in_ratios() {
         here["costs"][0]["cost"]["least"].as_f64().is_some_and(|nanoseconds| nanoseconds > 5.0)
     );
     let mut command = sudbox();
-    command.args(["bench", PINNED, "--backend", "tcg", "--by", "time", "--only", "round-trip"]);
+    command.args([
+        "bench",
+        PINNED_SERIES,
+        "--backend",
+        "tcg",
+        "--by",
+        "time",
+        "--only",
+        "round-trip",
+    ]);
     command.args(["--format", "json"]);
     let emulated = run(command).expect_code(0).json();
     assert_eq!(emulated["unit"]["kind"], "ratio");

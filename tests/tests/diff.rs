@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 use std::process::Command;
-use sudbox_tests::{PINNED, RunOutput, Tree, run, sudbox};
+use sudbox_tests::{PINNED_SERIES, RunOutput, Tree, run, sudbox};
 
 fn diff(arguments: &[&str]) -> Command {
     let mut command = sudbox();
@@ -25,7 +25,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 #[test]
 fn the_changes_between_two_releases_are_named_and_nothing_else_differs() {
-    let result = run(diff(&[PINNED, "7.3", "--format", "json"])).expect_code(0);
+    let result = run(diff(&[PINNED_SERIES, "7.3", "--format", "json"])).expect_code(0);
     assert_eq!(list(&result, "unexpected"), Vec::<Value>::new());
     let changes = list(&result, "expected");
     let commits: Vec<&str> = changes.iter().map(|change| text(change, "commit")).collect();
@@ -39,7 +39,7 @@ fn the_changes_between_two_releases_are_named_and_nothing_else_differs() {
     assert!(result.json()["compared"].as_u64().expect("a count") > 10_000);
 
     // The recordings are kept, and the report can be shown again.
-    let again = run(diff(&["7.3", PINNED])).expect_code(0);
+    let again = run(diff(&["7.3", PINNED_SERIES])).expect_code(0);
     assert!(!again.stderr.contains("record"), "{}", again.stderr);
     assert!(again.stdout.contains("expected changes explain all"), "{}", again.stdout);
     let mut show = sudbox();
@@ -49,9 +49,9 @@ fn the_changes_between_two_releases_are_named_and_nothing_else_differs() {
 
 #[test]
 fn a_fault_is_the_only_difference_that_nothing_explains() {
-    let tree = Tree::with(&["siginfo-errno.patch"]);
+    let tree = Tree::with_faults(&["siginfo-errno.patch"]);
     let cases = ["--cases", "siginfo compare/trap compare/trap-stops", "--format", "json"];
-    let arguments: Vec<&str> = [PINNED, tree.argument()].into_iter().chain(cases).collect();
+    let arguments: Vec<&str> = [PINNED_SERIES, tree.argument()].into_iter().chain(cases).collect();
     let result = run(diff(&arguments)).expect_code(1);
     let differences = list(&result, "unexpected");
     assert!(list(&result, "expected").is_empty());
@@ -67,6 +67,7 @@ fn a_fault_is_the_only_difference_that_nothing_explains() {
 
 #[test]
 fn a_kernel_does_not_differ_from_itself() {
-    let result = run(diff(&[PINNED, PINNED, "--cases", "compare conserve grid"])).expect_code(0);
+    let result = run(diff(&[PINNED_SERIES, PINNED_SERIES, "--cases", "compare conserve grid"]))
+        .expect_code(0);
     assert!(result.stdout.ends_with("COMPARED: no difference\n"), "{}", result.stdout);
 }

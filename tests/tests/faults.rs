@@ -11,7 +11,7 @@ fn with_fault(fault: &str, more: &[&str]) -> RunOutput {
     // The tests share the patched tree, so that its kernel is built once.
     static TREE: Mutex<Option<Tree>> = Mutex::new(None);
     let mut tree = TREE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let tree = tree.get_or_insert_with(|| Tree::with(&["switchable.patch"]));
+    let tree = tree.get_or_insert_with(|| Tree::with_faults(&["switchable.patch"]));
     let append = format!("sudbox_fault={fault}");
     let mut arguments = vec![tree.argument(), "--append", &append];
     arguments.extend(more);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sudbox_tests::level1::{self, Files, Level1, Options};
+use sudbox_tests::level1::{self, Files, Level1, Level1Options};
 use sudbox_tests::{RunOutput, root, start, sudbox_run};
 
 /// Seconds without progress after which a boot is a hang.
@@ -80,12 +80,12 @@ fn hostile_kernels_on_qemu() {
 fn hostile_kernels_on_the_microvm() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = Files::default();
-    files.sudbox();
+    files.add_sudbox();
     let all = [FAULTS, HALTS, SPINS, PRINTS, KICKS, IGNORES, WANDERS];
     for [what, ..] in all.into_iter().chain([SCRIBBLES]) {
-        files.copy(&kernel(what, dir.path()), format!("/k/{what}"));
+        files.copy_from_host(&kernel(what, dir.path()), format!("/k/{what}"));
     }
-    let level1 = Level1::boot(Options { files, ..Options::default() });
+    let level1 = Level1::boot(Level1Options { files, ..Level1Options::default() });
     let program = |[what, ..]: [&str; 3], timeout: &str| {
         let kernel = format!("/k/{what}");
         let arguments = arguments(&kernel, "kvm", timeout);

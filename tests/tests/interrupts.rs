@@ -61,7 +61,7 @@ fn the_cases_that_ran_are_reported() {
 
 #[test]
 fn an_incremental_build_goes_on_after_it() {
-    let tree = Tree::with(&[]);
+    let tree = Tree::with_faults(&[]);
     let _ = run(sudbox_run(&[tree.argument(), "--cases", "boot"])).expect_code(0);
     tree.force_rebuild("kernel/entry/common.c");
     interrupted(&[tree.argument()], None, "building", libc::SIGINT);

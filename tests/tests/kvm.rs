@@ -29,7 +29,7 @@ fn every_case_ends_as_on_tcg_with_the_same_cpu() {
         "--backend",
         "tcg",
         "--cpu-model",
-        X86_64.model,
+        X86_64.guest_cpu_model,
     ]));
     let kvm = level1.sudbox_run(&["--cases", WITHOUT_ORACLES, "--backend", "kvm"]).expect_code(0);
     assert_eq!(kvm.outcomes(), tcg.expect_code(0).outcomes(), "on {}", X86_64.cpu);

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use sudbox_tests::level1::host::AARCH64;
-use sudbox_tests::level1::{Files, Level1, Options, WITHOUT_ORACLES, kernel};
+use sudbox_tests::level1::{Files, Level1, Level1Options, WITHOUT_ORACLES, kernel};
 use sudbox_tests::{run, sudbox_run};
 
 /// The machine that all tests here share, and the path of its kernel to judge.
@@ -12,8 +12,8 @@ fn level1() -> &'static (Level1, &'static str) {
     static ONE: OnceLock<(Level1, &'static str)> = OnceLock::new();
     ONE.get_or_init(|| {
         let mut files = Files::default();
-        let kernel = files.foreign_sudbox(&AARCH64);
-        (Level1::boot(Options { host: &AARCH64, files, ..Options::default() }), kernel)
+        let kernel = files.add_foreign_sudbox(&AARCH64);
+        (Level1::boot(Level1Options { host: &AARCH64, files, ..Level1Options::default() }), kernel)
     })
 }
 
@@ -39,7 +39,7 @@ fn check_same_as_on_tcg(arguments: &[&str], cpus: &str) {
     let image = kernel(&AARCH64, "default", &[]).kernel;
     let image = image.to_str().expect("a path in UTF-8");
     let common = ["--arch", AARCH64.arch.name(), "--cases", WITHOUT_ORACLES, "--cpus", cpus];
-    let tcg = ["--backend", "tcg", "--cpu-model", AARCH64.model, image];
+    let tcg = ["--backend", "tcg", "--cpu-model", AARCH64.guest_cpu_model, image];
     let tcg = run(sudbox_run(&[&common[..], &tcg].concat())).expect_code(0).outcomes();
     let (level1, kernel) = level1();
     let kvm = [&common[..], &["--backend", "kvm", kernel], arguments].concat();

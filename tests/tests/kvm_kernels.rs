@@ -5,20 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sudbox_tests::level1::{Files, Level1, Options};
+use sudbox_tests::level1::{Files, Level1, Level1Options};
 use sudbox_tests::{StderrMonitor, Tree, print_uncaptured};
 
 /// Level 1 with sudbox and one more kernel, at `/k/kernel`.
 fn level1_with(kernel: &Path) -> Level1 {
     let mut files = Files::default();
-    let _ = files.sudbox();
-    files.copy(kernel, "/k/kernel");
-    Level1::boot(Options { files, ..Options::default() })
+    let _ = files.add_sudbox();
+    files.copy_from_host(kernel, "/k/kernel");
+    Level1::boot(Level1Options { files, ..Level1Options::default() })
 }
 
 #[test]
 fn cases_after_a_crash_run_in_a_restored_vm() {
-    let tree = Tree::with(&["switchable.patch"]);
+    let tree = Tree::with_faults(&["switchable.patch"]);
     let request =
         sudbox_images::Request { reference: tree.argument().to_owned(), ..Default::default() };
     let cache = sudbox_images::Cache::open().expect("a cache");

@@ -12,7 +12,7 @@ use sudbox_tests::{RunOutput, run};
 /// CPU model.
 fn check_same_as_on_tcg(arguments: &[&str], cpus: &str) {
     let common = ["--cases", WITHOUT_ORACLES, "--cpus", cpus];
-    let tcg = [&common[..], &["--backend", "tcg", "--cpu-model", X86_64.model]].concat();
+    let tcg = [&common[..], &["--backend", "tcg", "--cpu-model", X86_64.guest_cpu_model]].concat();
     let tcg = run(sudbox_tests::sudbox_run(&tcg)).expect_code(0).outcomes();
     let kvm = [&common[..], &["--backend", "kvm"], arguments].concat();
     assert_eq!(Level1::shared().sudbox_run(&kvm).expect_code(0).outcomes(), tcg);

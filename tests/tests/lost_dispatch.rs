@@ -25,7 +25,7 @@ fn is_never_good(kernel: &str) {
 
 #[test]
 fn as_a_source_and_as_a_file() {
-    let tree = Tree::with(&[]);
+    let tree = Tree::with_faults(&[]);
     let source = "kernel/entry/syscall_user_dispatch.c";
     tree.edit(source, |text| {
         let lost = "if (mode || !mode)\n\t\treturn -EINVAL;\n\tswitch (mode) {";

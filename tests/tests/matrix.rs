@@ -19,7 +19,7 @@ fn matrix(arguments: &[&str]) -> Command {
 fn kernels_are_compared_and_the_worst_decides() {
     let dir = tempfile::tempdir().unwrap();
     let unbuildable_tree = unbuildable_tree(dir.path());
-    let tree = Tree::with(&["hook-removed.patch"]);
+    let tree = Tree::with_faults(&["hook-removed.patch"]);
     let kernels = format!("6.12 {unbuildable_tree} {}", tree.argument());
     let result = run(matrix(&["--kernels", &kernels])).expect_code(1);
     for words in [

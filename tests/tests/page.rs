@@ -4,7 +4,7 @@
 use std::path::Path;
 use sudbox_report::matrix::{Cell, CellResult, Matrix, Plan};
 use sudbox_report::{Bug, CaseReport, Kernel, Outcome, Report, Screen, Verdict};
-use sudbox_tests::browser::Browser;
+use sudbox_tests::browser::{Browser, ColorScheme};
 
 fn case(id: &str, outcome: Outcome) -> CaseReport {
     let failed = outcome.is_failure();
@@ -73,10 +73,16 @@ fn html<T: Report>(subject: &T) -> String {
 }
 
 /// Renders a report and opens it in a browser; `None` if there is no browser.
-fn open<T: Report>(matrix: &T, dir: &Path, width: u32, height: u32, dark: bool) -> Option<Browser> {
+fn open<T: Report>(
+    matrix: &T,
+    dir: &Path,
+    width: u32,
+    height: u32,
+    scheme: ColorScheme,
+) -> Option<Browser> {
     let file = dir.join("matrix.html");
     std::fs::write(&file, html(matrix)).expect("a file");
-    let browser = Browser::start(width, height, dark)?;
+    let browser = Browser::start(width, height, scheme)?;
     browser.open(&file);
     Some(browser)
 }
@@ -93,7 +99,7 @@ fn save_screenshot(browser: &Browser, name: &str) {
 #[test]
 fn groups_fold_and_cells_show_details() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(browser) = open(&sample(), dir.path(), 1300, 900, false) else { return };
+    let Some(browser) = open(&sample(), dir.path(), 1300, 900, ColorScheme::Light) else { return };
     assert_eq!(browser.evaluate("return document.title"), "Syscall User Dispatch on 10 kernels");
     assert_eq!(browser.evaluate("return document.querySelectorAll('thead button').length"), 10);
 
@@ -154,7 +160,7 @@ fn groups_fold_and_cells_show_details() {
 #[test]
 fn a_narrow_screen_in_dark_mode_shows_everything() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(browser) = open(&sample(), dir.path(), 390, 844, true) else { return };
+    let Some(browser) = open(&sample(), dir.path(), 390, 844, ColorScheme::Dark) else { return };
     let width = browser.evaluate("return [document.documentElement.scrollWidth, innerWidth]");
     assert_eq!(width, serde_json::json!([390, 390]), "only the map scrolls sideways");
     let paper = browser.evaluate("return getComputedStyle(document.body).backgroundColor");
@@ -207,7 +213,7 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_matrix() {
     (matrix.plan.command, matrix.plan.sudbox_version) = (evil(), evil());
     (matrix.plan.cells[1].arch, matrix.plan.cells[1].flavour) = (evil(), evil());
     let dir = tempfile::tempdir().unwrap();
-    let Some(browser) = open(&matrix, dir.path(), 1300, 900, false) else { return };
+    let Some(browser) = open(&matrix, dir.path(), 1300, 900, ColorScheme::Light) else { return };
     for selector in [
         "tbody.group:nth-of-type(1) td:nth-child(3) button",
         "tbody.cases tr td:nth-child(3) button",
@@ -241,7 +247,7 @@ fn the_page_of_a_run_explains_bugs_and_shows_the_console_of_failures() {
         ..Verdict::default()
     };
     let dir = tempfile::tempdir().unwrap();
-    let Some(browser) = open(&verdict, dir.path(), 1300, 900, false) else { return };
+    let Some(browser) = open(&verdict, dir.path(), 1300, 900, ColorScheme::Light) else { return };
     save_screenshot(&browser, "run");
     let title = "Syscall User Dispatch on Linux 6.12.1";
     assert_eq!(browser.evaluate("return document.title"), title);
@@ -258,7 +264,7 @@ fn the_page_of_a_run_explains_bugs_and_shows_the_console_of_failures() {
     assert!(browser.text("#passes").contains("arguments/check"));
     assert_eq!(browser.console_messages(), Vec::<String>::new());
 
-    let Some(browser) = open(&verdict, dir.path(), 390, 844, true) else { return };
+    let Some(browser) = open(&verdict, dir.path(), 390, 844, ColorScheme::Dark) else { return };
     let width = browser.evaluate("return [document.documentElement.scrollWidth, innerWidth]");
     assert_eq!(width, serde_json::json!([390, 390]), "nothing is wider than a phone");
     save_screenshot(&browser, "run-phone");
@@ -295,7 +301,7 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_page_of_a_run() {
         ..Verdict::default()
     };
     let dir = tempfile::tempdir().unwrap();
-    let Some(browser) = open(&verdict, dir.path(), 1300, 900, false) else { return };
+    let Some(browser) = open(&verdict, dir.path(), 1300, 900, ColorScheme::Light) else { return };
     let count = "return document.querySelectorAll('script, img').length";
     assert_eq!(browser.evaluate(count), 0);
     let title = browser.evaluate("return document.title");

@@ -6,7 +6,7 @@ use sudbox_tests::{Tree, faults, file_metadata, run, sudbox_run};
 
 #[test]
 fn a_tree_with_its_own_configuration_and_objects_is_judged_and_left_alone() {
-    let tree = Tree::with(&[]);
+    let tree = Tree::with_faults(&[]);
     assert!(tree.path().join(".config").exists(), "it has a configuration");
     assert!(tree.path().join("scripts/basic/fixdep").exists(), "it has objects");
     let before = file_metadata(tree.path());
@@ -28,7 +28,7 @@ fn a_tree_with_its_own_configuration_and_objects_is_judged_and_left_alone() {
     });
     let _ = run(sudbox_run(&[tree.argument(), "--cases", "selector"])).expect_code(1);
     drop(tree);
-    let tree = Tree::with(&[]);
+    let tree = Tree::with_faults(&[]);
     let _ = run(sudbox_run(&[tree.argument(), "--cases", "selector"])).expect_code(0);
 }
 
@@ -37,7 +37,7 @@ fn a_tree_with_its_own_configuration_and_objects_is_judged_and_left_alone() {
 fn cases_notice_what_breaks_their_promise() {
     for name in ["hook-removed", "selector-kill-catchable", "range-end-included"] {
         let fault = faults::all().into_iter().find(|fault| fault.name() == name).expect(name);
-        let tree = Tree::with(&[&fault.patch]);
+        let tree = Tree::with_faults(&[&fault.patch]);
         let cases = fault.cases.join(",");
         let outcomes =
             run(sudbox_run(&[tree.argument(), "--cases", &cases])).expect_code(1).outcomes();
@@ -52,7 +52,7 @@ fn cases_notice_what_breaks_their_promise() {
 
 #[test]
 fn a_tree_that_does_not_build_cannot_be_judged() {
-    let tree = Tree::with(&[]);
+    let tree = Tree::with_faults(&[]);
     tree.edit("kernel/entry/syscall_user_dispatch.c", |text| {
         format!("{text}\n#error this does not build\n")
     });
@@ -64,7 +64,7 @@ fn a_tree_that_does_not_build_cannot_be_judged() {
 
 #[test]
 fn variables_that_make_exports_do_not_reach_the_kernels_build() {
-    let tree = Tree::with(&[]);
+    let tree = Tree::with_faults(&[]);
     tree.force_rebuild("kernel/entry/common.c");
     let mut command = sudbox_run(&[tree.argument(), "--cases", "boot"]);
     command

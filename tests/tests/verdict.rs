@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use sudbox_tests::{PINNED, expected_outcomes, listed_cases, run, sudbox, sudbox_run};
+use sudbox_tests::{PINNED_SERIES, expected_outcomes, listed_cases, run, sudbox, sudbox_run};
 
 /// Cases that run only on kernels without dispatch.
 const WITHOUT_DISPATCH: &[&str] = &[
@@ -25,7 +25,7 @@ fn the_pinned_kernel_keeps_every_promise_and_every_case_is_accounted_for() {
 
     assert_eq!(ids, listed, "cases reported and cases listed differ");
     assert!(ids.len() > 25, "only {} cases", ids.len());
-    let due = expected_outcomes::expected("x86_64", PINNED, "default");
+    let due = expected_outcomes::expected("x86_64", PINNED_SERIES, "default");
     for (id, outcome) in expected_outcomes::not_passed(&result) {
         assert_eq!(due.get(&id), Some(&outcome), "{id} is {outcome}, which is not allowed by name");
     }

@@ -34,7 +34,7 @@ fn a_seed_without_fuzz_and_an_invalid_number_are_bad_usage() {
 
 #[test]
 fn a_difference_is_shrunk_and_its_rerun_command_reproduces_it() {
-    let tree = Tree::with(&["switchable.patch"]);
+    let tree = Tree::with_faults(&["switchable.patch"]);
     // The first byte after the range counts as part of it.
     tree.edit("kernel/entry/syscall_user_dispatch.c", |text| {
         text.replace("sd->offset < sd->len))", "sd->offset <= sd->len))")

@@ -29,7 +29,7 @@ struct BareBoot {
     /// restart by a triple fault.
     cmdline: &'static str,
     /// Whether vmlinux is booted, rather than the image that sudbox boots.
-    vmlinux: bool,
+    boots_vmlinux: bool,
 }
 
 fn bare_boot_of(arch: Arch) -> anyhow::Result<BareBoot> {
@@ -39,14 +39,14 @@ fn bare_boot_of(arch: Arch) -> anyhow::Result<BareBoot> {
             compiler: "gcc",
             machine: &["-M", "microvm"],
             cmdline: "console=ttyS0 reboot=t panic=-1",
-            vmlinux: true,
+            boots_vmlinux: true,
         },
         Arch::Aarch64 => BareBoot {
             arch: Arch::Aarch64,
             compiler: "aarch64-linux-gnu-gcc",
             machine: &["-M", "virt", "-cpu", "cortex-a72"],
             cmdline: "console=ttyAMA0 panic=-1",
-            vmlinux: false,
+            boots_vmlinux: false,
         },
         other => bail!("there is no bare boot of {} to compare with", other.name()),
     })
@@ -64,39 +64,39 @@ fn main() -> anyhow::Result<()> {
     let (mut bare, mut tuned) = (Vec::new(), Vec::new());
     let (mut core, mut all) = (Vec::new(), Vec::new());
     let vmlinux = image.vmlinux.as_deref().context("the kernel was not built from source")?;
-    let bare_kernel = if bare_boot.vmlinux { vmlinux } else { &image.kernel };
+    let bare_kernel = if bare_boot.boots_vmlinux { vmlinux } else { &image.kernel };
     let tuned_cmdline = format!("loglevel=5 {}", qemu::kernel_arguments(arch));
     for round in 0..=ROUNDS {
-        let b = measure(bare_boot.command(bare_kernel, &initramfs, ""))?;
-        let t = measure(bare_boot.command(&image.kernel, &initramfs, &tuned_cmdline))?;
+        let bare_time = measure(bare_boot.command(bare_kernel, &initramfs, ""))?;
+        let tuned_time = measure(bare_boot.command(&image.kernel, &initramfs, &tuned_cmdline))?;
         let run = |cases: &str| {
             let mut command = sudbox_tests::sudbox();
             command.args(["run", "--arch", arch.name(), "--cases", cases]);
             measure(command)
         };
-        let c = run("core")?;
-        let a = run("all")?;
+        let core_time = run("core")?;
+        let all_time = run("all")?;
         if round > 0 {
-            bare.push(b);
-            tuned.push(t);
-            core.push(c);
-            all.push(a);
+            bare.push(bare_time);
+            tuned.push(tuned_time);
+            core.push(core_time);
+            all.push(all_time);
         }
     }
-    let ratios = |of: &[Duration]| {
-        median(of.iter().zip(&bare).map(|(a, b)| a.as_secs_f64() / b.as_secs_f64()).collect())
+    let ratios = |times: &[Duration]| {
+        median(times.iter().zip(&bare).map(|(a, b)| a.as_secs_f64() / b.as_secs_f64()).collect())
     };
     println!("{ROUNDS} rounds; seconds: minimum, median, maximum");
-    row("bare boot, default command line", &bare);
-    row("bare boot, sudbox's command line", &tuned);
-    row("sudbox run --cases core", &core);
-    row("sudbox run, every case", &all);
+    print_row("bare boot, default command line", &bare);
+    print_row("bare boot, sudbox's command line", &tuned);
+    print_row("sudbox run --cases core", &core);
+    print_row("sudbox run, every case", &all);
     println!("core / bare boot, median of the rounds:              {:.2}", ratios(&core));
     println!("sudbox's / default command line, likewise:           {:.2}", ratios(&tuned));
     Ok(())
 }
 
-fn row(name: &str, times: &[Duration]) {
+fn print_row(name: &str, times: &[Duration]) {
     let mut seconds: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
     seconds.sort_by(f64::total_cmp);
     println!(

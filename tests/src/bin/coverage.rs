@@ -36,12 +36,12 @@ fn main() -> anyhow::Result<()> {
     let image =
         sudbox_images::kernel(&mut Ctx::new(&Cache::open()?, &mut StderrMonitor), &request)?;
     let vmlinux = image.vmlinux.as_deref().context("the kernel was not built from source")?;
-    let functions = functions(vmlinux)?;
+    let functions = disassemble_dispatch(vmlinux)?;
     ensure!(!functions.is_empty(), "no dispatch code in {}", vmlinux.display());
-    let executed = executed(&functions, &reference, &cases)?;
+    let executed = run_and_trace(&functions, &reference, &cases)?;
     println!("{}", image.source);
     for (name, code) in &functions {
-        row(name, code, &executed);
+        print_function(name, code, &executed);
     }
     Ok(())
 }
@@ -56,7 +56,7 @@ fn is_dispatch(name: &str) -> bool {
         || name.starts_with("syscall_user_dispatch_")
 }
 
-fn functions(vmlinux: &Path) -> anyhow::Result<Functions> {
+fn disassemble_dispatch(vmlinux: &Path) -> anyhow::Result<Functions> {
     let mut objdump = Command::new("objdump");
     objdump.args(["-d", "-j", ".text", "-j", ".noinstr.text", "--no-show-raw-insn"]).arg(vmlinux);
     let output = objdump.stderr(Stdio::inherit()).output().context("objdump")?;
@@ -68,7 +68,7 @@ fn functions(vmlinux: &Path) -> anyhow::Result<Functions> {
             current = is_dispatch(name).then(|| name.to_owned());
         } else if let (Some(name), Some((address, text))) = (&current, line.split_once(":\t")) {
             let address = u64::from_str_radix(address.trim(), 16)?;
-            functions.entry(name.clone()).or_default().push((address, instruction(text)));
+            functions.entry(name.clone()).or_default().push((address, parse_instruction(text)));
         }
     }
     // Remove the padding after the last jump or return.
@@ -80,7 +80,7 @@ fn functions(vmlinux: &Path) -> anyhow::Result<Functions> {
     Ok(functions)
 }
 
-fn instruction(text: &str) -> Instruction {
+fn parse_instruction(text: &str) -> Instruction {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let conditional = text.starts_with('j') && !text.starts_with("jmp");
     let branch = text.split(' ').nth(1).filter(|_| conditional);
@@ -89,7 +89,11 @@ fn instruction(text: &str) -> Instruction {
 
 /// Runs the cases and returns the addresses of the instructions that QEMU translated. A wrapper of
 /// QEMU in `PATH` adds the options for its log.
-fn executed(functions: &Functions, reference: &str, cases: &str) -> anyhow::Result<HashSet<u64>> {
+fn run_and_trace(
+    functions: &Functions,
+    reference: &str,
+    cases: &str,
+) -> anyhow::Result<HashSet<u64>> {
     let ranges = functions.values().filter_map(|code| {
         let (first, last) = (code.first()?.0, code.last()?.0);
         Some(format!("{first:#x}+{:#x}", last - first + 16))
@@ -132,7 +136,7 @@ fn executed(functions: &Functions, reference: &str, cases: &str) -> anyhow::Resu
     Ok(executed)
 }
 
-fn row(name: &str, code: &[(u64, Instruction)], executed: &HashSet<u64>) {
+fn print_function(name: &str, code: &[(u64, Instruction)], executed: &HashSet<u64>) {
     let reached = code.iter().filter(|(address, _)| executed.contains(address)).count();
     let mut missed = Vec::new();
     let (mut directions, mut covered) = (0, 0);

@@ -32,8 +32,8 @@ const MOUNTS: [(&str, &str); 7] = [
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> io::Result<()> {
-    for (kind, place) in MOUNTS {
-        mount(kind, place)?;
+    for (file_system, mount_point) in MOUNTS {
+        mount(file_system, mount_point)?;
     }
     let mut host = connect()?;
     wire::send(&mut host, &Response::Ready)?;
@@ -59,7 +59,7 @@ fn serve(request: &Request, host: &mut File) -> io::Result<Response> {
         }
         Request::Files(path) => {
             let mut names = Vec::new();
-            walk(Path::new(path), fs::metadata(path)?.dev(), &mut names)?;
+            list_files(Path::new(path), fs::metadata(path)?.dev(), &mut names)?;
             names.sort();
             Response::Names(names)
         }
@@ -69,20 +69,20 @@ fn serve(request: &Request, host: &mut File) -> io::Result<Response> {
 }
 
 /// Creates a directory and mounts a file system on it.
-fn mount(kind: &str, place: &str) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(place)?;
-    let (kind, place) = (format!("{kind}\0"), format!("{place}\0"));
+fn mount(file_system: &str, mount_point: &str) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(mount_point)?;
+    let (file_system, mount_point) = (format!("{file_system}\0"), format!("{mount_point}\0"));
     // SAFETY: both strings are NUL-terminated and outlive the call.
-    let done = unsafe {
+    let result = unsafe {
         libc::mount(
-            kind.as_ptr().cast(),
-            place.as_ptr().cast(),
-            kind.as_ptr().cast(),
+            file_system.as_ptr().cast(),
+            mount_point.as_ptr().cast(),
+            file_system.as_ptr().cast(),
             0,
             std::ptr::null(),
         )
     };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Connects to the host's vsock port.
@@ -107,9 +107,9 @@ fn connect() -> io::Result<File> {
     }
 }
 
-/// A running program and its output files. They are files and not pipes, because processes that the
+/// A running program and its output files. The output goes to files and not to pipes, because processes that the
 /// program leaves behind would keep a pipe open.
-struct Running {
+struct RunningProgram {
     child: Child,
     started: Instant,
     stdout: File,
@@ -135,16 +135,16 @@ fn run(programs: &[Program], host: &mut File) -> io::Result<Vec<ProgramEnd>> {
             .collect();
         drop(alive);
         while ended.recv_timeout(wire::HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
-            wire::send(host, &Response::Busy(busy()?))?;
+            wire::send(host, &Response::Busy(busy_time()?))?;
         }
         waiting.into_iter().map(|one| one.join().expect("does not panic")).collect()
     });
-    reap();
+    reap_orphans();
     ended
 }
 
 /// Busy time of all CPUs since boot.
-fn busy() -> io::Result<Duration> {
+fn busy_time() -> io::Result<Duration> {
     // proc_stat(5): `cpu` user nice system idle iowait irq softirq, in ticks of 10 ms (`USER_HZ` is
     // 100). `user` includes the time of guests.
     let stat = fs::read_to_string("/proc/stat")?;
@@ -154,7 +154,7 @@ fn busy() -> io::Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
-fn start(program: &Program) -> io::Result<Running> {
+fn start(program: &Program) -> io::Result<RunningProgram> {
     let (name, arguments) = program.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let (stdout, stderr) = (memfd()?, memfd()?);
     let started = Instant::now();
@@ -167,7 +167,7 @@ fn start(program: &Program) -> io::Result<Running> {
         .stderr(stderr.try_clone()?)
         .spawn()
         .map_err(|e| io::Error::other(format!("{name} does not start: {e}")))?;
-    Ok(Running { child, started, stdout, stderr })
+    Ok(RunningProgram { child, started, stdout, stderr })
 }
 
 /// Creates an anonymous file in memory.
@@ -181,8 +181,8 @@ fn memfd() -> io::Result<File> {
     }
 }
 
-impl Running {
-    /// Waits for the program's end, reads the files of its inspection before, and kills it at its
+impl RunningProgram {
+    /// Reads the files of the program's inspection, waits for the program's end, and kills the program at its
     /// limit.
     fn wait(mut self, program: &Program) -> io::Result<ProgramEnd> {
         let pid = libc::pid_t::try_from(self.child.id()).map_err(io::Error::other)?;
@@ -224,7 +224,7 @@ impl Running {
     }
 }
 
-/// Waits up to `limit` for a child's end, without reaping the child. Whether the child has ended.
+/// Waits up to `limit` for a child's end, without reaping the child. Returns whether the child has ended.
 fn ends_within(pid: libc::pid_t, limit: Duration) -> io::Result<bool> {
     // SAFETY: pidfd_open takes no pointers; the child is not reaped yet, so `pid` is the child's.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -258,7 +258,7 @@ fn duration(value: libc::timeval) -> Duration {
 }
 
 /// Reaps orphans that have ended, which the kernel gives to PID 1 as children.
-fn reap() {
+fn reap_orphans() {
     // SAFETY: the status pointer may be null. No thread waits for a child of its own at this time.
     while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
 }
@@ -268,7 +268,7 @@ fn kill_all() -> io::Result<Vec<String>> {
     let until = Instant::now() + GRACE;
     let mut left;
     loop {
-        reap();
+        reap_orphans();
         left = processes()?;
         if left.is_empty() || Instant::now() >= until {
             break;
@@ -299,12 +299,12 @@ fn processes() -> io::Result<Vec<String>> {
 }
 
 /// Collects the paths of all files below `directory` on the file system `device`.
-fn walk(directory: &Path, device: u64, names: &mut Vec<String>) -> io::Result<()> {
+fn list_files(directory: &Path, device: u64, names: &mut Vec<String>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let Ok(meta) = entry.metadata() else { continue };
         if meta.is_dir() && meta.dev() == device {
-            walk(&entry.path(), device, names)?;
+            list_files(&entry.path(), device, names)?;
         } else if !meta.is_dir() {
             names.push(entry.path().to_string_lossy().into_owned());
         }

@@ -5,8 +5,8 @@
 //! level1-restore KERNEL INITRAMFS ROUNDS
 //! ```
 //!
-//! INITRAMFS is the one that sudbox makes. Prints two times in seconds per round, of the booted and of
-//! the restored VM: from the call of the library until the guest's message `Start`.
+//! INITRAMFS is an initramfs of sudbox. For each round, prints the times in seconds of the booted and of the
+//! restored VM, from the call of the library until the guest's message `Start`.
 
 use std::time::{Duration, Instant};
 

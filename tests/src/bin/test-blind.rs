@@ -33,10 +33,10 @@ fn main() -> Result<(), String> {
         .map(|word| Glob::new(&word).map(|glob| glob.compile_matcher()))
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;
-    let slips = blind::slips(&set)?;
+    let slips = blind::read_slips(&set)?;
     let programs = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let tree = Tree::of(KERNEL);
-    let mut record = Record::load(&set);
+    let tree = Tree::wait_for(KERNEL);
+    let mut record = FirstResults::load(&set);
     let (mut noticed, mut tried, mut invalid) = (0, 0, Vec::new());
     for slip in
         slips.iter().filter(|s| globs.is_empty() || globs.iter().any(|g| g.is_match(&s.name)))
@@ -91,18 +91,18 @@ impl SlipResult {
 fn try_slip(tree: &Tree, slip: &Slip, programs: &Path) -> Result<SlipResult, String> {
     let program = blind::compile(slip, programs)?;
     let program = program.to_str().ok_or("a path that is not UTF-8")?;
-    let right = exit_of(program, KERNEL)?;
+    let right = exit_code_of(program, KERNEL)?;
     if right != 0 {
         return Err(format!("its program exits with {right} on the right kernel"));
     }
-    tree.try_apply_file(&slip.patch)?;
+    tree.try_apply_patch_file(&slip.patch)?;
     let result = try_broken(tree, program);
     tree.reset();
     result
 }
 
 fn try_broken(tree: &Tree, program: &str) -> Result<SlipResult, String> {
-    let broken = exit_of(program, tree.argument())?;
+    let broken = exit_code_of(program, tree.argument())?;
     if broken == 0 {
         return Err("its program exits with 0 on the broken kernel".into());
     }
@@ -126,7 +126,7 @@ fn try_broken(tree: &Tree, program: &str) -> Result<SlipResult, String> {
 
 /// Runs a program on a kernel and returns the exit code: the program's, 124 if the program hangs, 125
 /// if the kernel crashes.
-fn exit_of(program: &str, kernel: &str) -> Result<i32, String> {
+fn exit_code_of(program: &str, kernel: &str) -> Result<i32, String> {
     let mut command = sudbox();
     command.args(["exec", "--kernel", kernel, "--timeout", "20", "--", program]);
     let result = run(command);
@@ -137,21 +137,21 @@ fn exit_of(program: &str, kernel: &str) -> Result<i32, String> {
 }
 
 /// The first results of the slips of a set.
-struct Record {
+struct FirstResults {
     path: std::path::PathBuf,
     lines: BTreeMap<String, String>,
 }
 
-impl Record {
-    fn load(set: &str) -> Record {
-        let path = blind::folder(set).join("first-sight.txt");
+impl FirstResults {
+    fn load(set: &str) -> FirstResults {
+        let path = blind::set_folder(set).join("first-sight.txt");
         let text = fs::read_to_string(&path).unwrap_or_default();
         let lines = text
             .lines()
             .filter_map(|line| line.split_once(": "))
             .map(|(name, result)| (name.to_owned(), result.to_owned()))
             .collect();
-        Record { path, lines }
+        FirstResults { path, lines }
     }
 
     /// Records the result of a slip, unless an earlier one is recorded.

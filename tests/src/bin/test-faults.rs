@@ -18,11 +18,11 @@ const TIMEOUT: &str = "30";
 
 /// Selections of cases to run on a mutant, one after the other until a case fails. Most mutants fail
 /// the first few cases within a second; all cases would take a minute.
-const SELECTIONS: [&str; 3] =
+const CASE_SELECTIONS: [&str; 3] =
     ["boot,siginfo/number,selector/flips,range/everything", "core", "all"];
 
 /// The result of running cases on a kernel.
-enum Judged {
+enum JudgedKernel {
     /// Outcome by case id.
     Outcomes(BTreeMap<String, String>),
     /// The kernel does not build or could not be judged, with the reason.
@@ -67,7 +67,7 @@ fn main() {
         if chosen_faults.is_empty() && !mutants {
             continue;
         }
-        let tree = Tree::of(kernel);
+        let tree = Tree::wait_for(kernel);
         if is_x86_64(kernel) {
             tree.add_selftests(kernel);
         }
@@ -106,20 +106,20 @@ fn is_x86_64(kernel: &str) -> bool {
 }
 
 /// Runs cases on the kernel of the tree.
-fn judge(tree: &Tree, cases: &str, arguments: &[&str]) -> Judged {
+fn judge(tree: &Tree, cases: &str, arguments: &[&str]) -> JudgedKernel {
     let mut words = vec![tree.argument(), "--arch", tree.arch(), "--timeout", TIMEOUT];
     words.extend(["--cases", cases]);
     words.extend(arguments);
     let result = run(sudbox_run(&words));
     if [0, 1].contains(&result.code) {
-        return Judged::Outcomes(result.outcomes());
+        return JudgedKernel::Outcomes(result.outcomes());
     }
     let why = result.stderr.lines().filter(|line| !line.starts_with("      ")).collect::<Vec<_>>();
-    Judged::NotJudged(format!("exit code {}: {}", result.code, why.join(" | ")))
+    JudgedKernel::NotJudged(format!("exit code {}: {}", result.code, why.join(" | ")))
 }
 
 /// The ids of the cases that failed, crashed or hung.
-fn noticed(outcomes: &BTreeMap<String, String>) -> BTreeSet<String> {
+fn failed_cases(outcomes: &BTreeMap<String, String>) -> BTreeSet<String> {
     outcomes
         .iter()
         .filter(|(_, outcome)| ["fail", "crash", "hang"].contains(&outcome.as_str()))
@@ -130,16 +130,16 @@ fn noticed(outcomes: &BTreeMap<String, String>) -> BTreeSet<String> {
 /// Checks that no case fails on the unmodified tree.
 fn check_unbroken(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
     match judge(tree, "all", &[]) {
-        Judged::Outcomes(outcomes) if noticed(&outcomes).is_empty() => {
+        JudgedKernel::Outcomes(outcomes) if failed_cases(&outcomes).is_empty() => {
             println!("{kernel} as released: {} cases, none fails", outcomes.len());
             // A case that fails by a recorded bug has been seen to fail.
             let known = outcomes.into_iter().filter(|(_, outcome)| outcome == "known");
             fault_run.findings.known.insert(kernel.to_owned(), known.map(|(id, _)| id).collect());
         }
-        Judged::Outcomes(outcomes) => {
-            fault_run.fail(format!("{kernel} as released: {:?}", noticed(&outcomes)));
+        JudgedKernel::Outcomes(outcomes) => {
+            fault_run.fail(format!("{kernel} as released: {:?}", failed_cases(&outcomes)));
         }
-        Judged::NotJudged(why) => fault_run.fail(format!("{kernel} as released: {why}")),
+        JudgedKernel::NotJudged(why) => fault_run.fail(format!("{kernel} as released: {why}")),
     }
 }
 
@@ -147,7 +147,7 @@ fn check_unbroken(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
 fn try_fault(tree: &Tree, kernel: &str, fault: &Fault, fault_run: &mut FaultRun) {
     let began = Instant::now();
     let name = format!("{kernel} {}", fault.name());
-    if let Err(why) = tree.try_apply(&fault.patch) {
+    if let Err(why) = tree.try_apply_fault(&fault.patch) {
         fault_run.fail(format!("{name}: {why}"));
         tree.reset();
         return;
@@ -157,23 +157,23 @@ fn try_fault(tree: &Tree, kernel: &str, fault: &Fault, fault_run: &mut FaultRun)
     let selftests = is_x86_64(kernel).then(|| selftests_notice(tree, &arguments)).transpose();
     tree.reset();
     match judged {
-        Judged::NotJudged(why) => fault_run.fail(format!("{name}: {why}")),
-        Judged::Outcomes(outcomes) => {
-            let by = noticed(&outcomes);
+        JudgedKernel::NotJudged(why) => fault_run.fail(format!("{name}: {why}")),
+        JudgedKernel::Outcomes(outcomes) => {
+            let noticed_by = failed_cases(&outcomes);
             let selftests = selftests.unwrap_or_else(|why| {
                 fault_run.fail(format!("{name}: {why}"));
                 None
             });
             let own = if selftests == Some(true) { ", and its own selftests" } else { "" };
-            println!("{name}: {by:?}{own} in {:.0} s", began.elapsed().as_secs_f32());
+            println!("{name}: {noticed_by:?}{own} in {:.0} s", began.elapsed().as_secs_f32());
             for wanted in &fault.cases {
                 let glob = Glob::new(wanted).expect("a glob").compile_matcher();
-                if !by.iter().any(|id| glob.is_match(id)) {
+                if !noticed_by.iter().any(|id| glob.is_match(id)) {
                     fault_run.fail(format!("{name}: {wanted} does not notice"));
                 }
             }
             let kernels = fault_run.findings.faults.entry(fault.name().to_owned()).or_default();
-            kernels.insert(kernel.to_owned(), Noticed { cases: by, selftests });
+            kernels.insert(kernel.to_owned(), Noticed { cases: noticed_by, selftests });
         }
     }
 }
@@ -184,28 +184,28 @@ fn try_mutants(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
     let equivalents = mutants::equivalents();
     let mut found = Mutants { all: mutants.len(), ..Mutants::default() };
     match judge(tree, "all", &["--append", "sudbox_mutant=0"]) {
-        Judged::Outcomes(outcomes) if noticed(&outcomes).is_empty() => {}
-        Judged::Outcomes(outcomes) => {
-            fault_run.fail(format!("{kernel} without mutant: {:?}", noticed(&outcomes)));
+        JudgedKernel::Outcomes(outcomes) if failed_cases(&outcomes).is_empty() => {}
+        JudgedKernel::Outcomes(outcomes) => {
+            fault_run.fail(format!("{kernel} without mutant: {:?}", failed_cases(&outcomes)));
         }
-        Judged::NotJudged(why) => fault_run.fail(format!("{kernel} with mutants: {why}")),
+        JudgedKernel::NotJudged(why) => fault_run.fail(format!("{kernel} with mutants: {why}")),
     }
     for mutant in mutants {
         let append = format!("sudbox_mutant={}", mutant.number);
         let name = format!("{kernel} mutant {}, {mutant}", mutant.number);
         let reason = equivalents.iter().find(|entry| entry.matches(&mutant));
-        let judged = SELECTIONS
+        let judged = CASE_SELECTIONS
             .iter()
             .map(|cases| judge(tree, cases, &["--append", &append]))
             .find(|judged| match judged {
-                Judged::Outcomes(outcomes) => !noticed(outcomes).is_empty(),
-                Judged::NotJudged(_) => true,
+                JudgedKernel::Outcomes(outcomes) => !failed_cases(outcomes).is_empty(),
+                JudgedKernel::NotJudged(_) => true,
             })
-            .unwrap_or_else(|| Judged::Outcomes(BTreeMap::new()));
+            .unwrap_or_else(|| JudgedKernel::Outcomes(BTreeMap::new()));
         match judged {
-            Judged::NotJudged(why) => fault_run.fail(format!("{name}: {why}")),
-            Judged::Outcomes(outcomes) => {
-                let by = noticed(&outcomes);
+            JudgedKernel::NotJudged(why) => fault_run.fail(format!("{name}: {why}")),
+            JudgedKernel::Outcomes(outcomes) => {
+                let noticed_by = failed_cases(&outcomes);
                 let selftests = selftests_notice(tree, &["--append", &append]);
                 let selftests = selftests.unwrap_or_else(|why| {
                     fault_run.fail(format!("{name}: {why}"));
@@ -213,18 +213,20 @@ fn try_mutants(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
                 });
                 found.selftests += usize::from(selftests);
                 let own = if selftests { ", and its own selftests" } else { "" };
-                println!("{name}: {by:?}{own}");
-                match (by.is_empty(), reason) {
+                println!("{name}: {noticed_by:?}{own}");
+                match (noticed_by.is_empty(), reason) {
                     (true, reason) => {
                         if reason.is_none() {
                             fault_run.fail(format!("{name}: survives"));
                         }
                         found.survivors.push(mutant);
                     }
-                    (false, Some(_)) => fault_run.fail(format!("{name}: noticed by {by:?}")),
+                    (false, Some(_)) => {
+                        fault_run.fail(format!("{name}: noticed by {noticed_by:?}"))
+                    }
                     (false, None) => found.noticed += 1,
                 }
-                found.cases.extend(by);
+                found.cases.extend(noticed_by);
             }
         }
     }

@@ -13,20 +13,20 @@ pub struct Host {
     /// Suffix of `cpu` that enables nested paging; empty if the architecture has no choice.
     pub nested_paging: &'static str,
     /// More properties for QEMU's `-machine`.
-    pub options: &'static str,
+    pub machine_options: &'static str,
     /// Patches for the kernel: file names in this directory.
     pub patches: &'static [&'static str],
     /// The CPU model that level 2 sees, to run the same cases on TCG.
-    pub model: &'static str,
+    pub guest_cpu_model: &'static str,
     /// Rust target of the programs in level 1.
     pub target: &'static str,
     /// Tools for building programs; `None` for this machine's own architecture.
-    pub foreign: Option<Foreign>,
+    pub cross_tools: Option<CrossTools>,
 }
 
 /// Sources of programs for another architecture.
 #[derive(Debug)]
-pub struct Foreign {
+pub struct CrossTools {
     /// C cross compiler, which also links Rust programs.
     pub compiler: &'static str,
     /// Debian's name of the architecture.
@@ -49,11 +49,11 @@ pub static X86_64: Host = Host {
     arch: Arch::X86_64,
     cpu: "Opteron_G3,+svm",
     nested_paging: ",+npt",
-    options: "",
+    machine_options: "",
     patches: &["apic-timer.patch"],
-    model: "Opteron_G3",
+    guest_cpu_model: "Opteron_G3",
     target: "x86_64-unknown-linux-gnu",
-    foreign: None,
+    cross_tools: None,
 };
 
 /// Level 1 on aarch64. `virtualization=on` emulates EL2; Cortex-A72 has no VHE, so KVM uses nVHE mode.
@@ -61,11 +61,11 @@ pub static AARCH64: Host = Host {
     arch: Arch::Aarch64,
     cpu: "cortex-a72",
     nested_paging: "",
-    options: ",virtualization=on,gic-version=3",
+    machine_options: ",virtualization=on,gic-version=3",
     patches: &[],
-    model: "cortex-a72",
+    guest_cpu_model: "cortex-a72",
     target: "aarch64-unknown-linux-gnu",
-    foreign: Some(Foreign {
+    cross_tools: Some(CrossTools {
         compiler: "aarch64-linux-gnu-gcc",
         debian_arch: "arm64",
         qemu_package: "qemu-system-arm",

@@ -8,49 +8,56 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A file on the host, and its path in level 1.
-pub(super) type Copied = (PathBuf, PathBuf);
+pub(super) type FileCopy = (PathBuf, PathBuf);
 
 /// Downloads and unpacks a package and its dependencies for an architecture (Debian's name), unless
 /// the cache has them. Returns the folder that corresponds to `/`.
 ///
 /// # Panics
 /// If apt-get or dpkg-deb fails.
-pub(super) fn unpacked(package: &str, architecture: &str) -> PathBuf {
+pub(super) fn unpack_package(package: &str, architecture: &str) -> PathBuf {
     let root = crate::cache_dir().join("tests").join(format!("{package}-{architecture}"));
     if root.is_dir() {
         return root;
     }
-    let above = root.parent().expect("a folder");
-    fs::create_dir_all(above).expect("space for a directory");
-    let dir = tempfile::tempdir_in(above).expect("a temporary directory");
-    let at = |name: &str| dir.path().join(name);
+    let parent = root.parent().expect("a folder");
+    fs::create_dir_all(parent).expect("space for a directory");
+    let dir = tempfile::tempdir_in(parent).expect("a temporary directory");
+    let temporary_path = |name: &str| dir.path().join(name);
     for folder in ["state/lists/partial", "archives/partial"] {
-        fs::create_dir_all(at(folder)).expect("space for a directory");
+        fs::create_dir_all(temporary_path(folder)).expect("space for a directory");
     }
     // With an empty status file apt downloads every dependency; with its own state and cache it does
     // not touch the machine's.
-    fs::write(at("status"), "").expect("room for a file");
+    fs::write(temporary_path("status"), "").expect("room for a file");
     let configuration = format!(
         "APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n\
          Dir::State \"{0}/state\";\nDir::State::status \"{0}/status\";\nDir::Cache \"{0}\";\n",
         dir.path().display()
     );
-    fs::write(at("apt.conf"), configuration).expect("room for a file");
+    fs::write(temporary_path("apt.conf"), configuration).expect("room for a file");
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        run_checked(command.args(["-qq"]).args(arguments).env("APT_CONFIG", at("apt.conf")));
+        run_checked(
+            command.args(["-qq"]).args(arguments).env("APT_CONFIG", temporary_path("apt.conf")),
+        );
     };
     apt(&["update"]);
     apt(&["install", "--yes", "--no-install-recommends", "--download-only", package]);
-    for archive in fs::read_dir(at("archives")).expect("what apt-get downloads").flatten() {
+    for archive in
+        fs::read_dir(temporary_path("archives")).expect("what apt-get downloads").flatten()
+    {
         if archive.path().extension().is_some_and(|extension| extension == "deb") {
             run_checked(
-                Command::new("dpkg-deb").arg("--extract").arg(archive.path()).arg(at("root")),
+                Command::new("dpkg-deb")
+                    .arg("--extract")
+                    .arg(archive.path())
+                    .arg(temporary_path("root")),
             );
         }
     }
     // The rename is atomic: a folder in the cache is complete.
-    fs::rename(at("root"), &root).expect("a folder of ours is moved");
+    fs::rename(temporary_path("root"), &root).expect("a folder of ours is moved");
     root
 }
 
@@ -59,7 +66,7 @@ pub(super) fn unpacked(package: &str, architecture: &str) -> PathBuf {
 ///
 /// # Panics
 /// If a library is missing.
-pub(super) fn program(root: &Path, name: &str, target: &str) -> Vec<Copied> {
+pub(super) fn program_files(root: &Path, name: &str, target: &str) -> Vec<FileCopy> {
     let triple = target.replace("-unknown", "");
     let folders = [format!("lib/{triple}"), format!("usr/lib/{triple}"), "lib".to_owned()];
     let find = |library: &str| {
@@ -67,9 +74,9 @@ pub(super) fn program(root: &Path, name: &str, target: &str) -> Vec<Copied> {
         all.find(|path| path.is_file()).unwrap_or_else(|| panic!("{name} lacks {library}"))
     };
     let file = root.join("usr/bin").join(name);
-    let mut left = vec![file.clone()];
+    let mut remaining = vec![file.clone()];
     let mut found = BTreeMap::new();
-    while let Some(file) = left.pop() {
+    while let Some(file) = remaining.pop() {
         let output = Command::new("readelf").arg("-d").arg(&file).output().expect("readelf");
         // `0x0000000000000001 (NEEDED)             Shared library: [libc.so.6]`
         for line in String::from_utf8_lossy(&output.stdout).lines() {
@@ -77,7 +84,7 @@ pub(super) fn program(root: &Path, name: &str, target: &str) -> Vec<Copied> {
             let library = library.trim_end_matches(']');
             found.entry(library.to_owned()).or_insert_with(|| {
                 let path = find(library);
-                left.push(path.clone());
+                remaining.push(path.clone());
                 path
             });
         }

@@ -16,7 +16,7 @@ pub const PORT: u32 = 1024;
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Maximum size of a message in bytes; a trace of a whole boot has about 10 MiB.
-const LIMIT: u32 = 256 << 20;
+const MAX_MESSAGE_SIZE: u32 = 256 << 20;
 
 /// A request of the host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -99,9 +99,9 @@ pub enum Response {
 ///
 /// # Errors
 /// If the message is larger than 256 MiB.
-pub fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
+pub fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let text = serde_json::to_vec(message)?;
-    let length = u32::try_from(text.len()).ok().filter(|length| *length <= LIMIT);
+    let length = u32::try_from(text.len()).ok().filter(|length| *length <= MAX_MESSAGE_SIZE);
     let length = length.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "too large"))?;
     Ok([&length.to_le_bytes(), &*text].concat())
 }
@@ -111,10 +111,10 @@ pub fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// If the length is above the limit or the JSON is invalid.
-pub fn take<T: for<'a> Deserialize<'a>>(received: &mut Vec<u8>) -> io::Result<Option<T>> {
+pub fn take_message<T: for<'a> Deserialize<'a>>(received: &mut Vec<u8>) -> io::Result<Option<T>> {
     let Some((length, rest)) = received.split_first_chunk() else { return Ok(None) };
     let length = u32::from_le_bytes(*length);
-    if length > LIMIT {
+    if length > MAX_MESSAGE_SIZE {
         return Err(io::Error::new(ErrorKind::InvalidData, "too large"));
     }
     let Some(text) = rest.get(..length as usize) else { return Ok(None) };
@@ -126,13 +126,13 @@ pub fn take<T: for<'a> Deserialize<'a>>(received: &mut Vec<u8>) -> io::Result<Op
 /// Reads a message.
 ///
 /// # Errors
-/// If reading fails, or as [`take`].
+/// If reading fails, or as [`take_message`].
 pub fn receive<T: for<'a> Deserialize<'a>>(from: &mut impl Read) -> io::Result<T> {
     let mut received = vec![0; 4];
     from.read_exact(&mut received)?;
     let length = u32::from_le_bytes([received[0], received[1], received[2], received[3]]);
     from.take(length.into()).read_to_end(&mut received)?;
-    take(&mut received)?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
+    take_message(&mut received)?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
 }
 
 /// Writes a message.
@@ -140,7 +140,7 @@ pub fn receive<T: for<'a> Deserialize<'a>>(from: &mut impl Read) -> io::Result<T
 /// # Errors
 /// If writing fails or the message is too large.
 pub fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    to.write_all(&frame(message)?)
+    to.write_all(&encode(message)?)
 }
 
 #[cfg(test)]
@@ -150,12 +150,12 @@ mod tests {
     #[test]
     fn messages_are_decoded_from_single_bytes() {
         let request = Request::Write("/a".to_owned(), "b\0".to_owned());
-        let bytes = [frame(&request).unwrap(), frame(&Request::KillAll).unwrap()].concat();
+        let bytes = [encode(&request).unwrap(), encode(&Request::KillAll).unwrap()].concat();
         let mut received = Vec::new();
         let mut messages = Vec::new();
         for byte in &bytes {
             received.push(*byte);
-            messages.extend(take::<Request>(&mut received).unwrap());
+            messages.extend(take_message::<Request>(&mut received).unwrap());
         }
         assert!(received.is_empty());
         let [Request::Write(path, text), Request::KillAll] = &messages[..] else {
@@ -168,8 +168,8 @@ mod tests {
 
     #[test]
     fn invalid_messages_are_errors() {
-        assert!(take::<Request>(&mut u32::MAX.to_le_bytes().to_vec()).is_err());
-        assert!(take::<Request>(&mut vec![1, 0, 0, 0, b'x']).is_err());
+        assert!(take_message::<Request>(&mut u32::MAX.to_le_bytes().to_vec()).is_err());
+        assert!(take_message::<Request>(&mut vec![1, 0, 0, 0, b'x']).is_err());
         assert!(receive::<Request>(&mut &[5, 0, 0, 0, b'x'][..]).is_err());
     }
 }

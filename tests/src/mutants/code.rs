@@ -5,7 +5,7 @@ use super::Mutant;
 use std::fmt::Write as _;
 
 /// Operators and their replacements.
-const OPERATORS: &[(&str, &str)] = &[
+const OPERATOR_REPLACEMENTS: &[(&str, &str)] = &[
     (" < ", " <= "),
     (" <= ", " < "),
     (" == ", " != "),
@@ -18,7 +18,7 @@ const OPERATORS: &[(&str, &str)] = &[
 ];
 
 /// Constants, operands and functions, and their replacements.
-const WORDS: &[(&str, &str)] = &[
+const WORD_REPLACEMENTS: &[(&str, &str)] = &[
     ("0", "1"),
     ("true", "false"),
     ("false", "true"),
@@ -51,16 +51,17 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 /// Keywords that begin a declaration.
-const TYPES: &[&str] = &["struct", "const", "unsigned", "char", "bool", "int", "long", "static"];
+const DECLARATION_KEYWORDS: &[&str] =
+    &["struct", "const", "unsigned", "char", "bool", "int", "long", "static"];
 
 /// A piece of code that has mutants.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CodeKind {
     Condition,
     /// The initializer of a declaration.
     Initializer,
     Statement,
-    /// The `return` at the end of a function. It cannot be dropped: the function would have no value.
+    /// The `return` at the end of a function. It is never dropped, because the function would have no value.
     LastReturn,
 }
 
@@ -68,17 +69,17 @@ enum Kind {
 /// mutants to the list.
 pub(super) fn mutate(code: &str, file: &str, mutants: &mut Vec<Mutant>) -> String {
     let mut out = String::new();
-    let mut done = 0;
-    for (kind, begin, end) in units(&without_comments(code)) {
+    let mut copied_until = 0;
+    for (kind, begin, end) in find_mutable_code(&without_comments(code)) {
         let original = code[begin..end].split_whitespace().collect::<Vec<_>>().join(" ");
         let mut selection = String::new();
-        for replacement in variants(kind, &original) {
+        for replacement in find_replacements(kind, &original) {
             let number = mutants.len() + 1;
             let _ = match kind {
-                Kind::Condition | Kind::Initializer => {
+                CodeKind::Condition | CodeKind::Initializer => {
                     write!(selection, "sudbox_mutant == {number} ? ({replacement}) : ")
                 }
-                Kind::Statement | Kind::LastReturn => {
+                CodeKind::Statement | CodeKind::LastReturn => {
                     write!(selection, "if (sudbox_mutant == {number}) {{ {replacement} }} else ")
                 }
             };
@@ -92,50 +93,54 @@ pub(super) fn mutate(code: &str, file: &str, mutants: &mut Vec<Mutant>) -> Strin
             };
             mutants.push(Mutant { number, place, original: original.clone(), replacement });
         }
-        out.push_str(&code[done..begin]);
+        out.push_str(&code[copied_until..begin]);
         match kind {
             _ if selection.is_empty() => out.push_str(&code[begin..end]),
-            Kind::Condition | Kind::Initializer => {
+            CodeKind::Condition | CodeKind::Initializer => {
                 out.push_str(&format!("({selection}({original}))"));
             }
-            Kind::Statement | Kind::LastReturn => {
+            CodeKind::Statement | CodeKind::LastReturn => {
                 out.push_str(&format!("{{ {selection}{original} }}"));
             }
         }
-        done = end;
+        copied_until = end;
     }
-    out.push_str(&code[done..]);
+    out.push_str(&code[copied_until..]);
     out
 }
 
 /// The replacements for one condition, initializer or statement.
-fn variants(kind: Kind, was: &str) -> Vec<String> {
+fn find_replacements(kind: CodeKind, original: &str) -> Vec<String> {
     let mut all = Vec::new();
-    if kind == Kind::Condition {
-        all.push(format!("!({was})"));
+    if kind == CodeKind::Condition {
+        all.push(format!("!({original})"));
     }
-    if kind == Kind::Statement {
+    if kind == CodeKind::Statement {
         all.push(String::new());
     }
-    for (old, new) in OPERATORS {
-        all.extend(was.match_indices(old).map(|(at, _)| replaced(was, at, old, new)));
+    for (old, new) in OPERATOR_REPLACEMENTS {
+        all.extend(
+            original.match_indices(old).map(|(offset, _)| replace_at(original, offset, old, new)),
+        );
     }
-    for (old, new) in WORDS {
-        let places = was.match_indices(old).filter(|(at, _)| is_word(was, *at, old.len()));
-        all.extend(places.map(|(at, _)| replaced(was, at, old, new)));
+    for (old, new) in WORD_REPLACEMENTS {
+        let places =
+            original.match_indices(old).filter(|(offset, _)| is_word(original, *offset, old.len()));
+        all.extend(places.map(|(offset, _)| replace_at(original, offset, old, new)));
     }
     // Signs and negations.
     for sign in ["!", "-"] {
-        let places = was.match_indices(sign).filter(|(at, _)| {
-            let before = was[..*at].chars().next_back();
-            let after = was[at + 1..].chars().next();
+        let places = original.match_indices(sign).filter(|(offset, _)| {
+            let before = original[..*offset].chars().next_back();
+            let after = original[offset + 1..].chars().next();
             after.is_some_and(|c| c.is_alphabetic() || c == '_')
                 && before.is_none_or(|c| c == ' ' || c == '(')
         });
-        all.extend(places.map(|(at, _)| replaced(was, at, sign, "")));
+        all.extend(places.map(|(offset, _)| replace_at(original, offset, sign, "")));
     }
     // Off by one.
-    if let Some((target, value)) = was.strip_suffix(';').and_then(|text| text.split_once(" = "))
+    if let Some((target, value)) =
+        original.strip_suffix(';').and_then(|text| text.split_once(" = "))
         && !["0", "true", "false"].contains(&value)
     {
         all.push(format!("{target} = {value} + 1;"));
@@ -143,14 +148,14 @@ fn variants(kind: Kind, was: &str) -> Vec<String> {
     all
 }
 
-fn replaced(text: &str, at: usize, old: &str, new: &str) -> String {
-    format!("{}{new}{}", &text[..at], &text[at + old.len()..])
+fn replace_at(text: &str, offset: usize, old: &str, new: &str) -> String {
+    format!("{}{new}{}", &text[..offset], &text[offset + old.len()..])
 }
 
-fn is_word(text: &str, at: usize, length: usize) -> bool {
+fn is_word(text: &str, offset: usize, length: usize) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
-    !text[..at].chars().next_back().is_some_and(part)
-        && !text[at + length..].chars().next().is_some_and(part)
+    !text[..offset].chars().next_back().is_some_and(part)
+        && !text[offset + length..].chars().next().is_some_and(part)
 }
 
 /// The code with comments and preprocessor lines replaced by spaces; all other offsets stay.
@@ -170,53 +175,56 @@ fn without_comments(code: &str) -> String {
 }
 
 /// Conditions, initializers and statements with their begin and end offsets, in order.
-fn units(code: &str) -> Vec<(Kind, usize, usize)> {
+fn find_mutable_code(code: &str) -> Vec<(CodeKind, usize, usize)> {
     let mut all = Vec::new();
-    let mut at = 0;
-    while at < code.len() {
-        let rest = &code[at..];
+    let mut offset = 0;
+    while offset < code.len() {
+        let rest = &code[offset..];
         if rest.starts_with(|c: char| c.is_whitespace() || c == '{' || c == '}') {
-            at += 1;
+            offset += 1;
         } else if rest.starts_with("if (") {
-            let end = at + closing(rest);
-            all.push((Kind::Condition, at + 4, end));
-            at = end + 1;
+            let end = offset + closing_parenthesis(rest);
+            all.push((CodeKind::Condition, offset + 4, end));
+            offset = end + 1;
         } else if rest.starts_with("switch (") {
-            at += closing(rest) + 1;
-        } else if rest.starts_with("else") && is_word(code, at, 4) {
-            at += 4;
+            offset += closing_parenthesis(rest) + 1;
+        } else if rest.starts_with("else") && is_word(code, offset, 4) {
+            offset += 4;
         } else if rest.starts_with("case ") || rest.starts_with("default:") {
-            at += rest.find(':').map_or(rest.len(), |colon| colon + 1);
+            offset += rest.find(':').map_or(rest.len(), |colon| colon + 1);
         } else {
-            let end = at + rest.find([';', '{', '}']).unwrap_or(rest.len() - 1);
+            let end = offset + rest.find([';', '{', '}']).unwrap_or(rest.len() - 1);
             if code.as_bytes()[end] == b';' {
-                all.extend(statement(code, at, end));
+                all.extend(classify_statement(code, offset, end));
             }
-            at = end + 1;
+            offset = end + 1;
         }
     }
     all
 }
 
-/// The statement from `begin` to the semicolon at `end`, or the initializer if it is a declaration;
-/// `None` for a declaration without one.
-fn statement(code: &str, begin: usize, end: usize) -> Option<(Kind, usize, usize)> {
+/// Returns the statement from `begin` to the semicolon at `end`. Of a declaration, returns the initializer, or
+/// `None` if it has none.
+fn classify_statement(code: &str, begin: usize, end: usize) -> Option<(CodeKind, usize, usize)> {
     let text = &code[begin..end];
-    if TYPES.iter().any(|word| text.starts_with(word) && is_word(text, 0, word.len())) {
+    if DECLARATION_KEYWORDS
+        .iter()
+        .any(|word| text.starts_with(word) && is_word(text, 0, word.len()))
+    {
         let value = begin + text.find(" = ")? + 3;
-        return Some((Kind::Initializer, value, end));
+        return Some((CodeKind::Initializer, value, end));
     }
     let last = text.starts_with("return") && code[end + 1..].starts_with("\n}");
-    Some((if last { Kind::LastReturn } else { Kind::Statement }, begin, end + 1))
+    Some((if last { CodeKind::LastReturn } else { CodeKind::Statement }, begin, end + 1))
 }
 
 /// Offset of the parenthesis that closes the first one of the text.
-fn closing(text: &str) -> usize {
+fn closing_parenthesis(text: &str) -> usize {
     let mut depth = 0;
-    for (at, c) in text.char_indices() {
+    for (offset, c) in text.char_indices() {
         match c {
             '(' => depth += 1,
-            ')' if depth == 1 => return at,
+            ')' if depth == 1 => return offset,
             ')' => depth -= 1,
             _ => {}
         }

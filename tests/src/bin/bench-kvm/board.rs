@@ -32,17 +32,17 @@ pub(crate) struct Board {
 }
 
 /// The board of an architecture; `None` if it has no microVM.
-pub(crate) fn of(arch: Arch) -> Option<&'static Board> {
+pub(crate) fn for_arch(arch: Arch) -> Option<&'static Board> {
     [&x86_64::BOARD, &aarch64::BOARD].into_iter().find(|board| board.host.arch == arch)
 }
 
 /// Page number of the guest-physical address in the text of a `kvm_mmio` event, such as `mmio write
 /// len 4 gpa 0xfec00010 val 0x3e`. `None` for `unsatisfied-read`, which precedes the `read` event with
 /// user space's value.
-fn page(words: &[&str]) -> Option<u64> {
-    if *words.get(1)? == "unsatisfied-read" { None } else { Some(hex(words.get(5)?)? >> 12) }
+fn mmio_page(words: &[&str]) -> Option<u64> {
+    if *words.get(1)? == "unsatisfied-read" { None } else { Some(parse_hex(words.get(5)?)? >> 12) }
 }
 
-fn hex(word: &str) -> Option<u64> {
+fn parse_hex(word: &str) -> Option<u64> {
     u64::from_str_radix(word.trim_start_matches("0x"), 16).ok()
 }

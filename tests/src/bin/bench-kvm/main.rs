@@ -13,7 +13,7 @@ use board::Board;
 use sudbox_images::Arch;
 use sudbox_images::initramfs::{self, Entry};
 use sudbox_tests::level1::wire::{Inspection, Program};
-use sudbox_tests::level1::{Files, Level1, Options, program};
+use sudbox_tests::level1::{Files, Level1, Level1Options, program};
 use sudbox_vmm::qemu;
 
 mod board;
@@ -75,7 +75,7 @@ fn main() -> anyhow::Result<()> {
     let arch = std::env::args().nth(1).filter(|arch| !arch.is_empty());
     let arch = arch.map_or(Ok(Arch::default()), |arch| arch.parse())?;
     let bench =
-        Benchmark::new(board::of(arch).context("the microVM is not for this architecture")?)?;
+        Benchmark::new(board::for_arch(arch).context("the microVM is not for this architecture")?)?;
 
     let mut rows: BTreeMap<&str, [Vec<f64>; 2]> = BTreeMap::new();
     let mut counted: [Vec<Boot>; 2] = Default::default();
@@ -89,8 +89,11 @@ fn main() -> anyhow::Result<()> {
                 add("s, start to first guest instruction", timed.entry);
                 add("s, start to guest init", timed.init);
                 add("s, start to verdict, core cases", verdict);
-                add("exits to user space until init", whole(sum(&count.userspace_exits)));
-                add("exits but for interrupts, memory", whole(count.guest_exits(bench.board)));
+                add("exits to user space until init", count_as_f64(sum(&count.userspace_exits)));
+                add(
+                    "exits but for interrupts, memory",
+                    count_as_f64(count.guest_exits(bench.board)),
+                );
                 counted[place].push(count);
             }
         }
@@ -98,7 +101,7 @@ fn main() -> anyhow::Result<()> {
     println!("{ROUNDS} rounds in level 1: minimum, median, maximum");
     println!("{:36}{:^28}{:^28}{:>8}", "", "ours", "qemu", "ratio");
     for (name, [ours, qemu]) in &rows {
-        println!("{name:36}{}{}{:8.3}", row(ours), row(qemu), ratio(ours, qemu));
+        println!("{name:36}{}{}{:8.3}", format_row(ours), format_row(qemu), ratio(ours, qemu));
     }
     for (place, vmm) in VMMS.into_iter().enumerate() {
         counted[place].sort_by_key(|boot| boot.guest_exits(bench.board));
@@ -115,30 +118,30 @@ fn main() -> anyhow::Result<()> {
 
     let (boot, restore) = bench.time_to_first_case()?;
     println!("\nto the first case, in the microVM  minimum, median, maximum");
-    println!("booted                             {}", row(&boot));
-    println!("restored                           {}", row(&restore));
+    println!("booted                             {}", format_row(&boot));
+    println!("restored                           {}", format_row(&restore));
     println!("ratio                               {:.3}", ratio(&restore, &boot));
     Ok(())
 }
 
-fn sum(of: &BTreeMap<String, usize>) -> usize {
-    of.values().sum()
+fn sum(counts: &BTreeMap<String, usize>) -> usize {
+    counts.values().sum()
 }
 
 /// A count as a table value.
-fn whole(count: usize) -> f64 {
+fn count_as_f64(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// The sum, and the parts in descending order.
-fn histogram(of: &BTreeMap<String, usize>) -> String {
-    let mut sorted: Vec<_> = of.iter().collect();
+fn histogram(counts: &BTreeMap<String, usize>) -> String {
+    let mut sorted: Vec<_> = counts.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let parts: Vec<_> = sorted.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    format!("{:5}: {}", sum(of), parts.join(", "))
+    format!("{:5}: {}", sum(counts), parts.join(", "))
 }
 
-fn tracing(file: &str) -> String {
+fn tracing_file(file: &str) -> String {
     format!("/sys/kernel/tracing/{file}")
 }
 
@@ -156,7 +159,7 @@ impl Benchmark {
         let host = board.host;
         let dir = tempfile::tempdir()?;
         let init = dir.path().join("init");
-        let compiler = host.foreign.as_ref().map_or("gcc", |foreign| foreign.compiler);
+        let compiler = host.cross_tools.as_ref().map_or("gcc", |cross_tools| cross_tools.compiler);
         let status = Command::new(compiler)
             .args(["-O2", "-static", "-nostdlib", "-ffreestanding", "-o"])
             .arg(&init)
@@ -166,30 +169,34 @@ impl Benchmark {
         ensure!(status.success(), "the guest's init does not compile");
         let init = Entry::file("init", 0o755, std::fs::read(init)?);
         let mut files = Files::default();
-        let (kernel, kernel_argument) = if host.foreign.is_some() {
-            let kernel = files.foreign_sudbox(host).to_owned();
+        let (kernel, kernel_argument) = if host.cross_tools.is_some() {
+            let kernel = files.add_foreign_sudbox(host).to_owned();
             (kernel.clone(), vec![kernel])
         } else {
-            (files.sudbox().to_str().context("a cache key is ASCII")?.to_owned(), Vec::new())
+            (files.add_sudbox().to_str().context("a cache key is ASCII")?.to_owned(), Vec::new())
         };
-        files.qemu(host);
-        files.cargo_build(
+        files.add_qemu(host);
+        files.build_and_add(
             host,
             &["--package", "sudbox-vmm", "--example", "boot"],
             "examples/boot",
             "/bin/boot",
         );
-        files.cargo_build(
+        files.build_and_add(
             host,
             &["--package", "sudbox-tests", "--bin", "level1-restore"],
             "level1-restore",
             "/bin/level1-restore",
         );
         files.add(INITRAMFS, 0o644, initramfs::pack(&[init]));
-        let level1 =
-            Level1::boot(Options { host, files, nested_paging: true, ..Options::default() });
-        level1.write(&tracing("trace_clock"), "mono");
-        level1.write(&tracing("buffer_size_kb"), "65536");
+        let level1 = Level1::boot(Level1Options {
+            host,
+            files,
+            nested_paging: true,
+            ..Level1Options::default()
+        });
+        level1.write_file(&tracing_file("trace_clock"), "mono");
+        level1.write_file(&tracing_file("buffer_size_kb"), "65536");
         Ok(Benchmark { board, level1, kernel, kernel_argument })
     }
 
@@ -235,12 +242,12 @@ impl Benchmark {
         let mark = format!("kvm/{}", self.board.mark.0);
         let all = ["sched/sched_process_exec", "kvm/kvm_entry", &mark];
         let all = all.iter().chain(events);
-        let all = all.map(|event| tracing(&format!("events/{event}/enable")));
-        self.level1.write(&tracing("trace"), "");
-        all.clone().for_each(|file| self.level1.write(&file, "1"));
+        let all = all.map(|event| tracing_file(&format!("events/{event}/enable")));
+        self.level1.write_file(&tracing_file("trace"), "");
+        all.clone().for_each(|file| self.level1.write_file(&file, "1"));
         let ended = self.level1.run_all(vec![self.boot(vmm, "")]).remove(0);
-        all.for_each(|file| self.level1.write(&file, "0"));
-        let trace = self.level1.read(&tracing("trace"));
+        all.for_each(|file| self.level1.write_file(&file, "0"));
+        let trace = self.level1.read_file(&tracing_file("trace"));
         let (kept, written) = entry_counts(&trace).context("a trace says how much it holds")?;
         ensure!(kept == written, "the trace failed events: {kept} of {written}");
         parse(&trace, self.board)
@@ -301,7 +308,7 @@ impl Benchmark {
         let counters = counters.iter().zip(counts);
         let counters = counters.map(|(name, text)| Ok((*name, text.trim().parse()?)));
         Ok(IdleFigures {
-            resident_kib: resident(smaps).with_context(|| format!("{vmm:?}: {smaps}"))?,
+            resident_kib: resident_kib_of(smaps).with_context(|| format!("{vmm:?}: {smaps}"))?,
             counters: counters.collect::<anyhow::Result<_>>()?,
         })
     }
@@ -309,7 +316,7 @@ impl Benchmark {
 
 /// Resident memory in KiB of all mappings in `smaps` except the guest's memory; `None` unless exactly
 /// one mapping has the size of the guest's memory.
-fn resident(smaps: &str) -> Option<u64> {
+fn resident_kib_of(smaps: &str) -> Option<u64> {
     let (mut size, mut total, mut guests) = (0, 0, 0);
     for line in smaps.lines() {
         let mut words = line.split_whitespace();
@@ -366,7 +373,7 @@ fn parse(trace: &str, board: &Board) -> Option<Boot> {
     None
 }
 
-fn row(times: &[f64]) -> String {
+fn format_row(times: &[f64]) -> String {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);
     format!(" {:9.3}{:9.3}{:9.3}", sorted[0], median(times), sorted[sorted.len() - 1])
@@ -393,8 +400,8 @@ mod tests {
             format!("Size: {size} kB\nKernelPageSize: 4 kB\nRss: {rss} kB\nPss: 1 kB\n")
         };
         let smaps = mapping(8, 4) + &mapping(MEMORY_MIB * 1024, 5000) + &mapping(100, 3);
-        assert_eq!(resident(&smaps), Some(7));
-        assert_eq!(resident(&mapping(8, 4)), None);
+        assert_eq!(resident_kib_of(&smaps), Some(7));
+        assert_eq!(resident_kib_of(&mapping(8, 4)), None);
     }
 
     #[test]
@@ -411,7 +418,7 @@ mod tests {
  boot-43 [001] .....     2.000000: kvm_cpuid: func 5ddb0001 idx 0 rax 0 rbx 0 rcx 0 rdx 0
  boot-43 [001] d....     2.000100: kvm_exit: vcpu 0 reason io rip 0xfff0 info1 0x1
 ";
-        let board = board::of(Arch::X86_64).unwrap();
+        let board = board::for_arch(Arch::X86_64).unwrap();
         let boot = parse(trace, board).unwrap();
         assert_eq!((boot.entry, boot.init), (0.25, 0.5));
         assert_eq!(boot.exits, BTreeMap::from([("io".to_owned(), 1), ("npf".to_owned(), 1)]));

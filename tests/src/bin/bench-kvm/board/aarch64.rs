@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-use super::{Board, page};
+use super::{Board, mmio_page};
 use sudbox_tests::level1::host;
 
 pub(super) static BOARD: Board = Board {
@@ -37,7 +37,7 @@ fn reason(what: &str) -> Option<&str> {
 fn access(what: &str) -> Option<String> {
     let words: Vec<&str> = what.split_whitespace().collect();
     Some(match *words.first()? {
-        "mmio" => match page(&words)? {
+        "mmio" => match mmio_page(&words)? {
             0x8000..=0x800f => "GIC distributor".to_owned(),
             0x80a0..=0x8fff => "GIC redistributor".to_owned(),
             0x9000 => "serial".to_owned(),

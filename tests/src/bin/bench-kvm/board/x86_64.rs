@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-use super::{Board, hex, page};
+use super::{Board, mmio_page, parse_hex};
 use sudbox_tests::level1::host;
 
 pub(super) static BOARD: Board = Board {
@@ -33,13 +33,13 @@ fn reason(what: &str) -> Option<&str> {
 fn access(what: &str) -> Option<String> {
     let words: Vec<&str> = what.split_whitespace().collect();
     match *words.first()? {
-        "mmio" => Some(match page(&words)? {
+        "mmio" => Some(match mmio_page(&words)? {
             0xfec00 => "I/O APIC".to_owned(),
             0xfee00 => "local APIC".to_owned(),
             0xc0000 => "virtio-mmio".to_owned(),
             page => format!("page {page:#x}"),
         }),
-        "pio_read" | "pio_write" => Some(match hex(words.get(2)?)? {
+        "pio_read" | "pio_write" => Some(match parse_hex(words.get(2)?)? {
             0x20 | 0x21 | 0xa0 | 0xa1 => "PIC".to_owned(),
             0x40..=0x43 => "PIT".to_owned(),
             0x3f8..=0x3ff => "serial".to_owned(),
@@ -47,7 +47,7 @@ fn access(what: &str) -> Option<String> {
             0xcf8..=0xcff => "PCI".to_owned(),
             port => format!("port {port:#x}"),
         }),
-        how => Some(match hex(words.get(1)?)? {
+        how => Some(match parse_hex(words.get(1)?)? {
             0x6e0 => format!("{how} TSC_DEADLINE"),
             0x4b56_4d00..=0x4b56_4dff => format!("{how} kvm"),
             0xc001_0000..=0xc001_ffff => format!("{how} AMD"),

@@ -19,7 +19,7 @@ fn check(bytes: &[u8]) {
         assert!(segment.bytes.len() as u64 <= segment.length);
         free = segment.address + segment.length;
     }
-    assert!(free <= program_memory::BASE + program_memory::IMAGE);
+    assert!(free <= program_memory::BASE + program_memory::IMAGE_LENGTH);
     let entered = image.segments.iter().find(|segment| {
         (segment.address..segment.address + segment.length).contains(&image.entry)
     });

@@ -5,7 +5,7 @@
 use crate::arch::{self, ALIEN as REGISTERS, Registers};
 use crate::case::Check;
 use crate::cases::foreign::{expect_transcript, set_umask};
-use crate::sandbox::{Alien, Call, Engine, Fault, Image, Next, Personality, program_memory};
+use crate::sandbox::{Alien, Call, Engine, Fault, Image, NextAction, Personality, program_memory};
 use crate::support::*;
 
 /// The personality `alien` for [`arch::escape_program`]. It passes the program the addresses that the program needs to
@@ -28,7 +28,7 @@ impl Personality for Escaping {
     fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
         let selector = program_memory::block(0).start;
         let both = libc::PROT_READ | libc::PROT_WRITE;
-        call.memory.map(selector, program_memory::BLOCK, both).then_some(())?;
+        call.memory.map(selector, program_memory::BLOCK_LENGTH, both).then_some(())?;
         call.map_stack(0)?;
         // The inside function reads an argument above its return address.
         let mut registers = Registers::at_start(image.entry, program_memory::stack(0).end - 64);
@@ -36,15 +36,15 @@ impl Personality for Escaping {
         for (reg, value) in REGISTERS.arguments.into_iter().zip(arguments) {
             registers[reg] = value;
         }
-        call.set_start(0, registers, 0, selector);
+        call.set_first_registers(0, registers, 0, selector);
         Some(())
     }
 
-    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
+    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> NextAction {
         Alien.call(call, registers)
     }
 
-    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next {
+    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> NextAction {
         Alien.fault(call, registers, fault)
     }
 }

@@ -6,7 +6,7 @@ use crate::arch::{self, Registers};
 use crate::case::Check;
 use crate::cases::tracefs::Tracefs;
 use crate::sandbox::{
-    self, Alien, Call, Engine, Fault, Image, Next, Personality, Sandbox, SandboxError,
+    self, Alien, Call, Engine, Fault, Image, NextAction, Personality, Sandbox, SandboxError,
 };
 use crate::support::*;
 use crate::sys;
@@ -101,7 +101,7 @@ pub(crate) fn calls_unseen_by_linux() -> Check {
             started => started.map_err(broken("starting"))?,
         };
         let finished = sandbox.finish();
-        let [first, second] = trace.stop(sandbox.tasks())?;
+        let [first, second] = trace.stop(sandbox.first_two_tids())?;
         check_transcript(engine, finished, ALIEN_TRANSCRIPT)?;
         for events in [first, second] {
             expect_only_emulator_calls(engine, &events)?;
@@ -154,7 +154,7 @@ impl Personality for AlienWithNativeCalls {
         Alien.prepare_first_thread(call, image)
     }
 
-    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
+    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> NextAction {
         let elsewhere =
             Registers::for_call(call_number(libc::SYS_umask), [CURRENT_UMASK, 0, 0, 0, 0, 0]);
         let elsewhere = arch::gate().issue(&elsewhere).result().cast_unsigned();
@@ -165,7 +165,7 @@ impl Personality for AlienWithNativeCalls {
         Alien.call(call, registers)
     }
 
-    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next {
+    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> NextAction {
         Alien.fault(call, registers, fault)
     }
 }
@@ -206,7 +206,7 @@ pub(crate) fn signals_from_outside() -> Check {
             Err(SandboxError::Missing(_) | SandboxError::Refused { .. }) => continue,
             started => started.map_err(broken("starting"))?,
         };
-        let task = u64::from(sandbox.task().cast_unsigned());
+        let task = u64::from(sandbox.first_tid().cast_unsigned());
         // SAFETY: takes no pointers.
         let fd = unsafe { sys::call(libc::SYS_pidfd_open, &[task, 0]) };
         let fd = fd.map_err(broken("pidfd_open"))?;
@@ -214,7 +214,7 @@ pub(crate) fn signals_from_outside() -> Check {
         let finished = sandbox.finish();
         check_transcript(engine, finished, ALIEN_TRANSCRIPT)?;
         expect_success(wait_for_change(sender)?)?;
-        signals += sandbox.signals();
+        signals += sandbox.outside_signal_count();
     }
     ensure(signals > 0, "signals from outside arrive", || "none did".into())
 }

@@ -5,10 +5,10 @@
 //! The program has its own [memory](program_memory) and is not written for Linux. An [`Engine`] intercepts
 //! its system calls and passes each to a [`Personality`], which reads the arguments from the registers,
 //! emulates the call, and writes the result to the registers. The program's tasks share memory with the
-//! process that runs the sandbox. So an engine can emulate in the task itself or in a supervisor, and
-//! personalities are the same for both.
+//! process that runs the sandbox. So an engine can emulate a call in the task itself or in a supervisor, and a
+//! personality works unchanged in either place.
 //!
-//! The sandbox emulates; it does not confine. A program that knows it runs on Linux can escape.
+//! The sandbox emulates; it does not confine. A program that knows that it runs on Linux can escape.
 
 mod bounded_text;
 #[cfg(windows_programs)]
@@ -31,7 +31,7 @@ pub use image::{Image, Segment};
 pub use personalities::Alien;
 #[cfg(windows_programs)]
 pub use personalities::Nt;
-pub use personality::{Call, Fault, Next, Personality};
+pub use personality::{Call, Fault, NextAction, Personality};
 
 use program_memory::ProgramMemory;
 use state::SandboxState;
@@ -60,11 +60,11 @@ impl Sandbox {
             return Err(SandboxError::TooLarge);
         }
         let methods = engines::methods(engine);
-        // Leaked: tasks may read it until the process ends.
+        // Leaked: tasks may read the state until the process ends.
         let state: &'static SandboxState =
             Box::leak(SandboxState::new(memory, personality, methods)?);
         let started = state.prepare_first_thread(image).and_then(|()| {
-            task::start(state, 0).map_err(|errno| SandboxError::System("clone", errno))
+            task::start_task(state, 0).map_err(|errno| SandboxError::System("clone", errno))
         });
         let first_tid = started.inspect_err(|_| state.close())?;
         Ok(Sandbox { state, first_tid })
@@ -72,20 +72,20 @@ impl Sandbox {
 
     /// The thread ID of the program's first thread.
     #[must_use]
-    pub fn task(&self) -> i32 {
+    pub fn first_tid(&self) -> i32 {
         self.first_tid
     }
 
     /// The thread IDs of the program's first two threads; 0 for a thread that was never started.
     #[must_use]
-    pub fn tasks(&self) -> [i32; 2] {
+    pub fn first_two_tids(&self) -> [i32; 2] {
         [self.first_tid, self.state.second_tid()]
     }
 
     /// The number of signals from other processes that the program's tasks have handled.
     #[must_use]
-    pub fn signals(&self) -> u32 {
-        self.state.signals()
+    pub fn outside_signal_count(&self) -> u32 {
+        self.state.outside_signal_count()
     }
 
     /// Waits for the program's end and returns its transcript.
@@ -93,9 +93,9 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`] if the program did not run to its end.
     pub fn finish(&self) -> Result<String, SandboxError> {
-        let supervised = (self.state.methods.supervise)(self.state, self.first_tid);
+        let result = (self.state.methods.supervise)(self.state, self.first_tid);
         self.state.close();
-        supervised?;
+        result?;
         self.state.transcript()
     }
 }

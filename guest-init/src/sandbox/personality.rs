@@ -5,7 +5,7 @@
 use super::bounded_text::BoundedText;
 use super::image::Image;
 use super::program_memory::{self, ProgramMemory};
-use super::thread::{MAX_THREADS, TRANSCRIPT, ThreadState};
+use super::thread::{MAX_THREADS, MAX_TRANSCRIPT_LENGTH, ThreadState};
 use crate::arch::Registers;
 use std::fmt;
 use std::time::Duration;
@@ -26,27 +26,27 @@ pub trait Personality: Sync {
     fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()>;
 
     /// Emulates the call that the registers hold, and writes its result to them.
-    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next;
+    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> NextAction;
 
     /// Emulates the reaction of the foreign system to a fault.
-    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next;
+    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> NextAction;
 }
 
-/// The action that follows an emulated call.
+/// The action that follows an emulated call or fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextAction {
     /// The thread continues.
-    Go,
-    /// The thread continues after this time.
+    Continue,
+    /// The thread continues after this duration.
     Sleep(Duration),
     /// The thread continues when the thread with this index has ended.
-    Await(usize),
+    AwaitEndOf(usize),
     /// The thread with this index starts, and the calling thread continues.
-    Start(usize),
+    StartThread(usize),
     /// The thread ends with this status.
     EndThread(u64),
     /// The program ends with this status.
-    End(u64),
+    EndProgram(u64),
 }
 
 /// A processor exception in foreign code.
@@ -55,15 +55,15 @@ pub enum Fault {
     /// An access to this address; `u64::MAX` if the processor does not report it.
     Access(u64),
     /// An illegal instruction.
-    Instruction,
+    IllegalInstruction,
     /// An arithmetic error, such as a division by zero.
     Arithmetic,
     /// A breakpoint.
     Breakpoint,
 }
 
-/// `si_code`, which is positive if the kernel sent the signal.
-fn code_of(info: &[u8; 128]) -> i32 {
+/// The `si_code` of a `siginfo_t`, which is positive if the kernel sent the signal.
+fn signal_code(info: &[u8; 128]) -> i32 {
     i32::from_ne_bytes(std::array::from_fn(|i| info[8 + i]))
 }
 
@@ -71,13 +71,13 @@ fn code_of(info: &[u8; 128]) -> i32 {
 /// sent the signal.
 pub(super) fn audit_arch(info: &[u8; 128]) -> Option<u32> {
     let arch = u32::from_ne_bytes(std::array::from_fn(|i| info[28 + i]));
-    (code_of(info) > 0).then_some(arch)
+    (signal_code(info) > 0).then_some(arch)
 }
 
 impl Fault {
     /// The fault that a signal's `siginfo_t` reports; `None` if another process sent the signal.
-    pub(super) fn of(signal: i32, info: &[u8; 128]) -> Option<Fault> {
-        let code = code_of(info);
+    pub(super) fn from_siginfo(signal: i32, info: &[u8; 128]) -> Option<Fault> {
+        let code = signal_code(info);
         let address = u64::from_ne_bytes(std::array::from_fn(|i| info[16 + i]));
         match signal {
             _ if code <= 0 => None,
@@ -85,7 +85,7 @@ impl Fault {
                 Some(Fault::Access(u64::MAX))
             }
             libc::SIGSEGV | libc::SIGBUS => Some(Fault::Access(address)),
-            libc::SIGILL => Some(Fault::Instruction),
+            libc::SIGILL => Some(Fault::IllegalInstruction),
             libc::SIGFPE => Some(Fault::Arithmetic),
             libc::SIGTRAP => Some(Fault::Breakpoint),
             _ => None,
@@ -106,7 +106,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Access(address) => write!(f, "access to {address:#x}"),
-            Fault::Instruction => f.write_str("illegal instruction"),
+            Fault::IllegalInstruction => f.write_str("illegal instruction"),
             Fault::Arithmetic => f.write_str("arithmetic"),
             Fault::Breakpoint => f.write_str("breakpoint"),
         }
@@ -120,58 +120,68 @@ pub struct Call<'a> {
     /// The program's memory.
     pub memory: &'a mut ProgramMemory,
     /// The thread's transcript. A call adds one line to it, without the newline.
-    pub transcript: &'a mut BoundedText<TRANSCRIPT>,
+    pub transcript: &'a mut BoundedText<MAX_TRANSCRIPT_LENGTH>,
     /// The program's output.
-    pub console: &'a mut BoundedText<TRANSCRIPT>,
-    /// Words for the personality's own use, 0 at first.
-    pub words: &'a mut [u64; 8],
+    pub console: &'a mut BoundedText<MAX_TRANSCRIPT_LENGTH>,
+    /// Words for the personality's own use, 0 at first. All threads share them.
+    pub personality_words: &'a mut [u64; 8],
     pub(super) threads: &'a mut [ThreadState; MAX_THREADS],
 }
 
 impl Call<'_> {
     /// Returns a free index for a new thread, whose stack it maps; `None` if there is no index or memory.
-    /// [`Call::set_start`] completes the thread.
+    /// [`Call::set_first_registers`] completes the thread.
     pub fn new_thread(&mut self) -> Option<usize> {
-        let thread = self.threads.iter().position(|thread| !thread.used)?;
+        let thread = self.threads.iter().position(|thread| !thread.was_started)?;
         self.map_stack(thread)?;
         Some(thread)
     }
 
-    /// Maps a thread's stack. Returns `None` if that is not possible.
+    /// Maps a thread's stack. Returns `None` if pages are mapped there already, or the kernel refuses.
     pub fn map_stack(&mut self, thread: usize) -> Option<()> {
         let stack = program_memory::stack(thread);
-        let both = libc::PROT_READ | libc::PROT_WRITE;
-        self.memory.map(stack.start, program_memory::STACK, both).then_some(())
+        let read_write = libc::PROT_READ | libc::PROT_WRITE;
+        self.memory.map(stack.start, program_memory::STACK_LENGTH, read_write).then_some(())
     }
 
-    /// Returns `thread` as an index, if that thread was started and is not the calling one.
+    /// Returns `thread` as an index, if the thread with this index was started and is not the calling one.
     #[must_use]
-    pub fn is_other_thread(&self, thread: u64) -> Option<usize> {
+    pub fn other_thread(&self, thread: u64) -> Option<usize> {
         let thread = usize::try_from(thread).ok()?;
-        (self.threads.get(thread)?.used && thread != self.thread).then_some(thread)
+        (self.threads.get(thread)?.was_started && thread != self.thread).then_some(thread)
     }
 
-    /// Sets the registers that a thread begins with, the value of its thread register (0: none), and
-    /// the address of its dispatch selector (0: in guest-init's memory).
-    pub fn set_start(&mut self, thread: usize, registers: Registers, block: u64, selector: u64) {
+    /// Marks a thread as started. Sets the registers that the thread begins with, the value of its thread
+    /// register (0: none), and the address of its dispatch selector (0: in guest-init's memory).
+    pub fn set_first_registers(
+        &mut self,
+        thread: usize,
+        registers: Registers,
+        thread_register: u64,
+        selector_address: u64,
+    ) {
         let state = &mut self.threads[thread];
-        (state.start, state.block, state.selector) = (registers, block, selector);
-        (state.used, state.live) = (true, true);
+        state.first_registers = registers;
+        state.thread_register = thread_register;
+        state.selector_address = selector_address;
+        (state.was_started, state.is_running) = (true, true);
     }
 
     /// Saves the registers of a call that calls the program back. Returns false if too many calls are nested.
-    pub fn push(&mut self, registers: &Registers) -> bool {
+    pub fn push_callback(&mut self, registers: &Registers) -> bool {
         let state = &mut self.threads[self.thread];
-        let Some(place) = state.outer.get_mut(state.depth) else { return false };
-        *place = *registers;
-        state.depth += 1;
+        let Some(entry) = state.callback_registers.get_mut(state.callback_depth) else {
+            return false;
+        };
+        *entry = *registers;
+        state.callback_depth += 1;
         true
     }
 
-    /// Removes and returns the registers that [`Call::push`] saved last.
-    pub fn pop(&mut self) -> Option<Registers> {
+    /// Removes and returns the registers that [`Call::push_callback`] saved last.
+    pub fn pop_callback(&mut self) -> Option<Registers> {
         let state = &mut self.threads[self.thread];
-        state.depth = state.depth.checked_sub(1)?;
-        Some(state.outer[state.depth])
+        state.callback_depth = state.callback_depth.checked_sub(1)?;
+        Some(state.callback_registers[state.callback_depth])
     }
 }

@@ -8,29 +8,29 @@ use std::ops::Range;
 
 /// The size of a page in bytes.
 pub const PAGE_SIZE: u64 = 4096;
-/// The first address: the default image base of Windows programs, above the code of guest-init.
+/// The first address of the memory: the default image base of Windows programs, above the code of guest-init.
 pub const BASE: u64 = 0x1_4000_0000;
-/// The length in bytes.
+/// The length of the memory in bytes.
 pub const LENGTH: u64 = 16 << 20;
-/// Bytes at the beginning that are reserved for the program's image.
-pub const IMAGE: u64 = 4 << 20;
-/// Offsets in the rest: the memory that the program allocates, then the stacks and the blocks of its
-/// threads.
-const HEAP: Range<u64> = IMAGE..8 << 20;
-const STACKS: u64 = 8 << 20;
-const BLOCKS: u64 = 12 << 20;
-/// Bytes of a thread's stack.
-pub const STACK: u64 = 64 << 10;
-/// Bytes of a thread's block, which holds data of the foreign system (the TEB of Windows).
-pub const BLOCK: u64 = 2 * PAGE_SIZE;
+/// Length in bytes of the part that is reserved for the program's image, at the beginning of the memory.
+pub const IMAGE_LENGTH: u64 = 4 << 20;
+/// Offsets after the image: the heap, from which the program allocates memory, then the stacks and the blocks
+/// of its threads.
+const HEAP: Range<u64> = IMAGE_LENGTH..8 << 20;
+const STACKS_OFFSET: u64 = 8 << 20;
+const BLOCKS_OFFSET: u64 = 12 << 20;
+/// Length in bytes of a thread's stack.
+pub const STACK_LENGTH: u64 = 64 << 10;
+/// Length in bytes of a thread's block, which holds data of the foreign system (the TEB of Windows).
+pub const BLOCK_LENGTH: u64 = 2 * PAGE_SIZE;
 
 /// [`LENGTH`] as a `usize`, and the number of pages.
-const ADDRESSES: usize = 16 << 20;
-const PAGES: usize = ADDRESSES / 4096;
-const _: () = assert!(ADDRESSES as u64 == LENGTH && PAGES as u64 == LENGTH / PAGE_SIZE);
+const LENGTH_USIZE: usize = 16 << 20;
+const PAGE_COUNT: usize = LENGTH_USIZE / 4096;
+const _: () = assert!(LENGTH_USIZE as u64 == LENGTH && PAGE_COUNT as u64 == LENGTH / PAGE_SIZE);
 
-/// Marks a page in use; the low bits are its `PROT_*`.
-const USED: u8 = 0x80;
+/// The bit of a page's entry that says that the page is mapped; the low bits are the page's `PROT_*`.
+const PAGE_IN_USE: u8 = 0x80;
 
 /// All addresses of the memory.
 #[must_use]
@@ -41,24 +41,25 @@ pub fn range() -> Range<u64> {
 /// The addresses of a thread's stack.
 #[must_use]
 pub fn stack(thread: usize) -> Range<u64> {
-    let start = BASE + STACKS + thread as u64 * STACK;
-    start..start + STACK
+    let start = BASE + STACKS_OFFSET + thread as u64 * STACK_LENGTH;
+    start..start + STACK_LENGTH
 }
 
 /// The addresses of a thread's block.
 #[must_use]
 pub fn block(thread: usize) -> Range<u64> {
-    let start = BASE + BLOCKS + thread as u64 * BLOCK;
-    start..start + BLOCK
+    let start = BASE + BLOCKS_OFFSET + thread as u64 * BLOCK_LENGTH;
+    start..start + BLOCK_LENGTH
 }
 
-/// The memory of one program. Nothing else maps or protects pages there, so `pages` is always right.
+/// The memory of one program. Only this structure maps or protects pages there, so `pages` is always right.
 pub struct ProgramMemory {
-    pages: [u8; PAGES],
+    /// An entry for each page: 0 if the page is free, else [`PAGE_IN_USE`] and the page's `PROT_*`.
+    pages: [u8; PAGE_COUNT],
 }
 
 impl ProgramMemory {
-    /// Reserves the addresses, without access to them.
+    /// Reserves the addresses of the memory. The program may not access them until they are mapped.
     ///
     /// # Errors
     /// As `mmap(2)`: `EEXIST` if something is mapped there.
@@ -68,10 +69,10 @@ impl ProgramMemory {
             | libc::MAP_NORESERVE
             | libc::MAP_FIXED_NOREPLACE;
         // SAFETY: MAP_FIXED_NOREPLACE replaces no mapping.
-        let got = unsafe { sys::mmap(&[BASE, LENGTH, 0, flags as u64, u64::MAX, 0])? };
+        let address = unsafe { sys::mmap(&[BASE, LENGTH, 0, flags as u64, u64::MAX, 0])? };
         // Kernels before 4.17 ignore the flag and take the address as a hint.
-        if got as u64 == BASE {
-            Ok(ProgramMemory { pages: [0; PAGES] })
+        if address as u64 == BASE {
+            Ok(ProgramMemory { pages: [0; PAGE_COUNT] })
         } else {
             Err(sys::Errno(libc::EEXIST))
         }
@@ -92,23 +93,24 @@ impl ProgramMemory {
         Some(page(offset)?..page(end)?)
     }
 
-    /// Maps zeroed pages at an address where none are mapped. Returns false if that is not possible.
+    /// Maps zeroed pages at an address where none are mapped. Returns false if a page is mapped there already, or
+    /// the kernel refuses.
     pub fn map(&mut self, start: u64, length: u64, protection: i32) -> bool {
         let Some(pages) = ProgramMemory::pages(start, length) else { return false };
         self.pages[pages.clone()].iter().all(|page| *page == 0)
-            && self.change(start, length, pages, protection)
+            && self.set_protection(start, length, pages, protection)
     }
 
     /// Maps zeroed pages at a free address of the heap and returns the address; `None` if there is no room.
     pub fn allocate(&mut self, length: u64, protection: i32) -> Option<u64> {
-        let places = (BASE + HEAP.start..BASE + HEAP.end).step_by(4096);
+        let starts = (BASE + HEAP.start..BASE + HEAP.end).step_by(4096);
         let end = BASE + HEAP.end;
         let fits = |start: &u64| start.checked_add(length).is_some_and(|after| after <= end);
-        let free = |start: &u64| {
+        let is_free = |start: &u64| {
             ProgramMemory::pages(*start, length)
                 .is_some_and(|pages| self.pages[pages].iter().all(|page| *page == 0))
         };
-        let start = places.take_while(fits).find(free)?;
+        let start = starts.take_while(fits).find(is_free)?;
         self.map(start, length, protection).then_some(start)
     }
 
@@ -116,22 +118,28 @@ impl ProgramMemory {
     /// of threads cannot be changed, as engines write selectors there.
     pub fn protect(&mut self, start: u64, length: u64, protection: i32) -> Option<i32> {
         let pages = ProgramMemory::pages(start, length)?;
-        let blocks = start + length > BASE + BLOCKS;
-        if blocks || !self.pages[pages.clone()].iter().all(|page| page & USED != 0) {
+        let has_blocks = start + length > BASE + BLOCKS_OFFSET;
+        if has_blocks || !self.pages[pages.clone()].iter().all(|page| page & PAGE_IN_USE != 0) {
             return None;
         }
-        let before = i32::from(self.pages[pages.start] & !USED);
-        self.change(start, length, pages, protection).then_some(before)
+        let before = i32::from(self.pages[pages.start] & !PAGE_IN_USE);
+        self.set_protection(start, length, pages, protection).then_some(before)
     }
 
     /// Sets and records the protection of pages. Returns false if the kernel refuses.
-    fn change(&mut self, start: u64, length: u64, pages: Range<usize>, protection: i32) -> bool {
+    fn set_protection(
+        &mut self,
+        start: u64,
+        length: u64,
+        pages: Range<usize>,
+        protection: i32,
+    ) -> bool {
         let Ok(bytes) = usize::try_from(length) else { return false };
         // SAFETY: only the foreign program uses this memory.
         if unsafe { sys::protect(start as *mut u8, bytes, protection) }.is_err() {
             return false;
         }
-        self.pages[pages].fill(USED | u8::try_from(protection & 7).unwrap_or(0));
+        self.pages[pages].fill(PAGE_IN_USE | u8::try_from(protection & 7).unwrap_or(0));
         true
     }
 
@@ -140,7 +148,7 @@ impl ProgramMemory {
         if length == 0 {
             return true;
         }
-        let wanted = USED | u8::try_from(protection).unwrap_or(0);
+        let wanted = PAGE_IN_USE | u8::try_from(protection).unwrap_or(0);
         let first = start & !(PAGE_SIZE - 1);
         let Some(end) =
             start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE_SIZE))
@@ -189,7 +197,7 @@ impl ProgramMemory {
 impl Drop for ProgramMemory {
     fn drop(&mut self) {
         // SAFETY: only the foreign program uses this memory, and its tasks are dead.
-        let _ = unsafe { sys::unmap(BASE as *mut u8, ADDRESSES) };
+        let _ = unsafe { sys::unmap(BASE as *mut u8, LENGTH_USIZE) };
     }
 }
 
@@ -201,7 +209,7 @@ mod tests {
     #[test]
     fn memory_is_as_it_is_said_to_be() {
         const READ: i32 = libc::PROT_READ;
-        const BOTH: i32 = libc::PROT_READ | libc::PROT_WRITE;
+        const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
         let mut memory = ProgramMemory::new().unwrap();
         assert!(ProgramMemory::new().is_err(), "there is one");
         for (start, length) in [
@@ -213,11 +221,11 @@ mod tests {
             (BASE + LENGTH, PAGE_SIZE),
             (BASE, !(PAGE_SIZE - 1)),
         ] {
-            assert!(!memory.map(start, length, BOTH), "{start:#x} {length:#x}");
-            assert_eq!(memory.protect(start, length, BOTH), None);
+            assert!(!memory.map(start, length, READ_WRITE), "{start:#x} {length:#x}");
+            assert_eq!(memory.protect(start, length, READ_WRITE), None);
         }
-        assert!(memory.map(BASE, 2 * PAGE_SIZE, BOTH));
-        assert!(!memory.map(BASE + PAGE_SIZE, PAGE_SIZE, BOTH), "something is there");
+        assert!(memory.map(BASE, 2 * PAGE_SIZE, READ_WRITE));
+        assert!(!memory.map(BASE + PAGE_SIZE, PAGE_SIZE, READ_WRITE), "something is there");
         assert!(memory.write(BASE + PAGE_SIZE - 4, &[1, 2, 3, 4, 5, 6, 7, 8]));
         assert_eq!(
             memory.word(BASE + PAGE_SIZE - 4),
@@ -227,16 +235,16 @@ mod tests {
         assert_eq!(memory.bytes(BASE + 2 * PAGE_SIZE - 4, 8), None);
         assert_eq!(memory.bytes(u64::MAX, 8), None);
         assert_eq!(memory.bytes(0, 0), Some(&[][..]));
-        assert_eq!(memory.protect(BASE + PAGE_SIZE, PAGE_SIZE, READ), Some(BOTH));
+        assert_eq!(memory.protect(BASE + PAGE_SIZE, PAGE_SIZE, READ), Some(READ_WRITE));
         assert!(
             !memory.write(BASE + PAGE_SIZE, &[0]) && memory.bytes(BASE + PAGE_SIZE, 4).is_some()
         );
         assert_eq!(memory.protect(BASE + PAGE_SIZE, PAGE_SIZE, 0), Some(READ));
         assert_eq!(memory.bytes(BASE + PAGE_SIZE, 1), None);
-        let first = memory.allocate(3 * PAGE_SIZE, BOTH).unwrap();
-        assert_eq!(memory.allocate(PAGE_SIZE, BOTH), Some(first + 3 * PAGE_SIZE));
-        assert_eq!(memory.allocate(LENGTH, BOTH), None);
-        assert_eq!(memory.allocate(1, BOTH), None);
+        let first = memory.allocate(3 * PAGE_SIZE, READ_WRITE).unwrap();
+        assert_eq!(memory.allocate(PAGE_SIZE, READ_WRITE), Some(first + 3 * PAGE_SIZE));
+        assert_eq!(memory.allocate(LENGTH, READ_WRITE), None);
+        assert_eq!(memory.allocate(1, READ_WRITE), None);
         drop(memory);
         drop(ProgramMemory::new().unwrap());
     }

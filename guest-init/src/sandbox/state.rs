@@ -6,17 +6,17 @@
 use super::bounded_text::BoundedText;
 use super::engine::SandboxError;
 use super::image::Image;
-use super::personality::{Call, Fault, Next, Personality};
+use super::personality::{Call, Fault, NextAction, Personality};
 use super::program_memory::ProgramMemory;
-use super::thread::{MAX_THREADS, TRANSCRIPT, ThreadState};
+use super::thread::{MAX_THREADS, MAX_TRANSCRIPT_LENGTH, ThreadState};
 use crate::arch::{self, Reg, Registers};
 use crate::sys;
 use std::cell::UnsafeCell;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
-/// Size in bytes of each of a task's two native stacks: one for signal handlers, one for the task's start.
-pub(super) const NATIVE_STACK: usize = 64 << 10;
+/// Size in bytes of a native stack. A task has two: one for signal handlers, one for the task's start.
+pub(super) const NATIVE_STACK_LENGTH: usize = 64 << 10;
 
 /// The Linux task that runs a foreign thread.
 #[derive(Default)]
@@ -32,9 +32,9 @@ pub(super) struct Task {
 /// The functions of an engine. The table of engines is [`super::engines`].
 pub(super) struct EngineMethods {
     /// Whether a supervisor emulates the calls. Each task is then a separate process.
-    pub(super) supervised: bool,
-    /// The signal that a new task sends to itself when it is set up. The signal's handler, or the tracer at
-    /// its stop, makes the task enter the program.
+    pub(super) is_supervised: bool,
+    /// The signal that a new task sends to itself when the task is set up. The signal's handler, or the tracer
+    /// when the signal stops the task, makes the task enter the program.
     pub(super) enter_signal: i32,
     /// Makes the kernel pass the calls of a thread to the engine. Called in the thread's new task, with the
     /// thread's index and selector. Must not take the lock, since signal handlers can already run.
@@ -47,12 +47,12 @@ pub(super) struct EngineMethods {
 struct Locked {
     /// `None` once the sandbox is closed.
     memory: Option<ProgramMemory>,
-    console: BoundedText<TRANSCRIPT>,
-    transcripts: [BoundedText<TRANSCRIPT>; MAX_THREADS],
+    console: BoundedText<MAX_TRANSCRIPT_LENGTH>,
+    transcripts: [BoundedText<MAX_TRANSCRIPT_LENGTH>; MAX_THREADS],
     personality_words: [u64; 8],
     threads: [ThreadState; MAX_THREADS],
     /// The exit status of the program, once it has ended.
-    status: Option<u64>,
+    exit_status: Option<u64>,
     /// The reason why the program cannot continue.
     error: Option<SandboxError>,
 }
@@ -67,7 +67,7 @@ pub(super) struct SandboxState {
     lock: AtomicBool,
     locked: UnsafeCell<Locked>,
     /// Number of signals from other processes so far.
-    signals: AtomicU32,
+    outside_signal_count: AtomicU32,
     /// The second task's thread ID, kept after its end.
     second_tid: AtomicI32,
 }
@@ -88,7 +88,7 @@ impl SandboxState {
         personality: &'static dyn Personality,
         methods: &'static EngineMethods,
     ) -> Result<Box<SandboxState>, SandboxError> {
-        let native_stacks = sys::map_private(MAX_THREADS * 2 * NATIVE_STACK)
+        let native_stacks = sys::map_private(MAX_THREADS * 2 * NATIVE_STACK_LENGTH)
             .map_err(|errno| SandboxError::System("mmap", errno))?
             as u64;
         Ok(Box::new(SandboxState {
@@ -103,10 +103,10 @@ impl SandboxState {
                 transcripts: Default::default(),
                 personality_words: [0; 8],
                 threads: Default::default(),
-                status: None,
+                exit_status: None,
                 error: None,
             }),
-            signals: AtomicU32::new(0),
+            outside_signal_count: AtomicU32::new(0),
             second_tid: AtomicI32::new(0),
         }))
     }
@@ -117,29 +117,31 @@ impl SandboxState {
         unsafe { &*CURRENT.load(Ordering::SeqCst) }
     }
 
-    /// Prepares the first thread, and makes this the current state.
+    /// Prepares the first thread, and makes this state the current one.
     pub(super) fn prepare_first_thread(&'static self, image: &Image) -> Result<(), SandboxError> {
         CURRENT.store(std::ptr::from_ref(self).cast_mut(), Ordering::SeqCst);
-        self.with(|locked| {
+        self.with_lock(|locked| {
             let personality = self.personality;
-            locked.call(0).and_then(|mut call| personality.prepare_first_thread(&mut call, image))
+            locked
+                .emulated_call(0)
+                .and_then(|mut call| personality.prepare_first_thread(&mut call, image))
         })
         .ok_or(SandboxError::TooLarge)
     }
 
     /// The address of a task's two native stacks: the one for signal handlers, then the one for its start.
     pub(super) fn native_stacks(&self, thread: usize) -> u64 {
-        self.native_stacks + (thread * 2 * NATIVE_STACK) as u64
+        self.native_stacks + (thread * 2 * NATIVE_STACK_LENGTH) as u64
     }
 
-    /// The thread whose native stacks contain this stack pointer.
-    pub(super) fn thread_on(&self, stack: u64) -> usize {
+    /// The index of the thread whose native stacks contain this stack pointer.
+    pub(super) fn thread_on_stack(&self, stack: u64) -> usize {
         usize::try_from(stack.wrapping_sub(self.native_stacks)).unwrap_or(usize::MAX)
-            / (2 * NATIVE_STACK)
+            / (2 * NATIVE_STACK_LENGTH)
     }
 
     /// Calls a function with the lock held.
-    fn with<T>(&self, run: impl FnOnce(&mut Locked) -> T) -> T {
+    fn with_lock<T>(&self, run: impl FnOnce(&mut Locked) -> T) -> T {
         while self.lock.swap(true, Ordering::SeqCst) {
             sys::sched_yield();
         }
@@ -151,55 +153,72 @@ impl SandboxState {
 
     /// A copy of a thread's state.
     pub(super) fn thread(&self, thread: usize) -> ThreadState {
-        self.with(|locked| locked.threads[thread])
+        self.with_lock(|locked| locked.threads[thread])
     }
 
     /// Whether a thread runs: it was started, and neither it nor the program has ended.
-    pub(super) fn is_live(&self, thread: usize) -> bool {
-        self.with(|locked| locked.threads[thread].live && locked.status.is_none())
+    pub(super) fn is_running(&self, thread: usize) -> bool {
+        self.with_lock(|locked| locked.threads[thread].is_running && locked.exit_status.is_none())
     }
 
     /// Whether the program has ended or cannot continue.
     pub(super) fn is_over(&self) -> bool {
-        self.with(|locked| locked.status.is_some() || locked.error.is_some())
+        self.with_lock(|locked| locked.exit_status.is_some() || locked.error.is_some())
     }
 
     /// Emulates a call of a thread. `audit_arch` names the entry of the call (`AUDIT_ARCH_*`). Foreign systems
-    /// have no `int 0x80`, so it is emulated as a fault, as on a kernel without 32-bit calls.
-    pub(super) fn call(&self, thread: usize, registers: &mut Registers, audit_arch: u32) -> Next {
+    /// have no `int 0x80`, so a call through another entry than the native one is emulated as a fault, as on a
+    /// kernel without 32-bit calls.
+    pub(super) fn call(
+        &self,
+        thread: usize,
+        registers: &mut Registers,
+        audit_arch: u32,
+    ) -> NextAction {
         let personality = self.personality;
         if audit_arch != arch::AUDIT_ARCH {
             registers[Reg::INSTRUCTION_POINTER] =
                 registers[Reg::INSTRUCTION_POINTER].wrapping_sub(arch::CALL_LENGTH);
             return self.fault(thread, registers, Fault::Access(u64::MAX));
         }
-        self.step(thread, |call| personality.call(call, registers))
+        self.emulate_step(thread, |call| personality.call(call, registers))
     }
 
     /// Emulates the reaction of the foreign system to a thread's fault.
-    pub(super) fn fault(&self, thread: usize, registers: &mut Registers, fault: Fault) -> Next {
+    pub(super) fn fault(
+        &self,
+        thread: usize,
+        registers: &mut Registers,
+        fault: Fault,
+    ) -> NextAction {
         let personality = self.personality;
-        self.step(thread, |call| personality.fault(call, registers, fault))
+        self.emulate_step(thread, |call| personality.fault(call, registers, fault))
     }
 
-    /// Emulates one call or fault of a thread by `emulate`, and adds a line to the thread's transcript. Does
-    /// nothing once the program has ended.
-    fn step(&self, thread: usize, emulate: impl FnOnce(&mut Call<'_>) -> Next) -> Next {
-        self.with(|locked| {
-            if let Some(status) = locked.status {
-                return Next::End(status);
+    /// Calls `emulate` for one call or fault of a thread, and ends the line that `emulate` adds to the thread's
+    /// transcript. Does nothing once the program has ended.
+    fn emulate_step(
+        &self,
+        thread: usize,
+        emulate: impl FnOnce(&mut Call<'_>) -> NextAction,
+    ) -> NextAction {
+        self.with_lock(|locked| {
+            if let Some(status) = locked.exit_status {
+                return NextAction::EndProgram(status);
             }
-            let Some(mut call) = locked.call(thread) else { return Next::End(0) };
+            let Some(mut call) = locked.emulated_call(thread) else {
+                return NextAction::EndProgram(0);
+            };
             let mut next = emulate(&mut call);
             call.transcript.add(b"\n");
-            if let Next::EndThread(status) = next {
-                locked.threads[thread].live = false;
-                if !locked.threads.iter().any(|thread| thread.live) {
-                    next = Next::End(status);
+            if let NextAction::EndThread(status) = next {
+                locked.threads[thread].is_running = false;
+                if !locked.threads.iter().any(|thread| thread.is_running) {
+                    next = NextAction::EndProgram(status);
                 }
             }
-            if let Next::End(status) = next {
-                locked.status = Some(status);
+            if let NextAction::EndProgram(status) = next {
+                locked.exit_status = Some(status);
             }
             next
         })
@@ -207,17 +226,17 @@ impl SandboxState {
 
     /// Records the reason why the program cannot continue. Only the first reason is stored.
     pub(super) fn fail(&self, error: SandboxError) {
-        self.with(|locked| locked.error = locked.error.take().or(Some(error)));
+        self.with_lock(|locked| locked.error = locked.error.take().or(Some(error)));
     }
 
     /// Counts a signal from another process.
     pub(super) fn count_signal(&self) {
-        self.signals.fetch_add(1, Ordering::SeqCst);
+        self.outside_signal_count.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The number of signals from other processes so far.
-    pub(super) fn signals(&self) -> u32 {
-        self.signals.load(Ordering::SeqCst)
+    pub(super) fn outside_signal_count(&self) -> u32 {
+        self.outside_signal_count.load(Ordering::SeqCst)
     }
 
     /// The thread ID of the second thread, also after its end; 0 if it was never started.
@@ -233,25 +252,27 @@ impl SandboxState {
         }
     }
 
-    /// Frees the program's memory. All tasks must have ended; one may have held the lock then.
+    /// Frees the program's memory. All tasks must have ended; a task that held the lock at its end leaves it
+    /// locked, so the lock is released first.
     pub(super) fn close(&self) {
         self.lock.store(false, Ordering::SeqCst);
-        self.with(|locked| locked.memory = None);
-        // SAFETY: the stacks of dead tasks.
-        let _ =
-            unsafe { sys::unmap(self.native_stacks as *mut u8, MAX_THREADS * 2 * NATIVE_STACK) };
+        self.with_lock(|locked| locked.memory = None);
+        // SAFETY: the tasks that ran on these stacks have ended.
+        let _ = unsafe {
+            sys::unmap(self.native_stacks as *mut u8, MAX_THREADS * 2 * NATIVE_STACK_LENGTH)
+        };
     }
 
     /// The transcript, sorted by thread, so that it does not depend on timing.
     ///
     /// # Errors
-    /// The reason why the program could not go on; [`SandboxError::Died`] if it has no exit status.
+    /// The reason why the program could not continue; [`SandboxError::Died`] if the program has no exit status.
     pub(super) fn transcript(&self) -> Result<String, SandboxError> {
-        self.with(|locked| {
+        self.with_lock(|locked| {
             if let Some(error) = locked.error.take() {
                 return Err(error);
             }
-            let status = locked.status.ok_or(SandboxError::Died)?;
+            let status = locked.exit_status.ok_or(SandboxError::Died)?;
             let mut text = String::new();
             let parts =
                 (0..).zip(&locked.transcripts).map(|(n, lines)| (format!("thread {n}"), lines));
@@ -276,13 +297,13 @@ impl SandboxState {
 
 impl Locked {
     /// The parts of the sandbox that a call of this thread may use; `None` once the sandbox is closed.
-    fn call(&mut self, thread: usize) -> Option<Call<'_>> {
+    fn emulated_call(&mut self, thread: usize) -> Option<Call<'_>> {
         Some(Call {
             thread,
             memory: self.memory.as_mut()?,
             transcript: &mut self.transcripts[thread],
             console: &mut self.console,
-            words: &mut self.personality_words,
+            personality_words: &mut self.personality_words,
             threads: &mut self.threads,
         })
     }

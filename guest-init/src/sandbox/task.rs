@@ -4,25 +4,26 @@
 //!
 //! A task starts in the code of guest-init, on one of its native stacks. It enters the program through a
 //! signal handler, which writes the program's registers to the signal frame and returns. So the entry needs
-//! no assembly, and the call that enters, `rt_sigreturn(2)`, is in the allowed range and executed even with
-//! the selector at BLOCK.
+//! no assembly. The call that enters the program, `rt_sigreturn(2)`, is in the allowed range, so the kernel
+//! executes the call even with the selector at BLOCK.
 
 use super::engine::SandboxError;
-use super::personality::{self, Fault, Next};
+use super::personality::{self, Fault, NextAction};
 use super::program_memory;
-use super::state::{NATIVE_STACK, SandboxState};
+use super::state::{NATIVE_STACK_LENGTH, SandboxState};
 use crate::arch::{self, Context, Reg};
 use crate::support::{ALLOW, BLOCK};
 use crate::sys::{self, Action, Errno};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// The signal that cases send to a task from another process. The program must not notice it.
+/// The signal that cases send to a task from another process. The program must not notice the signal.
 pub(super) const OUTSIDE_SIGNAL: i32 = libc::SIGUSR1;
 /// The signal by which a task without a tracer enters the program.
 pub(super) const ENTER_SIGNAL: i32 = libc::SIGUSR2;
 /// The signals that report faults.
-const FAULTS: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+const FAULT_SIGNALS: [i32; 5] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
 
 /// Time between two checks whether another thread has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
@@ -33,25 +34,25 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// As `clone(2)`.
-pub(super) fn start(state: &SandboxState, thread: usize) -> Result<i32, Errno> {
+pub(super) fn start_task(state: &SandboxState, thread: usize) -> Result<i32, Errno> {
     let shared = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_FS;
-    let flags = if thread == 0 || state.methods.supervised {
+    let flags = if thread == 0 || state.methods.is_supervised {
         shared | libc::SIGCHLD
     } else {
         shared | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM
     };
     // Block all signals until the task has installed its handlers.
-    let mask = sys::sigmask(libc::SIG_SETMASK, u64::MAX)?;
+    let previous_mask = sys::sigmask(libc::SIG_SETMASK, u64::MAX)?;
     // SAFETY: the stack belongs to this task, and stays mapped until all tasks are dead.
-    let answer = unsafe {
-        let start = (state.native_stacks(thread) + NATIVE_STACK as u64) as *mut u8;
-        let stack = std::slice::from_raw_parts_mut(start, NATIVE_STACK);
-        let top = arch::prepare_stack(stack, begin, thread as u64);
+    let result = unsafe {
+        let stack_start = (state.native_stacks(thread) + NATIVE_STACK_LENGTH as u64) as *mut u8;
+        let stack = std::slice::from_raw_parts_mut(stack_start, NATIVE_STACK_LENGTH);
+        let stack_pointer = arch::prepare_stack(stack, task_main, thread as u64);
         let flags = u64::from(flags.cast_unsigned());
-        arch::spawn(libc::SYS_clone.cast_unsigned(), [flags, top, 0, 0])
+        arch::spawn(libc::SYS_clone.cast_unsigned(), [flags, stack_pointer, 0, 0])
     };
-    sys::sigmask(libc::SIG_SETMASK, mask)?;
-    let tid = sys::split_result(answer).map(|tid| i32::try_from(tid).unwrap_or(-1))?;
+    sys::sigmask(libc::SIG_SETMASK, previous_mask)?;
+    let tid = sys::split_result(result).map(|tid| i32::try_from(tid).unwrap_or(-1))?;
     state.set_tid(thread, tid);
     Ok(tid)
 }
@@ -60,42 +61,43 @@ pub(super) fn start(state: &SandboxState, thread: usize) -> Result<i32, Errno> {
 ///
 /// # Errors
 /// [`SandboxError::System`]
-pub(super) fn wait_for_end(_: &SandboxState, first: i32) -> Result<(), SandboxError> {
-    let waited = sys::wait(first, libc::__WALL);
+pub(super) fn wait_for_end(_: &SandboxState, first_tid: i32) -> Result<(), SandboxError> {
+    let waited = sys::wait(first_tid, libc::__WALL);
     waited.map(drop).map_err(|errno| SandboxError::System("wait4", errno))
 }
 
 /// The first function of a task.
-extern "C" fn begin(thread: u64) -> u64 {
+extern "C" fn task_main(thread: u64) -> u64 {
     let state = SandboxState::current();
     let thread = usize::try_from(thread).unwrap_or(0);
-    let entered = prepare(state, thread)
+    let result = set_up_task(state, thread)
         .and_then(|()| sys::tgkill(sys::getpid(), sys::gettid(), state.methods.enter_signal));
-    // The signal's handler enters the program, so only a task that could not be set up continues here.
-    let errno = entered.err().unwrap_or(Errno(0));
+    // The handler of the signal enters the program, so only a task whose set-up failed continues here.
+    let errno = result.err().unwrap_or(Errno(0));
     let _ = sys::sigmask(libc::SIG_SETMASK, u64::MAX);
     state.fail(SandboxError::System("setting up a task", errno));
     sys::exit(1)
 }
 
 /// Sets up the calling task: its handlers, its thread register, and the engine.
-fn prepare(state: &SandboxState, thread: usize) -> sys::Result<()> {
-    // Both take the lock. After signals are unblocked, a handler could wait for it for ever.
-    let block = state.thread(thread).block;
-    let selector = selector(state, thread);
+fn set_up_task(state: &SandboxState, thread: usize) -> sys::Result<()> {
+    // Read both values before signals are unblocked: the reads take the lock, and a handler that interrupted
+    // this task while it holds the lock would wait for the lock for ever.
+    let thread_register = state.thread(thread).thread_register;
+    let selector = dispatch_selector(state, thread);
     // SAFETY: the stack is this task's own, the functions are signal handlers, and guest-init
     // does not use the thread register.
     unsafe {
         sys::prctl(libc::PR_SET_PDEATHSIG, 9, 0, 0, 0)?;
-        sys::sigaltstack(state.native_stacks(thread), NATIVE_STACK as u64, 0)?;
-        sys::sigaction(ENTER_SIGNAL, &action(enter as *const () as u64))?;
-        sys::sigaction(OUTSIDE_SIGNAL, &action(on_outside_signal as *const () as u64))?;
-        sys::sigaction(libc::SIGSYS, &action(on_call as *const () as u64))?;
-        for signal in FAULTS {
-            sys::sigaction(signal, &action(on_fault as *const () as u64))?;
+        sys::sigaltstack(state.native_stacks(thread), NATIVE_STACK_LENGTH as u64, 0)?;
+        sys::sigaction(ENTER_SIGNAL, &native_action(on_enter_signal as *const () as u64))?;
+        sys::sigaction(OUTSIDE_SIGNAL, &native_action(on_outside_signal as *const () as u64))?;
+        sys::sigaction(libc::SIGSYS, &native_action(on_call as *const () as u64))?;
+        for signal in FAULT_SIGNALS {
+            sys::sigaction(signal, &native_action(on_fault as *const () as u64))?;
         }
-        if block != 0 {
-            arch::set_thread_register(block)?;
+        if thread_register != 0 {
+            arch::set_thread_register(thread_register)?;
         }
         sys::sigmask(libc::SIG_SETMASK, 0)?;
     }
@@ -104,7 +106,7 @@ fn prepare(state: &SandboxState, thread: usize) -> sys::Result<()> {
 
 /// The disposition of a handler that runs on the task's native stack with all signals blocked, and
 /// returns through the allowed range.
-fn action(handler: u64) -> Action {
+fn native_action(handler: u64) -> Action {
     let flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
     Action {
         handler,
@@ -115,8 +117,8 @@ fn action(handler: u64) -> Action {
 }
 
 /// A thread's dispatch selector.
-pub(super) fn selector(state: &SandboxState, thread: usize) -> &AtomicU8 {
-    match state.thread(thread).selector {
+pub(super) fn dispatch_selector(state: &SandboxState, thread: usize) -> &AtomicU8 {
+    match state.thread(thread).selector_address {
         0 => &state.tasks[thread].selector,
         // SAFETY: a personality put the selector into the program's memory, where it stays mapped.
         address => unsafe { &*(address as *const AtomicU8) },
@@ -124,14 +126,14 @@ pub(super) fn selector(state: &SandboxState, thread: usize) -> &AtomicU8 {
 }
 
 /// Handler of [`ENTER_SIGNAL`]: its return enters the program.
-extern "C" fn enter(_: i32, _: *const u8, frame: *mut Context) {
+extern "C" fn on_enter_signal(_: i32, _: *const u8, frame: *mut Context) {
     let state = SandboxState::current();
-    let thread = state.thread_on(arch::current_stack());
-    let start = state.thread(thread).start;
+    let thread = state.thread_on_stack(arch::current_stack());
+    let first_registers = state.thread(thread).first_registers;
     // SAFETY: the kernel passes the signal frame, which nothing else uses.
     let registers = unsafe { &mut (*frame).registers };
-    registers.replace_by_start(&start);
-    selector(state, thread).store(BLOCK, Ordering::SeqCst);
+    registers.replace_by_start(&first_registers);
+    dispatch_selector(state, thread).store(BLOCK, Ordering::SeqCst);
 }
 
 /// Handler of [`OUTSIDE_SIGNAL`].
@@ -143,9 +145,9 @@ extern "C" fn on_outside_signal(_: i32, _: *const u8, _: *mut Context) {
 /// is counted.
 extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut Context) {
     let state = SandboxState::current();
-    let thread = state.thread_on(arch::current_stack());
+    let thread = state.thread_on_stack(arch::current_stack());
     with_calls_allowed(state, thread, || {
-        // SAFETY: the kernel passes both to the handler, and nothing else uses them.
+        // SAFETY: the kernel passes siginfo and signal frame to the handler, and nothing else uses them.
         let (info, registers) = unsafe { (&*info, &mut (*frame).registers) };
         let Some(audit_arch) = personality::audit_arch(info) else {
             return state.count_signal();
@@ -155,17 +157,17 @@ extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut Context) {
     });
 }
 
-/// Handler of [`FAULTS`]: emulates the reaction to a fault of the program. A fault in the code of guest-init
-/// ends the process.
+/// Handler of [`FAULT_SIGNALS`]: emulates the reaction of the foreign system to a fault of the program. A fault
+/// in the code of guest-init ends the process.
 extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut Context) {
     let state = SandboxState::current();
-    let thread = state.thread_on(arch::current_stack());
+    let thread = state.thread_on_stack(arch::current_stack());
     with_calls_allowed(state, thread, || {
-        // SAFETY: the kernel passes both to the handler, and nothing else uses them.
+        // SAFETY: the kernel passes siginfo and signal frame to the handler, and nothing else uses them.
         let (info, registers) = unsafe { (&*info, &mut (*frame).registers) };
-        let Some(fault) = Fault::of(signal, info) else { return state.count_signal() };
+        let Some(fault) = Fault::from_siginfo(signal, info) else { return state.count_signal() };
         let pc = registers[Reg::INSTRUCTION_POINTER];
-        // A jump to unmapped memory is the program's fault too.
+        // After a jump to unmapped memory the program counter is outside, but the fault is the program's.
         if !program_memory::range().contains(&pc) && fault != Fault::Access(pc) {
             state.fail(SandboxError::Died);
             sys::exit(1);
@@ -177,7 +179,7 @@ extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut Context)
 
 /// Runs a function with the thread's selector at ALLOW.
 fn with_calls_allowed<T>(state: &SandboxState, thread: usize, run: impl FnOnce() -> T) -> T {
-    let selector = selector(state, thread);
+    let selector = dispatch_selector(state, thread);
     selector.store(ALLOW, Ordering::SeqCst);
     let result = run();
     selector.store(BLOCK, Ordering::SeqCst);
@@ -185,24 +187,24 @@ fn with_calls_allowed<T>(state: &SandboxState, thread: usize, run: impl FnOnce()
 }
 
 /// Carries out, in the task itself, the action that follows an emulated call.
-fn carry_out(state: &SandboxState, next: Next) {
+fn carry_out(state: &SandboxState, next: NextAction) {
     match next {
-        Next::Go => {}
+        NextAction::Continue => {}
         // The handler runs with all signals blocked, so that nothing interrupts the sleep.
-        Next::Sleep(time) => sys::sleep(time),
-        Next::Await(thread) => {
-            while state.is_live(thread) {
+        NextAction::Sleep(time) => sys::sleep(time),
+        NextAction::AwaitEndOf(thread) => {
+            while state.is_running(thread) {
                 sys::sleep(POLL_INTERVAL);
             }
         }
-        Next::Start(thread) => {
-            if let Err(errno) = start(state, thread) {
+        NextAction::StartThread(thread) => {
+            if let Err(errno) = start_task(state, thread) {
                 state.fail(SandboxError::System("clone", errno));
                 sys::exit(1);
             }
         }
         // SAFETY: ends this thread, whose state is not used any more.
-        Next::EndThread(_) => drop(unsafe { sys::call(libc::SYS_exit, &[0]) }),
-        Next::End(_) => sys::exit(0),
+        NextAction::EndThread(_) => drop(unsafe { sys::call(libc::SYS_exit, &[0]) }),
+        NextAction::EndProgram(_) => sys::exit(0),
     }
 }

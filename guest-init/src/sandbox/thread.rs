@@ -7,25 +7,27 @@ use crate::arch::Registers;
 /// Maximum number of threads that a program can start, including those that have ended.
 pub(super) const MAX_THREADS: usize = 8;
 /// Maximum nesting depth of callbacks in a thread.
-pub(super) const MAX_DEPTH: usize = 4;
+pub(super) const MAX_CALLBACK_DEPTH: usize = 4;
 /// Maximum size in bytes of a thread's transcript and of the console output.
-pub(super) const TRANSCRIPT: usize = 8 << 10;
+pub(super) const MAX_TRANSCRIPT_LENGTH: usize = 8 << 10;
 
 /// A foreign thread.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ThreadState {
     /// Whether the thread was started. It may have ended since.
-    pub(super) used: bool,
+    pub(super) was_started: bool,
     /// Whether the thread was started and has not ended.
-    pub(super) live: bool,
+    pub(super) is_running: bool,
     /// The registers that the thread begins with.
-    pub(super) start: Registers,
+    pub(super) first_registers: Registers,
     /// The value of the thread register: on Windows the address of the TEB; 0 for none.
-    pub(super) block: u64,
-    /// The address of the dispatch selector in the program's memory; 0 if it is in guest-init's.
-    pub(super) selector: u64,
-    /// The registers to restore when a callback returns, those of the outermost first.
-    pub(super) outer: [Registers; MAX_DEPTH],
-    /// The number of entries of `outer` in use.
-    pub(super) depth: usize,
+    pub(super) thread_register: u64,
+    /// The address of the dispatch selector in the program's memory; 0 if the selector is in the memory of
+    /// guest-init.
+    pub(super) selector_address: u64,
+    /// The registers to restore when a callback returns: an entry for each callback that runs, the outermost
+    /// first.
+    pub(super) callback_registers: [Registers; MAX_CALLBACK_DEPTH],
+    /// The number of entries of `callback_registers` in use.
+    pub(super) callback_depth: usize,
 }

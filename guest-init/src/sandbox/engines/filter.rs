@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The engine that uses a seccomp filter with `SECCOMP_RET_TRAP`: as with dispatch, the kernel sends
-//! SIGSYS to a task for each call of the program, and the handler emulates it.
+//! SIGSYS to a task for each call of the program, and the handler emulates the call.
 
 use crate::arch;
 use crate::filter::{self, statement};
@@ -13,7 +13,7 @@ use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, 
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_TRAP};
 
 pub(super) const METHODS: EngineMethods = EngineMethods {
-    supervised: false,
+    is_supervised: false,
     enter_signal: ENTER_SIGNAL,
     // Later threads inherit the first one's filter.
     intercept: |_, thread, _| match thread {
@@ -23,37 +23,37 @@ pub(super) const METHODS: EngineMethods = EngineMethods {
     supervise: task::wait_for_end,
 };
 
-/// Installs a filter for calls in the program's memory. The filter returns `action` for native calls, and
-/// `SECCOMP_RET_TRAP` for calls through another entry, such as `int 0x80`. Returns the result of
-/// `seccomp(2)`.
+/// Installs a filter for calls in the program's memory. The filter returns `native_action` for native calls,
+/// and `SECCOMP_RET_TRAP` for calls through another entry, such as `int 0x80`. All other calls are allowed.
+/// Returns the result of `seccomp(2)`.
 ///
 /// # Errors
 /// As `seccomp(2)`.
-pub(super) fn install(action: u32, flags: u64) -> sys::Result<u64> {
+pub(super) fn install(native_action: u32, flags: u64) -> sys::Result<u64> {
     // One masked comparison suffices, since all addresses of the program's memory have the same high bits.
-    const HIGH: u32 = (program_memory::BASE >> 32) as u32;
-    const LOW: u32 = (program_memory::BASE & 0xffff_ffff) as u32;
-    const MASK: u32 = !((program_memory::LENGTH & 0xffff_ffff) as u32 - 1);
+    const BASE_HIGH: u32 = (program_memory::BASE >> 32) as u32;
+    const BASE_LOW: u32 = (program_memory::BASE & 0xffff_ffff) as u32;
+    const LOW_MASK: u32 = !((program_memory::LENGTH & 0xffff_ffff) as u32 - 1);
     const _: () = assert!(
         program_memory::LENGTH.is_power_of_two()
             && program_memory::BASE.is_multiple_of(program_memory::LENGTH)
     );
     // Offsets in `struct seccomp_data`: `arch` (`AUDIT_ARCH_*`), and the halves of the 64-bit
     // `instruction_pointer` at offset 8.
-    const ARCH_AT: u32 = 4;
-    const LOW_AT: u32 = if cfg!(target_endian = "little") { 8 } else { 12 };
-    const HIGH_AT: u32 = 20 - LOW_AT;
-    let load = BPF_LD | BPF_W | BPF_ABS;
-    let equal = BPF_JMP | BPF_JEQ | BPF_K;
+    const ARCH_OFFSET: u32 = 4;
+    const LOW_OFFSET: u32 = if cfg!(target_endian = "little") { 8 } else { 12 };
+    const HIGH_OFFSET: u32 = 20 - LOW_OFFSET;
+    let load_word = BPF_LD | BPF_W | BPF_ABS;
+    let jump_if_equal = BPF_JMP | BPF_JEQ | BPF_K;
     let mut program = [
-        statement(load, 0, 0, HIGH_AT),
-        statement(equal, 0, 7, HIGH),
-        statement(load, 0, 0, LOW_AT),
-        statement(BPF_ALU | BPF_AND | BPF_K, 0, 0, MASK),
-        statement(equal, 0, 4, LOW),
-        statement(load, 0, 0, ARCH_AT),
-        statement(equal, 0, 1, arch::AUDIT_ARCH),
-        statement(BPF_RET | BPF_K, 0, 0, action),
+        statement(load_word, 0, 0, HIGH_OFFSET),
+        statement(jump_if_equal, 0, 7, BASE_HIGH),
+        statement(load_word, 0, 0, LOW_OFFSET),
+        statement(BPF_ALU | BPF_AND | BPF_K, 0, 0, LOW_MASK),
+        statement(jump_if_equal, 0, 4, BASE_LOW),
+        statement(load_word, 0, 0, ARCH_OFFSET),
+        statement(jump_if_equal, 0, 1, arch::AUDIT_ARCH),
+        statement(BPF_RET | BPF_K, 0, 0, native_action),
         statement(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_TRAP),
         statement(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW),
     ];

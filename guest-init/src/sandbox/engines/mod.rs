@@ -14,8 +14,8 @@ use super::state::EngineMethods;
 /// The functions of an engine.
 pub(super) fn methods(engine: Engine) -> &'static EngineMethods {
     match engine {
-        Engine::Exclusive => &dispatch::MODE_EXCLUSIVE,
-        Engine::Inclusive => &dispatch::MODE_INCLUSIVE,
+        Engine::Exclusive => &dispatch::EXCLUSIVE_METHODS,
+        Engine::Inclusive => &dispatch::INCLUSIVE_METHODS,
         Engine::Filter => &filter::METHODS,
         Engine::Notification => &notification::METHODS,
         Engine::Trace => &trace::METHODS,

@@ -9,7 +9,7 @@ use super::filter;
 use super::supervisor::{self, EngineStep, WaitingThreads};
 use crate::arch::{AUDIT_ARCH, Reg, Registers};
 use crate::sandbox::engine::SandboxError;
-use crate::sandbox::personality::Next;
+use crate::sandbox::personality::NextAction;
 use crate::sandbox::state::{EngineMethods, SandboxState};
 use crate::sandbox::task::ENTER_SIGNAL;
 use crate::sandbox::thread::MAX_THREADS;
@@ -18,22 +18,22 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 pub(super) const METHODS: EngineMethods = EngineMethods {
-    supervised: true,
+    is_supervised: true,
     enter_signal: ENTER_SIGNAL,
-    intercept: listen,
+    intercept: install_listener,
     supervise: |state, _| supervise(state),
 };
 
 /// Time between two reads of `/proc/PID/syscall` while a task goes to sleep in its call.
 const STACK_POLL_INTERVAL: Duration = Duration::from_micros(100);
 
-/// Time between two checks for dead tasks.
+/// Maximum time that the supervisor waits for a notification before it checks for dead tasks.
 const DEATH_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs in a task: installs a filter that notifies the supervisor of calls in the program's memory. The
 /// supervisor shares the task's descriptors. With `WAIT_KILLABLE_RECV` (5.19 and later) only a fatal signal
 /// interrupts a call that the supervisor has received, so that no call is emulated twice.
-fn listen(state: &SandboxState, thread: usize, _: &AtomicU8) -> sys::Result<()> {
+fn install_listener(state: &SandboxState, thread: usize, _: &AtomicU8) -> sys::Result<()> {
     let flags =
         libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     let listener = filter::install(libc::SECCOMP_RET_USER_NOTIF, flags)?;
@@ -47,6 +47,7 @@ fn listen(state: &SandboxState, thread: usize, _: &AtomicU8) -> sys::Result<()> 
 struct PendingCall {
     /// `struct seccomp_notif::id`
     id: u64,
+    /// The result of the emulated call.
     result: u64,
 }
 
@@ -54,43 +55,43 @@ struct PendingCall {
 fn supervise(state: &SandboxState) -> Result<(), SandboxError> {
     let mut waiting = WaitingThreads::default();
     let mut pending = [PendingCall::default(); MAX_THREADS];
-    let served = serve(state, &mut waiting, &mut pending);
-    supervisor::kill_all(state);
+    let result = serve_calls(state, &mut waiting, &mut pending);
+    supervisor::kill_all_tasks(state);
     for task in &state.tasks {
         let listener = task.listener.swap(0, Ordering::SeqCst);
         if listener > 0 {
             let _ = sys::close(listener - 1);
         }
     }
-    served
+    result
 }
 
-fn serve(
+/// Emulates calls until the program has ended or a task has died.
+fn serve_calls(
     state: &SandboxState,
     waiting: &mut WaitingThreads,
     pending: &mut [PendingCall; MAX_THREADS],
 ) -> Result<(), SandboxError> {
     while !state.is_over() {
-        while let Some(thread) = waiting.take_ready(state) {
+        while let Some(thread) = waiting.take_ready_thread(state) {
             respond(state, thread, pending[thread])?;
         }
         let time = waiting.time_left().unwrap_or(DEATH_POLL_INTERVAL).min(DEATH_POLL_INTERVAL);
         let Some(thread) = wait_for_call(state, time)? else {
-            if supervisor::reap_dead(state) {
+            if supervisor::reap_dead_task(state) {
                 return Ok(());
             }
             continue;
         };
-        let Some((registers, mut call)) = receive(state, thread)? else { continue };
-        let mut registers = registers;
+        let Some((mut registers, mut call)) = receive_call(state, thread)? else { continue };
         // Calls through another entry are trapped to the task's own handler.
         let next = state.call(thread, &mut registers, AUDIT_ARCH);
         call.result = registers[Reg::RESULT];
         match waiting.carry_out(state, thread, next)? {
             EngineStep::Return | EngineStep::ReturnAndAdopt(_) => respond(state, thread, call)?,
-            EngineStep::Nothing => pending[thread] = call,
+            EngineStep::KeepStopped => pending[thread] = call,
         }
-        if matches!(next, Next::End(_)) {
+        if matches!(next, NextAction::EndProgram(_)) {
             return Ok(());
         }
     }
@@ -100,16 +101,16 @@ fn serve(
 /// Waits at most `time` for a thread's call.
 fn wait_for_call(state: &SandboxState, time: Duration) -> Result<Option<usize>, SandboxError> {
     let mut fds = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; MAX_THREADS];
-    let mut is_starting = false;
+    let mut is_task_starting = false;
     for (fd, task) in fds.iter_mut().zip(&state.tasks) {
         // Listeners of dead tasks are always readable, so skip them.
         if task.tid.load(Ordering::SeqCst) > 0 {
             fd.fd = task.listener.load(Ordering::SeqCst) - 1;
-            is_starting |= fd.fd < 0;
+            is_task_starting |= fd.fd < 0;
         }
     }
     // Nothing wakes the supervisor when a starting task installs its listener.
-    let time = if is_starting { Duration::from_millis(1) } else { time };
+    let time = if is_task_starting { Duration::from_millis(1) } else { time };
     // Round up, so as not to spin through the last millisecond.
     let time = i32::try_from(time.as_millis()).unwrap_or(i32::MAX).max(i32::from(!time.is_zero()));
     // SAFETY: the array has `MAX_THREADS` entries.
@@ -124,23 +125,28 @@ fn last_errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
-/// An ioctl(2) on a thread's listener.
-fn request<T>(state: &SandboxState, thread: usize, request: u64, data: &mut T) -> sys::Result<u64> {
+/// Issues an ioctl(2) on a thread's listener.
+fn listener_ioctl<T>(
+    state: &SandboxState,
+    thread: usize,
+    request: u64,
+    data: &mut T,
+) -> sys::Result<u64> {
     let listener = state.tasks[thread].listener.load(Ordering::SeqCst) - 1;
     let data = std::ptr::from_mut(data) as u64;
     // SAFETY: callers pass the structure that the request reads or writes.
     unsafe { sys::call(libc::SYS_ioctl, &[u64::from(listener.cast_unsigned()), request, data]) }
 }
 
-/// Receives a thread's call. Returns the registers that the notification shows, and the call; `None` if a
-/// signal interrupted the call.
-fn receive(
+/// Receives the notification of a thread's call. Returns the registers that the notification shows, and the
+/// call; `None` if a signal interrupted the call.
+fn receive_call(
     state: &SandboxState,
     thread: usize,
 ) -> Result<Option<(Registers, PendingCall)>, SandboxError> {
     // SAFETY: a structure of integers; the kernel requires it to be zeroed.
     let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-    match request(state, thread, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut notification) {
+    match listener_ioctl(state, thread, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut notification) {
         Err(Errno(libc::ENOENT | libc::EINTR)) => return Ok(None),
         other => other.map_err(|errno| SandboxError::System("SECCOMP_IOCTL_NOTIF_RECV", errno))?,
     };
@@ -178,7 +184,7 @@ fn respond(state: &SandboxState, thread: usize, call: PendingCall) -> Result<(),
         error: 0,
         flags: 0,
     };
-    match request(state, thread, libc::SECCOMP_IOCTL_NOTIF_SEND, &mut response) {
+    match listener_ioctl(state, thread, libc::SECCOMP_IOCTL_NOTIF_SEND, &mut response) {
         // With ENOENT the task was killed.
         Ok(_) | Err(Errno(libc::ENOENT)) => Ok(()),
         Err(errno) => Err(SandboxError::System("SECCOMP_IOCTL_NOTIF_SEND", errno)),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Functions that both supervising engines share: they carry out the action that follows an emulated call,
-//! on behalf of the task.
+//! Functions that the two engines with a supervisor (notification and trace) share: they carry out the action
+//! that follows an emulated call, on behalf of the task.
 
 use crate::sandbox::engine::SandboxError;
-use crate::sandbox::personality::Next;
+use crate::sandbox::personality::NextAction;
 use crate::sandbox::state::SandboxState;
 use crate::sandbox::task;
 use crate::sandbox::thread::MAX_THREADS;
@@ -14,26 +14,26 @@ use std::time::Duration;
 
 /// The event that a thread waits for.
 #[derive(Clone, Copy)]
-enum Wait {
+enum AwaitedEvent {
     /// This time of `CLOCK_MONOTONIC`.
-    Until(Duration),
+    Time(Duration),
     /// The end of the thread with this index.
     EndOf(usize),
 }
 
 /// The threads whose calls are emulated but do not return yet.
 #[derive(Default)]
-pub(super) struct WaitingThreads([Option<Wait>; MAX_THREADS]);
+pub(super) struct WaitingThreads([Option<AwaitedEvent>; MAX_THREADS]);
 
 /// The action of the engine after a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum EngineStep {
     /// Let the call return.
     Return,
-    /// Let the call return, and start to supervise the new thread with this index.
+    /// Let the call return, and start to supervise the task of the new thread with this index.
     ReturnAndAdopt(usize),
-    /// Nothing: the thread waits or has ended.
-    Nothing,
+    /// Do not let the call return: the thread waits or has ended.
+    KeepStopped,
 }
 
 impl WaitingThreads {
@@ -45,42 +45,44 @@ impl WaitingThreads {
         &mut self,
         state: &SandboxState,
         thread: usize,
-        next: Next,
+        next: NextAction,
     ) -> Result<EngineStep, SandboxError> {
         match next {
-            Next::Go => return Ok(EngineStep::Return),
-            Next::Sleep(time) => {
-                self.0[thread] = Some(Wait::Until(sys::now().saturating_add(time)));
+            NextAction::Continue => return Ok(EngineStep::Return),
+            NextAction::Sleep(time) => {
+                self.0[thread] = Some(AwaitedEvent::Time(sys::now().saturating_add(time)));
             }
-            Next::Await(other) => self.0[thread] = Some(Wait::EndOf(other)),
-            Next::Start(other) => {
-                task::start(state, other).map_err(|errno| SandboxError::System("clone", errno))?;
+            NextAction::AwaitEndOf(other) => self.0[thread] = Some(AwaitedEvent::EndOf(other)),
+            NextAction::StartThread(other) => {
+                task::start_task(state, other)
+                    .map_err(|errno| SandboxError::System("clone", errno))?;
                 return Ok(EngineStep::ReturnAndAdopt(other));
             }
-            Next::EndThread(_) => kill_task(state, thread),
-            Next::End(_) => {}
+            NextAction::EndThread(_) => kill_task(state, thread),
+            NextAction::EndProgram(_) => {}
         }
-        Ok(EngineStep::Nothing)
+        Ok(EngineStep::KeepStopped)
     }
 
     /// Removes and returns a thread whose event has happened.
-    pub(super) fn take_ready(&mut self, state: &SandboxState) -> Option<usize> {
+    pub(super) fn take_ready_thread(&mut self, state: &SandboxState) -> Option<usize> {
         let now = sys::now();
-        let has_happened = |wait: &Option<Wait>| match *wait {
+        let has_happened = |event: &Option<AwaitedEvent>| match *event {
             None => false,
-            Some(Wait::Until(time)) => time <= now,
-            Some(Wait::EndOf(other)) => !state.is_live(other),
+            Some(AwaitedEvent::Time(time)) => time <= now,
+            Some(AwaitedEvent::EndOf(other)) => !state.is_running(other),
         };
         let thread = self.0.iter().position(has_happened)?;
         self.0[thread] = None;
         Some(thread)
     }
 
-    /// The time until the first thread that waits for the clock is ready; `None` if none does.
+    /// The time until the first thread that waits for the clock is ready; `None` if no thread waits for the
+    /// clock.
     pub(super) fn time_left(&self) -> Option<Duration> {
-        let times = self.0.iter().flatten().filter_map(|wait| match *wait {
-            Wait::Until(time) => Some(time),
-            Wait::EndOf(_) => None,
+        let times = self.0.iter().flatten().filter_map(|event| match *event {
+            AwaitedEvent::Time(time) => Some(time),
+            AwaitedEvent::EndOf(_) => None,
         });
         times.min().map(|time| time.saturating_sub(sys::now()))
     }
@@ -96,14 +98,14 @@ fn kill_task(state: &SandboxState, thread: usize) {
 }
 
 /// Kills and reaps all tasks.
-pub(super) fn kill_all(state: &SandboxState) {
+pub(super) fn kill_all_tasks(state: &SandboxState) {
     for thread in 0..MAX_THREADS {
         kill_task(state, thread);
     }
 }
 
-/// Reaps a task that has ended. Returns false if there is none.
-pub(super) fn reap_dead(state: &SandboxState) -> bool {
+/// Reaps a task that has ended. Returns false if no task has ended.
+pub(super) fn reap_dead_task(state: &SandboxState) -> bool {
     state.tasks.iter().any(|task| {
         let tid = task.tid.load(Ordering::SeqCst);
         let is_dead = tid > 0

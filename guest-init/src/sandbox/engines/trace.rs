@@ -7,7 +7,7 @@ use super::supervisor::{self, EngineStep, WaitingThreads};
 use crate::arch::Reg;
 use crate::ptrace::{self, CALL_STOP};
 use crate::sandbox::engine::SandboxError;
-use crate::sandbox::personality::{Fault, Next};
+use crate::sandbox::personality::{Fault, NextAction};
 use crate::sandbox::program_memory;
 use crate::sandbox::state::{EngineMethods, SandboxState, Task};
 use crate::sys::{self, Change};
@@ -15,61 +15,66 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub(super) const METHODS: EngineMethods = EngineMethods {
-    supervised: true,
+    is_supervised: true,
     // The tracer sets the program's registers while the task is stopped.
     enter_signal: libc::SIGSTOP,
     intercept: |_, _, _| ptrace::trace_me(),
     supervise: |state, _| {
-        let served = serve(state);
-        supervisor::kill_all(state);
-        served
+        let result = serve_stops(state);
+        supervisor::kill_all_tasks(state);
+        result
     },
 };
 
-/// Time between two checks for stops and ends of tasks while a thread waits for a time.
+/// Time between two checks for stops and ends of tasks while a thread sleeps.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Emulates calls and faults until the program has ended.
-fn serve(state: &SandboxState) -> Result<(), SandboxError> {
+fn serve_stops(state: &SandboxState) -> Result<(), SandboxError> {
     let mut waiting = WaitingThreads::default();
-    adopt(state, 0)?;
+    adopt_task(state, 0)?;
     while !state.is_over() {
-        while let Some(thread) = waiting.take_ready(state) {
-            resume(state, thread)?;
+        while let Some(thread) = waiting.take_ready_thread(state) {
+            resume_task(state, thread)?;
         }
         let Some((thread, change)) = wait_for_stop(state, &waiting)? else { continue };
         let Change::Stopped(signal) = change else { return Ok(()) };
         let tid = tid(state, thread);
-        let mut tracee = ptrace::registers(tid).map_err(ptrace_failed)?;
-        let mut registers =
-            if signal == CALL_STOP { tracee.general_at_call() } else { tracee.general() };
+        let mut tracee_registers = ptrace::registers(tid).map_err(ptrace_error)?;
+        let mut registers = if signal == CALL_STOP {
+            tracee_registers.general_at_call()
+        } else {
+            tracee_registers.general()
+        };
         let next = if signal == CALL_STOP {
-            state.call(thread, &mut registers, audit_arch(tid)?)
-        } else if let Some(fault) = fault(tid, signal, registers[Reg::INSTRUCTION_POINTER])? {
+            state.call(thread, &mut registers, call_audit_arch(tid)?)
+        } else if let Some(fault) =
+            reported_fault(tid, signal, registers[Reg::INSTRUCTION_POINTER])?
+        {
             state.fault(thread, &mut registers, fault)
         } else {
             state.count_signal();
-            resume(state, thread)?;
+            resume_task(state, thread)?;
             continue;
         };
-        if !matches!(next, Next::EndThread(_) | Next::End(_)) {
-            tracee.set_general(&registers);
-            ptrace::set_registers(tid, &tracee).map_err(ptrace_failed)?;
+        if !matches!(next, NextAction::EndThread(_) | NextAction::EndProgram(_)) {
+            tracee_registers.set_general(&registers);
+            ptrace::set_registers(tid, &tracee_registers).map_err(ptrace_error)?;
         }
         match waiting.carry_out(state, thread, next)? {
-            EngineStep::Return => resume(state, thread)?,
+            EngineStep::Return => resume_task(state, thread)?,
             EngineStep::ReturnAndAdopt(other) => {
-                adopt(state, other)?;
-                resume(state, thread)?;
+                adopt_task(state, other)?;
+                resume_task(state, thread)?;
             }
-            EngineStep::Nothing => {}
+            EngineStep::KeepStopped => {}
         }
     }
     Ok(())
 }
 
 /// Waits until a new task has stopped itself, sets the registers of its thread, and resumes it.
-fn adopt(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
+fn adopt_task(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
     let tid = tid(state, thread);
     loop {
         let waited = sys::wait(tid, libc::__WALL);
@@ -77,23 +82,23 @@ fn adopt(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
             Some((_, Change::Stopped(libc::SIGSTOP))) => break,
             Some((_, Change::Stopped(_))) => {
                 state.count_signal();
-                ptrace::request(tid, libc::PTRACE_CONT, 0, 0).map_err(ptrace_failed)?;
+                ptrace::request(tid, libc::PTRACE_CONT, 0, 0).map_err(ptrace_error)?;
             }
-            // The task died and has recorded the reason.
+            // The task has died; before its end it recorded the reason in the state.
             _ => return Ok(()),
         }
     }
-    ptrace::set_options(tid).map_err(ptrace_failed)?;
-    let mut tracee = ptrace::registers(tid).map_err(ptrace_failed)?;
-    let mut registers = tracee.general();
-    registers.replace_by_start(&state.thread(thread).start);
-    tracee.set_general(&registers);
-    ptrace::set_registers(tid, &tracee).map_err(ptrace_failed)?;
-    resume(state, thread)
+    ptrace::set_options(tid).map_err(ptrace_error)?;
+    let mut tracee_registers = ptrace::registers(tid).map_err(ptrace_error)?;
+    let mut registers = tracee_registers.general();
+    registers.replace_by_start(&state.thread(thread).first_registers);
+    tracee_registers.set_general(&registers);
+    ptrace::set_registers(tid, &tracee_registers).map_err(ptrace_error)?;
+    resume_task(state, thread)
 }
 
-/// Waits for the next task that stops or dies. `None` after [`POLL_INTERVAL`], or earlier when a
-/// waiting thread becomes ready.
+/// Waits for the next task that stops or dies. While a thread sleeps, the wait lasts at most
+/// [`POLL_INTERVAL`], and ends earlier when a waiting thread becomes ready; the result is then `None`.
 fn wait_for_stop(
     state: &SandboxState,
     waiting: &WaitingThreads,
@@ -102,8 +107,8 @@ fn wait_for_stop(
     let options = if time_left.is_some() { libc::WNOHANG | libc::__WALL } else { libc::__WALL };
     let waited = sys::wait(-1, options).map_err(|errno| SandboxError::System("wait4", errno))?;
     if let Some((pid, change)) = waited {
-        let is_its = |task: &Task| task.tid.load(Ordering::SeqCst) == pid;
-        return Ok(state.tasks.iter().position(is_its).map(|thread| (thread, change)));
+        let has_pid = |task: &Task| task.tid.load(Ordering::SeqCst) == pid;
+        return Ok(state.tasks.iter().position(has_pid).map(|thread| (thread, change)));
     }
     if let Some(time) = time_left {
         sys::sleep(time.min(POLL_INTERVAL));
@@ -115,18 +120,18 @@ fn tid(state: &SandboxState, thread: usize) -> i32 {
     state.tasks[thread].tid.load(Ordering::SeqCst)
 }
 
-fn ptrace_failed(errno: sys::Errno) -> SandboxError {
+fn ptrace_error(errno: sys::Errno) -> SandboxError {
     SandboxError::System("ptrace", errno)
 }
 
-/// Resumes a tracee until its next call.
-fn resume(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
-    ptrace::request(tid(state, thread), ptrace::SYSEMU, 0, 0).map(drop).map_err(ptrace_failed)
+/// Resumes a thread's task until its next call or signal.
+fn resume_task(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
+    ptrace::request(tid(state, thread), ptrace::SYSEMU, 0, 0).map(drop).map_err(ptrace_error)
 }
 
-/// The entry of the call at which a tracee stopped (`AUDIT_ARCH_*`).
-fn audit_arch(tid: i32) -> Result<u32, SandboxError> {
-    let info = ptrace::call_info(tid).map_err(ptrace_failed)?;
+/// The entry (`AUDIT_ARCH_*`) through which the call came at which a tracee stopped.
+fn call_audit_arch(tid: i32) -> Result<u32, SandboxError> {
+    let info = ptrace::call_info(tid).map_err(ptrace_error)?;
     Ok(u32::from_ne_bytes(std::array::from_fn(|i| info[4 + i])))
 }
 
@@ -134,9 +139,9 @@ fn audit_arch(tid: i32) -> Result<u32, SandboxError> {
 ///
 /// # Errors
 /// [`SandboxError::Died`] if the fault is in the code of guest-init.
-fn fault(tid: i32, signal: i32, pc: u64) -> Result<Option<Fault>, SandboxError> {
-    let info = ptrace::signal_info(tid).map_err(ptrace_failed)?;
-    let fault = Fault::of(signal, &info);
+fn reported_fault(tid: i32, signal: i32, pc: u64) -> Result<Option<Fault>, SandboxError> {
+    let info = ptrace::signal_info(tid).map_err(ptrace_error)?;
+    let fault = Fault::from_siginfo(signal, &info);
     match fault {
         Some(fault) if !program_memory::range().contains(&pc) && fault != Fault::Access(pc) => {
             Err(SandboxError::Died)

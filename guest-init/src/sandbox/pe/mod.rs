@@ -66,7 +66,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// Maximum number of bytes of a program in memory.
-const MAX_SIZE: u64 = program_memory::IMAGE;
+const MAX_SIZE: u64 = program_memory::IMAGE_LENGTH;
 
 const AMD64: u16 = 0x8664;
 const PE32_PLUS: u16 = 0x20b;
@@ -78,26 +78,26 @@ const EXECUTABLE: u16 = 0x0002;
 const LIBRARY: u16 = 0x2000;
 
 /// Characteristics of a section, and the corresponding `PROT_*`.
-const ACCESS: [(u32, i32); 3] = [
+const SECTION_PROTECTIONS: [(u32, i32); 3] = [
     (0x2000_0000, libc::PROT_EXEC),
     (0x4000_0000, libc::PROT_READ),
     (0x8000_0000, libc::PROT_WRITE),
 ];
 
-/// Indices of data directories; a program with one of `NEEDED` is refused.
+/// Indices of data directories. A program with a directory in `UNSUPPORTED_DIRECTORIES` is refused.
 const RELOCATIONS: usize = 5;
 const IMPORTS: usize = 1;
-const NEEDED: [(usize, &str); 3] =
+const UNSUPPORTED_DIRECTORIES: [(usize, &str); 3] =
     [(13, "delayed imports"), (9, "thread-local storage"), (14, "a CLR header")];
 
-/// Bytes of an import directory entry; a zeroed one ends the list.
-const IMPORT: u32 = 20;
+/// Length in bytes of an entry of the import directory. An entry of zeros ends the list.
+const IMPORT_ENTRY_LENGTH: u32 = 20;
 
 /// Types of relocations: `IMAGE_REL_BASED_ABSOLUTE` (padding) and `IMAGE_REL_BASED_DIR64`.
 const RELOCATION_PADDING: u16 = 0;
 const RELOCATION_ADDRESS: u16 = 10;
 
-/// The content of a file, with checked reads.
+/// The content of a file. A read beyond its end is an error that names the missing part of the file.
 struct File<'a>(&'a [u8]);
 
 impl<'a> File<'a> {
@@ -135,22 +135,22 @@ struct Section {
 struct Headers {
     relocations_stripped: bool,
     /// The offset of the section table in the file.
-    table: u64,
+    section_table: u64,
     /// The number of sections.
-    sections: usize,
+    section_count: usize,
     /// The size of the whole image in memory, in bytes.
     size: u32,
     /// The size of the headers in memory, in bytes.
-    headers: u32,
+    headers_size: u32,
     /// The offset of the entry point.
     entry: u32,
     /// The preferred address of the image.
-    base: u64,
+    preferred_base: u64,
     /// The data directories: offset in memory and length.
-    directories: [(u32, u32); DIRECTORIES],
+    directories: [(u32, u32); DIRECTORY_COUNT],
 }
 
-const DIRECTORIES: usize = 16;
+const DIRECTORY_COUNT: usize = 16;
 
 /// Reads the headers.
 fn headers(file: &File<'_>) -> Result<Headers, Refusal> {
@@ -181,14 +181,14 @@ fn headers(file: &File<'_>) -> Result<Headers, Refusal> {
         return Err(Refusal::Header("the magic number is not that of PE32+"));
     }
     let count = file.u32(optional + 108, OPTIONAL)? as usize;
-    if count > DIRECTORIES || length < 112 + 8 * count as u64 {
+    if count > DIRECTORY_COUNT || length < 112 + 8 * count as u64 {
         return Err(Refusal::Header("the data directories do not fit the optional header"));
     }
-    let mut directories = [(0, 0); DIRECTORIES];
+    let mut directories = [(0, 0); DIRECTORY_COUNT];
     for (at, directory) in (optional + 112..).step_by(8).zip(&mut directories).take(count) {
         *directory = (file.u32(at, OPTIONAL)?, file.u32(at + 4, OPTIONAL)?);
     }
-    for (index, what) in NEEDED {
+    for (index, what) in UNSUPPORTED_DIRECTORIES {
         if directories[index] != (0, 0) {
             return Err(Refusal::Needs(what));
         }
@@ -197,21 +197,21 @@ fn headers(file: &File<'_>) -> Result<Headers, Refusal> {
         return Err(Refusal::Header("sections are not aligned to pages"));
     }
     let size = file.u32(optional + 56, OPTIONAL)?;
-    let headers = file.u32(optional + 60, OPTIONAL)?;
+    let headers_size = file.u32(optional + 60, OPTIONAL)?;
     if u64::from(size) > MAX_SIZE {
         return Err(Refusal::TooLarge);
     }
-    if size == 0 || size % PAGE_SIZE != 0 || headers == 0 || headers > size {
+    if size == 0 || size % PAGE_SIZE != 0 || headers_size == 0 || headers_size > size {
         return Err(Refusal::Header("the sizes of image and headers do not agree"));
     }
     Ok(Headers {
         relocations_stripped: characteristics & RELOCATIONS_STRIPPED != 0,
-        table: optional + length,
-        sections: file.u16(header + 6, FILE)?.into(),
+        section_table: optional + length,
+        section_count: file.u16(header + 6, FILE)?.into(),
         size,
-        headers,
+        headers_size,
         entry: file.u32(optional + 16, OPTIONAL)?,
-        base: file.u64(optional + 24, OPTIONAL)?,
+        preferred_base: file.u64(optional + 24, OPTIONAL)?,
         directories,
     })
 }
@@ -224,13 +224,13 @@ pub fn read(bytes: &[u8]) -> Result<Image, Refusal> {
     let file = File(bytes);
     let headers = headers(&file)?;
     let mut memory = vec![0; headers.size as usize];
-    let raw = file.bytes(0, headers.headers.into(), "the end of its headers")?;
+    let raw = file.bytes(0, headers.headers_size.into(), "the end of its headers")?;
     memory[..raw.len()].copy_from_slice(raw);
     let sections = sections(&file, &headers, &mut memory)?;
     // Some linkers write an import list with the end entry only.
     let (imports, length) = headers.directories[IMPORTS];
     if length != 0 {
-        let end = imports.checked_add(IMPORT);
+        let end = imports.checked_add(IMPORT_ENTRY_LENGTH);
         let first = end.and_then(|end| memory.get(imports as usize..end as usize));
         if first.is_none_or(|first| first.iter().any(|byte| *byte != 0)) {
             return Err(Refusal::Needs("imports"));
@@ -241,17 +241,17 @@ pub fn read(bytes: &[u8]) -> Result<Image, Refusal> {
     if !sections.iter().any(|section| code(section) && section.memory.contains(&entry)) {
         return Err(Refusal::Entry(entry));
     }
-    let moved = program_memory::BASE.wrapping_sub(headers.base);
-    if moved != 0 {
+    let load_offset = program_memory::BASE.wrapping_sub(headers.preferred_base);
+    if load_offset != 0 {
         let (place, length) = headers.directories[RELOCATIONS];
         if headers.relocations_stripped || length == 0 {
             return Err(Refusal::Relocations(
                 "there are none, and its preferred address is not free",
             ));
         }
-        relocate(&mut memory, place, length, moved, &sections)?;
+        relocate(&mut memory, place, length, load_offset, &sections)?;
     }
-    let top = Section { memory: 0..headers.headers, protection: libc::PROT_READ };
+    let top = Section { memory: 0..headers.headers_size, protection: libc::PROT_READ };
     let segments = std::iter::once(&top).chain(&sections).map(|section| segment(section, &memory));
     Ok(Image { segments: segments.collect(), entry: program_memory::BASE + u64::from(entry) })
 }
@@ -263,14 +263,14 @@ fn sections(
     memory: &mut [u8],
 ) -> Result<Vec<Section>, Refusal> {
     const TABLE: &str = "the end of its section table";
-    if headers.sections == 0 {
+    if headers.section_count == 0 {
         return Err(Refusal::Header("there are no sections"));
     }
-    let mut free = headers.headers.next_multiple_of(PAGE_SIZE);
+    let mut free = headers.headers_size.next_multiple_of(PAGE_SIZE);
     let mut sections = Vec::new();
-    for index in 0..headers.sections {
-        let at = headers.table + 40 * index as u64;
-        let wrong = |what| Refusal::Section(index, what);
+    for index in 0..headers.section_count {
+        let at = headers.section_table + 40 * index as u64;
+        let refusal = |what| Refusal::Section(index, what);
         let [virtual_size, start, raw_size, raw_start] =
             [8, 12, 16, 20].map(|offset| file.u32(at + offset, TABLE));
         let (virtual_size, start) = (virtual_size?, start?);
@@ -278,38 +278,39 @@ fn sections(
         let characteristics = file.u32(at + 36, TABLE)?;
         let size = if virtual_size == 0 { raw_size } else { virtual_size };
         if size == 0 {
-            return Err(wrong("has no length"));
+            return Err(refusal("has no length"));
         }
         if start % PAGE_SIZE != 0 {
-            return Err(wrong("does not begin at a page"));
+            return Err(refusal("does not begin at a page"));
         }
         if start < free {
-            return Err(wrong("overlaps what is before it"));
+            return Err(refusal("overlaps what is before it"));
         }
         let end = start.checked_add(size).filter(|end| *end as usize <= memory.len());
-        let end = end.ok_or(wrong("is not within the image"))?;
+        let end = end.ok_or(refusal("is not within the image"))?;
         let held = u64::from(raw_size.min(size));
         let bytes = file.bytes(raw_start.into(), held, "the end of a section")?;
         memory[start as usize..][..bytes.len()].copy_from_slice(bytes);
-        free = end.checked_next_multiple_of(PAGE_SIZE).ok_or(wrong("is not within the image"))?;
-        let protection = ACCESS.iter().filter(|(theirs, _)| characteristics & theirs != 0);
+        free = end.checked_next_multiple_of(PAGE_SIZE).ok_or(refusal("is not within the image"))?;
+        let protection =
+            SECTION_PROTECTIONS.iter().filter(|(theirs, _)| characteristics & theirs != 0);
         let protection = protection.fold(0, |all, (_, ours)| all | ours);
         sections.push(Section { memory: start..end, protection });
     }
     Ok(sections)
 }
 
-/// Adds the distance `moved` to each pointer that the relocations name.
+/// Adds the distance `load_offset` to each pointer that the relocations name.
 fn relocate(
     memory: &mut [u8],
     start: u32,
     length: u32,
-    moved: u64,
+    load_offset: u64,
     sections: &[Section],
 ) -> Result<(), Refusal> {
-    let wrong = Refusal::Relocations;
+    let refusal = Refusal::Relocations;
     let end = start.checked_add(length).filter(|end| *end as usize <= memory.len());
-    let end = end.ok_or(wrong("they are not within the image"))?;
+    let end = end.ok_or(refusal("they are not within the image"))?;
     // A copy, in case relocations change the table itself.
     let table = memory[start as usize..end as usize].to_vec();
     let table = File(&table);
@@ -318,14 +319,14 @@ fn relocate(
         const BLOCK: &str = "the end of a block of relocations";
         let (page, size) = (table.u32(at, BLOCK)?, u64::from(table.u32(at + 4, BLOCK)?));
         if size < 8 || size % 2 != 0 {
-            return Err(wrong("the length of a block is invalid"));
+            return Err(refusal("the length of a block is invalid"));
         }
         for entry in (8..size).step_by(2) {
             let entry = table.u16(at + entry, BLOCK)?;
             match entry >> 12 {
                 RELOCATION_PADDING => continue,
                 RELOCATION_ADDRESS => {}
-                _ => return Err(wrong("one is of a kind that x86-64 does not have")),
+                _ => return Err(refusal("one is of a kind that x86-64 does not have")),
             }
             let place = page.checked_add(u32::from(entry & 0xfff));
             let place = place.and_then(|place| Some(place..place.checked_add(8)?));
@@ -334,10 +335,10 @@ fn relocate(
                     |s: &Section| s.memory.start <= place.start && place.end <= s.memory.end;
                 sections.iter().any(whole)
             };
-            let place = place.filter(held).ok_or(wrong("one is not within a section"))?;
+            let place = place.filter(held).ok_or(refusal("one is not within a section"))?;
             let pointer = &mut memory[place.start as usize..place.end as usize];
             let old = u64::from_le_bytes(std::array::from_fn(|i| pointer[i]));
-            pointer.copy_from_slice(&old.wrapping_add(moved).to_le_bytes());
+            pointer.copy_from_slice(&old.wrapping_add(load_offset).to_le_bytes());
         }
         at += size;
     }

@@ -156,7 +156,7 @@ fn what_is_no_program_for_here_is_refused() {
     let object = Refusal::Kind("an object that was never linked");
     assert_eq!(refused(|p| p.characteristics = 0x20), object);
     assert!(matches!(refused(|p| p.magic = 0x10b), Refusal::Header(_)));
-    for (index, what) in NEEDED {
+    for (index, what) in UNSUPPORTED_DIRECTORIES {
         assert_eq!(refused(|p| p.directory[index] = (DATA, 20)), Refusal::Needs(what));
     }
     for place in [TEXT, 0x3ff0, u32::MAX] {

@@ -6,7 +6,7 @@
 use crate::arch::{ALIEN, Reg, Registers, set_alien_failure_flag};
 use crate::sandbox::bounded_text::Quoted;
 use crate::sandbox::image::Image;
-use crate::sandbox::personality::{Call, Fault, Next, Personality};
+use crate::sandbox::personality::{Call, Fault, NextAction, Personality};
 use crate::sandbox::program_memory;
 use std::fmt::Write;
 use std::time::Duration;
@@ -38,8 +38,8 @@ const STOP: u64 = 0x0000_003c_0000_0000;
 /// The personality `alien`.
 pub struct Alien;
 
-/// Index in [`Call::words`] of the address that `faults` sets.
-const HANDLER: usize = 0;
+/// Index in [`Call::personality_words`] of the address that `faults` sets.
+const HANDLER_WORD: usize = 0;
 
 /// Converts a protection: the interface uses the bits of `PROT_*`.
 fn protection(value: u64) -> Option<i32> {
@@ -49,56 +49,65 @@ fn protection(value: u64) -> Option<i32> {
 impl Alien {
     /// Emulates a call other than `call` and `done`. Returns the results and the next action, or `None` if
     /// the call fails.
-    fn emulate(call: &mut Call<'_>, number: u64, a: [u64; 4]) -> Option<([u64; 2], Next)> {
-        let go = |first, second| Some(([first, second], Next::Go));
+    fn emulate(
+        call: &mut Call<'_>,
+        number: u64,
+        arguments: [u64; 4],
+    ) -> Option<([u64; 2], NextAction)> {
+        let continue_with = |first, second| Some(([first, second], NextAction::Continue));
         match number {
             SAY => {
-                let _ = write!(call.transcript, "say({:#x}, {})", a[0], a[1]);
-                let bytes = call.memory.bytes(a[0], a[1])?;
+                let _ = write!(call.transcript, "say({:#x}, {})", arguments[0], arguments[1]);
+                let bytes = call.memory.bytes(arguments[0], arguments[1])?;
                 let _ = write!(call.transcript, " {}", Quoted(bytes));
                 call.console.add(bytes);
-                go(a[1], bytes.iter().map(|byte| u64::from(*byte)).sum())
+                continue_with(arguments[1], bytes.iter().map(|byte| u64::from(*byte)).sum())
             }
             MAP => {
-                let _ = write!(call.transcript, "map({}, {})", a[0], a[1]);
-                go(call.memory.allocate(a[0], protection(a[1])?)?, 0)
+                let _ = write!(call.transcript, "map({}, {})", arguments[0], arguments[1]);
+                continue_with(call.memory.allocate(arguments[0], protection(arguments[1])?)?, 0)
             }
             PROTECT => {
-                let _ = write!(call.transcript, "protect({:#x}, {}, {})", a[0], a[1], a[2]);
-                let before = call.memory.protect(a[0], a[1], protection(a[2])?)?;
-                go(u64::try_from(before).ok()?, 0)
+                let _ = write!(
+                    call.transcript,
+                    "protect({:#x}, {}, {})",
+                    arguments[0], arguments[1], arguments[2]
+                );
+                let before =
+                    call.memory.protect(arguments[0], arguments[1], protection(arguments[2])?)?;
+                continue_with(u64::try_from(before).ok()?, 0)
             }
             SPAWN => {
-                let _ = write!(call.transcript, "spawn({:#x}, {:#x})", a[0], a[1]);
+                let _ = write!(call.transcript, "spawn({:#x}, {:#x})", arguments[0], arguments[1]);
                 let thread = call.new_thread()?;
-                let start = Alien::begin(a[0], thread, a[1]);
-                call.set_start(thread, start, 0, 0);
-                Some(([thread as u64, 0], Next::Start(thread)))
+                let start = Alien::first_registers(arguments[0], thread, arguments[1]);
+                call.set_first_registers(thread, start, 0, 0);
+                Some(([thread as u64, 0], NextAction::StartThread(thread)))
             }
             NAP => {
-                let _ = write!(call.transcript, "nap({})", a[0]);
-                Some(([0, 0], Next::Sleep(Duration::from_millis(a[0]))))
+                let _ = write!(call.transcript, "nap({})", arguments[0]);
+                Some(([0, 0], NextAction::Sleep(Duration::from_millis(arguments[0]))))
             }
             JOIN => {
-                let _ = write!(call.transcript, "join({})", a[0]);
-                Some(([0, 0], Next::Await(call.is_other_thread(a[0])?)))
+                let _ = write!(call.transcript, "join({})", arguments[0]);
+                Some(([0, 0], NextAction::AwaitEndOf(call.other_thread(arguments[0])?)))
             }
             FAULTS => {
-                let _ = write!(call.transcript, "faults({:#x})", a[0]);
-                call.words[HANDLER] = a[0];
-                go(0, 0)
+                let _ = write!(call.transcript, "faults({:#x})", arguments[0]);
+                call.personality_words[HANDLER_WORD] = arguments[0];
+                continue_with(0, 0)
             }
             CALL | DONE => {
                 let _ = write!(call.transcript, "{}", if number == CALL { "call" } else { "done" });
                 None
             }
             LEAVE => {
-                let _ = write!(call.transcript, "leave({})", a[0]);
-                Some(([0, 0], Next::EndThread(a[0])))
+                let _ = write!(call.transcript, "leave({})", arguments[0]);
+                Some(([0, 0], NextAction::EndThread(arguments[0])))
             }
             STOP => {
-                let _ = write!(call.transcript, "stop({})", a[0]);
-                Some(([0, 0], Next::End(a[0])))
+                let _ = write!(call.transcript, "stop({})", arguments[0]);
+                Some(([0, 0], NextAction::EndProgram(arguments[0])))
             }
             _ => {
                 let _ = write!(call.transcript, "unknown({number:#x})");
@@ -113,28 +122,28 @@ impl Alien {
         call: &mut Call<'_>,
         registers: &mut Registers,
         number: u64,
-        a: [u64; 4],
+        arguments: [u64; 4],
     ) -> bool {
         /// Bytes below the stack pointer that the program may use (a red zone).
         const RED_ZONE: u64 = 256;
-        if number == CALL && call.push(registers) {
-            let _ = write!(call.transcript, "call({:#x}, {})", a[0], a[1]);
-            registers[Reg::INSTRUCTION_POINTER] = a[0];
-            registers[ALIEN.arguments[0]] = a[1];
+        if number == CALL && call.push_callback(registers) {
+            let _ = write!(call.transcript, "call({:#x}, {})", arguments[0], arguments[1]);
+            registers[Reg::INSTRUCTION_POINTER] = arguments[0];
+            registers[ALIEN.arguments[0]] = arguments[1];
             registers[Reg::Sp] = (registers[Reg::Sp].wrapping_sub(RED_ZONE)) & !15;
             return true;
         }
-        let outer = if number == DONE { call.pop() } else { None };
+        let outer = if number == DONE { call.pop_callback() } else { None };
         let Some(outer) = outer else { return false };
-        let _ = write!(call.transcript, "done({})", a[0]);
+        let _ = write!(call.transcript, "done({})", arguments[0]);
         *registers = outer;
         set_alien_failure_flag(registers, false);
-        registers[ALIEN.results[0]] = a[0];
+        registers[ALIEN.results[0]] = arguments[0];
         true
     }
 
     /// The first registers of a thread.
-    fn begin(entry: u64, thread: usize, argument: u64) -> Registers {
+    fn first_registers(entry: u64, thread: usize, argument: u64) -> Registers {
         let mut registers = Registers::at_start(entry, program_memory::stack(thread).end);
         registers[ALIEN.arguments[0]] = argument;
         registers
@@ -152,25 +161,25 @@ impl Personality for Alien {
 
     fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
         call.map_stack(0)?;
-        call.set_start(0, Alien::begin(image.entry, 0, 0), 0, 0);
+        call.set_first_registers(0, Alien::first_registers(image.entry, 0, 0), 0, 0);
         Some(())
     }
 
-    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
+    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> NextAction {
         let number = registers[ALIEN.number];
         let arguments = ALIEN.arguments.map(|reg| registers[reg]);
         if Alien::emulate_callback(call, registers, number, arguments) {
-            return Next::Go;
+            return NextAction::Continue;
         }
         let answer = Alien::emulate(call, number, arguments);
         set_alien_failure_flag(registers, answer.is_none());
-        let (results, next) = answer.unwrap_or(([number, 0], Next::Go));
+        let (results, next) = answer.unwrap_or(([number, 0], NextAction::Continue));
         for (reg, value) in ALIEN.results.into_iter().zip(results) {
             registers[reg] = value;
         }
         match (answer, next) {
             (None, _) => drop(write!(call.transcript, " fails")),
-            (_, Next::Go | Next::Start(_)) => {
+            (_, NextAction::Continue | NextAction::StartThread(_)) => {
                 let _ = write!(call.transcript, " = {:#x}, {:#x}", results[0], results[1]);
             }
             _ => {}
@@ -178,16 +187,16 @@ impl Personality for Alien {
         next
     }
 
-    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next {
-        let place = registers[Reg::INSTRUCTION_POINTER];
-        let _ = write!(call.transcript, "fault {fault} at {place:#x}");
-        let handler = std::mem::take(&mut call.words[HANDLER]);
+    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> NextAction {
+        let fault_pc = registers[Reg::INSTRUCTION_POINTER];
+        let _ = write!(call.transcript, "fault {fault} at {fault_pc:#x}");
+        let handler = std::mem::take(&mut call.personality_words[HANDLER_WORD]);
         if handler == 0 {
-            return Next::End(u64::MAX);
+            return NextAction::EndProgram(u64::MAX);
         }
         registers[Reg::INSTRUCTION_POINTER] = handler;
-        registers[ALIEN.results[0]] = place;
+        registers[ALIEN.results[0]] = fault_pc;
         registers[ALIEN.results[1]] = fault.address();
-        Next::Go
+        NextAction::Continue
     }
 }

@@ -10,7 +10,7 @@
 use crate::arch::{self, Reg, Registers};
 use crate::sandbox::bounded_text::Quoted;
 use crate::sandbox::image::Image;
-use crate::sandbox::personality::{Call, Fault, Next, Personality};
+use crate::sandbox::personality::{Call, Fault, NextAction, Personality};
 use crate::sandbox::program_memory::{self, PAGE_SIZE};
 use crate::sys;
 use std::fmt::{self, Write};
@@ -56,13 +56,14 @@ impl fmt::Display for Status {
 }
 
 /// The result of a call: the next action after success, or an error status.
-type CallResult = Result<Next, Status>;
+type CallResult = Result<NextAction, Status>;
 
-/// Handles: the current process and thread, the console, and the first of those of threads.
-const THIS_PROCESS: u64 = u64::MAX;
-const THIS_THREAD: u64 = u64::MAX - 1;
-const CONSOLE: u64 = 0x50;
-const FIRST_THREAD: u64 = 0x100;
+/// The handles of the current process and thread, of the console, and of thread 0. Each later thread's handle is
+/// larger by 4.
+const THIS_PROCESS_HANDLE: u64 = u64::MAX;
+const THIS_THREAD_HANDLE: u64 = u64::MAX - 1;
+const CONSOLE_HANDLE: u64 = 0x50;
+const FIRST_THREAD_HANDLE: u64 = 0x100;
 
 const MEM_COMMIT: u64 = 0x1000;
 const MEM_RESERVE: u64 = 0x2000;
@@ -78,20 +79,20 @@ const PROTECTIONS: [(u64, i32); 6] = [
 ];
 
 /// The time from 1601 to 1970 in units of 100 ns.
-const TO_UNIX: u64 = 116_444_736_000_000_000;
+const UNIX_EPOCH_IN_NT_UNITS: u64 = 116_444_736_000_000_000;
 
 /// Offsets in the thread environment block (TEB): the stack, the address of the TEB itself, the IDs of process
 /// and thread, the address of the PEB, and the dispatch selector (at the same offset as in Wine).
-const STACK_BASE: u64 = 0x08;
-const STACK_LIMIT: u64 = 0x10;
-const OWN: u64 = 0x30;
-const CLIENT: u64 = 0x40;
-const PROCESS: u64 = 0x60;
-const SELECTOR: u64 = 0x340;
+const TEB_STACK_BASE: u64 = 0x08;
+const TEB_STACK_LIMIT: u64 = 0x10;
+const TEB_SELF: u64 = 0x30;
+const TEB_CLIENT_ID: u64 = 0x40;
+const TEB_PEB: u64 = 0x60;
+const TEB_SELECTOR: u64 = 0x340;
 /// The process environment block (PEB) is in the second page of the first thread's block. It has the addresses
 /// of the image and of the process parameters, which contain the handle of the standard output.
-const PEB: u64 = PAGE_SIZE;
-const PARAMETERS: u64 = PAGE_SIZE + 0x800;
+const PEB_OFFSET: u64 = PAGE_SIZE;
+const PARAMETERS_OFFSET: u64 = PAGE_SIZE + 0x800;
 const PEB_IMAGE: u64 = 0x10;
 const PEB_PARAMETERS: u64 = 0x20;
 const PARAMETERS_OUTPUT: u64 = 0x28;
@@ -128,8 +129,8 @@ fn protection(value: u64) -> Result<i32, Status> {
     known.map(|(_, ours)| *ours).ok_or(Status::INVALID_PAGE_PROTECTION)
 }
 
-fn this_process(handle: u64) -> Result<(), Status> {
-    if handle == THIS_PROCESS { Ok(()) } else { Err(Status::INVALID_HANDLE) }
+fn check_this_process(handle: u64) -> Result<(), Status> {
+    if handle == THIS_PROCESS_HANDLE { Ok(()) } else { Err(Status::INVALID_HANDLE) }
 }
 
 /// Extends a range to whole pages: start and length.
@@ -141,11 +142,11 @@ fn whole_pages(start: u64, length: u64) -> Result<(u64, u64), Status> {
 
 /// `NtWriteFile(FileHandle, Event, ApcRoutine, ApcContext, IoStatusBlock, Buffer, Length, ByteOffset,
 /// Key)`
-fn write_file(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
-    let (handle, block) = (a.get(call, 0)?, a.get(call, 4)?);
-    let (buffer, length) = (a.get(call, 5)?, a.get(call, 6)? & 0xffff_ffff);
+fn write_file(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+    let (handle, block) = (arguments.get(call, 0)?, arguments.get(call, 4)?);
+    let (buffer, length) = (arguments.get(call, 5)?, arguments.get(call, 6)? & 0xffff_ffff);
     let _ = write!(call.transcript, "({handle:#x}, {buffer:#x}, {length})");
-    if handle != CONSOLE {
+    if handle != CONSOLE_HANDLE {
         return Err(Status::INVALID_HANDLE);
     }
     let bytes = call.memory.bytes(buffer, length).ok_or(Status::ACCESS_VIOLATION)?;
@@ -153,17 +154,17 @@ fn write_file(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
     call.console.add(bytes);
     store(call, block, 0)?;
     store(call, block.wrapping_add(8), length)?;
-    Ok(Next::Go)
+    Ok(NextAction::Continue)
 }
 
 /// `NtAllocateVirtualMemory(ProcessHandle, *BaseAddress, ZeroBits, *RegionSize, AllocationType,
 /// Protect)`
-fn allocate(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
-    let (place, size_place) = (a.get(call, 1)?, a.get(call, 3)?);
-    let (kind, wanted) = (a.get(call, 4)?, a.get(call, 5)?);
-    let (base, size) = (load(call, place)?, load(call, size_place)?);
+fn allocate(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+    let (base_pointer, size_pointer) = (arguments.get(call, 1)?, arguments.get(call, 3)?);
+    let (kind, wanted) = (arguments.get(call, 4)?, arguments.get(call, 5)?);
+    let (base, size) = (load(call, base_pointer)?, load(call, size_pointer)?);
     let _ = write!(call.transcript, "({base:#x}, {size:#x}, {kind:#x}, {wanted:#x})");
-    this_process(a.get(call, 0)?)?;
+    check_this_process(arguments.get(call, 0)?)?;
     if kind & MEM_COMMIT == 0 || kind & !(MEM_COMMIT | MEM_RESERVE) != 0 {
         return Err(Status::INVALID_PARAMETER);
     }
@@ -175,102 +176,107 @@ fn allocate(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
         call.memory.map(first, length, protection).then_some(first)
     };
     let start = start.ok_or(Status::NO_MEMORY)?;
-    store(call, place, start)?;
-    store(call, size_place, length)?;
+    store(call, base_pointer, start)?;
+    store(call, size_pointer, length)?;
     let _ = write!(call.transcript, " {start:#x}, {length:#x}");
-    Ok(Next::Go)
+    Ok(NextAction::Continue)
 }
 
 /// `NtProtectVirtualMemory(ProcessHandle, *BaseAddress, *RegionSize, NewProtect, *OldProtect)`
-fn protect(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
-    let (place, size_place) = (a.get(call, 1)?, a.get(call, 2)?);
-    let (wanted, old_place) = (a.get(call, 3)?, a.get(call, 4)?);
-    let (base, size) = (load(call, place)?, load(call, size_place)?);
+fn protect(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+    let (base_pointer, size_pointer) = (arguments.get(call, 1)?, arguments.get(call, 2)?);
+    let (wanted, old_protection_pointer) = (arguments.get(call, 3)?, arguments.get(call, 4)?);
+    let (base, size) = (load(call, base_pointer)?, load(call, size_pointer)?);
     let _ = write!(call.transcript, "({base:#x}, {size:#x}, {wanted:#x})");
-    this_process(a.get(call, 0)?)?;
+    check_this_process(arguments.get(call, 0)?)?;
     let protection = protection(wanted)?;
     let (first, length) = whole_pages(base, size)?;
     let before = call.memory.protect(first, length, protection).ok_or(Status::INVALID_PARAMETER)?;
     let named = PROTECTIONS.iter().find(|(_, ours)| *ours == before);
     let before = named.map_or(0, |(theirs, _)| *theirs);
-    store(call, place, first)?;
-    store(call, size_place, length)?;
-    if !call.memory.write(old_place, &before.to_ne_bytes()[..4]) {
+    store(call, base_pointer, first)?;
+    store(call, size_pointer, length)?;
+    if !call.memory.write(old_protection_pointer, &before.to_ne_bytes()[..4]) {
         return Err(Status::ACCESS_VIOLATION);
     }
     let _ = write!(call.transcript, " {first:#x}, {length:#x}, {before:#x}");
-    Ok(Next::Go)
+    Ok(NextAction::Continue)
 }
 
 /// `NtCreateThreadEx(*ThreadHandle, DesiredAccess, ObjectAttributes, ProcessHandle, StartRoutine,
 /// Argument, CreateFlags, ...)`
-fn create_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
-    let (place, entry) = (a.get(call, 0)?, a.get(call, 4)?);
-    let (argument, flags) = (a.get(call, 5)?, a.get(call, 6)?);
+fn create_thread(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+    let (handle_pointer, entry) = (arguments.get(call, 0)?, arguments.get(call, 4)?);
+    let (argument, flags) = (arguments.get(call, 5)?, arguments.get(call, 6)?);
     let _ = write!(call.transcript, "({entry:#x}, {argument:#x}, {:#x})", flags & 0xffff_ffff);
-    this_process(a.get(call, 3)?)?;
+    check_this_process(arguments.get(call, 3)?)?;
     if flags & 0xffff_ffff != 0 {
         return Err(Status::INVALID_PARAMETER);
     }
-    store(call, place, 0)?;
+    store(call, handle_pointer, 0)?;
     let thread = call.new_thread().ok_or(Status::NO_MEMORY)?;
-    begin(call, thread, entry, argument).ok_or(Status::NO_MEMORY)?;
-    let handle = FIRST_THREAD + 4 * thread as u64;
-    store(call, place, handle)?;
+    set_up_thread(call, thread, entry, argument).ok_or(Status::NO_MEMORY)?;
+    let handle = FIRST_THREAD_HANDLE + 4 * thread as u64;
+    store(call, handle_pointer, handle)?;
     let _ = write!(call.transcript, " {handle:#x}");
-    Ok(Next::Start(thread))
+    Ok(NextAction::StartThread(thread))
 }
 
 /// `NtQuerySystemTime(*SystemTime)`: units of 100 ns since 1601. The value is not in the transcript,
 /// which must be the same in every run.
-fn query_time(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
+fn query_time(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
     let now = sys::clock(libc::CLOCK_REALTIME);
     let units = now.as_secs() * 10_000_000 + u64::from(now.subsec_nanos()) / 100;
-    let place = a.get(call, 0)?;
+    let place = arguments.get(call, 0)?;
     let _ = write!(call.transcript, "({place:#x})");
-    store(call, place, units + TO_UNIX)?;
+    store(call, place, units + UNIX_EPOCH_IN_NT_UNITS)?;
     let _ = write!(call.transcript, " the time");
-    Ok(Next::Go)
+    Ok(NextAction::Continue)
 }
 
 /// `NtDelayExecution(Alertable, *Interval)`: a negative interval is a duration, a positive one a point
 /// in time, which is not supported.
-fn delay(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
-    let interval = load(call, a.get(call, 1)?)?.cast_signed();
+fn delay(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+    let interval = load(call, arguments.get(call, 1)?)?.cast_signed();
     let _ = write!(call.transcript, "({interval})");
     if interval > 0 {
         return Err(Status::INVALID_PARAMETER);
     }
     let units = interval.unsigned_abs();
     let part = u32::try_from(units % 10_000_000).unwrap_or(0);
-    Ok(Next::Sleep(Duration::new(units / 10_000_000, part * 100)))
+    Ok(NextAction::Sleep(Duration::new(units / 10_000_000, part * 100)))
 }
 
 /// `NtWaitForSingleObject(Handle, Alertable, *Timeout)`, for thread handles without a timeout.
-fn wait(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
-    let (handle, limit) = (a.get(call, 0)?, a.get(call, 2)?);
+fn wait(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+    let (handle, limit) = (arguments.get(call, 0)?, arguments.get(call, 2)?);
     let _ = write!(call.transcript, "({handle:#x})");
     if limit != 0 {
         return Err(Status::INVALID_PARAMETER);
     }
-    let index = handle.checked_sub(FIRST_THREAD).filter(|offset| offset % 4 == 0).map(|o| o / 4);
-    let thread = index.and_then(|index| call.is_other_thread(index));
-    Ok(Next::Await(thread.ok_or(Status::INVALID_HANDLE)?))
+    let index =
+        handle.checked_sub(FIRST_THREAD_HANDLE).filter(|offset| offset % 4 == 0).map(|o| o / 4);
+    let thread = index.and_then(|index| call.other_thread(index));
+    Ok(NextAction::AwaitEndOf(thread.ok_or(Status::INVALID_HANDLE)?))
 }
 
 /// `NtTerminateThread(ThreadHandle, ExitStatus)`, for the calling thread.
-fn end_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
-    let (handle, status) = (a.get(call, 0)?, a.get(call, 1)? & 0xffff_ffff);
+fn end_thread(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+    let (handle, status) = (arguments.get(call, 0)?, arguments.get(call, 1)? & 0xffff_ffff);
     let _ = write!(call.transcript, "({status:#x})");
-    if handle == THIS_THREAD { Ok(Next::EndThread(status)) } else { Err(Status::INVALID_HANDLE) }
+    if handle == THIS_THREAD_HANDLE {
+        Ok(NextAction::EndThread(status))
+    } else {
+        Err(Status::INVALID_HANDLE)
+    }
 }
 
 /// `NtTerminateProcess(ProcessHandle, ExitStatus)`
-fn end(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
-    let (handle, status) = (a.get(call, 0)?, a.get(call, 1)? & 0xffff_ffff);
+fn end(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+    let (handle, status) = (arguments.get(call, 0)?, arguments.get(call, 1)? & 0xffff_ffff);
     let _ = write!(call.transcript, "({status:#x})");
-    this_process(handle)?;
-    Ok(Next::End(status))
+    check_this_process(handle)?;
+    Ok(NextAction::EndProgram(status))
 }
 
 /// The function that emulates a call.
@@ -290,18 +296,18 @@ const SERVICES: [(u32, &str, Service); 9] = [
 ];
 
 /// Sets up the TEB and the first registers of a thread.
-fn begin(call: &mut Call<'_>, thread: usize, entry: u64, argument: u64) -> Option<()> {
+fn set_up_thread(call: &mut Call<'_>, thread: usize, entry: u64, argument: u64) -> Option<()> {
     let (stack, block) = (program_memory::stack(thread), program_memory::block(thread).start);
-    let both = libc::PROT_READ | libc::PROT_WRITE;
-    call.memory.map(block, program_memory::BLOCK, both).then_some(())?;
-    let process = program_memory::block(0).start + PEB;
+    let read_write = libc::PROT_READ | libc::PROT_WRITE;
+    call.memory.map(block, program_memory::BLOCK_LENGTH, read_write).then_some(())?;
+    let peb = program_memory::block(0).start + PEB_OFFSET;
     for (offset, value) in [
-        (STACK_BASE, stack.end),
-        (STACK_LIMIT, stack.start),
-        (OWN, block),
-        (CLIENT, 4),
-        (CLIENT + 8, 8 + 4 * thread as u64),
-        (PROCESS, process),
+        (TEB_STACK_BASE, stack.end),
+        (TEB_STACK_LIMIT, stack.start),
+        (TEB_SELF, block),
+        (TEB_CLIENT_ID, 4),
+        (TEB_CLIENT_ID + 8, 8 + 4 * thread as u64),
+        (TEB_PEB, peb),
     ] {
         store(call, block + offset, value).ok()?;
     }
@@ -310,7 +316,7 @@ fn begin(call: &mut Call<'_>, thread: usize, entry: u64, argument: u64) -> Optio
     if let Some(reg) = arch::NT_TEB {
         registers[reg] = block;
     }
-    call.set_start(thread, registers, block, block + SELECTOR);
+    call.set_first_registers(thread, registers, block, block + TEB_SELECTOR);
     Some(())
 }
 
@@ -327,18 +333,18 @@ impl Personality for Nt {
         call.map_stack(0)?;
         let block = program_memory::block(0).start;
         // As on Windows, the first argument of the first thread is the address of the PEB.
-        begin(call, 0, image.entry, block + PEB)?;
+        set_up_thread(call, 0, image.entry, block + PEB_OFFSET)?;
         for (offset, value) in [
-            (PEB + PEB_IMAGE, program_memory::BASE),
-            (PEB + PEB_PARAMETERS, block + PARAMETERS),
-            (PARAMETERS + PARAMETERS_OUTPUT, CONSOLE),
+            (PEB_OFFSET + PEB_IMAGE, program_memory::BASE),
+            (PEB_OFFSET + PEB_PARAMETERS, block + PARAMETERS_OFFSET),
+            (PARAMETERS_OFFSET + PARAMETERS_OUTPUT, CONSOLE_HANDLE),
         ] {
             store(call, block + offset, value).ok()?;
         }
         Some(())
     }
 
-    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
+    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> NextAction {
         let call_address = registers[Reg::INSTRUCTION_POINTER].wrapping_sub(arch::CALL_LENGTH);
         let instruction = call.memory.bytes(call_address, arch::CALL_LENGTH).unwrap_or_default();
         let number = arch::nt_number(registers, instruction);
@@ -352,24 +358,24 @@ impl Personality for Nt {
         };
         let (next, status) = match answer {
             Ok(next) => (next, Status::SUCCESS),
-            Err(status) => (Next::Go, status),
+            Err(status) => (NextAction::Continue, status),
         };
-        if !matches!(next, Next::End(_) | Next::EndThread(_)) {
+        if !matches!(next, NextAction::EndProgram(_) | NextAction::EndThread(_)) {
             let _ = write!(call.transcript, " = {status}");
         }
         registers[Reg::RESULT] = status.0.into();
         next
     }
 
-    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next {
+    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> NextAction {
         let status = match fault {
             Fault::Access(_) => Status::ACCESS_VIOLATION,
-            Fault::Instruction => Status::ILLEGAL_INSTRUCTION,
+            Fault::IllegalInstruction => Status::ILLEGAL_INSTRUCTION,
             Fault::Arithmetic => Status::ARITHMETIC,
             Fault::Breakpoint => Status::BREAKPOINT,
         };
         let place = registers[Reg::INSTRUCTION_POINTER];
         let _ = write!(call.transcript, "exception {status} at {place:#x}: {fault}");
-        Next::End(status.0.into())
+        NextAction::EndProgram(status.0.into())
     }
 }

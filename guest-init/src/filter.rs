@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Seccomp filters.
+//! Helpers that build and install seccomp filters.
 
 use crate::sys;
 

@@ -13,23 +13,26 @@ use std::fs::File;
 use std::os::fd::FromRawFd;
 use sudbox_guest_init::{cases, conversation, pid1, probe, runner, sys};
 
-/// Exit codes, as the whole project uses them.
-const DONE: c_int = 0;
-const MACHINE: c_int = 128;
-const USAGE: c_int = 129;
+// Exit codes, with the same meaning as those of `sudbox`.
+/// All planned cases were run.
+const SUCCESS_EXIT_CODE: c_int = 0;
+/// The connection to the host failed, or this process could not be set up.
+const MACHINE_EXIT_CODE: c_int = 128;
+/// The arguments are wrong.
+const USAGE_EXIT_CODE: c_int = 129;
 
-/// Called by the C library. PID 1 ignores its arguments: the kernel passes the boot arguments that it
-/// does not know itself.
+/// The entry of the program, which the C library calls. As PID 1 the program ignores its arguments: they are the
+/// boot arguments that the kernel does not know.
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, argv: *const *const c_char) -> c_int {
     if sys::getpid() == 1 {
         pid1::run();
     }
-    let words: Vec<String> = (1..usize::try_from(count).unwrap_or(0))
+    let arguments: Vec<String> = (1..usize::try_from(count).unwrap_or(0))
         // SAFETY: the C library passes `count` terminated strings.
         .map(|i| unsafe { CStr::from_ptr(*argv.add(i)) }.to_string_lossy().into_owned())
         .collect();
-    let descriptor = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let descriptor = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         #[cfg(windows_programs)]
         ["--sandbox", engine, file] => return sudbox_guest_init::sandbox::command(engine, file),
         ["--fd", number] => number.parse().ok().filter(|fd| *fd >= 0),
@@ -37,19 +40,19 @@ extern "C" fn main(count: c_int, argv: *const *const c_char) -> c_int {
     };
     let Some(descriptor) = descriptor else {
         eprintln!("guest-init: runs as PID 1 of a guest, or as `guest-init --fd N`");
-        return USAGE;
+        return USAGE_EXIT_CODE;
     };
-    match serve(descriptor) {
-        Ok(()) => DONE,
+    match run_planned_cases(descriptor) {
+        Ok(()) => SUCCESS_EXIT_CODE,
         Err(error) => {
             eprintln!("guest-init: {error}");
-            MACHINE
+            MACHINE_EXIT_CODE
         }
     }
 }
 
 /// Runs the cases that the host at the other end of the descriptor plans.
-fn serve(descriptor: c_int) -> Result<(), conversation::ConversationError> {
+fn run_planned_cases(descriptor: c_int) -> Result<(), conversation::ConversationError> {
     let runner = sys::getpid();
     std::panic::set_hook(Box::new(move |info| {
         if sys::getpid() == runner {

@@ -7,15 +7,15 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-/// The folder of the modules. The order of their names is the order to load them in.
-const FOLDER: &str = "/modules";
+/// The folder of the modules, which are loaded in the order of their names.
+const MODULE_FOLDER: &str = "/modules";
 
 /// Loads all modules.
 ///
 /// # Errors
 /// A message that names the first module that the kernel refuses.
 pub(crate) fn load() -> Result<(), String> {
-    let Ok(entries) = fs::read_dir(FOLDER) else { return Ok(()) };
+    let Ok(entries) = fs::read_dir(MODULE_FOLDER) else { return Ok(()) };
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {

@@ -10,7 +10,8 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
 use sudbox_protocol::{NO_HOST_LINE_PREFIX, PORT, PROBLEM_LINE_PREFIX};
 
-/// The devices to which a fatal error is written, with their device numbers. The first that works is used.
+/// The devices for the line of a fatal error, with their device numbers. The line is written to the first of
+/// them that accepts the line.
 const ERROR_DEVICES: &[(&CStr, u32, u32)] = &[(c"/dev/console", 5, 1), (c"/dev/kmsg", 1, 11)];
 
 /// Runs the guest to its reboot. Errors are reported on the console.
@@ -28,8 +29,8 @@ pub fn run() -> ! {
     if let Err(error) = modules::load() {
         give_up(PROBLEM_LINE_PREFIX, &error);
     }
-    // The host may take a snapshot of the VM when the guest connects, so work that all VMs share is done
-    // before.
+    // The host may take a snapshot of the VM when the guest connects, and start further VMs from the snapshot.
+    // So the probe, whose result is the same in all of them, comes before the connection.
     let machine = probe::probe_vm();
     let mut stream = match connect() {
         Ok(stream) => stream,

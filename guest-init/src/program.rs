@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use sudbox_protocol::{FrameReader, GuestMessage, HostMessage, Program, ProgramEnd};
 
 /// Maximum number of bytes in one [`GuestMessage::Output`].
-const MAX_OUTPUT: usize = 32 * 1024;
+const MAX_OUTPUT_LENGTH: usize = 32 * 1024;
 
 /// Runs the program and reports how it ended. Processes that it leaves behind end with the machine.
 ///
@@ -27,17 +27,17 @@ pub(crate) fn run<S: Read + Write + AsFd>(
     if sys::getpid() == 1 {
         mounts::mount_for_programs();
     }
-    let end = match start(program) {
-        Ok(child) => {
-            Running::new(child).map_err(ConversationError::Stream)?.serve(stream, frames)?
-        }
+    let end = match start_program(program) {
+        Ok(child) => RunningProgram::new(child)
+            .map_err(ConversationError::Stream)?
+            .transfer_streams(stream, frames)?,
         Err(error) => ProgramEnd::NotStarted(error.to_string()),
     };
     stream.write_all(&GuestMessage::ProgramEnded(end).to_frame())?;
     loop {
         match receive(stream, frames)? {
             HostMessage::Acknowledge => return Ok(()),
-            // The host sent this before it received `Ended`.
+            // The host sent this input before it received `ProgramEnded`.
             HostMessage::Stdin(_) => {}
             other => {
                 return Err(ConversationError::Protocol(format!(
@@ -49,17 +49,17 @@ pub(crate) fn run<S: Read + Write + AsFd>(
 }
 
 /// Starts the program, its standard streams connected to pipes.
-fn start(program: &Program) -> std::io::Result<Child> {
-    let text = |bytes| OsStr::from_bytes(bytes);
-    let mut command = Command::new(text(&program.path));
+fn start_program(program: &Program) -> std::io::Result<Child> {
+    let os_str = |bytes| OsStr::from_bytes(bytes);
+    let mut command = Command::new(os_str(&program.path));
     if let Some((name, arguments)) = program.arguments.split_first() {
-        command.arg0(text(name)).args(arguments.iter().map(|argument| text(argument)));
+        command.arg0(os_str(name)).args(arguments.iter().map(|argument| os_str(argument)));
     }
     command
         .env_clear()
-        .envs(program.environment.iter().map(|(name, value)| (text(name), text(value))))
-        .current_dir(text(&program.directory))
-        // Its own group, so that a signal to that group does not reach the runner.
+        .envs(program.environment.iter().map(|(name, value)| (os_str(name), os_str(value))))
+        .current_dir(os_str(&program.directory))
+        // Its own process group, so that a signal that the program sends to its group does not reach the runner.
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -74,8 +74,8 @@ struct Output {
     is_stderr: bool,
 }
 
-/// The running program.
-struct Running {
+/// The running program and the ends of its standard streams.
+struct RunningProgram {
     pid: i32,
     /// The program's stdin; `None` once it is closed.
     stdin: Option<ChildStdin>,
@@ -86,16 +86,17 @@ struct Running {
     sigchld: OwnedFd,
 }
 
-impl Running {
-    fn new(mut child: Child) -> std::io::Result<Running> {
+impl RunningProgram {
+    fn new(mut child: Child) -> std::io::Result<RunningProgram> {
         let output = |pipe: Option<OwnedFd>, is_stderr| Output { pipe, is_stderr };
         let outputs = [
             output(child.stdout.take().map(Into::into), false),
             output(child.stderr.take().map(Into::into), true),
         ];
         let stdin = child.stdin.take();
-        let ours = outputs.iter().filter_map(|output| output.pipe.as_ref()).map(AsRawFd::as_raw_fd);
-        for fd in ours.chain(stdin.as_ref().map(AsRawFd::as_raw_fd)) {
+        let output_fds =
+            outputs.iter().filter_map(|output| output.pipe.as_ref()).map(AsRawFd::as_raw_fd);
+        for fd in output_fds.chain(stdin.as_ref().map(AsRawFd::as_raw_fd)) {
             // SAFETY: sets a flag of a descriptor that we own.
             if unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) } < 0 {
                 return Err(std::io::Error::last_os_error());
@@ -113,11 +114,11 @@ impl Running {
             OwnedFd::from_raw_fd(fd)
         };
         let pid = i32::try_from(child.id()).unwrap_or(-1);
-        Ok(Running { pid, stdin, unwritten: Vec::new(), outputs, sigchld })
+        Ok(RunningProgram { pid, stdin, unwritten: Vec::new(), outputs, sigchld })
     }
 
     /// Transfers the standard streams until the program has ended.
-    fn serve<S: Read + Write + AsFd>(
+    fn transfer_streams<S: Read + Write + AsFd>(
         mut self,
         stream: &mut S,
         frames: &mut FrameReader,
@@ -173,12 +174,13 @@ impl Running {
 
     /// Sends all available output to the host.
     fn send_output<S: Write>(&mut self, stream: &mut S) -> Result<(), ConversationError> {
-        let mut buffer = vec![0; MAX_OUTPUT];
+        let mut buffer = vec![0; MAX_OUTPUT_LENGTH];
         for output in &mut self.outputs {
             while let Some(pipe) = &output.pipe {
                 // SAFETY: writes at most the length of the buffer.
-                let count =
-                    unsafe { libc::read(pipe.as_raw_fd(), buffer.as_mut_ptr().cast(), MAX_OUTPUT) };
+                let count = unsafe {
+                    libc::read(pipe.as_raw_fd(), buffer.as_mut_ptr().cast(), MAX_OUTPUT_LENGTH)
+                };
                 match usize::try_from(count) {
                     Ok(0) => output.pipe = None,
                     Ok(count) => {

@@ -2,61 +2,63 @@
 
 //! Records a case's observations for the host, if the host asked for them.
 //!
-//! The case's child writes observations to memory that it shares with the runner, which sends them to
-//! the host after the child has ended.
+//! The case's child writes observations to memory that the child shares with the runner. The runner sends
+//! the observations to the host after the child has ended.
 
 use crate::case::Failure;
 use crate::sys;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use sudbox_protocol::{GuestMessage, Observation, ObservedPart};
 
-/// Maximum number of bytes of a case's observations. Pages that are never written take no memory.
-const CAPACITY: usize = 48 << 20;
+/// Size in bytes of the recording memory. Pages of it that are never written take no memory.
+const RECORDING_MEMORY_LENGTH: usize = 48 << 20;
 
-/// The memory: a word with the number of bytes used, then frames from [`START`] on. Null if nothing is
-/// recorded.
-static MEMORY: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+/// The recording memory: a word with the length of the frames in bytes, then the frames from
+/// [`FRAMES_OFFSET`] on. Null if nothing is recorded.
+static RECORDING_MEMORY: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 /// Offset of the first frame in bytes.
-const START: usize = 64;
+const FRAMES_OFFSET: usize = 64;
 /// The index of the running case in the plan.
-static CASE: AtomicU32 = AtomicU32::new(0);
+static CASE_INDEX: AtomicU32 = AtomicU32::new(0);
 
-/// Maps the memory, so that the observations of all later cases are recorded. The runner calls this
+/// Maps the recording memory, so that the observations of all later cases are recorded. The runner calls this
 /// once.
 ///
 /// # Errors
 /// As `mmap(2)`.
 pub(crate) fn start() -> sys::Result<()> {
-    MEMORY.store(sys::map_shared(CAPACITY)?, Ordering::SeqCst);
+    RECORDING_MEMORY.store(sys::map_shared(RECORDING_MEMORY_LENGTH)?, Ordering::SeqCst);
     Ok(())
 }
 
 /// Whether observations are recorded.
-pub(crate) fn is_on() -> bool {
-    !MEMORY.load(Ordering::SeqCst).is_null()
+pub(crate) fn is_recording() -> bool {
+    !RECORDING_MEMORY.load(Ordering::SeqCst).is_null()
 }
 
-fn used() -> Option<&'static AtomicUsize> {
-    let memory = MEMORY.load(Ordering::SeqCst);
-    // SAFETY: `start` mapped it; the first word is the counter and nothing else.
+/// The length of the recorded frames in bytes; `None` if nothing is recorded.
+fn frames_length() -> Option<&'static AtomicUsize> {
+    let memory = RECORDING_MEMORY.load(Ordering::SeqCst);
+    // SAFETY: `start` mapped the memory, and its first word is only used as this length.
     (!memory.is_null()).then(|| unsafe { &*memory.cast::<AtomicUsize>() })
 }
 
-/// Drops all observations, and takes later ones for those of the case with this index.
-pub(crate) fn begin(case: u32) {
-    CASE.store(case, Ordering::SeqCst);
-    if let Some(used) = used() {
-        used.store(0, Ordering::SeqCst);
+/// Drops all observations. Later observations belong to the case with this index.
+pub(crate) fn begin_case(case: u32) {
+    CASE_INDEX.store(case, Ordering::SeqCst);
+    if let Some(recorded_length) = frames_length() {
+        recorded_length.store(0, Ordering::SeqCst);
     }
 }
 
 /// The observations of the case as frames of messages. The case's child must have ended.
-pub(crate) fn frames() -> Vec<u8> {
-    let Some(used) = used() else { return Vec::new() };
-    let length = used.load(Ordering::SeqCst).min(CAPACITY - START);
+pub(crate) fn case_frames() -> Vec<u8> {
+    let Some(recorded_length) = frames_length() else { return Vec::new() };
+    let length =
+        recorded_length.load(Ordering::SeqCst).min(RECORDING_MEMORY_LENGTH - FRAMES_OFFSET);
     // SAFETY: within the mapping, and nobody writes any more.
     unsafe {
-        let frames = MEMORY.load(Ordering::SeqCst).add(START);
+        let frames = RECORDING_MEMORY.load(Ordering::SeqCst).add(FRAMES_OFFSET);
         std::slice::from_raw_parts(frames, length).to_vec()
     }
 }
@@ -65,34 +67,36 @@ pub(crate) fn frames() -> Vec<u8> {
 ///
 /// # Errors
 /// [`Failure::Broken`] if the memory is full.
-pub(crate) fn add(observation: Observation) -> Result<(), Failure> {
-    let Some(used) = used() else { return Ok(()) };
-    let case = CASE.load(Ordering::SeqCst);
+pub(crate) fn add_observation(observation: Observation) -> Result<(), Failure> {
+    let Some(recorded_length) = frames_length() else { return Ok(()) };
+    let case = CASE_INDEX.load(Ordering::SeqCst);
     let frame = GuestMessage::Observed { case, observation }.to_frame();
-    let start = used.load(Ordering::SeqCst);
-    if START + start + frame.len() > CAPACITY {
-        return Err(Failure::Broken(format!("more than {CAPACITY} bytes of observations")));
+    let start = recorded_length.load(Ordering::SeqCst);
+    if FRAMES_OFFSET + start + frame.len() > RECORDING_MEMORY_LENGTH {
+        return Err(Failure::Broken(format!(
+            "more than {RECORDING_MEMORY_LENGTH} bytes of observations"
+        )));
     }
     // SAFETY: the frame fits, as checked above.
     unsafe {
-        let end = MEMORY.load(Ordering::SeqCst).add(START + start);
+        let end = RECORDING_MEMORY.load(Ordering::SeqCst).add(FRAMES_OFFSET + start);
         std::ptr::copy_nonoverlapping(frame.as_ptr(), end, frame.len());
     }
-    used.store(start + frame.len(), Ordering::SeqCst);
+    recorded_length.store(start + frame.len(), Ordering::SeqCst);
     Ok(())
 }
 
 /// Adds an observation that is a text.
 ///
 /// # Errors
-/// As [`add`].
+/// As [`add_observation`].
 pub(crate) fn add_text(
     scenario: &str,
     field: &str,
     function: &str,
     text: &str,
 ) -> Result<(), Failure> {
-    add(Observation {
+    add_observation(Observation {
         scenario: scenario.to_owned(),
         step: String::new(),
         field: field.to_owned(),

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! Unregisters the restartable sequences area (rseq(2)) that the C library may have registered. The
-//! kernel accesses a registered area at returns to user mode, and cases would test that as well.
+//! kernel accesses a registered area at returns to user mode, and cases would test these accesses as well.
 
 use crate::arch::RSEQ_SIGNATURE;
 use crate::sys;
 
-/// `RSEQ_FLAG_UNREGISTER`.
-const UNREGISTER: u64 = 1;
-/// Length of the first `struct rseq`; later ones grow by multiples of it.
+/// The flag of rseq(2) that unregisters an area.
+const RSEQ_FLAG_UNREGISTER: u64 = 1;
+/// Length in bytes of `struct rseq` in the first kernels that have it. Later lengths are multiples of this one.
 const FIRST_LENGTH: u64 = 32;
 
 unsafe extern "C" {
@@ -30,15 +30,17 @@ std::arch::global_asm!(
 /// Unregisters this thread's area, if there is one.
 pub(crate) fn unregister() {
     // SAFETY: the weak symbol is either absent or the C library's constant: the offset of the area
-    // from the thread pointer. The kernel only compares the address.
+    // from the thread pointer. The kernel only compares the address with the registered one.
     unsafe {
         if sudbox_rseq_offset.is_null() {
             return;
         }
         let area = crate::arch::thread_pointer().wrapping_add_signed(*sudbox_rseq_offset as i64);
-        // The length must be that of the registration, which depends on the library.
+        // The length must be the registered one, which depends on the C library.
         for length in (1..=4).map(|n| n * FIRST_LENGTH) {
-            if sys::call(libc::SYS_rseq, &[area, length, UNREGISTER, RSEQ_SIGNATURE]).is_ok() {
+            if sys::call(libc::SYS_rseq, &[area, length, RSEQ_FLAG_UNREGISTER, RSEQ_SIGNATURE])
+                .is_ok()
+            {
                 break;
             }
         }

@@ -109,7 +109,7 @@ fn run_plan<S: Read + Write>(
                 )));
             }
         }
-        recording::begin(index);
+        recording::begin_case(index);
         let start = sys::now();
         let (messages, result, cleaned_up) = run_case(machine, table, index, planned);
         let micros = u64::try_from((sys::now() - start).as_micros()).unwrap_or(u64::MAX);
@@ -117,10 +117,10 @@ fn run_plan<S: Read + Write>(
         for message in messages {
             outgoing.extend_from_slice(&message.to_frame());
         }
-        outgoing.append(&mut recording::frames());
+        outgoing.append(&mut recording::case_frames());
         outgoing.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
         if !cleaned_up && machine.is_vm {
-            // The next case would share the machine with the process that is left.
+            // The next case would share the VM with the process that did not die.
             outgoing.extend_from_slice(&GuestMessage::VmSpent { case: index }.to_frame());
             stream.write_all(&outgoing)?;
             let other = receive(stream, frames)?;
@@ -133,8 +133,8 @@ fn run_plan<S: Read + Write>(
     Ok(cases)
 }
 
-/// Finds a case and runs it if the machine and the kernel meet its needs. Returns its messages, its result,
-/// and whether all its processes have ended.
+/// Finds a case, and runs the case if the machine and the kernel meet its needs. Returns the case's messages and
+/// result, and whether all processes of the case have ended.
 fn run_case(
     machine: &Machine,
     table: &[&[Case]],
@@ -152,7 +152,8 @@ fn run_case(
             true,
         );
     };
-    // Needs come first: a kernel feature that the CPU lacks is an unmet need, not an absent feature.
+    // Check needs before features: if the CPU lacks a feature, so does the kernel, and the result must be an
+    // unmet need, not an absent feature.
     if let Some(need) = machine.first_unmet(case.needs) {
         return (vec![], CaseResult::Unmet(need.to_string()), true);
     }
@@ -179,8 +180,11 @@ fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>,
         Err(error) => return (vec![], CaseResult::Broken(format!("fork: {error}")), true),
     };
     let change = await_child(child, deadline);
-    let cleaned_up = clean_up(child, change.is_none());
-    let (mut messages, result) = evaluate(change, &shared().report());
+    if change.is_none() {
+        let _ = sys::kill(child, libc::SIGKILL);
+    }
+    let cleaned_up = kill_and_reap_all(child);
+    let (mut messages, result) = read_report(change, &shared().report());
     match cleaned_up {
         Ok(()) => (messages, result, true),
         Err(what) if result.kind() == ResultKind::Pass => {
@@ -198,17 +202,17 @@ fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>,
 fn run_in_child(case: &Case, index: u32, runner: i32) -> ! {
     // In a new session the child cannot signal the runner's process group.
     // SAFETY: the name is terminated, and only read.
-    let ready = unsafe {
+    let set_up = unsafe {
         let name = format!("case-{index}\0");
         sys::call(libc::SYS_setsid, &[])
             .and_then(|_| sys::prctl(libc::PR_SET_NAME, name.as_ptr() as u64, 0, 0, 0))
             .and_then(|_| sys::prctl(libc::PR_SET_PDEATHSIG, 9, 0, 0, 0))
             .and_then(|_| sys::sigmask(libc::SIG_SETMASK, 0))
     };
-    if ready.is_err() {
+    if set_up.is_err() {
         sys::exit(NOT_SET_UP);
     }
-    // The runner may have died before PR_SET_PDEATHSIG was in effect.
+    // If the runner died before PR_SET_PDEATHSIG was in effect, the child has another parent and must end.
     // SAFETY: takes no pointers.
     if unsafe { sys::call(libc::SYS_getppid, &[]) } != Ok(u64::from(runner.cast_unsigned())) {
         sys::exit(NOT_SET_UP);
@@ -257,18 +261,18 @@ pub fn exit_panicked_child(what: &str) -> ! {
 fn await_child(child: i32, deadline: Duration) -> Option<Change> {
     let end = sys::now() + deadline;
     loop {
-        if let Some(change) = end_if_ended(child) {
+        if let Some(change) = child_end(child) {
             return Some(change);
         }
         let left = end.checked_sub(sys::now())?;
-        // The result does not matter, since the loop checks the child again.
+        // The result of the wait is ignored: after a timeout or an error, too, the loop checks the child again.
         let _ = sys::sigtimedwait(sys::signal_bit(libc::SIGCHLD), left);
     }
 }
 
-/// The end of the child, or `None` if it runs. The child stays a zombie, so that its process group ID is not
-/// reused.
-fn end_if_ended(child: i32) -> Option<Change> {
+/// The end of the child, or `None` if the child runs. The child stays a zombie, so that its process group ID is
+/// not reused.
+fn child_end(child: i32) -> Option<Change> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: an all-zero siginfo is valid, and the call writes no more than one.
     let (answer, info) = unsafe {
@@ -288,15 +292,12 @@ fn end_if_ended(child: i32) -> Option<Change> {
     })
 }
 
-/// Kills and reaps the child, its process group and all further descendants. Orphaned descendants become
-/// children of the runner, which is a subreaper.
+/// Reaps the child, which has ended or was sent SIGKILL, and kills and reaps its process group and all further
+/// descendants. Orphaned descendants become children of the runner, which is a subreaper.
 ///
 /// # Errors
 /// A message if a process survives [`KILL_TIMEOUT`].
-fn clean_up(child: i32, alive: bool) -> Result<(), String> {
-    if alive {
-        let _ = sys::kill(child, libc::SIGKILL);
-    }
+fn kill_and_reap_all(child: i32) -> Result<(), String> {
     let _ = sys::kill(-child, libc::SIGKILL);
     let end = sys::now() + KILL_TIMEOUT;
     loop {
@@ -308,8 +309,8 @@ fn clean_up(child: i32, alive: bool) -> Result<(), String> {
                 let Some(left) = end.checked_sub(sys::now()) else {
                     return Err("a process of the case does not die of SIGKILL".into());
                 };
-                // An orphan that becomes the runner's child sends no SIGCHLD then, so check again after
-                // 50 ms.
+                // An orphan sends no SIGCHLD at the time when it becomes the runner's child, so check again
+                // after 50 ms.
                 let _ = sys::sigtimedwait(
                     sys::signal_bit(libc::SIGCHLD),
                     left.min(Duration::from_millis(50)),
@@ -325,7 +326,7 @@ fn kill_descendants() {
         let _ = sys::kill(-1, libc::SIGKILL);
         return;
     }
-    let me = sys::getpid();
+    let runner = sys::getpid();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
@@ -333,14 +334,15 @@ fn kill_descendants() {
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         // `PID (NAME) STATE PPID ...`, where NAME may contain anything.
         let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
-        if parent.and_then(|p| p.parse::<i32>().ok()) == Some(me) {
+        if parent.and_then(|p| p.parse::<i32>().ok()) == Some(runner) {
             let _ = sys::kill(pid, libc::SIGKILL);
         }
     }
 }
 
-/// Returns the messages and the result of a case, from how its child ended and from its report.
-fn evaluate(change: Option<Change>, report: &[u8]) -> (Vec<GuestMessage>, CaseResult) {
+/// Returns the messages and the result of a case. `child_end` says how the case's child ended (`None`: not by
+/// the deadline), and `report` is what the child stored.
+fn read_report(child_end: Option<Change>, report: &[u8]) -> (Vec<GuestMessage>, CaseResult) {
     let mut messages = Vec::new();
     let mut result = None;
     let mut frames = FrameReader::default();
@@ -352,15 +354,15 @@ fn evaluate(change: Option<Change>, report: &[u8]) -> (Vec<GuestMessage>, CaseRe
             Err(_) => {}
         }
     }
-    let result = match (change, result) {
+    let result = match (child_end, result) {
         (None, _) => CaseResult::Hang,
         (Some(Change::Exited(REPORTED | PANICKED)), Some(result)) => result,
         (Some(Change::Exited(NOT_SET_UP)), None) => {
             CaseResult::Broken("the case's child could not set itself up".into())
         }
-        (Some(change), _) => CaseResult::Fail {
+        (Some(child_end), _) => CaseResult::Fail {
             expected: "the case ends by itself".into(),
-            got: format!("its process {change}"),
+            got: format!("its process {child_end}"),
         },
     };
     (messages, result)

@@ -9,7 +9,7 @@ use crate::ptrace::{self, CALL_STOP};
 use crate::support::*;
 use crate::sys::{self, Change};
 
-/// `struct ptrace_sud_config` (include/uapi/linux/ptrace.h).
+/// A dispatch configuration: `struct ptrace_sud_config` (include/uapi/linux/ptrace.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Config {
@@ -45,8 +45,8 @@ pub(crate) fn pause_for_tracer() {
 const NOT_TRACED: i32 = 98;
 
 impl Tracee {
-    /// Forks a tracee that calls `run` and exits with its result. Waits for its first
-    /// [`pause_for_tracer`].
+    /// Forks a tracee that calls `run` and exits with the result of `run`. Waits until the tracee calls
+    /// [`pause_for_tracer`] for the first time.
     pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<Tracee, Failure> {
         let pid = spawn_child(|| {
             if ptrace::trace_me().is_err() {
@@ -66,7 +66,7 @@ impl Tracee {
         Ok(tracee)
     }
 
-    /// Attaches to a running task, a child or a thread of one, and stops it.
+    /// Attaches to a running task (a child, or a thread of a child), and stops the task.
     pub(crate) fn seize(pid: i32) -> Result<Tracee, Failure> {
         ptrace::seize(pid).map_err(broken("PTRACE_SEIZE"))?;
         let tracee = Tracee { pid };
@@ -78,8 +78,8 @@ impl Tracee {
     /// The stop that [`Tracee::interrupt`] causes.
     pub(crate) const INTERRUPTED: Change = Change::Stopped(libc::SIGTRAP | ptrace::EVENT_STOP << 8);
 
-    /// Stops a seized task (`PTRACE_INTERRUPT`). If it is stopped already, it stops again when it is
-    /// resumed.
+    /// Stops a seized task (`PTRACE_INTERRUPT`). A task that is stopped already stops again when the tracer
+    /// resumes it.
     pub(crate) fn interrupt(&self) -> Check {
         self.request(ptrace::INTERRUPT, 0, 0).map_err(broken("PTRACE_INTERRUPT")).map(drop)
     }
@@ -89,15 +89,15 @@ impl Tracee {
         ptrace::request(self.pid, request, address, data)
     }
 
-    /// Resumes the tracee by `request`, delivering `signal`, and waits for its next change.
-    pub(crate) fn run(&self, request: u32, signal: i32) -> Result<Change, Failure> {
+    /// Resumes the tracee by `request`, delivering `signal`, and waits until the tracee stops or ends.
+    pub(crate) fn resume(&self, request: u32, signal: i32) -> Result<Change, Failure> {
         self.request(request, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))?;
         wait_for_change(self.pid)
     }
 
     /// Resumes the tracee, and checks that it stops next with the status `stop`.
     fn expect_stop(&self, request: u32, signal: i32, stop: i32) -> Check {
-        let got = self.run(request, signal)?;
+        let got = self.resume(request, signal)?;
         let expected = Change::Stopped(stop);
         let describe = |change: Change| match change {
             Change::Stopped(CALL_STOP) => "stopped at a system call".to_owned(),

@@ -8,7 +8,7 @@ use std::ops::Range;
 pub(crate) type ClockGettime = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> i32;
 
 /// Names of `clock_gettime` in the vDSOs of all architectures (vdso(7)).
-const NAMES: [&[u8]; 2] = [b"__vdso_clock_gettime", b"__kernel_clock_gettime"];
+const CLOCK_GETTIME_NAMES: [&[u8]; 2] = [b"__vdso_clock_gettime", b"__kernel_clock_gettime"];
 
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
@@ -19,9 +19,9 @@ const DT_GNU_HASH: u64 = 0x6fff_fef5;
 
 /// The vDSO.
 pub(crate) struct Vdso {
-    /// The addresses of its image.
+    /// The addresses of the vDSO's image.
     pub(crate) range: Range<u64>,
-    /// Its `clock_gettime`, if it exports one.
+    /// The vDSO's `clock_gettime`, if the vDSO exports one.
     pub(crate) clock_gettime: Option<ClockGettime>,
 }
 
@@ -42,8 +42,8 @@ pub(crate) fn find() -> Option<Vdso> {
         return None;
     }
     let mut end = base;
-    let (mut strings, mut symbols, mut count) = (0, 0, 0);
-    // SAFETY: the kernel mapped a valid ELF image there; the offsets are those of elf(5), 64 bits.
+    let (mut strings, mut symbols, mut symbol_count) = (0, 0, 0);
+    // SAFETY: the kernel mapped a valid ELF image at `base`; the offsets are those of elf(5), 64 bits.
     unsafe {
         let headers = base + read::<u64>(base + 32);
         for i in 0..u64::from(read::<u16>(base + 56)) {
@@ -59,10 +59,12 @@ pub(crate) fn find() -> Option<Vdso> {
                         match read::<u64>(entry) {
                             DT_STRTAB => strings = value,
                             DT_SYMTAB => symbols = value,
-                            // The number of chains is the number of symbols. DT_GNU_HASH is
-                            // preferred: the words of this table have 8 bytes on s390x.
-                            DT_HASH if count == 0 => count = u64::from(read::<u32>(value + 4)),
-                            DT_GNU_HASH => count = gnu_hash_count(value),
+                            // The number of chains is the number of symbols. DT_GNU_HASH is preferred,
+                            // since the words of the DT_HASH table have 8 bytes on s390x.
+                            DT_HASH if symbol_count == 0 => {
+                                symbol_count = u64::from(read::<u32>(value + 4))
+                            }
+                            DT_GNU_HASH => symbol_count = gnu_hash_count(value),
                             _ => {}
                         }
                         entry += 16;
@@ -71,12 +73,12 @@ pub(crate) fn find() -> Option<Vdso> {
                 _ => {}
             }
         }
-        let clock_gettime = (0..count)
+        let clock_gettime = (0..symbol_count)
             .map(|i| symbols + i * 24)
             .find(|symbol| {
                 let name = strings + u64::from(read::<u32>(*symbol));
                 let name = std::ffi::CStr::from_ptr(name as *const libc::c_char);
-                NAMES.contains(&name.to_bytes()) && read::<u64>(symbol + 8) != 0
+                CLOCK_GETTIME_NAMES.contains(&name.to_bytes()) && read::<u64>(symbol + 8) != 0
             })
             .map(|symbol| base + read::<u64>(symbol + 8))
             .map(|address| std::mem::transmute::<*const (), ClockGettime>(address as *const ()));

@@ -97,7 +97,7 @@ fn tracer_sees_calls() -> Check {
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
     tracee.expect_call(SYSEMU, 0, StopKind::Entry, libc::SYS_umask)?;
-    expect_equal("the tracee", tracee.run(libc::PTRACE_CONT, 0)?, Change::Exited(0))
+    expect_equal("the tracee", tracee.resume(libc::PTRACE_CONT, 0)?, Change::Exited(0))
 }
 
 /// The release that introduced the ptrace(2) requests (include/uapi/linux/ptrace.h).
@@ -131,5 +131,5 @@ fn requests_refused() -> Check {
             Err(Errno(expected)),
         )?;
     }
-    expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
+    expect_success(tracee.resume(libc::PTRACE_CONT, 0)?)
 }

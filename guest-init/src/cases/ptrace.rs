@@ -185,7 +185,7 @@ fn no_call_stops() -> Check {
     let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
-    expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
+    expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 
@@ -201,7 +201,7 @@ pub(super) fn expect_call_stops() -> Check {
         expect_equal("kind of stop", tracee.stop_kind()?, StopKind::Exit)?;
         tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
         tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
-        expect_success(tracee.run(CONT, 0)?)?;
+        expect_success(tracee.resume(CONT, 0)?)?;
     }
     expect_equal("SIGSYS handled", dispatch_count(), 2)
 }
@@ -218,7 +218,7 @@ fn no_emulation_stop() -> Check {
 
 fn killed_without_stops() -> Check {
     let tracee = start_caller(2)?;
-    let end = tracee.run(SYSCALL, 0)?;
+    let end = tracee.resume(SYSCALL, 0)?;
     if let Change::Stopped(_) = end {
         log(format!("the stop is of kind {:?}", tracee.stop_kind()?));
         tracee.kill()?;
@@ -244,7 +244,7 @@ fn selector_death_cannot_be_refused() -> Check {
             let _ = arch::gate().issue(&regs);
             0
         })?;
-        expect_killed(tracee.run(CONT, 0)?, signal, 0)?;
+        expect_killed(tracee.resume(CONT, 0)?, signal, 0)?;
     }
     Ok(())
 }
@@ -264,7 +264,7 @@ fn suppressed_signal() -> Check {
         result_register_at_umask_call(),
     )?;
     // The tracee itself checks the result register after the call.
-    expect_success(tracee.run(CONT, 0)?)?;
+    expect_success(tracee.resume(CONT, 0)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
@@ -306,7 +306,7 @@ fn reads_configuration() -> Check {
     expect_equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
     stop()?;
     expect_equal("configuration after OFF", tracee.config()?, Config::default())?;
-    expect_success(tracee.run(CONT, 0)?)
+    expect_success(tracee.resume(CONT, 0)?)
 }
 
 fn checks_size_and_address() -> Check {
@@ -356,7 +356,7 @@ fn arms_tracee() -> Check {
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     tracee.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
     expect_equal("setting", tracee.set_config(&Config::default()), Ok(()))?;
-    expect_success(tracee.run(CONT, 0)?)
+    expect_success(tracee.resume(CONT, 0)?)
 }
 
 fn validates_configuration() -> Check {
@@ -383,7 +383,7 @@ fn validates_configuration() -> Check {
         expect_equal("configuration after it", tracee.config()?, good)?;
     }
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
-    expect_success(tracee.run(CONT, libc::SIGSYS)?)
+    expect_success(tracee.resume(CONT, libc::SIGSYS)?)
 }
 
 fn set_at_entry() -> Check {
@@ -403,7 +403,7 @@ fn set_at_entry() -> Check {
     expect_equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
     tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-    expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
+    expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 
@@ -421,7 +421,7 @@ fn siginfo_at_stop() -> Check {
     expect_equal("si_syscall", i64::from(info[6]), libc::SYS_umask)?;
     expect_equal_hex("si_arch", info[7].into(), arch::AUDIT_ARCH.into())?;
     expect_equal("bytes after si_arch", info[8..].iter().all(|word| *word == 0), true)?;
-    expect_success(tracee.run(CONT, libc::SIGSYS)?)
+    expect_success(tracee.resume(CONT, libc::SIGSYS)?)
 }
 
 fn killed_exit_event() -> Check {
@@ -436,7 +436,7 @@ fn killed_exit_event() -> Check {
         .request(libc::PTRACE_GETEVENTMSG, 0, &raw mut status as u64)
         .map_err(broken("PTRACE_GETEVENTMSG"))?;
     expect_equal("signal in the exit status", status & 0x7f, 31)?;
-    expect_killed(tracee.run(CONT, 0)?, libc::SIGSYS, 0)
+    expect_killed(tracee.resume(CONT, 0)?, libc::SIGSYS, 0)
 }
 
 /// An inclusive configuration that is read and set again has the same effect.
@@ -468,6 +468,6 @@ fn inclusive_restores() -> Check {
     expect_equal("setting what was read", set, Ok(()))?;
     expect_equal("configuration after it", read_again, read)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-    expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
+    expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }

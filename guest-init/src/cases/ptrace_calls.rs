@@ -76,7 +76,7 @@ fn call_info_set() -> Check {
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     let set = set_call(&tracee, libc::SYS_getpid, 0);
     expect_equal("setting at the stop for SIGSYS", set, Err(Errno(libc::EINVAL)))?;
-    expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
+    expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     reset_dispatch_count();
     let selector = shared_selector()?;
@@ -102,7 +102,7 @@ fn call_info_set() -> Check {
     expect_equal("setting at an entry", set_call(&tracee, libc::SYS_umask, 0o137), Ok(()))?;
     tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
     selector.store(ALLOW, Ordering::SeqCst);
-    expect_success(tracee.run(CONT, 0)?)?;
+    expect_success(tracee.resume(CONT, 0)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
@@ -148,7 +148,7 @@ fn seized_interrupt() -> Check {
     )?;
     // The tracee stops again before it returns to user mode and enters the handler.
     expect_equal("interrupting", tracee.request(INTERRUPT, 0, 0), Ok(0))?;
-    expect_equal("the tracee", tracee.run(SYSCALL, libc::SIGSYS)?, Tracee::INTERRUPTED)?;
+    expect_equal("the tracee", tracee.resume(SYSCALL, libc::SIGSYS)?, Tracee::INTERRUPTED)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     let handler_start = arch::handler_entry_address(handler_address());
     expect_equal_hex("next instruction", tracee.registers()?.instruction_pointer, handler_start)?;

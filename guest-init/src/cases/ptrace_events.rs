@@ -124,5 +124,5 @@ fn configuration_at_events() -> Check {
         Ok(()),
     )?;
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
-    expect_killed(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?, libc::SIGSYS, 0)
+    expect_killed(tracee.resume(libc::PTRACE_CONT, libc::SIGSYS)?, libc::SIGSYS, 0)
 }

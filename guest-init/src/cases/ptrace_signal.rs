@@ -123,7 +123,7 @@ fn signal_changed() -> Check {
     let mut registers = tracee.registers()?;
     registers.result = RESULT;
     tracee.set_registers(&registers)?;
-    expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
+    expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
     expect_equal_hex(
         "the register that the tracer set",
         record_of_signal(3)?.registers[Reg::RESULT],

@@ -156,7 +156,7 @@ fn dispatched_anew() -> Check {
         })?;
         selector.store(BLOCK, Ordering::SeqCst);
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-        expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
+        expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
         expect_dispatch(call, call)?;
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
         for (reg, expected) in Reg::ARGUMENTS.into_iter().zip(arguments) {
@@ -228,7 +228,7 @@ fn expect_dispatched_sleep(expected: i64) -> Check {
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         selector.store(ALLOW, Ordering::SeqCst);
         let resumed = sys::now();
-        expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
+        expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
         expect_restart_dispatched()?;
         Ok(resumed)
     })
@@ -248,7 +248,7 @@ fn allowed_goes_on() -> Check {
     handle_dispatches(do_nothing)?;
     expect_whole_sleep(0, |tracee, _| {
         let resumed = sys::now();
-        expect_success(tracee.run(CONT, 0)?)?;
+        expect_success(tracee.resume(CONT, 0)?)?;
         expect_equal("SIGSYS handled", dispatch_count(), 0)?;
         Ok(resumed)
     })
@@ -326,7 +326,7 @@ fn failed_stays_failed() -> Check {
             got.result() == -i64::from(libc::EINTR)
                 && got[Reg::INSTRUCTION_POINTER] == arch::gate().compared_address()
         })?;
-        expect_success(tracee.run(CONT, libc::SIGUSR1)?)?;
+        expect_success(tracee.resume(CONT, libc::SIGUSR1)?)?;
         expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
         expect_equal("SIGSYS handled", dispatch_count(), 0)?;
     }
@@ -350,7 +350,7 @@ fn suppressed_number_kept() -> Check {
             )
         })?;
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-        let end = tracee.run(CONT, 0)?;
+        let end = tracee.resume(CONT, 0)?;
         if let Change::Stopped(_) = end {
             log(format!("{code} came back as {}", tracee.registers()?.result.cast_signed()));
             tracee.kill()?;

@@ -390,7 +390,7 @@ fn restarted_call() -> Check {
     sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGUSR1)?;
     tracee.expect_signal(libc::PTRACE_CONT, libc::SIGUSR1, libc::SIGSYS)?;
-    expect_success(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)?;
+    expect_success(tracee.resume(libc::PTRACE_CONT, libc::SIGSYS)?)?;
     expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;

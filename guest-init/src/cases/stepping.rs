@@ -60,7 +60,7 @@ fn expect_step_dispatched(step: u32) -> Check {
     if arch::STEP_STOPS_TWICE {
         tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
     }
-    expect_success(tracee.run(CONT, 0)?)?;
+    expect_success(tracee.resume(CONT, 0)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 
@@ -75,6 +75,6 @@ pub(crate) fn step_allowed() -> Check {
         arch::gate().compared_address(),
     )?;
     expect_equal("result", registers.result.cast_signed(), 0o022)?;
-    expect_success(tracee.run(CONT, 0)?)?;
+    expect_success(tracee.resume(CONT, 0)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }

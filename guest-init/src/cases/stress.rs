@@ -406,7 +406,7 @@ fn tracer_sets() -> Check {
     expect_equal("setting OFF", tracee.set_config(&Config::default()), Ok(()))?;
     set_shared_word(TRACER_SETTING, 0);
     set_shared_word(MUST_STOP, 1);
-    expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
+    expect_success(tracee.resume(libc::PTRACE_CONT, 0)?)
 }
 
 /// The failure of a tracee that stopped or ended unexpectedly.

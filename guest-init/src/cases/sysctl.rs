@@ -177,7 +177,7 @@ fn denies_tracer() -> Check {
     )?;
     expect_equal("configuration after it", tracee.config()?, armed)?;
     expect_equal("setting OFF with 0", tracee.set_config(&Config::default()), Ok(()))?;
-    expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
+    expect_success(tracee.resume(libc::PTRACE_CONT, 0)?)
 }
 
 fn only_for_root() -> Check {

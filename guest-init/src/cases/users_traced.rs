@@ -228,7 +228,7 @@ fn expected_events() -> Vec<Event> {
 
 /// Runs the tracee to its next stop, and returns its event.
 fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
-    Ok(match tracee.run(libc::PTRACE_SYSCALL, signal)? {
+    Ok(match tracee.resume(libc::PTRACE_SYSCALL, signal)? {
         Change::Stopped(CALL_STOP) => match tracee.stop_kind()? {
             StopKind::Entry => (Event::Entry(tracee.registers()?.number.cast_signed()), 0),
             StopKind::Exit => (Event::Exit, 0),

@@ -97,7 +97,7 @@ pub(crate) fn check(index: usize) -> Check {
         })?;
         record.mark_complete();
     }
-    if recording::is_on() {
+    if recording::is_recording() {
         if references::is_first(index) {
             expected.export(comparison.id, "reference: ")?;
         }

@@ -92,7 +92,7 @@ fn run_traced(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
     let request = if rewrites { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };
     let mut signal = 0;
     loop {
-        match tracee.run(request, signal)? {
+        match tracee.resume(request, signal)? {
             Change::Stopped(CALL_STOP) => signal = 0,
             Change::Stopped(stop) => {
                 if rewrites {

@@ -167,7 +167,7 @@ impl Record {
             if parts.is_empty() {
                 continue;
             }
-            recording::add(Observation {
+            recording::add_observation(Observation {
                 scenario: format!("{prefix}{variant}"),
                 step: format!("{step} {count}"),
                 field: field.name.to_owned(),

@@ -261,7 +261,7 @@ pub(crate) fn check(index: usize) -> Check {
         let again = growth_in_a_round(workload)?;
         growth.retain(|(name, ..)| again.iter().any(|(grown, ..)| grown == name));
     }
-    if recording::is_on() {
+    if recording::is_recording() {
         before.export(workload.id, "")?;
     }
     if let Some((name, from, to)) = growth.first() {

@@ -108,7 +108,7 @@ fn trace_dispatches(count: u32, delivered_signal: i32) -> Check {
         ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
         signal = delivered_signal;
     }
-    expect_success(tracee.run(libc::PTRACE_CONT, signal)?)
+    expect_success(tracee.resume(libc::PTRACE_CONT, signal)?)
 }
 
 /// Traces a child and delivers each SIGSYS.

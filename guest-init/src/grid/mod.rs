@@ -141,11 +141,11 @@ pub(crate) fn check(product: Product) -> Check {
     run_point::set_disposition(Disposition::Handler).map_err(broken("rt_sigaction"))?;
     let layout = &shared_state::memory().layout;
     // If the observations are recorded, the points are the same on every kernel.
-    let points = match recording::is_on() {
+    let points = match recording::is_recording() {
         true => product.points(&layout.with_later_interfaces()),
         false => product.points(layout),
     };
-    let mut report = report::Report::new(layout, recording::is_on());
+    let mut report = report::Report::new(layout, recording::is_recording());
     let mut system_state = system_state::SystemState::default();
     let mut rest = points.as_slice();
     while !rest.is_empty() {
@@ -153,7 +153,7 @@ pub(crate) fn check(product: Product) -> Check {
         let result = execute::execute(batch, &mut system_state)?;
         let begun = result.points.len();
         report.add(&rest[..begun], &result);
-        if recording::is_on() {
+        if recording::is_recording() {
             record(&report, &rest[..begun], &result)?;
         }
         rest = &rest[begun..];

@@ -8,17 +8,17 @@ use super::{pe, run};
 use crate::{arch, probe, runner};
 
 // Exit codes, with the same meaning as those of `sudbox`.
-const DIED: i32 = 1;
-const NOT_AVAILABLE: i32 = 125;
-const MACHINE: i32 = 128;
-const USAGE: i32 = 129;
+const DIED_EXIT_CODE: i32 = 1;
+const NOT_AVAILABLE_EXIT_CODE: i32 = 125;
+const MACHINE_EXIT_CODE: i32 = 128;
+const USAGE_EXIT_CODE: i32 = 129;
 
 /// Runs the program in the file `path` and prints its transcript. Returns the exit code of guest-init: 0
 /// if the program ran to its end, whatever its own exit status. `engine` is a name, or `any` for the first
 /// engine that the kernel offers.
 #[must_use]
 pub fn command(engine: &str, path: &str) -> i32 {
-    match try_run(engine, path) {
+    match run_file(engine, path) {
         Ok(transcript) => {
             print!("{transcript}");
             0
@@ -34,21 +34,24 @@ pub fn command(engine: &str, path: &str) -> i32 {
 ///
 /// # Errors
 /// The exit code and the reason.
-fn try_run(engine: &str, path: &str) -> Result<String, (i32, String)> {
+fn run_file(engine: &str, path: &str) -> Result<String, (i32, String)> {
     if !arch::RUNS_PE {
-        return Err((USAGE, "Windows programs in PE files run on x86-64 only".to_owned()));
+        return Err((
+            USAGE_EXIT_CODE,
+            "Windows programs in PE files run on x86-64 only".to_owned(),
+        ));
     }
     probe::probe_machine();
-    let engine = choose(engine)?;
-    let bytes = std::fs::read(path).map_err(|error| (USAGE, error.to_string()))?;
-    let image = pe::read(&bytes).map_err(|refusal| (USAGE, refusal.to_string()))?;
-    runner::prepare().map_err(|problem| (MACHINE, problem.to_string()))?;
+    let engine = find_engine(engine)?;
+    let bytes = std::fs::read(path).map_err(|error| (USAGE_EXIT_CODE, error.to_string()))?;
+    let image = pe::read(&bytes).map_err(|refusal| (USAGE_EXIT_CODE, refusal.to_string()))?;
+    runner::prepare().map_err(|problem| (MACHINE_EXIT_CODE, problem.to_string()))?;
     run(&image, &Nt, engine).map_err(|problem| {
         let code = match problem {
-            SandboxError::Missing(_) => NOT_AVAILABLE,
-            SandboxError::Refused { .. } | SandboxError::TooLarge => USAGE,
-            SandboxError::System(..) => MACHINE,
-            SandboxError::Died => DIED,
+            SandboxError::Missing(_) => NOT_AVAILABLE_EXIT_CODE,
+            SandboxError::Refused { .. } | SandboxError::TooLarge => USAGE_EXIT_CODE,
+            SandboxError::System(..) => MACHINE_EXIT_CODE,
+            SandboxError::Died => DIED_EXIT_CODE,
         };
         (code, problem.to_string())
     })
@@ -58,16 +61,16 @@ fn try_run(engine: &str, path: &str) -> Result<String, (i32, String)> {
 ///
 /// # Errors
 /// The exit code and the reason.
-fn choose(name: &str) -> Result<Engine, (i32, String)> {
+fn find_engine(name: &str) -> Result<Engine, (i32, String)> {
     let mut engines = Engine::ALL.into_iter();
     if name == "any" {
-        return engines
-            .find(|engine| engine.check_available().is_ok())
-            .ok_or_else(|| (NOT_AVAILABLE, "this kernel offers no sandbox engine".to_owned()));
+        return engines.find(|engine| engine.check_available().is_ok()).ok_or_else(|| {
+            (NOT_AVAILABLE_EXIT_CODE, "this kernel offers no sandbox engine".to_owned())
+        });
     }
     engines.find(|engine| engine.name() == name).ok_or_else(|| {
         let names = Engine::ALL.map(Engine::name).join(", ");
-        (USAGE, format!("there is no engine `{name}`: the engines are {names}, and any"))
+        (USAGE_EXIT_CODE, format!("there is no engine `{name}`: the engines are {names}, and any"))
     })
 }
 
@@ -78,10 +81,10 @@ mod tests {
     #[test]
     fn an_unknown_engine_is_quoted_and_the_known_ones_are_listed() {
         for engine in Engine::ALL {
-            assert_eq!(choose(engine.name()), Ok(engine));
+            assert_eq!(find_engine(engine.name()), Ok(engine));
         }
-        let (code, why) = choose("magic").unwrap_err();
-        assert_eq!(code, USAGE);
+        let (code, why) = find_engine("magic").unwrap_err();
+        assert_eq!(code, USAGE_EXIT_CODE);
         assert!(why.contains("`magic`"), "{why}");
         for engine in Engine::ALL {
             assert!(why.contains(engine.name()), "{why}");

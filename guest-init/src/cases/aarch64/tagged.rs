@@ -91,7 +91,7 @@ pub(crate) fn set_by_tracer() -> Check {
         expect_equal("configuration after it", tracee.config()?, config)?;
         tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
     }
-    expect_success(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)
+    expect_success(tracee.resume(libc::PTRACE_CONT, libc::SIGSYS)?)
 }
 
 /// Allocates a selector in tagged memory (`PROT_MTE`) and returns its tagged address. The selector can be read only

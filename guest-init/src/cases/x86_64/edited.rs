@@ -68,7 +68,7 @@ pub(crate) fn not_asked_again() -> Check {
         registers.set_general(&general);
         tracee.set_registers(&registers)?;
         selector.store(ALLOW, Ordering::SeqCst);
-        expect_success(tracee.run(CONT, 0)?)?;
+        expect_success(tracee.resume(CONT, 0)?)?;
         expect_equal("SIGSYS handled", dispatch_count(), 0)?;
     }
     Ok(())
@@ -130,7 +130,7 @@ pub(crate) fn watched_selector() -> Check {
     };
     poke(0, selector_address(&SELECTOR))?;
     poke(7, WATCH_ONE_BYTE)?;
-    let change = tracee.run(CONT, 0)?;
+    let change = tracee.resume(CONT, 0)?;
     if change == Change::Stopped(libc::SIGSTOP) {
         return Err(Failure::Unmet("working hardware watchpoints".to_owned()));
     }
@@ -147,7 +147,7 @@ pub(crate) fn watched_selector() -> Check {
         .map_err(broken("PTRACE_PEEKUSER"))?;
     expect_equal("the watchpoint that was hit", status & 0xf, 1)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-    expect_success(tracee.run(CONT, 0)?)?;
+    expect_success(tracee.resume(CONT, 0)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 

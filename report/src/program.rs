@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use crate::Kernel;
 use crate::forms::json::to_json;
 
-/// Most bytes of a stream that a report has. The rest is counted, not kept, so that a program that prints
-/// for ever does not fill the memory.
+/// Maximum number of bytes of one stream in a report. Further bytes are only counted, so that a program that
+/// prints for ever does not fill the memory.
 pub const STREAM_LIMIT: usize = 8 << 20;
 
 /// The bytes that a program wrote to stdout or stderr, up to [`STREAM_LIMIT`].
@@ -20,7 +20,7 @@ pub struct CapturedStream {
 }
 
 impl CapturedStream {
-    /// Appends bytes. Those beyond the limit are only counted.
+    /// Appends bytes. Bytes beyond the limit are only counted.
     pub fn push(&mut self, bytes: &[u8]) {
         let kept = bytes.len().min(STREAM_LIMIT - self.bytes.len());
         self.bytes.extend_from_slice(&bytes[..kept]);
@@ -39,8 +39,8 @@ impl CapturedStream {
         self.omitted_bytes
     }
 
-    /// Leaves out a character that the limit cut in two, so that UTF-8 stays UTF-8.
-    fn without_half_a_character(mut self) -> CapturedStream {
+    /// Removes a last character that the limit cut in two, so that text in UTF-8 stays valid.
+    fn without_partial_character(mut self) -> CapturedStream {
         if self.omitted_bytes > 0
             && let Err(error) = std::str::from_utf8(&self.bytes)
             && error.error_len().is_none()
@@ -84,10 +84,10 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// Sets the fields about the output.
+    /// Sets the fields about stdout and stderr.
     pub fn set_output(&mut self, stdout: CapturedStream, stderr: CapturedStream) {
         let (stdout, stderr) =
-            (stdout.without_half_a_character(), stderr.without_half_a_character());
+            (stdout.without_partial_character(), stderr.without_partial_character());
         self.stdout_base64 = stdout.base64();
         self.stdout_omitted_bytes = stdout.omitted_bytes;
         self.stdout = stdout.text().into_owned();

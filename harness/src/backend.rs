@@ -20,15 +20,29 @@ pub(crate) fn prepare_machine(
     arch: Arch,
     progress: &mut Progress,
 ) -> anyhow::Result<Box<dyn Machine>> {
-    install_program(choose_offer(args, arch, false)?, arch, progress)
+    install_program(choose_offer(args, arch)?, arch, progress)
 }
 
-/// Chooses the backend of `--backend`, or the first backend that meets the requirements. With
-/// `instruction_clock`, the guest's clock must count instructions.
+/// Chooses the backend of `--backend`, or the first backend that runs kernels of this architecture.
 ///
 /// # Errors
 /// If no backend meets the request.
-pub(crate) fn choose_offer(
+pub(crate) fn choose_offer(args: &VmArgs, arch: Arch) -> anyhow::Result<Offer> {
+    choose_offer_with_clock(args, arch, false)
+}
+
+/// Like [`choose_offer`], for a guest whose clock counts instructions.
+///
+/// # Errors
+/// If no backend meets the request.
+pub(crate) fn choose_offer_with_instruction_clock(
+    args: &VmArgs,
+    arch: Arch,
+) -> anyhow::Result<Offer> {
+    choose_offer_with_clock(args, arch, true)
+}
+
+fn choose_offer_with_clock(
     args: &VmArgs,
     arch: Arch,
     instruction_clock: bool,

@@ -20,7 +20,7 @@ use sudbox_report::program::{CapturedStream, Execution, ProgramReport, STREAM_LI
 use sudbox_report::{Kernel, text};
 use sudbox_vmm::session::Session;
 
-/// Stands for no time limit: a year, which can be added to a clock without overflow.
+/// The time limit that means none: a year, which can be added to the current time without overflow.
 const NO_LIMIT: Duration = Duration::from_secs(1 << 25);
 
 /// Exit status of a program that was killed by a signal, less the signal number, as in shells.
@@ -48,9 +48,9 @@ pub(crate) struct GuestCommand {
     pub(crate) name: String,
     /// The program and its files.
     pub(crate) packed: PackedProgram,
-    /// Longest time from the start of the program to its end.
+    /// Maximum time from the start of the program to its end.
     pub(crate) timeout: Option<Duration>,
-    /// Longest time without console output while the kernel boots.
+    /// Maximum time without console output while the kernel boots.
     pub(crate) boot_timeout: Duration,
     /// Whether its output is captured for a report, not forwarded.
     pub(crate) captures: bool,
@@ -60,7 +60,7 @@ pub(crate) struct GuestCommand {
 pub(crate) struct Executed {
     pub(crate) kernel: Kernel,
     pub(crate) machine: String,
-    /// Without output if that was forwarded.
+    /// The output and the end of the program; without the output if it was forwarded.
     pub(crate) execution: Execution,
     /// The exit code of sudbox, or the reason why the program did not start or end.
     pub(crate) result: anyhow::Result<u8>,
@@ -104,9 +104,9 @@ pub(crate) fn execute(
     let folder = RunFolder::create(&cache)?;
     let init = guest::guest_init(request.arch, &mut progress)?;
     let mut files = guest::initramfs_entries(&init, &image.modules)?;
-    let taken: Vec<String> = files.iter().map(|entry| entry.path.clone()).collect();
+    let init_paths: Vec<String> = files.iter().map(|entry| entry.path.clone()).collect();
     let is_new = |entry: &initramfs::Entry| {
-        !taken.iter().any(|path| path == entry.path.trim_start_matches('/'))
+        !init_paths.iter().any(|path| path == entry.path.trim_start_matches('/'))
     };
     files.extend(entries.into_iter().filter(is_new));
     let initramfs = folder.write("initramfs.cpio", initramfs::pack(&files))?;
@@ -119,8 +119,8 @@ pub(crate) fn execute(
     let session = Session::boot(&*machine, &spec).map_err(backend::boot_failure)?;
     let mut vm = VmGuest::new(session, vm_args.console, image.vmlinux.as_deref(), &mut progress);
     drop(progress);
-    // A user of gdb may stop the guest for any time.
-    let boot = if vm_args.gdb {
+    // A user of gdb may stop the guest for any length of time.
+    let boot_limits = if vm_args.gdb {
         Limits::with_total_limit(NO_LIMIT)
     } else {
         Limits::with_silence_limit(boot_timeout)
@@ -135,7 +135,7 @@ pub(crate) fn execute(
         Ok(())
     };
     let limit = timeout.unwrap_or(NO_LIMIT);
-    let mut run = program::run_program(&mut vm, program, boot, limit, &mut take_output)
+    let mut run = program::run_program(&mut vm, program, boot_limits, limit, &mut take_output)
         .map_err(|error| Failure::machine(format!("cannot read stdin: {error}")))?;
     let console_log = folder.write("console.log", vm.console())?;
     let vm_end = vm.end(&mut run.conversation);
@@ -155,8 +155,8 @@ pub(crate) fn execute(
     let fault = kernel_log::scan(&run.conversation.console);
     let kernel_fault = fault.map(|report| text::escaped_line(&report.headline));
     let result = vm_end.and_then(|()| match run.result {
-        Some(result) => status(result, &name, kernel_fault.as_deref(), &console_log),
-        None => Err(no_end(&run.conversation, &name, timeout, &console_log).into()),
+        Some(result) => program_exit_status(result, &name, kernel_fault.as_deref(), &console_log),
+        None => Err(failure_without_end(&run.conversation, &name, timeout, &console_log).into()),
     });
     let error = result.as_ref().err().map(|error| format!("{error:#}"));
     let mut execution =
@@ -171,7 +171,7 @@ pub(crate) fn execute(
 }
 
 /// The exit status of a program that ended. Prints a note if the kernel reported a fault.
-fn status(
+fn program_exit_status(
     result: ProgramResult,
     name: &str,
     kernel_fault: Option<&str>,
@@ -201,7 +201,7 @@ fn status(
 }
 
 /// The reason why a program did not end.
-fn no_end(
+fn failure_without_end(
     conversation: &Conversation,
     name: &str,
     timeout: Option<Duration>,

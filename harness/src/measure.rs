@@ -7,7 +7,7 @@ use crate::backend;
 use crate::cli::{CostUnit, VmArgs};
 use crate::failure::{Code, Failure};
 use crate::output::progress::Progress;
-use crate::selection::{BOOT, Selection};
+use crate::selection::{BOOT_CASE, Selection};
 use std::time::Duration;
 use sudbox_guest_init::bench::{NATIVE, PREFIX, TABLE};
 use sudbox_images::Arch;
@@ -61,10 +61,10 @@ impl MeasuringMachine {
         arch: Arch,
         progress: &mut Progress,
     ) -> anyhow::Result<MeasuringMachine> {
-        let offer = backend::choose_offer(vm, arch, false)?;
+        let offer = backend::choose_offer(vm, arch)?;
         let unit = cost_unit(by, offer.clock, arch, processor::is_emulated());
         let offer = match unit {
-            Unit::Instructions { .. } => backend::choose_offer(vm, arch, true)?,
+            Unit::Instructions { .. } => backend::choose_offer_with_instruction_clock(vm, arch)?,
             _ => offer,
         };
         Ok(MeasuringMachine { machine: backend::install_program(offer, arch, progress)?, unit })
@@ -103,8 +103,10 @@ pub(crate) fn costs_of(verdict: &Verdict, unit: Unit) -> anyhow::Result<Costs> {
         return Err(unjudged(why.clone()));
     }
     let needed = |id| verdict.cases.iter().find(|case| case.id == id);
-    if let Some(case) =
-        [BOOT, NATIVE].into_iter().filter_map(needed).find(|case| case.outcome != Outcome::Pass)
+    if let Some(case) = [BOOT_CASE, NATIVE]
+        .into_iter()
+        .filter_map(needed)
+        .find(|case| case.outcome != Outcome::Pass)
     {
         let (id, outcome) = (&case.id, case.outcome.as_str());
         return Err(unjudged(format!("nothing can be measured: {id}: {outcome}: {}", case.got)));

@@ -9,13 +9,13 @@ use sudbox_guest_init::cases;
 use sudbox_guest_init::{grid, walk};
 use sudbox_images::Arch;
 
-/// Id of the case about booting. The harness judges it, not the guest.
-pub(crate) const BOOT: &str = "boot/reaches-init";
+// The harness judges the boot case, not the guest.
+pub(crate) use sudbox_report::judgement::BOOT_CASE;
 
-/// The promise of [`BOOT`].
+/// The promise of [`BOOT_CASE`].
 pub(crate) const BOOT_PROMISE: &str = "the kernel boots to its init and the init reaches the host";
 
-/// The kernel function that [`BOOT`] tests.
+/// The kernel function that [`BOOT_CASE`] tests.
 pub(crate) const BOOT_KERNEL_FUNCTION: &str = "kernel_init";
 
 /// The word of `--cases` that selects every product of the grid, including the products that are
@@ -116,7 +116,7 @@ pub(crate) fn parse_selection(text: &str) -> anyhow::Result<Selection> {
                 matched = true;
             }
         }
-        if matches(BOOT) || word == "all" {
+        if matches(BOOT_CASE) || word == "all" {
             boot = add;
             matched = true;
         }

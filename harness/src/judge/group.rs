@@ -292,7 +292,8 @@ impl<'a> GroupRunner<'a> {
     fn run_on_host(&mut self, plan: Vec<PlannedCase>) -> anyhow::Result<CasesRun> {
         let mut process = HostProcess::start()?;
         let total = plan.len() as u64;
-        let run = run_cases(&mut process, plan, false, self.runner.timeouts, &mut |done| {
+        let record = false;
+        let run = run_cases(&mut process, plan, record, self.runner.timeouts, &mut |done| {
             self.progress.printer().progress(done as u64, total, "cases");
         });
         let stderr = process.stderr();

@@ -7,7 +7,7 @@ use super::{CaseRunner, Environment};
 use crate::expectations::{Expectations, Expected};
 use crate::failure::Failure;
 use crate::known_bugs::{KnownBug, Presence};
-use crate::selection::{BOOT, BOOT_KERNEL_FUNCTION, BOOT_PROMISE};
+use crate::selection::{BOOT_CASE, BOOT_KERNEL_FUNCTION, BOOT_PROMISE};
 use crate::session::cases::{CasesRun, EndedCase};
 use crate::session::conversation::{Conversation, Ending};
 use crate::session::kernel_log;
@@ -162,7 +162,7 @@ impl CaseRunner<'_> {
         console: Option<String>,
     ) -> CaseReport {
         CaseReport {
-            id: BOOT.to_owned(),
+            id: BOOT_CASE.to_owned(),
             promise: BOOT_PROMISE.to_owned(),
             kernel_function: BOOT_KERNEL_FUNCTION.to_owned(),
             outcome,

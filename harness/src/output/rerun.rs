@@ -4,7 +4,7 @@
 //! sudbox.
 
 use crate::cli::{Cli, GivenOptions};
-use crate::selection::BOOT;
+use crate::selection::BOOT_CASE;
 use clap::CommandFactory as _;
 use std::fmt::Write as _;
 use sudbox_guest_init::bench;
@@ -118,7 +118,7 @@ impl RerunCommand {
 
     /// The command for the case about booting.
     pub(crate) fn for_boot(&self) -> String {
-        self.with_case(BOOT)
+        self.with_case(BOOT_CASE)
     }
 
     fn with_case(&self, id: &str) -> String {

@@ -28,7 +28,7 @@ pub(crate) enum ProgramResult {
 /// The result of a program, and the end of the conversation.
 #[derive(Debug)]
 pub(crate) struct ProgramRun {
-    /// `None` if it did not end.
+    /// The end of the program; `None` if the program did not end.
     pub(crate) result: Option<ProgramResult>,
     pub(crate) conversation: Conversation,
 }
@@ -56,7 +56,7 @@ pub(crate) type Output<'a> = &'a mut dyn FnMut(bool, &[u8]) -> io::Result<()>;
 
 /// Handles the messages about a program.
 struct ProgramHandler<'a> {
-    /// `None` once it was sent.
+    /// The program to run; `None` after it was sent.
     program: Option<Program>,
     limit: Duration,
     stdin: Stdin,

@@ -27,6 +27,13 @@ pub(crate) struct VmGuest {
     printer: Option<ConsolePrinter>,
 }
 
+/// The part of the console output that is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ConsolePart {
+    CompleteLines,
+    Everything,
+}
+
 /// State of printing the console.
 #[derive(Default)]
 struct ConsolePrinter {
@@ -51,15 +58,16 @@ impl VmGuest {
         VmGuest { session, printer: show_console.then(ConsolePrinter::default) }
     }
 
-    /// Prints the console lines that are complete; with `at_end`, also an incomplete last line.
-    fn print_console(&mut self, at_end: bool) {
+    /// Prints the new console output, or only its complete lines.
+    fn print_console(&mut self, part: ConsolePart) {
+        let only_complete = part == ConsolePart::CompleteLines;
         let Some(printer) = &mut self.printer else { return };
         let console = self.session.console();
         printer.line.push_str(&console.text_since(printer.position));
         printer.position = console.total_bytes();
         let complete = match printer.line.rfind('\n') {
-            Some(at) if !at_end && printer.line.len() < MAX_PENDING_LINE_BYTES => at + 1,
-            None if !at_end && printer.line.len() < MAX_PENDING_LINE_BYTES => return,
+            Some(at) if only_complete && printer.line.len() < MAX_PENDING_LINE_BYTES => at + 1,
+            None if only_complete && printer.line.len() < MAX_PENDING_LINE_BYTES => return,
             _ => printer.line.len(),
         };
         let complete: String = printer.line.drain(..complete).collect();
@@ -89,7 +97,7 @@ impl VmGuest {
             conversation.vcpu_states = self.session.diagnose();
         }
         let died = conversation.ending == Ending::Died;
-        self.print_console(true);
+        self.print_console(ConsolePart::Everything);
         let grace = match conversation.ending {
             Ending::Died | Ending::InitFailed(_) => SHUTDOWN_GRACE,
             // There is nothing to learn from the shutdown of the guest.
@@ -116,7 +124,7 @@ impl Guest for VmGuest {
     fn next_event(&mut self, deadline: Instant, wake: Option<BorrowedFd<'_>>) -> Event {
         // Waiting fails only on an invalid descriptor, and then the VM is lost too.
         let event = self.session.next(deadline, wake).unwrap_or(Event::Ended);
-        self.print_console(false);
+        self.print_console(ConsolePart::CompleteLines);
         event
     }
 

@@ -10,7 +10,7 @@ use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::reports;
 use crate::output::rerun::{RerunCommand, RerunVerb};
-use crate::selection::{self, BOOT, Selection};
+use crate::selection::{self, BOOT_CASE, Selection};
 use crate::{backend, capacity, guest, running};
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,7 +176,7 @@ impl RecordJob<'_> {
 /// The reason why a kernel has no behaviour that could be compared, if there is one.
 fn reason_without_behaviour(verdict: &Verdict) -> Option<String> {
     let failed_boot =
-        |case: &&sudbox_report::CaseReport| case.id == BOOT && case.outcome != Outcome::Pass;
+        |case: &&sudbox_report::CaseReport| case.id == BOOT_CASE && case.outcome != Outcome::Pass;
     let boot = verdict.cases.iter().find(failed_boot).map(|case| case.got.clone());
     verdict.unjudged_reason.clone().or(boot)
 }

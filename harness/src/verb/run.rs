@@ -9,7 +9,7 @@ use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::{RerunCommand, RerunVerb};
 use crate::output::{archive, print, reports};
-use crate::selection::{self, BOOT, BOOT_PROMISE, Selection};
+use crate::selection::{self, BOOT_CASE, BOOT_PROMISE, Selection};
 use crate::{backend, capacity, running};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -54,7 +54,9 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
             return Err(Failure::usage(running::no_vm_message("--isolate")));
         }
         if selection.includes_boot {
-            return Err(Failure::usage(format!("{BOOT}: the running kernel has booted already")));
+            return Err(Failure::usage(format!(
+                "{BOOT_CASE}: the running kernel has booted already"
+            )));
         }
         let folder = RunFolder::create(&Cache::open()?)?;
         let verdict = kernel::judge_running(&request, &options, &selection, &folder, &mut progress);
@@ -124,9 +126,10 @@ fn seed_by_clock() -> u64 {
 /// count.
 fn selection_list(selection: &Selection, arch: Arch) -> String {
     let mut text = String::new();
-    let width = selection.cases.iter().map(|case| case.id.len()).max().unwrap_or(0).max(BOOT.len());
+    let width =
+        selection.cases.iter().map(|case| case.id.len()).max().unwrap_or(0).max(BOOT_CASE.len());
     if selection.includes_boot {
-        let _ = writeln!(text, "{BOOT:width$}  {BOOT_PROMISE}");
+        let _ = writeln!(text, "{BOOT_CASE:width$}  {BOOT_PROMISE}");
     }
     let (absent, present): (Vec<&Case>, Vec<&Case>) =
         selection.cases.iter().partition(|case| case.exclusion_reason(arch).is_some());

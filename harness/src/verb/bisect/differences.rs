@@ -4,7 +4,7 @@
 //! by them.
 
 use super::slowdown::MilliInstructions;
-use crate::selection::BOOT;
+use crate::selection::BOOT_CASE;
 use serde::{Deserialize, Serialize};
 use sudbox_images::{BisectionTerms, Mark};
 use sudbox_report::Outcome;
@@ -121,7 +121,7 @@ impl BisectedCases {
         self.differences.iter().any(|d| {
             run.outcome(&d.id).is_some_and(|outcome| {
                 matches!(outcome, Outcome::Crash | Outcome::Hang)
-                    || (d.id == BOOT && outcome.is_failure())
+                    || (d.id == BOOT_CASE && outcome.is_failure())
                     || ![d.old_outcome, d.new_outcome].contains(&outcome)
             })
         })
@@ -188,10 +188,20 @@ mod tests {
 
     #[test]
     fn differences_are_bisected_in_the_direction_of_the_ends() {
-        let fine =
-            seen(&[(BUILD_ID, Pass), (BOOT, Pass), ("a/x", Pass), ("a/y", Pass), ("a/z", Fail)]);
-        let broken =
-            seen(&[(BUILD_ID, Pass), (BOOT, Pass), ("a/x", Fail), ("a/y", Known), ("a/z", Fail)]);
+        let fine = seen(&[
+            (BUILD_ID, Pass),
+            (BOOT_CASE, Pass),
+            ("a/x", Pass),
+            ("a/y", Pass),
+            ("a/z", Fail),
+        ]);
+        let broken = seen(&[
+            (BUILD_ID, Pass),
+            (BOOT_CASE, Pass),
+            ("a/x", Fail),
+            ("a/y", Known),
+            ("a/z", Fail),
+        ]);
         for (old, new, bad_is_new, terms) in [
             (&fine, &broken, true, BisectionTerms::GoodBad),
             (&broken, &fine, true, BisectionTerms::OldNew),
@@ -223,9 +233,9 @@ mod tests {
 
     #[test]
     fn a_case_that_ran_at_one_end_only_is_not_bisected() {
-        let runs = seen(&[(BUILD_ID, Pass), (BOOT, Pass), ("a/x", Pass)]);
-        let (bisected, _) = between(&runs, &seen(&[(BUILD_ID, Pass), (BOOT, Fail)]), true);
-        assert_eq!(bisected.case_ids(), BOOT);
+        let runs = seen(&[(BUILD_ID, Pass), (BOOT_CASE, Pass), ("a/x", Pass)]);
+        let (bisected, _) = between(&runs, &seen(&[(BUILD_ID, Pass), (BOOT_CASE, Fail)]), true);
+        assert_eq!(bisected.case_ids(), BOOT_CASE);
         let (bisected, _) = between(&runs, &seen(&[(BUILD_ID, Fail)]), true);
         assert!(bisected.is_build_only());
         assert_eq!(bisected.mark(&[seen(&[(BUILD_ID, Pass)])]), Mark::Old);

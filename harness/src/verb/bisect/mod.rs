@@ -21,7 +21,7 @@ use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::{RerunCommand, RerunVerb};
 use crate::output::{self, reports};
-use crate::selection::{self, BOOT, Selection};
+use crate::selection::{self, BOOT_CASE, Selection};
 use crate::{backend, capacity, setup};
 use differences::{BUILD_ID, BisectedCases, CaseOutcome, RunOutcomes};
 use messages::{ancestor_message, no_difference_message, resume_hint};
@@ -454,7 +454,7 @@ impl CommitJudge<'_> {
         outcomes.unjudged.clone_from(&verdict.unjudged_reason);
         let measured = self.benchmark_cost(&verdict, args)?;
         for case in verdict.cases {
-            if case.id == BOOT && case.outcome.is_failure() {
+            if case.id == BOOT_CASE && case.outcome.is_failure() {
                 outcomes.unjudged = Some(format!("this kernel does not boot: {}", case.got));
             }
             let (case, cost) = match (&args.bench, measured) {

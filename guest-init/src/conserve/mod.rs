@@ -70,6 +70,13 @@ const WORKLOADS: &[Workload] = &[
         200,
         workloads::arming,
     ),
+    workload(
+        "conserve/disarming-again",
+        "disarming a task that is not armed changes nothing, however often",
+        "task_set_syscall_user_dispatch()",
+        6000,
+        workloads::disarming_again,
+    ),
     Workload {
         features: &[Feature::Dispatch, Feature::PtraceConfig],
         ..workload(
@@ -202,6 +209,8 @@ impl IdleTracees {
                     return 1;
                 }
                 let _ = sys::kill(sys::getpid(), libc::SIGSTOP);
+                set_selector(BLOCK);
+                let _ = sys::getpid();
                 0
             })?;
             let stopped = wait_for_change(pid)?;
@@ -219,11 +228,18 @@ impl IdleTracees {
         }
     }
 
-    /// Kills and reaps the tracees.
-    fn kill(self) -> Check {
-        for pid in self.pids {
-            let _ = sys::kill(pid, libc::SIGKILL);
-            wait_for_change(pid)?;
+    /// Resumes the tracees for one call: the armed one's is dispatched, the other's executed. Kills and
+    /// reaps both.
+    fn resume(self) -> Check {
+        let dispatched = sys::Change::Stopped(libc::SIGSYS);
+        for (pid, expected) in self.pids.into_iter().zip([dispatched, sys::Change::Exited(0)]) {
+            ptrace::request(pid, libc::PTRACE_CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
+            let change = wait_for_change(pid)?;
+            if matches!(change, sys::Change::Stopped(_)) {
+                let _ = sys::kill(pid, libc::SIGKILL);
+                wait_for_change(pid)?;
+            }
+            expect_equal("a call of an idle process", change, expected)?;
         }
         Ok(())
     }
@@ -272,7 +288,7 @@ pub(crate) fn check(index: usize) -> Check {
     }
     idle.record(&after);
     compare::expect_same(workload.id, &before, &after)?;
-    idle.kill()
+    idle.resume()
 }
 
 /// Runs one round of a workload. Returns the counters that grew by more than is allowed and stayed so: name, earlier

@@ -70,6 +70,11 @@ pub(super) fn arming(count: u32) -> Check {
     Ok(())
 }
 
+/// Disarms the task, which is not armed.
+pub(super) fn disarming_again(count: u32) -> Check {
+    (0..count).try_for_each(|_| disarm())
+}
+
 /// Sets and reads the configuration as a tracer, and makes requests that the kernel refuses.
 pub(super) fn tracer_configurations(count: u32) -> Check {
     let tracee = Tracee::start(|| {

@@ -55,6 +55,15 @@ fn main() {
         chosen.is_empty() || chosen.iter().any(|glob| glob.is_match(&name))
     };
     let faults = faults::all();
+    let names: Vec<String> = faults
+        .iter()
+        .flat_map(|fault| fault.kernels.iter().map(|kernel| format!("{kernel}/{}", fault.name())))
+        .chain(KERNELS.iter().map(|kernel| format!("{kernel}/mutants")))
+        .collect();
+    if let Some(glob) = chosen.iter().find(|glob| !names.iter().any(|name| glob.is_match(name))) {
+        eprintln!("{}: no KERNEL/FAULT and no KERNEL/mutants matches", glob.glob());
+        std::process::exit(2);
+    }
     let mut fault_run = FaultRun { findings: Findings::load(&faults), failures: Vec::new() };
     for kernel in KERNELS {
         let chosen_faults: Vec<&Fault> = faults

@@ -407,3 +407,19 @@ pub(crate) fn number_read_by_kernel(register: u64) -> i32 {
 pub(crate) fn call_number(call: i64) -> u64 {
     call.cast_unsigned()
 }
+
+/// The id of the user and the group nobody.
+pub(crate) const NOBODY: u64 = 65534;
+
+/// Changes the process's user and group to nobody, who has no privileges.
+pub(crate) fn become_nobody() -> sys::Result<u64> {
+    // Without PR_SET_DUMPABLE root would own this process's files in /proc, and nobody could not trace
+    // its children.
+    // SAFETY: takes no pointers.
+    unsafe {
+        sys::call(libc::SYS_setgroups, &[0, 0])?;
+        sys::call(libc::SYS_setresgid, &[NOBODY, NOBODY, NOBODY])?;
+        sys::call(libc::SYS_setresuid, &[NOBODY, NOBODY, NOBODY])?;
+        sys::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0)
+    }
+}

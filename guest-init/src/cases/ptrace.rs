@@ -4,7 +4,7 @@
 
 use super::check_on;
 use crate::arch::{self};
-use crate::case::{Case, Check, Failure, OnlyArchs, all_but, case, outside_core};
+use crate::case::{Case, Check, Failure, Need, OnlyArchs, all_but, case, outside_core};
 use crate::ptrace::SYSEMU;
 use crate::support::*;
 use crate::sys::{self, Change, Errno};
@@ -110,6 +110,14 @@ pub(super) const CASES: &[Case] = &[
         arms_tracee,
     )
     .features(NEEDS_PTRACE_CONFIG),
+    outside_core(
+        "ptrace/needs-no-privilege",
+        "a tracer without privileges reads and sets the configuration of its own tracees",
+        SET_FUNCTION,
+        needs_no_privilege,
+    )
+    .features(NEEDS_PTRACE_CONFIG)
+    .needs(&[Need::Root]),
     case(
         "ptrace/validates-configuration",
         "the kernel refuses a tracer the same configurations as prctl, and nothing changes",
@@ -357,6 +365,13 @@ fn arms_tracee() -> Check {
     tracee.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
     expect_equal("setting", tracee.set_config(&Config::default()), Ok(()))?;
     expect_success(tracee.resume(CONT, 0)?)
+}
+
+fn needs_no_privilege() -> Check {
+    become_nobody().map_err(broken("becoming nobody"))?;
+    reads_configuration()?;
+    arms_tracee()?;
+    validates_configuration()
 }
 
 fn validates_configuration() -> Check {

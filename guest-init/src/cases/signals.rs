@@ -106,6 +106,14 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(&[Feature::Dispatch, Feature::PidNamespace])
     .needs(&[Need::Root]),
+    outside_core(
+        "signals/namespace-init-stays-protected",
+        "after a dispatch, signals from inside still do not kill the first process of a PID namespace",
+        FORCE_FUNCTION,
+        namespace_init_stays_protected,
+    )
+    .features(&[Feature::Dispatch, Feature::PidNamespace])
+    .needs(&[Need::Root]),
 ];
 
 /// Checks that a child is killed by its one blocked call.
@@ -396,6 +404,29 @@ fn restarted_call() -> Check {
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_read)?;
     expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().compared_address())
+}
+
+/// A handled dispatch leaves `SIGNAL_UNKILLABLE` set.
+fn namespace_init_stays_protected() -> Check {
+    let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
+    // SAFETY: the process has one thread.
+    let init = unsafe { sys::call(libc::SYS_clone, &arch::clone_arguments(flags, 0)) }
+        .map_err(broken("clone"))?;
+    if init == 0 {
+        let killer = || match sys::kill(1, libc::SIGTERM) {
+            Ok(_) => 0,
+            Err(_) => 1,
+        };
+        let end = handle_dispatches(do_nothing)
+            .and_then(|()| arm())
+            .and_then(|()| expect_dispatched(&arch::gate()))
+            .and_then(|()| disarm())
+            .and_then(|()| wait_for_change(spawn_child(killer)?))
+            .and_then(expect_success);
+        sys::exit(exit_code(end.is_ok()));
+    }
+    let init = i32::try_from(init).map_err(broken("clone"))?;
+    expect_success(wait_for_change(init)?)
 }
 
 fn namespace_init_killed() -> Check {

@@ -199,20 +199,6 @@ fn only_for_root() -> Check {
     expect_value("1")
 }
 
-const NOBODY: u64 = 65534;
-
-/// Changes the process's user and group to nobody.
-fn become_nobody() -> sys::Result<u64> {
-    // Without PR_SET_DUMPABLE root would own this process's files in /proc.
-    // SAFETY: takes no pointers.
-    unsafe {
-        sys::call(libc::SYS_setgroups, &[0, 0])?;
-        sys::call(libc::SYS_setresgid, &[NOBODY, NOBODY, NOBODY])?;
-        sys::call(libc::SYS_setresuid, &[NOBODY, NOBODY, NOBODY])?;
-        sys::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0)
-    }
-}
-
 /// Makes the process root of a new user namespace.
 fn become_namespace_root() -> std::io::Result<()> {
     let user = u64::from(libc::CLONE_NEWUSER.cast_unsigned());

@@ -21,8 +21,8 @@ const MACHINE_EXIT_CODE: c_int = 128;
 /// The arguments are wrong.
 const USAGE_EXIT_CODE: c_int = 129;
 
-/// The entry of the program, which the C library calls. As PID 1 the program ignores its arguments: they are the
-/// boot arguments that the kernel does not know.
+/// The entry of the program, which the C library calls. As PID 1 the program ignores its arguments:
+/// they are the boot arguments that the kernel does not know.
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, argv: *const *const c_char) -> c_int {
     if sys::getpid() == 1 {

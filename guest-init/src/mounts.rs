@@ -21,8 +21,8 @@ pub(crate) fn mount_for_runner() {
     mount_all(RUNNER_MOUNTS);
 }
 
-/// Mounts the further file systems that programs expect. If the kernel does not support one of them, the others
-/// are mounted.
+/// Mounts the further file systems that programs expect. If the kernel does not support one of them,
+/// the others are mounted.
 pub(crate) fn mount_for_programs() {
     mount_all(PROGRAM_MOUNTS);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A model of dispatch, equivalent to `kernel/entry/syscall_user_dispatch.c`. The model predicts the result of
-//! setting a configuration, and whether a call passes, is dispatched or kills the process. The models of random
-//! walks and of the grid build on this model.
+//! A model of dispatch, equivalent to `kernel/entry/syscall_user_dispatch.c`. The model predicts the
+//! result of setting a configuration, and whether a call passes, is dispatched or kills the process.
+//! The models of random walks and of the grid build on this model.
 
 use std::fmt;
 
@@ -71,8 +71,8 @@ impl Config {
         Ok(Config { mode, selector, offset, length })
     }
 
-    /// Whether the selector decides about a call with this compared address, because the range does not allow the
-    /// call.
+    /// Whether the selector decides about a call with this compared address, because the range does not
+    /// allow the call.
     #[must_use]
     pub fn selector_decides(&self, compared_address: u64) -> bool {
         let is_in_range = compared_address.wrapping_sub(self.offset) < self.length;
@@ -83,8 +83,8 @@ impl Config {
         }
     }
 
-    /// The kernel's decision about a call with this compared address (`syscall_user_dispatch()`). `read_byte` returns
-    /// the byte at an address, or `None` if the byte cannot be read.
+    /// The kernel's decision about a call with this compared address (`syscall_user_dispatch()`).
+    /// `read_byte` returns the byte at an address, or `None` if the byte cannot be read.
     pub fn decide(
         &self,
         compared_address: u64,

@@ -29,8 +29,8 @@ pub fn run() -> ! {
     if let Err(error) = modules::load() {
         give_up(PROBLEM_LINE_PREFIX, &error);
     }
-    // The host may take a snapshot of the VM when the guest connects, and start further VMs from the snapshot.
-    // So the probe, whose result is the same in all of them, comes before the connection.
+    // The host may take a snapshot of the VM when the guest connects, and start further VMs from the
+    // snapshot. So the probe, whose result is the same in all of them, comes before the connection.
     let machine = probe::probe_vm();
     let mut stream = match connect() {
         Ok(stream) => stream,

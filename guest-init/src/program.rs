@@ -59,7 +59,8 @@ fn start_program(program: &Program) -> std::io::Result<Child> {
         .env_clear()
         .envs(program.environment.iter().map(|(name, value)| (os_str(name), os_str(value))))
         .current_dir(os_str(&program.directory))
-        // Its own process group, so that a signal that the program sends to its group does not reach the runner.
+        // Its own process group, so that a signal that the program sends to its group does not reach
+        // the runner.
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -8,7 +8,8 @@ use crate::sys;
 
 /// The flag of rseq(2) that unregisters an area.
 const RSEQ_FLAG_UNREGISTER: u64 = 1;
-/// Length in bytes of `struct rseq` in the first kernels that have it. Later lengths are multiples of this one.
+/// Length in bytes of `struct rseq` in the first kernels that have it. Later lengths are multiples of
+/// this one.
 const FIRST_LENGTH: u64 = 32;
 
 unsafe extern "C" {

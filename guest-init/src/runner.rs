@@ -133,8 +133,8 @@ fn run_plan<S: Read + Write>(
     Ok(cases)
 }
 
-/// Finds a case, and runs the case if the machine and the kernel meet its needs. Returns the case's messages and
-/// result, and whether all processes of the case have ended.
+/// Finds a case, and runs the case if the machine and the kernel meet its needs. Returns the case's
+/// messages and result, and whether all processes of the case have ended.
 fn run_case(
     machine: &Machine,
     table: &[&[Case]],
@@ -265,13 +265,14 @@ fn await_child(child: i32, deadline: Duration) -> Option<Change> {
             return Some(change);
         }
         let left = end.checked_sub(sys::now())?;
-        // The result of the wait is ignored: after a timeout or an error, too, the loop checks the child again.
+        // The result of the wait is ignored: after a timeout or an error, too, the loop checks the
+        // child again.
         let _ = sys::sigtimedwait(sys::signal_bit(libc::SIGCHLD), left);
     }
 }
 
-/// The end of the child, or `None` if the child runs. The child stays a zombie, so that its process group ID is
-/// not reused.
+/// The end of the child, or `None` if the child runs. The child stays a zombie, so that its process
+/// group ID is not reused.
 fn child_end(child: i32) -> Option<Change> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: an all-zero siginfo is valid, and the call writes no more than one.
@@ -292,8 +293,8 @@ fn child_end(child: i32) -> Option<Change> {
     })
 }
 
-/// Reaps the child, which has ended or was sent SIGKILL, and kills and reaps its process group and all further
-/// descendants. Orphaned descendants become children of the runner, which is a subreaper.
+/// Reaps the child, which has ended or was sent SIGKILL, and kills and reaps its process group and all
+/// further descendants. Orphaned descendants become children of the runner, which is a subreaper.
 ///
 /// # Errors
 /// A message if a process survives [`KILL_TIMEOUT`].

@@ -8,7 +8,8 @@ use crate::sys;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-/// Maximum number of bytes of a case's report. A failure has two texts, which the protocol cuts at 16 KiB each.
+/// Maximum number of bytes of a case's report. A failure has two texts, which the protocol cuts at 16
+/// KiB each.
 const REPORT_CAPACITY: usize = 64 * 1024;
 
 /// Maximum number of dispatches of a case that are recorded in full; later ones are only counted.

@@ -363,7 +363,8 @@ pub(crate) fn expect_result_kept(when: &str, got: &Registers) -> Check {
     )
 }
 
-/// Whether the call of [`fresh_umask_call`] took effect since this function was called last. Resets the umask.
+/// Whether the call of [`fresh_umask_call`] took effect since this function was called last. Resets the
+/// umask.
 pub(crate) fn take_umask_effect() -> bool {
     // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[RESET_UMASK]) == Ok(CHANGED_UMASK) }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Runs every case on the kernel of this machine: starts guest-init and speaks the host's side of the protocol.
+//! Runs every case on the kernel of this machine: starts guest-init and speaks the host's side of the
+//! protocol.
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;

@@ -82,7 +82,8 @@ fn stray() -> Check {
     sys::wait(-1, 0).map(drop).map_err(|e| Failure::Broken(e.to_string()))
 }
 
-/// Checks that signals, process name, alternate stack and rseq are as after execve(2), whatever case ran before.
+/// Checks that signals, process name, alternate stack and rseq are as after execve(2), whatever case
+/// ran before.
 fn clean() -> Check {
     let mut problems = Vec::new();
     let mask = sys::sigmask(libc::SIG_BLOCK, 0);

@@ -58,8 +58,8 @@ pub enum NextStep {
     Found(String),
     /// The first commit that behaves like the new end is one of these. All but the last were skipped.
     Skipped(Vec<String>),
-    /// This merge base of the two ends already behaves like the new end, so the change happened on the old end's
-    /// branch.
+    /// This merge base of the two ends already behaves like the new end, so the change happened on the
+    /// old end's branch.
     ChangedBefore(String),
 }
 

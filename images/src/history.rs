@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Builds commits of the user's git repository one after the other, for bisections.
 //!
-//! sudbox only reads the user's repository, and adds no worktree, ref or object. A bare repository in the cache
-//! uses the user's objects (gitrepository-layout(5), "alternates") and has its own index and work tree. Each commit is checked out over the previous one, so that make rebuilds only the files
+//! sudbox only reads the user's repository, and adds no worktree, ref or object. A bare repository in
+//! the cache uses the user's objects (gitrepository-layout(5), "alternates") and has its own index and
+//! work tree. Each commit is checked out over the previous one, so that make rebuilds only the files
 //! that differ.
 
 use std::fs;
@@ -139,8 +140,8 @@ impl<'a> History<'a> {
         let (src, index) = (self.work_tree(), self.dir().join("index"));
         fs::create_dir_all(&src).context("make", &src)?;
         self.recreate(monitor)?;
-        // A killed git leaves its lock file behind. No other git uses the file now, because this run has locked
-        // the entry.
+        // A killed git leaves its lock file behind. No other git uses the file now, because this run
+        // has locked the entry.
         let mut lock = index.into_os_string();
         lock.push(".lock");
         match fs::remove_file(&lock) {

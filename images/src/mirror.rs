@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A mirror of a user's source tree, updated by copying only the files that changed.
 //!
-//! sudbox only reads the tree. A file with unchanged content keeps its mtime in the mirror, even if its mtime in
-//! the tree changed (by a checkout of another branch and back), so that make does not rebuild what depends on
-//! the file. A file with changed content gets the current time, even if its mtime in the tree is older than
-//! before, so that make does rebuild.
+//! sudbox only reads the tree. A file with unchanged content keeps its mtime in the mirror, even if its
+//! mtime in the tree changed (by a checkout of another branch and back), so that make does not rebuild
+//! what depends on the file. A file with changed content gets the current time, even if its mtime in
+//! the tree is older than before, so that make does rebuild.
 //!
 //! The mirror's index has size, mtime, ctime and digest of every file. A file is read again only if
 //! size, mtime or ctime differ.
@@ -35,8 +35,8 @@ use crate::paths::name_for_cache;
 use crate::source_files;
 use crate::source_files::SourceFile;
 
-/// Granularity of timestamps on coarse file systems, in nanoseconds. Two writes within this time may leave the
-/// same mtime.
+/// Granularity of timestamps on coarse file systems, in nanoseconds. Two writes within this time may
+/// leave the same mtime.
 const TIMESTAMP_GRANULARITY_NS: i64 = 2_000_000_000;
 
 /// The locked mirror of a source directory, with patches applied.
@@ -385,8 +385,8 @@ pub(crate) fn decides_configuration(path: &str) -> bool {
         || (path.starts_with("arch/") && path.contains("/configs/"))
 }
 
-/// Reads an index. After a line with [`INDEX_FORMAT`], each line has the digest, `executable_flag` if executable, size
-/// (or `-`), mtime, ctime and path of a file.
+/// Reads an index. After a line with [`INDEX_FORMAT`], each line has the digest, `executable_flag` if
+/// executable, size (or `-`), mtime, ctime and path of a file.
 fn read_index(path: &Path) -> Option<Index> {
     let text = fs::read_to_string(path).ok()?;
     let mut lines = text.lines();

@@ -12,8 +12,8 @@ pub trait Monitor {
     /// Reports the beginning of a phase, such as `unpacking linux 6.12.117`.
     fn phase(&mut self, what: &str);
 
-    /// Reports that `done` of `total` units (`bytes` or `files`) of the phase are done. `total` is an estimate,
-    /// which `done` may exceed; 0 means unknown.
+    /// Reports that `done` of `total` units (`bytes` or `files`) of the phase are done. `total` is an
+    /// estimate, which `done` may exceed; 0 means unknown.
     fn progress(&mut self, done: u64, total: u64, unit: &str);
 
     /// Reports one sentence that the user should read.

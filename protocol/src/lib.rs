@@ -44,15 +44,16 @@ pub use message::{CaseResult, GuestMessage, Hello, HostMessage, Plan, PlannedCas
 pub use observation::{Observation, ObservedPart};
 pub use program::{Program, ProgramEnd};
 
-/// Version of this protocol. The guest sends its version in [`Hello`]; the host refuses another than this one.
+/// Version of this protocol. The guest sends its version in [`Hello`]; the host refuses another than
+/// this one.
 pub const VERSION: u16 = 5;
 
 /// The vsock port on which the host listens. The guest connects to this port of CID 2 (`VMADDR_CID_HOST` in
 /// `include/uapi/linux/vm_sockets.h`).
 pub const PORT: u32 = 1059;
 
-/// Beginning of the console line in which guest-init reports that it cannot reach the host. The reason follows
-/// on the same line.
+/// Beginning of the console line in which guest-init reports that it cannot reach the host. The reason
+/// follows on the same line.
 pub const NO_HOST_LINE_PREFIX: &str = "sudbox-guest: no host: ";
 
 /// Beginning of the console line in which guest-init reports any other fatal error. The error follows on the

@@ -2,17 +2,18 @@
 //! Turns results into reports. Does no I/O.
 //!
 //! A [`Verdict`] is the result of judging one kernel, a [`matrix::Matrix`] the result of judging many.
-//! [`diff::Diff`] is the comparison of the behaviour of two kernels. [`costs::Costs`] and [`costs::comparison::Comparison`] are results of measuring. Each implements
-//! [`Report`] and has several [`Form`]s, such as a table, KTAP, JUnit, JSON, KCIDB and HTML. Each form
-//! has a file of this crate and a row in a list of forms, [`Report::FORMS`].
+//! [`diff::Diff`] is the comparison of the behaviour of two kernels. [`costs::Costs`] and
+//! [`costs::comparison::Comparison`] are results of measuring. Each implements [`Report`] and has
+//! several [`Form`]s, such as a table, KTAP, JUnit, JSON, KCIDB and HTML. Each form has a file of this
+//! crate and a row in a list of forms, [`Report::FORMS`].
 //!
 //! [`runs::RunList`] and [`history::History`] are about earlier runs, [`kernels::KernelList`] is about
 //! kernels, [`machine::MachineReport`] about this machine, [`bisection::Bisection`] about commits, [`pruned`]
 //! about what was removed. [`program::ProgramReport`] and [`selftests::SelftestReport`] have the output of
 //! programs.
 //!
-//! [`judgement`] decides the overall result of a verdict and the exit code. [`status_map`] translates outcomes
-//! into the results of other tools' formats. [`text`] escapes text of the guest.
+//! [`judgement`] decides the overall result of a verdict and the exit code. [`status_map`] translates
+//! outcomes into the results of other tools' formats. [`text`] escapes text of the guest.
 
 pub mod bisection;
 mod case_measurement;

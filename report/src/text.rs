@@ -29,8 +29,8 @@ pub fn escaped_line(text: &str) -> String {
     }
 }
 
-/// The lines of a text, each escaped by [`escaped_line`]. Removes carriage returns before line ends, and empty
-/// lines at both ends.
+/// The lines of a text, each escaped by [`escaped_line`]. Removes carriage returns before line ends,
+/// and empty lines at both ends.
 #[must_use]
 pub fn escaped_lines(text: &str) -> Vec<String> {
     text.trim_matches(['\r', '\n']).lines().map(escaped_line).collect()

@@ -286,8 +286,8 @@ impl Level1 {
             .collect()
     }
 
-    /// Kills every process of level 1 except init. Returns the processes that were left after a grace period of
-    /// 2 s.
+    /// Kills every process of level 1 except init. Returns the processes that were left after a grace
+    /// period of 2 s.
     ///
     /// # Panics
     /// If `/proc` cannot be read.

@@ -30,8 +30,8 @@ fn make_arguments(arch: &str) -> &'static [&'static str] {
     }
 }
 
-/// The patch that adds dispatch to the pinned kernel of an architecture. The tree contains the patched code, so
-/// that faults can break that code too.
+/// The patch that adds dispatch to the pinned kernel of an architecture. The tree contains the patched
+/// code, so that faults can break that code too.
 fn pinned_patch(arch: &str) -> Option<PathBuf> {
     let patches = root().join("kernel-config/patches");
     (arch == "aarch64").then(|| patches.join("aarch64/6.12-sud.patch"))
@@ -49,7 +49,8 @@ pub(crate) fn fetch_source(kernel: &str) -> PathBuf {
     }
     cached_source(series, arch)
         .or_else(|| {
-            // The source was pruned while the image stayed. A build of a patched tree fetches the source again.
+            // The source was pruned while the image stayed. A build of a patched tree fetches the
+            // source again.
             let folder = TempDir::new().expect("a temporary folder");
             let patch = folder.path().join("new-file.patch");
             fs::write(&patch, PATCH_WITHOUT_EFFECT).expect("the folder is writable");
@@ -77,9 +78,9 @@ fn cached_source(series: &str, arch: &str) -> Option<PathBuf> {
     })
 }
 
-/// Locks `tests/NAME` in the cache, waiting for another holder. Returns the path, which need not exist yet, and
-/// the lock, which is released when it is dropped. Files there can be hard links to the sources, because the
-/// cache has both.
+/// Locks `tests/NAME` in the cache, waiting for another holder. Returns the path, which need not exist
+/// yet, and the lock, which is released when it is dropped. Files there can be hard links to the
+/// sources, because the cache has both.
 ///
 /// # Panics
 /// If the lock cannot be created.
@@ -118,7 +119,8 @@ pub(crate) fn apply_patch(patch: &Path, folder: &Path) -> Result<(), String> {
 }
 
 /// A kernel tree that tests modify. It has a `.config` and objects of its own, like a tree that a
-/// developer works in. One test at a time holds the tree, and gets it unmodified except for the test's patches.
+/// developer works in. One test at a time holds the tree, and gets it unmodified except for the test's
+/// patches.
 #[derive(Debug)]
 pub struct Tree {
     path: PathBuf,
@@ -182,8 +184,8 @@ impl Tree {
         with_suffix(&self.path, "changed")
     }
 
-    /// Copies the source, unless the tree is a copy of this source already, and prepares a build in the tree with
-    /// a configuration that sudbox does not use.
+    /// Copies the source, unless the tree is a copy of this source already, and prepares a build in the
+    /// tree with a configuration that sudbox does not use.
     fn create(&self) {
         let source_record = with_suffix(&self.path, "copy-of");
         let source = self.source.to_str().expect("a UTF-8 path");
@@ -315,8 +317,8 @@ impl Tree {
         self.replace_file(name, changed.as_bytes());
     }
 
-    /// Adds the kernel's selftests of dispatch, which the cached source does not contain. The selftests do not
-    /// affect the kernel's build.
+    /// Adds the kernel's selftests of dispatch, which the cached source does not contain. The selftests
+    /// do not affect the kernel's build.
     ///
     /// # Panics
     /// If the selftests cannot be fetched or copied.

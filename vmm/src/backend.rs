@@ -67,7 +67,8 @@ pub enum Refusal {
     UnusableHost(String),
 }
 
-/// Offers a machine of `backend`. If `backend` is `None`, takes the first backend of the table that offers one.
+/// Offers a machine of `backend`. If `backend` is `None`, takes the first backend of the table that
+/// offers one.
 ///
 /// # Errors
 /// The [`Refusal`] of `backend`, or of the last backend of the table.

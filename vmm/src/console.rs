@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Size of the console's pipe in bytes. A guest that prints more than this before the session reads must wait.
+/// Size of the console's pipe in bytes. A guest that prints more than this before the session reads
+/// must wait.
 const PIPE_SIZE: usize = 1024 * 1024;
 
 /// Number of bytes that are kept of the beginning, where a kernel prints its version and machine.

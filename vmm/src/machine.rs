@@ -29,7 +29,8 @@ pub struct VmSpec {
     pub initramfs: PathBuf,
     /// The way in which the kernel finds its devices.
     pub discovery: DeviceDiscovery,
-    /// The caller's boot arguments. The backend puts its own arguments before these (console, reboot, devices).
+    /// The caller's boot arguments. The backend puts its own arguments before these (console, reboot,
+    /// devices).
     pub cmdline: String,
     /// Frequency of the kernel's timer interrupt in Hz (`CONFIG_HZ`), if it is known.
     pub timer_hz: Option<u32>,
@@ -39,13 +40,15 @@ pub struct VmSpec {
     pub memory_mib: u32,
     /// CPU model, as the backend names it; the backend's default model if `None`.
     pub cpu_model: Option<String>,
-    /// CPU vendor, as CPUID names it. Has an effect only if the backend emulates the CPU and no model is given.
+    /// CPU vendor, as CPUID names it. Has an effect only if the backend emulates the CPU and no model
+    /// is given.
     pub cpu_vendor: Option<String>,
     /// vsock port on which the host listens. The guest connects to this port of CID 2.
     pub vsock_port: u32,
     /// Whether the VM waits for a debugger before its first instruction.
     pub wait_for_gdb: bool,
-    /// Whether to take a [`Snapshot`] when the guest connects. A backend without snapshots ignores this field.
+    /// Whether to take a [`Snapshot`] when the guest connects. A backend without snapshots ignores this
+    /// field.
     pub take_snapshot: bool,
 }
 

@@ -16,8 +16,9 @@ use crate::poll::{self, PollFd, PollFlags};
 /// Maximum number of bytes in one [`Event::Bytes`].
 const READ_LIMIT: usize = 64 * 1024;
 
-/// Minimum time between two events [`Event::ConsoleOutput`]. QEMU writes the console byte by byte, and an event
-/// for each byte would be too much. The console's pipe has room for far more than a guest prints in this time.
+/// Minimum time between two events [`Event::ConsoleOutput`]. QEMU writes the console byte by byte, and
+/// an event for each byte would be too much. The console's pipe has room for far more than a guest
+/// prints in this time.
 const CONSOLE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// An event of a session.
@@ -171,8 +172,8 @@ impl Session {
             if Instant::now() >= deadline {
                 return Err(ErrorKind::TimedOut.into());
             }
-            // Read the console meanwhile, because a guest that waits for room in its console does not read the
-            // stream.
+            // Read the console meanwhile, because a guest that waits for room in its console does not
+            // read the stream.
             self.console.drain();
             self.wait(Some(self.stream.writable()), deadline, None)?;
         }
@@ -201,8 +202,9 @@ impl Session {
         self.vm.snapshot()
     }
 
-    /// Describes an unresponsive guest: one line for each vCPU, and one line if the guest does not read the
-    /// stream. Empty if the backend cannot tell. The vCPUs may stop: call this only before [`Session::finish`].
+    /// Describes an unresponsive guest: one line for each vCPU, and one line if the guest does not read
+    /// the stream. Empty if the backend cannot tell. The vCPUs may stop: call this only before
+    /// [`Session::finish`].
     pub fn diagnose(&mut self) -> Vec<String> {
         let mut lines = if self.end.is_none() { self.vm.vcpu_states() } else { Vec::new() };
         if self.stream.has_unread() {
@@ -211,9 +213,9 @@ impl Session {
         lines
     }
 
-    /// Waits until the VM has ended by itself, but no longer than `patience`. Then stops the VM and returns its
-    /// end. Bytes that the guest still sends are dropped. A panic is returned as the end even if the VM had to
-    /// be stopped afterwards.
+    /// Waits until the VM has ended by itself, but no longer than `patience`. Then stops the VM and
+    /// returns its end. Bytes that the guest still sends are dropped. A panic is returned as the end
+    /// even if the VM had to be stopped afterwards.
     #[must_use]
     pub fn finish(mut self, patience: Duration) -> VmEnd {
         let deadline = Instant::now() + patience;

@@ -38,8 +38,8 @@ pub fn escape_program() -> &'static [u8] {
     bytes_between(sudbox_escape, sudbox_escape_end)
 }
 
-/// Does nothing: on this architecture a general register holds the address of a foreign thread's environment block,
-/// and the personality sets that register.
+/// Does nothing: on this architecture a general register holds the address of a foreign thread's
+/// environment block, and the personality sets that register.
 ///
 /// # Errors
 /// None.
@@ -64,7 +64,8 @@ impl Registers {
         registers
     }
 
-    /// Overwrites all registers with those of `start`, but keeps the thread pointer ([`Reg::THREAD_POINTER`]).
+    /// Overwrites all registers with those of `start`, but keeps the thread pointer
+    /// ([`Reg::THREAD_POINTER`]).
     pub fn replace_by_start(&mut self, start: &Registers) {
         let thread = Reg::THREAD_POINTER.map(|reg| (reg, self[reg]));
         *self = *start;

@@ -2,11 +2,11 @@
 
 //! Gates: the code that issues system calls.
 //!
-//! Each architecture has its machine code in `gates.s`, in two parts. The *inside* part is the allowed range
-//! with which cases arm. It has the calls of the runner and of handlers, the restorer, and the code that starts
-//! threads. The gates in the *outside* part issue the calls under test. A gate loads all general registers
-//! and the flags from a [`Registers`], issues one call, and stores all of them, so that a case sees each
-//! register that the kernel changed.
+//! Each architecture has its machine code in `gates.s`, in two parts. The *inside* part is the allowed
+//! range with which cases arm. It has the calls of the runner and of handlers, the restorer, and the
+//! code that starts threads. The gates in the *outside* part issue the calls under test. A gate loads
+//! all general registers and the flags from a [`Registers`], issues one call, and stores all of them,
+//! so that a case sees each register that the kernel changed.
 
 use super::{CALL_LENGTH, RESERVED_ABOVE_STACK, Registers, clone_arguments, make_executable};
 use std::ops::Range;
@@ -16,8 +16,8 @@ use std::ops::Range;
 pub(super) type GateFunction =
     unsafe extern "C" fn(*const Registers, *mut Registers, *const u8, *mut u8);
 
-/// A function in machine code that issues one system call at a known address. Calls of gates in the outside part
-/// are dispatched, unless a case arms with a range that contains the gate.
+/// A function in machine code that issues one system call at a known address. Calls of gates in the
+/// outside part are dispatched, unless a case arms with a range that contains the gate.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     pub(super) function: GateFunction,
@@ -149,7 +149,8 @@ fn gate_start() -> u64 {
 /// [`gate_length`] bytes must be writable at `place`, and executable when the gate is used.
 #[must_use]
 pub unsafe fn copy_gate(place: *mut u8) -> Gate {
-    // SAFETY: the labels delimit the gate's code, which is position-independent; `place` is the caller's duty.
+    // SAFETY: the labels delimit the gate's code, which is position-independent; `place` is the
+    // caller's duty.
     let function = unsafe {
         std::ptr::copy_nonoverlapping(gate_start() as *const u8, place, gate_length());
         make_executable(place as u64..place as u64 + gate_length() as u64);

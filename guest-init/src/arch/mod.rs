@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Code for one architecture each, in folders with the same interface. The files beside the folders build on that
-//! interface.
+//! Code for one architecture each, in folders with the same interface. The files beside the folders
+//! build on that interface.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

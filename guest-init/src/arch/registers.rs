@@ -27,8 +27,8 @@ macro_rules! declare_registers {
 pub(super) use declare_registers;
 
 impl Reg {
-    /// The registers that have no role in a call and that no call may change: all but the registers of number,
-    /// arguments, result, instruction pointer and flags, and [`Reg::CLOBBERED_BY_CALL`].
+    /// The registers that have no role in a call and that no call may change: all but the registers of
+    /// number, arguments, result, instruction pointer and flags, and [`Reg::CLOBBERED_BY_CALL`].
     pub fn preserved_by_calls() -> impl Iterator<Item = Reg> {
         let others = [Reg::NUMBER, Reg::RESULT, Reg::INSTRUCTION_POINTER];
         Reg::ALL.into_iter().filter(move |reg| {
@@ -87,8 +87,8 @@ impl Registers {
         self.0
     }
 
-    /// The registers for a call with this number and these arguments. All registers without a role in the call
-    /// hold a pattern value that contains their index; all flags are clear.
+    /// The registers for a call with this number and these arguments. All registers without a role in
+    /// the call hold a pattern value that contains their index; all flags are clear.
     #[must_use]
     pub fn for_call(number: u64, arguments: [u64; 6]) -> Registers {
         let mut regs = Registers::default();

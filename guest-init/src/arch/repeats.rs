@@ -7,8 +7,9 @@ use super::gates::symbol_address;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A loop in machine code. Its arguments are the number of repetitions, the system call's number, and an address
-/// for the operations that need one. Returns the value of the result register after the last repetition.
+/// A loop in machine code. Its arguments are the number of repetitions, the system call's number, and
+/// an address for the operations that need one. Returns the value of the result register after the last
+/// repetition.
 type LoopFunction = unsafe extern "C" fn(u64, u64, u64) -> i64;
 
 unsafe extern "C" {
@@ -57,8 +58,8 @@ impl Repeat {
         Repeat { function: sudbox_repeat_flip, number: 0, address }
     }
 
-    /// A function call to a trampoline, which calls `sudbox_answer()`. A binary rewriter puts such a call in place
-    /// of a system call.
+    /// A function call to a trampoline, which calls `sudbox_answer()`. A binary rewriter puts such a
+    /// call in place of a system call.
     #[must_use]
     pub fn rewritten(number: i64) -> Repeat {
         Repeat {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Watched calls on architectures without assembly for them. A watched call returns the general registers and
-//! the floating point state after the call; the handler can copy its signal frame. Call and handler run on the
-//! caller's stack.
+//! Watched calls on architectures without assembly for them. A watched call returns the general
+//! registers and the floating point state after the call; the handler can copy its signal frame. Call
+//! and handler run on the caller's stack.
 
 use super::{
     CallInstruction, Context, FloatState, FrameFormat, Part, Reg, Registers, WatchedCallSite,

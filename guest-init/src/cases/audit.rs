@@ -58,9 +58,9 @@ impl Audit {
         Ok(audit)
     }
 
-    /// The first arguments of the calls of these processes in the records, up to the call with this last
-    /// argument `last`. Records of other processes are skipped: the kernel keeps records that no daemon has read for
-    /// the next daemon (`kauditd_retry_skb()`).
+    /// The first arguments of the calls of these processes in the records, up to the call with this
+    /// last argument `last`. Records of other processes are skipped: the kernel keeps records that no
+    /// daemon has read for the next daemon (`kauditd_retry_skb()`).
     pub(crate) fn first_arguments_of(
         &mut self,
         processes: &[i32],

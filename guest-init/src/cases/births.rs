@@ -19,8 +19,8 @@ pub(super) const CASES: &[Case] = &[outside_core(
 
 /// The shared word with the result of a new thread's call: 1 if it is executed, 2 if it is dispatched.
 const THREAD_RESULT: usize = 0;
-/// The shared word for the children of a handler: [`NONE_FAILED`], or the number of the first whose call was dispatched,
-/// as [`expect_children_not_armed`] counts.
+/// The shared word for the children of a handler: [`NONE_FAILED`], or the number of the first whose
+/// call was dispatched, as [`expect_children_not_armed`] counts.
 const FAILED_IN_HANDLER: usize = 1;
 const NONE_FAILED: u64 = 99;
 
@@ -39,8 +39,8 @@ extern "C" fn run_thread(_: u64) -> u64 {
     }
 }
 
-/// Creates a child by fork, another by vfork, and a thread, and checks that the calls of each are executed. The
-/// error has the number of the child that failed, from 1 on.
+/// Creates a child by fork, another by vfork, and a thread, and checks that the calls of each are
+/// executed. The error has the number of the child that failed, from 1 on.
 fn expect_children_not_armed() -> Result<(), (u64, Failure)> {
     let forked =
         || -> Check { expect_success(wait_for_change(spawn_child(check_call_executed)?)?) };

@@ -8,8 +8,8 @@ use crate::cases::foreign::{expect_transcript, set_umask};
 use crate::sandbox::{Alien, Call, Engine, Fault, Image, NextAction, Personality, program_memory};
 use crate::support::*;
 
-/// The personality `alien` for [`arch::escape_program`]. It passes the program the addresses that the program needs to
-/// escape, and the number of the method by which to escape.
+/// The personality `alien` for [`arch::escape_program`]. It passes the program the addresses that the
+/// program needs to escape, and the number of the method by which to escape.
 struct Escaping(u64);
 
 static NO_ESCAPE: Escaping = Escaping(0);

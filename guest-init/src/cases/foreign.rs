@@ -88,8 +88,8 @@ const EMULATOR_CALLS: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// Linux calls that the emulator issues at most once for a task. Calls of the program have the same numbers in their low
-/// 32 bits, so a second call would be the program's.
+/// Linux calls that the emulator issues at most once for a task. Calls of the program have the same
+/// numbers in their low 32 bits, so a second call would be the program's.
 const CALLED_ONCE: [i64; 3] = [libc::SYS_getpid, libc::SYS_exit, libc::SYS_exit_group];
 
 pub(crate) fn calls_unseen_by_linux() -> Check {
@@ -123,8 +123,8 @@ fn expect_only_emulator_calls(engine: Engine, events: &[String]) -> Check {
     ensure(all && CALLED_ONCE.iter().all(|call| count(*call) <= 1), &what, || format!("{events:?}"))
 }
 
-/// The personality `alien`, which issues two Linux calls of its own for each emulated call: one from inside the
-/// allowed range and one from outside.
+/// The personality `alien`, which issues two Linux calls of its own for each emulated call: one from
+/// inside the allowed range and one from outside.
 struct AlienWithNativeCalls;
 
 /// The number of calls of [`AlienWithNativeCalls`] that Linux executed.
@@ -244,8 +244,8 @@ pub(crate) fn expect_transcript(
     })
 }
 
-/// Checks that the transcript of a run is `expected`. If it differs, logs all of it, and reports the first line that
-/// differs.
+/// Checks that the transcript of a run is `expected`. If it differs, logs all of it, and reports the
+/// first line that differs.
 fn check_transcript(engine: Engine, ran: Result<String, SandboxError>, expected: &str) -> Check {
     let got =
         ran.map_err(|problem| mismatch("the program ends", format!("{engine}: {problem}")))?;

@@ -117,8 +117,8 @@ fn sharing_flags(flags: i32) -> u64 {
     u64::from((flags | libc::CLONE_VM | libc::CLONE_VFORK).cast_unsigned())
 }
 
-/// Checks that a child that shares memory exited with 0 and was not armed. `answer` is the result of the call that created
-/// the child.
+/// Checks that a child that shares memory exited with 0 and was not armed. `answer` is the result of
+/// the call that created the child.
 fn expect_sharing_child_not_armed(answer: i64) -> Check {
     set_selector(ALLOW);
     let child = sys::split_result(answer).map_err(broken("clone"))?;
@@ -178,8 +178,9 @@ fn thread() -> Check {
 /// The selector of another thread.
 static OTHER_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// A thread that arms with [`OTHER_SELECTOR`], then issues a call at each odd value of shared word 0 and increments the
-/// word. It sets shared word 1 to 1 if the call was executed, and to 2 if the call was dispatched.
+/// A thread that arms with [`OTHER_SELECTOR`], then issues a call at each odd value of shared word 0
+/// and increments the word. It sets shared word 1 to 1 if the call was executed, and to 2 if the call
+/// was dispatched.
 extern "C" fn thread_with_other_selector(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
@@ -240,9 +241,9 @@ const ARM: u64 = 1;
 const DISARM: u64 = 2;
 const CALL: u64 = 3;
 
-/// A thread that carries out the command in shared word 2 at each odd value of shared word 0 and increments the word. The
-/// thread arms with [`OTHER_SELECTOR`]. Shared word 1 is the result of its last call: 1 for executed, 2 for dispatched;
-/// or 3 if a command failed.
+/// A thread that carries out the command in shared word 2 at each odd value of shared word 0 and
+/// increments the word. The thread arms with [`OTHER_SELECTOR`]. Shared word 1 is the result of its
+/// last call: 1 for executed, 2 for dispatched; or 3 if a command failed.
 extern "C" fn controlled_thread(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;

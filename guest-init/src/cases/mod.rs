@@ -66,10 +66,10 @@ use s390x as this_arch;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as this_arch;
 
-/// Names a check that is compiled only for some architectures; for others the check is [`check_of_other_architecture`].
-/// `check_on!("x86_64", MODULE::FUNCTION)` is a check in the folder of that architecture,
-/// `check_on!(not "x86_64", ...)` is a check in a file for all other architectures, and `check_on!(cfg CFG, ...)` is a
-/// check in a file that is compiled with `cfg(CFG)`.
+/// Names a check that is compiled only for some architectures; for others the check is
+/// [`check_of_other_architecture`]. `check_on!("x86_64", MODULE::FUNCTION)` is a check in the folder of
+/// that architecture, `check_on!(not "x86_64", ...)` is a check in a file for all other architectures,
+/// and `check_on!(cfg CFG, ...)` is a check in a file that is compiled with `cfg(CFG)`.
 macro_rules! check_on {
     (cfg $cfg:ident, $($check:tt)::+) => {{
         #[cfg($cfg)]

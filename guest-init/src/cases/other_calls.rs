@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! System calls other than `PR_SET_SYSCALL_USER_DISPATCH`, none of which changes the configuration of its caller.
+//! System calls other than `PR_SET_SYSCALL_USER_DISPATCH`, none of which changes the configuration of
+//! its caller.
 
 use crate::arch;
 use crate::case::{Case, Check, case};

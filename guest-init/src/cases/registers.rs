@@ -185,9 +185,9 @@ fn overwrite_floating(_: Dispatch<'_>) {
     arch::clobber_floating();
 }
 
-/// Issues a dispatched call whose handler overwrites the floating point registers, and returns the floating point state
-/// after the call. `call` is the address of the system call instruction of `issue`. Checks that the general registers
-/// are unchanged.
+/// Issues a dispatched call whose handler overwrites the floating point registers, and returns the
+/// floating point state after the call. `call` is the address of the system call instruction of
+/// `issue`. Checks that the general registers are unchanged.
 pub(super) fn after_overwriting_handler<State>(
     issue: impl Fn(&Registers) -> (Registers, State),
     call: u64,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Calls that the kernel restarts. Each restart is dispatched or executed by the selector's value at the time of the
-//! restart.
+//! Calls that the kernel restarts. Each restart is dispatched or executed by the selector's value at
+//! the time of the restart.
 
 use super::ptrace_calls::shared_selector;
 use crate::arch::{self, Reg, Registers};
@@ -78,10 +78,11 @@ fn empty_pipe() -> Result<u64, Failure> {
     Ok(u64::from(ends[0].cast_unsigned()))
 }
 
-/// Starts a tracee that issues this call with ALLOW, and interrupts the call by SIGUSR1. Returns the tracee,
-/// stopped for the signal, and a time before the call began. The signal is sent while the tracee is stopped at
-/// the entry of the call, so that it always interrupts the call. The tracee exits with 0 if `is_expected` accepts the
-/// registers after the call, and stores the time after the call in shared word [`RETURN_TIME`].
+/// Starts a tracee that issues this call with ALLOW, and interrupts the call by SIGUSR1. Returns the
+/// tracee, stopped for the signal, and a time before the call began. The signal is sent while the
+/// tracee is stopped at the entry of the call, so that it always interrupts the call. The tracee exits
+/// with 0 if `is_expected` accepts the registers after the call, and stores the time after the call in
+/// shared word [`RETURN_TIME`].
 fn start_interrupted(
     selector: &'static AtomicU8,
     regs: &Registers,
@@ -178,9 +179,10 @@ fn sleep_call(time: &[i64; 2]) -> Registers {
 /// before the kernel checks for pending signals, or before the tracer resumes the tracee.
 static SHORT_SLEEPS: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_000_000], [3, 0]];
 
-/// Checks that an interrupted sleep returns `expected` and does not end before its time. `resume` runs the
-/// stopped tracee to its end and returns the time at which it last resumed the tracee. If less than half of
-/// the sleep remained at that time, the check could not notice a sleep that was cut short, so it tries a longer sleep.
+/// Checks that an interrupted sleep returns `expected` and does not end before its time. `resume` runs
+/// the stopped tracee to its end and returns the time at which it last resumed the tracee. If less than
+/// half of the sleep remained at that time, the check could not notice a sleep that was cut short, so
+/// it tries a longer sleep.
 fn expect_whole_sleep(
     expected: i64,
     resume: impl Fn(&Tracee, &AtomicU8) -> Result<Duration, Failure>,

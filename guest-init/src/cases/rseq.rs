@@ -80,8 +80,8 @@ fn register_area(gate: &Gate) -> Result<&'static RseqArea, Failure> {
     Ok(area)
 }
 
-/// Creates a critical section with this start and length, which aborts to `gate.other_continuation()`. Returns the
-/// address of its [`CriticalSection`].
+/// Creates a critical section with this start and length, which aborts to `gate.other_continuation()`.
+/// Returns the address of its [`CriticalSection`].
 fn section_address(gate: &Gate, start: u64, length: u64) -> u64 {
     let abort = gate.other_continuation();
     let section =
@@ -89,8 +89,8 @@ fn section_address(gate: &Gate, start: u64, length: u64) -> u64 {
     std::ptr::from_ref(section) as u64
 }
 
-/// Creates a critical section around the system call instruction of a gate. The section contains the compared address,
-/// for which the kernel looks. Returns the address of its [`CriticalSection`].
+/// Creates a critical section around the system call instruction of a gate. The section contains the
+/// compared address, for which the kernel looks. Returns the address of its [`CriticalSection`].
 fn section_around_call(gate: &Gate) -> u64 {
     section_address(gate, gate.call_address(), arch::CALL_LENGTH + 1)
 }

@@ -75,8 +75,8 @@ pub(super) fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
     filter::install(&mut program, flags).map(drop)
 }
 
-/// The registers of a umask(2) call. Unlike [`fresh_umask_call`], this function issues no call, which the filter would
-/// see.
+/// The registers of a umask(2) call. Unlike [`fresh_umask_call`], this function issues no call, which
+/// the filter would see.
 pub(super) fn umask_call() -> Registers {
     Registers::for_call(call_number(libc::SYS_umask), [0o111, 0, 0, 0, 0, 0])
 }
@@ -175,7 +175,8 @@ extern "C" fn thread_held_at_entry(_: u64) -> u64 {
     }
 }
 
-/// Runs the process of [`thread_held_at_entry`]. Its first thread installs the filter when [`INSTALL_REQUESTED`] is set.
+/// Runs the process of [`thread_held_at_entry`]. Its first thread installs the filter when
+/// [`INSTALL_REQUESTED`] is set.
 fn install_for_all() -> i32 {
     if spawn_thread(thread_held_at_entry, 0).is_err() {
         return 99;
@@ -229,8 +230,8 @@ fn tsync_at_entry_stop() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
-/// Handler body: ends the thread by exit(2), which strict mode permits. On s390x strict mode permits sigreturn
-/// but not rt_sigreturn, so the handler cannot return there.
+/// Handler body: ends the thread by exit(2), which strict mode permits. On s390x strict mode permits
+/// sigreturn but not rt_sigreturn, so the handler cannot return there.
 fn exit_thread(_: Dispatch<'_>) {
     // SAFETY: ends the child's only thread.
     let _ = unsafe { sys::call(libc::SYS_exit, &[0]) };

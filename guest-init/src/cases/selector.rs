@@ -216,8 +216,8 @@ fn flip_by_other_process() -> Check {
 /// The shared word that is 1 once a call that must kill has returned.
 const CALL_RETURNED: usize = 15;
 
-/// Checks that a call of a child that is armed with this selector kills the child by this signal and has no effect.
-/// The child calls `prepare` before it arms.
+/// Checks that a call of a child that is armed with this selector kills the child by this signal and
+/// has no effect. The child calls `prepare` before it arms.
 fn expect_kill(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
     reset_dispatch_count();
     // The call would enlarge a file, so that its effect would outlive the child.

@@ -145,8 +145,8 @@ fn userfault_signal_retries() -> Check {
         .before_first_fault(|| {
             let process = sys::getpid();
             let _ = sys::tgkill(process, process, libc::SIGUSR1);
-            // The sleep leaves the CPU to the other thread, long enough for a handler that comes too early, even on
-            // one CPU and a busy host.
+            // The sleep leaves the CPU to the other thread, long enough for a handler that comes too
+            // early, even on one CPU and a busy host.
             sys::sleep(Duration::from_millis(20));
             set_shared_word(SEEN_DURING_WAIT, other_signals() << 1 | u64::from(dispatch_count()));
         })

@@ -44,8 +44,8 @@ static SIBLING_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
 /// The shared word with the number of the round in which the siblings are to issue a call, from 1 on.
 const ROUND: usize = 0;
-/// The shared words with the results of the siblings' calls: of the sibling that is not armed, then of the armed sibling.
-/// A result is the number of the round, plus [`EXECUTED`], plus [`DISPATCHED`].
+/// The shared words with the results of the siblings' calls: of the sibling that is not armed, then of
+/// the armed sibling. A result is the number of the round, plus [`EXECUTED`], plus [`DISPATCHED`].
 const SIBLING_RESULTS: [usize; 2] = [1, 2];
 /// Added to a result if the call was executed.
 const EXECUTED: u64 = 1 << 32;

@@ -249,8 +249,8 @@ const FORKING_THREAD: u64 = 1;
 /// The number of forks.
 const FORKS: u32 = 2;
 
-/// Handler body: counts the dispatch. In the thread [`FORKING_THREAD`] the handler also forks, and checks that the child
-/// is not armed.
+/// Handler body: counts the dispatch. In the thread [`FORKING_THREAD`] the handler also forks, and
+/// checks that the child is not armed.
 fn count_and_fork(dispatch: Dispatch<'_>) {
     let forks = dispatch.frame.registers[INDEX_REGISTER] == FORKING_THREAD;
     count_dispatch(dispatch);

@@ -50,8 +50,8 @@ impl Tracefs {
         // SAFETY: the file becomes the owner of the new descriptor.
         let mount = unsafe { File::from_raw_fd(mount) };
         let mut tracefs = Tracefs { mount, enabled: Vec::new() };
-        // The kernel allocates the buffer when the first event is enabled, so a small buffer saves time. The size is
-        // set once only, as a change waits for every CPU.
+        // The kernel allocates the buffer when the first event is enabled, so a small buffer saves
+        // time. The size is set once only, as a change waits for every CPU.
         let mut size = String::new();
         tracefs
             .open("buffer_size_kb", libc::O_RDONLY)?

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Tracers of programs that use dispatch, modelled on real ones: a tracer that saves and restores a process, as CRIU
-//! does, and a tracer that records a process, as rr does.
+//! Tracers of programs that use dispatch, modelled on real ones: a tracer that saves and restores a
+//! process, as CRIU does, and a tracer that records a process, as rr does.
 
 use crate::arch::{self, Registers};
 use crate::case::{Case, Check, Failure, outside_core};
@@ -165,7 +165,8 @@ enum Event {
     ProcessEnded,
 }
 
-/// A step of the recorded program: a call outside the allowed range, a call inside it, or a change of dispatch.
+/// A step of the recorded program: a call outside the allowed range, a call inside it, or a change of
+/// dispatch.
 #[derive(Clone, Copy)]
 enum Step {
     Outside { call: i64, blocked: bool },

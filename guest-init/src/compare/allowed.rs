@@ -76,8 +76,8 @@ pub(super) const KEPT_STATE: &[AllowedDifference] = &[
     // The frame has the address of the next instruction. syscall leaves that address and the flags in rcx
     // and r11.
     parts_of("registers", &["Ip", "Cx", "R11", "Sp", "Pc", "Pswa", "Psw"]),
-    // A handler gets its arguments (signal, siginfo, context) and 0 in the result register, and begins with the
-    // flags DF, RF and TF clear.
+    // A handler gets its arguments (signal, siginfo, context) and 0 in the result register, and begins
+    // with the flags DF, RF and TF clear.
     parts_of("registers", &["Ax", "Di", "Si", "Dx", "Flags"]).at_step("handler"),
     // The SIGTRAP handler clears TF.
     parts_of("registers", &["Flags"]).at_step("after").in_variant("trap-flag"),
@@ -105,8 +105,8 @@ pub(super) const REUSED_STACK: AllowedDifference =
     parts_of("deviations of the frame", &["bytes in the red zone"])
         .in_variant("alternate-entered-disarming");
 
-/// Differences of null segment selectors between the state given to a call with 32-bit frames and later states, as
-/// in the rows of `frame-32`.
+/// Differences of null segment selectors between the state given to a call with 32-bit frames and later
+/// states, as in the rows of `frame-32`.
 pub(super) const NULL_SEGMENT_SELECTORS: [AllowedDifference; 2] =
     [parts_of("segments", &["fs", "gs"]).if_seen(&[3]), parts_of("bases", &["fs"]).if_seen(&[0])];
 
@@ -117,8 +117,8 @@ pub(super) const INITIAL_PKRU: AllowedDifference = parts_of("floating", &["pkru"
 pub(super) const RESULT_OF_EXECUTED_CALL: AllowedDifference =
     parts_of("registers", &["Ax", "X0", "A0", "R2"]);
 
-/// Parts that differ between two kernels, or between two boots of one kernel, for reasons other than dispatch. They
-/// are not recorded for the host; the comparisons within one boot compare them.
+/// Parts that differ between two kernels, or between two boots of one kernel, for reasons other than
+/// dispatch. They are not recorded for the host; the comparisons within one boot compare them.
 const UNRECORDED: &[AllowedDifference] = &[
     // The processor may or may not report a component in its initial state as in use (XINUSE).
     parts_of("floating", &["xstate_bv"]),
@@ -229,8 +229,8 @@ const ALLOWED_DIFFERENCES: &[AllowedDifference] = &[
     ]),
     // A tracer reads that there is no selector.
     parts_of("dispatch", &["selector"]).in_comparisons(&["no-selector"]),
-    // syscall leaves the address of the next instruction and the flags in rcx and r11; int 0x80 does not. The two
-    // instructions are at different addresses.
+    // syscall leaves the address of the next instruction and the flags in rcx and r11; int 0x80 does
+    // not. The two instructions are at different addresses.
     parts_of("registers", &["Cx", "R11", "Ip"]).in_comparisons(&["int80"]),
     // The same registers in the frame differ, and si_arch names the calling convention.
     parts_of("frame", &["cx", "r11", "ip", "si_call_addr", "si_arch"]).in_comparisons(&["int80"]),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The parent as the observer: records the wait status and the core dump of a process that dies at the watched
-//! call.
+//! The parent as the observer: records the wait status and the core dump of a process that dies at the
+//! watched call.
 
 use super::record::{Moment, Record};
 use super::scenario::{Monitor, Scenario, Task};
@@ -122,8 +122,8 @@ fn make_fatal_call(scenario: &Scenario, death: Death) -> i32 {
     SURVIVED
 }
 
-/// For each reason starts a process of the scenario that dies for this reason, and records its wait status, the
-/// SIGCHLD to this process and its core dump.
+/// For each reason starts a process of the scenario that dies for this reason, and records its wait
+/// status, the SIGCHLD to this process and its core dump.
 pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) -> Check {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     if pattern.trim() != "core" {

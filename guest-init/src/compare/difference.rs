@@ -53,9 +53,9 @@ pub(super) fn compare(id: &str, expected: &Record, seen: &Record) -> Check {
     check_none(&differences)
 }
 
-/// Checks that the signal frame and the state after each call hold the values that were loaded before the call, and
-/// that each handler began with the initial floating point state. If the scenario's call is executed, the result
-/// register may differ.
+/// Checks that the signal frame and the state after each call hold the values that were loaded before
+/// the call, and that each handler began with the initial floating point state. If the scenario's call
+/// is executed, the result register may differ.
 pub(super) fn check_kept_state(record: &Record, scenario: &Scenario) -> Check {
     let fields = record.fields()?;
     let mut rows: Vec<_> =

@@ -75,9 +75,9 @@ pub(crate) fn check(index: usize) -> Check {
     if has_compat_code {
         arch::map_compat_code().map_err(broken("mapping 32-bit code"))?;
     }
-    // A core dump contains the name of its process. The record of the reference may come from another case, whose
-    // process has another name, so all get the same name.
-    // SAFETY: the name is terminated, and only read.
+    // A core dump contains the name of its process. The record of the reference may come from another
+    // case, whose process has another name, so all get the same name. SAFETY: the name is terminated,
+    // and only read.
     unsafe { sys::prctl(libc::PR_SET_NAME, c"compare".as_ptr() as u64, 0, 0, 0) }
         .map_err(broken("PR_SET_NAME"))?;
     let expected = match references::reference_record(index) {

@@ -37,8 +37,8 @@ pub(crate) const STATUS_LINES: &[&str] = &[
     "x86_Thread_features_locked",
 ];
 
-/// Reads a file into a buffer, up to the buffer's length. The system calls are made inside the allowed range, so
-/// that they are not dispatched. Returns the bytes read; none if the file cannot be opened.
+/// Reads a file into a buffer, up to the buffer's length. The system calls are made inside the allowed
+/// range, so that they are not dispatched. Returns the bytes read; none if the file cannot be opened.
 pub(crate) fn read_file<'a>(path: &std::ffi::CStr, buffer: &'a mut [u8]) -> &'a [u8] {
     let at = i64::from(libc::AT_FDCWD).cast_unsigned();
     let mut length = 0;

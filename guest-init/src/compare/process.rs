@@ -36,8 +36,9 @@ pub(super) fn start_process(
 /// The shared word in which the forking process stores its child's process id.
 const CHILD_PID: usize = 5;
 
-/// Starts an untraced process from a traced one. The traced process forks while its tracer resumes it by `resume`,
-/// and stops `fork_stops` times during the fork. Because of `CLONE_PARENT` the new process is a child of this one.
+/// Starts an untraced process from a traced one. The traced process forks while its tracer resumes it
+/// by `resume`, and stops `fork_stops` times during the fork. Because of `CLONE_PARENT` the new process
+/// is a child of this one.
 fn start_child_of_traced(
     resume: u32,
     fork_stops: u32,

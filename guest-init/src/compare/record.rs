@@ -46,8 +46,8 @@ pub(crate) struct Field<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// A list of fields in shared memory. The first word is the number of bytes used, the second word says whether
-/// the record is complete, and the fields begin at [`FIELDS_OFFSET`].
+/// A list of fields in shared memory. The first word is the number of bytes used, the second word says
+/// whether the record is complete, and the fields begin at [`FIELDS_OFFSET`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
     base: *mut u8,
@@ -149,8 +149,8 @@ impl Record {
         Ok(fields)
     }
 
-    /// Adds the fields to the observations of the case `id`, except for parts that differ between kernels for reasons
-    /// other than dispatch. `prefix` precedes the names of the variants.
+    /// Adds the fields to the observations of the case `id`, except for parts that differ between
+    /// kernels for reasons other than dispatch. `prefix` precedes the names of the variants.
     ///
     /// # Errors
     /// As [`Record::fields`] and [`recording::add`].

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The records of reference scenarios. Many comparisons have the same reference scenario. A runner observes it once
-//! for all of them.
+//! The records of reference scenarios. Many comparisons have the same reference scenario. A runner
+//! observes it once for all of them.
 
 use super::comparisons::COMPARISONS;
 use super::record::Record;
 use crate::case::Failure;
 use std::sync::OnceLock;
 
-/// The records of the reference scenarios, each at the index of the first comparison with that scenario. The other
-/// elements are `None`.
+/// The records of the reference scenarios, each at the index of the first comparison with that
+/// scenario. The other elements are `None`.
 static RECORDS: OnceLock<Vec<Option<Record>>> = OnceLock::new();
 
 /// Maps the records. The runner calls this function before it forks the child of a comparison, so that all

@@ -223,8 +223,8 @@ pub(crate) struct Variant {
 }
 
 impl Variant {
-    /// The first signal that the task handles after the call, if the variant determines that signal. `watched` is the
-    /// signal that the call causes.
+    /// The first signal that the task handles after the call, if the variant determines that signal.
+    /// `watched` is the signal that the call causes.
     pub(crate) fn first_signal(&self, watched: i32) -> Option<i32> {
         match self.alt_stack {
             AltStack::ReadOnly | AltStack::Small => Some(libc::SIGSEGV),

@@ -19,8 +19,8 @@ static UNREADABLE_PAGE: AtomicUsize = AtomicUsize::new(0);
 
 /// The address of the stacks of 32-bit code.
 const LOW_ADDRESS: usize = 0x7100_0000;
-/// The address of the stacks of 64-bit code, which is the same on every kernel, so that records of two kernels can
-/// be compared.
+/// The address of the stacks of 64-bit code, which is the same on every kernel, so that records of two
+/// kernels can be compared.
 const HIGH_ADDRESS: u64 = 0x6000_0000_0000;
 
 /// Maps the stacks. Must be called once in a case, before the first variant runs.
@@ -117,8 +117,9 @@ pub(super) fn written_outside(start: u64, end: u64) -> Option<u64> {
     Some(written.count() as u64)
 }
 
-/// Fills both stacks with a pattern that depends on the offset. Below 4 GiB the pattern is the same everywhere, since
-/// the signal frames of the two formats, which are compared there, have different offsets.
+/// Fills both stacks with a pattern that depends on the offset. Below 4 GiB the pattern is the same
+/// everywhere, since the signal frames of the two formats, which are compared there, have different
+/// offsets.
 pub(super) fn fill_with_pattern() {
     let start = STACKS.load(Ordering::SeqCst);
     let offset_mask = if start == LOW_ADDRESS { 0 } else { u64::MAX };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The tracer as the observer: at each stop of the tracee in the watched call, makes every ptrace(2) request that
-//! reads state, and records the results.
+//! The tracer as the observer: at each stop of the tracee in the watched call, makes every ptrace(2)
+//! request that reads state, and records the results.
 
 use super::proc;
 use super::process::{in_thread, start_process};
@@ -20,8 +20,8 @@ use std::ops::Range;
 pub(crate) struct Resume {
     pub(crate) name: &'static str,
     request: u32,
-    /// The number of stops that are reached with this request and recorded. `PTRACE_CONT` resumes the tracee to
-    /// later stops.
+    /// The number of stops that are reached with this request and recorded. `PTRACE_CONT` resumes the
+    /// tracee to later stops.
     recorded_stops: u32,
 }
 
@@ -29,8 +29,8 @@ const fn resume(name: &'static str, request: u32, recorded_stops: u32) -> Resume
     Resume { name, request, recorded_stops }
 }
 
-/// All requests that resume a tracee. The requests that skip system calls (`PTRACE_SYSEMU*`) are used for one stop,
-/// since they would also skip the handler's sigreturn.
+/// All requests that resume a tracee. The requests that skip system calls (`PTRACE_SYSEMU*`) are used
+/// for one stop, since they would also skip the handler's sigreturn.
 pub(crate) const RESUMES: &[Resume] = &[
     resume("PTRACE_CONT", libc::PTRACE_CONT, 4),
     resume("PTRACE_SINGLESTEP", libc::PTRACE_SINGLESTEP, 4),
@@ -62,8 +62,8 @@ pub(super) fn replace_ids(bytes: &mut [u8], ranges: [Range<usize>; 2], id_words:
     }
 }
 
-/// Makes a request that writes `length` bytes to the address in its data argument. Returns the bytes, or the text of
-/// the error.
+/// Makes a request that writes `length` bytes to the address in its data argument. Returns the bytes,
+/// or the text of the error.
 fn read_by_request(pid: i32, get: u32, address: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     match request(pid, get, address, bytes.as_mut_ptr() as u64) {
@@ -92,7 +92,8 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
     }
     record.put(moment, "debug registers", &words);
     let mut info = read_by_request(pid, libc::PTRACE_GETSIGINFO, 0, 128);
-    // Clear the ids of the sender or of the stopped task, which every siginfo but that of a forced SIGSYS has.
+    // Clear the ids of the sender or of the stopped task, which every siginfo but that of a forced
+    // SIGSYS has.
     let field = |at: usize| {
         info.get(at..at + 4).map_or(0, |b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
     };

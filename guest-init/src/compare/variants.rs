@@ -45,8 +45,8 @@ pub(crate) const NOT_FILTERED: i32 = 91;
 /// Exit code of a task whose preparation failed at another step.
 pub(crate) const NOT_PREPARED: i32 = 92;
 
-/// The registers of the watched call: a `rt_tgsigqueueinfo(2)` that queues to its caller the siginfo that a dispatch
-/// of the call would give.
+/// The registers of the watched call: a `rt_tgsigqueueinfo(2)` that queues to its caller the siginfo
+/// that a dispatch of the call would give.
 pub(super) fn watched_call_registers(
     convention: CallInstruction,
     site: WatchedCallSite,
@@ -69,8 +69,8 @@ pub(super) fn watched_call_registers(
     regs
 }
 
-/// The signal mask that handlers write to their frames: the signals that variants block, SIGTTIN and a real-time
-/// signal.
+/// The signal mask that handlers write to their frames: the signals that variants block, SIGTTIN and a
+/// real-time signal.
 const EDITED_MASK: u64 = 1 << 9 | 1 << 13 | 1 << 47 | 1 << 63 | 1 << 20 | 1 << 40;
 
 /// The signal of [`Cause::QueuedOtherSignal`]. No variant blocks it.
@@ -100,8 +100,8 @@ fn store_siginfo(site: WatchedCallSite, regs: &Registers, audit_arch: u32) {
     }
 }
 
-/// These registers, with [`ID_PLACEHOLDER`] in place of the task's ids in the argument registers. The registers
-/// `except` stay as they are.
+/// These registers, with [`ID_PLACEHOLDER`] in place of the task's ids in the argument registers. The
+/// registers `except` stay as they are.
 fn replace_ids(registers: &Registers, convention: CallInstruction, except: &[Reg]) -> Registers {
     let mut registers = *registers;
     for (reg, id) in arch::first_argument_registers(convention).into_iter().zip(&TASK_IDS) {
@@ -441,8 +441,8 @@ pub(super) fn set_up_task(scenario: &Scenario) -> Result<(), i32> {
     Ok(())
 }
 
-/// Installs the recording handler for a signal, with the flags of the first variant. The handler records nothing
-/// outside [`run_variants`].
+/// Installs the recording handler for a signal, with the flags of the first variant. The handler
+/// records nothing outside [`run_variants`].
 pub(super) fn install_recording_handler(signal: i32) {
     install_recording_handler_with(signal, VARIANTS[0].handler_flags, 0);
 }
@@ -502,8 +502,8 @@ pub(super) fn selector_at_call(scenario: &Scenario) -> u8 {
     if scenario.cause == Cause::Dispatch { BLOCK } else { ALLOW }
 }
 
-/// Runs the scenario's variants in the calling task, then records the task's `/proc` status. Returns the task's exit
-/// code.
+/// Runs the scenario's variants in the calling task, then records the task's `/proc` status. Returns
+/// the task's exit code.
 pub(super) fn run_variants(record: &Record, scenario: &Scenario) -> i32 {
     RECORD.store(std::ptr::from_ref(record).cast_mut(), Ordering::SeqCst);
     if let Err(code) = set_up_task(scenario) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Conservation: a workload that runs many times must leave the counters of the process and the kernel as they
-//! were, and must not change processes that take no part in the workload.
+//! Conservation: a workload that runs many times must leave the counters of the process and the kernel
+//! as they were, and must not change processes that take no part in the workload.
 
 mod counters;
 mod workloads;
@@ -245,16 +245,16 @@ impl IdleTracees {
     }
 }
 
-/// Maximum number of times that counters that grew are read again, 5 ms apart, since the kernel frees some memory
-/// later.
+/// Maximum number of times that counters that grew are read again, 5 ms apart, since the kernel frees
+/// some memory later.
 const COUNTER_READS: usize = 40;
 
-/// Number of rounds in which a counter must grow to be reported. A leak makes the counter grow in each round; the
-/// kernel's caches, per CPU and per slab, grow only until they are full.
+/// Number of rounds in which a counter must grow to be reported. A leak makes the counter grow in each
+/// round; the kernel's caches, per CPU and per slab, grow only until they are full.
 const ROUNDS: usize = 5;
 
-/// Runs the workload with this index: first a few repetitions to warm up, then rounds, until no counter grew in all
-/// rounds so far. The counters are read before and after each round.
+/// Runs the workload with this index: first a few repetitions to warm up, then rounds, until no counter
+/// grew in all rounds so far. The counters are read before and after each round.
 pub(crate) fn check(index: usize) -> Check {
     let workload = &WORKLOADS[index];
     if let Some(need) = probe::machine().first_unmet(arch::WATCH_NEEDS) {
@@ -291,8 +291,8 @@ pub(crate) fn check(index: usize) -> Check {
     idle.resume()
 }
 
-/// Runs one round of a workload. Returns the counters that grew by more than is allowed and stayed so: name, earlier
-/// value, value.
+/// Runs one round of a workload. Returns the counters that grew by more than is allowed and stayed so:
+/// name, earlier value, value.
 fn growth_in_a_round(workload: &Workload) -> Result<Vec<(String, i64, i64)>, Failure> {
     let start = Counters::read()?;
     (workload.repeat)(workload.repetitions)?;

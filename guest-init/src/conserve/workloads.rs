@@ -93,8 +93,8 @@ pub(super) fn tracer_configurations(count: u32) -> Check {
     tracee.kill()
 }
 
-/// Traces a child whose calls are dispatched, and resumes it at each SIGSYS with `delivered_signal`: SIGSYS, or 0 to
-/// suppress the signal.
+/// Traces a child whose calls are dispatched, and resumes it at each SIGSYS with `delivered_signal`:
+/// SIGSYS, or 0 to suppress the signal.
 fn trace_dispatches(count: u32, delivered_signal: i32) -> Check {
     handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
@@ -126,8 +126,8 @@ pub(super) fn suppressed_dispatches(count: u32) -> Check {
     trace_dispatches(count, 0)
 }
 
-/// Runs a function in a child that shares this process's memory, on a stack from [`reused_stack`]. The function's
-/// result is the child's exit code. Returns how the child ended.
+/// Runs a function in a child that shares this process's memory, on a stack from [`reused_stack`]. The
+/// function's result is the child's exit code. Returns how the child ended.
 fn run_on_stack(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure> {
     extern "C" fn enter(run: u64) -> u64 {
         // SAFETY: the parent passes the address of the reference, and waits.
@@ -156,8 +156,8 @@ fn reused_stack() -> Result<*mut u8, Failure> {
     Ok(STACK.load(Ordering::SeqCst))
 }
 
-/// Starts children that make a fatal call, and checks that `signal` kills each. `prepare` makes the call fatal and
-/// returns whether this succeeded.
+/// Starts children that make a fatal call, and checks that `signal` kills each. `prepare` makes the
+/// call fatal and returns whether this succeeded.
 fn expect_children_killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool) -> Check {
     let stack = reused_stack()?;
     for round in 0..count {

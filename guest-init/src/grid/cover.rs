@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Makes sets of points: full products, random points, and covering sets, whose few points contain every pair or
-//! triple of states. The same seed always gives the same points.
+//! Makes sets of points: full products, random points, and covering sets, whose few points contain
+//! every pair or triple of states. The same seed always gives the same points.
 
 use super::dimension::{Axis, DIMENSION_COUNT, DIMENSIONS, Point, SAMPLE_VALUES};
 
@@ -86,10 +86,11 @@ const GREEDY_TRIES: usize = 4;
 /// A covering set: points that contain every combination of `strength` states of different dimensions. Also
 /// returns the number of combinations for which no valid point was found.
 ///
-/// The algorithm is greedy, after AETG (Cohen, Dalal, Fredman, Patton 1997). It takes the next uncovered combination and
-/// completes it to a valid point. A pair is completed dimension by dimension, with the state that covers most. If this
-/// gives no valid point, and for larger combinations, the other states are random; an `expensive` dimension then has
-/// its first state in three of four completions.
+/// The algorithm is greedy, after AETG (Cohen, Dalal, Fredman, Patton 1997). It takes the next
+/// uncovered combination and completes it to a valid point. A pair is completed dimension by dimension,
+/// with the state that covers most. If this gives no valid point, and for larger combinations, the
+/// other states are random; an `expensive` dimension then has its first state in three of four
+/// completions.
 pub fn covering(
     choices: &Choices,
     strength: usize,
@@ -156,7 +157,8 @@ struct Uncovered {
     /// For each dimension, the number of its choices.
     sizes: [usize; DIMENSION_COUNT],
     choices: Choices,
-    /// The indices of the set and of the combination at which the search for uncovered combinations continues.
+    /// The indices of the set and of the combination at which the search for uncovered combinations
+    /// continues.
     position: (usize, usize),
 }
 
@@ -227,8 +229,8 @@ impl Uncovered {
         None
     }
 
-    /// A point with these states. Each other dimension, in random order, gets the state that covers most combinations
-    /// with the states that the point has already.
+    /// A point with these states. Each other dimension, in random order, gets the state that covers
+    /// most combinations with the states that the point has already.
     fn greedy_completion(&self, tuple: &[(usize, u8)], random: &mut Random) -> Point {
         let mut point = Point(std::array::from_fn(|axis| self.choices[axis][0]));
         let mut chosen = [false; DIMENSION_COUNT];

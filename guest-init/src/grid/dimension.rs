@@ -73,8 +73,8 @@ dimensions! {
         Off = "off",
         Inclusive = "inclusive",
     }
-    /// The range, in relation to `ip`, the compared address of the call under test. The calls that are not under test
-    /// are made at addresses `inside`, which is below `ip`.
+    /// The range, in relation to `ip`, the compared address of the call under test. The calls that are
+    /// not under test are made at addresses `inside`, which is below `ip`.
     span: Span, "range" {
         Inside = "inside alone",
         ToIp = "from inside to ip, excluded",

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Runs points on this kernel and collects their observations.
 //!
-//! A task runs points one after the other until a point ends the task. Such a task can make no system calls but those
-//! of gates and those inside the allowed range, so nothing that runs in the task may allocate, format or panic.
+//! A task runs points one after the other until a point ends the task. Such a task can make no system
+//! calls but those of gates and those inside the allowed range, so nothing that runs in the task may
+//! allocate, format or panic.
 //!
-//! A *control call* is a call whose dispatch does not depend on the points: the task makes one before its first point,
-//! and the task's parent makes one after the last point.
+//! A *control call* is a call whose dispatch does not depend on the points: the task makes one before
+//! its first point, and the task's parent makes one after the last point.
 
 use super::dimension::{Parent, Point, Rseq, Seccomp, Sysctl, Task, Tracer};
 use super::observation::Observation;
@@ -55,8 +56,8 @@ pub(super) fn can_share_task(a: &Point, b: &Point) -> bool {
         && a.sysctl() == b.sysctl()
 }
 
-/// Runs points in one task: at most [`MAX_POINTS`], up to the first point that ends the task. All points must be able
-/// to share the task ([`can_share_task`]).
+/// Runs points in one task: at most [`MAX_POINTS`], up to the first point that ends the task. All
+/// points must be able to share the task ([`can_share_task`]).
 ///
 /// # Errors
 /// [`Failure::Broken`] if the task cannot be started or traced.
@@ -223,7 +224,8 @@ fn arm_parent() {
     }
 }
 
-/// Makes the parent's control call after all points. The parent's own configuration must decide about the call.
+/// Makes the parent's control call after all points. The parent's own configuration must decide about
+/// the call.
 fn make_parent_control_call(is_armed: bool) {
     IN_CONTROL_CALL.store(true, Ordering::SeqCst);
     // The second thread may have changed the disposition, which threads share.
@@ -238,8 +240,8 @@ fn make_parent_control_call(is_armed: bool) {
     IN_CONTROL_CALL.store(false, Ordering::SeqCst);
 }
 
-/// Makes a call with the parent's selector at BLOCK. Returns the value of the result register, and whether the call was
-/// executed.
+/// Makes a call with the parent's selector at BLOCK. Returns the value of the result register, and
+/// whether the call was executed.
 fn make_control_call() -> (u64, bool) {
     run_point::set_handler_selector(Some(&PARENT_SELECTOR));
     PARENT_SELECTOR.store(1, Ordering::SeqCst);

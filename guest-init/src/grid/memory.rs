@@ -101,7 +101,8 @@ impl Layout {
         self.gates[choice as usize]
     }
 
-    /// The gate of the next call after the call under test, which uses the gate of `choice`. The two gates differ.
+    /// The gate of the next call after the call under test, which uses the gate of `choice`. The two
+    /// gates differ.
     #[must_use]
     pub fn next_gate(&self, choice: GateChoice) -> Gate {
         if choice == GateChoice::SecondGate { arch::gate() } else { arch::second_gate() }
@@ -153,8 +154,8 @@ unsafe fn byte_at(address: u64) -> &'static AtomicU8 {
 }
 
 impl Memory {
-    /// Maps the memory. `ids` is the address of the first word of [`Layout::id_addresses`], and `handlers` become
-    /// [`Layout::handlers`].
+    /// Maps the memory. `ids` is the address of the first word of [`Layout::id_addresses`], and
+    /// `handlers` become [`Layout::handlers`].
     pub(super) fn new(platform: Platform, ids: u64, handlers: [u64; 2]) -> Result<Memory, Failure> {
         let private = map_pages(3)?;
         protect(private, 1, libc::PROT_NONE)?;

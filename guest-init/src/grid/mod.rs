@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The grid. Each property of a call on which the kernel's code branches is a dimension, whose states are the values
-//! of the property. A point has one state of each dimension, a product is a set of points, and a model predicts
-//! the observations of each point.
+//! The grid. Each property of a call on which the kernel's code branches is a dimension, whose states
+//! are the values of the property. A point has one state of each dimension, a product is a set of
+//! points, and a model predicts the observations of each point.
 //!
 //! [`dimension`], [`cover`] and [`model`] make no system calls. Each point is a case `grid/at-CODE` that
 //! is in no table.
@@ -111,8 +111,8 @@ pub const LARGER_PRODUCTS: &[Case] = &[
     ),
 ];
 
-/// The case with this id, if the id is that of a larger product, a point or a random product. The case is never
-/// freed.
+/// The case with this id, if the id is that of a larger product, a point or a random product. The case
+/// is never freed.
 #[must_use]
 pub fn by_id(id: &str) -> Option<&'static Case> {
     if let Some(case) = LARGER_PRODUCTS.iter().find(|case| case.id == id) {
@@ -161,8 +161,8 @@ pub(crate) fn check(product: Product) -> Check {
     report.finish(points.len())
 }
 
-/// Records the observations of points that ran in one task. The observations of the task's control calls belong to no
-/// single point, so they are only judged.
+/// Records the observations of points that ran in one task. The observations of the task's control
+/// calls belong to no single point, so they are only judged.
 fn record(report: &report::Report<'_>, points: &[Point], result: &execute::TaskResult) -> Check {
     for (point, seen) in points.iter().zip(&result.points) {
         let (scenario, seen) = (format!("at-{}", point.code()), report.describe_all(seen, point));
@@ -171,8 +171,8 @@ fn record(report: &report::Report<'_>, points: &[Point], result: &execute::TaskR
     Ok(())
 }
 
-/// The number of points at the start of this list that one task can run: up to the first point that ends the task by
-/// prediction.
+/// The number of points at the start of this list that one task can run: up to the first point that
+/// ends the task by prediction.
 fn batch_length(points: &[Point], layout: &memory::Layout) -> usize {
     let mut length = 0;
     for point in points.iter().take(shared_state::MAX_POINTS) {

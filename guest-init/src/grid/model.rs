@@ -34,7 +34,8 @@ const TRAP_SIGINFO: (i32, i32) = (1, TRAP_ERRNO);
 pub const FILTER_ERRNO: i32 = 77;
 /// The `si_errno` of the filter that traps the call.
 pub const TRAP_ERRNO: i32 = 55;
-/// The number of SIGSYS after which a point ends. At this number the handler faults, or the tracer kills the tracee.
+/// The number of SIGSYS after which a point ends. At this number the handler faults, or the tracer
+/// kills the tracee.
 pub const MAX_SIGSYS: u32 = 4;
 /// The real-time signal of [`Pending::RealTimeSignal`].
 pub const REAL_TIME_SIGNAL: i32 = 40;
@@ -135,7 +136,8 @@ fn is_valid(point: &Point, layout: &Layout) -> bool {
         // The tracee's next call must be the one under test, and not the prctl for strict mode.
         && !((steps || point.tracer().skips_call()) && point.seccomp() == Seccomp::Strict)
         && !(steps && point.seccomp() == Seccomp::Trap)
-        // The kernel treats these numbers as restart codes after a filter's trap too, which is not about dispatch.
+        // The kernel treats these numbers as restart codes after a filter's trap too, which is not
+        // about dispatch.
         && !(point.seccomp() == Seccomp::Trap && point.number().is_restart_code())
         // The first thread must arm, but the sysctl denies arming to all threads.
         && !(point.sysctl() == Sysctl::Denies
@@ -165,8 +167,8 @@ struct Simulation<'a> {
     /// Whether SIGSYS is blocked.
     is_sigsys_blocked: bool,
     sigsys_action: SigsysAction,
-    /// Whether a SIGSYS from tgkill(2) is pending. The kernel merges the SIGSYS of a dispatch with the pending signal,
-    /// which keeps its siginfo.
+    /// Whether a SIGSYS from tgkill(2) is pending. The kernel merges the SIGSYS of a dispatch with the
+    /// pending signal, which keeps its siginfo.
     is_sigsys_pending: bool,
     /// The number of SIGSYS handled.
     handled_count: u32,
@@ -281,8 +283,8 @@ impl Simulation<'_> {
         })
     }
 
-    /// Issues the call under test. Returns whether the call took effect, and its result; `None` if dispatch does not
-    /// determine the result.
+    /// Issues the call under test. Returns whether the call took effect, and its result; `None` if
+    /// dispatch does not determine the result.
     fn call_under_test(&mut self) -> Result<(Option<u64>, bool), End> {
         let registers = call_registers(self.point, self.layout);
         let mut number = registers[Reg::NUMBER];
@@ -307,9 +309,10 @@ impl Simulation<'_> {
         }
     }
 
-    /// Adds the stop that the tracer sees on a kernel with the bug `phantom-exit-stop` when the selector kills the
-    /// caller. With single-stepping the stop appears only if the fatal signal was pending before the call, since
-    /// `dequeue_synchronous_signal()` then finds the SIGTRAP of the step first.
+    /// Adds the stop that the tracer sees on a kernel with the bug `phantom-exit-stop` when the
+    /// selector kills the caller. With single-stepping the stop appears only if the fatal signal was
+    /// pending before the call, since `dequeue_synchronous_signal()` then finds the SIGTRAP of the step
+    /// first.
     fn phantom_exit_stop(&mut self, compared_address: u64, signal: i32) {
         if !self.bugs.phantom_exit {
             return;
@@ -368,8 +371,8 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    /// Issues a call inside the range that most configurations allow. If the call is dispatched, the handler's
-    /// sigreturn is dispatched too, and the call never returns.
+    /// Issues a call inside the range that most configurations allow. If the call is dispatched, the
+    /// handler's sigreturn is dispatched too, and the call never returns.
     fn simulate_inside_call(&mut self, registers: Registers) -> Result<(), End> {
         let compared_address = self.layout.inside.start;
         match self.decide(compared_address) {

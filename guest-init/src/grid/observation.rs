@@ -95,7 +95,8 @@ pub enum Observation {
     ThreadGone,
     /// The process of a traced thread exited with this code, or was killed by this signal plus 128.
     ProcessEnded(i32),
-    /// A step that prepares the point failed with this error number. The model never predicts this observation.
+    /// A step that prepares the point failed with this error number. The model never predicts this
+    /// observation.
     SetupFailed(i32),
 }
 

@@ -13,8 +13,8 @@ use crate::oracle::Decision;
 /// A set of points that a case runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
-    /// Every mode with every range and gate, with a selector at ALLOW, with a selector at BLOCK, and without a
-    /// selector.
+    /// Every mode with every range and gate, with a selector at ALLOW, with a selector at BLOCK, and
+    /// without a selector.
     Range,
     /// Every value of the selector, and a sample of values with each kind of memory and each disposition of
     /// SIGSYS that acts differently.
@@ -222,8 +222,8 @@ fn is_passed(decision: Decision) -> bool {
     decision == Decision::Pass
 }
 
-/// Points that contain every combination of `strength` states, and whose first call gets a decision that `wanted`
-/// accepts.
+/// Points that contain every combination of `strength` states, and whose first call gets a decision
+/// that `wanted` accepts.
 fn covering_points(
     choices: &Choices,
     strength: usize,
@@ -319,8 +319,8 @@ fn narrowed_states(layout: &Layout, values: &[u8]) -> Choices {
     choices
 }
 
-/// The states of [`Product::Pairs`]: fewer ranges, since [`Product::Range`] has all of them, and fewer call numbers,
-/// since [`Product::Dispatched`] has all of them.
+/// The states of [`Product::Pairs`]: fewer ranges, since [`Product::Range`] has all of them, and fewer
+/// call numbers, since [`Product::Dispatched`] has all of them.
 fn pair_states(layout: &Layout) -> Choices {
     use Span::{
         AfterIp, All, BeforeIp, BelowAndIp, BelowIp, EmptyAtIp, Inside, Ip, Nothing, ThroughIp,

@@ -32,8 +32,8 @@ pub(super) struct Report<'a> {
     first_difference: Option<(String, String)>,
     /// For each recorded bug, the number of points that show it.
     bug_counts: BTreeMap<&'static str, usize>,
-    /// Whether points with interfaces that this kernel lacks are not judged. Such points are recorded on every kernel,
-    /// but the model does not predict them.
+    /// Whether points with interfaces that this kernel lacks are not judged. Such points are recorded
+    /// on every kernel, but the model does not predict them.
     skips_missing_interfaces: bool,
 }
 
@@ -230,9 +230,9 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Predicts the observations of the control calls of a task whose last point is `point`. The task's control call must
-/// not be dispatched, whatever its parent's configuration. The parent's control call must be dispatched if the
-/// parent is armed.
+/// Predicts the observations of the control calls of a task whose last point is `point`. The task's
+/// control call must not be dispatched, whatever its parent's configuration. The parent's control call
+/// must be dispatched if the parent is armed.
 fn predict_control(point: &Point, layout: &Layout, bugs: Bugs) -> Vec<Observation> {
     use Observation::{Exited, Killed, ProcessEnded, Returned};
     let mut expected = vec![Returned { result: None, preserved: true, executed: true }];

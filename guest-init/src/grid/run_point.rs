@@ -309,8 +309,8 @@ extern "C" fn on_sigsys_without_info(_: i32) {
     allow_next_call();
 }
 
-/// Sets the selector to ALLOW, and faults at the [`MAX_SIGSYS`]th signal. Both handlers of SIGSYS call this function
-/// last.
+/// Sets the selector to ALLOW, and faults at the [`MAX_SIGSYS`]th signal. Both handlers of SIGSYS call
+/// this function last.
 fn allow_next_call() {
     // SAFETY: the selector is a byte that stays mapped.
     if let Some(byte) = unsafe { HANDLER_SELECTOR.load(Ordering::SeqCst).as_ref() } {
@@ -326,7 +326,8 @@ extern "C" fn on_other_signal(signal: i32) {
     observe(Observation::OtherSignal(signal));
 }
 
-/// The address that observations have in place of `address`: the start of [`arch::inside`] for all addresses inside.
+/// The address that observations have in place of `address`: the start of [`arch::inside`] for all
+/// addresses inside.
 pub(super) fn normalize_address(address: u64) -> u64 {
     let inside = arch::inside();
     if inside.contains(&address) { inside.start } else { address }

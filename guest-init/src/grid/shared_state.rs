@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The state that a task which runs points shares with its tracer and its parent: the observations, and words by
-//! which they synchronise.
+//! The state that a task which runs points shares with its tracer and its parent: the observations, and
+//! words by which they synchronise.
 
 use super::memory::{Memory, Platform};
 use super::observation::Observation;
@@ -38,8 +38,8 @@ pub(super) struct SharedState {
     pub(super) thread_id: AtomicU32,
     /// 1 when the tracer is attached.
     pub(super) is_tracer_attached: AtomicU32,
-    /// 1 when the tracer has reaped the thread. The first thread must not exit the process before, since the exit
-    /// code of the process would replace that of the thread.
+    /// 1 when the tracer has reaped the thread. The first thread must not exit the process before,
+    /// since the exit code of the process would replace that of the thread.
     pub(super) is_thread_reaped: AtomicU32,
     /// 0 when the thread has ended.
     pub(super) is_thread_alive: AtomicU32,

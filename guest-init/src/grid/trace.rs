@@ -147,8 +147,8 @@ impl TraceState<'_> {
         }
     }
 
-    /// Prepares the tracee, which has stopped before the call under test: arms it if the point asks for this, and
-    /// chooses the request that resumes it.
+    /// Prepares the tracee, which has stopped before the call under test: arms it if the point asks for
+    /// this, and chooses the request that resumes it.
     fn prepare_call_under_test(&mut self, point: &Point) -> sys::Result<()> {
         let layout = &memory().layout;
         if point.arming() == Arming::Tracer {

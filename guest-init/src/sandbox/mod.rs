@@ -2,11 +2,11 @@
 
 //! Runs a foreign program natively and emulates its system calls.
 //!
-//! The program has its own [memory](program_memory) and is not written for Linux. An [`Engine`] intercepts
-//! its system calls and passes each to a [`Personality`], which reads the arguments from the registers,
-//! emulates the call, and writes the result to the registers. The program's tasks share memory with the
-//! process that runs the sandbox. So an engine can emulate a call in the task itself or in a supervisor, and a
-//! personality works unchanged in either place.
+//! The program has its own [memory](program_memory) and is not written for Linux. An [`Engine`]
+//! intercepts its system calls and passes each to a [`Personality`], which reads the arguments from the
+//! registers, emulates the call, and writes the result to the registers. The program's tasks share
+//! memory with the process that runs the sandbox. So an engine can emulate a call in the task itself or
+//! in a supervisor, and a personality works unchanged in either place.
 //!
 //! The sandbox emulates; it does not confine. A program that knows that it runs on Linux can escape.
 

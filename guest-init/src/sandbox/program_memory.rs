@@ -93,8 +93,8 @@ impl ProgramMemory {
         Some(page(offset)?..page(end)?)
     }
 
-    /// Maps zeroed pages at an address where none are mapped. Returns false if a page is mapped there already, or
-    /// the kernel refuses.
+    /// Maps zeroed pages at an address where none are mapped. Returns false if a page is mapped there
+    /// already, or the kernel refuses.
     pub fn map(&mut self, start: u64, length: u64, protection: i32) -> bool {
         let Some(pages) = ProgramMemory::pages(start, length) else { return false };
         self.pages[pages.clone()].iter().all(|page| *page == 0)

@@ -33,8 +33,8 @@ pub(super) struct Task {
 pub(super) struct EngineMethods {
     /// Whether a supervisor emulates the calls. Each task is then a separate process.
     pub(super) is_supervised: bool,
-    /// The signal that a new task sends to itself when the task is set up. The signal's handler, or the tracer
-    /// when the signal stops the task, makes the task enter the program.
+    /// The signal that a new task sends to itself when the task is set up. The signal's handler, or the
+    /// tracer when the signal stops the task, makes the task enter the program.
     pub(super) enter_signal: i32,
     /// Makes the kernel pass the calls of a thread to the engine. Called in the thread's new task, with the
     /// thread's index and selector. Must not take the lock, since signal handlers can already run.
@@ -166,9 +166,9 @@ impl SandboxState {
         self.with_lock(|locked| locked.exit_status.is_some() || locked.error.is_some())
     }
 
-    /// Emulates a call of a thread. `audit_arch` names the entry of the call (`AUDIT_ARCH_*`). Foreign systems
-    /// have no `int 0x80`, so a call through another entry than the native one is emulated as a fault, as on a
-    /// kernel without 32-bit calls.
+    /// Emulates a call of a thread. `audit_arch` names the entry of the call (`AUDIT_ARCH_*`). Foreign
+    /// systems have no `int 0x80`, so a call through another entry than the native one is emulated as a
+    /// fault, as on a kernel without 32-bit calls.
     pub(super) fn call(
         &self,
         thread: usize,
@@ -195,8 +195,8 @@ impl SandboxState {
         self.emulate_step(thread, |call| personality.fault(call, registers, fault))
     }
 
-    /// Calls `emulate` for one call or fault of a thread, and ends the line that `emulate` adds to the thread's
-    /// transcript. Does nothing once the program has ended.
+    /// Calls `emulate` for one call or fault of a thread, and ends the line that `emulate` adds to the
+    /// thread's transcript. Does nothing once the program has ended.
     fn emulate_step(
         &self,
         thread: usize,
@@ -266,7 +266,8 @@ impl SandboxState {
     /// The transcript, sorted by thread, so that it does not depend on timing.
     ///
     /// # Errors
-    /// The reason why the program could not continue; [`SandboxError::Died`] if the program has no exit status.
+    /// The reason why the program could not continue; [`SandboxError::Died`] if the program has no exit
+    /// status.
     pub(super) fn transcript(&self) -> Result<String, SandboxError> {
         self.with_lock(|locked| {
             if let Some(error) = locked.error.take() {

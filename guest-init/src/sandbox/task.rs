@@ -157,8 +157,8 @@ extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut Context) {
     });
 }
 
-/// Handler of [`FAULT_SIGNALS`]: emulates the reaction of the foreign system to a fault of the program. A fault
-/// in the code of guest-init ends the process.
+/// Handler of [`FAULT_SIGNALS`]: emulates the reaction of the foreign system to a fault of the program.
+/// A fault in the code of guest-init ends the process.
 extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut Context) {
     let state = SandboxState::current();
     let thread = state.thread_on_stack(arch::current_stack());

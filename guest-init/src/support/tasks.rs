@@ -11,10 +11,10 @@ use std::sync::atomic::Ordering;
 
 /// Runs a function in a child and returns how the child ended. The result of the function is the exit code.
 ///
-/// The child shares this process's memory on a separate stack, and this process waits, as with vfork(2). In
-/// an emulated machine a start without a copy of the memory takes an eighth of the time of a fork. The child has its
-/// own signal dispositions, mask and dispatch configuration. The selector is shared, and is set to ALLOW
-/// afterwards.
+/// The child shares this process's memory on a separate stack, and this process waits, as with
+/// vfork(2). In an emulated machine a start without a copy of the memory takes an eighth of the time of
+/// a fork. The child has its own signal dispositions, mask and dispatch configuration. The selector is
+/// shared, and is set to ALLOW afterwards.
 pub(crate) fn run_vforked<F: FnOnce() -> i32>(run: F) -> Result<Change, Failure> {
     extern "C" fn enter<F: FnOnce() -> i32>(function: u64) -> u64 {
         // SAFETY: the parent passes the address of a live value, and waits.
@@ -56,7 +56,8 @@ pub(crate) fn expect_success(change: Change) -> Check {
     expect_equal("the child", change.to_string(), Change::Exited(0).to_string())
 }
 
-/// Checks that a child was killed by this signal, after it handled exactly `handled` dispatches and no other signal.
+/// Checks that a child was killed by this signal, after it handled exactly `handled` dispatches and no
+/// other signal.
 pub(crate) fn expect_killed(change: Change, signal: i32, handled: u32) -> Check {
     ensure(
         matches!(change, Change::Killed { signal: killer, .. } if killer == signal),

@@ -2,8 +2,8 @@
 
 //! Executes a sequence on this kernel and records the observed events.
 //!
-//! From the first step on, all tasks issue system calls only through gates and in the allowed range, so they must not
-//! allocate, format or panic.
+//! From the first step on, all tasks issue system calls only through gates and in the allowed range, so
+//! they must not allocate, format or panic.
 
 use super::model::{Event, EventKind, INITIAL_UMASK, number_and_arguments, registers};
 use super::operations::{Call, CallSite, Disposition, Layout, NewTask, Operation, Step};
@@ -89,8 +89,8 @@ pub(super) fn map_event_log() -> sys::Result<()> {
 }
 
 fn event_log() -> &'static EventLog {
-    // SAFETY: `map_event_log` maps it before any sequence. Zeros are valid in all fields that are read before they are
-    // written, and an event is read only when it is complete.
+    // SAFETY: `map_event_log` maps it before any sequence. Zeros are valid in all fields that are read
+    // before they are written, and an event is read only when it is complete.
     unsafe { &*EVENT_LOG.load(Ordering::SeqCst) }
 }
 
@@ -353,8 +353,8 @@ struct TaskBody<'a> {
 }
 
 impl TaskBody<'_> {
-    /// Starts the task with these flags of clone(2). The task's stack is never freed, since nothing reports when a
-    /// thread has left its stack.
+    /// Starts the task with these flags of clone(2). The task's stack is never freed, since nothing
+    /// reports when a thread has left its stack.
     fn start(&self, flags: i32, enter: extern "C" fn(u64) -> u64) -> sys::Result<i32> {
         let length = STACK_PAGES * 4096;
         // SAFETY: newly mapped and zeroed.
@@ -464,8 +464,9 @@ fn trace_child(step: u16, child: i32, stops_at_calls: bool) -> sys::Result<()> {
     }
 }
 
-/// Records the entry of a call outside the allowed range; calls inside are not under test. Exits of calls are not
-/// recorded, since the known kernel bug `phantom-exit-stop` adds an exit when the selector kills.
+/// Records the entry of a call outside the allowed range; calls inside are not under test. Exits of
+/// calls are not recorded, since the known kernel bug `phantom-exit-stop` adds an exit when the
+/// selector kills.
 fn record_entry(
     step: u16,
     request: &impl Fn(u64, u64, u64) -> sys::Result<u64>,

@@ -3,8 +3,9 @@
 //! Random walks: a seed determines a sequence of operations on dispatch, and a model predicts every event
 //! that can be observed. A difference is a broken promise.
 //!
-//! The sequence of a seed is the case `walk/SEED`. These cases are in no table; the host may plan any number of
-//! them. `execute` makes system calls; [`operations`], [`generate`], [`model`] and [`shrink`] make none.
+//! The sequence of a seed is the case `walk/SEED`. These cases are in no table; the host may plan any
+//! number of them. `execute` makes system calls; [`operations`], [`generate`], [`model`] and [`shrink`]
+//! make none.
 
 mod execute;
 pub mod generate;

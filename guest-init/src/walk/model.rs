@@ -63,7 +63,8 @@ pub enum EventKind {
     Exited(i32),
     /// A process was killed by this signal.
     Killed(i32),
-    /// An operation that is not under test failed with this error number. The model never predicts this event.
+    /// An operation that is not under test failed with this error number. The model never predicts this
+    /// event.
     SetupFailed(i32),
 }
 
@@ -74,9 +75,9 @@ impl Event {
     /// Whether an observed event matches this predicted one.
     ///
     /// Two known kernel bugs are tolerated on releases up to [`LAST_RELEASE_WITH_BUGS`]. With
-    /// `stale-config-after-clear` the other fields of a configuration stay when its mode becomes 0, so only the mode
-    /// is compared. With `inclusive-get-set` a tracer may read an inclusive configuration as the exclusive
-    /// configuration of the complementary range.
+    /// `stale-config-after-clear` the other fields of a configuration stay when its mode becomes 0, so
+    /// only the mode is compared. With `inclusive-get-set` a tracer may read an inclusive configuration
+    /// as the exclusive configuration of the complementary range.
     #[must_use]
     pub fn allows(&self, seen: &Event, release: (u32, u32)) -> bool {
         let (EventKind::ConfigRead(expected), EventKind::ConfigRead(read)) = (self.kind, seen.kind)
@@ -238,8 +239,8 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// Predicts the events of a call. If the call is dispatched, the handler runs, and the call is issued again if the
-    /// step says so.
+    /// Predicts the events of a call. If the call is dispatched, the handler runs, and the call is
+    /// issued again if the step says so.
     fn run_call(
         &mut self,
         step: &Step,

@@ -58,8 +58,8 @@ pub enum NamedRange {
 }
 
 impl NamedRange {
-    /// The ranges for exclusive mode. With each of them calls from inside are not dispatched, or the kernel refuses
-    /// the range.
+    /// The ranges for exclusive mode. With each of them calls from inside are not dispatched, or the
+    /// kernel refuses the range.
     pub const FOR_EXCLUSIVE: [NamedRange; 8] = [
         NamedRange::Inside,
         NamedRange::BeforeFirst,
@@ -70,8 +70,8 @@ impl NamedRange {
         NamedRange::Empty,
         NamedRange::Wrapping,
     ];
-    /// The ranges for inclusive mode. With each of them calls from inside are not dispatched, or the kernel refuses
-    /// the range.
+    /// The ranges for inclusive mode. With each of them calls from inside are not dispatched, or the
+    /// kernel refuses the range.
     pub const FOR_INCLUSIVE: [NamedRange; 7] = [
         NamedRange::First,
         NamedRange::Instruction,

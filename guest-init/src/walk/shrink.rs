@@ -4,8 +4,8 @@
 
 use super::operations::{Operation, Step, renumber};
 
-/// Returns the shortest sequence found for which `fails` returns true; `fails` must return true for `steps`. The
-/// search ends when `fails` returns false for all candidates.
+/// Returns the shortest sequence found for which `fails` returns true; `fails` must return true for
+/// `steps`. The search ends when `fails` returns false for all candidates.
 pub fn shrink(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
     let mut best = steps.to_vec();
     'smaller: loop {

@@ -71,7 +71,8 @@ pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Prefixes of the packages of a kernel. Ubuntu, and Debian from 6.19 on, split a kernel into several packages.
+/// Prefixes of the packages of a kernel. Ubuntu, and Debian from 6.19 on, split a kernel into several
+/// packages.
 pub(crate) const PARTS: [&str; 4] =
     ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"];
 

@@ -245,8 +245,8 @@ fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the cache entry `key`; `None` if the entry does not exist or is damaged. A vmlinux that the user gave
-/// (`users_vmlinux`) is booted from its own path, because the entry has no copy of it.
+/// Reads the cache entry `key`; `None` if the entry does not exist or is damaged. A vmlinux that the
+/// user gave (`users_vmlinux`) is booted from its own path, because the entry has no copy of it.
 fn find_cached(
     ctx: &mut Ctx<'_>,
     key: &str,

@@ -122,8 +122,8 @@ fn unpack(
     Ok(image)
 }
 
-/// Finds the kernel in these suites. `None` if the suites lack the kernel; [`MissingPart`] if they lack a part
-/// of the kernel.
+/// Finds the kernel in these suites. `None` if the suites lack the kernel; [`MissingPart`] if they lack
+/// a part of the kernel.
 fn find(
     ctx: &mut Ctx<'_>,
     arch: Arch,
@@ -163,8 +163,8 @@ pub(crate) struct Offer {
     parts: Result<Vec<(String, String)>, String>,
 }
 
-/// The cloud kernel that [`kernel`] takes for each series: the kernel that an earlier run took, else the newest
-/// kernel with all its parts in the first suites that have such a kernel.
+/// The cloud kernel that [`kernel`] takes for each series: the kernel that an earlier run took, else
+/// the newest kernel with all its parts in the first suites that have such a kernel.
 pub(crate) fn offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer)>, Error> {
     let mut offers: BTreeMap<Series, Offer> = BTreeMap::new();
     for suites in [Suites::System, Suites::All] {

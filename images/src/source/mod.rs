@@ -33,8 +33,8 @@ trait Source: Sync {
     /// Name for messages, such as `the upstream archive`.
     fn name(&self) -> &'static str;
 
-    /// The keys of the source's locators ([`Candidate::locator`]). They never change, because records in users'
-    /// caches contain them.
+    /// The keys of the source's locators ([`Candidate::locator`]). They never change, because records
+    /// in users' caches contain them.
     fn locator_keys(&self) -> &'static [&'static str];
 
     /// Whether the source is on this machine. A local source is searched at every run, and its

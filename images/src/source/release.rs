@@ -87,8 +87,8 @@ impl ReleaseBuild {
         missing
     }
 
-    /// Downloads, unpacks, patches and builds the release. If a release cannot be downloaded, tries the next best
-    /// release.
+    /// Downloads, unpacks, patches and builds the release. If a release cannot be downloaded, tries the
+    /// next best release.
     ///
     /// # Errors
     /// If no release can be downloaded, or the kernel does not build.
@@ -163,8 +163,8 @@ impl ReleaseBuild {
         recipe.build(ctx, &mirror.src)
     }
 
-    /// Records the source of the release after a successful download. Records nothing for `latest` and `stable`,
-    /// because these change.
+    /// Records the source of the release after a successful download. Records nothing for `latest` and
+    /// `stable`, because these change.
     fn record_result(&self, ctx: &Ctx<'_>, found: &FoundRelease) -> Result<(), Error> {
         match self.wanted {
             WantedRelease::Version(version) => {

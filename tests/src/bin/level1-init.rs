@@ -107,8 +107,8 @@ fn connect() -> io::Result<File> {
     }
 }
 
-/// A running program and its output files. The output goes to files and not to pipes, because processes that the
-/// program leaves behind would keep a pipe open.
+/// A running program and its output files. The output goes to files and not to pipes, because processes
+/// that the program leaves behind would keep a pipe open.
 struct RunningProgram {
     child: Child,
     started: Instant,

@@ -70,8 +70,8 @@ impl Files {
         }
     }
 
-    /// Adds QEMU. For this architecture: the installed QEMU with the firmware that `microvm` loads. For another
-    /// architecture: the distribution's package, whose machine `virt` needs no firmware.
+    /// Adds QEMU. For this architecture: the installed QEMU with the firmware that `microvm` loads. For
+    /// another architecture: the distribution's package, whose machine `virt` needs no firmware.
     ///
     /// # Panics
     /// If QEMU is not installed or the package cannot be downloaded.

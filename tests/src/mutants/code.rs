@@ -203,8 +203,8 @@ fn find_mutable_code(code: &str) -> Vec<(CodeKind, usize, usize)> {
     all
 }
 
-/// Returns the statement from `begin` to the semicolon at `end`. Of a declaration, returns the initializer, or
-/// `None` if it has none.
+/// Returns the statement from `begin` to the semicolon at `end`. Of a declaration, returns the
+/// initializer, or `None` if it has none.
 fn classify_statement(code: &str, begin: usize, end: usize) -> Option<(CodeKind, usize, usize)> {
     let text = &code[begin..end];
     if DECLARATION_KEYWORDS

@@ -103,7 +103,8 @@ impl Drop for DeviceThread {
     }
 }
 
-/// Runs the thread. Reports a failure or panic to the owner: without a report, the guest would appear to hang.
+/// Runs the thread. Reports a failure or panic to the owner: without a report, the guest would appear
+/// to hang.
 fn run_thread(shared_device: &SharedDevice, queue_evts: &[EventFd], shared: &SharedState) {
     let failure =
         match panic::catch_unwind(AssertUnwindSafe(|| serve(shared_device, queue_evts, shared))) {

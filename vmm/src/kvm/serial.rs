@@ -48,8 +48,8 @@ pub struct SerialState {
 pub struct RestoreError(String);
 
 impl Serial {
-    /// Creates a UART in its power-on state. The UART writes `interrupt` to assert its interrupt line. The vCPU
-    /// thread writes each byte of the guest to `output` at once; see [`ConsoleOutput`].
+    /// Creates a UART in its power-on state. The UART writes `interrupt` to assert its interrupt line.
+    /// The vCPU thread writes each byte of the guest to `output` at once; see [`ConsoleOutput`].
     #[must_use]
     pub fn new(interrupt: EventFd, output: Box<dyn Write + Send>) -> Serial {
         Serial { uart: vm_superio::Serial::new(InterruptLine(interrupt), output) }

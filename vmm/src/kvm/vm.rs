@@ -147,8 +147,8 @@ impl Hardware {
         Ok((Hardware { vm, irq_chips, memory, transport, bus }, parts))
     }
 
-    /// Takes a snapshot with the states `vcpus` of the vCPUs, which must be parked. No thread may access guest
-    /// memory meanwhile. The VM may continue afterwards.
+    /// Takes a snapshot with the states `vcpus` of the vCPUs, which must be parked. No thread may
+    /// access guest memory meanwhile. The VM may continue afterwards.
     ///
     /// # Errors
     /// If KVM refuses, or guest memory cannot be remapped.

@@ -126,8 +126,8 @@ fn kernel_arguments(spec: &VmSpec, board_arguments: &str) -> Vec<OsString> {
     ]
 }
 
-/// Returns the arguments for the console: a pipe, because on a socket each byte would take almost a kilobyte of
-/// the buffer. `append=on` prevents QEMU from truncating the pipe.
+/// Returns the arguments for the console: a pipe, because on a socket each byte would take almost a
+/// kilobyte of the buffer. `append=on` prevents QEMU from truncating the pipe.
 fn console_arguments(fd: RawFd, board: &Board) -> Vec<OsString> {
     let mut all = vec!["-add-fd".into(), format!("fd={fd},set=1").into()];
     all.extend(strings(["-chardev", "file,id=console,path=/dev/fdset/1,append=on"]));

@@ -93,8 +93,8 @@ fn emulation_reason(arch: Arch) -> Option<String> {
     (Arch::host() != Some(arch)).then(|| format!("this machine is no {}", arch.name()))
 }
 
-/// Chooses an accelerator. Returns it with the reason for the choice. Probes /dev/kvm only if the choice depends
-/// on the result.
+/// Chooses an accelerator. Returns it with the reason for the choice. Probes /dev/kvm only if the
+/// choice depends on the result.
 fn choose<'p>(
     requirements: &Requirements,
     probe: impl FnOnce() -> &'p Probe,

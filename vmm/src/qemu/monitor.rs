@@ -49,8 +49,8 @@ impl Monitor {
             .write_all(request("human-monitor-command", &arguments, "registers").as_bytes());
     }
 
-    /// Stops the vCPUs, so that their registers are consistent. QEMU reports this by the event `STOP`, which is
-    /// no [`Message`]: the guest has not ended.
+    /// Stops the vCPUs, so that their registers are consistent. QEMU reports this by the event `STOP`,
+    /// which is no [`Message`]: the guest has not ended.
     pub(super) fn pause_vcpus(&mut self) {
         let _ = self.stream.write_all(request("stop", &json!({}), "paused").as_bytes());
     }

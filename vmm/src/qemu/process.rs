@@ -67,8 +67,8 @@ impl Process {
             });
         }
 
-        // The kernel sends the parent-death signal when the *thread* that forked ends. The caller's thread may
-        // end before the session, so a separate thread forks.
+        // The kernel sends the parent-death signal when the *thread* that forked ends. The caller's
+        // thread may end before the session, so a separate thread forks.
         let (release, released) = mpsc::channel::<()>();
         let (give, child) = mpsc::sync_channel(1);
         let parent_thread =
@@ -106,7 +106,8 @@ impl Process {
         stderr.into_iter().chain([self.pidfd.as_fd()]).collect()
     }
 
-    /// Reads stderr, and reaps the process if it has ended. Returns the exit status once the process has ended.
+    /// Reads stderr, and reaps the process if it has ended. Returns the exit status once the process
+    /// has ended.
     pub(super) fn try_wait(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();

@@ -247,8 +247,8 @@ impl Daemon {
             let wake_evt = backend.wake_evt.as_raw_fd();
             if let Err(e) = handler.register_listener(wake_evt, EventSet::IN, u64::from(WAKE_EVENT))
             {
-                // Without the event the worker never ends. Forget the daemon, because dropping it would join the
-                // worker.
+                // Without the event the worker never ends. Forget the daemon, because dropping it would
+                // join the worker.
                 std::mem::forget(daemon);
                 return Err(e);
             }

@@ -3,8 +3,8 @@
 //!
 //! The driver may write any value to any register at any time. A write that the specification forbids
 //! has no effect, and an invalid queue makes the device ask for a reset (`DEVICE_NEEDS_RESET`, section
-//! 2.1.2). A [`Queue`] exists only while the driver has set `QueueReady`. The size of a queue is a power of two,
-//! and its three parts are in guest memory.
+//! 2.1.2). A [`Queue`] exists only while the driver has set `QueueReady`. The size of a queue is a
+//! power of two, and its three parts are in guest memory.
 
 mod registers;
 
@@ -286,9 +286,9 @@ impl Transport {
         }
     }
 
-    /// Handles a reset by the driver (section 2.4). Takes the packets in the transmit queue first: a restarting
-    /// kernel resets its devices right after its last message, perhaps before the device thread has seen that
-    /// message.
+    /// Handles a reset by the driver (section 2.4). Takes the packets in the transmit queue first: a
+    /// restarting kernel resets its devices right after its last message, perhaps before the device
+    /// thread has seen that message.
     fn reset(&self) {
         let shared_device = self.shared_device.upgrade();
         if let Some(shared_device) = &shared_device {

@@ -134,8 +134,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Handles a shutdown from the guest. Returns true if both halves are shut down. The guest then waits for a
-    /// reset.
+    /// Handles a shutdown from the guest. Returns true if both halves are shut down. The guest then
+    /// waits for a reset.
     pub(super) fn receive_shutdown(&mut self, flags: u32) -> bool {
         self.guest_shutdown |= flags & SHUTDOWN_BOTH;
         if self.guest_shutdown & SHUTDOWN_RECEIVE != 0 {
@@ -327,8 +327,8 @@ impl Connection {
     }
 }
 
-/// Converts a length to the 32 bits of a header field. The length must be at most [`BUFFER_SIZE`], or come from a
-/// header.
+/// Converts a length to the 32 bits of a header field. The length must be at most [`BUFFER_SIZE`], or
+/// come from a header.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "bounded by BUFFER_SIZE or a u32 from the wire"

@@ -2,9 +2,9 @@
 //! The device core: the table of connections, and the effect of each packet on it.
 //!
 //! The core has no clock, no I/O and no threads. Its memory is bounded: at most [`MAX_CONNECTIONS`]
-//! connections with two [`BUFFER_SIZE`](super::BUFFER_SIZE)s each, and [`MAX_RESETS`] resets. A packet whose answer
-//! would exceed a maximum is dropped. Handling a packet of the guest never waits for the guest to receive one,
-//! so there is no deadlock.
+//! connections with two [`BUFFER_SIZE`](super::BUFFER_SIZE)s each, and [`MAX_RESETS`] resets. A packet
+//! whose answer would exceed a maximum is dropped. Handling a packet of the guest never waits for the
+//! guest to receive one, so there is no deadlock.
 
 use std::collections::VecDeque;
 

@@ -61,7 +61,8 @@ pub struct Header {
     pub flags: u32,
     /// Size of the sender's receive buffer for this connection in bytes.
     pub buf_alloc: u32,
-    /// Number of bytes that were read from the sender's receive buffer since the connection began, modulo 2^32.
+    /// Number of bytes that were read from the sender's receive buffer since the connection began,
+    /// modulo 2^32.
     pub fwd_cnt: u32,
 }
 

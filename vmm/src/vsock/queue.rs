@@ -79,8 +79,9 @@ fn pop<'m>(
     if let Some(chain) = queue.pop_descriptor_chain(mem) {
         return Some(chain);
     }
-    // The guest may have added a chain before it saw that notifications are enabled, so check once more. Do not
-    // check in a loop, because a queue with an invalid available index always claims to have another chain.
+    // The guest may have added a chain before it saw that notifications are enabled, so check once
+    // more. Do not check in a loop, because a queue with an invalid available index always claims to
+    // have another chain.
     match queue.enable_notification(mem) {
         Ok(true) => queue.pop_descriptor_chain(mem),
         _ => None,

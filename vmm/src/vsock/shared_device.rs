@@ -17,8 +17,8 @@ use super::queue::{self, RX, StepResult, TX};
 
 /// The virtqueues of a guest. Each backend implements this trait.
 pub trait GuestQueues: Send + Sync {
-    /// Runs `step` on the queue with this index, if the driver has set the queue up. Interrupts the guest if the
-    /// guest wants an interrupt. Returns true if `step` must be repeated.
+    /// Runs `step` on the queue with this index, if the driver has set the queue up. Interrupts the
+    /// guest if the guest wants an interrupt. Returns true if `step` must be repeated.
     fn process(&self, index: usize, device: &mut Device, step: QueueStep) -> bool;
 
     /// Wakes the thread that calls [`SharedDevice::receive_all`].

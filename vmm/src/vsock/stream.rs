@@ -23,8 +23,8 @@ impl VsockStream {
         VsockStream { shared_device, port, connection: None }
     }
 
-    /// Runs `work` on the device and the connection. Clears the device's event before, so that any later change
-    /// sets the event again.
+    /// Runs `work` on the device and the connection. Clears the device's event before, so that any
+    /// later change sets the event again.
     fn with<R>(
         &self,
         work: impl FnOnce(&mut Device, ConnectionId) -> io::Result<R>,

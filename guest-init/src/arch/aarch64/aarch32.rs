@@ -21,10 +21,11 @@ pub const AARCH32_PATTERNS: [&[u32]; 2] = [
 /// `si_arch` of the program's calls (`AUDIT_ARCH_ARM`).
 pub const AARCH32_AUDIT_ARCH: u32 = 0x4000_0028;
 
-/// The program's code. The program handles SIGSYS without a restorer, and arms with its first instructions as the
-/// range. Then it issues three calls: with BLOCK in ARM and in Thumb state, and with ALLOW in ARM state. It
-/// records, at each handler, six words of siginfo, r0 to r15 and the processor state in the frame; and
-/// after each call r0 to r12. It exits with 0, or with the error of its setup.
+/// The program's code. The program handles SIGSYS without a restorer, and arms with its first
+/// instructions as the range. Then it issues three calls: with BLOCK in ARM and in Thumb state, and
+/// with ALLOW in ARM state. It records, at each handler, six words of siginfo, r0 to r15 and the
+/// processor state in the frame; and after each call r0 to r12. It exits with 0, or with the error of
+/// its setup.
 #[rustfmt::skip]
 const CODE: [u32; 100] = [
     // _start:

@@ -31,8 +31,8 @@ pub const CALL_LENGTH: u64 = 4;
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
 /// A kernel address. Its tag bits are all set.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffd8_0000_0000;
-/// The address bit that is set in the upper half of the address space, which is the kernel's. The bits above it
-/// are a tag.
+/// The address bit that is set in the upper half of the address space, which is the kernel's. The bits
+/// above it are a tag.
 pub const UPPER_HALF_BIT: u64 = 1 << 55;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`].
 pub const REFUSES_KERNEL_ADDRESSES: bool = true;
@@ -63,8 +63,8 @@ pub const fn number_after_sigreturn(_: i64) -> i64 {
     -1
 }
 
-/// Whether the kernel has this feature, for features that exist on this architecture only. Always false: there
-/// are none.
+/// Whether the kernel has this feature, for features that exist on this architecture only. Always
+/// false: there are none.
 #[must_use]
 pub fn has_arch_feature(_: Feature) -> bool {
     false

@@ -96,8 +96,8 @@ impl ScalableState {
     }
 }
 
-/// Issues a call with these scalable registers loaded. Returns the general and the scalable registers after the
-/// call.
+/// Issues a call with these scalable registers loaded. Returns the general and the scalable registers
+/// after the call.
 #[must_use]
 pub fn issue_with_scalable(regs: &Registers, state: &ScalableState) -> (Registers, ScalableState) {
     let mut out = Registers::default();

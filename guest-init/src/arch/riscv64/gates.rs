@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The machine code of gates, and the entry to signal handlers. The kernel has no `SA_RESTORER` on this
-//! architecture: it passes the address of the vDSO's restorer in `ra`. The stub that the
-//! kernel enters as the handler replaces this address by that of the case's own restorer, then jumps to the handler.
+//! architecture: it passes the address of the vDSO's restorer in `ra`. The stub that the kernel enters
+//! as the handler replaces this address by that of the case's own restorer, then jumps to the handler.
 
 use crate::arch::gates::{declare_symbols, issue_inside, symbol_address};
 use crate::sys::Action;

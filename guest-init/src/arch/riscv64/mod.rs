@@ -53,8 +53,8 @@ pub const fn number_after_sigreturn(number: i64) -> i64 {
     number
 }
 
-/// Whether the kernel has this feature, for features that exist on this architecture only. Always false: there
-/// are none.
+/// Whether the kernel has this feature, for features that exist on this architecture only. Always
+/// false: there are none.
 #[must_use]
 pub fn has_arch_feature(_: Feature) -> bool {
     false

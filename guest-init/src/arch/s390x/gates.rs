@@ -8,8 +8,8 @@ use std::ops::Range;
 
 std::arch::global_asm!(include_str!("gates.s"));
 
-/// Bytes above a new thread's first stack pointer that belong to the functions it calls: the register save area
-/// of the ABI.
+/// Bytes above a new thread's first stack pointer that belong to the functions it calls: the register
+/// save area of the ABI.
 pub const RESERVED_ABOVE_STACK: u64 = 160;
 
 /// Does nothing: the processor executes written instructions without further steps, as its caches are

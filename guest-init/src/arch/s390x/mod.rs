@@ -27,8 +27,8 @@ pub const UNUSED_NUMBER: u64 = 0x7fe0;
 /// The address of the last page, the only one that no program can map (`TASK_SIZE_MAX`). The kernel has an
 /// address space of its own.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffff_ffff_f000;
-/// The address bit that is set in the upper half of the address space. Programs can map memory there, unlike on
-/// the other architectures.
+/// The address bit that is set in the upper half of the address space. Programs can map memory there,
+/// unlike on the other architectures.
 pub const UPPER_HALF_BIT: u64 = 1 << 63;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`]: `__access_ok()` refuses nothing.
 pub const REFUSES_KERNEL_ADDRESSES: bool = false;
@@ -44,22 +44,24 @@ pub const RSEQ_SIGNATURE: u64 = 0xb2ff_0fff;
 pub const CPU_MODEL: [&str; 2] = ["vendor_id", "processor 0"];
 /// The field of `/proc/cpuinfo` that lists the CPU's features.
 pub const CPU_FEATURES: &str = "features";
-/// Whether a single step over a dispatched call stops the tracee twice. It does: the delivery of SIGSYS causes one
-/// stop (`signal_setup_done()`), and the PER event of the processor another (`do_per_trap()`).
+/// Whether a single step over a dispatched call stops the tracee twice. It does: the delivery of SIGSYS
+/// causes one stop (`signal_setup_done()`), and the PER event of the processor another
+/// (`do_per_trap()`).
 pub const STEP_STOPS_TWICE: bool = true;
 /// The value that a known kernel bug leaves in the result register of a dispatched call: -ENOSYS, which
 /// `__do_syscall()` writes after `syscall_rollback()` has restored the register.
 pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = Some(-38);
 
-/// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returns to a call of this number. It is -1 as
-/// an unsigned number of 32 bits, because the kernel is no longer in a call then (`syscall_get_nr()`).
+/// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returns to a call of this number. It
+/// is -1 as an unsigned number of 32 bits, because the kernel is no longer in a call then
+/// (`syscall_get_nr()`).
 #[must_use]
 pub const fn number_after_sigreturn(_: i64) -> i64 {
     0xffff_ffff
 }
 
-/// Whether the kernel has this feature, for features that exist on this architecture only. Always false: there
-/// are none.
+/// Whether the kernel has this feature, for features that exist on this architecture only. Always
+/// false: there are none.
 #[must_use]
 pub fn has_arch_feature(_: Feature) -> bool {
     false

@@ -54,7 +54,8 @@ impl SseState {
     }
 }
 
-/// Issues a call with this x87 and SSE state loaded. Returns the general registers and this state after the call.
+/// Issues a call with this x87 and SSE state loaded. Returns the general registers and this state after
+/// the call.
 #[must_use]
 pub fn issue_with_sse(regs: &Registers, state: &SseState) -> (Registers, SseState) {
     let mut out = Registers::default();
@@ -97,8 +98,8 @@ impl AvxState {
     }
 }
 
-/// Issues a call with these AVX registers loaded. Returns the general and the AVX registers after the call. The CPU
-/// must have the feature `avx`.
+/// Issues a call with these AVX registers loaded. Returns the general and the AVX registers after the
+/// call. The CPU must have the feature `avx`.
 #[must_use]
 pub fn issue_with_avx(regs: &Registers, state: &AvxState) -> (Registers, AvxState) {
     let mut out = Registers::default();

@@ -58,9 +58,9 @@ pub(super) fn native_format_deviations(
     ]
 }
 
-/// The correct value of `uc_flags` (arch/x86/include/uapi/asm/ucontext.h, `frame_uc_flags()`): `UC_FP_XSTATE`;
-/// in a 64-bit frame also `UC_SIGCONTEXT_SS` and, if the code segment is that of 64-bit code,
-/// `UC_STRICT_RESTORE_SS`.
+/// The correct value of `uc_flags` (arch/x86/include/uapi/asm/ucontext.h, `frame_uc_flags()`):
+/// `UC_FP_XSTATE`; in a 64-bit frame also `UC_SIGCONTEXT_SS` and, if the code segment is that of 64-bit
+/// code, `UC_STRICT_RESTORE_SS`.
 fn correct_uc_flags(format: FrameFormat, code_segment: u16) -> u64 {
     const USER_CS: u16 = 0x33;
     match format {
@@ -86,7 +86,8 @@ pub(super) struct StateInFrame {
     pub(super) fsave_length: u64,
 }
 
-/// The deviations of the floating point state, of `uc_flags` and of the frame's distance from the stack pointer.
+/// The deviations of the floating point state, of `uc_flags` and of the frame's distance from the stack
+/// pointer.
 ///
 /// # Safety
 /// The state must be readable.

@@ -46,9 +46,9 @@ pub fn compat_gate_after_fault() -> u64 {
     symbol_address(sudbox_compat_skip)
 }
 
-/// Copies the part of [`compat_gate`] up to its `int 0x80`, so that the `int 0x80` is the last instruction before
-/// `end`. As the rest of the gate is missing, a handler must continue at [`Gate::other_continuation`] of the whole
-/// gate.
+/// Copies the part of [`compat_gate`] up to its `int 0x80`, so that the `int 0x80` is the last
+/// instruction before `end`. As the rest of the gate is missing, a handler must continue at
+/// [`Gate::other_continuation`] of the whole gate.
 ///
 /// # Safety
 /// The page before `end` must be writable, and executable when the gate is used.

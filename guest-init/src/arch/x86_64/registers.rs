@@ -53,8 +53,8 @@ impl Registers {
         self
     }
 
-    /// The permitted values of [`Reg::CLOBBERED_BY_CALL`] after a call with this compared address. `syscall` sets
-    /// RCX to that address and R11 to the flags; with FRED both registers are preserved.
+    /// The permitted values of [`Reg::CLOBBERED_BY_CALL`] after a call with this compared address.
+    /// `syscall` sets RCX to that address and R11 to the flags; with FRED both registers are preserved.
     #[must_use]
     pub fn clobbered_values(&self, compared_address: u64) -> [[u64; 2]; 2] {
         [[compared_address, self[Reg::Flags]], [self[Reg::Cx], self[Reg::R11]]]

@@ -20,8 +20,8 @@ unsafe extern "C" {
     static sudbox_sled_calls: AtomicU64;
 }
 
-/// Bytes from the compared address of a Windows program's call to the address at which the program continues after
-/// the call.
+/// Bytes from the compared address of a Windows program's call to the address at which the program
+/// continues after the call.
 pub const NT_RETURN_OFFSET: u64 = 0xb;
 
 /// `ARCH_SET_FS` (arch/x86/include/uapi/asm/prctl.h).
@@ -109,8 +109,9 @@ pub unsafe fn teb() -> &'static Teb {
 /// The length of the sled of `nop` in bytes, and so the number of call numbers that [`sled_page`] supports.
 const SLED_LENGTH: usize = 512;
 
-/// The code that a rewriter maps at address 0: a sled of `nop` that ends in a jump. A function call to the address
-/// that equals a system call number leads to code that issues this system call with the selector at ALLOW.
+/// The code that a rewriter maps at address 0: a sled of `nop` that ends in a jump. A function call to
+/// the address that equals a system call number leads to code that issues this system call with the
+/// selector at ALLOW.
 #[must_use]
 pub fn sled_page() -> Vec<u8> {
     let mut page = vec![0x90; SLED_LENGTH];

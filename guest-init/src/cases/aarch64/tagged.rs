@@ -94,8 +94,8 @@ pub(crate) fn set_by_tracer() -> Check {
     expect_success(tracee.resume(libc::PTRACE_CONT, libc::SIGSYS)?)
 }
 
-/// Allocates a selector in tagged memory (`PROT_MTE`) and returns its tagged address. The selector can be read only
-/// through an address with this tag.
+/// Allocates a selector in tagged memory (`PROT_MTE`) and returns its tagged address. The selector can
+/// be read only through an address with this tag.
 fn selector_in_tagged_memory(tag: u64) -> Result<u64, Failure> {
     let page = map_pages(1)?;
     protect(page, 1, libc::PROT_READ | libc::PROT_WRITE | PROT_MTE)?;

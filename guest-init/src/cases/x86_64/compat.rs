@@ -145,7 +145,8 @@ impl Program {
         }
     }
 
-    /// Runs these requests, after which the program exits. Returns the requests with the registers after each.
+    /// Runs these requests, after which the program exits. Returns the requests with the registers
+    /// after each.
     pub(crate) fn run(&self, requests: &[Request]) -> Result<Vec<Request>, Failure> {
         let (change, done) = self.run_until_end(requests)?;
         let all = i32::try_from(requests.len()).unwrap_or(-1);
@@ -153,8 +154,8 @@ impl Program {
         Ok(done)
     }
 
-    /// Runs these requests. Returns how the program ended, perhaps before the last request, and the requests with
-    /// the registers after each.
+    /// Runs these requests. Returns how the program ended, perhaps before the last request, and the
+    /// requests with the registers after each.
     pub(crate) fn run_until_end(
         &self,
         requests: &[Request],
@@ -221,8 +222,8 @@ impl Program {
 }
 
 impl Vdso {
-    /// The address after the `int 0x80` of `__kernel_vsyscall`. The kernel uses this address for the calls of all
-    /// system call instructions in `__kernel_vsyscall` (`do_fast_syscall_32()`).
+    /// The address after the `int 0x80` of `__kernel_vsyscall`. The kernel uses this address for the
+    /// calls of all system call instructions in `__kernel_vsyscall` (`do_fast_syscall_32()`).
     pub(crate) fn int80_compared_address(&self, program: &Program) -> Result<u32, Failure> {
         let code = program.read(|shared| shared.kernel_vsyscall);
         let at = code.windows(2).position(|pair| pair == [0xcd, 0x80]);
@@ -290,8 +291,8 @@ impl SigsysRecord {
     }
 }
 
-/// Checks the siginfo of the dispatch of a 32-bit call (`struct compat_siginfo`, include/linux/compat.h), which
-/// is zero after `si_arch`.
+/// Checks the siginfo of the dispatch of a 32-bit call (`struct compat_siginfo`,
+/// include/linux/compat.h), which is zero after `si_arch`.
 pub(crate) fn expect_siginfo(seen: &SigsysRecord, compared_address: u32, number: u32) -> Check {
     expect_equal("si_signo", seen.field(0), libc::SIGSYS.cast_unsigned())?;
     expect_equal("si_errno", seen.field(4), 0)?;

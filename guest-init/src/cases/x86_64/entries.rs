@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The ways into the kernel that only x86-64 has: `int 0x80`, the fast calls of 32-bit programs, x32 numbers and
-//! the vsyscall page.
+//! The ways into the kernel that only x86-64 has: `int 0x80`, the fast calls of 32-bit programs, x32
+//! numbers and the vsyscall page.
 
 use super::compat::*;
 use crate::arch::compat::{
@@ -108,8 +108,8 @@ fn trial_requests(gate: u32, range: &Range<u32>) -> [Request; 3] {
     [arm_range_request(range.start, range.end - range.start), call, umask_request()]
 }
 
-/// Checks that the kernel compares `compared_address` with the range for calls of this gate, and that a dispatch
-/// restores all registers. `wrong_range` is a range that must not allow the calls.
+/// Checks that the kernel compares `compared_address` with the range for calls of this gate, and that a
+/// dispatch restores all registers. `wrong_range` is a range that must not allow the calls.
 fn expect_range_obeyed(
     program: &Program,
     gate: u32,
@@ -290,8 +290,8 @@ fn patch_requests(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Request; 3] 
     [writable, first, second]
 }
 
-/// Checks that the program carried out all requests. If [`patch_requests`], at index `patch`, could not write to
-/// the vDSO, the case ends as unmet.
+/// Checks that the program carried out all requests. If [`patch_requests`], at index `patch`, could not
+/// write to the vDSO, the case ends as unmet.
 fn expect_patched(change: Change, done: &[Request], patch: usize) -> Check {
     match (change, done[patch].registers_after.ax) {
         (Change::Killed { signal: libc::SIGSEGV, .. }, refused) if refused != 0 => {

@@ -39,9 +39,9 @@ fn to_u32(address: *mut u8) -> u32 {
     u32::try_from(address as u64).unwrap_or(0)
 }
 
-/// `do_fast_syscall_32()` computes the compared address of a fast 32-bit call as the landing pad's offset in the 32-bit vDSO
-/// plus the address of the process's vDSO. In a 64-bit program that is the 64-bit vDSO, so the address has no
-/// meaning.
+/// `do_fast_syscall_32()` computes the compared address of a fast 32-bit call as the landing pad's
+/// offset in the 32-bit vDSO plus the address of the process's vDSO. In a 64-bit program that is the
+/// 64-bit vDSO, so the address has no meaning.
 pub(crate) fn from_64_bit_program() -> Check {
     let program = Program::start()?;
     let compat_vdso = program.vdso()?;

@@ -47,9 +47,9 @@ extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
     }
 }
 
-/// `handle_signal()` clears the flag in the registers with which the handler begins, but not in the frame. The
-/// CPU traps after each instruction that begins with the flag set: one before the call, and one after the
-/// call, whether or not the call is dispatched.
+/// `handle_signal()` clears the flag in the registers with which the handler begins, but not in the
+/// frame. The CPU traps after each instruction that begins with the flag set: one before the call, and
+/// one after the call, whether or not the call is dispatched.
 pub(crate) fn trap_flag_kept() -> Check {
     /// The length of `pushfq`, the instruction after a gate's call, in bytes.
     const PUSHFQ_LENGTH: u64 = 1;

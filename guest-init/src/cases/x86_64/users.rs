@@ -48,8 +48,8 @@ fn redirect_to_dispatcher(dispatch: Dispatch<'_>) {
     registers[Reg::INSTRUCTION_POINTER] = arch::nt_dispatcher();
 }
 
-/// Handles a call of the Windows program as the Unix side of Wine does: issues a system call, and returns a sum
-/// that depends on number and arguments.
+/// Handles a call of the Windows program as the Unix side of Wine does: issues a system call, and
+/// returns a sum that depends on number and arguments.
 extern "C" fn handle_unix_call(frame: &mut NtFrame) -> u64 {
     // SAFETY: two further arguments are above the return address and the four words of home space.
     let further = unsafe { [*frame.stack.add(5), *frame.stack.add(6)] };
@@ -68,7 +68,8 @@ extern "C" fn handle_unix_call(frame: &mut NtFrame) -> u64 {
     frame.number * 1_000_000 + sum
 }
 
-/// Sets a thread pointer by `arch_prctl(2)`; `which` is the operation. Returns whether the kernel accepted it.
+/// Sets a thread pointer by `arch_prctl(2)`; `which` is the operation. Returns whether the kernel
+/// accepted it.
 fn set_thread_pointer(which: u64, value: u64) -> bool {
     // SAFETY: such a thread does not use thread-local storage.
     unsafe { sys::call(libc::SYS_arch_prctl, &[which, value]) }.is_ok()

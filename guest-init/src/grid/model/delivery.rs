@@ -144,8 +144,8 @@ impl Simulation<'_> {
         }
     }
 
-    /// The restart code for which a kernel with the bug `restart-number` mistakes the value `result` of the result
-    /// register. `None` on other kernels, and if `result` is no restart code.
+    /// The restart code for which a kernel with the bug `restart-number` mistakes the value `result` of
+    /// the result register. `None` on other kernels, and if `result` is no restart code.
     fn restart_code(&self, result: u64, is_second_entry: bool) -> Option<i64> {
         let code = if is_second_entry {
             number_read_by_kernel(result).into()

@@ -11,7 +11,8 @@ use crate::support::{MODE_EXCLUSIVE, MODE_INCLUSIVE, inside_length};
 use crate::sys;
 use std::sync::atomic::AtomicU8;
 
-/// The functions of the engine `exclusive`, which dispatches all calls outside the allowed range of guest-init.
+/// The functions of the engine `exclusive`, which dispatches all calls outside the allowed range of
+/// guest-init.
 pub(super) const EXCLUSIVE_METHODS: EngineMethods = EngineMethods {
     is_supervised: false,
     enter_signal: ENTER_SIGNAL,

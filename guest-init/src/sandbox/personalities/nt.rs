@@ -58,8 +58,8 @@ impl fmt::Display for Status {
 /// The result of a call: the next action after success, or an error status.
 type CallResult = Result<NextAction, Status>;
 
-/// The handles of the current process and thread, of the console, and of thread 0. Each later thread's handle is
-/// larger by 4.
+/// The handles of the current process and thread, of the console, and of thread 0. Each later thread's
+/// handle is larger by 4.
 const THIS_PROCESS_HANDLE: u64 = u64::MAX;
 const THIS_THREAD_HANDLE: u64 = u64::MAX - 1;
 const CONSOLE_HANDLE: u64 = 0x50;
@@ -81,16 +81,18 @@ const PROTECTIONS: [(u64, i32); 6] = [
 /// The time from 1601 to 1970 in units of 100 ns.
 const UNIX_EPOCH_IN_NT_UNITS: u64 = 116_444_736_000_000_000;
 
-/// Offsets in the thread environment block (TEB): the stack, the address of the TEB itself, the IDs of process
-/// and thread, the address of the PEB, and the dispatch selector (at the same offset as in Wine).
+/// Offsets in the thread environment block (TEB): the stack, the address of the TEB itself, the IDs of
+/// process and thread, the address of the PEB, and the dispatch selector (at the same offset as in
+/// Wine).
 const TEB_STACK_BASE: u64 = 0x08;
 const TEB_STACK_LIMIT: u64 = 0x10;
 const TEB_SELF: u64 = 0x30;
 const TEB_CLIENT_ID: u64 = 0x40;
 const TEB_PEB: u64 = 0x60;
 const TEB_SELECTOR: u64 = 0x340;
-/// The process environment block (PEB) is in the second page of the first thread's block. It has the addresses
-/// of the image and of the process parameters, which contain the handle of the standard output.
+/// The process environment block (PEB) is in the second page of the first thread's block. It has the
+/// addresses of the image and of the process parameters, which contain the handle of the standard
+/// output.
 const PEB_OFFSET: u64 = PAGE_SIZE;
 const PARAMETERS_OFFSET: u64 = PAGE_SIZE + 0x800;
 const PEB_IMAGE: u64 = 0x10;

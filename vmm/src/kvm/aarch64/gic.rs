@@ -23,7 +23,8 @@ pub(super) enum GicRegister {
     Distributor(u32),
     /// Redistributor register of this CPU: 32 bits at this offset in the CPU's two frames.
     Redistributor(u8, u32),
-    /// CPU interface register of this CPU: 64 bits, encoded as `op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2`.
+    /// CPU interface register of this CPU: 64 bits, encoded as `op0 << 14 | op1 << 11 | CRn << 7 | CRm
+    /// << 3 | op2`.
     CpuInterface(u8, u32),
 }
 

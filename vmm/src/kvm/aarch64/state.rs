@@ -36,9 +36,9 @@ pub struct VcpuState {
 /// specification, IHI 0069, section 12.9).
 const DISTRIBUTOR_OFFSETS: [u32; 2] = [0x0, 0x10];
 
-/// The distributor's arrays of registers with a field for each shared interrupt: offset of the array, and bits
-/// of a field. They are restored in this order: an interrupt's configuration before its pending state.
-/// GICD_IGROUPR, ICFGR, IPRIORITYR, IROUTER, ISPENDR, ISACTIVER, ISENABLER.
+/// The distributor's arrays of registers with a field for each shared interrupt: offset of the array,
+/// and bits of a field. They are restored in this order: an interrupt's configuration before its
+/// pending state. GICD_IGROUPR, ICFGR, IPRIORITYR, IROUTER, ISPENDR, ISACTIVER, ISENABLER.
 const PER_INTERRUPT_REGISTERS: [(u32, u32); 7] =
     [(0x80, 1), (0xc00, 2), (0x400, 8), (0x6000, 64), (0x200, 1), (0x300, 1), (0x100, 1)];
 

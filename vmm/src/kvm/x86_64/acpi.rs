@@ -28,8 +28,8 @@ const OEM_REVISION: u32 = 1;
 const BOOT_ARCH_NO_VGA: u16 = 1 << 2;
 const BOOT_ARCH_NO_CMOS_CLOCK: u16 = 1 << 5;
 
-/// I/O port and value of the reset register. The value is the command by which an i8042 pulses the reset line.
-/// The VMM implements this command although the tables declare no i8042.
+/// I/O port and value of the reset register. The value is the command by which an i8042 pulses the
+/// reset line. The VMM implements this command although the tables declare no i8042.
 const RESET_PORT: u64 = 0x64;
 const RESET_VALUE: u8 = 0xfe;
 

@@ -95,8 +95,8 @@ fn cache_type(entry: &kvm_cpuid_entry2) -> u32 {
     entry.eax & 0x1f
 }
 
-/// Sets the topology of a cache. All cores share a cache of the third level or above; a cache below belongs to
-/// one core.
+/// Sets the topology of a cache. All cores share a cache of the third level or above; a cache below
+/// belongs to one core.
 fn share_cache(entry: &mut kvm_cpuid_entry2, highest_id: u32) {
     let level = entry.eax >> 5 & 7;
     if cache_type(entry) != 0 {

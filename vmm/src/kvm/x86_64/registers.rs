@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Registers of the boot CPU before its first instruction, and the descriptor table and page tables
-//! to which the registers point. The other vCPUs wait for INIT and SIPI in the state in which KVM creates them.
+//! Registers of the boot CPU before its first instruction, and the descriptor table and page tables to
+//! which the registers point. The other vCPUs wait for INIT and SIPI in the state in which KVM creates
+//! them.
 
 use kvm_bindings::{kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};

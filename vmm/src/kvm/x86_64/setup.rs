@@ -24,8 +24,9 @@ pub(in crate::kvm) struct Cpu {
 /// Interrupt controllers and PIT. The VM's descriptor gives access to them, so this type stores nothing.
 pub(in crate::kvm) struct IrqChips;
 
-/// Creates interrupt controllers, PIT and vCPUs in their state after power-on. The first vCPU is to enter the
-/// kernel; the others wait for its start-up IPI. Calls `register_events` once the interrupt controllers exist.
+/// Creates interrupt controllers, PIT and vCPUs in their state after power-on. The first vCPU is to
+/// enter the kernel; the others wait for its start-up IPI. Calls `register_events` once the interrupt
+/// controllers exist.
 ///
 /// # Errors
 /// If KVM refuses.

@@ -4,8 +4,9 @@
 use super::Step;
 use crate::probe::{Finding, UnsupportedReason};
 
-/// Ratio of the loop's time in the guest's user mode to the loop's time on the host. From this ratio on, the
-/// guest counts as emulated. Measured: 1 on a processor and under QEMU's TCG; 2000 in KVM's instruction emulator.
+/// Ratio of the loop's time in the guest's user mode to the loop's time on the host. From this ratio
+/// on, the guest counts as emulated. Measured: 1 on a processor and under QEMU's TCG; 2000 in KVM's
+/// instruction emulator.
 const EMULATION_RATIO: u64 = 50;
 
 /// The end of the payload.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::kvm::kick::{install_kick_handler, kick_signal};
 
-/// A periodic kick: a timer that, until it is dropped, signals the thread that called [`KickTimer::start`] once
-/// per period.
+/// A periodic kick: a timer that, until it is dropped, signals the thread that called
+/// [`KickTimer::start`] once per period.
 ///
 /// A kick that arrives just before `KVM_RUN` has no effect, but the next one follows a period later. So
 /// `kvm_run.immediate_exit`, which prevents this race elsewhere, is not needed.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Runs the probe: checks the capabilities of /dev/kvm, then runs a VM whose program, the payload, performs one
-//! step after the other. Each architecture has its own VM and steps ([`arch`]).
+//! Runs the probe: checks the capabilities of /dev/kvm, then runs a VM whose program, the payload,
+//! performs one step after the other. Each architecture has its own VM and steps ([`arch`]).
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -9,12 +9,13 @@ pub(super) const BOARD: Board = Board {
     program: "qemu-system-aarch64",
     name: |_| "virt",
     machine_argument,
-    // `max` has all features that QEMU emulates. A boot takes as long as with Cortex-A72 (0.42 s of CPU time, QEMU
-    // 7.2). pauth-impdef selects a fast algorithm of pointer authentication; with the architecture's
-    // algorithm a boot takes ten times as long.
+    // `max` has all features that QEMU emulates. A boot takes as long as with Cortex-A72 (0.42 s of CPU
+    // time, QEMU 7.2). pauth-impdef selects a fast algorithm of pointer authentication; with the
+    // architecture's algorithm a boot takes ten times as long.
     cpu: "max,pauth-impdef=on",
     // A task that has used SVE, as the C library's memcpy() does, pays 64 instructions in each system
-    // call (`fpsimd_syscall_enter()`) until the scheduler happens to take SVE away again (`task_fpsimd_load()`).
+    // call (`fpsimd_syscall_enter()`) until the scheduler happens to take SVE away again
+    // (`task_fpsimd_load()`).
     instruction_count_cpu: "max,pauth-impdef=on,sve=off,sme=off",
     kernel_arguments,
     console: SERIAL_CONSOLE,
@@ -23,8 +24,8 @@ pub(super) const BOARD: Board = Board {
     describe_cpu,
 };
 
-/// Returns the argument of `-machine`. The kernel finds its devices in the device tree. Memory tagging (`mte=on`) is only accepted
-/// with a CPU model that supports it: `max`, of the models in QEMU 7.2.
+/// Returns the argument of `-machine`. The kernel finds its devices in the device tree. Memory tagging
+/// (`mte=on`) is only accepted with a CPU model that supports it: `max`, of the models in QEMU 7.2.
 fn machine_argument(accelerator: Accelerator, _: DeviceDiscovery, cpu: &str) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "virt,gic-version=host",

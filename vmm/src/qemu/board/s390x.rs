@@ -28,7 +28,8 @@ fn kernel_arguments(_: &BootFacts) -> String {
     "console=ttysclp0 panic=-1".to_owned()
 }
 
-/// Bits of the PSW: the CPU waits; I/O and external interrupts are enabled (`arch/s390/include/asm/ptrace.h`).
+/// Bits of the PSW: the CPU waits; I/O and external interrupts are enabled
+/// (`arch/s390/include/asm/ptrace.h`).
 const PSW_WAIT: u64 = 1 << 49;
 const PSW_INTERRUPTS_ENABLED: u64 = 3 << 56;
 

@@ -2,9 +2,10 @@
 //! The payload: the code that the probe's vCPU runs.
 //!
 //! The payload performs operations that every kernel performs. After each successful step it writes a
-//! letter to [`LETTER_PORT`]. On an error, it writes a report word by word to the addresses after [`LETTER_PORT`],
-//! then [`STOP_LETTER`]. The report is not in memory, because the host may not see writes while the MMU is off. Each
-//! of the 16 exception vectors has an entry, so every fault is reported.
+//! letter to [`LETTER_PORT`]. On an error, it writes a report word by word to the addresses after
+//! [`LETTER_PORT`], then [`STOP_LETTER`]. The report is not in memory, because the host may not see
+//! writes while the MMU is off. Each of the 16 exception vectors has an entry, so every fault is
+//! reported.
 
 use std::arch::{asm, global_asm};
 use std::time::{Duration, Instant};

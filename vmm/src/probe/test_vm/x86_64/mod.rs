@@ -73,8 +73,9 @@ pub(super) const STEPS: [Step; 7] = [
 /// Index of the step whose loop is timed.
 pub(super) const TIMED_STEP: usize = 2;
 
-/// Time between two kicks, in multiples of the duration of the payload's loop on the host. Slow hosts, such as
-/// emulated ones, thus get more time. At 3 GHz the loop takes 0.7 µs, and the shortest period applies.
+/// Time between two kicks, in multiples of the duration of the payload's loop on the host. Slow hosts,
+/// such as emulated ones, thus get more time. At 3 GHz the loop takes 0.7 µs, and the shortest period
+/// applies.
 pub(super) const LOOPS_PER_KICK: u32 = 10_000;
 
 /// The vCPU.

@@ -2,9 +2,9 @@
 //! The payload: the code that the probe's vCPU runs.
 //!
 //! The payload performs operations that every kernel performs. After each successful step it writes a
-//! letter to [`LETTER_PORT`]. On an error, it writes the report page, then [`STOP_LETTER`] to the port; the report can
-//! be read even if that write fails. Each of the 256 vectors has a gate, so every fault is reported and
-//! none becomes a triple fault without a reason.
+//! letter to [`LETTER_PORT`]. On an error, it writes the report page, then [`STOP_LETTER`] to the port;
+//! the report can be read even if that write fails. Each of the 256 vectors has a gate, so every fault
+//! is reported and none becomes a triple fault without a reason.
 
 use std::arch::{asm, global_asm};
 use std::fmt::Write as _;
@@ -30,9 +30,9 @@ const TIMER_VECTOR: u8 = 0x40;
 /// First period of the timer in nanoseconds, which KVM's APIC counts (`APIC_BUS_CYCLE_NS_DEFAULT`).
 const TIMER_COUNT: u32 = 100_000;
 
-/// Length of the timer's further periods in nanoseconds. QEMU's emulated SVM (7.2) sometimes ignores the
-/// interrupt shadow of `sti`, so that the interrupt arrives before `hlt` and does not end it. A kernel's timer
-/// continues, and so does this timer.
+/// Length of the timer's further periods in nanoseconds. QEMU's emulated SVM (7.2) sometimes ignores
+/// the interrupt shadow of `sti`, so that the interrupt arrives before `hlt` and does not end it. A
+/// kernel's timer continues, and so does this timer.
 const TIMER_NEXT_COUNT: u32 = 5_000_000;
 
 /// Iterations of the timed loop. The fastest of [`LOOP_RUNS`] runs counts.
@@ -99,8 +99,8 @@ struct Report {
 unsafe impl ByteValued for Report {}
 
 impl Report {
-    /// Describes the fault, and names PVM if the fault shows it: only PVM hypervisors were seen to run code of
-    /// ring 0 in ring 3.
+    /// Describes the fault, and names PVM if the fault shows it: only PVM hypervisors were seen to run
+    /// code of ring 0 in ring 3.
     fn fault(&self) -> String {
         let Report { number, value, rip, cs, cr2, .. } = self;
         let mut text = format!("(vector {number}, error code {value:X}h, rip {rip:X}h, cs {cs:X}h");

@@ -2,6 +2,7 @@
 //! Checks that the published schemas of the JSON forms, `schemas/*.json`, match the serialised types.
 
 use crate::bisection::Bisection;
+use crate::case_list::{CaseList, ListedCase};
 use crate::costs::Costs;
 use crate::costs::comparison::Comparison;
 use crate::costs::json::Document as CostsDocument;
@@ -77,6 +78,8 @@ fn the_published_schemas_are_those_of_the_reports() {
     check_document(&schema, &ProgramReport::default().to_json());
     let schema = published("kselftest", &schema_for!(SelftestReport));
     check_document(&schema, &SelftestReport::default().to_json());
+    let schema = published("run-list", &schema_for!(CaseList));
+    check_fields(&schema, &CaseList { cases: vec![ListedCase::default()], ..CaseList::default() });
     let schema = published("kernels-prune", &schema_for!(PrunedKernels));
     check_fields(&schema, &PrunedKernels::default());
     let schema = published("report-prune", &schema_for!(PrunedRuns));

@@ -138,6 +138,24 @@ fn what_is_printed_fits_the_terminal() {
     }
 }
 
+#[test]
+fn the_list_is_the_same_in_json() {
+    let list = printed("run --list --arch s390x --format json");
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    let cases = list["cases"].as_array().expect("cases");
+    let count = |field: &str, value: &serde_json::Value| {
+        cases.iter().filter(|case| &case[field] == value).count()
+    };
+    let table = printed("run --list --arch s390x");
+    let summary = table.lines().last().expect("a count");
+    let excluded = cases.len() - count("exclusion_reason", &serde_json::Value::Null);
+    assert!(summary.ends_with(&format!("{excluded} more on other architectures")), "{summary}");
+    let without = count("without_dispatch", &true.into());
+    assert!(summary.contains(&format!("{without} more on kernels without dispatch")), "{summary}");
+    let tested = cases.len() - excluded - without;
+    assert!(summary.starts_with(&format!("{tested} cases, ")), "{summary}");
+}
+
 /// A release build replaces the paths of the checkout and of cargo's folder.
 #[test]
 fn the_command_has_no_path_of_the_machine_that_built_it() {

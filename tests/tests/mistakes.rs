@@ -158,6 +158,10 @@ const MISTAKES: &[(&str, &str)] = &[
     ("run running --backend qemu", "--backend is about VMs"),
     ("run fifo", "fifo is not a regular file"),
     ("run fifo --list", "fifo is not a regular file"),
+    (
+        "run --list --format junit",
+        "--list has no form junit: it has --format table and --format json",
+    ),
     ("matrix --kernels 6.12 --cases zzz", "no case is called `zzz`"),
     ("matrix --kernels banana", "kernel banana: neither"),
     ("matrix --kernels \"6.12 fifo\"", "fifo is not a regular file"),

@@ -8,15 +8,14 @@ use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::{RerunCommand, RerunVerb};
-use crate::output::{archive, print, reports};
+use crate::output::{archive, print, reports, screen};
 use crate::selection::{self, BOOT_CASE, BOOT_PROMISE, Selection};
 use crate::{backend, capacity, running};
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
-use sudbox_guest_init::case::Case;
 use sudbox_images::{Arch, Cache};
+use sudbox_report::case_list::{CaseList, ListedCase};
 use sudbox_report::history::{Entry, History};
-use sudbox_report::{Judgement, Verdict};
+use sudbox_report::{Judgement, Report as _, Verdict};
 
 /// Judges the kernel. Returns the exit code.
 pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
@@ -34,7 +33,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let request = kernel::new_request(kernel, &args.build, &given_without_config)?;
     let request = kernel::with_patches(request, &args.patches);
     if args.list {
-        print(&selection_list(&selection, request.arch))?;
+        print_case_list(&selection, request.arch, args.format.name)?;
         return Ok(0);
     }
     let selection = selection.for_arch(request.arch)?;
@@ -121,41 +120,36 @@ fn seed_by_clock() -> u64 {
     now.as_secs() % 1_000_000 * 1000 + u64::from(now.subsec_millis())
 }
 
-/// The text of `--list`: one line for each case with its promise, then the cases for kernels
-/// without dispatch, then the cases that do not exist on the architecture with the reasons, and a
-/// count.
-fn selection_list(selection: &Selection, arch: Arch) -> String {
-    let mut text = String::new();
-    let width =
-        selection.cases.iter().map(|case| case.id.len()).max().unwrap_or(0).max(BOOT_CASE.len());
-    if selection.includes_boot {
-        let _ = writeln!(text, "{BOOT_CASE:width$}  {BOOT_PROMISE}");
-    }
-    let (absent, present): (Vec<&Case>, Vec<&Case>) =
-        selection.cases.iter().partition(|case| case.exclusion_reason(arch).is_some());
-    let (without, with): (Vec<&Case>, Vec<&Case>) =
-        present.into_iter().partition(|case| case.checks_absence);
-    let mut section = |heading: &str, cases: &[&Case], text_of: fn(&Case, Arch) -> &'static str| {
-        if !heading.is_empty() && !cases.is_empty() {
-            let _ = writeln!(text, "\n{heading}:");
-        }
-        for case in cases {
-            let _ = writeln!(text, "{:width$}  {}", case.id, text_of(case, arch));
-        }
-    };
-    section("", &with, |case, _| case.promise);
-    section("on kernels without dispatch", &without, |case, _| case.promise);
-    section(&format!("not on {}", arch.name()), &absent, |case, arch| {
-        case.exclusion_reason(arch).unwrap_or_default()
+/// The cases of the selection, for `--list`.
+fn case_list(selection: &Selection, arch: Arch) -> CaseList {
+    let boot = selection.includes_boot.then(|| ListedCase {
+        id: BOOT_CASE.to_owned(),
+        promise: BOOT_PROMISE.to_owned(),
+        ..ListedCase::default()
     });
-    let cases = with.len() + usize::from(selection.includes_boot);
-    let _ = write!(text, "\n{cases} cases");
-    for (count, what) in
-        [(without.len(), "on kernels without dispatch"), (absent.len(), "on other architectures")]
-    {
-        if count > 0 {
-            let _ = write!(text, ", {count} more {what}");
-        }
+    let others = selection.cases.iter().map(|case| ListedCase {
+        id: case.id.to_owned(),
+        promise: case.promise.to_owned(),
+        kernel_function: case.kernel_function.to_owned(),
+        without_dispatch: case.checks_absence,
+        exclusion_reason: case.exclusion_reason(arch).map(str::to_owned),
+    });
+    CaseList {
+        schema: 1,
+        arch: arch.name().to_owned(),
+        cases: boot.into_iter().chain(others).collect(),
     }
-    text + "\n"
+}
+
+/// Prints the cases of the selection in the form with this name.
+///
+/// # Errors
+/// If lists do not have the form, or stdout cannot be written.
+fn print_case_list(selection: &Selection, arch: Arch, form_name: &str) -> anyhow::Result<()> {
+    let Some(form) = CaseList::FORMS.iter().find(|form| form.name == form_name) else {
+        return Err(Failure::usage(format!(
+            "--list has no form {form_name}: it has --format table and --format json"
+        )));
+    };
+    print(&(form.render)(&case_list(selection, arch), screen()))
 }

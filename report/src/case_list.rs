@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The cases that a selection contains: `run --list`.
+
+use serde::Serialize;
+use std::fmt::Write as _;
+
+use crate::form::{Form, Report};
+use crate::forms::json::to_json;
+use crate::terminal::Screen;
+
+/// The cases of a selection, in the order in which they run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CaseList {
+    /// Version of the schema.
+    pub schema: u32,
+    /// The architecture for which the cases are listed.
+    pub arch: String,
+    /// The cases.
+    pub cases: Vec<ListedCase>,
+}
+
+/// A case of a selection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ListedCase {
+    /// The id of the case.
+    pub id: String,
+    /// The promise of the kernel that the case checks.
+    pub promise: String,
+    /// The kernel function that keeps the promise.
+    pub kernel_function: String,
+    /// Whether the case is for kernels without dispatch.
+    pub without_dispatch: bool,
+    /// The reason why the case does not exist on the architecture, if it does not.
+    pub exclusion_reason: Option<String>,
+}
+
+impl Report for CaseList {
+    const FORMS: &'static [Form<CaseList>] = &[
+        Form {
+            name: "table",
+            about: "For people",
+            file_name: "cases.txt",
+            render: |list, _| table(list),
+        },
+        Form {
+            name: "json",
+            about: "All that is known",
+            file_name: "cases.json",
+            render: |list, _: Screen| to_json(list),
+        },
+    ];
+}
+
+/// One line for each case with its promise, then the cases for kernels without dispatch, then the
+/// cases that do not exist on the architecture with the reasons, and a count.
+fn table(list: &CaseList) -> String {
+    let mut text = String::new();
+    let width = list.cases.iter().map(|case| case.id.len()).max().unwrap_or(0);
+    let (absent, present): (Vec<&ListedCase>, Vec<&ListedCase>) =
+        list.cases.iter().partition(|case| case.exclusion_reason.is_some());
+    let (without, with): (Vec<&ListedCase>, Vec<&ListedCase>) =
+        present.into_iter().partition(|case| case.without_dispatch);
+    let mut section = |heading: &str, cases: &[&ListedCase]| {
+        if !heading.is_empty() && !cases.is_empty() {
+            let _ = writeln!(text, "\n{heading}:");
+        }
+        for case in cases {
+            let about = case.exclusion_reason.as_ref().unwrap_or(&case.promise);
+            let _ = writeln!(text, "{:width$}  {about}", case.id);
+        }
+    };
+    section("", &with);
+    section("on kernels without dispatch", &without);
+    section(&format!("not on {}", list.arch), &absent);
+    let _ = write!(text, "\n{} cases", with.len());
+    for (count, kernels) in
+        [(without.len(), "on kernels without dispatch"), (absent.len(), "on other architectures")]
+    {
+        if count > 0 {
+            let _ = write!(text, ", {count} more {kernels}");
+        }
+    }
+    text + "\n"
+}

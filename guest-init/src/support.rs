@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Functions that cases share: they arm dispatch, handle SIGSYS, check values, and start child processes and
-//! threads ([`tasks`]).
+//! Functions that cases share: they arm dispatch, handle SIGSYS, check values, and start child
+//! processes and threads ([`tasks`]).
 //!
-//! While the selector is at BLOCK, a case may issue system calls only through gates and in the allowed
-//! range. Allocation, formatting and the C library could issue a call outside the range, which would be
-//! dispatched.
+//! While the selector is at BLOCK, a case may issue system calls only through gates and in the
+//! allowed range. Allocation, formatting and the C library could issue a call outside the range,
+//! which would be dispatched.
 
 mod tasks;
 
 pub(crate) use tasks::*;
 
-use crate::arch::{self, Context, Gate, Reg, Registers};
+use crate::arch::{self, Gate, Reg, Registers, UserContext};
 use crate::case::{Check, Failure};
 use crate::probe;
 use crate::shared::{SigsysRecord, shared};
@@ -114,7 +114,8 @@ pub(crate) fn mismatch(expected: impl Into<String>, got: impl Into<String>) -> F
     Failure::Mismatch { expected: expected.into(), got: got.into() }
 }
 
-/// Converts an error in the preparation of a check to [`Failure::Broken`]. `what` names the step that failed.
+/// Converts an error in the preparation of a check to [`Failure::Broken`]. `what` names the step
+/// that failed.
 pub(crate) fn broken<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
     move |error| Failure::Broken(format!("{what}: {error}"))
 }
@@ -197,17 +198,17 @@ pub(crate) struct Dispatch<'a> {
     /// The number of dispatches before this one, since [`reset_dispatch_count`].
     pub(crate) index: u32,
     /// The signal frame, from which sigreturn restores the registers and the mask.
-    pub(crate) frame: &'a mut Context,
+    pub(crate) frame: &'a mut UserContext,
 }
 
-/// The part of the SIGSYS handler that a case chooses: a function that the handler calls. The selector may be
-/// at BLOCK.
+/// The part of the SIGSYS handler that a case chooses: a function that the handler calls. The
+/// selector may be at BLOCK.
 pub(crate) type HandlerBody = fn(Dispatch<'_>);
 
 /// The address of the current [`HandlerBody`].
 static HANDLER_BODY: AtomicUsize = AtomicUsize::new(0);
 
-extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
+extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext) {
     let flags = arch::current_flags();
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &mut *frame) };
@@ -215,17 +216,18 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
         info,
         registers: frame.registers,
         flags,
-        stack: arch::current_stack(),
+        stack: arch::current_stack_pointer(),
         frame_mask: frame.mask,
     };
     let index = shared().record_sigsys(&seen);
     let body = HANDLER_BODY.load(Ordering::SeqCst);
-    // SAFETY: `handle_dispatches_with_restorer` stored a `HandlerBody` before it installed this handler.
+    // SAFETY: `handle_dispatches_with_restorer` stored a `HandlerBody` before it installed this
+    // handler.
     let body = unsafe { std::mem::transmute::<usize, HandlerBody>(body) };
     body(Dispatch { index, frame });
 }
 
-extern "C" fn on_other_signal(_: i32, _: *const u8, _: *mut Context) {
+extern "C" fn on_other_signal(_: i32, _: *const u8, _: *mut UserContext) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
 }
 
@@ -237,7 +239,8 @@ pub(crate) fn handler_address() -> u64 {
 /// Handler body: does nothing.
 pub(crate) fn do_nothing(_: Dispatch<'_>) {}
 
-/// Handler body: sets [`SELECTOR`] to ALLOW, so that a sigreturn outside the allowed range is executed.
+/// Handler body: sets [`SELECTOR`] to ALLOW, so that a sigreturn outside the allowed range is
+/// executed.
 pub(crate) fn flip_to_allow(_: Dispatch<'_>) {
     set_selector(ALLOW);
 }
@@ -296,8 +299,8 @@ pub(crate) fn dispatch_count() -> u32 {
     shared().dispatches.load(Ordering::SeqCst)
 }
 
-/// Issues a call with [`SELECTOR`] at BLOCK, and sets the selector to ALLOW afterwards. Returns the registers
-/// after the call.
+/// Issues a call with [`SELECTOR`] at BLOCK, and sets the selector to ALLOW afterwards. Returns the
+/// registers after the call.
 pub(crate) fn issue_blocked(gate: &Gate, regs: &Registers) -> Registers {
     set_selector(BLOCK);
     let after = gate.issue(regs);
@@ -305,8 +308,8 @@ pub(crate) fn issue_blocked(gate: &Gate, regs: &Registers) -> Registers {
     after
 }
 
-/// Issues a call with [`SELECTOR`] at BLOCK, and checks that it is dispatched once. Returns the registers
-/// after the call and the record of the dispatch.
+/// Issues a call with [`SELECTOR`] at BLOCK, and checks that it is dispatched once. Returns the
+/// registers after the call and the record of the dispatch.
 pub(crate) fn issue_dispatched(
     gate: &Gate,
     regs: &Registers,
@@ -324,26 +327,27 @@ const CHANGED_UMASK: u64 = 0o137;
 /// The umask before the call of [`fresh_umask_call`].
 const RESET_UMASK: u64 = 0o022;
 
-/// Resets the umask and returns the registers of a umask(2) call that changes it. Only this process sees the
-/// effect of the call.
+/// Resets the umask and returns the registers of a umask(2) call that changes it. Only this process
+/// sees the effect of the call.
 pub(crate) fn fresh_umask_call() -> Registers {
     let _ = take_umask_effect();
     Registers::for_call(libc::SYS_umask.cast_unsigned(), [CHANGED_UMASK, 0, 0, 0, 0, 0])
 }
 
-/// The value of the result register before the call of [`fresh_umask_call`], which a dispatch must keep.
+/// The value of the result register before the call of [`fresh_umask_call`], which a dispatch must
+/// keep.
 pub(crate) fn result_register_at_umask_call() -> i64 {
     Registers::for_call(call_number(libc::SYS_umask), [CHANGED_UMASK, 0, 0, 0, 0, 0]).result()
 }
 
-/// Whether a dispatched call kept the result register. The value that a known kernel bug leaves is accepted
-/// too, since the case `registers/general-kept` checks for that bug.
+/// Whether a dispatched call kept the result register. The value that a known kernel bug leaves is
+/// accepted too, since the case `registers/general-kept` checks for that bug.
 pub(crate) fn is_result_kept(got: &Registers, at_call: &Registers) -> bool {
     is_result_value_kept(got.result(), at_call)
 }
 
-/// The value that the known bug `result-register-lost` leaves in the result register. `None` on kernels
-/// without the bug, from 7.3 on.
+/// The value that the known bug `result-register-lost` leaves in the result register. `None` on
+/// kernels without the bug, from 7.3 on.
 pub(crate) fn result_left_by_bug() -> Option<i64> {
     arch::RESULT_AFTER_DISPATCH_BUG.filter(|_| probe::machine().release < (7, 3))
 }
@@ -363,8 +367,8 @@ pub(crate) fn expect_result_kept(when: &str, got: &Registers) -> Check {
     )
 }
 
-/// Whether the call of [`fresh_umask_call`] took effect since this function was called last. Resets the
-/// umask.
+/// Whether the call of [`fresh_umask_call`] took effect since this function was called last. Resets
+/// the umask.
 pub(crate) fn take_umask_effect() -> bool {
     // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[RESET_UMASK]) == Ok(CHANGED_UMASK) }
@@ -414,9 +418,8 @@ pub(crate) const NOBODY: u64 = 65534;
 
 /// Changes the process's user and group to nobody, who has no privileges.
 pub(crate) fn become_nobody() -> sys::Result<u64> {
-    // Without PR_SET_DUMPABLE root would own this process's files in /proc, and nobody could not trace
-    // its children.
-    // SAFETY: takes no pointers.
+    // Without PR_SET_DUMPABLE root would own this process's files in /proc, and nobody could not
+    // trace its children. SAFETY: takes no pointers.
     unsafe {
         sys::call(libc::SYS_setgroups, &[0, 0])?;
         sys::call(libc::SYS_setresgid, &[NOBODY, NOBODY, NOBODY])?;

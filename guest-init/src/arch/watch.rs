@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Watched calls on architectures without assembly for them. A watched call returns the general
-//! registers and the floating point state after the call; the handler can copy its signal frame. Call
-//! and handler run on the caller's stack.
+//! registers and the floating point state after the call; the handler can copy its signal frame.
+//! Call and handler run on the caller's stack.
 
 use super::{
-    CallInstruction, Context, FloatState, FrameFormat, Part, Reg, Registers, WatchedCallSite,
+    CallInstruction, FloatState, FrameFormat, Part, Reg, Registers, UserContext, WatchedCallSite,
     issue_with_floats,
 };
 use crate::case::Need;
@@ -44,8 +44,8 @@ impl CpuState {
     }
 }
 
-/// Issues a call with these registers, except the stack pointer, and this floating point state. Returns
-/// the state after the call.
+/// Issues a call with these registers, except the stack pointer, and this floating point state.
+/// Returns the state after the call.
 ///
 /// # Safety
 /// Always safe on this architecture.
@@ -82,7 +82,7 @@ pub fn watched_call_range() -> Range<u64> {
 
 unsafe extern "C" {
     /// The Rust part of the handler, in `compare`.
-    fn sudbox_record_signal(signal: i32, info: *const [u8; 128], context: *mut Context);
+    fn sudbox_record_signal(signal: i32, info: *const [u8; 128], context: *mut UserContext);
 }
 
 /// The address of a handler that calls `sudbox_record_signal` with its arguments.
@@ -91,10 +91,10 @@ pub fn recording_handler() -> u64 {
     sudbox_record_signal as *const () as u64
 }
 
-const CONTEXT_LENGTH: usize = size_of::<Context>();
+const CONTEXT_LENGTH: usize = size_of::<UserContext>();
 
-/// The layout of a [`Frame`]: siginfo, then `struct ucontext` up to the mask or the registers, whichever
-/// comes last.
+/// The layout of a [`Frame`]: siginfo, then `struct ucontext` up to the mask or the registers,
+/// whichever comes last.
 pub const SIGNAL_FRAME: &[Part] = &[
     Part("si_signo", 4),
     Part("si_errno", 4),
@@ -124,7 +124,7 @@ pub struct Frame {
     pub bytes: [u8; 128 + CONTEXT_LENGTH],
 }
 
-const REGISTERS_OFFSET: usize = 128 + std::mem::offset_of!(Context, registers);
+const REGISTERS_OFFSET: usize = 128 + std::mem::offset_of!(UserContext, registers);
 
 impl Frame {
     /// Copies the frame of a handler with these arguments.
@@ -136,7 +136,7 @@ impl Frame {
         _: FrameFormat,
         _: &CpuState,
         info: *const [u8; 128],
-        context: *const Context,
+        context: *const UserContext,
     ) -> Frame {
         let mut bytes = [0; 128 + CONTEXT_LENGTH];
         // SAFETY: by the contract of this function.
@@ -150,7 +150,7 @@ impl Frame {
     /// The signal mask that the handler's return restores.
     #[must_use]
     pub fn mask(&self) -> u64 {
-        let at = 128 + std::mem::offset_of!(Context, mask);
+        let at = 128 + std::mem::offset_of!(UserContext, mask);
         u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[at + i]))
     }
 
@@ -163,7 +163,8 @@ impl Frame {
         None
     }
 
-    /// Differences between values of the frame and what they must be: none are known on this architecture.
+    /// Differences between values of the frame and what they must be: none are known on this
+    /// architecture.
     #[must_use]
     pub fn deviations(&self) -> &[u8] {
         &[]
@@ -195,7 +196,7 @@ impl Frame {
 ///
 /// # Safety
 /// Always safe on this architecture.
-pub unsafe fn clear_trap_flag(_: FrameFormat, _: &CpuState, _: *mut Context) {}
+pub unsafe fn clear_trap_flag(_: FrameFormat, _: &CpuState, _: *mut UserContext) {}
 
 /// Whether this architecture has frames in [`FrameFormat::Compat`] and calls in 32-bit code.
 pub const HAS_COMPAT_CODE: bool = false;
@@ -208,8 +209,8 @@ pub fn map_compat_code() -> crate::sys::Result<()> {
     Err(crate::sys::Errno(libc::ENOSYS))
 }
 
-/// Installs the recording handler with frames in [`FrameFormat::Compat`]. Returns whether the kernel
-/// accepted the handler: never, as this architecture has no such frames.
+/// Installs the recording handler with frames in [`FrameFormat::Compat`]. Returns whether the
+/// kernel accepted the handler: never, as this architecture has no such frames.
 #[must_use]
 pub fn install_compat_recording_handler(_: i32, _: i32, _: u64) -> bool {
     false
@@ -221,7 +222,8 @@ pub const FRAME_DEVIATIONS: &[Part] = &[];
 /// The registers of a handler's arguments: none, since the registers at its entry are not recorded.
 pub const HANDLER_ARGUMENTS: [Reg; 0] = [];
 
-/// The registers of `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` of a dispatch of it.
+/// The registers of `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` of a dispatch of
+/// it.
 #[must_use]
 pub fn queue_signal_call(_: CallInstruction, arguments: [u64; 4]) -> (Registers, u32) {
     let [a, b, c, d] = arguments;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Benchmarks of system calls with and without dispatch, and of the other operations of emulators: flips of
-//! the selector, prctl(), personality() and rewritten calls.
+//! Benchmarks of system calls with and without dispatch, and of the other operations of emulators:
+//! flips of the selector, prctl(), personality() and rewritten calls.
 
 use super::watch::{SIZE_FOR_CALLS, Stopwatch};
-use crate::arch::{self, Repeat, issue_inside};
+use crate::arch::{self, OperationLoop, issue_inside};
 use crate::case::{Check, Failure};
 use crate::support::*;
 use crate::sys::{self, Action};
@@ -28,19 +28,19 @@ pub(super) fn install_counting_sigsys_handler() -> Check {
     unsafe { sys::sigaction(libc::SIGSYS, &action) }.map_err(broken("rt_sigaction"))
 }
 
-/// Times `repeat`, which calls getpid(), and checks that no call was dispatched and that the result is the
-/// PID.
-pub(super) fn time_getpid(stopwatch: &mut Stopwatch, repeat: Repeat) -> Check {
+/// Times `operation_loop`, which calls getpid(), and checks that no call was dispatched and that
+/// the result is the PID.
+pub(super) fn time_getpid(stopwatch: &mut Stopwatch, operation_loop: OperationLoop) -> Check {
     stopwatch.time(|count| {
-        let _ = repeat.run(count);
+        let _ = operation_loop.repeat(count);
     });
     stopwatch.expect_emulated(0)?;
-    expect_equal("getpid()", repeat.run(1), sys::getpid().into())
+    expect_equal("getpid()", operation_loop.repeat(1), sys::getpid().into())
 }
 
 pub(super) fn bench_native() -> Check {
     let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
-    time_getpid(&mut stopwatch, Repeat::outside(GETPID))?;
+    time_getpid(&mut stopwatch, OperationLoop::call_outside(GETPID))?;
     stopwatch.store()
 }
 
@@ -48,17 +48,17 @@ pub(super) fn bench_inside() -> Check {
     time_exempt(arm)
 }
 
-/// Times calls that are not dispatched although the selector is at BLOCK: `arm` exempts the address range
-/// of [`Repeat::inside`].
+/// Times calls that are not dispatched although the selector is at BLOCK: `arm` exempts the address
+/// range of [`OperationLoop::call_inside`].
 fn time_exempt(arm: fn() -> Check) -> Check {
     install_counting_sigsys_handler()?;
     let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
     arm()?;
     set_selector(BLOCK);
     stopwatch.time(|count| {
-        let _ = Repeat::inside(GETPID).run(count);
+        let _ = OperationLoop::call_inside(GETPID).repeat(count);
     });
-    let got = Repeat::inside(GETPID).run(1);
+    let got = OperationLoop::call_inside(GETPID).repeat(1);
     set_selector(ALLOW);
     expect_equal("getpid()", got, sys::getpid().into())?;
     stopwatch.expect_emulated(0)?;
@@ -69,7 +69,7 @@ pub(super) fn bench_allowed() -> Check {
     install_counting_sigsys_handler()?;
     let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
     arm()?;
-    time_getpid(&mut stopwatch, Repeat::outside(GETPID))?;
+    time_getpid(&mut stopwatch, OperationLoop::call_outside(GETPID))?;
     stopwatch.store()
 }
 
@@ -77,24 +77,25 @@ pub(super) fn bench_round_trip() -> Check {
     time_dispatched(arm)
 }
 
-/// Times calls of [`Repeat::outside`], each of which is dispatched after `arm` and handled by a SIGSYS
-/// handler that only counts.
+/// Times calls of [`OperationLoop::call_outside`], each of which is dispatched after `arm` and
+/// handled by a SIGSYS handler that only counts.
 fn time_dispatched(arm: fn() -> Check) -> Check {
     install_counting_sigsys_handler()?;
     let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
     arm()?;
     set_selector(BLOCK);
     stopwatch.time(|count| {
-        let _ = Repeat::outside(GETPID).run(count);
+        let _ = OperationLoop::call_outside(GETPID).repeat(count);
     });
     set_selector(ALLOW);
     stopwatch.expect_emulated(stopwatch.total())?;
     stopwatch.store()
 }
 
-/// Arms dispatch in inclusive mode: only calls from the loop of [`Repeat::outside`] are dispatched.
+/// Arms dispatch in inclusive mode: only calls from the loop of [`OperationLoop::call_outside`] are
+/// dispatched.
 fn arm_outside_loop() -> Check {
-    let Range { start, end } = arch::outside_loop();
+    let Range { start, end } = arch::outside_loop_range();
     set_selector(ALLOW);
     expect_accepted(MODE_INCLUSIVE, start, end - start, selector_address(&SELECTOR))
 }
@@ -112,9 +113,9 @@ pub(super) fn bench_flip_alone() -> Check {
     arm()?;
     set_selector(BLOCK);
     // SAFETY: the selector is an atomic byte of this process.
-    let repeat = unsafe { Repeat::store_zero(selector_address(&SELECTOR)) };
+    let operation_loop = unsafe { OperationLoop::zero_store(selector_address(&SELECTOR)) };
     stopwatch.time(|count| {
-        let _ = repeat.run(count);
+        let _ = operation_loop.repeat(count);
     });
     expect_equal("the selector", SELECTOR.load(std::sync::atomic::Ordering::SeqCst), ALLOW)?;
     stopwatch.store()
@@ -147,8 +148,8 @@ pub(super) fn bench_personality() -> Check {
     time_pair(call, [[other, 0, 0, 0, 0, 0], [now, 0, 0, 0, 0, 0]], other.cast_signed())
 }
 
-/// Times pairs of calls: first with `arguments[0]`, then with `arguments[1]`. The second call must return
-/// `expected`.
+/// Times pairs of calls: first with `arguments[0]`, then with `arguments[1]`. The second call must
+/// return `expected`.
 fn time_pair(call: u64, arguments: [[u64; 6]; 2], expected: i64) -> Check {
     let both = || {
         // SAFETY: prctl() arms with a static selector; personality() touches no memory.
@@ -170,7 +171,7 @@ fn time_pair(call: u64, arguments: [[u64; 6]; 2], expected: i64) -> Check {
 pub(super) fn bench_rewritten() -> Check {
     let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
     stopwatch.time(|count| {
-        let _ = Repeat::rewritten(GETPID).run(count);
+        let _ = OperationLoop::rewritten_call(GETPID).repeat(count);
     });
     stopwatch.expect_emulated(stopwatch.total())?;
     stopwatch.store()

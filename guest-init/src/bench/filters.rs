@@ -4,7 +4,7 @@
 
 use super::calls::{GETPID, install_counting_sigsys_handler, time_getpid, unmet};
 use super::watch::{SIZE_FOR_CALLS, SIZE_FOR_SWITCHES, Stopwatch};
-use crate::arch::{self, Repeat};
+use crate::arch::{self, OperationLoop};
 use crate::case::{Check, Failure};
 use crate::filter::{self, statement};
 use crate::support::*;
@@ -16,84 +16,97 @@ use libc::{
 };
 use std::ops::Range;
 
-/// Offsets of the high and the low half of `instruction_pointer` in `struct seccomp_data`.
-const POINTER_HALVES: [u32; 2] = if cfg!(target_endian = "little") { [12, 8] } else { [8, 12] };
+/// Offsets in bytes of the two halves of `instruction_pointer` in `struct seccomp_data`: the high
+/// 32 bits, then the low 32 bits.
+const POINTER_HALF_OFFSETS: [u32; 2] =
+    if cfg!(target_endian = "little") { [12, 8] } else { [8, 12] };
 
-/// A filter that returns `action` for calls from a range within one aligned 4 GiB, and allows all
-/// others.
-fn filter_by_pointer(range: &Range<u64>, action: u32) -> Vec<sock_filter> {
-    let [high, low] = POINTER_HALVES;
-    let half = |address: u64| u32::try_from(address & 0xffff_ffff).unwrap_or(0);
-    let (load, jump) = (BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_K);
+/// A filter that returns `action` for calls whose instruction pointer is in `range`, and allows all
+/// other calls. The range must lie within one aligned block of 4 GiB.
+fn filter_by_instruction_pointer(range: &Range<u64>, action: u32) -> Vec<sock_filter> {
+    let [high_offset, low_offset] = POINTER_HALF_OFFSETS;
+    let low_32_bits = |address: u64| u32::try_from(address & 0xffff_ffff).unwrap_or(0);
+    let (load_code, jump_code) = (BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_K);
     vec![
-        statement(load, 0, 0, high),
-        statement(jump | BPF_JEQ, 0, 4, half(range.start >> 32)),
-        statement(load, 0, 0, low),
-        statement(jump | BPF_JGE, 0, 2, half(range.start)),
-        statement(jump | BPF_JGE, 1, 0, half(range.end)),
+        statement(load_code, 0, 0, high_offset),
+        statement(jump_code | BPF_JEQ, 0, 4, low_32_bits(range.start >> 32)),
+        statement(load_code, 0, 0, low_offset),
+        statement(jump_code | BPF_JGE, 0, 2, low_32_bits(range.start)),
+        statement(jump_code | BPF_JGE, 1, 0, low_32_bits(range.end)),
         statement(BPF_RET | BPF_K, 0, 0, action),
         statement(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW),
     ]
 }
 
-/// Installs a filter. Returns the listener's descriptor if `flags` ask for one.
+/// Installs a filter. Returns the descriptor of the filter's listener if `flags` contain
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`, else 0.
 ///
 /// # Errors
-/// [`Failure::Unmet`] if the machine permits no filter.
-fn install(mut program: Vec<sock_filter>, flags: u64) -> Result<u64, Failure> {
+/// [`Failure::Unmet`] if the kernel refuses the filter.
+fn install_filter(mut program: Vec<sock_filter>, flags: u64) -> Result<u64, Failure> {
     filter::install(&mut program, flags).map_err(unmet("a seccomp filter"))
 }
 
+/// Times calls under a filter that allows every call.
 pub(super) fn bench_allow_all() -> Check {
     let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
-    install(vec![statement(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW)], 0)?;
-    time_getpid(&mut stopwatch, Repeat::outside(GETPID))?;
+    install_filter(vec![statement(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW)], 0)?;
+    time_getpid(&mut stopwatch, OperationLoop::call_outside(GETPID))?;
     stopwatch.store()
 }
 
+/// Times calls from the allowed range under a filter that traps the calls from the outside loop.
 pub(super) fn bench_inside() -> Check {
     install_counting_sigsys_handler()?;
     let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
-    install(filter_by_pointer(&arch::outside_loop(), SECCOMP_RET_TRAP), 0)?;
-    time_getpid(&mut stopwatch, Repeat::inside(GETPID))?;
+    install_filter(
+        filter_by_instruction_pointer(&arch::outside_loop_range(), SECCOMP_RET_TRAP),
+        0,
+    )?;
+    time_getpid(&mut stopwatch, OperationLoop::call_inside(GETPID))?;
     stopwatch.store()
 }
 
+/// Times calls that a filter traps and a SIGSYS handler emulates.
 pub(super) fn bench_trap() -> Check {
     install_counting_sigsys_handler()?;
     let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
-    install(filter_by_pointer(&arch::outside_loop(), SECCOMP_RET_TRAP), 0)?;
+    install_filter(
+        filter_by_instruction_pointer(&arch::outside_loop_range(), SECCOMP_RET_TRAP),
+        0,
+    )?;
     stopwatch.time(|count| {
-        let _ = Repeat::outside(GETPID).run(count);
+        let _ = OperationLoop::call_outside(GETPID).repeat(count);
     });
     stopwatch.expect_emulated(stopwatch.total())?;
     stopwatch.store()
 }
 
-/// The supervisor's result for each call, which is not a process ID.
+/// The result that the supervisor gives each call. The value is too large for a process ID.
 const SUPERVISOR_RESULT: i64 = 0x5e1f_0001;
 
-/// The shared word that holds the listener's descriptor plus one, 0 before there is a listener.
-const LISTENER: usize = 0;
+/// Index of the shared word that holds the listener's descriptor plus one, or 0 before the filter
+/// is installed.
+const LISTENER_WORD: usize = 0;
 
-/// The function of a thread that answers notifications until the process ends.
+/// The function of the supervisor thread: answers notifications until the process ends.
 extern "C" fn supervise(_: u64) -> u64 {
-    while shared_word(LISTENER) == 0 {
+    while shared_word(LISTENER_WORD) == 0 {
         sys::sched_yield();
     }
-    let listener = shared_word(LISTENER) - 1;
+    let listener = shared_word(LISTENER_WORD) - 1;
     loop {
-        // SAFETY: a structure of integers; the kernel requires it to be zeroed.
-        let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+        // SAFETY: the structure consists of integers. The kernel requires that all of them are 0.
+        let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the requests write and read these structures.
         unsafe {
             if sys::call(
                 libc::SYS_ioctl,
-                &[listener, SECCOMP_IOCTL_NOTIF_RECV, &raw mut call as u64],
+                &[listener, SECCOMP_IOCTL_NOTIF_RECV, &raw mut notification as u64],
             )
             .is_ok()
             {
-                let (id, val) = (call.id, SUPERVISOR_RESULT);
+                let (id, val) = (notification.id, SUPERVISOR_RESULT);
                 let answer = libc::seccomp_notif_resp { id, val, error: 0, flags: 0 };
                 let _ = sys::call(
                     libc::SYS_ioctl,
@@ -104,18 +117,24 @@ extern "C" fn supervise(_: u64) -> u64 {
     }
 }
 
+/// Times calls that a filter hands to a supervisor thread, which gives each call a result.
 pub(super) fn bench_notify() -> Check {
     let mut stopwatch = Stopwatch::start(SIZE_FOR_SWITCHES)?;
-    // Before the filter, which the thread would inherit.
+    // Start the thread before the filter is installed, because a later thread would inherit the
+    // filter.
     spawn_thread(supervise, 0)?;
-    let listener = install(
-        filter_by_pointer(&arch::outside_loop(), SECCOMP_RET_USER_NOTIF),
+    let listener = install_filter(
+        filter_by_instruction_pointer(&arch::outside_loop_range(), SECCOMP_RET_USER_NOTIF),
         SECCOMP_FILTER_FLAG_NEW_LISTENER,
     )?;
-    set_shared_word(LISTENER, listener + 1);
+    set_shared_word(LISTENER_WORD, listener + 1);
     stopwatch.time(|count| {
-        let _ = Repeat::outside(GETPID).run(count);
+        let _ = OperationLoop::call_outside(GETPID).repeat(count);
     });
-    expect_equal("result by the supervisor", Repeat::outside(GETPID).run(1), SUPERVISOR_RESULT)?;
+    expect_equal(
+        "result that the supervisor gave",
+        OperationLoop::call_outside(GETPID).repeat(1),
+        SUPERVISOR_RESULT,
+    )?;
     stopwatch.store()
 }

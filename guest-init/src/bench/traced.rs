@@ -4,7 +4,7 @@
 
 use super::calls::{GETPID, unmet};
 use super::watch::{SIZE_FOR_SWITCHES, Stopwatch};
-use crate::arch::Repeat;
+use crate::arch::OperationLoop;
 use crate::case::Check;
 use crate::ptrace::{self, CALL_STOP, SYSEMU};
 use crate::support::*;
@@ -14,19 +14,19 @@ use crate::tracee::{Tracee, pause_for_tracer};
 /// The shared word that the tracee sets after its last batch.
 const DONE: usize = 0;
 
-/// Times calls that stop for a tracer. The tracer only resumes the tracee; a real emulator would also access
-/// its registers.
+/// Times calls that stop for a tracer. The tracer only resumes the tracee; a real emulator would
+/// also access its registers.
 pub(super) fn bench_sysemu() -> Check {
     let mut stopwatch = Stopwatch::start(SIZE_FOR_SWITCHES)?;
     let total = stopwatch.total();
     let tracee = Tracee::start(|| {
         pause_for_tracer();
         stopwatch.time(|count| {
-            let _ = Repeat::outside(GETPID).run(count);
+            let _ = OperationLoop::call_outside(GETPID).repeat(count);
         });
         set_shared_word(DONE, 1);
         // One more stop, at which the tracer sees the shared word.
-        let _ = Repeat::outside(GETPID).run(1);
+        let _ = OperationLoop::call_outside(GETPID).repeat(1);
         1
     })?;
     let mut stops = 0;

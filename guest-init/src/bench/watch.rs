@@ -2,7 +2,7 @@
 
 //! Times batches of an operation by the processor's counter.
 
-use crate::arch::{Repeat, clock_counter, emulated_calls};
+use crate::arch::{OperationLoop, clock_counter, emulated_call_count};
 use crate::case::Failure;
 use crate::support::{broken, expect_equal};
 use crate::sys;
@@ -17,14 +17,15 @@ pub(super) struct Size {
     pub(super) batches: usize,
 }
 
-/// The size for operations of at most one system call: many batches fit between two timer interrupts.
+/// The size for operations of at most one system call: many batches fit between two timer
+/// interrupts.
 pub(super) const SIZE_FOR_CALLS: Size = Size { operations: 64, batches: 256 };
 
 /// The size for operations that switch to another task and back.
 pub(super) const SIZE_FOR_SWITCHES: Size = Size { operations: 16, batches: 128 };
 
-/// The number of measured batches per warm-up batch. Warm-up batches run first, fill caches and branch
-/// predictors, and are not measured.
+/// The number of measured batches per warm-up batch. Warm-up batches run first, fill caches and
+/// branch predictors, and are not measured.
 const BATCHES_PER_WARM_UP: usize = 8;
 
 /// Time to sleep before tasks become real-time tasks.
@@ -64,9 +65,15 @@ impl Stopwatch {
         let mut empty_batches = vec![0; size.batches];
         let start = read_clocks();
         time_batches(&mut empty_batches, size.operations, &|count| {
-            let _ = Repeat::nothing().run(count);
+            let _ = OperationLoop::empty().repeat(count);
         });
-        Ok(Stopwatch { size, batches, empty_batches, start, emulated_before: emulated_calls() })
+        Ok(Stopwatch {
+            size,
+            batches,
+            empty_batches,
+            start,
+            emulated_before: emulated_call_count(),
+        })
     }
 
     /// Times batches of `run`, whose argument is the number of operations to do. Between the
@@ -83,7 +90,7 @@ impl Stopwatch {
 
     /// Checks that `expected` calls were emulated in this process since the start.
     pub(super) fn expect_emulated(&self, expected: u64) -> Result<(), Failure> {
-        expect_equal("emulated calls", emulated_calls() - self.emulated_before, expected)
+        expect_equal("emulated calls", emulated_call_count() - self.emulated_before, expected)
     }
 
     /// Stores the measurement for the runner.
@@ -115,9 +122,9 @@ fn time_batches(batches: &mut [u64], operations: u32, run: &impl Fn(u64)) {
     }
 }
 
-/// Makes this task and its children real-time tasks (`SCHED_FIFO`), which run in turn. Under the fair
-/// scheduler, its work at a switch would depend on how long each task has run before. An ordinary user
-/// may not do this; the benchmark then runs under the fair scheduler.
+/// Makes this task and its children real-time tasks (`SCHED_FIFO`), which run in turn. Under the
+/// fair scheduler, its work at a switch would depend on how long each task has run before. An
+/// ordinary user may not do this; the benchmark then runs under the fair scheduler.
 ///
 /// Sleeps first: without that, one boot in four had 12 more instructions in every switch.
 fn make_real_time() -> Result<(), Failure> {
@@ -131,8 +138,8 @@ fn make_real_time() -> Result<(), Failure> {
     }
 }
 
-/// Reads the counter and the clock at the same moment: of eight tries the fastest, which no interrupt
-/// has delayed.
+/// Reads the counter and the clock at the same moment: of eight tries the fastest, which no
+/// interrupt has delayed.
 fn read_clocks() -> (u64, Duration) {
     let sample = |_| {
         let (before, clock) = (clock_counter(), sys::clock(libc::CLOCK_MONOTONIC_RAW));

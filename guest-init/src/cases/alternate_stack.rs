@@ -87,8 +87,8 @@ fn settings() -> Check {
     Ok(())
 }
 
-/// The room below the stack pointer of the call, in bytes: less than the 64-bit frame with the state of
-/// `fxsave` and the red zone.
+/// The room below the stack pointer of the call, in bytes: less than the 64-bit frame with the
+/// state of `fxsave` and the red zone.
 const ROOM_BELOW_CALL: u64 = 1024;
 
 fn overflow_kills() -> Check {
@@ -99,8 +99,9 @@ fn overflow_kills() -> Check {
         let end = run_vforked(|| {
             let call = fresh_umask_call();
             // The current stack becomes the alternate stack.
-            let start = arch::current_stack() - ROOM_BELOW_CALL;
-            // SAFETY: memory below and above the stack pointer of this task, which has a stack of its own.
+            let start = arch::current_stack_pointer() - ROOM_BELOW_CALL;
+            // SAFETY: memory below and above the stack pointer of this task, which has a stack of
+            // its own.
             let set = unsafe { sys::sigaltstack(start, 2 * PAGE_SIZE as u64, 0) };
             if set.is_err() || arm().is_err() {
                 return 99;

@@ -4,12 +4,12 @@
 
 use crate::arch::{self, FloatState, Registers};
 use crate::case::Check;
-use crate::cases::registers::after_overwriting_handler;
+use crate::cases::registers::state_after_overwriting_handler;
 use crate::support::*;
 
 pub(crate) fn floating_kept() -> Check {
     let before = FloatState::pattern();
     let issue = |regs: &Registers| arch::issue_with_floats(regs, &before);
-    let after = after_overwriting_handler(issue, arch::float_call_address())?;
+    let after = state_after_overwriting_handler(issue, arch::float_call_address())?;
     ensure(before == after, "floating point registers as before", || before.difference(&after))
 }

@@ -15,12 +15,12 @@ const ROLLBACK_FUNCTION: &str = "syscall_rollback()";
 const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
 const RETURN_FUNCTION: &str = "rt_sigreturn()";
 
-const X86_FLOATING: OnlyArchs = OnlyArchs {
+const ONLY_X86_FLOATING: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
-    reason: "registers/floating-kept checks this on the other architectures",
+    reason: "registers/floating-kept checks these registers on the other architectures",
 };
 
-const X86_FLAGS: OnlyArchs =
+const ONLY_X86_FLAGS: OnlyArchs =
     OnlyArchs { archs: &[Arch::X86_64], reason: "only x86-64 has this flag" };
 
 pub(super) const CASES: &[Case] = &[
@@ -43,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
         "a dispatched call of number -1 keeps its first argument, in the frame and after the \
          handler; an allowed one returns ENOSYS",
         ROLLBACK_FUNCTION,
-        check_on!("aarch64", registers::no_call_kept),
+        check_on!("aarch64", registers::number_minus_one_kept),
     )
     .only(OnlyArchs {
         archs: &[Arch::Aarch64],
@@ -75,21 +75,21 @@ pub(super) const CASES: &[Case] = &[
         "handle_signal()",
         check_on!("x86_64", registers::trap_flag_kept),
     )
-    .only(X86_FLAGS),
+    .only(ONLY_X86_FLAGS),
     case(
         "registers/alignment-flag-kept",
         "the flag of alignment checks is in the frame and set again after the call",
         RETURN_FUNCTION,
         check_on!("x86_64", registers::alignment_flag_kept),
     )
-    .only(X86_FLAGS),
+    .only(ONLY_X86_FLAGS),
     case(
         "registers/sse-kept",
         "x87 and SSE registers and control words survive a handler that overwrites them",
         RETURN_FUNCTION,
         check_on!("x86_64", registers::sse_kept),
     )
-    .only(X86_FLOATING),
+    .only(ONLY_X86_FLOATING),
     case(
         "registers/avx-kept",
         "AVX registers survive a handler that overwrites them",
@@ -97,7 +97,7 @@ pub(super) const CASES: &[Case] = &[
         check_on!("x86_64", registers::avx_kept),
     )
     .needs(&[Need::CpuFeature("avx")])
-    .only(X86_FLOATING),
+    .only(ONLY_X86_FLOATING),
     case(
         "registers/floating-kept",
         "floating point registers and their status survive a handler that overwrites them",
@@ -144,7 +144,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "registers/edits-honoured",
-        "every register that a handler edits in the frame has that value after it",
+        "every register that a handler changes in the frame has the new value after the handler",
         RETURN_FUNCTION,
         edits_honoured,
     ),
@@ -164,18 +164,18 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["result-register-lost"]),
     case(
         "registers/no-effect",
-        "a dispatched call does nothing at all, whichever it is",
+        "no dispatched call has an effect, whatever its number",
         DISPATCH_FUNCTION,
         no_effect,
     ),
 ];
 
-/// The registers of a call with a pattern in every register.
-pub(super) fn pattern() -> Registers {
+/// The registers of a umask(2) call with different values in the other registers.
+pub(super) fn pattern_registers() -> Registers {
     Registers::for_call(call_number(libc::SYS_umask), pattern_arguments())
 }
 
-/// Six different values for the arguments of a call.
+/// Six different values, one for each argument of a call.
 pub(super) fn pattern_arguments() -> [u64; 6] {
     std::array::from_fn(|i| 0xa5a5_1111_5a5a_0000 | i as u64)
 }
@@ -186,92 +186,107 @@ fn overwrite_floating(_: Dispatch<'_>) {
 }
 
 /// Issues a dispatched call whose handler overwrites the floating point registers, and returns the
-/// floating point state after the call. `call` is the address of the system call instruction of
-/// `issue`. Checks that the general registers are unchanged.
-pub(super) fn after_overwriting_handler<State>(
+/// floating point state after the call. `issue` issues a call with the given registers and returns
+/// the registers and the state after the call; `call_address` is the address of the system call
+/// instruction of `issue`. Checks that the general registers are unchanged.
+pub(super) fn state_after_overwriting_handler<State>(
     issue: impl Fn(&Registers) -> (Registers, State),
-    call: u64,
+    call_address: u64,
 ) -> Result<State, Failure> {
     handle_dispatches(overwrite_floating)?;
     arm()?;
-    let regs = pattern();
+    let before = pattern_registers();
     reset_dispatch_count();
     set_selector(BLOCK);
-    let (got, after) = issue(&regs);
+    let (after, state) = issue(&before);
     set_selector(ALLOW);
     expect_equal("SIGSYS handled for a blocked call", dispatch_count(), 1)?;
-    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_round_trip(&regs, &got, &seen, call + arch::CALL_LENGTH)?;
-    Ok(after)
+    let record = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
+    expect_round_trip(&before, &after, &record, call_address + arch::CALL_LENGTH)?;
+    Ok(state)
 }
 
-/// Checks that every register is unchanged, except those that the system call instruction may overwrite.
-fn expect_kept(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
+/// Checks that every register in `after` has its value from `before`, except those that the system
+/// call instruction may overwrite. `sp` is the expected stack pointer. `location` says in messages
+/// where the registers of `after` were: in the frame, or in the processor after the handler.
+fn expect_kept(location: &str, after: &Registers, before: &Registers, sp: u64) -> Check {
     for reg in Reg::preserved_by_calls().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
-        let expected = if reg == Reg::Sp { sp } else { regs[reg] };
-        if reg != Reg::RESULT || !is_result_kept(got, regs) {
-            expect_equal_hex(&format!("{reg:?} {place}"), got[reg], expected)?;
+        let expected = if reg == Reg::Sp { sp } else { before[reg] };
+        if reg != Reg::RESULT || !is_result_kept(after, before) {
+            expect_equal_hex(&format!("{reg:?} {location}"), after[reg], expected)?;
         }
     }
     Ok(())
 }
 
-/// Checks that the registers that the system call instruction may overwrite have one of the permitted values.
+/// Checks the values of the registers that the system call instruction may overwrite: together they
+/// must be one of the permitted lists of values.
 fn expect_permitted_clobbers(
-    place: &str,
-    got: &Registers,
-    regs: &Registers,
+    location: &str,
+    after: &Registers,
+    before: &Registers,
     compared_address: u64,
 ) -> Check {
-    let values = Reg::CLOBBERED_BY_CALL.map(|reg| got[reg]);
-    let expected = regs.clobbered_values(compared_address);
+    let values = Reg::CLOBBERED_BY_CALL.map(|reg| after[reg]);
+    let expected = before.clobbered_values(compared_address);
     ensure(
         expected.contains(&values),
-        &format!("{:?} {place}: one of {expected:x?}", Reg::CLOBBERED_BY_CALL),
+        &format!("{:?} {location}: one of {expected:x?}", Reg::CLOBBERED_BY_CALL),
         || format!("{values:x?}"),
     )
 }
 
-/// Checks the registers in the frame and after the handler of a dispatched call with this compared address.
+/// Checks the registers of a dispatched call: those in the frame (`record`) and those after the
+/// handler (`after`) must be those before the call, and the next instruction must be at the
+/// compared address.
 pub(super) fn expect_round_trip(
-    regs: &Registers,
-    got: &Registers,
-    seen: &SigsysRecord,
+    before: &Registers,
+    after: &Registers,
+    record: &SigsysRecord,
     compared_address: u64,
 ) -> Check {
-    let sp = got[Reg::Sp];
-    expect_kept("in the frame", &seen.registers, regs, sp)?;
-    expect_kept("after the handler", got, regs, sp)?;
+    let sp = after[Reg::Sp];
+    expect_kept("in the frame", &record.registers, before, sp)?;
+    expect_kept("after the handler", after, before, sp)?;
     expect_equal_hex(
         "next instruction in the frame",
-        seen.registers[Reg::INSTRUCTION_POINTER],
+        record.registers[Reg::INSTRUCTION_POINTER],
         compared_address,
     )?;
-    expect_equal_hex("next instruction", got[Reg::INSTRUCTION_POINTER], compared_address)
+    expect_equal_hex("next instruction", after[Reg::INSTRUCTION_POINTER], compared_address)
 }
 
-/// Checks that a dispatch changes no register, except for the value that a known bug leaves in the result
-/// register.
+/// Checks that a dispatch changes no register. In the result register also the value that a known
+/// bug leaves is accepted.
 pub(super) fn expect_registers_kept() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     for gate in [arch::gate(), arch::second_gate()] {
-        let regs = pattern();
-        let (got, seen) = issue_dispatched(&gate, &regs)?;
-        expect_round_trip(&regs, &got, &seen, gate.compared_address())?;
-        expect_permitted_clobbers("in the frame", &seen.registers, &regs, gate.compared_address())?;
-        expect_permitted_clobbers("after the handler", &got, &regs, gate.compared_address())?;
+        let before = pattern_registers();
+        let (after, record) = issue_dispatched(&gate, &before)?;
+        expect_round_trip(&before, &after, &record, gate.compared_address())?;
+        expect_permitted_clobbers(
+            "in the frame",
+            &record.registers,
+            &before,
+            gate.compared_address(),
+        )?;
+        expect_permitted_clobbers("after the handler", &after, &before, gate.compared_address())?;
     }
     Ok(())
 }
 
 fn general_kept() -> Check {
     expect_registers_kept()?;
-    let regs = pattern();
-    let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-    let result = |place: &str| format!("{:?} {place}", Reg::RESULT);
-    expect_equal_hex(&result("in the frame"), seen.registers[Reg::RESULT], regs[Reg::RESULT])?;
-    expect_equal_hex(&result("after the handler"), got[Reg::RESULT], regs[Reg::RESULT])
+    let before = pattern_registers();
+    let (after, record) = issue_dispatched(&arch::gate(), &before)?;
+    let result_label = |location: &str| format!("{:?} {location}", Reg::RESULT);
+    expect_equal_hex(
+        &result_label("in the frame"),
+        record.registers[Reg::RESULT],
+        before[Reg::RESULT],
+    )?;
+    expect_equal_hex(&result_label("after the handler"), after[Reg::RESULT], before[Reg::RESULT])
 }
 
 fn number_kept() -> Check {
@@ -290,19 +305,20 @@ fn number_kept() -> Check {
         (-i64::from(libc::ENOSYS)).cast_unsigned(),
         (-i64::from(libc::EINTR)).cast_unsigned(),
     ] {
-        let (got, seen) = issue_dispatched(&gate, &Registers::for_call(number, [0; 6]))?;
-        expect_equal_hex("number in the frame", seen.registers[Reg::NUMBER], number)?;
-        expect_equal_hex("number after the handler", got[Reg::NUMBER], number)?;
+        let (after, record) = issue_dispatched(&gate, &Registers::for_call(number, [0; 6]))?;
+        expect_equal_hex("number in the frame", record.registers[Reg::NUMBER], number)?;
+        expect_equal_hex("number after the handler", after[Reg::NUMBER], number)?;
         expect_equal_hex(
             "next instruction in the frame",
-            seen.registers[Reg::INSTRUCTION_POINTER],
+            record.registers[Reg::INSTRUCTION_POINTER],
             gate.compared_address(),
         )?;
     }
     Ok(())
 }
 
-/// Handler body: continues after the call even if the kernel prepared the frame to restart the call.
+/// Handler body: continues after the call. If the kernel wants to restart the call, the frame holds
+/// the call's own address instead.
 fn skip_restart(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::INSTRUCTION_POINTER] = arch::gate().compared_address();
 }
@@ -314,15 +330,15 @@ fn restart_numbers_kept() -> Check {
     for flags in [0, libc::SA_RESTART] {
         handle_dispatches_with(skip_restart, flags, 0)?;
         for code in [-512i64, -513, -514, -516] {
-            let mut regs = fresh_umask_call();
-            regs[Reg::RESULT] = code.cast_unsigned();
-            let (_, seen) = issue_dispatched(&gate, &regs)?;
-            let at = format!("of {code} with flags {flags:#x} in the frame");
-            let got = seen.registers;
-            expect_equal(&format!("{:?} {at}", Reg::RESULT), got.result(), code)?;
+            let mut before = fresh_umask_call();
+            before[Reg::RESULT] = code.cast_unsigned();
+            let (_, record) = issue_dispatched(&gate, &before)?;
+            let location = format!("of {code} with flags {flags:#x} in the frame");
+            let in_frame = record.registers;
+            expect_equal(&format!("{:?} {location}", Reg::RESULT), in_frame.result(), code)?;
             expect_equal_hex(
-                &format!("next instruction {at}"),
-                got[Reg::INSTRUCTION_POINTER],
+                &format!("next instruction {location}"),
+                in_frame[Reg::INSTRUCTION_POINTER],
                 gate.compared_address(),
             )?;
         }
@@ -340,20 +356,21 @@ fn injected_result() -> Check {
     arm()?;
     for result in [0, 1, -1, -4, -38, -512, -513, -514, -516, -4095, i64::MIN, 0x1234_5678_9abc] {
         set_shared_word(0, result.cast_unsigned());
-        let regs = pattern();
-        let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-        expect_equal("result", got.result(), result)?;
-        expect_kept("in the frame", &seen.registers, &regs, got[Reg::Sp])?;
+        let before = pattern_registers();
+        let (after, record) = issue_dispatched(&arch::gate(), &before)?;
+        expect_equal("result", after.result(), result)?;
+        expect_kept("in the frame", &record.registers, &before, after[Reg::Sp])?;
         expect_equal_hex(
             "next instruction",
-            got[Reg::INSTRUCTION_POINTER],
+            after[Reg::INSTRUCTION_POINTER],
             arch::gate().compared_address(),
         )?;
     }
     Ok(())
 }
 
-/// The value that [`edit_registers`] gives a register: `value` with all bits inverted that a program may set.
+/// The value that [`edit_registers`] gives a register: `value` with those bits inverted that a
+/// program may set.
 fn edited_value(reg: Reg, value: u64) -> u64 {
     value ^ reg.changeable_bits()
 }
@@ -369,14 +386,14 @@ fn edit_registers(dispatch: Dispatch<'_>) {
 fn edits_honoured() -> Check {
     handle_dispatches(edit_registers)?;
     arm()?;
-    let mut regs = pattern();
-    // From the pattern to its inverse, and back.
+    let mut before = pattern_registers();
+    // The first round changes the pattern to its inverse, the second the inverse to the pattern.
     for _ in 0..2 {
-        let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
+        let (after, record) = issue_dispatched(&arch::gate(), &before)?;
         for reg in Reg::ALL {
-            regs[reg] = edited_value(reg, seen.registers[reg]);
-            let expected = regs[reg] & reg.changeable_bits();
-            expect_equal_hex(&format!("{reg:?}"), got[reg] & reg.changeable_bits(), expected)?;
+            before[reg] = edited_value(reg, record.registers[reg]);
+            let expected = before[reg] & reg.changeable_bits();
+            expect_equal_hex(&format!("{reg:?}"), after[reg] & reg.changeable_bits(), expected)?;
         }
     }
     Ok(())
@@ -390,17 +407,17 @@ fn continue_elsewhere(dispatch: Dispatch<'_>) {
 fn next_instruction_honoured() -> Check {
     handle_dispatches(continue_elsewhere)?;
     arm()?;
-    let regs = pattern();
-    let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
+    let before = pattern_registers();
+    let (after, record) = issue_dispatched(&arch::gate(), &before)?;
     expect_equal_hex(
         "next instruction",
-        got[Reg::INSTRUCTION_POINTER],
+        after[Reg::INSTRUCTION_POINTER],
         arch::gate().other_continuation(),
     )?;
-    expect_kept("after the handler", &got, &regs, got[Reg::Sp])?;
+    expect_kept("after the handler", &after, &before, after[Reg::Sp])?;
     expect_equal_hex(
         "next instruction in the frame",
-        seen.registers[Reg::INSTRUCTION_POINTER],
+        record.registers[Reg::INSTRUCTION_POINTER],
         arch::gate().compared_address(),
     )
 }
@@ -408,51 +425,53 @@ fn next_instruction_honoured() -> Check {
 fn call_reissued() -> Check {
     handle_dispatches(allow_and_reissue)?;
     arm()?;
-    let (got, _) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    let (after, _) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
     ensure(take_umask_effect(), "the call takes effect", || "it had none".into())?;
-    expect_equal("its result", got.result(), 0o022)
+    expect_equal("result of the call", after.result(), 0o022)
 }
 
 pub(super) fn no_effect() -> Check {
     handle_dispatches(do_nothing)?;
     let page = map_pages(1)?;
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
-    let me = u64::from(sys::getpid().cast_unsigned());
-    let kill = libc::SIGKILL.cast_unsigned().into();
-    let child = libc::SIGCHLD.cast_unsigned().into();
+    let own_pid = u64::from(sys::getpid().cast_unsigned());
+    let sigkill = libc::SIGKILL.cast_unsigned().into();
+    let dispatch_off = sys::PR_SET_SYSCALL_USER_DISPATCH.cast_unsigned().into();
+    let sigchld = libc::SIGCHLD.cast_unsigned().into();
     let descriptor = u64::from(fd.cast_unsigned());
     let calls: &[(i64, [u64; 6])] = &[
         (libc::SYS_exit_group, [1, 0, 0, 0, 0, 0]),
         (libc::SYS_exit, [1, 0, 0, 0, 0, 0]),
-        (libc::SYS_kill, [me, kill, 0, 0, 0, 0]),
+        (libc::SYS_kill, [own_pid, sigkill, 0, 0, 0, 0]),
         (libc::SYS_close, [descriptor, 0, 0, 0, 0, 0]),
         (libc::SYS_ftruncate, [descriptor, 77, 0, 0, 0, 0]),
         (libc::SYS_munmap, [page as u64, PAGE_SIZE as u64, 0, 0, 0, 0]),
-        (libc::SYS_clone, [child, 0, 0, 0, 0, 0]),
+        (libc::SYS_clone, [sigchld, 0, 0, 0, 0, 0]),
         (libc::SYS_rt_sigreturn, [0; 6]),
         (libc::SYS_restart_syscall, [0; 6]),
         (libc::SYS_rt_sigprocmask, [0, &raw const FULL_MASK as u64, 0, 8, 0, 0]),
-        (libc::SYS_prctl, [59, 0, 0, 0, 0, 0]),
+        (libc::SYS_prctl, [dispatch_off, 0, 0, 0, 0, 0]),
         (libc::SYS_umask, [0o777, 0, 0, 0, 0, 0]),
     ];
     arm()?;
     let _ = take_umask_effect();
     for (call, arguments) in calls.iter().chain(arch::LEGACY_CALLS) {
-        let regs = Registers::for_call(call_number(*call), *arguments);
-        let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-        expect_equal("si_syscall", i64::from(seen.number()), *call)?;
+        let before = Registers::for_call(call_number(*call), *arguments);
+        let (after, record) = issue_dispatched(&arch::gate(), &before)?;
+        expect_equal("si_syscall", i64::from(record.number()), *call)?;
         ensure(
-            is_result_kept(&got, &regs),
-            &format!("result register after the call: {}", regs.result()),
-            || got.result().to_string(),
+            is_result_kept(&after, &before),
+            &format!("result register after the call: {}", before.result()),
+            || after.result().to_string(),
         )?;
     }
+    // The write fails if munmap(2) had an effect.
     // SAFETY: the page belongs to this case.
     unsafe { page.write_volatile(1) };
-    let end = i64::from(libc::SEEK_END).cast_unsigned();
+    let seek_end = i64::from(libc::SEEK_END).cast_unsigned();
     // SAFETY: neither call takes a pointer.
     let (size, umask) = unsafe {
-        let size = sys::call(libc::SYS_lseek, &[descriptor, 0, end]);
+        let size = sys::call(libc::SYS_lseek, &[descriptor, 0, seek_end]);
         (size, sys::call(libc::SYS_umask, &[0o022]))
     };
     expect_equal("size of the file", size, Ok(0))?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Calls that the kernel restarts. Each restart is dispatched or executed by the selector's value at
-//! the time of the restart.
+//! Calls that the kernel restarts. Each restart is dispatched or executed by the selector's value
+//! at the time of the restart.
 
 use super::ptrace_calls::shared_selector;
 use crate::arch::{self, Reg, Registers};
@@ -78,11 +78,11 @@ fn empty_pipe() -> Result<u64, Failure> {
     Ok(u64::from(ends[0].cast_unsigned()))
 }
 
-/// Starts a tracee that issues this call with ALLOW, and interrupts the call by SIGUSR1. Returns the
-/// tracee, stopped for the signal, and a time before the call began. The signal is sent while the
-/// tracee is stopped at the entry of the call, so that it always interrupts the call. The tracee exits
-/// with 0 if `is_expected` accepts the registers after the call, and stores the time after the call in
-/// shared word [`RETURN_TIME`].
+/// Starts a tracee that issues this call with ALLOW, and interrupts the call by SIGUSR1. Returns
+/// the tracee, stopped for the signal, and a time before the call began. The signal is sent while
+/// the tracee is stopped at the entry of the call, so that it always interrupts the call. The
+/// tracee exits with 0 if `is_expected` accepts the registers after the call, and stores the time
+/// after the call in shared word [`RETURN_TIME`].
 fn start_interrupted(
     selector: &'static AtomicU8,
     regs: &Registers,
@@ -124,7 +124,8 @@ fn expect_dispatch(call: i64, register: i64) -> Check {
     )
 }
 
-/// Checks that there was one dispatch: of `restart_syscall(2)`, as which an interrupted sleep continues.
+/// Checks that there was one dispatch: of `restart_syscall(2)`, as which an interrupted sleep
+/// continues.
 fn expect_restart_dispatched() -> Check {
     expect_dispatch(libc::SYS_restart_syscall, arch::number_of_restart(libc::SYS_nanosleep))
 }
@@ -175,14 +176,14 @@ fn sleep_call(time: &[i64; 2]) -> Registers {
     Registers::for_call(call_number(libc::SYS_nanosleep), [time.as_ptr() as u64, 0, 0, 0, 0, 0])
 }
 
-/// Durations as `struct timespec`, each ten times the previous one. On a busy machine a short sleep may end
-/// before the kernel checks for pending signals, or before the tracer resumes the tracee.
+/// Durations as `struct timespec`, each ten times the previous one. On a busy machine a short sleep
+/// may end before the kernel checks for pending signals, or before the tracer resumes the tracee.
 static SHORT_SLEEPS: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_000_000], [3, 0]];
 
-/// Checks that an interrupted sleep returns `expected` and does not end before its time. `resume` runs
-/// the stopped tracee to its end and returns the time at which it last resumed the tracee. If less than
-/// half of the sleep remained at that time, the check could not notice a sleep that was cut short, so
-/// it tries a longer sleep.
+/// Checks that an interrupted sleep returns `expected` and does not end before its time. `resume`
+/// runs the stopped tracee to its end and returns the time at which it last resumed the tracee. If
+/// less than half of the sleep remained at that time, the check could not notice a sleep that was
+/// cut short, so it tries a longer sleep.
 fn expect_whole_sleep(
     expected: i64,
     resume: impl Fn(&Tracee, &AtomicU8) -> Result<Duration, Failure>,
@@ -192,7 +193,7 @@ fn expect_whole_sleep(
         let (tracee, entered) =
             start_interrupted(selector, &sleep_call(time), |got| got.result() == expected)?;
         let at_signal = tracee.registers()?;
-        if !at_signal.restarts_sleep(arch::gate().compared_address()) {
+        if !at_signal.is_sleep_restart_pending(arch::gate().compared_address()) {
             expect_equal("a sleep that is over", at_signal.result, 0)?;
             tracee.kill()?;
             continue;
@@ -300,7 +301,7 @@ fn is_asleep(pid: i32) -> Result<bool, Failure> {
 static SELECTOR_SET_BY_HANDLER: AtomicU8 = AtomicU8::new(ALLOW);
 
 /// A handler that sets [`SELECTOR_SET_BY_HANDLER`] to BLOCK.
-extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::Context) {
+extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::UserContext) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
     SELECTOR_SET_BY_HANDLER.store(BLOCK, Ordering::SeqCst);
 }

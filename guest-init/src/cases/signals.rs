@@ -311,7 +311,7 @@ fn to_the_caller() -> Check {
 }
 
 /// A handler that counts its signal and sets the selector to BLOCK.
-extern "C" fn block_and_return(_: i32, _: *const u8, _: *mut arch::Context) {
+extern "C" fn block_and_return(_: i32, _: *const u8, _: *mut arch::UserContext) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
     set_selector(BLOCK);
 }
@@ -360,8 +360,9 @@ fn vdso_return_exempt() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
-/// A tracer sends the signal while the child is stopped at the entry of its read, so that the signal always
-/// interrupts the read. There is nothing to read, so the read restarts and must be dispatched.
+/// A tracer sends the signal while the child is stopped at the entry of its read, so that the
+/// signal always interrupts the read. There is nothing to read, so the read restarts and must be
+/// dispatched.
 fn restarted_call() -> Check {
     handle_dispatches(do_nothing)?;
     let mut ends = [0i32; 2];

@@ -2,7 +2,7 @@
 
 //! The core dump of a process that a dispatch killed.
 
-use super::registers::pattern;
+use super::registers::pattern_registers;
 use crate::arch::{self, TraceeRegisters};
 use crate::case::{Case, Check, Failure, Need, outside_core};
 use crate::support::*;
@@ -63,10 +63,12 @@ fn check_core_dumps() -> Check {
             gate.compared_address(),
         )?;
         if selector == BLOCK {
-            let kept = is_result_value_kept(registers.result.cast_signed(), &pattern());
-            ensure(kept, &format!("result's register {:#x}", pattern().result()), || {
-                format!("{:#x}", registers.result)
-            })?;
+            let kept = is_result_value_kept(registers.result.cast_signed(), &pattern_registers());
+            ensure(
+                kept,
+                &format!("result's register {:#x}", pattern_registers().result()),
+                || format!("{:#x}", registers.result),
+            )?;
         }
     }
     expect_equal("SIGSYS handled", dispatch_count(), 0)
@@ -89,7 +91,7 @@ fn dump_core_of_child(selector: u8) -> Result<Vec<u8>, Failure> {
         if !set || arm().is_err() {
             return 99;
         }
-        let regs = pattern();
+        let regs = pattern_registers();
         set_selector(selector);
         let _ = arch::gate().issue(&regs);
         0

@@ -29,9 +29,9 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A handler that records the address at which it interrupted the program, and the number of dispatches
-/// handled so far plus 1.
-extern "C" fn record_interruption(_: i32, _: *const u8, frame: *mut arch::Context) {
+/// A handler that records the address at which it interrupted the program, and the number of
+/// dispatches handled so far plus 1.
+extern "C" fn record_interruption(_: i32, _: *const u8, frame: *mut arch::UserContext) {
     // SAFETY: the kernel passes the signal frame.
     let next = unsafe { &*frame }.registers[Reg::INSTRUCTION_POINTER];
     set_shared_word(0, next);
@@ -58,8 +58,8 @@ fn before_pending() -> Check {
     // SAFETY: the page belongs to this case.
     unsafe { filler.write(BLOCK) };
     let page = map_pages(1)?;
-    // The signal arrives while the call waits for its selector, so both signals are pending at the end
-    // of the call.
+    // The signal arrives while the call waits for its selector, so both signals are pending at the
+    // end of the call.
     Userfault::register(page, 1, filler, 0)?
         .before_first_fault(|| {
             let process = sys::getpid();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Uprobes. Some kernels implement them by system calls in the probed program, which must not be dispatched.
+//! Uprobes. Some kernels implement a uprobe by a system call that the probed program issues. Such a
+//! call must not be dispatched.
 
 use super::tracefs::Tracefs;
 use crate::arch::{self, Gate, Registers};
@@ -45,10 +46,10 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["uretprobe-dispatched"]),
 ];
 
-/// A uprobe. It is never removed: that would take 60 ms of grace periods, and the probed file ends with
-/// the case.
+/// A uprobe. The case never removes the probe: a removal would wait for 60 ms of grace periods, and
+/// the kernel frees the probed file at the end of the case anyway.
 struct Probe {
-    traces: Tracefs,
+    tracefs: Tracefs,
     name: String,
 }
 
@@ -56,22 +57,23 @@ struct Probe {
 const ENOTSUPP: i32 = 524;
 
 impl Probe {
-    /// Sets a probe at an offset of a file; `kind` is `p` (entry) or `r` (return). `None` if the kernel
-    /// cannot probe the instruction there.
+    /// Sets a probe on the instruction at `offset`, in bytes, of `file`. `kind` is `p` for a probe
+    /// on the instruction, or `r` for a probe on the return of its function. `None` if the kernel
+    /// cannot probe the instruction.
     fn new(kind: char, file: &File, offset: usize) -> Result<Option<Self>, Failure> {
-        let traces = Tracefs::start(&[])?;
+        let tracefs = Tracefs::start(&[])?;
         let (fd, name) = (file.as_raw_fd(), format!("probe_{}_{offset}", sys::getpid()));
-        let line = format!("{kind}:sudbox/{name} /proc/self/fd/{fd}:{offset:#x}");
-        traces.append("uprobe_events", &line)?;
-        let enabled =
-            traces.append_if_accepted(&format!("events/sudbox/{name}/enable"), "1", ENOTSUPP)?;
-        Ok(enabled.then_some(Probe { traces, name }))
+        let definition = format!("{kind}:sudbox/{name} /proc/self/fd/{fd}:{offset:#x}");
+        tracefs.append("uprobe_events", &definition)?;
+        let is_enabled =
+            tracefs.append_if_accepted(&format!("events/sudbox/{name}/enable"), "1", ENOTSUPP)?;
+        Ok(is_enabled.then_some(Probe { tracefs, name }))
     }
 
-    /// Removes the events from the trace, and returns the number of times that the probe was hit.
+    /// Stops tracing, and returns the number of times that this process hit the probe.
     fn count_hits(self) -> Result<usize, Failure> {
-        let [seen] = self.traces.stop([sys::getpid()])?;
-        Ok(seen.iter().filter(|event| event.starts_with(&self.name)).count())
+        let [events] = self.tracefs.stop([sys::getpid()])?;
+        Ok(events.iter().filter(|event| event.starts_with(&self.name)).count())
     }
 }
 
@@ -80,10 +82,10 @@ struct ProbedCode {
     file: File,
     gate: Gate,
     /// The address of the mapping.
-    start: u64,
+    address: u64,
 }
 
-/// The offset of each function in the file.
+/// Offsets in bytes of the two probed functions in the file. The gate is at offset 0.
 const FUNCTION_OFFSETS: [usize; 2] = [2048, 2048 + 64];
 
 impl ProbedCode {
@@ -94,17 +96,17 @@ impl ProbedCode {
         file.set_len(PAGE_SIZE as u64).map_err(broken("ftruncate"))?;
         let page = sys::map_at(0, PAGE_SIZE, libc::MAP_SHARED, fd).map_err(broken("mmap"))?;
         assert!(arch::gate_length() <= FUNCTION_OFFSETS[0]);
-        for (place, function) in FUNCTION_OFFSETS.into_iter().zip(arch::PROBED_FUNCTIONS) {
+        for (offset, function) in FUNCTION_OFFSETS.into_iter().zip(arch::PROBED_FUNCTIONS) {
             // SAFETY: the mapped page is large enough for the code, which is not executed yet.
-            unsafe { page.add(place).copy_from_nonoverlapping(function.as_ptr(), function.len()) };
+            unsafe { page.add(offset).copy_from_nonoverlapping(function.as_ptr(), function.len()) };
         }
-        // SAFETY: as above.
+        // SAFETY: the mapped page is large enough for the gate, which ends before the functions.
         let gate = unsafe { arch::copy_gate(page) };
-        // Probes need a private mapping that is not writable (`valid_vma()`). The gate holds absolute
-        // addresses, so remap at the same one.
+        // A probe needs a private mapping that is not writable (`valid_vma()`). The gate holds
+        // absolute addresses, so the new mapping has the address of the old one.
         let flags = (libc::MAP_PRIVATE | libc::MAP_FIXED).cast_unsigned();
         let protection = (libc::PROT_READ | libc::PROT_EXEC).cast_unsigned();
-        // SAFETY: replaces the page above by a mapping of the same bytes.
+        // SAFETY: the call replaces `page` by a mapping of the same bytes.
         unsafe {
             sys::mmap(&[
                 page as u64,
@@ -116,14 +118,15 @@ impl ProbedCode {
             ])
         }
         .map_err(broken("mmap"))?;
-        Ok(ProbedCode { file, gate, start: page as u64 })
+        Ok(ProbedCode { file, gate, address: page as u64 })
     }
 
-    /// Calls the function at this offset, which adds [`arch::PROBED_INCREMENT`], with the selector at BLOCK.
+    /// Calls the function at this offset with the selector at BLOCK. The function returns `value`
+    /// plus [`arch::PROBED_INCREMENT`].
     fn call(&self, offset: usize, value: u32) -> u32 {
-        // SAFETY: a function of this type is at that address.
+        // SAFETY: `new` has copied a function of this type to this address.
         let function = unsafe {
-            std::mem::transmute::<u64, extern "C" fn(u32) -> u32>(self.start + offset as u64)
+            std::mem::transmute::<u64, extern "C" fn(u32) -> u32>(self.address + offset as u64)
         };
         set_selector(BLOCK);
         let result = function(value);
@@ -135,58 +138,62 @@ impl ProbedCode {
 fn probed_call_dispatched() -> Check {
     handle_dispatches(do_nothing)?;
     let code = ProbedCode::new()?;
-    let regs = fresh_umask_call();
+    let registers = fresh_umask_call();
     arm()?;
-    let (without, _) = issue_dispatched(&code.gate, &regs)?;
+    let (without_probe, _) = issue_dispatched(&code.gate, &registers)?;
     let probe = Probe::new('p', &code.file, 0)?.ok_or_else(|| mismatch("a probe", "none"))?;
-    let (with, seen) = issue_dispatched(&code.gate, &regs)?;
+    let (with_probe, record) = issue_dispatched(&code.gate, &registers)?;
     expect_equal("effect", take_umask_effect(), false)?;
-    expect_equal("registers after the call", with, without)?;
-    expect_equal_hex("si_call_addr", seen.call_address(), code.gate.compared_address())?;
+    expect_equal("registers after the call", with_probe, without_probe)?;
+    expect_equal_hex("si_call_addr", record.call_address(), code.gate.compared_address())?;
     expect_equal("reports of the probe", probe.count_hits()?, 1)
 }
 
-/// Calls the functions under a probe of this kind, and checks that nothing is dispatched.
-fn expect_probe_unseen(kind: char) -> Check {
+/// Calls both functions under a probe of this kind (see [`Probe::new`]), and checks that no call is
+/// dispatched.
+fn expect_probe_not_dispatched(kind: char) -> Check {
     const CALLS: u32 = 3;
     handle_dispatches(allow_and_reissue)?;
     let code = ProbedCode::new()?;
     reset_dispatch_count();
-    for place in FUNCTION_OFFSETS {
-        let Some(probe) = Probe::new(kind, &code.file, place)? else {
-            // Kernels that do not optimise nop10 refuse probes on it (`is_prefix_bad()`).
-            expect_equal("the function without a probe", place, FUNCTION_OFFSETS[1])?;
+    for offset in FUNCTION_OFFSETS {
+        let Some(probe) = Probe::new(kind, &code.file, offset)? else {
+            // On x86-64 the second function begins with the instruction nop10. A kernel that does
+            // not optimise nop10 refuses a probe on that instruction (`is_prefix_bad()`).
+            expect_equal("the function without a probe", offset, FUNCTION_OFFSETS[1])?;
             continue;
         };
         arm()?;
         for value in 0..CALLS {
             let expected = value + arch::PROBED_INCREMENT;
-            expect_equal("result of the function", code.call(place, value), expected)?;
+            expect_equal("result of the function", code.call(offset, value), expected)?;
         }
         disarm()?;
         expect_equal("reports of the probe", probe.count_hits()?, CALLS as usize)?;
     }
-    if let Some(seen) = shared().sigsys_record(0) {
-        log(format!("number {} at {:#x} was dispatched", seen.number(), seen.call_address()));
+    if let Some(record) = shared().sigsys_record(0) {
+        log(format!("number {} at {:#x} was dispatched", record.number(), record.call_address()));
     }
     expect_equal("SIGSYS handled", dispatch_count(), 0)?;
-    // The kernel exempts the trampoline's address, not these numbers.
+    // The kernel exempts the calls from its trampoline. The same call from another address is
+    // dispatched.
     handle_dispatches(do_nothing)?;
     arm()?;
-    for call in PROBE_CALLS {
-        let regs = Registers::for_call(call_number(*call), [0; 6]);
-        let _ = issue_dispatched(&arch::gate(), &regs)?;
+    for call in PROBE_CALL_NUMBERS {
+        let registers = Registers::for_call(call_number(*call), [0; 6]);
+        let _ = issue_dispatched(&arch::gate(), &registers)?;
     }
     disarm()
 }
 
-/// `uretprobe` and `uprobe` (arch/x86/entry/syscalls/syscall_64.tbl), which only trampolines may issue.
-const PROBE_CALLS: &[i64] = if cfg!(target_arch = "x86_64") { &[335, 336] } else { &[] };
+/// The numbers of `uretprobe` and `uprobe` (arch/x86/entry/syscalls/syscall_64.tbl). Only the
+/// kernel's trampolines may issue these calls.
+const PROBE_CALL_NUMBERS: &[i64] = if cfg!(target_arch = "x86_64") { &[335, 336] } else { &[] };
 
 fn entry_probe_unseen() -> Check {
-    expect_probe_unseen('p')
+    expect_probe_not_dispatched('p')
 }
 
 fn return_probe_unseen() -> Check {
-    expect_probe_unseen('r')
+    expect_probe_not_dispatched('r')
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Runs the variants of a scenario in a task and records the state that the task itself can see.
 //!
-//! After arming, nothing here allocates or panics: the task may be a thread without the C library, and
-//! every system call outside the allowed range may be dispatched.
+//! After arming, nothing here allocates or panics: the task may be a thread without the C library,
+//! and every system call outside the allowed range may be dispatched.
 
 use super::record::{Moment, Record};
 use super::scenario::{
@@ -45,8 +45,8 @@ pub(crate) const NOT_FILTERED: i32 = 91;
 /// Exit code of a task whose preparation failed at another step.
 pub(crate) const NOT_PREPARED: i32 = 92;
 
-/// The registers of the watched call: a `rt_tgsigqueueinfo(2)` that queues to its caller the siginfo
-/// that a dispatch of the call would give.
+/// The registers of the watched call: a `rt_tgsigqueueinfo(2)` that queues to its caller the
+/// siginfo that a dispatch of the call would give.
 pub(super) fn watched_call_registers(
     convention: CallInstruction,
     site: WatchedCallSite,
@@ -69,8 +69,8 @@ pub(super) fn watched_call_registers(
     regs
 }
 
-/// The signal mask that handlers write to their frames: the signals that variants block, SIGTTIN and a
-/// real-time signal.
+/// The signal mask that handlers write to their frames: the signals that variants block, SIGTTIN
+/// and a real-time signal.
 const EDITED_MASK: u64 = 1 << 9 | 1 << 13 | 1 << 47 | 1 << 63 | 1 << 20 | 1 << 40;
 
 /// The signal of [`Cause::QueuedOtherSignal`]. No variant blocks it.
@@ -100,8 +100,8 @@ fn store_siginfo(site: WatchedCallSite, regs: &Registers, audit_arch: u32) {
     }
 }
 
-/// These registers, with [`ID_PLACEHOLDER`] in place of the task's ids in the argument registers. The
-/// registers `except` stay as they are.
+/// These registers, with [`ID_PLACEHOLDER`] in place of the task's ids in the argument registers.
+/// The registers `except` stay as they are.
 fn replace_ids(registers: &Registers, convention: CallInstruction, except: &[Reg]) -> Registers {
     let mut registers = *registers;
     for (reg, id) in arch::first_argument_registers(convention).into_iter().zip(&TASK_IDS) {
@@ -118,16 +118,16 @@ fn bytes_of<T>(value: &T) -> &[u8] {
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
-/// Records registers, segment registers and floating point state. Ids in the registers `except` are not
-/// replaced.
+/// Records registers, segment registers and floating point state. Ids in the registers `except` are
+/// not replaced.
 fn record_cpu_state(record: &Record, moment: Moment, state: &arch::CpuState, except: &[Reg]) {
     record.put(moment, "registers", bytes_of(&replace_ids(&state.registers, convention(), except)));
     record.put(moment, "segments", state.segments());
     record.put(moment, "floating", state.floating());
 }
 
-/// Records the task's signal mask, pending signals, alternate stack and segment bases, which system calls
-/// inside the allowed range return.
+/// Records the task's signal mask, pending signals, alternate stack and segment bases, which system
+/// calls inside the allowed range return.
 fn record_task_state(record: &Record, moment: Moment) {
     record.put_result(moment, "mask", sys::sigmask(libc::SIG_BLOCK, 0));
     let mut pending = 0u64;
@@ -167,11 +167,12 @@ fn frame_format() -> FrameFormat {
 extern "C" fn sudbox_record_signal(
     signal: i32,
     info: *const [u8; 128],
-    context: *mut arch::Context,
+    context: *mut arch::UserContext,
 ) {
     let repeated = REPEATED_SCENARIO.swap(std::ptr::null_mut(), Ordering::SeqCst);
     if !repeated.is_null() {
-        // SAFETY: `repeat_in_handler` stored the address of a scenario that lives as long as the process.
+        // SAFETY: `repeat_in_handler` stored the address of a scenario that lives as long as the
+        // process.
         let scenario = unsafe { &*repeated };
         call_once(scenario, selector_at_call(scenario));
     }
@@ -329,7 +330,7 @@ fn make_unrecorded_dispatch() {
 
 /// Installs a handler of SIGSYS that does nothing. Returns whether the kernel accepted it.
 fn install_empty_handler() -> bool {
-    extern "C" fn nothing(_: i32, _: *const u8, _: *mut arch::Context) {}
+    extern "C" fn nothing(_: i32, _: *const u8, _: *mut arch::UserContext) {}
     install_handler(libc::SIGSYS, nothing as *const () as u64, libc::SA_SIGINFO, 0)
 }
 
@@ -372,7 +373,8 @@ fn set_configuration(mode: u64, offset: u64, length: u64, selector: u64) -> bool
     sys::set_dispatch(mode, offset, length, selector).is_ok()
 }
 
-/// Arms the calling task as the scenario asks. Returns whether each request gave the expected result.
+/// Arms the calling task as the scenario asks. Returns whether each request gave the expected
+/// result.
 fn arm_task(scenario: &Scenario) -> bool {
     let [mode, offset, length, selector] = configuration(scenario);
     let arm = || set_configuration(mode, offset, length, selector);
@@ -405,7 +407,7 @@ fn apply_history(history: History) -> bool {
             accepted
         }
         History::DispatchInHandler => {
-            extern "C" fn dispatch(_: i32, _: *const u8, _: *mut arch::Context) {
+            extern "C" fn dispatch(_: i32, _: *const u8, _: *mut arch::UserContext) {
                 make_unrecorded_dispatch();
             }
             let handler = dispatch as *const () as u64;
@@ -452,7 +454,8 @@ pub(super) fn repeat_in_handler(scenario: &Scenario) {
     REPEATED_SCENARIO.store(std::ptr::from_ref(scenario).cast_mut(), Ordering::SeqCst);
 }
 
-/// Makes the watched call once, as the first variant does, with this selector and without recording.
+/// Makes the watched call once, as the first variant does, with this selector and without
+/// recording.
 pub(super) fn call_once(scenario: &Scenario, selector: u8) {
     call_once_from(
         WatchedCallSite { instruction: scenario.instruction, has_breakpoint: false },
@@ -478,8 +481,8 @@ fn call_once_from(site: WatchedCallSite, scenario: &Scenario, selector: u8) {
     set_selector(ALLOW);
 }
 
-/// Forks with these flags right after a breakpoint, if the architecture has one. Returns the child's
-/// process id, or 0 in the child.
+/// Forks with these flags right after a breakpoint, if the architecture has one. Returns the
+/// child's process id, or 0 in the child.
 pub(super) fn fork_at_breakpoint(flags: i32) -> u64 {
     let breakpoint = WatchedCallSite { instruction: CallInstruction::Native, has_breakpoint: true };
     let mut regs = watched_call_registers(CallInstruction::Native, breakpoint, &VARIANTS[0]);
@@ -502,8 +505,8 @@ pub(super) fn selector_at_call(scenario: &Scenario) -> u8 {
     if scenario.cause == Cause::Dispatch { BLOCK } else { ALLOW }
 }
 
-/// Runs the scenario's variants in the calling task, then records the task's `/proc` status. Returns
-/// the task's exit code.
+/// Runs the scenario's variants in the calling task, then records the task's `/proc` status.
+/// Returns the task's exit code.
 pub(super) fn run_variants(record: &Record, scenario: &Scenario) -> i32 {
     RECORD.store(std::ptr::from_ref(record).cast_mut(), Ordering::SeqCst);
     if let Err(code) = set_up_task(scenario) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Runs one point in the calling task: prepares signals and seccomp, sets the configuration, issues the
-//! calls, and clears all state that the next point must not see.
+//! Runs one point in the calling task: prepares signals and seccomp, sets the configuration, issues
+//! the calls, and clears all state that the next point must not see.
 
 use super::call;
 use super::dimension::{Arming, Disposition, Pending, Point, Seccomp, Tracer};
@@ -8,7 +8,7 @@ use super::memory::ALTERNATE_STACK_SIZE;
 use super::model::{FILTER_ERRNO, MAX_SIGSYS, REAL_TIME_SIGNAL, TRAP_ERRNO};
 use super::observation::{Frame, Observation, Siginfo};
 use super::shared_state::{memory, observe, shared_state};
-use crate::arch::{self, Context, Gate, Reg, Registers};
+use crate::arch::{self, Gate, Reg, Registers, UserContext};
 use crate::filter::{self, statement};
 use crate::shared::SigsysRecord;
 use crate::sys::{self, Action};
@@ -134,8 +134,8 @@ fn has_permitted_clobbers(after: &Registers, before: &Registers, compared_addres
     before.clobbered_values(compared_address).contains(&clobbered)
 }
 
-/// Blocks and raises the signal that must be pending, and sets the alternate stack and the disposition of
-/// SIGSYS.
+/// Blocks and raises the signal that must be pending, and sets the alternate stack and the
+/// disposition of SIGSYS.
 fn prepare_signals(point: &Point) -> sys::Result<()> {
     let disposition = point.disposition();
     let raise = |signal: i32| sys::tgkill(sys::getpid(), sys::gettid(), signal);
@@ -186,7 +186,8 @@ fn prepare_signals(point: &Point) -> sys::Result<()> {
 /// `SS_AUTODISARM` (include/uapi/linux/signal.h).
 const SS_AUTODISARM: i32 = i32::MIN;
 
-/// Sets `RLIMIT_SIGPENDING`, the maximum number of queued signals of this user, to `limit` or the hard limit.
+/// Sets `RLIMIT_SIGPENDING`, the maximum number of queued signals of this user, to `limit` or the
+/// hard limit.
 fn limit_pending_signals(limit: u64) -> sys::Result<()> {
     let mut limits = [0u64; 2];
     let resource = u64::from(libc::RLIMIT_SIGPENDING);
@@ -199,7 +200,8 @@ fn limit_pending_signals(limit: u64) -> sys::Result<()> {
     Ok(())
 }
 
-/// Undoes [`prepare_signals`]: discards or handles pending signals, and resets mask and alternate stack.
+/// Undoes [`prepare_signals`]: discards or handles pending signals, and resets mask and alternate
+/// stack.
 fn clear_signals(point: &Point) -> sys::Result<()> {
     match point.pending() {
         Pending::NoneAtLimitZero => limit_pending_signals(u64::MAX)?,
@@ -280,8 +282,8 @@ fn install_handler(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
     unsafe { sys::sigaction(signal, &action) }
 }
 
-extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
-    let stack = arch::current_stack();
+extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext) {
+    let stack = arch::current_stack_pointer();
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &*frame) };
     let registers = frame.registers;
@@ -309,8 +311,8 @@ extern "C" fn on_sigsys_without_info(_: i32) {
     allow_next_call();
 }
 
-/// Sets the selector to ALLOW, and faults at the [`MAX_SIGSYS`]th signal. Both handlers of SIGSYS call
-/// this function last.
+/// Sets the selector to ALLOW, and faults at the [`MAX_SIGSYS`]th signal. Both handlers of SIGSYS
+/// call this function last.
 fn allow_next_call() {
     // SAFETY: the selector is a byte that stays mapped.
     if let Some(byte) = unsafe { HANDLER_SELECTOR.load(Ordering::SeqCst).as_ref() } {

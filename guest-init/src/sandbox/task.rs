@@ -2,22 +2,23 @@
 
 //! The Linux tasks that run foreign threads: how they start, enter the program and handle signals.
 //!
-//! A task starts in the code of guest-init, on one of its native stacks. It enters the program through a
-//! signal handler, which writes the program's registers to the signal frame and returns. So the entry needs
-//! no assembly. The call that enters the program, `rt_sigreturn(2)`, is in the allowed range, so the kernel
-//! executes the call even with the selector at BLOCK.
+//! A task starts in the code of guest-init, on one of its native stacks. It enters the program
+//! through a signal handler, which writes the program's registers to the signal frame and returns.
+//! So the entry needs no assembly. The call that enters the program, `rt_sigreturn(2)`, is in the
+//! allowed range, so the kernel executes the call even with the selector at BLOCK.
 
 use super::engine::SandboxError;
 use super::personality::{self, Fault, NextAction};
 use super::program_memory;
 use super::state::{NATIVE_STACK_LENGTH, SandboxState};
-use crate::arch::{self, Context, Reg};
+use crate::arch::{self, Reg, UserContext};
 use crate::support::{ALLOW, BLOCK};
 use crate::sys::{self, Action, Errno};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// The signal that cases send to a task from another process. The program must not notice the signal.
+/// The signal that cases send to a task from another process. The program must not notice the
+/// signal.
 pub(super) const OUTSIDE_SIGNAL: i32 = libc::SIGUSR1;
 /// The signal by which a task without a tracer enters the program.
 pub(super) const ENTER_SIGNAL: i32 = libc::SIGUSR2;
@@ -28,9 +29,9 @@ const FAULT_SIGNALS: [i32; 5] =
 /// Time between two checks whether another thread has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Starts the task of a thread and returns its thread ID. A task that emulates its own calls is a thread of
-/// the first task. A supervised task is a process that shares memory and files with the supervisor, but not
-/// the signal handlers.
+/// Starts the task of a thread and returns its thread ID. A task that emulates its own calls is a
+/// thread of the first task. A supervised task is a process that shares memory and files with the
+/// supervisor, but not the signal handlers.
 ///
 /// # Errors
 /// As `clone(2)`.
@@ -72,7 +73,8 @@ extern "C" fn task_main(thread: u64) -> u64 {
     let thread = usize::try_from(thread).unwrap_or(0);
     let result = set_up_task(state, thread)
         .and_then(|()| sys::tgkill(sys::getpid(), sys::gettid(), state.methods.enter_signal));
-    // The handler of the signal enters the program, so only a task whose set-up failed continues here.
+    // The handler of the signal enters the program, so only a task whose set-up failed continues
+    // here.
     let errno = result.err().unwrap_or(Errno(0));
     let _ = sys::sigmask(libc::SIG_SETMASK, u64::MAX);
     state.fail(SandboxError::System("setting up a task", errno));
@@ -81,8 +83,8 @@ extern "C" fn task_main(thread: u64) -> u64 {
 
 /// Sets up the calling task: its handlers, its thread register, and the engine.
 fn set_up_task(state: &SandboxState, thread: usize) -> sys::Result<()> {
-    // Read both values before signals are unblocked: the reads take the lock, and a handler that interrupted
-    // this task while it holds the lock would wait for the lock for ever.
+    // Read both values before signals are unblocked: the reads take the lock, and a handler that
+    // interrupted this task while it holds the lock would wait for the lock for ever.
     let thread_register = state.thread(thread).thread_register;
     let selector = dispatch_selector(state, thread);
     // SAFETY: the stack is this task's own, the functions are signal handlers, and guest-init
@@ -126,9 +128,9 @@ pub(super) fn dispatch_selector(state: &SandboxState, thread: usize) -> &AtomicU
 }
 
 /// Handler of [`ENTER_SIGNAL`]: its return enters the program.
-extern "C" fn on_enter_signal(_: i32, _: *const u8, frame: *mut Context) {
+extern "C" fn on_enter_signal(_: i32, _: *const u8, frame: *mut UserContext) {
     let state = SandboxState::current();
-    let thread = state.thread_on_stack(arch::current_stack());
+    let thread = state.thread_on_stack(arch::current_stack_pointer());
     let first_registers = state.thread(thread).first_registers;
     // SAFETY: the kernel passes the signal frame, which nothing else uses.
     let registers = unsafe { &mut (*frame).registers };
@@ -137,17 +139,18 @@ extern "C" fn on_enter_signal(_: i32, _: *const u8, frame: *mut Context) {
 }
 
 /// Handler of [`OUTSIDE_SIGNAL`].
-extern "C" fn on_outside_signal(_: i32, _: *const u8, _: *mut Context) {
+extern "C" fn on_outside_signal(_: i32, _: *const u8, _: *mut UserContext) {
     SandboxState::current().count_signal();
 }
 
-/// Handler of SIGSYS: emulates the call that it reports. A SIGSYS from another process reports no call and
-/// is counted.
-extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut Context) {
+/// Handler of SIGSYS: emulates the call that it reports. A SIGSYS from another process reports no
+/// call and is counted.
+extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut UserContext) {
     let state = SandboxState::current();
-    let thread = state.thread_on_stack(arch::current_stack());
+    let thread = state.thread_on_stack(arch::current_stack_pointer());
     with_calls_allowed(state, thread, || {
-        // SAFETY: the kernel passes siginfo and signal frame to the handler, and nothing else uses them.
+        // SAFETY: the kernel passes siginfo and signal frame to the handler, and nothing else uses
+        // them.
         let (info, registers) = unsafe { (&*info, &mut (*frame).registers) };
         let Some(audit_arch) = personality::audit_arch(info) else {
             return state.count_signal();
@@ -157,17 +160,19 @@ extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut Context) {
     });
 }
 
-/// Handler of [`FAULT_SIGNALS`]: emulates the reaction of the foreign system to a fault of the program.
-/// A fault in the code of guest-init ends the process.
-extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut Context) {
+/// Handler of [`FAULT_SIGNALS`]: emulates the reaction of the foreign system to a fault of the
+/// program. A fault in the code of guest-init ends the process.
+extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut UserContext) {
     let state = SandboxState::current();
-    let thread = state.thread_on_stack(arch::current_stack());
+    let thread = state.thread_on_stack(arch::current_stack_pointer());
     with_calls_allowed(state, thread, || {
-        // SAFETY: the kernel passes siginfo and signal frame to the handler, and nothing else uses them.
+        // SAFETY: the kernel passes siginfo and signal frame to the handler, and nothing else uses
+        // them.
         let (info, registers) = unsafe { (&*info, &mut (*frame).registers) };
         let Some(fault) = Fault::from_siginfo(signal, info) else { return state.count_signal() };
         let pc = registers[Reg::INSTRUCTION_POINTER];
-        // After a jump to unmapped memory the program counter is outside, but the fault is the program's.
+        // After a jump to unmapped memory the program counter is outside, but the fault is the
+        // program's.
         if !program_memory::range().contains(&pc) && fault != Fault::Access(pc) {
             state.fail(SandboxError::Died);
             sys::exit(1);

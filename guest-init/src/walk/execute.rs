@@ -2,12 +2,12 @@
 
 //! Executes a sequence on this kernel and records the observed events.
 //!
-//! From the first step on, all tasks issue system calls only through gates and in the allowed range, so
-//! they must not allocate, format or panic.
+//! From the first step on, all tasks issue system calls only through gates and in the allowed
+//! range, so they must not allocate, format or panic.
 
 use super::model::{Event, EventKind, INITIAL_UMASK, number_and_arguments, registers};
 use super::operations::{Call, CallSite, Disposition, Layout, NewTask, Operation, Step};
-use crate::arch::{self, Context, Reg};
+use crate::arch::{self, Reg, UserContext};
 use crate::case::Failure;
 use crate::oracle::Config;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
@@ -89,8 +89,8 @@ pub(super) fn map_event_log() -> sys::Result<()> {
 }
 
 fn event_log() -> &'static EventLog {
-    // SAFETY: `map_event_log` maps it before any sequence. Zeros are valid in all fields that are read
-    // before they are written, and an event is read only when it is complete.
+    // SAFETY: `map_event_log` maps it before any sequence. Zeros are valid in all fields that are
+    // read before they are written, and an event is read only when it is complete.
     unsafe { &*EVENT_LOG.load(Ordering::SeqCst) }
 }
 
@@ -244,12 +244,13 @@ fn issue_call(step: &Step, site: CallSite, call: Call, is_tracee: bool) {
     record(step.number, EventKind::Returned { result: after[Reg::RESULT], preserved });
 }
 
-extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
+extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext) {
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &mut *frame) };
     let registers = frame.registers;
     let seen = SigsysRecord { info, registers, flags: 0, stack: 0, frame_mask: 0 };
-    // SAFETY: `with_step_in_progress` sets the step while a call is issued, and the step outlives the call.
+    // SAFETY: `with_step_in_progress` sets the step while a call is issued, and the step outlives
+    // the call.
     let current = unsafe { STEP_OF_CALL.load(Ordering::SeqCst).as_ref() };
     let event = EventKind::Dispatched {
         number: seen.number(),
@@ -271,7 +272,7 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     }
 }
 
-extern "C" fn on_sigusr1(_: i32, _: *const u8, _: *mut Context) {
+extern "C" fn on_sigusr1(_: i32, _: *const u8, _: *mut UserContext) {
     // SAFETY: `with_step_in_progress` sets the step until the signal is handled.
     if let Some(current) = unsafe { STEP_OF_SIGUSR1.load(Ordering::SeqCst).as_ref() } {
         run_steps(current.step.body(), current.is_tracee);
@@ -412,8 +413,8 @@ fn private_futex(operation: i32) -> u64 {
     u64::from((operation | libc::FUTEX_PRIVATE_FLAG).cast_unsigned())
 }
 
-/// Traces a child to its end: records its stops, delivers its signals, and sets the configurations that it
-/// requests.
+/// Traces a child to its end: records its stops, delivers its signals, and sets the configurations
+/// that it requests.
 fn trace_child(step: u16, child: i32, stops_at_calls: bool) -> sys::Result<()> {
     const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
     let pid = u64::from(child.cast_unsigned());

@@ -182,7 +182,7 @@ sudbox_trampoline:
     stp x15, x16, [sp, #128]
     stp x17, x18, [sp, #144]
     mov x0, x8
-    bl sudbox_answer
+    bl sudbox_emulate_call
     ldp x17, x18, [sp, #144]
     ldp x15, x16, [sp, #128]
     ldp x13, x14, [sp, #112]

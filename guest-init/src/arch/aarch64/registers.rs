@@ -46,7 +46,8 @@ impl Registers {
         self
     }
 
-    /// The permitted values of [`Reg::CLOBBERED_BY_CALL`] after a call: there are no such registers.
+    /// The permitted values of [`Reg::CLOBBERED_BY_CALL`] after a call: there are no such
+    /// registers.
     #[must_use]
     pub fn clobbered_values(&self, _compared_address: u64) -> [[u64; 0]; 1] {
         [[]]
@@ -57,7 +58,7 @@ impl Registers {
 /// (arch/arm64/include/uapi/asm/{ucontext,sigcontext}.h).
 #[derive(Debug)]
 #[repr(C, align(16))]
-pub struct Context {
+pub struct UserContext {
     flags: u64,
     link: u64,
     stack: [u64; 3],
@@ -92,7 +93,7 @@ pub fn set_flags(flags: u64) {
 /// The current stack pointer.
 #[inline]
 #[must_use]
-pub fn current_stack() -> u64 {
+pub fn current_stack_pointer() -> u64 {
     let sp: u64;
     // SAFETY: reads a register.
     unsafe { std::arch::asm!("mov {}, sp", out(reg) sp, options(nomem, nostack)) };
@@ -115,7 +116,8 @@ pub struct TraceeRegisters {
 }
 
 impl TraceeRegisters {
-    /// Makes the tracee continue at the system call instruction at `instruction`, with this call number.
+    /// Makes the tracee continue at the system call instruction at `instruction`, with this call
+    /// number.
     pub fn set_call(&mut self, instruction: u64, number: u64) {
         self.instruction_pointer = instruction;
         self.number = number;
@@ -151,11 +153,11 @@ impl TraceeRegisters {
         self.flags = values[33];
     }
 
-    /// Whether the tracee is stopped in a sleep that will be restarted: its next instruction is then the
-    /// system call instruction again (`do_signal()`). `compared_address` is the
-    /// address after that instruction.
+    /// Whether the tracee is stopped in a sleep that will be restarted: its next instruction is
+    /// then the system call instruction again (`do_signal()`). `compared_address` is the address
+    /// after that instruction.
     #[must_use]
-    pub fn restarts_sleep(&self, compared_address: u64) -> bool {
+    pub fn is_sleep_restart_pending(&self, compared_address: u64) -> bool {
         self.instruction_pointer + super::CALL_LENGTH == compared_address
     }
 }

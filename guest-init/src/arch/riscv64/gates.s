@@ -212,7 +212,7 @@ sudbox_trampoline:
     sd x\n, (8 * \n)(sp)
     .endr
     mv a0, a7
-    call sudbox_answer
+    call sudbox_emulate_call
     .irp n, 5,6,7,11,12,13,14,15,16,17,28,29,30,31
     ld x\n, (8 * \n)(sp)
     .endr

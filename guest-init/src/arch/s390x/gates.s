@@ -161,7 +161,7 @@ sudbox_trampoline:
     stmg %r0, %r5, 160(%r15)
     stg %r14, 208(%r15)
     lgr %r2, %r1
-    brasl %r14, sudbox_answer
+    brasl %r14, sudbox_emulate_call
     lmg %r0, %r1, 160(%r15)
     lmg %r3, %r5, 184(%r15)
     lg %r14, 208(%r15)

@@ -1,35 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A 32-bit program (`compat.s`), and the memory that the program shares with the 64-bit case that starts it.
+//! A 32-bit program (`compat.s`), and the memory that the program shares with the 64-bit case that
+//! starts it.
 //!
-//! The program maps a file that it shares with the case ([`SharedMemory`]), copies the first page of its
-//! vDSO there, and waits. Then it carries out one [`Request`] after the other: it sets the selector, loads
-//! the registers, jumps to a gate, and stores the registers after the call. All its addresses are fixed.
+//! The program maps a file that it shares with the case ([`SharedMemory`]), copies the first page
+//! of the vDSO to that memory, and waits. Then the program carries out one [`Request`] after the
+//! other: it sets the selector, loads the registers, jumps to a gate, and stores the registers
+//! after the call. All addresses of the program are fixed.
 
 use std::ops::Range;
 
 std::arch::global_asm!(include_str!("compat.s"));
 
-/// The address of the program, and the length of its ELF headers, after which its code begins (`BASE`,
-/// `HEADERS` in `compat.s`, as the names below).
-const BASE: u32 = 0x0804_8000;
-const HEADERS: u32 = 0x80;
-/// The address of the shared memory in the program (`SHARED`).
-pub const SHARED: u32 = 0x2000_0000;
-/// The length of the shared memory in bytes (`SHARED_LENGTH`).
+/// The address of the program. `compat.s` has a constant of the same name for this one and the
+/// following ones.
+const BASE_ADDRESS: u32 = 0x0804_8000;
+/// The length of the program's ELF headers in bytes. The code follows the headers.
+const HEADERS_LENGTH: u32 = 0x80;
+/// The address of the shared memory in the program.
+pub const SHARED_ADDRESS: u32 = 0x2000_0000;
+/// The length of the shared memory in bytes.
 pub const SHARED_LENGTH: usize = 0x8000;
-/// The descriptor on which the program expects the shared file (`SHARED_FILE`).
-pub const SHARED_FILE: u64 = 200;
-/// The offset in the shared memory of data that requests point to.
+/// The descriptor by which the program finds the open shared file.
+pub const SHARED_FILE_DESCRIPTOR: u64 = 200;
+/// The offset in bytes, in the shared memory, of the data that requests point to.
 pub const DATA_OFFSET: usize = 0x5000;
-/// The offset in the shared memory of the end of a signal stack.
+/// The offset in bytes, in the shared memory, of the end of the signal stack.
 pub const SIGNAL_STACK_END: usize = SHARED_LENGTH;
 /// Maximum number of requests.
 pub const MAX_REQUESTS: usize = 64;
-/// Maximum number of dispatches that are recorded (`SEEN_KEPT`).
+/// Maximum number of dispatches that the handler records.
 pub const MAX_RECORDED: usize = 4;
 
-/// The value of [`Head::selector_in_handler`] with which the handler leaves the selector unchanged.
+/// The value of [`ProgramState::selector_in_handler`] that makes the handler leave the selector
+/// unchanged.
 pub const UNCHANGED_SELECTOR: u32 = 0x100;
 
 /// Numbers of system calls of 32-bit programs (arch/x86/entry/syscalls/syscall_32.tbl).
@@ -46,19 +50,20 @@ pub mod number {
     pub const WAIT4: u32 = 114;
 }
 
-/// The record of one SIGSYS by the 32-bit handler.
+/// The record that the 32-bit handler makes of one SIGSYS.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct SigsysRecord {
     /// The whole `struct compat_siginfo`.
     pub info: [u8; 128],
     /// The first words of `struct ucontext_ia32`.
-    pub context: [u32; 32],
+    pub user_context: [u32; 32],
 }
 
-/// Indices of words of `struct ucontext_ia32` (arch/x86/include/asm/sigframe.h) in [`SigsysRecord::context`].
+/// Indices of words of `struct ucontext_ia32` (arch/x86/include/asm/sigframe.h) in
+/// [`SigsysRecord::user_context`].
 #[allow(missing_docs)]
-pub mod context {
+pub mod context_index {
     pub const DI: usize = 9;
     pub const SI: usize = 10;
     pub const BP: usize = 11;
@@ -71,16 +76,17 @@ pub mod context {
     pub const CS: usize = 20;
 }
 
-/// The beginning of the shared memory.
+/// The state of the program, which the program and its handlers share with the case.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Head {
-    /// The selector.
+pub struct ProgramState {
+    /// The selector, in the lowest byte.
     pub selector: u32,
     /// The value that the handler writes to the selector, or [`UNCHANGED_SELECTOR`].
     pub selector_in_handler: u32,
-    /// The address at which the program continues after the handler; 0 for the interrupted address.
-    pub resume_at: u32,
+    /// The address at which the program continues after the handler; 0 for the address in the
+    /// signal frame.
+    pub resume_address: u32,
     /// The number of SIGSYS handled.
     pub sigsys_count: u32,
     /// The number of faults handled.
@@ -95,16 +101,17 @@ pub struct Head {
     pub has_requests: u32,
     /// The number of requests carried out.
     pub requests_done: u32,
-    private: [u32; 54],
-    /// The records of the handler of SIGSYS.
+    /// Words that only the assembly uses.
+    assembly_words: [u32; 54],
+    /// The records of the first dispatches.
     pub sigsys_records: [SigsysRecord; MAX_RECORDED],
 }
 
-/// The values of argument registers that a call does not use.
+/// The values of those argument registers that a call does not use.
 const UNUSED_ARGUMENTS: [u32; 6] =
     [0x5e1f_0001, 0x5e1f_0002, 0x5e1f_0003, 0x5e1f_0004, 0x5e1f_0005, 0x5e1f_0006];
 
-/// Registers of a 32-bit call.
+/// The registers of a 32-bit call, without ESP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 #[allow(missing_docs)]
@@ -139,22 +146,23 @@ impl Registers {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Request {
-    /// Address of the gate.
+    /// Address of the gate, or of [`store_code`].
     pub gate: u32,
     /// The value of the selector during the call.
     pub selector: u32,
     /// The registers to load.
     pub registers: Registers,
-    unused: u32,
+    padding_before_result: u32,
     /// The registers after the call. After a fault, `bx` holds EIP and `ax` holds EAX at the fault.
     pub registers_after: Registers,
-    /// The change of the stack pointer by the call.
+    /// The stack pointer after the call minus the stack pointer before, in bytes.
     pub stack_change: u32,
-    unused_too: [u32; 2],
+    padding_at_end: [u32; 2],
 }
 
 impl Request {
-    /// A request to issue a call of this gate, with this selector and these registers.
+    /// A request to issue a call through the gate at address `gate`, with this selector and these
+    /// registers.
     #[must_use]
     pub fn new(gate: u32, selector: u8, registers: Registers) -> Request {
         Request { gate, selector: selector.into(), registers, ..Request::default() }
@@ -165,60 +173,62 @@ impl Request {
 #[derive(Debug)]
 #[repr(C)]
 pub struct SharedMemory {
-    /// The data that the program and its handlers share with the case.
-    pub head: Head,
-    rest: [u8; 0x1000 - size_of::<Head>()],
+    /// The state of the program.
+    pub state: ProgramState,
+    padding_after_state: [u8; 0x1000 - size_of::<ProgramState>()],
     /// The first page of the vDSO.
     pub vdso: [u8; 0x1000],
     /// The first bytes of `__kernel_vsyscall`.
     pub kernel_vsyscall: [u8; 32],
-    more: [u8; 0xfe0],
-    /// The requests, up to the first without a gate.
+    padding_after_kernel_vsyscall: [u8; 0xfe0],
+    /// The requests. The first request with gate 0 ends the list.
     pub requests: [Request; MAX_REQUESTS],
 }
 
 const _: () = {
-    assert!(std::mem::offset_of!(Head, sigsys_records) == 0x100);
+    assert!(std::mem::offset_of!(ProgramState, sigsys_records) == 0x100);
     assert!(std::mem::offset_of!(SharedMemory, requests) == 0x3000);
     assert!(size_of::<Request>() == 80 && size_of::<SharedMemory>() <= DATA_OFFSET);
 };
 
 /// Declares functions that return the addresses of labels in the program.
-macro_rules! addresses {
+macro_rules! declare_addresses {
     ($($(#[doc = $doc:literal])* $name:ident = $label:ident;)*) => {
         unsafe extern "C" { $(fn $label();)* }
         $($(#[doc = $doc])* #[must_use] pub fn $name() -> u32 { symbol_address($label) })*
     };
 }
 
-addresses! {
+declare_addresses! {
     /// The handler of SIGSYS, with `SA_SIGINFO`.
-    handler = sudbox32_handler;
+    sigsys_handler = sudbox32_sigsys_handler;
     /// The handler of SIGSYS, without `SA_SIGINFO`.
-    plain_handler = sudbox32_plain_handler;
+    plain_sigsys_handler = sudbox32_plain_sigsys_handler;
     /// The handler of faults, on an alternate stack, with `SA_SIGINFO` and `SA_NODEFER`.
     fault_handler = sudbox32_fault_handler;
     /// A gate that uses `int 0x80`, inside the range that cases allow.
     inside_gate = sudbox32_inside_gate;
-    /// Issues no system call: writes ECX to the address in EBX.
-    store_gate = sudbox32_store_gate;
+    /// Code that issues no system call and writes ECX to the address in EBX.
+    store_code = sudbox32_store_code;
     /// A restorer inside the range that cases allow.
     restorer = sudbox32_restorer;
     /// An outside gate that uses `int 0x80`.
-    gate = sudbox32_gate;
-    /// The compared address of [`gate`]'s call.
-    gate_compared_address = sudbox32_gate_after;
+    outside_gate = sudbox32_gate;
+    /// The compared address of [`outside_gate`]'s call.
+    outside_gate_compared_address = sudbox32_gate_after;
     /// An outside gate that calls `__kernel_vsyscall`.
     kernel_vsyscall_gate = sudbox32_fast_gate;
     /// The address to which `__kernel_vsyscall` returns in [`kernel_vsyscall_gate`].
     kernel_vsyscall_gate_return = sudbox32_fast_gate_after;
-    /// Jumps to the address in EBP, with the return address in ESI.
+    /// A gate that jumps to the address in EBP, with the return address in ESI.
     jump_gate = sudbox32_jump_gate;
-    /// `sysenter` with EBP as the stack pointer. The kernel does not return to the gate.
+    /// A gate that uses `sysenter`, with EBP as the stack pointer. The kernel does not return to
+    /// the gate.
     sysenter_gate = sudbox32_sysenter_gate;
-    /// `syscall` with EBP as the stack pointer. The kernel does not return to the gate.
+    /// A gate that uses `syscall`, with EBP as the stack pointer. The kernel does not return to the
+    /// gate.
     syscall_gate = sudbox32_syscall_gate;
-    /// Jumps to 64-bit code at the address in EBP, with the return address in RSI.
+    /// A gate that jumps to 64-bit code at the address in EBP, with the return address in RSI.
     long_gate = sudbox32_long_gate;
 }
 
@@ -228,10 +238,10 @@ unsafe extern "C" {
     fn sudbox32_end();
 }
 
-/// The address of a label of the assembly in the 32-bit program.
+/// The address of a label of `compat.s` while the 32-bit program runs.
 fn symbol_address(label: unsafe extern "C" fn()) -> u32 {
     let offset = label as *const () as usize - sudbox32_start as *const () as usize;
-    BASE + HEADERS + u32::try_from(offset).expect("code is short")
+    BASE_ADDRESS + HEADERS_LENGTH + u32::try_from(offset).expect("code is short")
 }
 
 /// The address range of the program's inside part, which cases allow.
@@ -240,19 +250,19 @@ pub fn inside() -> Range<u32> {
     symbol_address(sudbox32_start)..symbol_address(sudbox32_inside_end)
 }
 
-/// The program, an ELF image of one segment (elf(5)).
+/// The program as an ELF file of one segment (elf(5)).
 #[must_use]
-pub fn program() -> Vec<u8> {
+pub fn program_image() -> Vec<u8> {
     let length = symbol_address(sudbox32_end) - symbol_address(sudbox32_start);
-    let size = HEADERS + length;
+    let size = HEADERS_LENGTH + length;
     let mut image = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0".to_vec();
     for word in [symbol_address(sudbox32_start), 52, 0, 0, 32 << 16 | 52, 1, 0] {
         image.extend_from_slice(&u32::to_le_bytes(word));
     }
-    for word in [1, 0, BASE, BASE, size, size, 5, 0x1000] {
+    for word in [1, 0, BASE_ADDRESS, BASE_ADDRESS, size, size, 5, 0x1000] {
         image.extend_from_slice(&u32::to_le_bytes(word));
     }
-    image.resize(HEADERS as usize, 0);
+    image.resize(HEADERS_LENGTH as usize, 0);
     // SAFETY: the labels delimit the code.
     image.extend_from_slice(unsafe {
         std::slice::from_raw_parts(sudbox32_start as *const u8, length as usize)

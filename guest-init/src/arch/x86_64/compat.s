@@ -3,32 +3,32 @@
 # shared memory, issues each through the gate that the request names, and stores the registers after the
 # call.
 
-.set BASE, 0x08048000
-.set HEADERS, 0x80
-.set SHARED, 0x20000000
+.set BASE_ADDRESS, 0x08048000
+.set HEADERS_LENGTH, 0x80
+.set SHARED_ADDRESS, 0x20000000
 .set SHARED_LENGTH, 0x8000
-.set SHARED_FILE, 200
+.set SHARED_FILE_DESCRIPTOR, 200
 
-# The head of the shared memory, `struct Head`.
-.set SELECTOR, SHARED
-.set REACTION, SHARED + 4
-.set RESUME_AT, SHARED + 8
-.set SIGNALS, SHARED + 12
-.set FAULTS, SHARED + 16
-.set SYSINFO, SHARED + 20
-.set VDSO, SHARED + 24
-.set READY, SHARED + 28
-.set GO, SHARED + 32
-.set DONE, SHARED + 36
-.set REQUEST, SHARED + 40
-.set STACK, SHARED + 44
-.set TARGET, SHARED + 48
-.set SPILL, SHARED + 52
-.set SEEN, SHARED + 0x100
-.set SEEN_KEPT, 4
-.set VDSO_COPY, SHARED + 0x1000
-.set FAST_COPY, SHARED + 0x2000
-.set REQUESTS, SHARED + 0x3000
+# The state of the program at the beginning of the shared memory, `struct ProgramState`.
+.set SELECTOR, SHARED_ADDRESS
+.set SELECTOR_IN_HANDLER, SHARED_ADDRESS + 4
+.set RESUME_ADDRESS, SHARED_ADDRESS + 8
+.set SIGSYS_COUNT, SHARED_ADDRESS + 12
+.set FAULT_COUNT, SHARED_ADDRESS + 16
+.set SYSINFO, SHARED_ADDRESS + 20
+.set VDSO, SHARED_ADDRESS + 24
+.set IS_READY, SHARED_ADDRESS + 28
+.set HAS_REQUESTS, SHARED_ADDRESS + 32
+.set DONE, SHARED_ADDRESS + 36
+.set REQUEST, SHARED_ADDRESS + 40
+.set STACK, SHARED_ADDRESS + 44
+.set TARGET, SHARED_ADDRESS + 48
+.set SPILL, SHARED_ADDRESS + 52
+.set SIGSYS_RECORDS, SHARED_ADDRESS + 0x100
+.set MAX_RECORDED, 4
+.set VDSO_COPY, SHARED_ADDRESS + 0x1000
+.set FAST_COPY, SHARED_ADDRESS + 0x2000
+.set REQUESTS, SHARED_ADDRESS + 0x3000
 .set REQUEST_LENGTH, 80
 
 # In `struct ucontext_ia32` (arch/x86/include/asm/sigframe.h).
@@ -43,14 +43,14 @@
 .code32
 SUDBOX_AT sudbox32_start
     mov eax, 192                    # mmap2
-    mov ebx, SHARED
+    mov ebx, SHARED_ADDRESS
     mov ecx, SHARED_LENGTH
     mov edx, 3                      # PROT_READ | PROT_WRITE
     mov esi, 0x11                   # MAP_SHARED | MAP_FIXED
-    mov edi, SHARED_FILE
+    mov edi, SHARED_FILE_DESCRIPTOR
     xor ebp, ebp
     int 0x80
-    cmp eax, SHARED
+    cmp eax, SHARED_ADDRESS
     jne 9f
     # Skip the arguments and the environment to reach the auxiliary vector.
     cld
@@ -84,8 +84,8 @@ SUDBOX_AT sudbox32_start
     rep movsd
 6:  mov dword ptr ds:[REQUEST], REQUESTS
     mov dword ptr ds:[STACK], esp
-    mov dword ptr ds:[READY], 1
-7:  cmp dword ptr ds:[GO], 0
+    mov dword ptr ds:[IS_READY], 1
+7:  cmp dword ptr ds:[HAS_REQUESTS], 0
     jne 8f
     mov eax, 158                    # sched_yield
     int 0x80
@@ -135,28 +135,28 @@ sudbox32_after_call:
     hlt
 
 # The handler of SIGSYS with SA_SIGINFO. Its return restores the registers.
-SUDBOX_AT sudbox32_handler
+SUDBOX_AT sudbox32_sigsys_handler
     cld
     mov ebx, ecx
-    mov eax, dword ptr ds:[SIGNALS]
-    cmp eax, SEEN_KEPT
+    mov eax, dword ptr ds:[SIGSYS_COUNT]
+    cmp eax, MAX_RECORDED
     jae 1f
     shl eax, 8
-    lea edi, [eax + SEEN]
+    lea edi, [eax + SIGSYS_RECORDS]
     mov esi, edx
     mov ecx, 32
     rep movsd
     mov esi, ebx
     mov ecx, 32
     rep movsd
-1:  mov eax, dword ptr ds:[RESUME_AT]
+1:  mov eax, dword ptr ds:[RESUME_ADDRESS]
     test eax, eax
     jz 3f
     mov [ebx + CONTEXT_IP], eax
 # The handler of SIGSYS without SA_SIGINFO.
-SUDBOX_AT sudbox32_plain_handler
-3:  inc dword ptr ds:[SIGNALS]
-    mov eax, dword ptr ds:[REACTION]
+SUDBOX_AT sudbox32_plain_sigsys_handler
+3:  inc dword ptr ds:[SIGSYS_COUNT]
+    mov eax, dword ptr ds:[SELECTOR_IN_HANDLER]
     test ah, ah
     jnz 2f
     mov byte ptr ds:[SELECTOR], al
@@ -165,7 +165,7 @@ SUDBOX_AT sudbox32_plain_handler
 # The handler of faults, on a signal stack: stores EAX and EIP of the fault, and continues after the
 # request.
 SUDBOX_AT sudbox32_fault_handler
-    inc dword ptr ds:[FAULTS]
+    inc dword ptr ds:[FAULT_COUNT]
     mov eax, [ecx + 64]
     mov ebx, [ecx + CONTEXT_IP]
     mov esp, dword ptr ds:[STACK]
@@ -176,7 +176,7 @@ SUDBOX_AT sudbox32_inside_gate
     jmp sudbox32_after_call
 
 # Stores ECX to the address in EBX.
-SUDBOX_AT sudbox32_store_gate
+SUDBOX_AT sudbox32_store_code
     mov [ebx], ecx
     jmp sudbox32_after_call
 
@@ -203,7 +203,7 @@ SUDBOX_AT sudbox32_fast_gate_after
 .balign 64
 SUDBOX_AT sudbox32_jump_gate
     .byte 0xbe                      # mov esi, BEHIND
-    .long sudbox32_after_call - sudbox32_start + BASE + HEADERS
+    .long sudbox32_after_call - sudbox32_start + BASE_ADDRESS + HEADERS_LENGTH
     jmp ebp
 
 # The instructions of __kernel_vsyscall, with EBP as the stack pointer.
@@ -221,9 +221,9 @@ SUDBOX_AT sudbox32_syscall_gate
 .balign 64
 SUDBOX_AT sudbox32_long_gate
     .byte 0xbe                      # mov esi, 1f
-    .long 1f - sudbox32_start + BASE + HEADERS
+    .long 1f - sudbox32_start + BASE_ADDRESS + HEADERS_LENGTH
     .byte 0xea                      # jmp 0x33:2f
-    .long 2f - sudbox32_start + BASE + HEADERS
+    .long 2f - sudbox32_start + BASE_ADDRESS + HEADERS_LENGTH
     .word 0x33                      # __USER_CS
 .code64
 2:  mov ebp, ebp
@@ -231,7 +231,7 @@ SUDBOX_AT sudbox32_long_gate
 # A far jump and not retfq, for which QEMU 7.2 reads the stack with kernel privilege, which faults.
 1:  .byte 0xff, 0x2d                # jmp far [rip + 3f]
     .long 3f - . - 4
-3:  .long sudbox32_after_call - sudbox32_start + BASE + HEADERS
+3:  .long sudbox32_after_call - sudbox32_start + BASE_ADDRESS + HEADERS_LENGTH
     .word 0x23                      # __USER32_CS
 SUDBOX_AT sudbox32_end
 .code64

@@ -2,7 +2,7 @@
 
 //! The fast system call instructions of 32-bit mode in a 64-bit program (`fast.s`).
 
-use super::{Context, Reg};
+use super::{Reg, UserContext};
 use crate::arch::gates::symbol_address;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,12 +18,12 @@ unsafe extern "C" {
 const USER32_CS: u16 = 0x23;
 const USER_CS: u16 = 0x33;
 
-/// Issues a 32-bit call with one argument by the instruction at `instruction`, with a stack below 4 GiB.
-/// Returns the result register after a signal handler has called [`return_from_fast`].
+/// Issues a 32-bit call with one argument by the instruction at `instruction`, with a stack below 4
+/// GiB. Returns the result register after a signal handler has called [`return_from_fast`].
 ///
 /// # Safety
-/// A system call instruction must be at `instruction`, and the handler of the signal that follows must call
-/// [`return_from_fast`].
+/// A system call instruction must be at `instruction`, and the handler of the signal that follows
+/// must call [`return_from_fast`].
 #[must_use]
 pub unsafe fn fast_call(instruction: u32, number: u32, argument: u32, stack: u32) -> u64 {
     let target = [&instruction.to_le_bytes()[..], &USER32_CS.to_le_bytes()].concat();
@@ -32,7 +32,7 @@ pub unsafe fn fast_call(instruction: u32, number: u32, argument: u32, stack: u32
 }
 
 /// Makes a handler return to the end of [`fast_call`].
-pub fn return_from_fast(frame: &mut Context) {
+pub fn return_from_fast(frame: &mut UserContext) {
     frame.set_code_segment(USER_CS);
     frame.registers[Reg::INSTRUCTION_POINTER] = symbol_address(sudbox_fast_back);
     // SAFETY: an aligned word that only `fast.s` writes.

@@ -3,13 +3,14 @@
 //! Detects the kernel features that exist on x86-64 only.
 
 use super::{
-    COMPAT_GETPID, Context, Reg, SA_RESTORER, X32_BIT, compat_gate, compat_gate_after_fault,
+    COMPAT_GETPID, Reg, SA_RESTORER, UserContext, X32_BIT, compat_gate, compat_gate_after_fault,
 };
 use crate::arch::{Registers, issue_inside, restorer};
 use crate::sys;
 use sudbox_protocol::Feature;
 
-/// Whether the kernel has this feature, for features that exist on x86-64 only. False for all others.
+/// Whether the kernel has this feature, for features that exist on x86-64 only. False for all
+/// others.
 #[must_use]
 pub fn has_arch_feature(feature: Feature) -> bool {
     match feature {
@@ -21,10 +22,10 @@ pub fn has_arch_feature(feature: Feature) -> bool {
     }
 }
 
-/// Whether `int 0x80` works. If the kernel lacks IA32 emulation the instruction faults, and the SIGSEGV
-/// handler steps over it.
+/// Whether `int 0x80` works. If the kernel lacks IA32 emulation the instruction faults, and the
+/// SIGSEGV handler steps over it.
 fn has_compat_calls() -> bool {
-    extern "C" fn step_over(_: i32, _: *const u8, context: *mut Context) {
+    extern "C" fn step_over(_: i32, _: *const u8, context: *mut UserContext) {
         // SAFETY: the kernel passes the signal frame, which nothing else uses.
         let context = unsafe { &mut *context };
         context.registers[Reg::INSTRUCTION_POINTER] = compat_gate_after_fault();

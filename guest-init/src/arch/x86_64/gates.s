@@ -226,7 +226,7 @@ sudbox_trampoline:
     push r10
     push r10
     mov rdi, rax
-    call sudbox_answer
+    call sudbox_emulate_call
     pop r10
     pop r10
     pop r9

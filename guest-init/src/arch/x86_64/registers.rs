@@ -27,9 +27,9 @@ impl Reg {
     pub const THREAD_POINTER: Option<Reg> = None;
 }
 
-/// The arithmetic flags and the direction flag. These are the flags that a program may set and that a
-/// handler's return restores (`FIX_EFLAGS`, arch/x86/kernel/signal_64.c), except AC and TF, with which a
-/// gate could not continue.
+/// The arithmetic flags and the direction flag. These are the flags that a program may set and that
+/// a handler's return restores (`FIX_EFLAGS`, arch/x86/kernel/signal_64.c), except AC and TF, with
+/// which a gate could not continue.
 pub const SETTABLE_FLAGS: u64 = 0xcd5;
 /// The direction flag, which the kernel clears before it enters a handler.
 pub const FLAG_DIRECTION: u64 = 0x400;
@@ -54,7 +54,8 @@ impl Registers {
     }
 
     /// The permitted values of [`Reg::CLOBBERED_BY_CALL`] after a call with this compared address.
-    /// `syscall` sets RCX to that address and R11 to the flags; with FRED both registers are preserved.
+    /// `syscall` sets RCX to that address and R11 to the flags; with FRED both registers are
+    /// preserved.
     #[must_use]
     pub fn clobbered_values(&self, compared_address: u64) -> [[u64; 2]; 2] {
         [[compared_address, self[Reg::Flags]], [self[Reg::Cx], self[Reg::R11]]]
@@ -65,7 +66,7 @@ impl Registers {
 /// (arch/x86/include/uapi/asm/{ucontext,sigcontext}.h).
 #[derive(Debug)]
 #[repr(C)]
-pub struct Context {
+pub struct UserContext {
     flags: u64,
     link: u64,
     stack: [u64; 3],
@@ -82,7 +83,7 @@ pub struct Context {
     pub mask: u64,
 }
 
-impl Context {
+impl UserContext {
     /// Sets the code segment with which the handler's return continues.
     pub fn set_code_segment(&mut self, selector: u16) {
         self.segments[0] = selector;
@@ -112,14 +113,15 @@ pub fn current_flags() -> u64 {
 /// The current stack pointer.
 #[inline]
 #[must_use]
-pub fn current_stack() -> u64 {
+pub fn current_stack_pointer() -> u64 {
     let sp: u64;
     // SAFETY: reads a register.
     unsafe { std::arch::asm!("mov {}, rsp", out(reg) sp, options(nomem, nostack)) };
     sp
 }
 
-/// The general registers of a stopped tracee: `struct user_regs_struct` (arch/x86/include/asm/user_64.h).
+/// The general registers of a stopped tracee: `struct user_regs_struct`
+/// (arch/x86/include/asm/user_64.h).
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct TraceeRegisters {
@@ -145,7 +147,8 @@ pub struct TraceeRegisters {
 }
 
 impl TraceeRegisters {
-    /// Makes the tracee continue at the system call instruction at `instruction`, with this call number.
+    /// Makes the tracee continue at the system call instruction at `instruction`, with this call
+    /// number.
     pub fn set_call(&mut self, instruction: u64, number: u64) {
         self.instruction_pointer = instruction;
         self.result = number;
@@ -210,10 +213,10 @@ impl TraceeRegisters {
         };
     }
 
-    /// Whether the tracee is stopped in a sleep that will be restarted. Until the restart the result register
-    /// holds `ERESTART_RESTARTBLOCK` (include/linux/errno.h).
+    /// Whether the tracee is stopped in a sleep that will be restarted. Until the restart the
+    /// result register holds `ERESTART_RESTARTBLOCK` (include/linux/errno.h).
     #[must_use]
-    pub fn restarts_sleep(&self, _compared_address: u64) -> bool {
+    pub fn is_sleep_restart_pending(&self, _compared_address: u64) -> bool {
         self.result.cast_signed() == -516
     }
 }

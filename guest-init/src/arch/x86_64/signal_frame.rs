@@ -122,8 +122,8 @@ pub fn floating_parts() -> &'static [Part] {
 /// The signal frame of a handler.
 #[derive(Debug)]
 pub struct Frame {
-    /// The content of the frame, laid out as [`SIGNAL_FRAME`]. For a 32-bit frame, the fields that it
-    /// lacks are 0 or, if they are registers, have their values at the entry of the handler.
+    /// The content of the frame, laid out as [`SIGNAL_FRAME`]. For a 32-bit frame, the fields that
+    /// it lacks are 0 or, if they are registers, have their values at the entry of the handler.
     pub bytes: [u8; FRAME_LENGTH],
     start: u64,
     /// The length of the frame without its floating point state.
@@ -146,7 +146,7 @@ impl Frame {
         format: FrameFormat,
         state: &CpuState,
         _: *const [u8; 128],
-        _: *const super::Context,
+        _: *const super::UserContext,
     ) -> Frame {
         let start = state.registers[Reg::Sp];
         let mut frame = Frame {
@@ -199,8 +199,8 @@ impl Frame {
         frame
     }
 
-    /// Changes the mask and the floating point state in the frame. Returns the floating point state that the
-    /// handler's return then restores.
+    /// Changes the mask and the floating point state in the frame. Returns the floating point state
+    /// that the handler's return then restores.
     ///
     /// # Safety
     /// The handler must not have returned, and nothing else may use its frame.
@@ -245,8 +245,9 @@ impl Frame {
         }
     }
 
-    /// Splits the memory that holds the frame into four parts: below the frame, between the frame and its
-    /// floating point state, the floating point state, and above. `None` if the frame is not in this memory.
+    /// Splits the memory that holds the frame into four parts: below the frame, between the frame
+    /// and its floating point state, the floating point state, and above. `None` if the frame is
+    /// not in this memory.
     #[must_use]
     pub fn split_area<'a>(&self, area: &'a [u8]) -> Option<[&'a [u8]; 4]> {
         let start = usize::try_from(self.start).ok()?.checked_sub(area.as_ptr() as usize)?;
@@ -274,8 +275,8 @@ impl Frame {
 /// The bit of AVX in `xstate_bv`.
 const AVX_BIT: u64 = 1 << 2;
 
-/// Changes MXCSR, the SSE registers and the upper halves of the AVX registers in a state that `xsave` wrote.
-/// Returns the changed state.
+/// Changes MXCSR, the SSE registers and the upper halves of the AVX registers in a state that
+/// `xsave` wrote. Returns the changed state.
 ///
 /// # Safety
 /// The state must be writable, and nothing else may use it.

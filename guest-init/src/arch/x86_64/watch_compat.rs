@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Watched calls in 32-bit code, and handlers with 32-bit signal frames, in a 64-bit program. Both are
-//! entered through a page of 32-bit code below 4 GiB.
+//! Watched calls in 32-bit code, and handlers with 32-bit signal frames, in a 64-bit program. Both
+//! are entered through a page of 32-bit code below 4 GiB.
 
 use super::watch::TRAP_FLAG;
-use super::{Context, Reg};
+use super::{Reg, UserContext};
 use crate::arch::gates::symbol_address;
 use crate::arch::{CpuState, FrameFormat};
 use crate::sys;
@@ -20,8 +20,8 @@ unsafe extern "C" {
 
 /// The address of the page of 32-bit code.
 const CODE_PAGE: u32 = 0x7000_0000;
-/// Offsets in the page: a call, a call after a breakpoint, the entry of handlers, the return address of
-/// handlers, and the structure of `rt_sigaction(2)`.
+/// Offsets in the page: a call, a call after a breakpoint, the entry of handlers, the return
+/// address of handlers, and the structure of `rt_sigaction(2)`.
 const CALL_OFFSET: u32 = 0;
 const BREAKPOINT_CALL_OFFSET: u32 = 0x40;
 const HANDLER_OFFSET: u32 = 0x80;
@@ -90,7 +90,8 @@ pub fn map_compat_code() -> sys::Result<()> {
     Ok(())
 }
 
-/// The address of the system call instruction in 32-bit code: of the one after a breakpoint, or of the other.
+/// The address of the system call instruction in 32-bit code: of the one after a breakpoint, or of
+/// the other.
 pub(super) fn call_in_compat_code(has_breakpoint: bool) -> u64 {
     // The breakpoint is one byte.
     u64::from(if has_breakpoint {
@@ -103,8 +104,8 @@ pub(super) fn call_in_compat_code(has_breakpoint: bool) -> u64 {
 /// The return address in frames in [`FrameFormat::Compat`].
 pub(super) const COMPAT_RESTORER: u32 = CODE_PAGE + RESTORER_OFFSET;
 
-/// Installs the recording handler with frames in [`FrameFormat::Compat`]. Returns whether the kernel
-/// accepted the handler.
+/// Installs the recording handler with frames in [`FrameFormat::Compat`]. Returns whether the
+/// kernel accepted the handler.
 #[must_use]
 pub fn install_compat_recording_handler(signal: i32, flags: i32, mask: u64) -> bool {
     let [low, high] = [mask, mask >> 32].map(low_half);
@@ -127,7 +128,7 @@ pub fn install_compat_recording_handler(signal: i32, flags: i32, mask: u64) -> b
 ///
 /// # Safety
 /// The frame must be the handler's own, and `state` the state at its entry.
-pub unsafe fn clear_trap_flag(format: FrameFormat, state: &CpuState, context: *mut Context) {
+pub unsafe fn clear_trap_flag(format: FrameFormat, state: &CpuState, context: *mut UserContext) {
     // SAFETY: by the contract of this function.
     unsafe {
         match format {
@@ -150,8 +151,8 @@ const PLAIN_CONTEXT_OFFSET: usize = 8;
 /// The lengths of `struct rt_sigframe_ia32` and `struct sigframe_ia32` in bytes.
 const RT_LENGTH: usize = 268;
 const PLAIN_LENGTH: usize = 732;
-/// The length in bytes of the state in the format of `fsave` (`struct fregs_state`), which a 32-bit frame has
-/// before the state in the format of `fxsave` or `xsave`.
+/// The length in bytes of the state in the format of `fsave` (`struct fregs_state`), which a 32-bit
+/// frame has before the state in the format of `fxsave` or `xsave`.
 pub(super) const FSAVE_LENGTH: u64 = 112;
 
 /// The low half of a register.
@@ -173,10 +174,11 @@ fn compat_context(state: &CpuState) -> u64 {
 
 /// The content of a 32-bit frame, in the layout of a 64-bit frame.
 pub(super) struct CompatFrame {
-    /// `struct rt_sigframe` with the values of the 32-bit frame. Registers that the frame lacks have their
-    /// values at the entry of the handler.
+    /// `struct rt_sigframe` with the values of the 32-bit frame. Registers that the frame lacks
+    /// have their values at the entry of the handler.
     pub(super) native: [u8; super::FRAME_LENGTH],
-    /// The first eight of [`FRAME_DEVIATIONS`](super::FRAME_DEVIATIONS), which are 0 in a correct frame.
+    /// The first eight of [`FRAME_DEVIATIONS`](super::FRAME_DEVIATIONS), which are 0 in a correct
+    /// frame.
     pub(super) deviations: [u64; 8],
     /// The offset of the mask's two halves in the frame.
     pub(super) mask: [usize; 2],
@@ -217,8 +219,8 @@ pub(super) unsafe fn read_compat_frame(state: &CpuState) -> CompatFrame {
         |at: usize| u32::from_ne_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
     let context_start = if with_siginfo { RT_CONTEXT_OFFSET } else { PLAIN_CONTEXT_OFFSET };
     let context = |offset: usize| u64::from(word(context_start + offset));
-    // gs, fs, es, ds, di, si, bp, sp, bx, dx, cx, ax, trapno, err, ip, cs, flags, sp_at_signal, ss, fpstate,
-    // oldmask, cr2: four bytes each.
+    // gs, fs, es, ds, di, si, bp, sp, bx, dx, cx, ax, trapno, err, ip, cs, flags, sp_at_signal, ss,
+    // fpstate, oldmask, cr2: four bytes each.
     let low_mask = context(80);
     let high_mask = u64::from(word(length - 12)) << 32;
     let mask =
@@ -280,8 +282,8 @@ pub(super) unsafe fn read_compat_frame(state: &CpuState) -> CompatFrame {
     CompatFrame { native, deviations, mask, has_context: with_siginfo, length }
 }
 
-/// The code at the end of a frame (`ia32_setup_rt_frame()`, `ia32_setup_frame()`): `mov eax, 173; int 0x80`
-/// and `pop eax; mov eax, 119; int 0x80`.
+/// The code at the end of a frame (`ia32_setup_rt_frame()`, `ia32_setup_frame()`): `mov eax, 173;
+/// int 0x80` and `pop eax; mov eax, 119; int 0x80`.
 const RT_RETCODE: [u32; 2] =
     [u32::from_le_bytes([0xb8, 173, 0, 0]), u32::from_le_bytes([0, 0xcd, 0x80, 0])];
 const PLAIN_RETCODE: [u32; 2] =

@@ -5,7 +5,7 @@
 use crate::arch::{self, Reg, Registers, ScalableState};
 use crate::case::Check;
 use crate::cases::registers::{
-    after_overwriting_handler, expect_round_trip, pattern, pattern_arguments,
+    expect_round_trip, pattern_arguments, pattern_registers, state_after_overwriting_handler,
 };
 use crate::support::*;
 
@@ -15,7 +15,7 @@ pub(crate) fn flags_kept() -> Check {
     let gate = arch::gate();
     let single = (0..32).map(|bit| 1 << bit).filter(|flag| arch::SETTABLE_FLAGS & flag != 0);
     for flags in single.chain([0, arch::SETTABLE_FLAGS]) {
-        let (got, seen) = issue_dispatched(&gate, &pattern().with_flags(flags))?;
+        let (got, seen) = issue_dispatched(&gate, &pattern_registers().with_flags(flags))?;
         expect_equal_hex(
             "flags in the frame",
             seen.registers[Reg::Pstate] & arch::SETTABLE_FLAGS,
@@ -35,9 +35,9 @@ fn clobber_flags(dispatch: Dispatch<'_>) {
     arch::set_flags(!dispatch.frame.registers[Reg::Pstate]);
 }
 
-/// For number -1 only, `el0_svc_common()` sets the result register to -ENOSYS before the selector is read,
-/// for tracers.
-pub(crate) fn no_call_kept() -> Check {
+/// For number -1 only, `el0_svc_common()` sets the result register to -ENOSYS before the selector
+/// is read, for tracers.
+pub(crate) fn number_minus_one_kept() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     let gate = arch::gate();
@@ -74,11 +74,11 @@ pub(crate) fn thread_pointers_kept() -> Check {
 pub(crate) fn scalable_cut() -> Check {
     let before = ScalableState::pattern();
     let issue = |regs: &Registers| arch::issue_with_scalable(regs, &before);
-    let (_, after_call) = issue(&pattern());
+    let (_, after_call) = issue(&pattern_registers());
     let expected = before.after_call_entry();
     ensure(after_call == expected, "the state after any call", || {
         after_call.difference(&expected)
     })?;
-    let after = after_overwriting_handler(issue, arch::scalable_call_address())?;
+    let after = state_after_overwriting_handler(issue, arch::scalable_call_address())?;
     ensure(after == expected, "the state after any call", || after.difference(&expected))
 }

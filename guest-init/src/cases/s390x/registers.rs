@@ -4,14 +4,14 @@
 
 use crate::arch::{self, Reg};
 use crate::case::Check;
-use crate::cases::registers::pattern;
+use crate::cases::registers::pattern_registers;
 use crate::support::*;
 
 pub(crate) fn flags_kept() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     for condition in (0..4).map(|code| code << arch::SETTABLE_FLAGS.trailing_zeros()) {
-        let mut regs = pattern();
+        let mut regs = pattern_registers();
         regs[Reg::Mask] = condition;
         let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         let in_frame = seen.registers[Reg::Mask] & arch::SETTABLE_FLAGS;

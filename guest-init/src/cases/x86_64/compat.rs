@@ -61,9 +61,10 @@ impl Program {
         Program::start_in_child_after(|| Ok(()))
     }
 
-    /// Starts the program in a child that calls the function `first` before it executes the program.
+    /// Starts the program in a child that calls the function `first` before it executes the
+    /// program.
     pub(crate) fn start_in_child_after(first: impl FnOnce() -> Check) -> Result<Program, Failure> {
-        let image = compat::program();
+        let image = compat::program_image();
         let word = |fd: i32| u64::from(fd.cast_unsigned());
         let file = sys::memory_file().map_err(broken("memfd_create"))?;
         let shared_file = sys::memory_file().map_err(broken("memfd_create"))?;
@@ -85,20 +86,19 @@ impl Program {
             // SAFETY: the path and the two lists are empty and terminated.
             let _ = unsafe {
                 let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
-                sys::call(libc::SYS_dup2, &[word(shared_file), compat::SHARED_FILE]).and_then(
-                    |_| {
+                sys::call(libc::SYS_dup2, &[word(shared_file), compat::SHARED_FILE_DESCRIPTOR])
+                    .and_then(|_| {
                         sys::call(
                             libc::SYS_execveat,
                             &[word(file), c"".as_ptr() as u64, list, list, empty],
                         )
-                    },
-                )
+                    })
             };
             97
         })?;
         let _ = sys::close(file).and(sys::close(shared_file));
         let program = Program { pid, shared: shared.cast() };
-        while program.read(|shared| shared.head.is_ready) != 1 {
+        while program.read(|shared| shared.state.is_ready) != 1 {
             let gone = sys::wait(pid, libc::WNOHANG).map_err(broken("wait4"))?;
             if let Some((_, change)) = gone {
                 return Err(mismatch("the 32-bit program runs", format!("it {change}")));
@@ -111,8 +111,8 @@ impl Program {
     /// Reads the shared memory.
     pub(crate) fn read<T>(&self, inspect: impl FnOnce(&SharedMemory) -> T) -> T {
         fence(Ordering::SeqCst);
-        // SAFETY: the memory stays mapped, and any bytes are valid for its fields. The program waits or has
-        // ended, except during its start, when it sets each word once.
+        // SAFETY: the memory stays mapped, and any bytes are valid for its fields. The program
+        // waits or has ended, except during its start, when it sets each word once.
         inspect(unsafe { &*self.shared })
     }
 
@@ -123,13 +123,14 @@ impl Program {
         fence(Ordering::SeqCst);
     }
 
-    /// Writes a value to a 64-byte slot of the shared memory. Returns the slot's address in the program.
+    /// Writes a value to a 64-byte slot of the shared memory. Returns the slot's address in the
+    /// program.
     pub(crate) fn put<T: Copy>(&self, slot: usize, value: T) -> u32 {
         let offset = compat::DATA_OFFSET + slot * 64;
         assert!(size_of::<T>() <= 64 && offset + 64 <= 0x6000);
         // SAFETY: the slot is in the shared memory, after `SharedMemory`.
         unsafe { self.shared.cast::<u8>().add(offset).cast::<T>().write_unaligned(value) };
-        compat::SHARED + to_u32(offset)
+        compat::SHARED_ADDRESS + to_u32(offset)
     }
 
     /// The content of a slot.
@@ -162,7 +163,7 @@ impl Program {
     ) -> Result<(Change, Vec<Request>), Failure> {
         assert!(requests.len() < compat::MAX_REQUESTS);
         self.write(|shared| shared.requests[..requests.len()].copy_from_slice(requests));
-        self.write(|shared| shared.head.has_requests = 1);
+        self.write(|shared| shared.state.has_requests = 1);
         let change = wait_for_change(self.pid)?;
         let done = self.read(|shared| shared.requests[..requests.len()].to_vec());
         Ok((change, done))
@@ -175,13 +176,13 @@ impl Program {
 
     /// The number of SIGSYS that the program handled.
     pub(crate) fn sigsys_count(&self) -> u32 {
-        self.read(|shared| shared.head.sigsys_count)
+        self.read(|shared| shared.state.sigsys_count)
     }
 
     /// The record that the handler made of the dispatch with this index.
     pub(crate) fn sigsys_record(&self, index: usize) -> Result<SigsysRecord, Failure> {
         if self.sigsys_count() as usize > index && index < compat::MAX_RECORDED {
-            return Ok(self.read(|shared| shared.head.sigsys_records[index]));
+            return Ok(self.read(|shared| shared.state.sigsys_records[index]));
         }
         Err(mismatch(format!("SIGSYS {index} handled"), format!("{} handled", self.sigsys_count())))
     }
@@ -189,7 +190,7 @@ impl Program {
     /// The addresses in the program's vDSO.
     pub(crate) fn vdso(&self) -> Result<Vdso, Failure> {
         let (base, kernel_vsyscall) =
-            self.read(|shared| (shared.head.vdso, shared.head.kernel_vsyscall));
+            self.read(|shared| (shared.state.vdso, shared.state.kernel_vsyscall));
         if base == 0 || kernel_vsyscall == 0 {
             return Err(Failure::Unmet("the 32-bit vDSO".into()));
         }
@@ -222,8 +223,8 @@ impl Program {
 }
 
 impl Vdso {
-    /// The address after the `int 0x80` of `__kernel_vsyscall`. The kernel uses this address for the
-    /// calls of all system call instructions in `__kernel_vsyscall` (`do_fast_syscall_32()`).
+    /// The address after the `int 0x80` of `__kernel_vsyscall`. The kernel uses this address for
+    /// the calls of all system call instructions in `__kernel_vsyscall` (`do_fast_syscall_32()`).
     pub(crate) fn int80_compared_address(&self, program: &Program) -> Result<u32, Failure> {
         let code = program.read(|shared| shared.kernel_vsyscall);
         let at = code.windows(2).position(|pair| pair == [0xcd, 0x80]);
@@ -259,7 +260,8 @@ fn symbol(image: &[u8], name: &str) -> Option<u32> {
             .map(|value| value as usize)
     };
     let (strings, symbols) = (entry(5)?, entry(6)?);
-    // The symbol table has no length: it ends at the string table, or at an entry that is no symbol.
+    // The symbol table has no length: it ends at the string table, or at an entry that is no
+    // symbol.
     (0..64).map(|i| symbols + i * 16).find_map(|at| {
         let start = strings + word(at)? as usize;
         let text = image.get(start..start + name.len() + 1)?;
@@ -310,7 +312,7 @@ pub(crate) fn inside_request(number: u32, arguments: &[u32]) -> Request {
 
 /// A request that arms with this range and the selector in the shared memory.
 pub(crate) fn arm_range_request(start: u32, length: u32) -> Request {
-    inside_request(number::PRCTL, &[59, 1, start, length, compat::SHARED])
+    inside_request(number::PRCTL, &[59, 1, start, length, compat::SHARED_ADDRESS])
 }
 
 /// A request that arms with the program's inside range.
@@ -331,17 +333,22 @@ fn sigaction_request(
     inside_request(number::RT_SIGACTION, &[signal.cast_unsigned(), at, 0, 8])
 }
 
-/// A request that installs the handler of SIGSYS: with [`SIGINFO`] `compat::handler`, else
-/// `compat::plain_handler`.
+/// A request that installs the handler of SIGSYS: with [`SIGINFO`] `compat::sigsys_handler`, else
+/// `compat::plain_sigsys_handler`.
 pub(crate) fn sigsys_handler_request(program: &Program, flags: u32) -> Request {
-    let handler = if flags & SIGINFO != 0 { compat::handler() } else { compat::plain_handler() };
+    let handler = if flags & SIGINFO != 0 {
+        compat::sigsys_handler()
+    } else {
+        compat::plain_sigsys_handler()
+    };
     sigaction_request(program, 0, libc::SIGSYS, handler, flags)
 }
 
-/// Requests that set an alternate stack and install the handler of faults, which runs on that stack.
+/// Requests that set an alternate stack and install the handler of faults, which runs on that
+/// stack.
 pub(crate) fn fault_handler_requests(program: &Program) -> [Request; 2] {
     let length = 0x2000;
-    let stack = compat::SHARED + to_u32(compat::SIGNAL_STACK_END) - length;
+    let stack = compat::SHARED_ADDRESS + to_u32(compat::SIGNAL_STACK_END) - length;
     let at = program.put(1, [stack, 0, length]);
     [
         inside_request(number::SIGALTSTACK, &[at, 0]),

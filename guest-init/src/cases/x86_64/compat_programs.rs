@@ -20,14 +20,14 @@ const CONT: u32 = libc::PTRACE_CONT;
 pub(crate) fn range_across_compat_limit() -> Check {
     const UMASK: u32 = program::number::UMASK;
     let child = Program::start()?;
-    child.write(|shared| shared.head.selector_in_handler = ALLOW.into());
+    child.write(|shared| shared.state.selector_in_handler = ALLOW.into());
     // With 32-bit arithmetic the second range would contain the whole program.
     let ranges = [(0xffff_f000, 0x2000), (0xf000_0000, 0x2000_0000), (1, u32::MAX)];
     let mut requests = vec![compat::sigsys_handler_request(&child, SIGINFO | RESTORER)];
     for (start, length) in ranges {
         let call = program::Registers::for_call(UMASK, &[0o22]);
         requests.push(compat::arm_range_request(start, length));
-        requests.push(program::Request::new(program::gate(), BLOCK, call));
+        requests.push(program::Request::new(program::outside_gate(), BLOCK, call));
     }
     // The length does not wrap to 32 bits either.
     requests.push(compat::arm_range_request(0xffff_f000, 0));
@@ -50,21 +50,25 @@ pub(crate) fn siginfo_arch() -> Check {
 
 pub(crate) fn siginfo_layout() -> Check {
     let child = Program::start()?;
-    child.write(|shared| shared.head.selector_in_handler = ALLOW.into());
+    child.write(|shared| shared.state.selector_in_handler = ALLOW.into());
     let numbers = [program::number::GETPID, 0, 0x7fff_ffff, 0xffff_ffff];
     let mut requests = vec![
         compat::sigsys_handler_request(&child, SIGINFO | RESTORER),
         compat::arm_inside_request(),
     ];
     requests.extend(numbers.map(|number| {
-        program::Request::new(program::gate(), BLOCK, program::Registers::for_call(number, &[]))
+        program::Request::new(
+            program::outside_gate(),
+            BLOCK,
+            program::Registers::for_call(number, &[]),
+        )
     }));
     child.run(&requests)?;
     expect_equal("SIGSYS handled", child.sigsys_count(), 4)?;
     for (index, number) in numbers.into_iter().enumerate() {
         compat::expect_siginfo(
             &child.sigsys_record(index)?,
-            program::gate_compared_address(),
+            program::outside_gate_compared_address(),
             number,
         )?;
     }
@@ -116,7 +120,7 @@ pub(crate) fn tracer() -> Check {
     let stops = i32::try_from(pid).unwrap_or(0);
     // The request arms the tracee and not the tracer, whose own call is executed.
     let tracer_call = Request::new(
-        crate::arch::compat::gate(),
+        crate::arch::compat::outside_gate(),
         BLOCK,
         CompatRegisters::for_call(compat_number::GETPID, &[]),
     );
@@ -156,8 +160,9 @@ pub(crate) fn tracer() -> Check {
     expect_siginfo_by_tracer(&program)
 }
 
-/// Checks the siginfo of a dispatch that a 32-bit tracer read into slots 18 and 19, and that the handler got
-/// after the tracer wrote it back. In the siginfo of the tracer the address has 32 bits.
+/// Checks the siginfo of a dispatch that a 32-bit tracer read into slots 18 and 19, and that the
+/// handler got after the tracer wrote it back. In the siginfo of the tracer the address has 32
+/// bits.
 fn expect_siginfo_by_tracer(program: &Program) -> Check {
     let mut read_by_tracer = program.get::<[u8; 64]>(18).to_vec();
     read_by_tracer.extend(program.get::<[u8; 64]>(19));
@@ -184,11 +189,11 @@ pub(crate) fn tracee() -> Check {
     let inside = program::inside();
     for high in [0, 1 << 32] {
         let child = Program::start()?;
-        child.write(|shared| shared.head.selector_in_handler = ALLOW.into());
+        child.write(|shared| shared.state.selector_in_handler = ALLOW.into());
         let tracee = Tracee::seize(child.pid())?;
         let config = Config {
             mode: MODE_EXCLUSIVE,
-            selector: program::SHARED.into(),
+            selector: program::SHARED_ADDRESS.into(),
             offset: high + u64::from(inside.start),
             length: u64::from(inside.end - inside.start),
         };
@@ -203,8 +208,8 @@ pub(crate) fn tracee() -> Check {
         let done = child.run(&[
             compat::sigsys_handler_request(&child, SIGINFO | RESTORER),
             call(program::inside_gate(), BLOCK),
-            call(program::gate(), BLOCK),
-            call(program::gate(), ALLOW),
+            call(program::outside_gate(), BLOCK),
+            call(program::outside_gate(), ALLOW),
         ])?;
         // With bit 32 set in its offset the range contains no address of a 32-bit program.
         let dispatched = [1, 2, 3].map(|index| done[index].registers_after.ax == UMASK);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The ways into the kernel that only x86-64 has: `int 0x80`, the fast calls of 32-bit programs, x32
-//! numbers and the vsyscall page.
+//! The ways into the kernel that only x86-64 has: `int 0x80`, the fast calls of 32-bit programs,
+//! x32 numbers and the vsyscall page.
 
 use super::compat::*;
 use crate::arch::compat::{
-    self, Registers as CompatRegisters, Request, context, number as compat_number,
+    self, Registers as CompatRegisters, Request, context_index, number as compat_number,
 };
 use crate::arch::{self, Reg, Registers};
 use crate::case::{Check, Failure};
@@ -16,7 +16,8 @@ use crate::vdso;
 use std::ops::Range;
 use sudbox_protocol::Feature;
 
-/// The umask that [`fresh_int80_umask_call`] and [`compat_umask_registers`] set, and the umask before.
+/// The umask that [`fresh_int80_umask_call`] and [`compat_umask_registers`] set, and the umask
+/// before.
 const CHANGED_UMASK: u32 = 0o137;
 const RESET_UMASK: u32 = 0o022;
 
@@ -108,15 +109,15 @@ fn trial_requests(gate: u32, range: &Range<u32>) -> [Request; 3] {
     [arm_range_request(range.start, range.end - range.start), call, umask_request()]
 }
 
-/// Checks that the kernel compares `compared_address` with the range for calls of this gate, and that a
-/// dispatch restores all registers. `wrong_range` is a range that must not allow the calls.
+/// Checks that the kernel compares `compared_address` with the range for calls of this gate, and
+/// that a dispatch restores all registers. `wrong_range` is a range that must not allow the calls.
 fn expect_range_obeyed(
     program: &Program,
     gate: u32,
     compared_address: u32,
     wrong_range: Range<u32>,
 ) -> Check {
-    program.write(|shared| shared.head.selector_in_handler = ALLOW.into());
+    program.write(|shared| shared.state.selector_in_handler = ALLOW.into());
     let inside_range = compat::inside();
     let after = compared_address;
     let up_to_call = after - 0x10..after;
@@ -153,17 +154,17 @@ fn expect_range_obeyed(
     expect_equal("SIGSYS handled", program.sigsys_count() as usize, dispatched)?;
     for index in 0..dispatched.min(compat::MAX_RECORDED) {
         expect_siginfo(&program.sigsys_record(index)?, after, compat_number::UMASK)?;
-        let frame = program.sigsys_record(index)?.context;
+        let frame = program.sigsys_record(index)?.user_context;
         let expected = compat_umask_registers();
         for (name, at, expected) in [
-            ("EAX", context::AX, expected.ax),
-            ("EBX", context::BX, expected.bx),
-            ("ECX", context::CX, expected.cx),
-            ("EDX", context::DX, expected.dx),
-            ("ESI", context::SI, expected.si),
-            ("EDI", context::DI, expected.di),
-            ("EBP", context::BP, expected.bp),
-            ("EIP", context::IP, after),
+            ("EAX", context_index::AX, expected.ax),
+            ("EBX", context_index::BX, expected.bx),
+            ("ECX", context_index::CX, expected.cx),
+            ("EDX", context_index::DX, expected.dx),
+            ("ESI", context_index::SI, expected.si),
+            ("EDI", context_index::DI, expected.di),
+            ("EBP", context_index::BP, expected.bp),
+            ("EIP", context_index::IP, after),
         ] {
             expect_equal_hex(&format!("{name} in the frame"), frame[at].into(), expected.into())?;
         }
@@ -173,7 +174,12 @@ fn expect_range_obeyed(
 
 pub(crate) fn int80_from_compat() -> Check {
     let fast = compat::kernel_vsyscall_gate()..compat::kernel_vsyscall_gate_return() + 1;
-    expect_range_obeyed(&Program::start()?, compat::gate(), compat::gate_compared_address(), fast)
+    expect_range_obeyed(
+        &Program::start()?,
+        compat::outside_gate(),
+        compat::outside_gate_compared_address(),
+        fast,
+    )
 }
 
 /// Starts the program. Returns it and its vDSO, if the vDSO enters the kernel by this instruction.
@@ -204,7 +210,7 @@ fn check_bad_stack(instruction: EntryInstruction) -> Check {
         EntryInstruction::Sysenter => compat::sysenter_gate(),
         _ => compat::syscall_gate(),
     };
-    program.write(|shared| shared.head.selector_in_handler = ALLOW.into());
+    program.write(|shared| shared.state.selector_in_handler = ALLOW.into());
     let bad = CompatRegisters { bp: NOWHERE, ..compat_umask_registers() };
     let [stack, faults] = fault_handler_requests(&program);
     let done = program.run(&[
@@ -217,7 +223,7 @@ fn check_bad_stack(instruction: EntryInstruction) -> Check {
         umask_request(),
         Request::new(gate, 2, bad),
         // The program still works.
-        Request::new(compat::gate(), BLOCK, compat_umask_registers()),
+        Request::new(compat::outside_gate(), BLOCK, compat_umask_registers()),
         umask_request(),
     ])?;
     for call in [&done[5], &done[7]] {
@@ -230,7 +236,7 @@ fn check_bad_stack(instruction: EntryInstruction) -> Check {
     }
     expect_equal("effect of the call", took_effect(&done[6]), false)?;
     expect_equal("effect of a dispatched call", took_effect(&done[9]), false)?;
-    expect_equal("SIGSEGV handled", program.read(|shared| shared.head.fault_count), 2)?;
+    expect_equal("SIGSEGV handled", program.read(|shared| shared.state.fault_count), 2)?;
     expect_equal("SIGSYS handled", program.sigsys_count(), 1)
 }
 
@@ -240,8 +246,8 @@ pub(crate) fn sigreturn_exempt() -> Check {
     for flags in [SIGINFO, 0] {
         let program = Program::start()?;
         program.vdso()?;
-        program.write(|shared| shared.head.selector_in_handler = compat::UNCHANGED_SELECTOR);
-        let call = Request::new(compat::gate(), BLOCK, compat_umask_registers());
+        program.write(|shared| shared.state.selector_in_handler = compat::UNCHANGED_SELECTOR);
+        let call = Request::new(compat::outside_gate(), BLOCK, compat_umask_registers());
         let inside_range = compat::inside();
         let length = inside_range.end - inside_range.start;
         let kill = [program.pid().cast_unsigned(), libc::SIGSYS.cast_unsigned()];
@@ -269,14 +275,15 @@ pub(crate) fn sigreturn_exempt() -> Check {
     Ok(())
 }
 
-/// The addresses after the `int 0x80` of both sigreturns in the vDSO, whose calls are always executed.
+/// The addresses after the `int 0x80` of both sigreturns in the vDSO, whose calls are always
+/// executed.
 fn exempt_addresses(vdso: &Vdso) -> [u32; 2] {
     // `pop eax; mov eax, imm32; int 0x80`, and the same without the pop (vdso32/sigreturn.S).
     [vdso.sigreturn + 8, vdso.rt_sigreturn + 7]
 }
 
-/// Requests that make the vDSO writable, and write the system call instruction `call` before each of these
-/// addresses and a `jmp rsi` (or `jmp esi`) at them, so that the calls return to a gate.
+/// Requests that make the vDSO writable, and write the system call instruction `call` before each
+/// of these addresses and a `jmp rsi` (or `jmp esi`) at them, so that the calls return to a gate.
 fn patch_requests(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Request; 3] {
     let code = u32::from_le_bytes([call[0], call[1], 0xff, 0xe6]);
     let rights = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC).cast_unsigned();
@@ -285,13 +292,13 @@ fn patch_requests(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Request; 3] 
     let writable = inside_request(compat_number::MPROTECT, &[vdso.mapping.start, length, rights]);
     let [first, second] = places.map(|place| {
         let registers = CompatRegisters { bx: place - 2, cx: code, ..CompatRegisters::default() };
-        Request::new(compat::store_gate(), ALLOW, registers)
+        Request::new(compat::store_code(), ALLOW, registers)
     });
     [writable, first, second]
 }
 
-/// Checks that the program carried out all requests. If [`patch_requests`], at index `patch`, could not
-/// write to the vDSO, the case ends as unmet.
+/// Checks that the program carried out all requests. If [`patch_requests`], at index `patch`, could
+/// not write to the vDSO, the case ends as unmet.
 fn expect_patched(change: Change, done: &[Request], patch: usize) -> Check {
     match (change, done[patch].registers_after.ax) {
         (Change::Killed { signal: libc::SIGSEGV, .. }, refused) if refused != 0 => {
@@ -308,7 +315,7 @@ pub(crate) fn exempt_by_address() -> Check {
     let program = Program::start()?;
     let vdso = program.vdso()?;
     let places = exempt_addresses(&vdso);
-    program.write(|shared| shared.head.selector_in_handler = ALLOW.into());
+    program.write(|shared| shared.state.selector_in_handler = ALLOW.into());
     let mut requests = vec![
         sigsys_handler_request(&program, SIGINFO | RESTORER),
         umask_request(),
@@ -335,7 +342,7 @@ pub(crate) fn exempt_only_compat() -> Check {
     let program = Program::start()?;
     let vdso = program.vdso()?;
     let places = exempt_addresses(&vdso);
-    program.write(|shared| shared.head.selector_in_handler = ALLOW.into());
+    program.write(|shared| shared.state.selector_in_handler = ALLOW.into());
     let mut requests = vec![
         sigsys_handler_request(&program, SIGINFO | RESTORER),
         umask_request(),
@@ -370,7 +377,8 @@ pub(crate) fn exempt_only_compat() -> Check {
     Ok(())
 }
 
-/// Handler body: continues at the end of [`arch::compat_gate`], since a partial copy of the gate has no end.
+/// Handler body: continues at the end of [`arch::compat_gate`], since a partial copy of the gate
+/// has no end.
 fn leave_through_gate(dispatch: Dispatch<'_>) {
     set_selector(ALLOW);
     dispatch.frame.registers[Reg::INSTRUCTION_POINTER] = arch::compat_gate().other_continuation();
@@ -384,7 +392,8 @@ pub(crate) fn exempt_only_in_compat_vdso() -> Check {
     let start = vdso.range.start;
     let page = start - PAGE_SIZE as u64;
     while let Some(data) = sys::mapping(sys::getpid(), page) {
-        // SAFETY: the page before the vDSO is its data, which this process does not use from here on.
+        // SAFETY: the page before the vDSO is its data, which this process does not use from here
+        // on.
         let gone = unsafe {
             sys::unmap(data.start as *mut u8, usize::try_from(data.end - data.start).unwrap_or(0))
         };

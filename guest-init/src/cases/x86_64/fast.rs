@@ -4,7 +4,7 @@
 
 use super::compat::{EntryInstruction, Program};
 use crate::arch::compat::number as compat_number;
-use crate::arch::{self, Context, Reg};
+use crate::arch::{self, Reg, UserContext};
 use crate::case::{Check, Failure};
 use crate::shared::shared;
 use crate::support::*;
@@ -22,7 +22,7 @@ fn return_to_64_bit(dispatch: Dispatch<'_>) {
     arch::return_from_fast(dispatch.frame);
 }
 
-extern "C" fn return_from_fault(_: i32, _: *const u8, frame: *mut Context) {
+extern "C" fn return_from_fault(_: i32, _: *const u8, frame: *mut UserContext) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
     set_selector(ALLOW);
     // SAFETY: the kernel passes the signal frame.
@@ -40,8 +40,8 @@ fn to_u32(address: *mut u8) -> u32 {
 }
 
 /// `do_fast_syscall_32()` computes the compared address of a fast 32-bit call as the landing pad's
-/// offset in the 32-bit vDSO plus the address of the process's vDSO. In a 64-bit program that is the
-/// 64-bit vDSO, so the address has no meaning.
+/// offset in the 32-bit vDSO plus the address of the process's vDSO. In a 64-bit program that is
+/// the 64-bit vDSO, so the address has no meaning.
 pub(crate) fn from_64_bit_program() -> Check {
     let program = Program::start()?;
     let compat_vdso = program.vdso()?;
@@ -99,8 +99,8 @@ pub(crate) fn from_64_bit_program() -> Check {
         int80_compared_address,
     )?;
     expect_equal("faults", shared().other_signals.load(Ordering::SeqCst), 0)?;
-    // With ALLOW, or from the range, the call is executed, and the program continues at the low half of the
-    // compared address, which is not mapped.
+    // With ALLOW, or from the range, the call is executed, and the program continues at the low
+    // half of the compared address, which is not mapped.
     let ranges = [
         (arch::inside().start, inside_length(), ALLOW, true),
         (int80_compared_address, 1, BLOCK, true),

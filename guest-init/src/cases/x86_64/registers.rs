@@ -2,10 +2,10 @@
 
 //! The flags, vector registers and segment bases of x86-64.
 
-use crate::arch::{self, AvxState, Context, Reg, Registers, SseState};
+use crate::arch::{self, AvxState, Reg, Registers, SseState, UserContext};
 use crate::case::Check;
 use crate::cases::registers::{
-    after_overwriting_handler, expect_round_trip, pattern, pattern_arguments,
+    expect_round_trip, pattern_arguments, pattern_registers, state_after_overwriting_handler,
 };
 use crate::shared::shared;
 use crate::support::*;
@@ -17,7 +17,7 @@ pub(crate) fn flags_kept() -> Check {
     let gate = arch::gate();
     let single = (0..12).map(|bit| 1 << bit).filter(|flag| arch::SETTABLE_FLAGS & flag != 0);
     for flags in single.chain([0, arch::SETTABLE_FLAGS]) {
-        let (got, seen) = issue_dispatched(&gate, &pattern().with_flags(flags))?;
+        let (got, seen) = issue_dispatched(&gate, &pattern_registers().with_flags(flags))?;
         expect_equal_hex(
             "flags in the frame",
             seen.registers[Reg::Flags] & arch::SETTABLE_FLAGS,
@@ -35,7 +35,7 @@ const TRAP_COUNT: usize = 0;
 const FIRST_TRAP_ADDRESS: usize = 1;
 
 /// The handler of SIGTRAP: records the trap, and clears TF after the gate's call.
-extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
+extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut UserContext) {
     // SAFETY: the kernel hands a handler with SA_SIGINFO its frame.
     let registers = unsafe { &mut (*frame).registers };
     let trap = shared_word(TRAP_COUNT);
@@ -48,8 +48,8 @@ extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
 }
 
 /// `handle_signal()` clears the flag in the registers with which the handler begins, but not in the
-/// frame. The CPU traps after each instruction that begins with the flag set: one before the call, and
-/// one after the call, whether or not the call is dispatched.
+/// frame. The CPU traps after each instruction that begins with the flag set: one before the call,
+/// and one after the call, whether or not the call is dispatched.
 pub(crate) fn trap_flag_kept() -> Check {
     /// The length of `pushfq`, the instruction after a gate's call, in bytes.
     const PUSHFQ_LENGTH: u64 = 1;
@@ -117,14 +117,14 @@ pub(crate) fn alignment_flag_kept() -> Check {
 pub(crate) fn sse_kept() -> Check {
     let before = SseState::pattern();
     let issue = |regs: &Registers| arch::issue_with_sse(regs, &before);
-    let after = after_overwriting_handler(issue, arch::sse_call_address())?;
+    let after = state_after_overwriting_handler(issue, arch::sse_call_address())?;
     ensure(before.is_same(&after), "x87 and SSE state as before", || before.difference(&after))
 }
 
 pub(crate) fn avx_kept() -> Check {
     let before = AvxState::pattern();
     let issue = |regs: &Registers| arch::issue_with_avx(regs, &before);
-    let after = after_overwriting_handler(issue, arch::avx_call_address())?;
+    let after = state_after_overwriting_handler(issue, arch::avx_call_address())?;
     ensure(before == after, "AVX registers as before", || before.difference(&after))
 }
 

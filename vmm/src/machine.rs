@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The interface of all backends: the description of a VM to boot ([`VmSpec`]), the traits that a backend
-//! implements ([`Machine`], [`Vm`], [`HostStream`]), and the ends of a VM ([`VmEnd`]).
+//! The interface of all backends: the description of a VM to boot ([`VmSpec`]), the traits that a
+//! backend implements ([`Machine`], [`Vm`], [`HostStream`]), and the ways in which a VM ends
+//! ([`VmEnd`]).
 
 use std::io::{self, PipeReader};
 use std::os::fd::BorrowedFd;
@@ -15,11 +16,11 @@ pub enum DeviceDiscovery {
     /// By the kernel command line.
     #[default]
     CommandLine,
-    /// By ACPI only. Distributions' kernels have no other way.
+    /// By ACPI only. A distribution's kernel is built without the other way.
     Acpi,
 }
 
-/// A VM to boot.
+/// The description of a VM to boot.
 #[derive(Clone, Debug)]
 pub struct VmSpec {
     /// Kernel image of the machine's architecture. x86-64: a vmlinux with a PVH note, or a bzImage;
@@ -29,8 +30,8 @@ pub struct VmSpec {
     pub initramfs: PathBuf,
     /// The way in which the kernel finds its devices.
     pub discovery: DeviceDiscovery,
-    /// The caller's boot arguments. The backend puts its own arguments before these (console, reboot,
-    /// devices).
+    /// The caller's boot arguments. The backend puts its own arguments for console, reboot and
+    /// devices before them.
     pub cmdline: String,
     /// Frequency of the kernel's timer interrupt in Hz (`CONFIG_HZ`), if it is known.
     pub timer_hz: Option<u32>,
@@ -38,24 +39,25 @@ pub struct VmSpec {
     pub cpus: u8,
     /// Guest memory in MiB.
     pub memory_mib: u32,
-    /// CPU model, as the backend names it; the backend's default model if `None`.
+    /// CPU model, by the backend's name for the model; `None` for the backend's default model.
     pub cpu_model: Option<String>,
-    /// CPU vendor, as CPUID names it. Has an effect only if the backend emulates the CPU and no model
-    /// is given.
+    /// CPU vendor, by its name in CPUID. A backend that does not emulate the CPU ignores this
+    /// field, and so does every backend if `cpu_model` is given.
     pub cpu_vendor: Option<String>,
     /// vsock port on which the host listens. The guest connects to this port of CID 2.
     pub vsock_port: u32,
     /// Whether the VM waits for a debugger before its first instruction.
     pub wait_for_gdb: bool,
-    /// Whether to take a [`Snapshot`] when the guest connects. A backend without snapshots ignores this
-    /// field.
+    /// Whether to take a [`Snapshot`] when the guest connects. A backend without snapshots ignores
+    /// this field.
     pub take_snapshot: bool,
 }
 
-/// A backend: boots VMs of one kind. Threads may share it.
+/// A machine that a backend offers: boots VMs for one architecture with one accelerator. Threads
+/// may share the machine.
 pub trait Machine: Sync {
-    /// Describes the machine in one line for people: the backend and the machine type for `discovery`, the
-    /// accelerator, and the reason for the choice.
+    /// Describes the machine in one line for people: the backend and the machine type for
+    /// `discovery`, the accelerator, and the reason for the choice.
     fn describe(&self, discovery: DeviceDiscovery) -> String;
 
     /// Starts a VM and returns as soon as the VM runs, before the kernel has booted.
@@ -76,30 +78,31 @@ pub struct RunningVm {
     pub console: PipeReader,
 }
 
-/// The part of a running VM that its session watches. Dropping it stops the VM and leaves no process, thread
-/// or file.
+/// The part of a running VM that its session watches. The drop of a `Vm` stops the VM and leaves no
+/// process, thread or file.
 pub trait Vm: Send {
-    /// Returns the descriptors that become readable when [`Vm::handle_events`] has work.
+    /// Returns the descriptors that become readable when [`Vm::handle_events`] has an event to
+    /// handle.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
 
-    /// Handles pending events without waiting. Returns the VM's end once all its processes and threads have
-    /// ended.
+    /// Handles pending events without waiting. Returns the VM's end if all processes and threads of
+    /// the VM have ended, else `None`.
     fn handle_events(&mut self) -> Option<VmEnd>;
 
-    /// Returns the argument of gdb's command `target remote`, if the VM has a gdb stub.
+    /// Returns the argument of gdb's command `target remote`; `None` if the VM has no gdb stub.
     fn gdb_target(&self) -> Option<&str> {
         None
     }
 
-    /// Returns the snapshot requested by [`VmSpec::take_snapshot`], or the reason why it could not be
-    /// taken. `None` if no snapshot was requested, the guest has not connected yet, or the backend has no
-    /// snapshots.
+    /// Returns the snapshot requested by [`VmSpec::take_snapshot`], or the reason why it could not
+    /// be taken. `None` if no snapshot was requested, the guest has not connected yet, or the
+    /// backend has no snapshots.
     fn snapshot(&self) -> Option<Result<Snapshot, String>> {
         None
     }
 
-    /// Describes the activity of each vCPU in one line; empty if the backend cannot tell. The backend may
-    /// stop the vCPUs for this: call it only for a VM that is to be ended.
+    /// Describes the activity of each vCPU in one line; empty if the backend cannot tell. The
+    /// backend may stop the vCPUs to find out, so the caller must end the VM afterwards.
     fn vcpu_states(&mut self) -> Vec<String> {
         Vec::new()
     }
@@ -107,8 +110,8 @@ pub trait Vm: Send {
 
 /// The host's end of the byte stream between host and guest. No method waits.
 pub trait HostStream: Send {
-    /// Returns true if the guest has connected. The session does not call this method again afterwards: the
-    /// stream is the guest's first connection only.
+    /// Returns true if the guest has connected. The stream is the guest's first connection only:
+    /// after true, the session does not call this method again.
     ///
     /// # Errors
     /// If the transport fails, which is a fault of this machine.
@@ -120,34 +123,37 @@ pub trait HostStream: Send {
     /// [`io::ErrorKind::WouldBlock`] if no bytes are available now.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes bytes for the guest, as [`io::Write::write`] does.
+    /// Writes bytes for the guest, as [`io::Write::write`] does. Returns the number of written
+    /// bytes.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if no byte can be taken at the moment,
-    /// [`io::ErrorKind::BrokenPipe`] if the guest cannot get them any more.
+    /// [`io::ErrorKind::WouldBlock`] if there is no room for a byte at the moment,
+    /// [`io::ErrorKind::BrokenPipe`] if the guest can no longer read the bytes.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
     /// The event to wait for until [`HostStream::accept`] or [`HostStream::read`] may succeed.
-    fn readable(&self) -> PollFd<'_>;
+    fn read_event(&self) -> PollFd<'_>;
 
     /// The event to wait for until [`HostStream::write`] may succeed.
-    fn writable(&self) -> PollFd<'_>;
+    fn write_event(&self) -> PollFd<'_>;
 
-    /// Fetches the bytes that the guest sent before its VM ended, so that [`HostStream::read`] returns them.
+    /// Fetches the bytes that the guest sent before its VM ended, so that [`HostStream::read`]
+    /// returns them.
     fn drain(&mut self) {}
 
-    /// Returns true if the backend knows that the guest has not read all bytes that were written for it.
-    fn has_unread(&self) -> bool {
+    /// Returns true if the backend knows that the guest has not read all bytes that the host wrote.
+    fn has_unread_bytes(&self) -> bool {
         false
     }
 }
 
-/// The state of a VM at the moment when its guest connected. Any number of VMs can be resumed from a
-/// snapshot, also concurrently. They share its memory copy-on-write and do not change the snapshot.
+/// The state of a VM at the moment when its guest connected. Any number of VMs can be resumed from
+/// a snapshot, also concurrently. The VMs share the snapshot's memory copy-on-write and do not
+/// change the snapshot.
 #[derive(Clone)]
 pub struct Snapshot(Arc<dyn BackendSnapshot>);
 
-/// A snapshot, as a backend stores it.
+/// A snapshot in the form that one backend stores.
 pub trait BackendSnapshot: Send + Sync {
     /// Starts a VM in the state of the snapshot, with the host listening on the same port.
     ///
@@ -163,8 +169,8 @@ impl Snapshot {
         Snapshot(snapshot)
     }
 
-    /// Starts a VM in the state of the snapshot. [`crate::session::Session::resume`] wraps the VM in a
-    /// session.
+    /// Starts a VM in the state of the snapshot. [`crate::session::Session::resume`] wraps the VM
+    /// in a session.
     ///
     /// # Errors
     /// [`BootError`] if the VM could not be started.
@@ -179,10 +185,10 @@ impl std::fmt::Debug for Snapshot {
     }
 }
 
-/// Error: a VM did not start. The kernel is never at fault.
+/// Reason why a VM did not start. The cause is never the guest's kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// The backend runs a program that is not installed.
+    /// The program that the backend runs is not installed.
     #[error("{program} is not installed")]
     MissingProgram {
         /// Name of the program.
@@ -207,7 +213,7 @@ pub enum BootError {
     /// A system call of this process failed.
     #[error("cannot {action}: {source}")]
     System {
-        /// The failed action, after "cannot" in the message.
+        /// The failed action, worded to follow "cannot" in the message.
         action: &'static str,
         /// Cause of the failure.
         source: io::Error,
@@ -221,11 +227,12 @@ pub enum VmEnd {
     Restart,
     /// The kernel panicked. The text is its panic message.
     Panic(String),
-    /// A triple fault: a fault while the double fault handler was called. The text has the registers.
+    /// A triple fault: the processor could not call the handler of a double fault. The text lists
+    /// the registers.
     TripleFault(String),
-    /// KVM could not continue to run the vCPU: it could not emulate an instruction, or the processor
-    /// rejected the state (`KVM_EXIT_INTERNAL_ERROR`, `KVM_EXIT_FAIL_ENTRY`). For example, the guest
-    /// jumped to an address without memory.
+    /// KVM could not continue to run the vCPU: KVM could not emulate an instruction, or the
+    /// processor rejected the state (`KVM_EXIT_INTERNAL_ERROR`, `KVM_EXIT_FAIL_ENTRY`). For
+    /// example, the guest jumped to an address without memory.
     VcpuError {
         /// Description of the exit in one line.
         why: String,

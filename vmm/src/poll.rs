@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Waiting for descriptors with a deadline.
+//! Functions that wait for descriptors until a deadline.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -11,16 +11,17 @@ use vmm_sys_util::eventfd::EventFd;
 
 pub use rustix::event::{PollFd, PollFlags};
 
-/// Waits until one of `fds` has an event, or until the deadline. [`PollFd::revents`] then returns the events.
+/// Waits until one of `fds` has an event, or until the deadline. Afterwards [`PollFd::revents`]
+/// returns the events of each descriptor; after the deadline there may be none.
 ///
 /// # Errors
-/// Those of `ppoll(2)`, except `EINTR`.
+/// The errors of `ppoll(2)`, except `EINTR`, after which the function continues to wait.
 pub fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> {
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let time_left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
+            tv_sec: i64::try_from(time_left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: time_left.subsec_nanos().into(),
         };
         match rustix::event::poll(fds, Some(&timeout)) {
             Ok(_) => return Ok(()),
@@ -30,11 +31,11 @@ pub fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> {
     }
 }
 
-/// Waits until one of `fds` is readable or closed at its other end, or until the deadline. Returns true for
-/// each such descriptor.
+/// Waits until one of `fds` is readable or closed at its other end, or until the deadline. Returns
+/// one value for each descriptor: true if the descriptor is readable or closed at its other end.
 ///
 /// # Errors
-/// As [`wait`].
+/// The errors of [`wait`].
 pub fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<Vec<bool>> {
     let mut fds: Vec<_> =
         fds.iter().map(|&fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
@@ -44,7 +45,7 @@ pub fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<Ve
 
 /// Borrows the descriptor of an eventfd.
 #[must_use]
-pub fn borrow_eventfd(event: &EventFd) -> BorrowedFd<'_> {
-    // SAFETY: the descriptor is open as long as `event`, which outlives the borrow.
-    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
+pub fn borrow_eventfd(eventfd: &EventFd) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor is open as long as `eventfd`, which outlives the borrow.
+    unsafe { BorrowedFd::borrow_raw(eventfd.as_raw_fd()) }
 }

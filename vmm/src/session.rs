@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A session: a running VM as a sequence of events.
+//! A session turns a running VM into a sequence of events.
 //!
-//! A session waits with `poll(2)` for the guest's byte stream, the console, the backend's descriptors and
-//! the caller's interrupt. It runs only in the caller's thread, within [`Session::next`],
-//! [`Session::send`] and [`Session::finish`].
+//! A session waits with `poll(2)` for the guest's byte stream, the console, the backend's
+//! descriptors and the caller's interrupt. The session has no thread: its work is done in
+//! [`Session::next`], [`Session::send`] and [`Session::finish`], which the caller calls.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,35 +14,39 @@ use crate::machine::{BootError, HostStream, Machine, RunningVm, Snapshot, Vm, Vm
 use crate::poll::{self, PollFd, PollFlags};
 
 /// Maximum number of bytes in one [`Event::Bytes`].
-const READ_LIMIT: usize = 64 * 1024;
+const READ_BUFFER_SIZE: usize = 64 * 1024;
 
-/// Minimum time between two events [`Event::ConsoleOutput`]. QEMU writes the console byte by byte, and
-/// an event for each byte would be too much. The console's pipe has room for far more than a guest
-/// prints in this time.
-const CONSOLE_INTERVAL: Duration = Duration::from_millis(10);
+/// Minimum time between two events [`Event::ConsoleOutput`]. QEMU writes the console byte by byte,
+/// and an event for each byte would take too much time. The console's pipe has room for far more
+/// than a guest prints in this interval.
+const CONSOLE_REPORT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// An event of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The guest connected to the port. Only its first connection belongs to the session.
     Connected,
-    /// The guest wrote these bytes to the stream, at least one byte. [`Session::console`] has everything that
-    /// the kernel printed before.
+    /// The guest wrote these bytes, at least one, to the stream. [`Session::console`] has
+    /// everything that the kernel printed before the guest wrote them.
     Bytes(Vec<u8>),
-    /// The console grew. Reported at most a hundred times a second.
+    /// The guest printed to the console. The session reports this event at most a hundred times a
+    /// second.
     ConsoleOutput,
-    /// The guest closed the stream; all bytes that it wrote were reported. Reported once.
+    /// The guest closed the stream, and the session has reported all bytes that the guest wrote.
+    /// The session reports this event once.
     Disconnected,
-    /// The VM has ended, and everything that it wrote was reported. [`Session::finish`] returns the end.
-    /// Reported at every further call.
+    /// The VM has ended, and the session has reported everything that the guest wrote.
+    /// [`Session::finish`] returns the VM's end. Every further call of [`Session::next`] returns
+    /// this event again.
     Ended,
     /// The caller's interrupt descriptor is readable.
     Interrupted,
-    /// The deadline has passed, and there is no other event except, perhaps, [`Event::ConsoleOutput`].
+    /// The deadline has passed, and there is no other event except, perhaps,
+    /// [`Event::ConsoleOutput`].
     DeadlinePassed,
 }
 
-/// State of the guest's byte stream, as far as events were reported.
+/// State of the guest's byte stream, according to the events that the session has reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StreamState {
     /// The guest has not connected.
@@ -53,7 +57,8 @@ enum StreamState {
     Closed,
 }
 
-/// A running VM with its stream and console. Dropping it stops the VM and leaves no process, file or thread.
+/// A running VM with its stream and console. The drop of a session stops the VM and leaves no
+/// process, file or thread.
 pub struct Session {
     vm: Box<dyn Vm>,
     stream: Box<dyn HostStream>,
@@ -61,9 +66,9 @@ pub struct Session {
     read_buffer: Vec<u8>,
     console: ConsoleReader,
     /// Number of console bytes at the last [`Event::ConsoleOutput`].
-    reported_bytes: u64,
+    reported_console_bytes: u64,
     /// Earliest time of the next [`Event::ConsoleOutput`].
-    next_console: Instant,
+    next_console_report: Instant,
     end: Option<VmEnd>,
 }
 
@@ -91,19 +96,21 @@ impl Session {
             vm: running.vm,
             stream: running.stream,
             stream_state: StreamState::Listening,
-            read_buffer: vec![0; READ_LIMIT],
+            read_buffer: vec![0; READ_BUFFER_SIZE],
             console: ConsoleReader::new(running.console),
-            reported_bytes: 0,
-            next_console: Instant::now(),
+            reported_console_bytes: 0,
+            next_console_report: Instant::now(),
             end: None,
         }
     }
 
-    /// Waits for the next event. Events that are ready are reported even if the deadline has passed, so
-    /// that a delayed caller does not take the guest for hung. Only [`Event::ConsoleOutput`] yields to the
-    /// deadline, because a guest may print without end.
+    /// Waits for the next event. An event that is ready is returned even if the deadline has
+    /// passed, so that a delayed caller does not take the guest for hung. [`Event::ConsoleOutput`]
+    /// is the exception, because a guest may print without end: after the deadline,
+    /// [`Event::DeadlinePassed`] is returned instead.
     ///
-    /// The interrupt is checked first, and reported as long as its descriptor is readable.
+    /// The interrupt has precedence: every call returns [`Event::Interrupted`] as long as the
+    /// interrupt's descriptor is readable.
     ///
     /// # Errors
     /// If waiting fails, which is a fault of this machine.
@@ -112,12 +119,12 @@ impl Session {
         deadline: Instant,
         interrupt: Option<BorrowedFd<'_>>,
     ) -> io::Result<Event> {
-        let mut interrupted = match interrupt {
+        let mut is_interrupted = match interrupt {
             Some(fd) => poll::wait_readable(&[fd], Instant::now())?[0],
             None => false,
         };
         loop {
-            if interrupted {
+            if is_interrupted {
                 return Ok(Event::Interrupted);
             }
             self.handle_events();
@@ -131,21 +138,23 @@ impl Session {
             if now >= deadline {
                 return Ok(Event::DeadlinePassed);
             }
-            if now >= self.next_console {
+            if now >= self.next_console_report {
                 self.console.drain();
-                let total = self.console.console().total_bytes();
-                if total > self.reported_bytes {
-                    self.reported_bytes = total;
-                    self.next_console = now + CONSOLE_INTERVAL;
+                let console_bytes = self.console.console().total_bytes();
+                if console_bytes > self.reported_console_bytes {
+                    self.reported_console_bytes = console_bytes;
+                    self.next_console_report = now + CONSOLE_REPORT_INTERVAL;
                     return Ok(Event::ConsoleOutput);
                 }
             }
-            let stream = (self.stream_state != StreamState::Closed).then(|| self.stream.readable());
-            interrupted = self.wait(stream, deadline, interrupt)?;
+            let stream =
+                (self.stream_state != StreamState::Closed).then(|| self.stream.read_event());
+            is_interrupted = self.wait(stream, deadline, interrupt)?;
         }
     }
 
-    /// Writes bytes to the stream. Waits for room in the guest's buffer, but not beyond the deadline.
+    /// Writes bytes to the stream. Waits for room in the guest's buffer, but not beyond the
+    /// deadline.
     ///
     /// # Errors
     /// [`ErrorKind::NotConnected`] before [`Event::Connected`], [`ErrorKind::BrokenPipe`] if the
@@ -154,11 +163,11 @@ impl Session {
         if self.stream_state == StreamState::Listening {
             return Err(ErrorKind::NotConnected.into());
         }
-        let mut left = bytes;
-        while !left.is_empty() {
-            match self.stream.write(left) {
+        let mut unsent_bytes = bytes;
+        while !unsent_bytes.is_empty() {
+            match self.stream.write(unsent_bytes) {
                 Ok(count) => {
-                    left = &left[count..];
+                    unsent_bytes = &unsent_bytes[count..];
                     continue;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
@@ -172,50 +181,50 @@ impl Session {
             if Instant::now() >= deadline {
                 return Err(ErrorKind::TimedOut.into());
             }
-            // Read the console meanwhile, because a guest that waits for room in its console does not
-            // read the stream.
+            // Read the console meanwhile, because a guest that waits for room in its console does
+            // not read the stream.
             self.console.drain();
-            self.wait(Some(self.stream.writable()), deadline, None)?;
+            self.wait(Some(self.stream.write_event()), deadline, None)?;
         }
         Ok(())
     }
 
-    /// Returns the console with everything that the kernel has printed so far. Output of user programs
-    /// passes through the tty layer and may arrive later.
+    /// Returns the console with everything that the kernel has printed so far. Output of user
+    /// programs passes through the tty layer and may arrive later.
     pub fn console(&mut self) -> &Console {
         self.console.drain();
-        self.reported_bytes = self.console.console().total_bytes();
+        self.reported_console_bytes = self.console.console().total_bytes();
         self.console.console()
     }
 
-    /// Returns the argument of gdb's command `target remote`, if the VM waits for a debugger.
+    /// Returns the argument of gdb's command `target remote`; `None` if the VM has no gdb stub.
     #[must_use]
     pub fn gdb_target(&self) -> Option<&str> {
         self.vm.gdb_target()
     }
 
-    /// Returns the snapshot requested by [`VmSpec::take_snapshot`], or the reason why it could not be
-    /// taken. `None` if no snapshot was requested, the guest has not connected, or the backend has no
-    /// snapshots.
+    /// Returns the snapshot requested by [`VmSpec::take_snapshot`], or the reason why it could not
+    /// be taken. `None` if no snapshot was requested, the guest has not connected, or the backend
+    /// has no snapshots.
     #[must_use]
     pub fn snapshot(&self) -> Option<Result<Snapshot, String>> {
         self.vm.snapshot()
     }
 
-    /// Describes an unresponsive guest: one line for each vCPU, and one line if the guest does not read
-    /// the stream. Empty if the backend cannot tell. The vCPUs may stop: call this only before
-    /// [`Session::finish`].
+    /// Describes an unresponsive guest: one line for each vCPU, and one line if the guest does not
+    /// read the stream. Empty if the backend cannot tell. The backend may stop the vCPUs to find
+    /// out, so the caller must call [`Session::finish`] afterwards.
     pub fn diagnose(&mut self) -> Vec<String> {
         let mut lines = if self.end.is_none() { self.vm.vcpu_states() } else { Vec::new() };
-        if self.stream.has_unread() {
+        if self.stream.has_unread_bytes() {
             lines.push("the guest does not read what the host sends".to_owned());
         }
         lines
     }
 
-    /// Waits until the VM has ended by itself, but no longer than `patience`. Then stops the VM and
-    /// returns its end. Bytes that the guest still sends are dropped. A panic is returned as the end
-    /// even if the VM had to be stopped afterwards.
+    /// Waits until the VM has ended by itself, but no longer than `patience`. Then stops the VM, if
+    /// it still runs, and returns the VM's end. Ignores bytes that the guest still sends. If the
+    /// kernel panicked, returns the panic even if the session had to stop the VM.
     #[must_use]
     pub fn finish(mut self, patience: Duration) -> VmEnd {
         let deadline = Instant::now() + patience;
@@ -229,13 +238,14 @@ impl Session {
         match (end, self.console().panic_message()) {
             (
                 VmEnd::Restart | VmEnd::Stopped | VmEnd::TripleFault(_) | VmEnd::VcpuError { .. },
-                Some(line),
-            ) => VmEnd::Panic(line),
+                Some(message),
+            ) => VmEnd::Panic(message),
             (end, _) => end,
         }
     }
 
-    /// Lets the backend handle its events. After the VM's end, fetches the last bytes and console output.
+    /// Lets the backend handle its events. After the VM's end, fetches the last bytes and console
+    /// output.
     fn handle_events(&mut self) {
         if self.end.is_none() {
             self.end = self.vm.handle_events();
@@ -250,11 +260,11 @@ impl Session {
     fn stream_event(&mut self) -> io::Result<Option<Event>> {
         match self.stream_state {
             StreamState::Listening => {
-                let connected = self.stream.accept()?;
-                if connected {
+                let has_connected = self.stream.accept()?;
+                if has_connected {
                     self.stream_state = StreamState::Open;
                 }
-                Ok(connected.then_some(Event::Connected))
+                Ok(has_connected.then_some(Event::Connected))
             }
             StreamState::Open => loop {
                 return match self.stream.read(&mut self.read_buffer) {
@@ -272,25 +282,25 @@ impl Session {
         }
     }
 
-    /// Waits for `stream`, the backend, the console or the interrupt. Returns true if the interrupt is
-    /// readable.
+    /// Waits until `stream`, the backend, the console or the interrupt has an event, or until the
+    /// deadline. Returns true if the interrupt's descriptor is readable.
     fn wait(
         &self,
         stream: Option<PollFd<'_>>,
         deadline: Instant,
         interrupt: Option<BorrowedFd<'_>>,
     ) -> io::Result<bool> {
-        let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-        let mut fds: Vec<PollFd<'_>> = interrupt.map(readable).into_iter().collect();
+        let input_event = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut fds: Vec<PollFd<'_>> = interrupt.map(input_event).into_iter().collect();
         fds.extend(stream);
-        fds.extend(self.vm.descriptors().into_iter().map(readable));
-        let mut until = deadline;
-        if Instant::now() < self.next_console {
-            until = until.min(self.next_console);
+        fds.extend(self.vm.descriptors().into_iter().map(input_event));
+        let mut wake_time = deadline;
+        if Instant::now() < self.next_console_report {
+            wake_time = wake_time.min(self.next_console_report);
         } else if !self.console.is_closed() {
-            fds.push(readable(self.console.as_fd()));
+            fds.push(input_event(self.console.as_fd()));
         }
-        poll::wait(&mut fds, until)?;
+        poll::wait(&mut fds, wake_time)?;
         Ok(interrupt.is_some() && !fds[0].revents().is_empty())
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The QEMU backend: runs a QEMU process and serves its vsock device (vhost-user).
+//! The QEMU backend: runs a QEMU process for each VM, and serves the VM's vsock device over
+//! vhost-user.
 
 mod board;
 mod command;
@@ -35,10 +36,11 @@ use sudbox_protocol::Arch;
 use vhost::VhostServer;
 
 /// Time limit for QEMU to set up its machine, which takes about 20 ms.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Returns the kernel arguments that QEMU's board needs on TCG with one CPU. A boot puts them before the
-/// caller's. They include this host's TSC frequency, and measuring it may take 10 ms.
+/// Returns the kernel arguments that QEMU's board needs on TCG with one CPU. A boot puts these
+/// arguments before the caller's. The arguments include this host's TSC frequency, whose
+/// measurement may take 10 ms.
 #[must_use]
 pub fn kernel_arguments(arch: Arch) -> String {
     let accelerator = Accelerator::Tcg;
@@ -51,33 +53,35 @@ pub fn kernel_arguments(arch: Arch) -> String {
     })
 }
 
-/// Starts measuring the host's TSC frequency in the background, because it takes 10 ms and a boot on TCG
-/// needs the result.
+/// Starts to measure the host's TSC frequency in the background, because the measurement takes 10
+/// ms and a boot on TCG needs the result.
 pub fn start_tsc_measurement() {
     tsc::take_first_sample();
 }
 
-/// Returns the frequency of the guest's TSC in kHz, if it is known. Under TCG the guest reads the
-/// host's TSC.
+/// Returns the frequency of the guest's TSC in kHz; `None` if the frequency is unknown. Under TCG
+/// the guest reads the host's TSC.
 fn tsc_khz(accelerator: Accelerator) -> Option<u64> {
     match accelerator {
         Accelerator::Tcg => tsc::frequency_khz(),
-        // One tick for each instruction, which takes 1 ns.
+        // QEMU counts 1 ns, and so one tick, for each instruction.
         Accelerator::Counting => Some(1_000_000),
         // A guest of KVM gets the frequency from kvm-clock.
         Accelerator::Kvm => None,
     }
 }
 
-/// The row in the table of backends: QEMU on KVM if that may work, else on TCG.
+/// The row in the table of backends for QEMU on KVM if KVM may work, else on TCG.
 pub const BACKEND: Backend = Backend {
     name: "qemu",
-    summary: "QEMU, on KVM if the probe finds that usable",
+    summary: "QEMU, on KVM if the probe finds KVM usable",
     prepare: start_tsc_measurement,
-    offer: |requirements| Ok(offer(requirements, choose(requirements, probe::cached_probe))),
+    offer: |requirements| {
+        Ok(offer(requirements, choose_accelerator(requirements, probe::cached_probe)))
+    },
 };
 
-/// The row in the table of backends: QEMU on TCG.
+/// The row in the table of backends for QEMU on TCG.
 pub const TCG_BACKEND: Backend = Backend {
     name: "tcg",
     summary: "QEMU's emulation",
@@ -88,14 +92,14 @@ pub const TCG_BACKEND: Backend = Backend {
     },
 };
 
-/// Returns the reason why guests of `arch` must be emulated, if they must.
+/// Returns the reason why guests of `arch` must be emulated; `None` if this machine may run them.
 fn emulation_reason(arch: Arch) -> Option<String> {
-    (Arch::host() != Some(arch)).then(|| format!("this machine is no {}", arch.name()))
+    (Arch::host() != Some(arch)).then(|| format!("this machine is not {}", arch.name()))
 }
 
-/// Chooses an accelerator. Returns it with the reason for the choice. Probes /dev/kvm only if the
-/// choice depends on the result.
-fn choose<'p>(
+/// Returns the accelerator for `requirements`, and the reason for the choice. Probes /dev/kvm only
+/// if the choice depends on the result.
+fn choose_accelerator<'p>(
     requirements: &Requirements,
     probe: impl FnOnce() -> &'p Probe,
 ) -> (Accelerator, String) {
@@ -103,17 +107,22 @@ fn choose<'p>(
         return (Accelerator::Tcg, reason);
     }
     if requirements.names_cpu_model {
-        return (Accelerator::Tcg, "it emulates the CPU model that was asked for".to_owned());
+        return (
+            Accelerator::Tcg,
+            "only emulation has the CPU model that was asked for".to_owned(),
+        );
     }
     let probe = probe();
-    let kvm = probe.finding.is_usable() || probe.finding.may_work_for_qemu();
-    (if kvm { Accelerator::Kvm } else { Accelerator::Tcg }, probe.to_string())
+    let may_use_kvm = probe.finding.is_usable() || probe.finding.may_work_for_qemu();
+    (if may_use_kvm { Accelerator::Kvm } else { Accelerator::Tcg }, probe.to_string())
 }
 
+/// Returns the offer of QEMU on the chosen accelerator. Only emulation can count instructions, so
+/// if `requirements` ask for that, the offer is for emulation.
 fn offer(requirements: &Requirements, choice: (Accelerator, String)) -> Offer {
     let (accelerator, reason) = match choice {
         (Accelerator::Kvm, _) if requirements.counts_instructions => {
-            (Accelerator::Counting, "it counts instructions".to_owned())
+            (Accelerator::Counting, "only emulation counts instructions".to_owned())
         }
         (_, reason) if requirements.counts_instructions => (Accelerator::Counting, reason),
         choice => choice,
@@ -130,26 +139,28 @@ fn offer(requirements: &Requirements, choice: (Accelerator, String)) -> Offer {
     }
 }
 
-/// A QEMU machine.
+/// QEMU with one board and one accelerator.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     arch: Arch,
     accelerator: Accelerator,
     reason: String,
-    options: String,
+    machine_options: String,
 }
 
 impl Qemu {
-    /// Creates a machine for guests of `arch` on an accelerator. `reason` says why that was chosen.
+    /// Creates a machine for guests of `arch` on an accelerator. `reason` says in one line why this
+    /// accelerator was chosen.
     #[must_use]
     pub fn new(arch: Arch, accelerator: Accelerator, reason: String) -> Qemu {
-        Qemu { arch, accelerator, reason, options: String::new() }
+        Qemu { arch, accelerator, reason, machine_options: String::new() }
     }
 
-    /// Sets the options that are appended to `-machine`; each begins with a comma.
+    /// Sets further options of QEMU's `-machine`, as text that is appended to the backend's
+    /// options. Each option begins with a comma.
     #[must_use]
     pub fn with_machine_options(self, options: &str) -> Qemu {
-        Qemu { options: options.to_owned(), ..self }
+        Qemu { machine_options: options.to_owned(), ..self }
     }
 }
 
@@ -189,7 +200,8 @@ impl Machine for Qemu {
         let board = board::for_arch(self.arch);
         let accelerator = self.accelerator;
         let tsc = tsc_khz(accelerator);
-        let arguments = command::arguments(spec, board, accelerator, &self.options, tsc, inherited);
+        let arguments =
+            command::arguments(spec, board, accelerator, &self.machine_options, tsc, inherited);
         let descriptors: Vec<OwnedFd> =
             vec![vsock.into(), monitor_peer.into(), console_writer.into()];
         let program = board.program;
@@ -222,7 +234,7 @@ impl Machine for Qemu {
 }
 
 /// Time limit for QEMU to return the registers of an unresponsive guest.
-const REGISTERS_LIMIT: Duration = Duration::from_secs(2);
+const REGISTERS_TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// Progress of the guest's shutdown while QEMU runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -232,11 +244,11 @@ enum ShutdownState {
     Running,
     /// The guest has shut down the machine, and its registers were requested.
     RegistersRequested,
-    /// QEMU was killed for this reason.
+    /// This process has killed QEMU. The VM's end is known.
     Killed(VmEnd),
 }
 
-/// A running QEMU. The fields are dropped in the order of their declaration, so that the threads of
+/// A running QEMU. Rust drops the fields in the order of their declaration, so the threads of
 /// `vhost_server` end after QEMU.
 struct QemuVm {
     board: &'static Board,
@@ -251,10 +263,11 @@ impl QemuVm {
     /// Waits until QEMU runs the guest.
     ///
     /// # Errors
-    /// [`BootError::Refused`] with QEMU's own message if QEMU ends before that or takes too long.
+    /// [`BootError::Refused`] if QEMU ends before the guest runs (with QEMU's own message), or if
+    /// QEMU takes longer than [`START_TIME_LIMIT`].
     fn wait_until_ready(&mut self, program: &str) -> Result<(), BootError> {
-        let deadline = Instant::now() + START_LIMIT;
-        let refused = |message| BootError::Refused { backend: program.to_owned(), message };
+        let deadline = Instant::now() + START_TIME_LIMIT;
+        let refused_error = |message| BootError::Refused { backend: program.to_owned(), message };
         loop {
             let messages = self.monitor.read();
             if messages.contains(&Message::Ready) {
@@ -263,12 +276,16 @@ impl QemuVm {
             }
             if let Some(status) = self.process.try_wait() {
                 let message = self.process.stderr_text();
-                return Err(refused(if message.is_empty() { status.to_string() } else { message }));
+                return Err(refused_error(if message.is_empty() {
+                    status.to_string()
+                } else {
+                    message
+                }));
             }
             if Instant::now() >= deadline {
-                return Err(refused(format!(
-                    "it set up no machine within {} s",
-                    START_LIMIT.as_secs()
+                return Err(refused_error(format!(
+                    "no machine was set up within {} s",
+                    START_TIME_LIMIT.as_secs()
                 )));
             }
             poll::wait_readable(&self.descriptors(), deadline)
@@ -276,7 +293,7 @@ impl QemuVm {
         }
     }
 
-    /// Handles a message of QEMU.
+    /// Handles a message of QEMU's monitor.
     fn handle(&mut self, message: Message) {
         match (message, &self.shutdown) {
             (Message::GuestShutdown, ShutdownState::Running) => {
@@ -295,28 +312,29 @@ impl QemuVm {
 
 impl Vm for QemuVm {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let mut all = self.process.descriptors();
-        all.push(self.monitor.descriptor());
+        let mut descriptors = self.process.descriptors();
+        descriptors.push(self.monitor.descriptor());
         if !matches!(self.shutdown, ShutdownState::Killed(_)) {
-            all.push(self.vhost_server.descriptor());
+            descriptors.push(self.vhost_server.descriptor());
         }
-        all
+        descriptors
     }
 
     fn handle_events(&mut self) -> Option<VmEnd> {
         self.monitor.read().into_iter().for_each(|message| self.handle(message));
-        if let (Some(why), false) =
+        if let (Some(cause), false) =
             (self.vhost_server.failure(), matches!(self.shutdown, ShutdownState::Killed(_)))
         {
-            // End the VM: otherwise the guest would hang, and the kernel would be blamed for that.
-            let message = format!("its vsock device failed: {why}: {}", self.process.stderr_text());
+            // End the VM. Otherwise the guest would hang, and the report would blame the kernel.
+            let message =
+                format!("its vsock device failed: {cause}: {}", self.process.stderr_text());
             self.process.kill();
             self.shutdown = ShutdownState::Killed(VmEnd::Failed(message));
         }
         let status = self.process.try_wait()?;
         Some(match &self.shutdown {
             ShutdownState::Killed(end) => end.clone(),
-            _ => ended_with(status, self.process.stderr_text()),
+            _ => end_of_exited_qemu(status, self.process.stderr_text()),
         })
     }
 
@@ -324,14 +342,15 @@ impl Vm for QemuVm {
         self.gdb_socket.as_ref().map(|d| d.path.as_str())
     }
 
-    /// Leaves the vCPUs stopped.
+    /// Stops the vCPUs and leaves them stopped. Returns no lines if QEMU does not answer within
+    /// [`REGISTERS_TIME_LIMIT`].
     fn vcpu_states(&mut self) -> Vec<String> {
         if self.shutdown != ShutdownState::Running {
             return Vec::new();
         }
         self.monitor.pause_vcpus();
         self.monitor.request_registers();
-        let deadline = Instant::now() + REGISTERS_LIMIT;
+        let deadline = Instant::now() + REGISTERS_TIME_LIMIT;
         loop {
             for message in self.monitor.read() {
                 match message {
@@ -349,14 +368,15 @@ impl Vm for QemuVm {
     }
 }
 
-/// Returns the VM's end if QEMU ended and this process has not killed it.
-fn ended_with(status: ExitStatus, message: String) -> VmEnd {
+/// Returns the end of a VM whose QEMU exited with this status before this process killed QEMU.
+/// `message` is QEMU's stderr.
+fn end_of_exited_qemu(status: ExitStatus, message: String) -> VmEnd {
     // QEMU catches signals such as SIGTERM, names the signal on stderr and exits with 0.
-    let caught = message
+    let caught_signal = message
         .lines()
         .find_map(|line| line.split_once("terminating on signal "))
-        .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
-    match (status.signal(), caught) {
+        .and_then(|(_, number)| number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    match (status.signal(), caught_signal) {
         // QEMU raises these signals itself when it fails.
         (Some(signal @ (libc::SIGABRT | libc::SIGSEGV | libc::SIGBUS | libc::SIGILL)), _) => {
             let message = if message.is_empty() { "no message".to_owned() } else { message };
@@ -368,8 +388,9 @@ fn ended_with(status: ExitStatus, message: String) -> VmEnd {
     }
 }
 
-/// The directory of the gdb stub's socket, with a short path that is easy to type.
+/// The gdb stub's socket in a temporary directory, whose path is short and easy to type.
 struct GdbSocket {
+    /// Path of the socket.
     path: String,
     /// Removes the directory when it is dropped.
     _dir: tempfile::TempDir,
@@ -384,6 +405,7 @@ impl GdbSocket {
     }
 }
 
+/// Returns a function that wraps the error of a failed system call in [`BootError::System`].
 fn system_error(action: &'static str) -> impl Fn(io::Error) -> BootError {
     move |source| BootError::System { action, source }
 }
@@ -394,7 +416,7 @@ mod tests {
     use crate::probe::Finding;
 
     #[test]
-    fn it_gets_kvm_where_that_may_work() {
+    fn qemu_gets_kvm_where_kvm_may_work() {
         let Some(arch) = Arch::host() else { return };
         let plain = Requirements {
             arch,
@@ -404,7 +426,7 @@ mod tests {
         };
         let chosen = |requirements: &Requirements, finding| {
             let probe = Probe { finding, trace: Vec::new(), duration: Duration::from_micros(1250) };
-            choose(requirements, || &probe)
+            choose_accelerator(requirements, || &probe)
         };
         let lacks = Finding::Unsupported {
             reason: probe::UnsupportedReason::MissingFeature("irqfd".to_owned()),
@@ -420,7 +442,7 @@ mod tests {
         let (_, reason) = chosen(&plain, Finding::Usable);
         assert_eq!(reason, "/dev/kvm runs kernels, tried in 1.2 ms");
         let model = Requirements { names_cpu_model: true, ..plain };
-        assert_eq!(choose(&model, || panic!("nothing to probe")).0, Accelerator::Tcg);
+        assert_eq!(choose_accelerator(&model, || panic!("nothing to probe")).0, Accelerator::Tcg);
         let counting = Requirements { counts_instructions: true, ..plain };
         for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
             let offer = offer(&counting, (accelerator, "why".to_owned()));
@@ -429,15 +451,23 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_qemu_has_a_name() {
+    fn an_exit_status_of_qemu_gives_the_end_of_the_vm() {
         let exit = |code: i32| ExitStatus::from_raw(code << 8);
         let signal = ExitStatus::from_raw;
-        assert_eq!(ended_with(signal(9), String::new()), VmEnd::Killed(9));
+        assert_eq!(end_of_exited_qemu(signal(9), String::new()), VmEnd::Killed(9));
         let words = "qemu-system-x86_64: terminating on signal 15 from pid 123 (kill)";
-        assert_eq!(ended_with(exit(0), words.to_owned()), VmEnd::Killed(15));
-        assert_eq!(ended_with(exit(1), "no room".to_owned()), VmEnd::Failed("no room".to_owned()));
-        assert_eq!(ended_with(exit(1), String::new()), VmEnd::Failed("exit status: 1".to_owned()));
-        let VmEnd::Failed(words) = ended_with(signal(6), "assertion".to_owned()) else { panic!() };
+        assert_eq!(end_of_exited_qemu(exit(0), words.to_owned()), VmEnd::Killed(15));
+        assert_eq!(
+            end_of_exited_qemu(exit(1), "no room".to_owned()),
+            VmEnd::Failed("no room".to_owned())
+        );
+        assert_eq!(
+            end_of_exited_qemu(exit(1), String::new()),
+            VmEnd::Failed("exit status: 1".to_owned())
+        );
+        let VmEnd::Failed(words) = end_of_exited_qemu(signal(6), "assertion".to_owned()) else {
+            panic!()
+        };
         assert!(words.contains("signal 6") && words.contains("assertion"));
     }
 }

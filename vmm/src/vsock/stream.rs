@@ -69,11 +69,11 @@ impl HostStream for VsockStream {
         })
     }
 
-    fn readable(&self) -> PollFd<'_> {
+    fn read_event(&self) -> PollFd<'_> {
         self.event()
     }
 
-    fn writable(&self) -> PollFd<'_> {
+    fn write_event(&self) -> PollFd<'_> {
         self.event()
     }
 
@@ -81,7 +81,7 @@ impl HostStream for VsockStream {
         self.shared_device.receive_all();
     }
 
-    fn has_unread(&self) -> bool {
+    fn has_unread_bytes(&self) -> bool {
         self.shared_device.with(|device| device.has_packet())
     }
 }

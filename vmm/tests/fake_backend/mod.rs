@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A backend without a VM: the guest is a function in a thread of the test, and its byte stream is a
-//! unix socket pair. It uses only the public interface, like a backend in another crate.
+//! A backend without a VM: the guest is a function in a thread of the test, and its byte stream is
+//! a unix socket pair. It uses only the public interface, like a backend in another crate.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -110,11 +110,11 @@ impl HostStream for SocketStream {
         (&self.0).write(bytes)
     }
 
-    fn readable(&self) -> PollFd<'_> {
+    fn read_event(&self) -> PollFd<'_> {
         PollFd::new(&self.0, PollFlags::IN)
     }
 
-    fn writable(&self) -> PollFd<'_> {
+    fn write_event(&self) -> PollFd<'_> {
         PollFd::new(&self.0, PollFlags::OUT)
     }
 }

@@ -4,7 +4,7 @@
 
 use vm_fdt::{Error, FdtWriter};
 
-use super::Initramfs;
+use super::InitramfsRange;
 use super::layout::{
     GIC_DISTRIBUTOR, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTOR_SIZE, GIC_REDISTRIBUTORS,
     MEMORY_START, SERIAL, SERIAL_GSI, VSOCK_GSI, VSOCK_MMIO, VSOCK_MMIO_SIZE,
@@ -37,7 +37,7 @@ pub(super) fn create(
     cmdline: &str,
     cpus: u8,
     memory: u64,
-    initramfs: &Initramfs,
+    initramfs: &InitramfsRange,
 ) -> Result<Vec<u8>, Error> {
     let mut tree = FdtWriter::new()?;
     let root = tree.begin_node("")?;

@@ -83,7 +83,7 @@ test-all: test test-long test-faults test-releases ## test, and all that takes l
 test-long: build
 	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --no-fail-fast --package sudbox-tests --features all --test long --test archs_long --test kernels_long --test bisect_long --test kvm_long --test kvm_kernels --test kvm_aarch64 --test workflows --test slurm
 
-# FAULTS='6.12/selector-* 7.3/mutants' are some of them.
+# FAULTS='6.12/selector-* 7.3/mutants 7.3/pairs' are some of them.
 test-faults: build ## break kernels by patches and mutants; every fault must be noticed (FAULTS= some)
 	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --locked --package sudbox-tests --bin test-faults -- $(foreach fault,$(FAULTS),'$(fault)')
 

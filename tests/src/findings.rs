@@ -22,6 +22,8 @@ pub struct Findings {
     pub faults: BTreeMap<String, BTreeMap<String, Noticed>>,
     /// By kernel, the results of its mutants.
     pub mutants: BTreeMap<String, Mutants>,
+    /// By kernel, the results of its pairs of mutants.
+    pub pairs: BTreeMap<String, MutantPairs>,
 }
 
 /// The tests that noticed a fault.
@@ -45,6 +47,17 @@ pub struct Mutants {
     /// Mutants that no case noticed.
     pub survivors: Vec<Mutant>,
     /// Cases that noticed a mutant.
+    pub cases: BTreeSet<String>,
+}
+
+/// Results of the pairs of mutants of a kernel.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct MutantPairs {
+    /// Number of pairs.
+    pub all: usize,
+    /// Pairs that no case noticed.
+    pub survivors: Vec<[Mutant; 2]>,
+    /// Cases that noticed a pair.
     pub cases: BTreeSet<String>,
 }
 
@@ -80,7 +93,14 @@ impl Findings {
     pub fn failed_cases(&self) -> BTreeSet<&str> {
         let faults = self.faults.values().flat_map(BTreeMap::values).map(|noticed| &noticed.cases);
         let mutants = self.mutants.values().map(|mutants| &mutants.cases);
-        faults.chain(mutants).chain(self.known.values()).flatten().map(String::as_str).collect()
+        let pairs = self.pairs.values().map(|pairs| &pairs.cases);
+        faults
+            .chain(mutants)
+            .chain(pairs)
+            .chain(self.known.values())
+            .flatten()
+            .map(String::as_str)
+            .collect()
     }
 
     /// Number of faults that the kernel's own selftests noticed on some kernel.
@@ -157,6 +177,20 @@ impl Findings {
         let _ = write!(text, "\nEquivalent, so that no case can notice:\n\n{explained}");
         if !unexplained.is_empty() {
             let _ = write!(text, "\nNeither noticed nor known to be equivalent:\n\n{unexplained}");
+        }
+        text.push_str("\n## Pairs of mutants\n\n");
+        for (kernel, pairs) in &self.pairs {
+            let MutantPairs { all, survivors, .. } = pairs;
+            let noticed = all - survivors.len();
+            let _ = writeln!(
+                text,
+                "Of {all} pairs of mutants of {kernel}, sampled by a seed, {noticed} are noticed. Both \
+                 mutants of a pair are active at\nonce, in two places of the code that dispatches and \
+                 the hooks of the entry code."
+            );
+            for [first, second] in survivors {
+                let _ = writeln!(text, "\n- {first}; {second}");
+            }
         }
         text.push_str("\n## Cases that nothing here makes fail\n\n");
         for (case, reason) in never_failed() {

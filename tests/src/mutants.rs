@@ -3,8 +3,8 @@
 //! values off by one, replaced operators, constants and operands.
 //!
 //! One kernel contains all mutants: each condition or statement becomes an expression that selects
-//! the original or one of its mutants. The boot argument `sudbox_mutant=N` selects a mutant, so that
-//! trying one costs a boot and not a build.
+//! the original or one of its mutants. The boot argument `sudbox_mutant=N` selects a mutant, and
+//! `sudbox_second_mutant=M` one more, so that trying a mutant or a pair costs a boot and not a build.
 
 mod code;
 
@@ -100,19 +100,38 @@ const MUTATED_SECTIONS: &[MutatedSection] = &[
     ),
 ];
 
-/// C code, appended to the dispatch code, that parses the boot argument.
-const BOOT_ARGUMENT: &str = "
+/// C code, inserted at the start of each file with mutants. Some of the files include others.
+const DECLARATIONS: &str = "#ifndef SUDBOX_MUTANTS
+#define SUDBOX_MUTANTS
+extern int sudbox_mutant, sudbox_second_mutant;
+#define sudbox_is_mutant(number) (sudbox_mutant == (number) || sudbox_second_mutant == (number))
+#endif
+";
+
+/// C code, appended to the dispatch code, that parses the boot arguments.
+const BOOT_ARGUMENTS: &str = "
 #include <linux/init.h>
 #include <linux/kstrtox.h>
 
 int sudbox_mutant;
+int sudbox_second_mutant;
 
 static int __init sudbox_mutant_setup(char *number)
 {
 	return !kstrtoint(number, 10, &sudbox_mutant);
 }
 __setup(\"sudbox_mutant=\", sudbox_mutant_setup);
+
+static int __init sudbox_second_mutant_setup(char *number)
+{
+	return !kstrtoint(number, 10, &sudbox_second_mutant);
+}
+__setup(\"sudbox_second_mutant=\", sudbox_second_mutant_setup);
 ";
+
+/// The files whose mutants are paired.
+const PAIRED_FILES: [&str; 3] =
+    [DISPATCH, "include/linux/entry-common.h", "include/linux/syscall_user_dispatch.h"];
 
 /// One mutant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +173,7 @@ pub fn insert_all(tree: &Tree, kernel: &str) -> Vec<Mutant> {
             continue;
         }
         tree.edit(file, |text| {
-            let mut out = "extern int sudbox_mutant; ".to_owned();
+            let mut out = DECLARATIONS.to_owned();
             let mut rest = text;
             for scope in scopes {
                 let begin = rest.find(scope.from);
@@ -170,12 +189,42 @@ pub fn insert_all(tree: &Tree, kernel: &str) -> Vec<Mutant> {
             }
             out.push_str(rest);
             if file == DISPATCH {
-                out.push_str(BOOT_ARGUMENT);
+                out.push_str(BOOT_ARGUMENTS);
             }
             out
         });
     }
     mutants
+}
+
+/// The number of pairs that are sampled.
+const PAIRS: usize = 120;
+/// The seed of the sample. Another one tries other pairs.
+const PAIRS_SEED: u64 = 1;
+
+/// A sample of pairs of mutants in the code that dispatches and in the hooks of the entry code, each of
+/// two places. Neither mutant of a pair is equivalent to the original.
+#[must_use]
+pub fn sample_pairs(mutants: &[Mutant]) -> Vec<[Mutant; 2]> {
+    let equivalents = equivalents();
+    let mutants: Vec<&Mutant> = mutants
+        .iter()
+        .filter(|mutant| PAIRED_FILES.iter().any(|file| mutant.place.starts_with(file)))
+        .filter(|mutant| !equivalents.iter().any(|entry| entry.matches(mutant)))
+        .collect();
+    let mut random = fastrand::Rng::with_seed(PAIRS_SEED);
+    let mut pairs = Vec::new();
+    while pairs.len() < PAIRS {
+        let [first, second] =
+            std::array::from_fn(|_| mutants[random.usize(..mutants.len())].clone());
+        let is_new = |pair: &[Mutant; 2]| pair[0] != first || pair[1] != second;
+        let has_two_places = first.number < second.number
+            && (&first.place, &first.original) != (&second.place, &second.original);
+        if has_two_places && pairs.iter().all(is_new) {
+            pairs.push([first, second]);
+        }
+    }
+    pairs
 }
 
 /// A mutant that behaves like the original, so that no case can notice it.

@@ -2,19 +2,23 @@
 //! Checks that cases fail on broken kernels: those with a patch of `tests/faults/`, and those with a
 //! mutant of the dispatch code ([`sudbox_tests::mutants`]).
 //!
-//! Run by `make test-faults`; `FAULTS=` takes globs over `KERNEL/FAULT` and `KERNEL/mutants`. The
+//! Run by `make test-faults`; `FAULTS=` takes globs over `KERNEL/FAULT`, `KERNEL/mutants` and
+//! `KERNEL/pairs`, pairs of mutants that are active at once. The
 //! results are stored and shown in `docs/faults.md` ([`sudbox_tests::findings`]).
 
 use globset::{Glob, GlobMatcher};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 use sudbox_tests::faults::{self, Fault, KERNELS};
-use sudbox_tests::findings::{self, Findings, Mutants, Noticed};
+use sudbox_tests::findings::{self, Findings, MutantPairs, Mutants, Noticed};
 use sudbox_tests::mutants::{self, Mutant};
 use sudbox_tests::{Tree, listed_cases, run, series_and_arch, sudbox, sudbox_run};
 
 /// Value of `--timeout` in seconds: half of the default, because many broken kernels hang.
 const TIMEOUT: &str = "30";
+
+/// The kernel whose mutants are tried in pairs.
+const PAIRS_KERNEL: &str = "7.3";
 
 /// Selections of cases to run on a mutant, one after the other until a case fails. Most mutants fail
 /// the first few cases within a second; all cases would take a minute.
@@ -59,9 +63,10 @@ fn main() {
         .iter()
         .flat_map(|fault| fault.kernels.iter().map(|kernel| format!("{kernel}/{}", fault.name())))
         .chain(KERNELS.iter().map(|kernel| format!("{kernel}/mutants")))
+        .chain([format!("{PAIRS_KERNEL}/pairs")])
         .collect();
     if let Some(glob) = chosen.iter().find(|glob| !names.iter().any(|name| glob.is_match(name))) {
-        eprintln!("{}: no KERNEL/FAULT and no KERNEL/mutants matches", glob.glob());
+        eprintln!("{}: no KERNEL/FAULT, KERNEL/mutants or KERNEL/pairs matches", glob.glob());
         std::process::exit(2);
     }
     let mut fault_run = FaultRun { findings: Findings::load(&faults), failures: Vec::new() };
@@ -73,7 +78,8 @@ fn main() {
             .collect();
         // The mutated code is the same on every architecture.
         let mutants = is_x86_64(kernel) && is_chosen(kernel, "mutants");
-        if chosen_faults.is_empty() && !mutants {
+        let pairs = kernel == PAIRS_KERNEL && is_chosen(kernel, "pairs");
+        if chosen_faults.is_empty() && !mutants && !pairs {
             continue;
         }
         let tree = Tree::wait_for(kernel);
@@ -87,6 +93,10 @@ fn main() {
         }
         if mutants {
             try_mutants(&tree, kernel, &mut fault_run);
+            fault_run.findings.store(&faults);
+        }
+        if pairs {
+            try_pairs(&tree, kernel, &mut fault_run);
             fault_run.findings.store(&faults);
         }
         // The tree must be unbroken again after the faults.
@@ -187,6 +197,45 @@ fn try_fault(tree: &Tree, kernel: &str, fault: &Fault, fault_run: &mut FaultRun)
     }
 }
 
+/// Runs cases on the mutated kernel with these boot arguments, until a case fails.
+fn judge_mutated(tree: &Tree, boot_arguments: &str) -> JudgedKernel {
+    CASE_SELECTIONS
+        .iter()
+        .map(|cases| judge(tree, cases, &["--append", boot_arguments]))
+        .find(|judged| match judged {
+            JudgedKernel::Outcomes(outcomes) => !failed_cases(outcomes).is_empty(),
+            JudgedKernel::NotJudged(_) => true,
+        })
+        .unwrap_or_else(|| JudgedKernel::Outcomes(BTreeMap::new()))
+}
+
+/// Builds the kernel with all mutants, and checks that a case fails on each pair of a sample.
+fn try_pairs(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
+    let mutants = mutants::insert_all(tree, kernel);
+    let pairs = mutants::sample_pairs(&mutants);
+    let mut found = MutantPairs { all: pairs.len(), ..MutantPairs::default() };
+    for [first, second] in pairs {
+        let numbers = [first.number, second.number];
+        let boot_arguments =
+            format!("sudbox_mutant={} sudbox_second_mutant={}", numbers[0], numbers[1]);
+        let name = format!("{kernel} mutants {numbers:?}, {first}; {second}");
+        match judge_mutated(tree, &boot_arguments) {
+            JudgedKernel::NotJudged(why) => fault_run.fail(format!("{name}: {why}")),
+            JudgedKernel::Outcomes(outcomes) => {
+                let noticed_by = failed_cases(&outcomes);
+                println!("{name}: {noticed_by:?}");
+                if noticed_by.is_empty() {
+                    fault_run.fail(format!("{name}: survives"));
+                    found.survivors.push([first, second]);
+                }
+                found.cases.extend(noticed_by);
+            }
+        }
+    }
+    tree.reset();
+    fault_run.findings.pairs.insert(kernel.to_owned(), found);
+}
+
 /// Builds the kernel with all mutants, and checks that a case fails on each that is not equivalent.
 fn try_mutants(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
     let mutants = mutants::insert_all(tree, kernel);
@@ -203,15 +252,7 @@ fn try_mutants(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
         let append = format!("sudbox_mutant={}", mutant.number);
         let name = format!("{kernel} mutant {}, {mutant}", mutant.number);
         let reason = equivalents.iter().find(|entry| entry.matches(&mutant));
-        let judged = CASE_SELECTIONS
-            .iter()
-            .map(|cases| judge(tree, cases, &["--append", &append]))
-            .find(|judged| match judged {
-                JudgedKernel::Outcomes(outcomes) => !failed_cases(outcomes).is_empty(),
-                JudgedKernel::NotJudged(_) => true,
-            })
-            .unwrap_or_else(|| JudgedKernel::Outcomes(BTreeMap::new()));
-        match judged {
+        match judge_mutated(tree, &append) {
             JudgedKernel::NotJudged(why) => fault_run.fail(format!("{name}: {why}")),
             JudgedKernel::Outcomes(outcomes) => {
                 let noticed_by = failed_cases(&outcomes);

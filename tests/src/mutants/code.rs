@@ -77,10 +77,10 @@ pub(super) fn mutate(code: &str, file: &str, mutants: &mut Vec<Mutant>) -> Strin
             let number = mutants.len() + 1;
             let _ = match kind {
                 CodeKind::Condition | CodeKind::Initializer => {
-                    write!(selection, "sudbox_mutant == {number} ? ({replacement}) : ")
+                    write!(selection, "sudbox_is_mutant({number}) ? ({replacement}) : ")
                 }
                 CodeKind::Statement | CodeKind::LastReturn => {
-                    write!(selection, "if (sudbox_mutant == {number}) {{ {replacement} }} else ")
+                    write!(selection, "if (sudbox_is_mutant({number})) {{ {replacement} }} else ")
                 }
             };
             let is_equal = |mutant: &&Mutant| {
@@ -285,8 +285,8 @@ static int f(struct task *task, unsigned long len)
     fn the_selection_is_inserted_and_other_code_stays() {
         let mut mutants = Vec::new();
         let code = "{\n\tif (!a)\n\t\tb = c; /* why */\n}\n";
-        let expected = "{\n\tif ((sudbox_mutant == 1 ? (!(!a)) : sudbox_mutant == 2 ? (a) : (!a)))\
-                        \n\t\t{ if (sudbox_mutant == 3) {  } else if (sudbox_mutant == 4) \
+        let expected = "{\n\tif ((sudbox_is_mutant(1) ? (!(!a)) : sudbox_is_mutant(2) ? (a) : (!a)))\
+                        \n\t\t{ if (sudbox_is_mutant(3)) {  } else if (sudbox_is_mutant(4)) \
                         { b = c + 1; } else b = c; } /* why */\n}\n";
         assert_eq!(mutate(code, "f.c", &mut mutants), expected);
     }

@@ -84,7 +84,7 @@ pub(crate) fn install_program(
     if let Some(program) =
         offer.required_program.filter(|program| !sudbox_images::is_on_path(program))
     {
-        setup::install(&[setup::emulator_tool(program, arch)], progress)?;
+        setup::install(&[setup::backend_program(program, arch)], progress)?;
     }
     guest::install_requirements(arch, progress)?;
     Ok(offer.machine)

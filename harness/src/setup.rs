@@ -2,9 +2,9 @@
 
 //! Installs missing tools with the package manager, or prints the command that installs them.
 //!
-//! As root, sudbox installs without asking in CI, in a container, or without a terminal; with a sudo
-//! that needs no password, in CI. Otherwise it asks on a terminal. Without root or sudo, or without
-//! a terminal to ask on, it only prints the command.
+//! As root, sudbox installs without asking in CI, in a container, or without a terminal; with a
+//! sudo that needs no password, in CI. Otherwise it asks on a terminal. Without root or sudo, or
+//! without a terminal to ask on, it only prints the command.
 
 use crate::arch;
 use crate::failure::Failure;
@@ -68,11 +68,11 @@ impl PackageManager {
 
 /// QEMU for guests of this architecture.
 pub(crate) fn qemu_tool(arch: Arch) -> Tool {
-    emulator_tool(sudbox_vmm::qemu::program(arch), arch)
+    backend_program(sudbox_vmm::qemu::program(arch), arch)
 }
 
 /// The program that a backend runs for guests of this architecture.
-pub(crate) fn emulator_tool(program: &str, arch: Arch) -> Tool {
+pub(crate) fn backend_program(program: &str, arch: Arch) -> Tool {
     Tool { name: program.to_owned(), packages: arch::target_of(arch).qemu_packages }
 }
 
@@ -134,7 +134,8 @@ fn sudo_needs_no_password() -> bool {
     sudo.status().is_ok_and(|status| status.success())
 }
 
-/// Lets every user of this machine open /dev/kvm, and adds a udev rule that preserves this permission.
+/// Lets every user of this machine open /dev/kvm, and adds a udev rule that preserves this
+/// permission.
 ///
 /// # Errors
 /// If a command cannot be run.

@@ -19,8 +19,8 @@
 //! tmp/         unfinished entries, which are renamed into place when they are complete
 //! ```
 //!
-//! A run that uses an entry holds its lock (flock(2)). A build passes the lock on to its children, so
-//! that the entry stays locked until the last process that writes to it has ended.
+//! A run that uses an entry holds its lock (flock(2)). A build passes the lock on to its children,
+//! so that the entry stays locked until the last process that writes to it has ended.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -35,10 +35,11 @@ use crate::lock::EntryLock;
 use crate::lock::LockMode;
 use crate::monitor::Monitor;
 
-/// Limit of the cache in bytes; above it the least recently used entries are evicted.
+/// Maximum size of the cache in bytes. If the cache is larger, the least recently used entries are
+/// evicted.
 const SIZE_LIMIT: u64 = 20 << 30;
 
-/// Age at which the unfinished files of killed runs are removed.
+/// Age from which on a file in `tmp/` counts as left behind by a killed run and is removed.
 const UNFINISHED_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Folders whose entries can be evicted.
@@ -76,13 +77,16 @@ impl Cache {
     /// # Errors
     /// If the cache cannot be created or written to.
     pub fn open() -> Result<Cache, Error> {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let nonempty_variable =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let owner = Owner::from_sudo();
-        let root = if let Some(root) = set("SUDBOX_CACHE") {
+        let root = if let Some(root) = nonempty_variable("SUDBOX_CACHE") {
             std::path::absolute(&root).context("use SUDBOX_CACHE", Path::new(&root))?
-        } else if let Some(root) = set("XDG_CACHE_HOME") {
+        } else if let Some(root) = nonempty_variable("XDG_CACHE_HOME") {
             PathBuf::from(root).join("sudbox")
-        } else if let Some(home) = owner.home().or_else(|| set("HOME").map(PathBuf::from)) {
+        } else if let Some(home) =
+            owner.home().or_else(|| nonempty_variable("HOME").map(PathBuf::from))
+        {
             home.join(".cache/sudbox")
         } else {
             return Err(Error::NoCache);
@@ -100,7 +104,7 @@ impl Cache {
 
     fn for_owner(root: PathBuf, owner: Owner) -> Result<Cache, Error> {
         let owner = owner.unless_owned_by_root(&root);
-        let _acting = owner.impersonate();
+        let _impersonation = owner.impersonate();
         for folder in EVICTABLE_FOLDERS.iter().chain(&OTHER_FOLDERS) {
             let path = root.join(folder);
             if !path.is_dir() {
@@ -133,7 +137,7 @@ impl Cache {
         self.root.join(folder).join(key)
     }
 
-    /// A new directory in `tmp/`, removed when dropped.
+    /// A new directory in `tmp/`, which is removed when the returned value is dropped.
     pub(crate) fn temporary_directory(&self) -> Result<tempfile::TempDir, Error> {
         let parent = self.root.join("tmp");
         tempfile::tempdir_in(&parent).context("make a directory in", &parent)
@@ -172,7 +176,7 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
     pub fn write_file(&self, folder: &str, key: &str, content: &[u8]) -> Result<(), Error> {
-        let _acting = self.owner_of(folder).impersonate();
+        let _impersonation = self.owner_of(folder).impersonate();
         write_atomically(&self.root.join("tmp"), &self.entry_path(folder, key), content)
     }
 
@@ -187,7 +191,7 @@ impl Cache {
         mode: LockMode,
         monitor: &mut dyn Monitor,
     ) -> Result<EntryLock, Error> {
-        let _acting = self.owner.impersonate();
+        let _impersonation = self.owner.impersonate();
         lock::lock(&self.lock_path(folder, key), mode, monitor)
     }
 
@@ -195,8 +199,8 @@ impl Cache {
         self.root.join("locks").join(format!("{folder}-{key}"))
     }
 
-    /// Removes unfinished files of killed runs, and the least recently used unlocked entries until the
-    /// cache is below its limit.
+    /// Removes unfinished files of killed runs, and the least recently used unlocked entries until
+    /// the cache is below its limit.
     pub(crate) fn evict(&self) {
         self.remove_unfinished();
         let mut entries = self.entries();
@@ -236,7 +240,8 @@ impl Cache {
         entries
     }
 
-    /// Whether a bisection is unfinished. Its state exists nowhere else, so it is never evicted.
+    /// Whether a bisection is unfinished. An unfinished bisection is never evicted, because its
+    /// state exists nowhere else.
     fn is_unfinished_bisection(&self, key: &str) -> bool {
         #[derive(serde::Deserialize)]
         struct State {
@@ -247,16 +252,17 @@ impl Cache {
     }
 
     /// Whether no run has locked an entry.
-    pub(crate) fn is_free(&self, entry: &Entry) -> bool {
+    pub(crate) fn is_unlocked(&self, entry: &Entry) -> bool {
         self.lock_exclusively(entry).is_some()
     }
 
-    /// Locks an entry unless another run has locked it.
+    /// Locks an entry; `None` if another run has locked the entry.
     fn lock_exclusively(&self, entry: &Entry) -> Option<File> {
         lock::try_exclusive(&self.lock_path(entry.folder, &entry.key))
     }
 
-    /// Removes an entry, unless another run has locked it. Returns whether it was removed.
+    /// Removes an entry, unless another run has locked the entry. Returns true if the entry was
+    /// removed.
     pub(crate) fn remove(&self, entry: &Entry) -> bool {
         let Some(_held) = self.lock_exclusively(entry) else { return false };
         let Ok(trash) = self.temporary_directory() else { return false };
@@ -267,14 +273,14 @@ impl Cache {
         is_removed
     }
 
-    /// Removes old files from `tmp/`, which killed runs left there.
+    /// Removes the files that killed runs left in `tmp/`.
     fn remove_unfinished(&self) {
         for entry in fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten() {
-            let old = entry
+            let is_old = entry
                 .metadata()
                 .and_then(|meta| meta.modified())
                 .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > UNFINISHED_MAX_AGE));
-            if old {
+            if is_old {
                 let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
             }
         }
@@ -295,27 +301,27 @@ pub(crate) fn write_atomically(tmp: &Path, path: &Path, content: &[u8]) -> Resul
 /// Disk space that a file, or a directory and everything below, occupies, in bytes.
 pub(crate) fn disk_usage(path: &Path) -> u64 {
     let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
-    let below: u64 = if meta.is_dir() {
+    let bytes_below: u64 = if meta.is_dir() {
         fs::read_dir(path).into_iter().flatten().flatten().map(|e| disk_usage(&e.path())).sum()
     } else {
         0
     };
-    meta.blocks() * 512 + below
+    meta.blocks() * 512 + bytes_below
 }
 
 /// Records the size of a build slot in the slot.
 pub(crate) fn record_slot_size(slot: &Path) {
-    // An error only makes eviction less exact.
-    let _ = fs::write(slot.join(SLOT_SIZE), disk_usage(slot).to_string());
+    // Without the recorded size, eviction is only less exact.
+    let _ = fs::write(slot.join(SLOT_SIZE_FILE_NAME), disk_usage(slot).to_string());
 }
 
-/// The file in a build slot with the slot's size in bytes.
-const SLOT_SIZE: &str = "sudbox.size";
+/// Name of the file in a build slot that holds the slot's size in bytes.
+const SLOT_SIZE_FILE_NAME: &str = "sudbox.size";
 
 /// Recorded disk space of all build slots in a source, in bytes.
 fn total_slot_size(source: &Path) -> u64 {
     let entries = fs::read_dir(source).into_iter().flatten().flatten();
-    entries.filter_map(|entry| lock::recorded_size(&entry.path().join(SLOT_SIZE))).sum()
+    entries.filter_map(|entry| lock::recorded_size(&entry.path().join(SLOT_SIZE_FILE_NAME))).sum()
 }
 
 #[cfg(test)]

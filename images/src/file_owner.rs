@@ -39,8 +39,8 @@ impl Owner {
         line.trim_end().split(':').nth(5).filter(|home| home.starts_with('/')).map(PathBuf::from)
     }
 
-    /// Makes this thread, and threads that it starts, access files as the owner (setfsuid(2)), until
-    /// the guard is dropped.
+    /// Makes this thread, and threads that it starts, access files as the owner (setfsuid(2)),
+    /// until the guard is dropped.
     #[must_use]
     pub fn impersonate(self) -> OwnerGuard {
         OwnerGuard(self.0.map(|(uid, gid)| {
@@ -94,7 +94,7 @@ mod tests {
             .unwrap();
         let owner = Owner(Some((65534, 65534)));
         {
-            let _acting = owner.impersonate();
+            let _impersonation = owner.impersonate();
             std::fs::write(place.join("mine"), "").unwrap();
             std::thread::scope(|s| {
                 s.spawn(|| std::fs::write(place.join("threads"), "").unwrap());

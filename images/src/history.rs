@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Builds commits of the user's git repository one after the other, for bisections.
 //!
-//! sudbox only reads the user's repository, and adds no worktree, ref or object. A bare repository in
-//! the cache uses the user's objects (gitrepository-layout(5), "alternates") and has its own index and
-//! work tree. Each commit is checked out over the previous one, so that make rebuilds only the files
-//! that differ.
+//! sudbox only reads the user's repository, and adds no worktree, ref or object. A bare repository
+//! in the cache uses the user's objects (gitrepository-layout(5), "alternates") and has its own
+//! index and work tree. Each commit is checked out over the previous one, so that make rebuilds
+//! only the files that differ.
 
 use std::fs;
 use std::io;
@@ -71,7 +71,7 @@ impl<'a> History<'a> {
         if !missing.is_empty() {
             return Err(toolchain::missing_tools_error(&missing));
         }
-        let _acting = cache.owner.impersonate();
+        let _impersonation = cache.owner.impersonate();
         let repository =
             std::path::absolute(expand_home(repository)).unwrap_or_else(|_| repository.to_owned());
         let mut git = git::command_without_replacements(cache, &repository);
@@ -108,7 +108,7 @@ impl<'a> History<'a> {
     /// # Errors
     /// If the cache cannot be written to; [`Error::Interrupted`].
     pub fn lock(&mut self, monitor: &mut dyn Monitor) -> Result<(), Error> {
-        let _acting = self.cache.owner.impersonate();
+        let _impersonation = self.cache.owner.impersonate();
         self.lock = self.cache.lock("trees", &self.key, LockMode::Exclusive, monitor)?;
         self._bisection_lock =
             self.cache.lock("bisections", &self.key, LockMode::Exclusive, monitor)?;
@@ -140,8 +140,8 @@ impl<'a> History<'a> {
         let (src, index) = (self.work_tree(), self.dir().join("index"));
         fs::create_dir_all(&src).context("make", &src)?;
         self.recreate(monitor)?;
-        // A killed git leaves its lock file behind. No other git uses the file now, because this run
-        // has locked the entry.
+        // A killed git leaves its lock file behind. No other git uses the file now, because this
+        // run has locked the entry.
         let mut lock = index.into_os_string();
         lock.push(".lock");
         match fs::remove_file(&lock) {
@@ -155,7 +155,7 @@ impl<'a> History<'a> {
 
     /// Recreates the bare repository, without refs and without a running bisection.
     pub(crate) fn recreate(&self, monitor: &mut dyn Monitor) -> Result<(), Error> {
-        let _acting = self.cache.owner.impersonate();
+        let _impersonation = self.cache.owner.impersonate();
         let git = self.dir().join("git");
         if git.exists() {
             fs::remove_dir_all(&git).context("remove", &git)?;
@@ -280,7 +280,7 @@ impl<'a> History<'a> {
         commit: &Commit,
         monitor: &mut dyn Monitor,
     ) -> Result<KernelImage, Error> {
-        let _acting = self.cache.owner.impersonate();
+        let _impersonation = self.cache.owner.impersonate();
         let options = BuildOptions::from_request(request)?;
         let source = SourceIdentity {
             // The same as for `sudbox run KERNEL=commit`, so that both share images.
@@ -327,7 +327,8 @@ impl<'a> History<'a> {
             .context("write", &path)?;
         let unfinished = self.dir().join("unfinished");
         if unfinished.exists() {
-            // A killed checkout may have left files that are not in the index. Build slots are kept.
+            // A killed checkout may have left files that are not in the index. Build slots are
+            // kept.
             let mut clean = self.checkout_command();
             clean.args(["clean", "-ffdxq", "--exclude=/sudbox-*"]);
             self.run_checked("clean the work tree", clean, monitor)?;

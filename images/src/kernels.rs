@@ -92,12 +92,12 @@ fn of_entry(entry: &Entry) -> Cached {
 /// `remove` is set.
 #[must_use]
 pub fn prune(cache: &Cache, unused: Duration, remove: bool) -> Vec<Cached> {
-    let _acting = cache.owner.impersonate();
+    let _impersonation = cache.owner.impersonate();
     let old = |entry: &Entry| entry.last_used.elapsed().is_ok_and(|age| age >= unused);
     let mut pruned = Vec::new();
     for entry in cache.entries().into_iter().filter(old) {
         let described = of_entry(&entry);
-        if if remove { cache.remove(&entry) } else { cache.is_free(&entry) } {
+        if if remove { cache.remove(&entry) } else { cache.is_unlocked(&entry) } {
             pruned.push(described);
         }
     }
@@ -119,7 +119,7 @@ pub struct Offered {
 /// # Errors
 /// If the caller interrupts, or the cache cannot be written to.
 pub fn on_offer(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<Offered>, Error> {
-    let _acting = ctx.cache.owner.impersonate();
+    let _impersonation = ctx.cache.owner.impersonate();
     let offers = packages::offers(ctx, arch)?;
     let offers: Vec<Offered> = offers
         .into_iter()
@@ -139,8 +139,8 @@ fn offers_record(arch: Arch) -> String {
     format!("offers-{}", arch.name())
 }
 
-/// The kernels that are known without the network, as typed after `KERNEL=`: pinned ones, those that
-/// were taken or offered before, and the releases of images in the cache.
+/// The kernels that are known without the network, as typed after `KERNEL=`: pinned ones, those
+/// that were taken or offered before, and the releases of images in the cache.
 #[must_use]
 pub fn references(cache: &Cache, arch: Arch) -> BTreeSet<String> {
     let pinned = pinned(arch).unwrap_or_default().into_iter();

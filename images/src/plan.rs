@@ -43,7 +43,7 @@ enum Work {
 /// If the request is invalid, the release does not exist, or a patch does not apply.
 /// [`Error::fault`] names the party at fault.
 pub fn plan(ctx: &mut Ctx<'_>, request: &Request) -> Result<Plan, Error> {
-    let _acting = ctx.cache.owner.impersonate();
+    let _impersonation = ctx.cache.owner.impersonate();
     let mut work = Work::from_request(request)?;
     let cached = match &mut work {
         Work::BuildRelease(build) => build.find_cached(ctx)?,
@@ -91,7 +91,7 @@ impl Plan {
     /// # Errors
     /// See [`Fault`](crate::Fault).
     pub fn execute(self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
-        let _acting = ctx.cache.owner.impersonate();
+        let _impersonation = ctx.cache.owner.impersonate();
         match self.work {
             Work::UseCached(image) => Ok(image),
             Work::BuildRelease(build) => build.run(ctx),
@@ -131,8 +131,8 @@ pub fn check_request(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-/// The missing tools for building this request, even if its image is in the cache. Runs the compiler
-/// a few times, which takes about 20 ms.
+/// The missing tools for building this request, even if its image is in the cache. Runs the
+/// compiler a few times, which takes about 20 ms.
 ///
 /// # Errors
 /// [`Fault::Input`](crate::Fault::Input) for an invalid request.
@@ -146,7 +146,7 @@ pub fn missing_tools(cache: &Cache, request: &Request) -> Result<Vec<Tool>, Erro
 /// # Errors
 /// See [`Fault`](crate::Fault); a prebuilt kernel has no source.
 pub fn selftests(ctx: &mut Ctx<'_>, request: &Request) -> Result<Selftests, Error> {
-    let _acting = ctx.cache.owner.impersonate();
+    let _impersonation = ctx.cache.owner.impersonate();
     match Reference::from_request(request)? {
         Reference::Prebuilt(_) => {
             let typed = request.reference.trim().to_owned();

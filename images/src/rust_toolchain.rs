@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Unpacks a Rust compiler, with the standard library of another architecture, from the distribution's
-//! packages into the cache. For machines without rustup; nothing is installed.
+//! Unpacks a Rust compiler, with the standard library of another architecture, from the
+//! distribution's packages into the cache. For machines without rustup; nothing is installed.
 
 use std::path::{Path, PathBuf};
 
@@ -18,8 +18,8 @@ const LIBRARY_PACKAGE: &str = "libstd-rust-web-dev";
 /// Prefixes of the dependencies to unpack. Every machine has the other dependencies.
 const UNPACKED_DEPENDENCIES: [&str; 2] = ["libstd-rust-web", "libllvm"];
 
-/// Unpacks the compiler into the cache, unless the cache has it. Returns its directory, and the lock
-/// that keeps it in the cache. `bin/rustc` needs `lib` in LD_LIBRARY_PATH.
+/// Unpacks the compiler into the cache, unless the cache has it. Returns its directory, and the
+/// lock that keeps it in the cache. `bin/rustc` needs `lib` in LD_LIBRARY_PATH.
 ///
 /// # Errors
 /// [`SourceError::NoRustLibrary`] if the distribution's packages have no such compiler.
@@ -28,7 +28,7 @@ pub fn distribution_rust(
     arch: Arch,
     target: &str,
 ) -> Result<(PathBuf, EntryLock), Error> {
-    let _acting = ctx.cache.owner.impersonate();
+    let _impersonation = ctx.cache.owner.impersonate();
     let key = format!("rust-{}", arch.name());
     let destination = ctx.entry_path("toolchains", &key);
     let held = ctx.lock("toolchains", &key, LockMode::Exclusive)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Builds a kernel from a user's source tree. Only reads the tree.
+//! Builds a kernel from a user's source tree. The build only reads the tree.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::patches::Patches;
 use crate::types::KernelImage;
 use crate::{git, toolchain};
 
-/// A source tree to build.
+/// A build of a user's source tree.
 #[derive(Debug)]
 pub(crate) struct TreeBuild {
     pub(crate) tree: PathBuf,
@@ -28,29 +28,29 @@ impl TreeBuild {
         TreeBuild { tree, options, patches, mirror: None }
     }
 
-    /// The image, if the cache has it. Updates the mirror first, which gives the identity of the tree's
-    /// content; `None` if this machine lacks the tool for patching.
+    /// The image, if the cache has it. Updates the mirror first, which gives the identity of the
+    /// tree's content; `None` if this machine lacks the tool for patching.
     ///
     /// # Errors
     /// If the tree cannot be read, or a patch does not apply.
     pub(crate) fn find_cached(&mut self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
-        if !toolchain::missing_programs(self.patch_tools()).is_empty() {
+        if !toolchain::missing_programs(self.patch_programs()).is_empty() {
             return Ok(None);
         }
         let mirror = Mirror::update(ctx, &self.tree, self.options.arch, &self.patches)?;
-        let source = self.identity(ctx, &mirror);
+        let source = self.source_identity(ctx, &mirror);
         self.mirror = Some(mirror);
         Recipe::new(ctx, &self.options, &source).find_cached(ctx)
     }
 
     /// The tools for patching.
-    fn patch_tools(&self) -> &'static [(&'static str, crate::packages::Packages)] {
+    fn patch_programs(&self) -> &'static [(&'static str, crate::packages::Packages)] {
         if self.patches.is_empty() { &[] } else { &[toolchain::PATCH] }
     }
 
     /// The missing tools for patching and building.
     pub(crate) fn missing_tools(&self, cache: &Cache) -> Vec<Tool> {
-        let mut missing = toolchain::missing_programs(self.patch_tools());
+        let mut missing = toolchain::missing_programs(self.patch_programs());
         missing.extend(self.options.toolchain.missing_tools(cache.owner));
         missing
     }
@@ -64,11 +64,11 @@ impl TreeBuild {
             Some(mirror) => mirror,
             None => Mirror::update(ctx, &self.tree, self.options.arch, &self.patches)?,
         };
-        let source = self.identity(ctx, &mirror);
+        let source = self.source_identity(ctx, &mirror);
         Recipe::new(ctx, &self.options, &source).build(ctx, &mirror.src)
     }
 
-    fn identity(&self, ctx: &Ctx<'_>, mirror: &Mirror) -> SourceIdentity {
+    fn source_identity(&self, ctx: &Ctx<'_>, mirror: &Mirror) -> SourceIdentity {
         let tree = self.tree.as_path();
         let head = git::head(ctx.cache, tree);
         let head = head.map_or_else(String::new, |head| format!(" (HEAD {head})"));

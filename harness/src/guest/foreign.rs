@@ -3,8 +3,9 @@
 //! Builds guest-init for another architecture from the embedded sources, and caches it.
 //!
 //! The build needs a Rust compiler with the standard library of that architecture: the compiler of
-//! this machine; the compiler of rustup, which may have to fetch the library; or the compiler of the
-//! distribution, which is unpacked into the cache. The build also needs a cross C compiler as linker.
+//! this machine; the compiler of rustup, which may have to fetch the library; or the compiler of
+//! the distribution, which is unpacked into the cache. The build also needs a cross C compiler as
+//! linker.
 
 use crate::arch::{self, Target};
 use crate::failure::Failure;
@@ -48,7 +49,7 @@ pub(super) fn guest_init(arch: Arch, progress: &mut Progress) -> anyhow::Result<
     let (rust, _toolchain) = rust_toolchain(&cache, arch, target, progress)?;
     progress.phase(&format!("building guest-init for {}", arch.name()));
     let program = build_guest_init(&cache, target, &rust, progress)?;
-    let _acting = cache.owner_of(CACHE_FOLDER).impersonate();
+    let _impersonation = cache.owner_of(CACHE_FOLDER).impersonate();
     store_in_cache(&path, &program)?;
     Ok(program)
 }

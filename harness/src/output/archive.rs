@@ -2,9 +2,9 @@
 
 //! The runs that left folders in the cache, and the record of outcomes.
 //!
-//! Failed runs and matrices are kept until `sudbox report prune` removes them. Of all other runs, the
-//! newest ten are kept. The record of outcomes, `runs/history.jsonl`, has a line for each verdict and
-//! outlives the folders. When it reaches 8 MiB, its older half is dropped.
+//! Failed runs and matrices are kept until `sudbox report prune` removes them. Of all other runs,
+//! the newest ten are kept. The record of outcomes, `runs/history.jsonl`, has a line for each
+//! verdict and outlives the folders. When it reaches 8 MiB, its older half is dropped.
 
 use anyhow::Context;
 use std::fs::{self, File};
@@ -131,7 +131,7 @@ fn record_file(folder: &Path) -> PathBuf {
 }
 
 fn append_line(path: &Path, line: &str, owner: Owner) -> std::io::Result<()> {
-    let _acting = owner.impersonate();
+    let _impersonation = owner.impersonate();
     let mut file = File::options().create(true).read(true).append(true).open(path)?;
     file.lock()?;
     if file.metadata()?.len() > MAX_RECORD_BYTES {

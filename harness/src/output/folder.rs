@@ -41,7 +41,7 @@ impl RunFolder {
     }
 
     fn create_locked(path: PathBuf, owner: Owner) -> anyhow::Result<RunFolder> {
-        let _acting = owner.impersonate();
+        let _impersonation = owner.impersonate();
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let lock = File::create(path.join("lock"))
             .and_then(|file| file.try_lock().map(|()| file).map_err(Into::into))
@@ -52,7 +52,7 @@ impl RunFolder {
     /// Makes a subfolder, for a part of the run.
     pub(crate) fn create_subfolder(&self, name: &str) -> anyhow::Result<RunFolder> {
         let path = self.path.join(name);
-        let _acting = self.owner.impersonate();
+        let _impersonation = self.owner.impersonate();
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(RunFolder { path, owner: self.owner, _lock: self._lock.clone() })
     }
@@ -74,14 +74,14 @@ impl RunFolder {
     /// Writes a file. Returns its path.
     pub(crate) fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
-        let _acting = self.owner.impersonate();
+        let _impersonation = self.owner.impersonate();
         fs::write(&path, contents).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 
     /// Copies a file into the folder.
     pub(crate) fn copy_in(&self, name: &str, original: &Path) -> anyhow::Result<()> {
-        let _acting = self.owner.impersonate();
+        let _impersonation = self.owner.impersonate();
         fs::copy(original, self.path.join(name))
             .with_context(|| format!("cannot copy {}", original.display()))?;
         Ok(())

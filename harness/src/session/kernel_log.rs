@@ -3,8 +3,9 @@
 //! Finds reports of kernel faults in console output.
 //!
 //! The patterns are those of Linux 6.12 and of other releases where they differ; comments name the
-//! functions that print the reports. The patterns must not match reports of *user space* faults, such
-//! as `traps: case[77] general protection fault`, because cases provoke such faults on purpose.
+//! functions that print the reports. The patterns must not match reports of *user space* faults,
+//! such as `traps: case[77] general protection fault`, because cases provoke such faults on
+//! purpose.
 //!
 //! Output of a process could be mistaken for a report. The risk is small, because guest-init is the
 //! only process that writes to the console.
@@ -60,14 +61,15 @@ pub(crate) struct FaultReport {
     pub(crate) kind: FaultKind,
     /// The line that reports the fault, without time stamp.
     pub(crate) headline: String,
-    /// The console output from the headline to the end of the trace, at most [`MAX_EXCERPT_LINES`] lines.
+    /// The console output from the headline to the end of the trace, at most [`MAX_EXCERPT_LINES`]
+    /// lines.
     pub(crate) excerpt: String,
 }
 
 impl FaultReport {
-    /// Whether results of later cases in the same VM are invalid. After a warning, a data race or
-    /// undefined behaviour the kernel continues. After other faults the kernel stops, or no longer
-    /// checks (KASAN and lockdep report only once).
+    /// Whether the fault makes the results of later cases in the same VM invalid. After a warning,
+    /// a data race or undefined behaviour the kernel continues. After other faults the kernel
+    /// stops, or no longer checks (KASAN and lockdep report only once).
     pub(crate) fn invalidates_later_cases(&self) -> bool {
         self.kind.invalidates_later_cases()
     }
@@ -89,7 +91,7 @@ pub(crate) fn scan(text: &str) -> Option<FaultReport> {
             cut_here = Some(number);
             continue;
         }
-        let Some((kind, headline)) = classify(line) else { continue };
+        let Some((kind, headline)) = match_line(line) else { continue };
         if found.is_some() && !kind.invalidates_later_cases() {
             continue;
         }
@@ -113,7 +115,7 @@ pub(crate) fn scan(text: &str) -> Option<FaultReport> {
 }
 
 /// The kind of report that begins with this line, and the line from the headline on.
-fn classify(line: &str) -> Option<(FaultKind, &str)> {
+fn match_line(line: &str) -> Option<(FaultKind, &str)> {
     let line = line.trim_end();
     let message = without_printk_prefix(line);
     let at = |needle: &str| line.find(needle).map(|at| &line[at..]);
@@ -224,8 +226,8 @@ fn match_bug(line: &str) -> Option<(FaultKind, &str)> {
 /// every kind: `Oops: general protection fault, ...: 0000 [#1] PREEMPT SMP`.
 fn is_oops(line: &str) -> bool {
     line.match_indices(" [#").any(|(at, sign)| {
-        let digits = line[at + sign.len()..].trim_start_matches(|c: char| c.is_ascii_digit());
-        digits.starts_with(']') && digits.len() < line.len() - at - sign.len()
+        let after_digits = line[at + sign.len()..].trim_start_matches(|c: char| c.is_ascii_digit());
+        after_digits.starts_with(']') && after_digits.len() < line.len() - at - sign.len()
     })
 }
 
@@ -241,29 +243,32 @@ fn without_printk_prefix(line: &str) -> &str {
     let mut rest = line;
     loop {
         rest = rest.trim_start();
-        let stamp = |c: char| c.is_ascii_digit() || matches!(c, ' ' | '.' | 'T' | 'C');
+        let is_prefix_char = |c: char| c.is_ascii_digit() || matches!(c, ' ' | '.' | 'T' | 'C');
         let inner = match rest.as_bytes().first() {
             Some(b'[') => rest[1..].split_once(']'),
             Some(b'<') => rest[1..].split_once('>'),
             _ => None,
         };
         match inner {
-            Some((inner, after)) if inner.len() <= 20 && inner.chars().all(stamp) => rest = after,
+            Some((inner, after)) if inner.len() <= 20 && inner.chars().all(is_prefix_char) => {
+                rest = after
+            }
             _ => return rest,
         }
     }
 }
 
-/// The lines up to the end of the panic, or of the trace if no panic follows; at most [`MAX_EXCERPT_LINES`].
+/// The lines up to the end of the panic, or of the trace if no panic follows; at most
+/// [`MAX_EXCERPT_LINES`].
 fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let lines: Vec<&str> = lines.take(MAX_EXCERPT_LINES).collect();
-    let panic = lines.iter().position(|l| l.contains("---[ end Kernel panic"));
-    let trace = lines.iter().position(|l| l.contains("---[ end trace"));
-    let panics = lines.iter().any(|l| l.contains("Kernel panic - not syncing"));
+    let panic_end = lines.iter().position(|l| l.contains("---[ end Kernel panic"));
+    let trace_end = lines.iter().position(|l| l.contains("---[ end trace"));
+    let has_panic = lines.iter().any(|l| l.contains("Kernel panic - not syncing"));
     // The end mark of an oops comes before the panic that the oops leads to.
-    let end = match (panic, trace) {
+    let end = match (panic_end, trace_end) {
         (Some(end), _) => end + 1,
-        (None, Some(end)) if !panics => end + 1,
+        (None, Some(end)) if !has_panic => end + 1,
         _ => lines.len(),
     };
     let shortened: Vec<String> =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Finds the newest release (`latest`) and the newest one that is not a release candidate (`stable`),
-//! by upstream's releases.json.
+//! Finds the newest release (`latest`) and the newest one that is not a release candidate
+//! (`stable`), by upstream's releases.json.
 
 use super::search::{self, FoundRelease, SearchScope};
 use super::upstream;
@@ -55,8 +55,8 @@ fn accepted_releases(text: &str, wanted: NewestRelease) -> Vec<Release> {
     all
 }
 
-/// Finds the newest release. If upstream cannot be reached, the newest release in the distribution's packages
-/// stands in for it.
+/// Finds the newest release. If upstream cannot be reached, the newest release in the
+/// distribution's packages stands in for it.
 ///
 /// # Errors
 /// [`SourceError`] if no source has it, or none can be reached.
@@ -84,7 +84,7 @@ fn find_first(
         return Err(SourceError::NothingReleased { name }.into());
     };
     for release in releases.iter().take(MAX_TRIES) {
-        match search::find(ctx, scope, Version::Exact(*release)) {
+        match search::find_release(ctx, scope, Version::Exact(*release)) {
             Ok(FoundRelease { candidate, substitution_note: None }) => {
                 let substitution_note = (release != first).then(|| {
                     format!(
@@ -110,7 +110,8 @@ fn find_in_packages(
 ) -> Result<FoundRelease, Error> {
     let name = wanted.name();
     for series in search::offered_series(ctx)? {
-        let FoundRelease { candidate, .. } = search::find(ctx, scope, Version::Newest(series))?;
+        let FoundRelease { candidate, .. } =
+            search::find_release(ctx, scope, Version::Newest(series))?;
         if candidate.release().is_some_and(|release| !wanted.accepts(&release)) {
             continue;
         }

@@ -48,8 +48,8 @@ impl ReleaseBuild {
         ReleaseBuild { wanted, linux, exact, options, patches, found: None }
     }
 
-    /// Finds the release, and returns its image if the cache has it. Returns `None` if this machine lacks the
-    /// tools to find the release.
+    /// Finds the release, and returns its image if the cache has it. Returns `None` if this machine
+    /// lacks the tools to find the release.
     ///
     /// # Errors
     /// If there is no such release.
@@ -87,8 +87,8 @@ impl ReleaseBuild {
         missing
     }
 
-    /// Downloads, unpacks, patches and builds the release. If a release cannot be downloaded, tries the
-    /// next best release.
+    /// Downloads, unpacks, patches and builds the release. If a release cannot be downloaded, tries
+    /// the next best release.
     ///
     /// # Errors
     /// If no release can be downloaded, or the kernel does not build.
@@ -163,8 +163,8 @@ impl ReleaseBuild {
         recipe.build(ctx, &mirror.src)
     }
 
-    /// Records the source of the release after a successful download. Records nothing for `latest` and
-    /// `stable`, because these change.
+    /// Records the source of the release after a successful download. Records nothing for `latest`
+    /// and `stable`, because these change.
     fn record_result(&self, ctx: &Ctx<'_>, found: &FoundRelease) -> Result<(), Error> {
         match self.wanted {
             WantedRelease::Version(version) => {
@@ -237,7 +237,7 @@ fn find(
     wanted: &WantedRelease,
 ) -> Result<FoundRelease, Error> {
     match wanted {
-        WantedRelease::Version(version) => search::find(ctx, scope, *version),
+        WantedRelease::Version(version) => search::find_release(ctx, scope, *version),
         WantedRelease::Latest => latest::find(ctx, scope, NewestRelease::Latest),
         WantedRelease::Stable => latest::find(ctx, scope, NewestRelease::Stable),
         WantedRelease::Commit(name) => {

@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, SourceError};
 use crate::version::{Release, Series, Version};
 
-/// Parameters of a search.
+/// Parameters of [`find_release`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SearchScope<'a> {
     /// The kernel's architecture; each has its own records.
@@ -36,32 +36,33 @@ pub(super) struct FoundRelease {
 ///
 /// # Errors
 /// [`SourceError`] if no source has a release of the series, or none can be reached.
-pub(super) fn find(
+pub(super) fn find_release(
     ctx: &mut Ctx<'_>,
     scope: &SearchScope<'_>,
     version: Version,
 ) -> Result<FoundRelease, Error> {
     let query = Query { series: version.series(), linux: scope.linux };
-    let mut seen = Vec::new();
+    let mut candidates = Vec::new();
     for source in SOURCES.iter().filter(|source| source.is_local()) {
         let Some(list) = source.list(ctx, &query)? else { continue };
-        if let Some(candidate) = choose(version, &list.candidates) {
+        if let Some(candidate) = matching_candidate(version, &list.candidates) {
             return Ok(FoundRelease { candidate: candidate.clone(), substitution_note: None });
         }
-        seen.extend(list.candidates);
+        candidates.extend(list.candidates);
     }
     match read_record(ctx, scope.arch, version) {
         Some(found) if !scope.excluded.contains(&found.candidate) => Ok(found),
-        _ => search(ctx, scope, version, seen),
+        _ => find_remote_release(ctx, scope, version, candidates),
     }
 }
 
-/// Searches the sources that are not on this machine. `seen` has the candidates of the local sources.
-fn search(
+/// Finds a release in the sources that are not on this machine. `candidates` has the candidates of
+/// the local sources.
+fn find_remote_release(
     ctx: &mut Ctx<'_>,
     scope: &SearchScope<'_>,
     version: Version,
-    mut seen: Vec<Candidate>,
+    mut candidates: Vec<Candidate>,
 ) -> Result<FoundRelease, Error> {
     ctx.phase(&format!("looking for linux {version}"));
     let query = Query { series: version.series(), linux: scope.linux };
@@ -69,17 +70,17 @@ fn search(
     for source in SOURCES.iter().filter(|source| !source.is_local()) {
         let Some(mut list) = source.list(ctx, &query)? else { continue };
         list.candidates.retain(|c| !scope.excluded.iter().any(|r| r.has_same_location(c)));
-        if let Some(candidate) = choose(version, &list.candidates) {
+        if let Some(candidate) = matching_candidate(version, &list.candidates) {
             return Ok(FoundRelease {
                 candidate: source.complete(ctx, candidate)?,
                 substitution_note: None,
             });
         }
-        seen.extend(list.candidates);
+        candidates.extend(list.candidates);
         offers.extend(list.series);
     }
     if let Version::Exact(release) = version
-        && let Some(candidate) = nearest(release, &seen)
+        && let Some(candidate) = nearest(release, &candidates)
     {
         let substitution_note = Some(format!(
             "v{release} cannot be had here; {}, the nearest of its series, stands in for it",
@@ -93,7 +94,7 @@ fn search(
     offers.sort_unstable();
     offers.dedup();
     if offers.is_empty() {
-        let sources = names().join(" nor ");
+        let sources = remote_source_names().join(" nor ");
         return Err(SourceError::Unreachable { version, sources }.into());
     }
     let offers: Vec<String> = offers.iter().map(Series::to_string).collect();
@@ -101,7 +102,7 @@ fn search(
 }
 
 /// The names of the sources that are not on this machine.
-fn names() -> Vec<&'static str> {
+fn remote_source_names() -> Vec<&'static str> {
     let mut names: Vec<_> = SOURCES.iter().filter(|s| !s.is_local()).map(|s| s.name()).collect();
     names.dedup();
     names
@@ -112,7 +113,8 @@ fn names() -> Vec<&'static str> {
 /// # Errors
 /// If the caller interrupts.
 pub(super) fn offered_series(ctx: &mut Ctx<'_>) -> Result<Vec<Series>, Error> {
-    // No source has releases of series 0.0, so only the packages, which list all their series, count.
+    // No source has releases of series 0.0, so only the packages, which list all their series,
+    // count.
     let query = Query { series: Series { major: 0, minor: 0 }, linux: None };
     let mut all = Vec::new();
     for source in SOURCES {
@@ -128,7 +130,8 @@ fn record_key(arch: Arch, version: Version) -> String {
     format!("{}-{version}", arch.name())
 }
 
-/// The recorded result of an earlier search; `None` if there is none or the record is damaged.
+/// The release that an earlier run recorded; `None` if no run recorded one or the record is
+/// damaged.
 pub(super) fn read_record(ctx: &Ctx<'_>, arch: Arch, version: Version) -> Option<FoundRelease> {
     let found: FoundRelease = ctx.cache.read_record("resolved", &record_key(arch, version))?;
     found.candidate.content_id().is_ok().then_some(found)
@@ -151,16 +154,16 @@ pub(super) fn record_result(
     ctx.cache.write_record("resolved", &record_key(arch, version), found)
 }
 
-/// The candidate for a version.
-pub(super) fn choose(version: Version, candidates: &[Candidate]) -> Option<&Candidate> {
+/// The candidate for a version: the exact release, or the newest release of the series.
+pub(super) fn matching_candidate(version: Version, candidates: &[Candidate]) -> Option<&Candidate> {
     match version {
         Version::Exact(release) => candidates.iter().find(|c| c.release() == Some(release)),
         Version::Newest(series) => newest(series, candidates),
     }
 }
 
-/// The newest candidate of a series. Release candidates count only if the series has no final release. Of
-/// equal candidates, the first.
+/// The newest candidate of a series. Release candidates count only if the series has no final
+/// release. If two candidates are equal, the result is the first of them.
 pub(super) fn newest(series: Series, candidates: &[Candidate]) -> Option<&Candidate> {
     let of_series =
         |candidate: &&Candidate| candidate.release().is_some_and(|r| r.series == series);

@@ -36,7 +36,9 @@ fn the_newest_of_a_series_is_a_candidate_only_if_there_is_no_release() {
 #[test]
 fn an_exact_version_is_found_or_the_nearest_of_its_series() {
     let list = candidates(&["6.12.8", "6.12.38", "6.12.43", "6.13"]);
-    let exact = |text: &str| version(search::choose(Version::Exact(text.parse().unwrap()), &list));
+    let exact = |text: &str| {
+        version(search::matching_candidate(Version::Exact(text.parse().unwrap()), &list))
+    };
     assert_eq!(exact("6.12.38"), Some("6.12.38"));
     assert_eq!(exact("6.12"), None);
     let near = |text: &str| version(search::nearest(text.parse().unwrap(), &list));

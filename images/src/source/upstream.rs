@@ -19,7 +19,7 @@ const RELEASES_JSON: &str = "https://www.kernel.org/releases.json";
 /// The upstream archive.
 pub(super) struct Upstream;
 
-/// The place of a release in the archive.
+/// The location of a release in the archive.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Locator {
     Upstream {
@@ -53,11 +53,11 @@ impl Source for Upstream {
         ctx: &mut Ctx<'_>,
         candidate: &Candidate,
         part: Part,
-        to: &Path,
+        folder: &Path,
     ) -> Result<PathBuf, Error> {
         let Locator::Upstream { path, sha256 } = candidate.locator()?;
-        let tarball = download(ctx, &path, &sha256, to)?;
-        unpack::unpack_tarball(ctx, &candidate.version, &tarball, to, part)
+        let tarball = download_tarball(ctx, &path, &sha256, folder)?;
+        unpack::unpack_tarball(ctx, &candidate.version, &tarball, folder, part)
     }
 
     fn label(&self, candidate: &Candidate) -> Result<String, Error> {
@@ -101,14 +101,17 @@ fn download_text(ctx: &mut Ctx<'_>, url: &str) -> Result<Response, Error> {
         return Ok(Response::Unreachable);
     }
     let tmp = ctx.cache.temporary_directory()?;
-    let to = tmp.path().join("response");
-    match curl::download(ctx, url, &to, 0)? {
-        Ok(()) => Ok(Response::Text(fs::read_to_string(&to).context("read", &to)?)),
-        Err(failed) if failed.not_found => Ok(Response::NotFound),
+    let response_file = tmp.path().join("response");
+    match curl::download(ctx, url, &response_file, 0)? {
+        Ok(()) => {
+            Ok(Response::Text(fs::read_to_string(&response_file).context("read", &response_file)?))
+        }
+        Err(failure) if failure.not_found => Ok(Response::NotFound),
         Err(curl::FailedDownload { output, .. }) => {
             ctx.net.mark_archive_down();
-            ctx.monitor
-                .note(&format!("the upstream archive cannot be reached ({output}); going on"));
+            ctx.monitor.note(&format!(
+                "the upstream archive cannot be reached ({output}); looking in the other sources"
+            ));
             Ok(Response::Unreachable)
         }
     }
@@ -123,8 +126,8 @@ fn archive_folder(series: Series) -> String {
     format!("v{}.x", series.major)
 }
 
-/// Parses `sha256sums.asc`: lines with checksum, two spaces and file name, between the lines of a PGP
-/// signature.
+/// Parses `sha256sums.asc`: lines with checksum, two spaces and file name, between the lines of a
+/// PGP signature.
 fn parse_checksums(text: &str, series: Series) -> ReleaseList {
     let mut list = ReleaseList::default();
     for line in text.lines() {
@@ -148,24 +151,30 @@ fn parse_checksums(text: &str, series: Series) -> ReleaseList {
     list
 }
 
-/// Downloads a tarball and checks its checksum.
-fn download(ctx: &mut Ctx<'_>, path: &str, sha256: &str, to: &Path) -> Result<PathBuf, Error> {
-    let to = to.join(file_name(path));
+/// Downloads a tarball into `folder`, checks its checksum, and returns its path.
+fn download_tarball(
+    ctx: &mut Ctx<'_>,
+    path: &str,
+    sha256: &str,
+    folder: &Path,
+) -> Result<PathBuf, Error> {
+    let tarball = folder.join(file_name(path));
     let url = format!("{}/{path}", ctx.net.archive);
     ctx.phase(&format!("downloading {url}"));
     if let Err(curl::FailedDownload { output, .. }) =
-        curl::download(ctx, &url, &to, TARBALL_SIZE_ESTIMATE)?
+        curl::download(ctx, &url, &tarball, TARBALL_SIZE_ESTIMATE)?
     {
         let advice = "try again, or give a source tree";
         return Err(SourceError::Download { what: url, output, advice }.into());
     }
-    let sum = sha256_of(&to)?;
+    let sum = sha256_of(&tarball)?;
     if sum != sha256 {
-        // Do not try another source: an attacker who can change a file can also block the other sources.
+        // Do not try another source: an attacker who can change a file can also block the other
+        // sources.
         let published = sha256.to_owned();
         return Err(SourceError::Tampered { url, sum, published }.into());
     }
-    Ok(to)
+    Ok(tarball)
 }
 
 /// Estimated size of a tarball in bytes, for the progress bar.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// For counted instructions: the maximum relative difference that is attributed to chance. A larger one is
 /// attributed to the kernels.
-pub const COUNT_TOLERANCE: f64 = 0.001;
+pub const COUNT_THRESHOLD: f64 = 0.001;
 
 /// For measured time: the minimum relative difference that is reported.
 pub const TIME_THRESHOLD: f64 = 0.01;
@@ -213,9 +213,9 @@ fn compare_counts(first: &[f64], second: &[f64], resolution: f64) -> Finding {
     }
 }
 
-/// Whether two counts differ by no more than [`COUNT_TOLERANCE`] and the counter's resolution.
+/// Whether two counts differ by no more than [`COUNT_THRESHOLD`] and the counter's resolution.
 fn counts_agree(one: f64, other: f64, resolution: f64) -> bool {
-    (one - other).abs() <= one.min(other) * COUNT_TOLERANCE + resolution
+    (one - other).abs() <= one.min(other) * COUNT_THRESHOLD + resolution
 }
 
 /// The finding for measured time. The kernels differ if all times of one exceed all times of the other, and

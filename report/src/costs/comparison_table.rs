@@ -3,7 +3,7 @@
 
 use super::Unit;
 use super::comparison::{
-    COUNT_TOLERANCE, Comparison, Finding, TIME_THRESHOLD, UnmeasuredCost, median,
+    COUNT_THRESHOLD, Comparison, Finding, TIME_THRESHOLD, UnmeasuredCost, median,
 };
 use super::table::formatted_number;
 use crate::Outcome;
@@ -21,21 +21,21 @@ pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
     }
     writer.write_labelled("machine", &comparison.machine);
     let boots = comparison.compared_costs.first().map_or(0, |line| line.first.len());
-    let (figure, test) = unit_and_test(comparison.unit);
-    writer.write_labelled("unit", &format!("{figure}; {boots} boots of each kernel, in turn"));
-    writer.write_labelled("test", &test);
+    let (unit_text, test_text) = unit_and_test_texts(comparison.unit);
+    writer.write_labelled("unit", &format!("{unit_text}; {boots} boots of each kernel, in turn"));
+    writer.write_labelled("test", &test_text);
     writer.write_empty_line();
     let width = comparison.compared_costs.iter().map(|line| line.name.len()).max().unwrap_or(0);
     writer.write_line(&format!("  {:width$}{:>12}{:>12}{:>10}", "", "first", "second", "change "));
-    for one in &comparison.compared_costs {
+    for cost in &comparison.compared_costs {
         let [first, second] =
-            [&one.first, &one.second].map(|boots| formatted_number(median(boots)));
+            [&cost.first, &cost.second].map(|boots| formatted_number(median(boots)));
         let change =
-            one.change.map_or_else(|| "-".to_owned(), |change| format!("{:.2} %", change * 100.0));
-        let finding = one.finding.as_str();
+            cost.change.map_or_else(|| "-".to_owned(), |change| format!("{:.2} %", change * 100.0));
+        let finding = cost.finding.as_str();
         writer.write_line(&format!(
             "  {:width$}{first:>12}{second:>12}{change:>11}  {finding}",
-            one.name
+            cost.name
         ));
     }
     for UnmeasuredCost { name, outcomes } in &comparison.unmeasured_costs {
@@ -48,14 +48,14 @@ pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
     writer.finish()
 }
 
-/// Descriptions of the unit, and of the test for real differences.
-fn unit_and_test(unit: Unit) -> (&'static str, String) {
+/// Descriptions of the unit, and of the test by which a difference counts as real.
+fn unit_and_test_texts(unit: Unit) -> (&'static str, String) {
     match unit {
         Unit::Instructions { .. } => (
             "instructions, the least of a boot",
             format!(
                 "a difference of more than {} % is real, if most boots of each kernel agree to that",
-                COUNT_TOLERANCE * 100.0
+                COUNT_THRESHOLD * 100.0
             ),
         ),
         Unit::Nanoseconds | Unit::Ratio => (
@@ -75,14 +75,14 @@ fn unit_and_test(unit: Unit) -> (&'static str, String) {
 
 /// The last line: the names of the costs that differ or could not be compared.
 fn conclusion(comparison: &Comparison) -> String {
-    let named = |finding: Finding| {
+    let names_by_finding = |finding: Finding| {
         let lines = comparison.compared_costs.iter().filter(|line| line.finding == finding);
         let names: Vec<&str> = lines.map(|line| line.name.as_str()).collect();
         (!names.is_empty()).then(|| format!("{}: {}", finding.as_str(), names.join(" ")))
     };
     let mut found: Vec<String> = [Finding::Slower, Finding::Faster, Finding::Unsteady]
         .into_iter()
-        .filter_map(named)
+        .filter_map(names_by_finding)
         .collect();
     let failed: Vec<&str> = comparison.failed_names().collect();
     if !failed.is_empty() {

@@ -145,7 +145,7 @@ impl BisectionStore {
                 _ => {}
             }
         }
-        let _acting = self.owner.impersonate();
+        let _impersonation = self.owner.impersonate();
         fs::create_dir_all(&self.path)
             .with_context(|| format!("cannot make {}", self.path.display()))
     }
@@ -174,7 +174,7 @@ impl BisectionStore {
     /// Writes a file of the folder atomically, and syncs it. Returns its path.
     pub(super) fn write_file(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
-        let _acting = self.owner.impersonate();
+        let _impersonation = self.owner.impersonate();
         let write = || -> std::io::Result<()> {
             let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
             file.write_all(text.as_bytes())?;

@@ -9,7 +9,7 @@ mod comparisons;
 mod core_dump;
 mod death;
 mod difference;
-
+mod export;
 mod proc;
 mod process;
 mod program;

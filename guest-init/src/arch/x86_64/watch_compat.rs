@@ -2,8 +2,7 @@
 //! Watched calls in 32-bit code, and handlers with 32-bit signal frames, in a 64-bit program. Both
 //! are entered through a page of 32-bit code below 4 GiB.
 
-use super::watch::TRAP_FLAG;
-use super::{Reg, UserContext};
+use super::{FLAG_TRAP, Reg, UserContext};
 use crate::arch::gates::symbol_address;
 use crate::arch::{CpuState, FrameFormat};
 use crate::sys;
@@ -132,11 +131,11 @@ pub unsafe fn clear_trap_flag(format: FrameFormat, state: &CpuState, context: *m
     // SAFETY: by the contract of this function.
     unsafe {
         match format {
-            FrameFormat::Native => (&mut (*context).registers)[Reg::Flags] &= !TRAP_FLAG,
+            FrameFormat::Native => (&mut (*context).registers)[Reg::Flags] &= !FLAG_TRAP,
             FrameFormat::Compat => {
                 let context = compat_context(state);
                 let flags = (context + SC_FLAGS as u64) as *mut u32;
-                flags.write(flags.read() & !low_half(TRAP_FLAG));
+                flags.write(flags.read() & !low_half(FLAG_TRAP));
             }
         }
     }

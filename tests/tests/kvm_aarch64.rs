@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use sudbox_tests::level1::host::AARCH64;
-use sudbox_tests::level1::{Files, Level1, Level1Options, WITHOUT_ORACLES, kernel};
+use sudbox_tests::level1::{Files, Level1, Level1Options, WITHOUT_ORACLES, build_kernel};
 use sudbox_tests::{run, sudbox_run};
 
 /// The machine that all tests here share, and the path of its kernel to judge.
@@ -36,7 +36,7 @@ fn the_probe_finds_kvm_usable_and_auto_takes_it() {
 /// Checks that every case has the same outcome on KVM with these arguments as on TCG with the same
 /// CPU model.
 fn check_same_as_on_tcg(arguments: &[&str], cpus: &str) {
-    let image = kernel(&AARCH64, "default", &[]).kernel;
+    let image = build_kernel(&AARCH64, "default", &[]).kernel;
     let image = image.to_str().expect("a path in UTF-8");
     let common = ["--arch", AARCH64.arch.name(), "--cases", WITHOUT_ORACLES, "--cpus", cpus];
     let tcg = ["--backend", "tcg", "--cpu-model", AARCH64.guest_cpu_model, image];

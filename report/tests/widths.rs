@@ -47,14 +47,13 @@ fn runs() {
 
 #[test]
 fn matrices() {
-    let kernels = ["6.1", "6.12", "/home/user/src/linux-with-a-long-name", "7.3"];
+    let kernels = ["6.1", "6.12", "~/src/linux-with-a-long-name", "7.3"];
     let cells: Vec<Cell> = kernels
         .map(|kernel| Cell { kernel: kernel.into(), arch: "x86_64".into(), flavour: "full".into() })
         .to_vec();
     let plan = Plan {
         sudbox_version: "0.1.0".into(),
-        command: "sudbox matrix --kernels '6.1 6.12 /home/user/src/linux 7.3' --flavours full"
-            .into(),
+        command: "sudbox matrix --kernels '6.1 6.12 ~/src/linux 7.3' --flavours full".into(),
         strict: false,
         boot_selected: true,
         cells,
@@ -72,7 +71,7 @@ fn matrices() {
 
 #[test]
 fn lists_of_runs() {
-    let folder = "/home/user/.cache/sudbox/runs/2026-11-30T04-52-54-1234567";
+    let folder = "~/.cache/sudbox/runs/2026-11-30T04-52-54-1234567";
     let mut summary = every_outcome().summary();
     summary.result = format!("not judged: {ORIGIN}");
     let run = |number, summary| Run {
@@ -126,7 +125,7 @@ fn reports_on_the_machine() {
         schema: 1,
         sudbox_version: "0.1.0".into(),
         cpus: 2,
-        cache: "/home/user/a/rather/long/path/of/more/than/forty/columns/.cache/sudbox".into(),
+        cache: "~/a/rather/long/path/of/more/than/forty/columns/.cache/sudbox".into(),
         kvm: "/dev/kvm cannot be opened: permission denied; add yourself to the group kvm".into(),
         kvm_probe_micros: 1234,
         kvm_probe_steps: vec!["open /dev/kvm: EACCES (13), as for any user outside of the group kvm who is not root either".into()],

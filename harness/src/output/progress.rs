@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn lines_fit_terminals_and_keep_every_word() {
         let text = "v6.12.5 cannot be had here; 6.12.8, the nearest of its series, stands in for \
-                    it; the report is in /home/user/.cache/sudbox/runs/2026-11-30T04-52-54-1234567";
+                    it; the report is in ~/.cache/sudbox/runs/2026-11-30T04-52-54-1234567";
         let path = text.rsplit(' ').next().unwrap();
         for width in WIDTHS {
             let lines = labelled_lines("note", text, Some(width));

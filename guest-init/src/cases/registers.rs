@@ -248,12 +248,22 @@ pub(super) fn expect_round_trip(
     let sp = after[Reg::Sp];
     expect_kept("in the frame", &record.registers, before, sp)?;
     expect_kept("after the handler", after, before, sp)?;
+    expect_next_instruction(after, record, compared_address)
+}
+
+/// Checks that the next instruction is at this address, in the frame (`record`) and after the handler
+/// (`after`).
+pub(super) fn expect_next_instruction(
+    after: &Registers,
+    record: &SigsysRecord,
+    address: u64,
+) -> Check {
     expect_equal_hex(
         "next instruction in the frame",
         record.registers[Reg::INSTRUCTION_POINTER],
-        compared_address,
+        address,
     )?;
-    expect_equal_hex("next instruction", after[Reg::INSTRUCTION_POINTER], compared_address)
+    expect_equal_hex("next instruction", after[Reg::INSTRUCTION_POINTER], address)
 }
 
 /// Checks that a dispatch changes no register. In the result register also the value that a known

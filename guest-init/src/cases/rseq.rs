@@ -2,7 +2,8 @@
 
 //! Dispatch together with restartable sequences (rseq(2)).
 
-use crate::arch::{self, Gate, Reg};
+use super::registers::expect_next_instruction;
+use crate::arch::{self, Gate};
 use crate::case::{Case, Check, Failure, Need, outside_core};
 use crate::shared::shared;
 use crate::support::*;
@@ -175,12 +176,7 @@ fn section_aborted() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     expect_equal_hex("si_call_addr", seen.call_address(), gate.compared_address())?;
-    expect_equal_hex(
-        "next instruction in the frame",
-        seen.registers[Reg::INSTRUCTION_POINTER],
-        gate.other_continuation(),
-    )?;
-    expect_equal_hex("next instruction", got[Reg::INSTRUCTION_POINTER], gate.other_continuation())?;
+    expect_next_instruction(&got, &seen, gate.other_continuation())?;
     expect_result_kept("after it", &got)?;
     expect_equal_hex("the critical section", section_after, 0)?;
     expect_equal("effect", take_umask_effect(), false)
@@ -210,16 +206,7 @@ fn other_section_left() -> Check {
         };
         expect_equal("SIGSYS handled", dispatch_count(), 1)?;
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-        expect_equal_hex(
-            "next instruction in the frame",
-            seen.registers[Reg::INSTRUCTION_POINTER],
-            gate.compared_address(),
-        )?;
-        expect_equal_hex(
-            "next instruction",
-            got[Reg::INSTRUCTION_POINTER],
-            gate.compared_address(),
-        )?;
+        expect_next_instruction(&got, &seen, gate.compared_address())?;
         expect_equal("effect", take_umask_effect(), false)?;
     }
     disarm()

@@ -3,7 +3,8 @@
 //! Dispatch together with the extended rseq area, with which the kernel need not check critical sections at
 //! every signal.
 
-use crate::arch::{self, Gate, Reg};
+use super::registers::expect_next_instruction;
+use crate::arch::{self, Gate};
 use crate::case::{Case, Check, Failure, outside_core};
 use crate::shared::shared;
 use crate::support::*;
@@ -94,16 +95,7 @@ fn optimized_section() -> Check {
             continue;
         }
         disarm()?;
-        expect_equal_hex(
-            "next instruction in the frame",
-            seen.registers[Reg::INSTRUCTION_POINTER],
-            gate.compared_address(),
-        )?;
-        expect_equal_hex(
-            "next instruction",
-            got[Reg::INSTRUCTION_POINTER],
-            gate.compared_address(),
-        )?;
+        expect_next_instruction(&got, &seen, gate.compared_address())?;
         expect_result_kept("after it", &got)?;
         return expect_equal("effect", take_umask_effect(), false);
     }

@@ -2,7 +2,7 @@
 //! The type of a comparison, and the scenarios and restrictions that comparisons share.
 
 use super::death::Death;
-use super::scenario::{Arming, Cause, PLAIN, Scenario};
+use super::scenario::{Arming, Cause, Filter, PLAIN, Scenario};
 use crate::arch::CallInstruction;
 use crate::case::{Need, OnlyArchs};
 use sudbox_protocol::{Arch, Feature};
@@ -111,6 +111,13 @@ pub(super) const X86_BREAKPOINTS_ONLY: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "its gate with a breakpoint is written for x86-64 only",
 };
+
+/// A filter's trap of the watched call in a task that is never armed, and the dispatch of that call in
+/// a task with the same filter.
+pub(super) const fn trap_and_dispatch(scenario: Scenario) -> [Scenario; 2] {
+    let dispatch = Scenario { filter: Filter::TrapWatchedCall, ..scenario };
+    [Scenario { cause: Cause::SeccompTrap, arming: Arming::Never, ..dispatch }, dispatch]
+}
 
 /// A comparison of [`PLAIN`] and this scenario, observed by a tracer.
 pub(super) const fn comparison_by_tracer(

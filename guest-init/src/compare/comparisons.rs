@@ -12,15 +12,7 @@ use sudbox_protocol::Feature;
 pub(super) const COMPARISONS: &[Comparison] = &[
     Comparison {
         features: NEEDS_DISPATCH_AND_FILTER,
-        scenarios: [
-            Scenario {
-                cause: Cause::SeccompTrap,
-                filter: Filter::TrapWatchedCall,
-                arming: Arming::Never,
-                ..DISPATCH_EVERY_VARIANT
-            },
-            Scenario { filter: Filter::TrapWatchedCall, ..DISPATCH_EVERY_VARIANT },
-        ],
+        scenarios: trap_and_dispatch(DISPATCH_EVERY_VARIANT),
         ..comparison_by_program(
             "compare/trap",
             "a dispatch leaves the same state as a filter's trap at the same instruction",
@@ -280,15 +272,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     Comparison {
         features: NEEDS_DISPATCH_AND_FILTER,
         observer: Observer::Tracer(CONT_ONLY),
-        scenarios: [
-            Scenario {
-                cause: Cause::SeccompTrap,
-                filter: Filter::TrapWatchedCall,
-                arming: Arming::Never,
-                ..PLAIN
-            },
-            Scenario { filter: Filter::TrapWatchedCall, ..PLAIN },
-        ],
+        scenarios: trap_and_dispatch(PLAIN),
         ..comparison_by_tracer(
             "compare/trap-stops",
             "a tracer sees the same stops for a dispatch as for a filter's trap",
@@ -299,15 +283,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     Comparison {
         features: &[Feature::Dispatch, Feature::SeccompFilter, Feature::Ia32],
         observer: Observer::Tracer(CONT_ONLY),
-        scenarios: [
-            Scenario {
-                cause: Cause::SeccompTrap,
-                filter: Filter::TrapWatchedCall,
-                arming: Arming::Never,
-                ..DISPATCH_IN_COMPAT_CODE
-            },
-            Scenario { filter: Filter::TrapWatchedCall, ..DISPATCH_IN_COMPAT_CODE },
-        ],
+        scenarios: trap_and_dispatch(DISPATCH_IN_COMPAT_CODE),
         ..comparison_by_tracer(
             "compare/trap-32-stops",
             "in 32-bit code a tracer sees the same stops for a dispatch as for a filter's trap",
@@ -419,15 +395,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
             Death::Blocked,
             Death::RepeatedInHandler,
         ]),
-        scenarios: [
-            Scenario {
-                cause: Cause::SeccompTrap,
-                filter: Filter::TrapWatchedCall,
-                arming: Arming::Never,
-                ..PLAIN
-            },
-            Scenario { filter: Filter::TrapWatchedCall, ..PLAIN },
-        ],
+        scenarios: trap_and_dispatch(PLAIN),
         ..comparison_of_deaths(
             "compare/trap-death",
             "a fatal dispatch leaves the same wait status and core as a filter's fatal trap",

@@ -146,7 +146,7 @@ fn case_list(selection: &Selection, arch: Arch) -> CaseList {
 /// # Errors
 /// If lists do not have the form, or stdout cannot be written.
 fn print_case_list(selection: &Selection, arch: Arch, form_name: &str) -> anyhow::Result<()> {
-    let Some(form) = CaseList::FORMS.iter().find(|form| form.name == form_name) else {
+    let Some(form) = CaseList::form(form_name) else {
         return Err(Failure::usage(format!(
             "--list has no form {form_name}: it has --format table and --format json"
         )));

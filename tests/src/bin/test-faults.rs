@@ -209,10 +209,28 @@ fn judge_mutated(tree: &Tree, boot_arguments: &str) -> JudgedKernel {
         .unwrap_or_else(|| JudgedKernel::Outcomes(BTreeMap::new()))
 }
 
+/// Checks that no case fails on the mutated kernel while no mutant is active.
+fn check_without_mutant(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
+    match judge(tree, "all", &["--append", "sudbox_mutant=0 sudbox_second_mutant=0"]) {
+        JudgedKernel::Outcomes(outcomes) if failed_cases(&outcomes).is_empty() => {}
+        JudgedKernel::Outcomes(outcomes) => {
+            fault_run.fail(format!("{kernel} without mutant: {:?}", failed_cases(&outcomes)));
+        }
+        JudgedKernel::NotJudged(why) => fault_run.fail(format!("{kernel} with mutants: {why}")),
+    }
+}
+
 /// Builds the kernel with all mutants, and checks that a case fails on each pair of a sample.
 fn try_pairs(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
     let mutants = mutants::insert_all(tree, kernel);
     let pairs = mutants::sample_pairs(&mutants);
+    check_without_mutant(tree, kernel, fault_run);
+    // The second boot argument alone must activate its mutant, or the pairs would be single mutants.
+    let second = pairs[0][1].number;
+    match judge_mutated(tree, &format!("sudbox_second_mutant={second}")) {
+        JudgedKernel::Outcomes(outcomes) if !failed_cases(&outcomes).is_empty() => {}
+        _ => fault_run.fail(format!("{kernel}: sudbox_second_mutant={second} breaks nothing")),
+    }
     let mut found = MutantPairs { all: pairs.len(), ..MutantPairs::default() };
     for [first, second] in pairs {
         let numbers = [first.number, second.number];
@@ -241,13 +259,7 @@ fn try_mutants(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
     let mutants = mutants::insert_all(tree, kernel);
     let equivalents = mutants::equivalents();
     let mut found = Mutants { all: mutants.len(), ..Mutants::default() };
-    match judge(tree, "all", &["--append", "sudbox_mutant=0"]) {
-        JudgedKernel::Outcomes(outcomes) if failed_cases(&outcomes).is_empty() => {}
-        JudgedKernel::Outcomes(outcomes) => {
-            fault_run.fail(format!("{kernel} without mutant: {:?}", failed_cases(&outcomes)));
-        }
-        JudgedKernel::NotJudged(why) => fault_run.fail(format!("{kernel} with mutants: {why}")),
-    }
+    check_without_mutant(tree, kernel, fault_run);
     for mutant in mutants {
         let append = format!("sudbox_mutant={}", mutant.number);
         let name = format!("{kernel} mutant {}, {mutant}", mutant.number);

@@ -263,8 +263,8 @@ impl QemuVm {
     /// Waits until QEMU runs the guest.
     ///
     /// # Errors
-    /// [`BootError::Refused`] if QEMU ends before the guest runs (with QEMU's own message), or if
-    /// QEMU takes longer than [`START_TIME_LIMIT`].
+    /// [`BootError::Refused`] if QEMU ends before the guest runs (with QEMU's own message), if the vsock
+    /// device fails, or if QEMU takes longer than [`START_TIME_LIMIT`].
     fn wait_until_ready(&mut self, program: &str) -> Result<(), BootError> {
         let deadline = Instant::now() + START_TIME_LIMIT;
         let refused_error = |message| BootError::Refused { backend: program.to_owned(), message };
@@ -281,6 +281,9 @@ impl QemuVm {
                 } else {
                     message
                 }));
+            }
+            if let Some(cause) = self.vhost_server.failure() {
+                return Err(refused_error(format!("the vsock device failed: {cause}")));
             }
             if Instant::now() >= deadline {
                 return Err(refused_error(format!(

@@ -154,7 +154,9 @@ pub(crate) fn open_kvm_to_all_users(progress: &mut Progress) -> anyhow::Result<(
         let _ = run_command(&["udevadm", "control", "--reload"], sudo)?;
         let _ = run_command(&["udevadm", "settle", "--timeout=10"], sudo)?;
     }
-    run_command(&["chmod", "0666", "/dev/kvm"], sudo)?;
+    if !run_command(&["chmod", "0666", "/dev/kvm"], sudo)? {
+        progress.print("note", "/dev/kvm stays closed: chmod failed");
+    }
     Ok(())
 }
 

@@ -129,7 +129,7 @@ impl Expectations {
     /// dispatch, and it is unknown whether the kernel should offer dispatch.
     pub(crate) fn unjudged_reason(&self, cases: &[CaseReport]) -> Option<String> {
         let lacks_dispatch = |case: &CaseReport| {
-            case.outcome == Outcome::Absent && case.got == Feature::Dispatch.as_str()
+            case.outcome == Outcome::Absent && case.actual == Feature::Dispatch.as_str()
         };
         let failed = cases.iter().any(|case| case.outcome.is_failure());
         let unknown = self.expected_feature(Feature::Dispatch) == Expected::Unknown;
@@ -296,12 +296,12 @@ mod tests {
             kernel_function: String::new(),
             outcome,
             expected: String::new(),
-            got: got.into(),
+            actual: got.into(),
             bug: None,
             log: vec![],
             console: None,
             rerun: String::new(),
-            micros: 0,
+            duration_micros: 0,
         };
         let at = |config| Expectations::new(Arch::X86_64, Some("7.3.4"), config, None);
         let absent = [case(Outcome::Absent, "dispatch"), case(Outcome::Pass, "")];

@@ -267,11 +267,11 @@ pub(crate) fn judge_image(
     let mut expectations = expectations_for(image, request, config.as_deref());
     let mut verdict = Verdict {
         sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
-        date: utc_timestamp(),
+        start_time: utc_timestamp(),
         options: options.rerun.options().to_owned(),
         kernel: kernel_for_report(image, request),
         machine: machine.describe(device_discovery(image)),
-        image: image_id(&image.kernel),
+        image_id: image_id(&image.kernel),
         strict: options.strict,
         boot_selected: selection.includes_boot,
         ..Verdict::default()
@@ -319,11 +319,11 @@ pub(crate) fn judge_running(
         Expectations::new(request.arch, Some(&kernel.release), config.as_deref(), None);
     let mut verdict = Verdict {
         sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
-        date: utc_timestamp(),
+        start_time: utc_timestamp(),
         options: options.rerun.options().to_owned(),
         kernel,
         machine: "this one, without a VM, as an ordinary user".to_owned(),
-        image: running::release_and_version(),
+        image_id: running::release_and_version(),
         strict: options.strict,
         boot_selected: selection.includes_boot,
         ..Verdict::default()

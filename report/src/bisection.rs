@@ -46,7 +46,8 @@ pub struct BisectionStep {
     /// Time of the VMs in milliseconds.
     pub vm_millis: u64,
     /// Time of the whole step in milliseconds.
-    pub millis: u64,
+    #[serde(rename = "millis")]
+    pub total_millis: u64,
 }
 
 /// The result of a bisection.

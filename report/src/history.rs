@@ -16,11 +16,13 @@ use crate::{Outcome, Verdict, text};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Start of the run in UTC (RFC 3339).
-    pub date: String,
+    #[serde(rename = "date")]
+    pub start_time: String,
     /// Release, architecture and flavour of the kernel.
     pub kernel: String,
     /// Identity of the image.
-    pub image: String,
+    #[serde(rename = "image")]
+    pub image_id: String,
     /// Machine, processor and options, because outcomes may depend on them.
     pub machine: String,
     /// Ids of the cases by outcome.
@@ -42,11 +44,11 @@ impl Entry {
             kernel_words.into_iter().filter(|word| !word.is_empty()).collect();
         // The reason for the choice of the machine is left out, because it contains times.
         let machine = verdict.machine.split(": ").next().unwrap_or_default();
-        let processor = verdict.guest.get(1).map_or("", String::as_str);
+        let processor = verdict.guest_facts.get(1).map_or("", String::as_str);
         (!outcomes.is_empty()).then(|| Entry {
-            date: verdict.date.clone(),
+            start_time: verdict.start_time.clone(),
             kernel: kernel_words.join(", "),
-            image: text::escaped_line(&verdict.image),
+            image_id: text::escaped_line(&verdict.image_id),
             machine: text::escaped_line(&format!("{machine}; {processor}; {}", verdict.options)),
             outcomes,
         })
@@ -79,7 +81,8 @@ impl Entry {
 #[cfg_attr(test, schemars(rename = "Point"))]
 pub struct DatedOutcome {
     /// Start of the run in UTC (RFC 3339).
-    pub date: String,
+    #[serde(rename = "date")]
+    pub start_time: String,
     /// Release, architecture and flavour of the kernel.
     pub kernel: String,
     /// The outcome.
@@ -93,7 +96,8 @@ pub struct Flake {
     /// Release, architecture and flavour of the kernel.
     pub kernel: String,
     /// Identity of the image.
-    pub image: String,
+    #[serde(rename = "image")]
+    pub image_id: String,
     /// Number of runs by outcome.
     pub outcomes: BTreeMap<Outcome, usize>,
 }
@@ -156,13 +160,13 @@ impl CaseHistory {
         let mut by_image: Vec<(&Entry, BTreeMap<Outcome, usize>)> = Vec::new();
         for entry in entries {
             let Some(outcome) = entry.outcome_of(id) else { continue };
-            let (date, kernel) = (entry.date.clone(), entry.kernel.clone());
-            points.push(DatedOutcome { date, kernel, outcome });
-            if entry.image.is_empty() {
+            let (date, kernel) = (entry.start_time.clone(), entry.kernel.clone());
+            points.push(DatedOutcome { start_time: date, kernel, outcome });
+            if entry.image_id.is_empty() {
                 continue;
             }
             let is_same_image_and_machine = |(other, _): &(&Entry, _)| {
-                other.image == entry.image && other.machine == entry.machine
+                other.image_id == entry.image_id && other.machine == entry.machine
             };
             let index = by_image.iter().position(is_same_image_and_machine).unwrap_or_else(|| {
                 by_image.push((entry, BTreeMap::new()));
@@ -173,7 +177,7 @@ impl CaseHistory {
         let flaky = by_image.into_iter().filter(|(_, outcomes)| outcomes.len() > 1);
         let flaky = flaky.map(|(entry, outcomes)| Flake {
             kernel: entry.kernel.clone(),
-            image: entry.image.clone(),
+            image_id: entry.image_id.clone(),
             outcomes,
         });
         CaseHistory { id: id.to_owned(), dated_outcomes: points, flaky: flaky.collect() }
@@ -209,8 +213,8 @@ fn render(history: &History, screen: Screen) -> String {
             };
             let word = writer.paint(colour, &format!("{:<6}", first.outcome.as_str()));
             let when = match points.len() {
-                1 => first.date.clone(),
-                count => format!("{} to {}, {count} times", first.date, last.date),
+                1 => first.start_time.clone(),
+                count => format!("{} to {}, {count} times", first.start_time, last.start_time),
             };
             let line = text::escaped_line(&format!("Linux {}: {when}", first.kernel));
             writer.write_wrapped(&format!("  {word}  "), "            ", &line);

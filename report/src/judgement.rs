@@ -30,7 +30,7 @@ impl Judgement {
             (_, Some(_)) if verdict.boot_selected => {}
             (Some(reason), _) => return Judgement::NotJudged(reason.clone()),
             (None, Some(case)) => {
-                return Judgement::NotJudged(format!("this kernel does not boot: {}", case.got));
+                return Judgement::NotJudged(format!("this kernel does not boot: {}", case.actual));
             }
             (None, None) if verdict.cases.is_empty() => {
                 return Judgement::NotJudged("no case was run".into());

@@ -150,7 +150,8 @@ pub struct Run {
     /// The number in the list; 1 is the newest run.
     pub number: usize,
     /// Start of the run in UTC, as in `2026-11-29 19:43`.
-    pub date: String,
+    #[serde(rename = "date")]
+    pub start_time: String,
     /// The folder.
     pub folder: String,
     /// The summary, if the run left a report.
@@ -208,7 +209,7 @@ fn render(list: &RunList, screen: Screen) -> String {
         };
         let code = code.map_or_else(|| "-".to_owned(), |code| code.to_string());
         let code = writer.paint(colour, &format!("{code:>EXIT_CODE_WIDTH$}"));
-        let first = format!("{:>3}  {}  {kind:<10} ", run.number, run.date);
+        let first = format!("{:>3}  {}  {kind:<10} ", run.number, run.start_time);
         let indent = text::width_in_columns(&first) + EXIT_CODE_WIDTH + 2;
         let (first, words) = (format!("{first}{code}  "), text::escaped_line(&words));
         if screen.width() < 2 * indent {

@@ -107,7 +107,8 @@ pub struct CaseReport {
     pub expected: String,
     /// The actual result of a failure; for other outcomes the missing requirement, the absent feature, or
     /// the recorded bug with its citation.
-    pub got: String,
+    #[serde(rename = "got")]
+    pub actual: String,
     /// The recorded bug, if the outcome is `known` or `fixed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bug: Option<Bug>,
@@ -118,7 +119,8 @@ pub struct CaseReport {
     /// Command that runs this case again on this kernel.
     pub rerun: String,
     /// Microseconds that the case took in the guest; 0 if it did not end.
-    pub micros: u64,
+    #[serde(rename = "micros")]
+    pub duration_micros: u64,
 }
 
 impl CaseReport {
@@ -137,19 +139,22 @@ pub struct Verdict {
     pub sudbox_version: String,
     /// Start of the run in UTC, as in `2026-11-29T19:43:58Z` (RFC 3339); empty if unknown.
     #[serde(default)]
-    pub date: String,
+    #[serde(rename = "date")]
+    pub start_time: String,
     /// The kernel.
     pub kernel: Kernel,
     /// Backend and accelerator, and the reason for the choice, in one line.
     pub machine: String,
     /// Identity of the booted image, equal for equal images; empty if unknown.
     #[serde(default)]
-    pub image: String,
+    #[serde(rename = "image")]
+    pub image_id: String,
     /// Options of the command line that change what is run; empty if there are none.
     #[serde(default)]
     pub options: String,
     /// Facts that the guest reported: release, CPUs, features of dispatch.
-    pub guest: Vec<String>,
+    #[serde(rename = "guest")]
+    pub guest_facts: Vec<String>,
     /// Whether `fixed` and `unmet` count as failures (`--strict`).
     #[serde(default)]
     pub strict: bool,
@@ -174,7 +179,8 @@ pub struct Verdict {
     #[serde(default)]
     pub restored: u32,
     /// Milliseconds from the start of the first VM to the end of the last.
-    pub millis: u64,
+    #[serde(rename = "millis")]
+    pub duration_millis: u64,
 }
 
 /// Number of cases by outcome.

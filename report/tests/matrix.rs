@@ -146,7 +146,7 @@ fn only_judged_neighbours_that_differ_in_one_part_are_compared() {
         cell.flavour = "full".into();
     }
     let found = differences(&matrix);
-    let places: Vec<(usize, usize)> = found.iter().map(|d| (d.from, d.to)).collect();
+    let places: Vec<(usize, usize)> = found.iter().map(|d| (d.first_index, d.second_index)).collect();
     assert_eq!(places, [(0, 2), (3, 4)]);
     assert_eq!(found[0].changes.len(), 1);
     assert_eq!(found[0].changes[0].cases, ["a/b"]);
@@ -206,7 +206,7 @@ fn a_guest_cannot_forge_workflow_commands() {
     let mut hostile = verdict(&[("a/b", Outcome::Fail), ("a/c", Outcome::Fail)]);
     for case in &mut hostile.cases {
         case.id = "a/b::x,y\n::add-mask::1".into();
-        case.got = "100%0A\r\n::stop-commands::x\u{2028}::error::y".into();
+        case.actual = "100%0A\r\n::stop-commands::x\u{2028}::error::y".into();
     }
     let said = rendered(&of(vec![("6.12", judged(hostile))]), "annotations");
     assert_eq!(said.lines().count(), 2, "{said}");
@@ -276,9 +276,9 @@ prop_compose! {
         }
         let ids = ["boot/reaches-init", "a/b", "a/c", "d/e"];
         let mut verdict = verdict(&ids.into_iter().zip(outcomes).collect::<Vec<_>>());
-        verdict.millis = millis;
+        verdict.duration_millis = millis;
         for case in &mut verdict.cases {
-            case.got.clone_from(&words);
+            case.actual.clone_from(&words);
             case.console = Some(words.clone());
         }
         CellResult::Judged(Box::new(verdict))

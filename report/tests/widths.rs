@@ -76,7 +76,7 @@ fn lists_of_runs() {
     summary.result = format!("not judged: {ORIGIN}");
     let run = |number, summary| Run {
         number,
-        date: "2026-11-30 04:52".into(),
+        start_time: "2026-11-30 04:52".into(),
         folder: folder.into(),
         summary,
     };

@@ -55,12 +55,12 @@ fn hostile() -> Verdict {
         kernel_function: evil(),
         outcome,
         expected: evil(),
-        got: evil(),
+        actual: evil(),
         bug: None,
         log: vec![evil(); 20],
         console: Some(evil()),
         rerun: evil(),
-        micros: u64::MAX,
+        duration_micros: u64::MAX,
     };
     Verdict {
         sudbox_version: evil(),
@@ -73,7 +73,7 @@ fn hostile() -> Verdict {
             substitution_note: Some(evil()),
         },
         machine: evil(),
-        guest: vec![evil()],
+        guest_facts: vec![evil()],
         cases: Outcome::ALL.into_iter().map(case).collect(),
         ..Verdict::default()
     }

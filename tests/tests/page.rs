@@ -14,12 +14,12 @@ fn case(id: &str, outcome: Outcome) -> CaseReport {
         kernel_function: "syscall_user_dispatch()".into(),
         outcome,
         expected: if failed { "death by SIGSYS".into() } else { String::new() },
-        got: if outcome == Outcome::Pass { String::new() } else { format!("{id} was seen") },
+        actual: if outcome == Outcome::Pass { String::new() } else { format!("{id} was seen") },
         bug: None,
         log: vec![],
         console: failed.then(|| "Call Trace:\n do_syscall_64+0x9e/0x1a0".into()),
         rerun: format!("sudbox run 6.12 --cases {id}"),
-        micros: 1500,
+        duration_micros: 1500,
     }
 }
 
@@ -185,7 +185,7 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_matrix() {
     let evil = || EVIL.to_owned();
     let mut bad = case(EVIL, Outcome::Crash);
     (bad.promise, bad.kernel_function, bad.expected) = (evil(), evil(), evil());
-    (bad.got, bad.rerun, bad.console) = (evil(), evil(), Some(format!("{EVIL}\n{EVIL}")));
+    (bad.actual, bad.rerun, bad.console) = (evil(), evil(), Some(format!("{EVIL}\n{EVIL}")));
     bad.log = vec![evil()];
     let proto = case("__proto__/constructor", Outcome::Fail);
     let hostile = Verdict {
@@ -199,7 +199,7 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_matrix() {
             substitution_note: Some(evil()),
         },
         machine: evil(),
-        guest: vec![evil()],
+        guest_facts: vec![evil()],
         cases: vec![bad, proto],
         ..Verdict::default()
     };
@@ -235,7 +235,7 @@ fn the_page_of_a_run_explains_bugs_and_shows_the_console_of_failures() {
     let mut known = case("registers/flags-kept", Outcome::Known);
     known.bug = Some(Bug { id: "restart-number".into(), citation: "see handle_signal()".into() });
     let verdict = Verdict {
-        date: "2026-11-29T19:43:58Z".into(),
+        start_time: "2026-11-29T19:43:58Z".into(),
         kernel: Kernel { release: "6.12.1".into(), ..Kernel::default() },
         options: "--memory 512".into(),
         cases: vec![
@@ -276,7 +276,7 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_page_of_a_run() {
         || "</pre></p><img src=x onerror=\"document.title='taken'\"><script>x</script>".to_owned();
     let mut bad = case("a/b", Outcome::Crash);
     (bad.id, bad.promise, bad.kernel_function, bad.expected) = (evil(), evil(), evil(), evil());
-    (bad.got, bad.rerun, bad.console, bad.log) = (evil(), evil(), Some(evil()), vec![evil()]);
+    (bad.actual, bad.rerun, bad.console, bad.log) = (evil(), evil(), Some(evil()), vec![evil()]);
     let mut known = CaseReport { outcome: Outcome::Known, ..bad.clone() };
     known.bug = Some(Bug { id: evil(), citation: evil() });
     let others = [Outcome::Pass, Outcome::Unmet, Outcome::Absent, Outcome::Fixed];
@@ -292,11 +292,11 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_page_of_a_run() {
     };
     let verdict = Verdict {
         sudbox_version: evil(),
-        date: evil(),
+        start_time: evil(),
         kernel,
         machine: evil(),
         options: evil(),
-        guest: vec![evil()],
+        guest_facts: vec![evil()],
         cases,
         ..Verdict::default()
     };

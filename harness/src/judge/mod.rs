@@ -100,7 +100,7 @@ impl CaseRunner<'_> {
             console_log.push_str(&result.console_log);
             if let Some(hello) = &result.hello {
                 expectations.update(&hello.release, &hello.features);
-                if verdict.guest.is_empty() {
+                if verdict.guest_facts.is_empty() {
                     describe_guest(hello, verdict);
                     if let Some(recorder) = &self.recorder {
                         recorder.add_guest_facts(hello);
@@ -114,7 +114,7 @@ impl CaseRunner<'_> {
                 boot = booted;
             }
         }
-        verdict.millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        verdict.duration_millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         // The groups do not keep the order of the case table.
         let position = |report: &CaseReport| selection.cases.iter().position(|c| c.id == report.id);
         verdict.cases.sort_by_key(position);
@@ -223,7 +223,7 @@ fn planned_cases(selection: &Selection, without_dispatch: bool) -> Vec<&'static 
 fn describe_guest(hello: &Hello, verdict: &mut Verdict) {
     verdict.kernel.release.clone_from(&hello.release);
     let features: Vec<&str> = hello.features.iter().map(|feature| feature.as_str()).collect();
-    verdict.guest = vec![
+    verdict.guest_facts = vec![
         format!("{}, {}", hello.release, hello.build),
         format!("{} x {}", hello.cpus, hello.cpu_model),
         format!("offers {}", features.join(", ")),

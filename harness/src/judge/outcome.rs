@@ -27,7 +27,7 @@ impl CaseRunner<'_> {
         expectations: &Expectations,
     ) -> anyhow::Result<CaseReport> {
         let mut report = self.empty_report(case);
-        report.micros = ended.micros;
+        report.duration_micros = ended.micros;
         report.log = ended.log;
         let bugs = case.known_bugs.iter().filter_map(|id| expectations.known_bug(id));
         let bugs: Vec<_> = bugs.collect();
@@ -91,13 +91,13 @@ impl CaseRunner<'_> {
                 )));
             }
         };
-        (report.outcome, report.expected, report.got) = (outcome, expected, got);
+        (report.outcome, report.expected, report.actual) = (outcome, expected, got);
         report.bug = recorded;
         if let Some(fault) = ended.kernel_fault {
             report.outcome =
                 if fault.invalidates_later_cases() { Outcome::Crash } else { Outcome::Fail };
             report.expected = "no fault reported by the kernel".to_owned();
-            report.got = fault.headline;
+            report.actual = fault.headline;
             report.bug = None;
             report.console = Some(self.with_symbols(&fault.excerpt));
         }
@@ -113,7 +113,7 @@ impl CaseRunner<'_> {
             _ => Outcome::Crash,
         };
         report.expected = "the kernel goes on".to_owned();
-        report.got = conversation.cause();
+        report.actual = conversation.cause();
         report.log.clone_from(&run.running_case_log);
         report.console = Some(self.console_excerpt(conversation)).filter(|text| !text.is_empty());
         report
@@ -146,12 +146,12 @@ impl CaseRunner<'_> {
             kernel_function: case.kernel_function.to_owned(),
             outcome: Outcome::Pass,
             expected: String::new(),
-            got: String::new(),
+            actual: String::new(),
             bug: None,
             log: Vec::new(),
             console: None,
             rerun: self.rerun.for_case(case),
-            micros: 0,
+            duration_micros: 0,
         }
     }
 
@@ -167,12 +167,12 @@ impl CaseRunner<'_> {
             kernel_function: BOOT_KERNEL_FUNCTION.to_owned(),
             outcome,
             expected: "a greeting from guest-init over vsock".to_owned(),
-            got,
+            actual: got,
             bug: None,
             log: Vec::new(),
             console: console.filter(|text| !text.trim().is_empty()),
             rerun: self.rerun.for_boot(),
-            micros: 0,
+            duration_micros: 0,
         }
     }
 }

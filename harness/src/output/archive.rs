@@ -58,7 +58,7 @@ impl ArchivedRun {
     /// The run as an item of a report's list.
     fn numbered(self, number: usize) -> Run {
         let folder = text::escaped_line(&self.path.display().to_string());
-        Run { number, date: self.date(), folder, summary: self.summary }
+        Run { number, start_time: self.date(), folder, summary: self.summary }
     }
 }
 

@@ -177,6 +177,6 @@ impl RecordJob<'_> {
 fn reason_without_behaviour(verdict: &Verdict) -> Option<String> {
     let failed_boot =
         |case: &&sudbox_report::CaseReport| case.id == BOOT_CASE && case.outcome != Outcome::Pass;
-    let boot = verdict.cases.iter().find(failed_boot).map(|case| case.got.clone());
+    let boot = verdict.cases.iter().find(failed_boot).map(|case| case.actual.clone());
     verdict.unjudged_reason.clone().or(boot)
 }

@@ -108,7 +108,7 @@ fn print_flaky_cases(verdict: &Verdict, folder: &RunFolder, progress: &mut Progr
     let mut entries = archive::read_record(runs);
     entries.extend(Entry::from_verdict(verdict));
     for case in History::from_entries(&entries, |id| failed.contains(&id)).cases {
-        if let Some(flake) = case.flaky.iter().find(|flake| flake.image == verdict.image) {
+        if let Some(flake) = case.flaky.iter().find(|flake| flake.image_id == verdict.image_id) {
             progress.print("flaky", &format!("{}: {} on this image", case.id, flake.counts()));
         }
     }

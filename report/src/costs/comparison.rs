@@ -63,9 +63,11 @@ pub struct ComparedCost {
     pub name: String,
     /// The cost on the first kernel in the unit, one value per boot: the least for counted instructions,
     /// else the median.
-    pub first: Vec<f64>,
+    #[serde(rename = "first")]
+    pub first_values: Vec<f64>,
     /// The cost on the second kernel, likewise.
-    pub second: Vec<f64>,
+    #[serde(rename = "second")]
+    pub second_values: Vec<f64>,
     /// Relative change from the first kernel's median to the second's; 0.05 means that the second costs 5 %
     /// more. `None` if the first median is within the measurement error.
     pub change: Option<f64>,
@@ -187,7 +189,7 @@ impl ComparedCost {
             Unit::Instructions { .. } => compare_counts(&first, &second, resolution),
             Unit::Nanoseconds | Unit::Ratio => compare_times(&first, &second, resolution),
         };
-        ComparedCost { name: name.to_owned(), first, second, change, finding }
+        ComparedCost { name: name.to_owned(), first_values: first, second_values: second, change, finding }
     }
 }
 

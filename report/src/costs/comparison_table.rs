@@ -20,7 +20,7 @@ pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
         writer.write_labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));
     }
     writer.write_labelled("machine", &comparison.machine);
-    let boots = comparison.compared_costs.first().map_or(0, |line| line.first.len());
+    let boots = comparison.compared_costs.first().map_or(0, |line| line.first_values.len());
     let (unit_text, test_text) = unit_and_test_texts(comparison.unit);
     writer.write_labelled("unit", &format!("{unit_text}; {boots} boots of each kernel, in turn"));
     writer.write_labelled("test", &test_text);
@@ -29,7 +29,7 @@ pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
     writer.write_line(&format!("  {:width$}{:>12}{:>12}{:>10}", "", "first", "second", "change "));
     for cost in &comparison.compared_costs {
         let [first, second] =
-            [&cost.first, &cost.second].map(|boots| formatted_number(median(boots)));
+            [&cost.first_values, &cost.second_values].map(|boots| formatted_number(median(boots)));
         let change =
             cost.change.map_or_else(|| "-".to_owned(), |change| format!("{:.2} %", change * 100.0));
         let finding = cost.finding.as_str();

@@ -168,7 +168,8 @@ pub struct Costs {
     /// Backend and accelerator, and the reason for the choice, in one line.
     pub machine: String,
     /// Facts that the guest reported.
-    pub guest: Vec<String>,
+    #[serde(rename = "guest")]
+    pub guest_facts: Vec<String>,
     /// The unit.
     pub unit: Unit,
     /// The costs, in the order of measuring.
@@ -204,7 +205,7 @@ impl Costs {
             let name = case.id.strip_prefix(prefix).unwrap_or(&case.id).to_owned();
             let Some(measured) = measured(&case.id).filter(|_| case.outcome == Outcome::Pass)
             else {
-                let (outcome, why) = (case.outcome, case.got.clone());
+                let (outcome, why) = (case.outcome, case.actual.clone());
                 lacks.push(MissingCost { name, outcome, reason: why });
                 continue;
             };
@@ -238,7 +239,7 @@ impl Costs {
             sudbox_version: verdict.sudbox_version.clone(),
             kernel: verdict.kernel.clone(),
             machine: verdict.machine.clone(),
-            guest: verdict.guest.clone(),
+            guest_facts: verdict.guest_facts.clone(),
             unit,
             costs,
             missing: lacks,

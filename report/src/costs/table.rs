@@ -20,7 +20,7 @@ pub(super) fn render(costs: &Costs, screen: Screen) -> String {
     writer.write_wrapped("", "  ", &format!("Linux {}", named.join(", ")));
     let note = kernel.substitution_note.iter().map(|note| ("note", note));
     let facts = [("source", &kernel.source), ("machine", &costs.machine)];
-    for (label, value) in note.chain(facts).chain(costs.guest.iter().map(|fact| ("guest", fact))) {
+    for (label, value) in note.chain(facts).chain(costs.guest_facts.iter().map(|fact| ("guest", fact))) {
         writer.write_labelled(label, value);
     }
     writer.write_labelled("unit", unit_description(costs.unit));

@@ -23,12 +23,12 @@ fn verdict(all: Vec<(CaseMeasurement, Outcome)>) -> Verdict {
         kernel_function: String::new(),
         outcome,
         expected: String::new(),
-        got: "not there".to_owned(),
+        actual: "not there".to_owned(),
         bug: None,
         log: Vec::new(),
         console: None,
         rerun: String::new(),
-        micros: 0,
+        duration_micros: 0,
     };
     Verdict {
         cases: all.iter().map(|(measured, outcome)| case(measured, *outcome)).collect(),

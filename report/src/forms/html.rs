@@ -101,16 +101,16 @@ fn preformatted(lines: &[String]) -> String {
 
 fn push_facts(body: &mut String, verdict: &Verdict) {
     let kernel = &verdict.kernel;
-    let guest: Vec<String> = verdict.guest.iter().map(|fact| text::escaped_line(fact)).collect();
+    let guest: Vec<String> = verdict.guest_facts.iter().map(|fact| text::escaped_line(fact)).collect();
     let vms = format!(
         "{} booted, {} restored, {} ms; sudbox {}",
         verdict.boots,
         verdict.restored,
-        verdict.millis,
+        verdict.duration_millis,
         escaped_html_line(&verdict.sudbox_version)
     );
     body.push_str(&definition_list(&[
-        ("date", escaped_html_line(&verdict.date)),
+        ("date", escaped_html_line(&verdict.start_time)),
         ("kernel", escaped_html_line(&kernel.reference)),
         ("architecture", escaped_html_line(&kernel.arch)),
         ("flavour", escaped_html_line(&kernel.flavour)),
@@ -132,7 +132,7 @@ fn case_element(case: &CaseReport, open: bool) -> String {
         ("promise", escaped_html_line(&case.promise)),
         ("kernel", escaped_html_line(&case.kernel_function)),
         ("expected", escaped_html_line(&case.expected)),
-        ("got", escaped_html_line(&case.got)),
+        ("got", escaped_html_line(&case.actual)),
         ("log", preformatted(&log)),
         ("console", preformatted(&console)),
         ("again", format!("<code>{}</code>", escaped_html_line(&case.rerun))),
@@ -165,7 +165,7 @@ fn bug_elements(verdict: &Verdict, outcome: Outcome) -> String {
         // Reports of older versions have the bug only in `got`.
         let (id, citation) = match &case.bug {
             Some(bug) => (escaped_html_line(&bug.id), escaped_html_line(&bug.citation)),
-            None => (String::new(), escaped_html_line(&case.got)),
+            None => (String::new(), escaped_html_line(&case.actual)),
         };
         match bugs.iter_mut().find(|bug| bug.0 == id && bug.1 == citation) {
             Some(bug) => bug.2.push(case),
@@ -189,9 +189,9 @@ fn cases_by_reason(verdict: &Verdict, outcome: Outcome) -> String {
             escaped_html_line(&case.id),
             escaped_html_line(&case.promise)
         );
-        match reasons.iter_mut().find(|(reason, _)| *reason == case.got) {
+        match reasons.iter_mut().find(|(reason, _)| *reason == case.actual) {
             Some((_, entries)) => entries.push(entry),
-            None => reasons.push((&case.got, vec![entry])),
+            None => reasons.push((&case.actual, vec![entry])),
         }
     }
     let mut out = String::new();

@@ -64,12 +64,12 @@ impl<'a> Document<'a> {
         // Without `..`, so that the compiler reports a forgotten new field.
         let Verdict {
             sudbox_version: sudbox,
-            date,
+            start_time: date,
             kernel,
             machine,
-            image,
+            image_id: image,
             options,
-            guest,
+            guest_facts: guest,
             strict,
             boot_selected,
             not_selected,
@@ -78,7 +78,7 @@ impl<'a> Document<'a> {
             measurements: measured,
             boots,
             restored,
-            millis,
+            duration_millis: millis,
         } = verdict;
         let judgement = Judgement::from_verdict(verdict);
         let totals = verdict.totals();

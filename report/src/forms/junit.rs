@@ -16,7 +16,7 @@ pub(crate) const FORM: Form<Verdict> = Form {
     name: "junit",
     about: "JUnit XML",
     file_name: "junit.xml",
-    render: |verdict, _| junit_document(test_suites(verdict), verdict.millis),
+    render: |verdict, _| junit_document(test_suites(verdict), verdict.duration_millis),
 };
 
 /// The row of this form in the list of forms of a matrix.
@@ -38,7 +38,7 @@ fn render_matrix(matrix: &Matrix) -> String {
         let prefix = format!("{}.", text::escaped_line(&cell.to_string()).replace(", ", "."));
         let mut cell_suites = match found {
             CellResult::Judged(verdict) => {
-                millis = verdict.millis.saturating_add(millis);
+                millis = verdict.duration_millis.saturating_add(millis);
                 test_suites(verdict)
             }
             CellResult::Failed { reason, .. } => {
@@ -125,16 +125,16 @@ fn empty_suite(name: &str, verdict: &Verdict) -> TestSuite {
 fn test_case(case: &CaseReport, group: &str, status: FormatStatus) -> TestCase {
     let mut element = test_case_status(status);
     let word = case.outcome.as_str();
-    element.set_type(word).set_message(format!("{word}: {}", text::escaped_line(&case.got)));
+    element.set_type(word).set_message(format!("{word}: {}", text::escaped_line(&case.actual)));
     if case.outcome.is_failure() {
         element.set_description(failure_description(case));
     }
     let mut test = TestCase::new(text::escaped_line(&case.id), element);
-    test.set_classname(group).set_time(Duration::from_micros(case.micros));
+    test.set_classname(group).set_time(Duration::from_micros(case.duration_micros));
     let mut out = Vec::new();
     if case.outcome == Outcome::Fixed {
         // A success has no message in JUnit, so the message goes to the output.
-        out.push(format!("fixed: {}", text::escaped_line(&case.got)));
+        out.push(format!("fixed: {}", text::escaped_line(&case.actual)));
     }
     out.extend(case.log.iter().flat_map(|l| text::escaped_lines(l)));
     if !out.is_empty() {
@@ -160,7 +160,7 @@ fn failure_description(case: &CaseReport) -> String {
     for (label, value) in [
         ("promise", &case.promise),
         ("expected", &case.expected),
-        ("got", &case.got),
+        ("got", &case.actual),
         ("kernel", &case.kernel_function),
         ("again", &case.rerun),
     ] {

@@ -76,7 +76,7 @@ impl Report {
         let run = id_digest(&verdict);
         let environment = json!({
             "comment": text::escaped_line(&verdict.machine),
-            "misc": { "guest": verdict.guest.iter().map(|fact| text::escaped_line(fact)).collect::<Vec<_>>() },
+            "misc": { "guest": verdict.guest_facts.iter().map(|fact| text::escaped_line(fact)).collect::<Vec<_>>() },
         });
         if let Some(reason) = Judgement::from_verdict(verdict).reason() {
             self.tests.push(json!({
@@ -164,14 +164,14 @@ fn test_of_case(case: &CaseReport, verdict: &Verdict) -> Value {
             "outcome": case.outcome.as_str(),
             "kernel_function": text::escaped_line(&case.kernel_function),
             "expected": text::escaped_line(&case.expected),
-            "got": text::escaped_line(&case.got),
+            "got": text::escaped_line(&case.actual),
             "rerun": text::escaped_line(&case.rerun),
         },
     });
-    if case.micros > 0 {
+    if case.duration_micros > 0 {
         // A double has a resolution of a microsecond up to 285 years.
         #[allow(clippy::cast_precision_loss)]
-        let seconds = case.micros as f64 / 1e6;
+        let seconds = case.duration_micros as f64 / 1e6;
         test["duration"] = json!(seconds);
     }
     let log = log_excerpt(&log);

@@ -34,7 +34,7 @@ fn render(verdict: &Verdict) -> String {
     push_diagnostic(&mut out, "flavour", &kernel.flavour);
     push_diagnostic(&mut out, "source", &kernel.source);
     push_diagnostic(&mut out, "machine", &verdict.machine);
-    for fact in &verdict.guest {
+    for fact in &verdict.guest_facts {
         push_diagnostic(&mut out, "guest", fact);
     }
     let _ = writeln!(out, "1..{}", verdict.cases.len() + usize::from(unjudged.is_some()));
@@ -65,7 +65,7 @@ fn render(verdict: &Verdict) -> String {
 
 /// The text after the directive; it never begins with the name of a directive.
 fn text_after_directive(case: &CaseReport) -> String {
-    let got = text::escaped_line(&case.got);
+    let got = text::escaped_line(&case.actual);
     match case.outcome {
         Outcome::Pass => String::new(),
         Outcome::Fixed => format!("fixed, a recorded bug no longer shows: {got}"),
@@ -76,7 +76,7 @@ fn text_after_directive(case: &CaseReport) -> String {
 fn push_failure_diagnostics(out: &mut String, case: &CaseReport) {
     push_diagnostic(out, "promise", &case.promise);
     push_diagnostic(out, "expected", &case.expected);
-    push_diagnostic(out, "got", &case.got);
+    push_diagnostic(out, "got", &case.actual);
     push_diagnostic(out, "kernel function", &case.kernel_function);
     for log in &case.log {
         push_diagnostic(out, "log", log);

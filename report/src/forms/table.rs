@@ -45,11 +45,11 @@ fn write_header(writer: &mut ReportWriter, verdict: &Verdict) {
         kernel.substitution_note.as_ref().map(|note| format!(". {}", text::escaped_line(note)));
     let first = format!("Linux {}{}", named.join(", "), note.unwrap_or_default());
     writer.write_wrapped_in(Some(Colour::Bold), "", "  ", &first);
-    writer.write_labelled("date", &verdict.date);
+    writer.write_labelled("date", &verdict.start_time);
     writer.write_labelled("options", &verdict.options);
     writer.write_labelled("source", &kernel.source);
     writer.write_labelled("machine", &verdict.machine);
-    for fact in &verdict.guest {
+    for fact in &verdict.guest_facts {
         writer.write_labelled("guest", fact);
     }
 }
@@ -61,7 +61,7 @@ fn write_failure(writer: &mut ReportWriter, case: &CaseReport) {
     writer.write_line(&format!("{word} {id}"));
     writer.write_labelled("promise", &case.promise);
     writer.write_labelled("expected", &case.expected);
-    writer.write_labelled("got", &case.got);
+    writer.write_labelled("got", &case.actual);
     writer.write_labelled("kernel", &case.kernel_function);
     let log: Vec<String> = case.log.iter().flat_map(|line| text::escaped_lines(line)).collect();
     let skipped = log.len().saturating_sub(LOG_LINES);
@@ -86,9 +86,9 @@ fn write_exceptions(writer: &mut ReportWriter, verdict: &Verdict) {
     ] {
         let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
         for case in verdict.cases.iter().filter(|case| case.outcome == outcome) {
-            match reasons.iter_mut().find(|(reason, _)| *reason == case.got) {
+            match reasons.iter_mut().find(|(reason, _)| *reason == case.actual) {
                 Some((_, ids)) => ids.push(&case.id),
-                None => reasons.push((&case.got, vec![&case.id])),
+                None => reasons.push((&case.actual, vec![&case.id])),
             }
         }
         if reasons.is_empty() {
@@ -172,7 +172,7 @@ fn write_totals(writer: &mut ReportWriter, verdict: &Verdict) {
         restored => format!(", {restored} of them restored"),
     };
     let cases = if all == 1 { "case" } else { "cases" };
-    let line = format!("{all} {cases}: {counts}{vms}{restored}, {} ms", verdict.millis);
+    let line = format!("{all} {cases}: {counts}{vms}{restored}, {} ms", verdict.duration_millis);
     let (colour, word) = conclusion(verdict);
     writer.write_empty_line();
     if text::width_in_columns(&line) + 2 + text::width_in_columns(&word) <= writer.width() {
@@ -214,7 +214,7 @@ fn conclusion(verdict: &Verdict) -> (Colour, String) {
 /// because of another feature, the kernel may still have dispatch.
 fn is_without_dispatch(cases: &[CaseReport]) -> bool {
     let is_absence_case = |case: &CaseReport| case.group() == "absence";
-    let lacks_dispatch = |case: &CaseReport| case.got == Feature::Dispatch.as_str();
+    let lacks_dispatch = |case: &CaseReport| case.actual == Feature::Dispatch.as_str();
     cases.iter().all(|case| case.outcome == Outcome::Absent || is_absence_case(case))
         && cases.iter().any(|case| is_absence_case(case) || lacks_dispatch(case))
 }

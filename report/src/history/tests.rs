@@ -8,9 +8,9 @@ fn entry(date: &str, image: &str, machine: &str, outcomes: &[(Outcome, &str)]) -
         by_outcome.entry(*outcome).or_default().push((*id).to_owned());
     }
     Entry {
-        date: date.into(),
+        start_time: date.into(),
         kernel: "6.12.117, x86_64, default".into(),
-        image: image.into(),
+        image_id: image.into(),
         machine: machine.into(),
         outcomes: by_outcome,
     }
@@ -51,7 +51,7 @@ fn a_case_with_two_outcomes_on_one_image_and_machine_is_flaky() {
 #[test]
 fn entries_are_read_back_and_a_truncated_line_is_skipped() {
     let verdict = Verdict {
-        date: "2026-11-29T19:43:58Z".into(),
+        start_time: "2026-11-29T19:43:58Z".into(),
         machine: "qemu on tcg: because, tried in 3 ms".into(),
         options: "--memory 512".into(),
         ..Verdict::default()

@@ -9,12 +9,12 @@ fn verdict(outcomes: &[(&str, Outcome)]) -> Verdict {
         kernel_function: String::new(),
         outcome: *outcome,
         expected: String::new(),
-        got: "seen".into(),
+        actual: "seen".into(),
         bug: None,
         log: vec![],
         console: None,
         rerun: String::new(),
-        micros: 0,
+        duration_micros: 0,
     };
     Verdict {
         cases: outcomes.iter().map(case).collect(),

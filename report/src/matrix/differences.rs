@@ -8,9 +8,9 @@ use crate::{Outcome, Verdict};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CellDifference {
     /// Index of the first cell in the plan.
-    pub from: usize,
+    pub first_index: usize,
     /// Index of the second cell in the plan.
-    pub to: usize,
+    pub second_index: usize,
     /// The changed cases, grouped by outcomes; empty if there are none.
     pub changes: Vec<OutcomeChange>,
 }
@@ -37,8 +37,8 @@ pub fn differences(matrix: &Matrix) -> Vec<CellDifference> {
     });
     pairs
         .map(|pair| CellDifference {
-            from: pair[0].0,
-            to: pair[1].0,
+            first_index: pair[0].0,
+            second_index: pair[1].0,
             changes: outcome_changes(pair[0].1, pair[1].1),
         })
         .collect()

@@ -138,7 +138,7 @@ fn page_data(matrix: &Matrix) -> PageData {
     });
     let cells = cells.collect();
     let differences = differences(matrix).into_iter().map(|difference| {
-        let (from, to) = table::differing_part_names(matrix, difference.from, difference.to);
+        let (from, to) = table::differing_part_names(matrix, difference.first_index, difference.second_index);
         let changes = difference.changes.iter().map(|change| PageChange {
             step: table::outcomes_before_and_after(change),
             cases: change.cases.iter().map(|id| text::escaped_line(id)).collect(),
@@ -146,7 +146,7 @@ fn page_data(matrix: &Matrix) -> PageData {
         PageDifference {
             title: format!(
                 "{from} \u{2192} {to}{}",
-                table::arch_and_flavour_suffix(matrix, difference.to)
+                table::arch_and_flavour_suffix(matrix, difference.second_index)
             ),
             changes: changes.collect(),
         }
@@ -206,7 +206,7 @@ fn page_column(
             .iter()
             .find(|case| is_unselected_boot_failure(case, verdict) && case.console.is_some());
         column.console = boot.map(|case| case_details(case).console).unwrap_or_default();
-        column.guest = verdict.guest.iter().map(|fact| text::escaped_line(fact)).collect();
+        column.guest = verdict.guest_facts.iter().map(|fact| text::escaped_line(fact)).collect();
     }
     let mut outcomes = vec!['.'; case_count];
     for case in mapped_cases(found) {
@@ -223,7 +223,7 @@ fn page_column(
 fn case_details(case: &CaseReport) -> CaseDetails {
     CaseDetails {
         expected: text::escaped_lines(&case.expected).join("\n"),
-        got: text::escaped_lines(&case.got).join("\n"),
+        got: text::escaped_lines(&case.actual).join("\n"),
         log: case.log.iter().flat_map(|line| text::escaped_lines(line)).collect(),
         console: case.console.as_deref().map(text::escaped_lines).unwrap_or_default(),
         rerun: text::escaped_line(&case.rerun),

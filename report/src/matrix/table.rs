@@ -131,8 +131,8 @@ fn write_differences(writer: &mut ReportWriter, matrix: &Matrix) {
     writer.write_empty_line();
     writer.write_line(&format!("{word}  from the one before it"));
     for difference in differences {
-        let (from, to) = differing_part_names(matrix, difference.from, difference.to);
-        let kind = arch_and_flavour_suffix(matrix, difference.to);
+        let (from, to) = differing_part_names(matrix, difference.first_index, difference.second_index);
+        let kind = arch_and_flavour_suffix(matrix, difference.second_index);
         let nothing = if difference.changes.is_empty() { ": nothing" } else { "" };
         let line = format!("{from} -> {to}{kind}{nothing}");
         writer.write_line(&format!("  {}", text::truncated(&line, writer.width() - 2)));
@@ -194,7 +194,7 @@ fn write_failures(writer: &mut ReportWriter, matrix: &Matrix) {
                 writer.write_line(&format!("{word} {id} on {}", text::truncated(&cell, room)));
             }
             writer.write_labelled("expected", &case.expected);
-            writer.write_labelled("got", &case.got);
+            writer.write_labelled("got", &case.actual);
             writer.write_command("again", &case.rerun);
         }
     }

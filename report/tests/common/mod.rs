@@ -16,12 +16,12 @@ pub(crate) fn case(id: &str, outcome: Outcome, got: &str) -> CaseReport {
         kernel_function: "syscall_user_dispatch()".into(),
         outcome,
         expected: String::new(),
-        got: got.into(),
+        actual: got.into(),
         bug: None,
         log: vec![],
         console: None,
         rerun: format!("sudbox run --kernel v6.12 {id}"),
-        micros: 1500,
+        duration_micros: 1500,
     }
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn every_outcome() -> Verdict {
         case("registers/all-kept", Outcome::Crash, "BUG: kernel NULL pointer dereference");
     crash.expected = "the kernel goes on".into();
     crash.console = Some(CONSOLE.into());
-    crash.micros = 0;
+    crash.duration_micros = 0;
     let mut hang = case("signals/nested", Outcome::Hang, "no end within 2 s");
     hang.expected = "an end".into();
     let mut known =
@@ -41,7 +41,7 @@ pub(crate) fn every_outcome() -> Verdict {
     known.bug = Some(Bug { id: "forgetful".into(), citation: "ptrace: forget it".into() });
     Verdict {
         sudbox_version: "0.1.0".into(),
-        date: "2026-11-29T19:43:58Z".into(),
+        start_time: "2026-11-29T19:43:58Z".into(),
         kernel: Kernel {
             reference: "v6.12".into(),
             release: "6.12.117".into(),
@@ -53,9 +53,9 @@ pub(crate) fn every_outcome() -> Verdict {
             ),
         },
         machine: "qemu microvm on tcg: /dev/kvm cannot be opened".into(),
-        image: "images/0123".into(),
+        image_id: "images/0123".into(),
         options: "--append 'loglevel=8' --memory 512".into(),
-        guest: vec!["AuthenticAMD EPYC, 2 CPUs, dispatch".into()],
+        guest_facts: vec!["AuthenticAMD EPYC, 2 CPUs, dispatch".into()],
         strict: false,
         boot_selected: true,
         not_selected: 7,
@@ -77,7 +77,7 @@ pub(crate) fn every_outcome() -> Verdict {
         measurements: Vec::new(),
         boots: 3,
         restored: 0,
-        millis: 2345,
+        duration_millis: 2345,
     }
 }
 

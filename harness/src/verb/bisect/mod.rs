@@ -455,7 +455,7 @@ impl CommitJudge<'_> {
         let measured = self.benchmark_cost(&verdict, args)?;
         for case in verdict.cases {
             if case.id == BOOT_CASE && case.outcome.is_failure() {
-                outcomes.unjudged = Some(format!("this kernel does not boot: {}", case.got));
+                outcomes.unjudged = Some(format!("this kernel does not boot: {}", case.actual));
             }
             let (case, cost) = match (&args.bench, measured) {
                 (Some(name), Some(cost)) if case.id == slowdown::case_id(name) => {
@@ -467,7 +467,7 @@ impl CommitJudge<'_> {
             outcomes.cases.push(CaseOutcome {
                 id: case.id,
                 outcome: case.outcome,
-                got: case.got,
+                got: case.actual,
                 cost,
             });
         }

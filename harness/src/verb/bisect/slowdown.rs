@@ -41,7 +41,7 @@ pub(super) fn judge_cost(
 ) -> CaseReport {
     let instructions =
         |figure: MilliInstructions| format!("{}.{:03}", figure / 1000, figure % 1000);
-    case.got = format!("{} instructions", instructions(cost));
+    case.actual = format!("{} instructions", instructions(cost));
     if let Some(good) = good {
         let limit = u128::from(good) * u128::from(1000 + threshold.thousandths());
         if u128::from(cost) * 1000 > limit {
@@ -70,12 +70,12 @@ mod tests {
                 kernel_function: String::new(),
                 outcome: Outcome::Pass,
                 expected: String::new(),
-                got: String::new(),
+                actual: String::new(),
                 bug: None,
                 log: Vec::new(),
                 console: None,
                 rerun: String::new(),
-                micros: 0,
+                duration_micros: 0,
             };
             judge_cost(blank, figure, good, Threshold::DEFAULT)
         };
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(case(3_150_000, Some(3_000_000)).outcome, Outcome::Pass);
         let slower = case(3_150_001, Some(3_000_000));
         assert_eq!(slower.outcome, Outcome::Fail);
-        assert_eq!(slower.got, "3150.001 instructions");
+        assert_eq!(slower.actual, "3150.001 instructions");
         assert_eq!(slower.expected, "at most 5.0% more than 3000.000");
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn report(
         state: mark.subcommand(bisected.terms).to_owned(),
         make_millis: judged_commit.times.make_millis,
         vm_millis: judged_commit.times.vm_millis,
-        millis: judged_commit.times.total_millis,
+        total_millis: judged_commit.times.total_millis,
     };
     let ends = state.ends.iter().zip([true, false]).map(|(judged_commit, is_good)| {
         step(judged_commit, if is_good == state.good_is_new { Mark::New } else { Mark::Old })

@@ -76,7 +76,7 @@ fn costs_that_one_kernel_fails_to_measure_are_named() {
             sudbox_version: String::new(),
             kernel: Kernel::default(),
             machine: String::new(),
-            guest: Vec::new(),
+            guest_facts: Vec::new(),
             unit: COUNTING,
             costs: Vec::new(),
             missing: vec![lack],

@@ -59,7 +59,7 @@ impl Finding {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ComparedCost {
-    /// Name of the cost.
+    /// Name of the cost ([`Cost::name`]).
     pub name: String,
     /// The cost on the first kernel in the unit, one value per boot: the least for counted instructions,
     /// else the median.
@@ -79,7 +79,7 @@ pub struct ComparedCost {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnmeasuredCost {
-    /// Name of the cost.
+    /// Name of the cost ([`Cost::name`]).
     pub name: String,
     /// The outcome on each kernel: that of the first boot that did not measure the cost, else `Pass`.
     pub outcomes: [Outcome; 2],
@@ -107,29 +107,36 @@ impl Comparison {
     /// Compares two kernels by the costs in their boots; `None` if a kernel has no boot.
     #[must_use]
     pub fn from_boots(first: &[Costs], second: &[Costs]) -> Option<Comparison> {
-        let (one, other) = (first.first()?, second.first()?);
+        let (first_boot, second_boot) = (first.first()?, second.first()?);
         let mut comparison = Comparison {
-            kernels: [one.kernel.clone(), other.kernel.clone()],
-            machine: one.machine.clone(),
-            unit: one.unit,
+            kernels: [first_boot.kernel.clone(), second_boot.kernel.clone()],
+            machine: first_boot.machine.clone(),
+            unit: first_boot.unit,
             compared_costs: Vec::new(),
             unmeasured_costs: Vec::new(),
         };
-        let names = one.costs.iter().map(|cost| &cost.name);
-        let lacks = one.missing.iter().map(|lack| &lack.name);
-        for name in names.chain(lacks) {
-            let values = |boots: &[Costs]| -> Option<Vec<f64>> {
+        let names = first_boot.costs.iter().map(|cost| &cost.name);
+        let missing_names = first_boot.missing.iter().map(|missing| &missing.name);
+        for name in names.chain(missing_names) {
+            let values_in = |boots: &[Costs]| -> Option<Vec<f64>> {
                 boots
                     .iter()
-                    .map(|costs| costs.cost_named(name).map(|c| value_to_compare(costs.unit, c)))
+                    .map(|costs| {
+                        costs.cost_named(name).map(|cost| value_to_compare(costs.unit, cost))
+                    })
                     .collect()
             };
-            match (values(first), values(second)) {
-                (Some(first), Some(second)) => {
-                    let resolution = one.cost_named(name).map_or(0.0, |cost| cost.resolution);
-                    comparison
-                        .compared_costs
-                        .push(ComparedCost::from_values(name, one.unit, resolution, first, second));
+            match (values_in(first), values_in(second)) {
+                (Some(first_values), Some(second_values)) => {
+                    let resolution =
+                        first_boot.cost_named(name).map_or(0.0, |cost| cost.resolution);
+                    comparison.compared_costs.push(ComparedCost::from_values(
+                        name,
+                        first_boot.unit,
+                        resolution,
+                        first_values,
+                        second_values,
+                    ));
                 }
                 _ => {
                     let outcomes =
@@ -146,22 +153,22 @@ impl Comparison {
     /// Whether at least one cost has this finding.
     #[must_use]
     pub fn has_finding(&self, finding: Finding) -> bool {
-        self.compared_costs.iter().any(|line| line.finding == finding)
+        self.compared_costs.iter().any(|cost| cost.finding == finding)
     }
 
     /// Names of the costs whose measurement failed on at least one kernel.
     pub fn failed_names(&self) -> impl Iterator<Item = &str> {
         let failed =
-            |lacking: &&UnmeasuredCost| lacking.outcomes.iter().any(|outcome| outcome.is_failure());
-        self.unmeasured_costs.iter().filter(failed).map(|lacking| lacking.name.as_str())
+            |cost: &&UnmeasuredCost| cost.outcomes.iter().any(|outcome| outcome.is_failure());
+        self.unmeasured_costs.iter().filter(failed).map(|cost| cost.name.as_str())
     }
 }
 
 /// The outcome of a measurement on a kernel: `Pass` if every boot measured it, else the outcome in the first
 /// boot that did not.
 fn first_failing_outcome(boots: &[Costs], name: &str) -> Outcome {
-    let mut lacks = boots.iter().flat_map(|costs| &costs.missing);
-    lacks.find(|lack| lack.name == name).map_or(Outcome::Pass, |lack| lack.outcome)
+    let mut missing_costs = boots.iter().flat_map(|costs| &costs.missing);
+    missing_costs.find(|cost| cost.name == name).map_or(Outcome::Pass, |cost| cost.outcome)
 }
 
 /// The value of a cost for comparisons: the median of measured time, the least of counted instructions, else
@@ -169,8 +176,8 @@ fn first_failing_outcome(boots: &[Costs], name: &str) -> Outcome {
 #[must_use]
 pub fn value_to_compare(unit: Unit, cost: &Cost) -> f64 {
     match (unit, cost.cost) {
-        (Unit::Nanoseconds, Some(spread)) => spread.median,
-        (Unit::Instructions { .. }, Some(spread)) => spread.least,
+        (Unit::Nanoseconds, Some(statistics)) => statistics.median,
+        (Unit::Instructions { .. }, Some(statistics)) => statistics.least,
         _ => cost.ratio,
     }
 }
@@ -180,16 +187,18 @@ impl ComparedCost {
         name: &str,
         unit: Unit,
         resolution: f64,
-        first: Vec<f64>,
-        second: Vec<f64>,
+        first_values: Vec<f64>,
+        second_values: Vec<f64>,
     ) -> ComparedCost {
-        let (one, other) = (median(&first), median(&second));
-        let change = (one > resolution).then(|| other / one - 1.0);
+        let (first_median, second_median) = (median(&first_values), median(&second_values));
+        let change = (first_median > resolution).then(|| second_median / first_median - 1.0);
         let finding = match unit {
-            Unit::Instructions { .. } => compare_counts(&first, &second, resolution),
-            Unit::Nanoseconds | Unit::Ratio => compare_times(&first, &second, resolution),
+            Unit::Instructions { .. } => compare_counts(&first_values, &second_values, resolution),
+            Unit::Nanoseconds | Unit::Ratio => {
+                compare_times(&first_values, &second_values, resolution)
+            }
         };
-        ComparedCost { name: name.to_owned(), first_values: first, second_values: second, change, finding }
+        ComparedCost { name: name.to_owned(), first_values, second_values, change, finding }
     }
 }
 
@@ -201,39 +210,53 @@ fn slower_or_faster(change: f64) -> Finding {
 /// medians of the kernels do not agree.
 fn compare_counts(first: &[f64], second: &[f64], resolution: f64) -> Finding {
     let is_steady = |counts: &[f64]| {
-        let count_agreeing =
-            |one: f64| counts.iter().filter(|count| counts_agree(one, **count, resolution)).count();
-        counts.iter().any(|one| 2 * count_agreeing(*one) > counts.len())
+        let agreeing_counts = |count: f64| {
+            counts.iter().filter(|other| counts_agree(count, **other, resolution)).count()
+        };
+        counts.iter().any(|count| 2 * agreeing_counts(*count) > counts.len())
     };
     if !is_steady(first) || !is_steady(second) {
         return Finding::Unsteady;
     }
-    let (one, other) = (median(first), median(second));
-    match counts_agree(one, other, resolution) {
+    let (first_median, second_median) = (median(first), median(second));
+    match counts_agree(first_median, second_median, resolution) {
         true => Finding::Same,
-        false => slower_or_faster(other - one),
+        false => slower_or_faster(second_median - first_median),
     }
 }
 
 /// Whether two counts differ by no more than [`COUNT_THRESHOLD`] and the counter's resolution.
-fn counts_agree(one: f64, other: f64, resolution: f64) -> bool {
-    (one - other).abs() <= one.min(other) * COUNT_THRESHOLD + resolution
+fn counts_agree(first: f64, second: f64, resolution: f64) -> bool {
+    (first - second).abs() <= first.min(second) * COUNT_THRESHOLD + resolution
 }
 
 /// The finding for measured time. The kernels differ if all times of one exceed all times of the other, and
 /// the medians differ by more than [`TIME_THRESHOLD`] and the counter's resolution.
 fn compare_times(first: &[f64], second: &[f64], resolution: f64) -> Finding {
-    let ((low, high), (second_low, second_high)) = (range(first), range(second));
-    let separate = second_low > high || second_high < low;
-    let (one, other) = (median(first), median(second));
-    let over_threshold = (other - one).abs() > one.max(0.0) * TIME_THRESHOLD + resolution;
-    if separate && over_threshold { slower_or_faster(other - one) } else { Finding::Same }
+    let ((first_min, first_max), (second_min, second_max)) = (min_max(first), min_max(second));
+    let are_disjoint = second_min > first_max || second_max < first_min;
+    let (first_median, second_median) = (median(first), median(second));
+    let difference = second_median - first_median;
+    let threshold = first_median.max(0.0) * TIME_THRESHOLD + resolution;
+    if are_disjoint && difference.abs() > threshold {
+        slower_or_faster(difference)
+    } else {
+        Finding::Same
+    }
 }
 
 /// The minimum and maximum of the values.
-fn range(values: &[f64]) -> (f64, f64) {
-    let fold = |with: fn(f64, f64) -> f64, from| values.iter().copied().fold(from, with);
-    (fold(f64::min, f64::INFINITY), fold(f64::max, f64::NEG_INFINITY))
+fn min_max(values: &[f64]) -> (f64, f64) {
+    let values = || values.iter().copied();
+    (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max))
+}
+
+/// The number of comparisons of a kernel with itself of which one, on average, has all times of one kernel
+/// above all times of the other: half of the ways to choose `boots_per_kernel` of twice as many boots.
+pub(super) fn comparisons_per_chance_finding(boots_per_kernel: usize) -> usize {
+    let ways =
+        (1..=boots_per_kernel).fold(1, |ways, chosen| ways * (boots_per_kernel + chosen) / chosen);
+    ways.div_ceil(2)
 }
 
 pub(super) fn median(values: &[f64]) -> f64 {

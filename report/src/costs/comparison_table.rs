@@ -3,7 +3,8 @@
 
 use super::Unit;
 use super::comparison::{
-    COUNT_THRESHOLD, Comparison, Finding, TIME_THRESHOLD, UnmeasuredCost, median,
+    COUNT_THRESHOLD, Comparison, Finding, TIME_THRESHOLD, UnmeasuredCost,
+    comparisons_per_chance_finding, median,
 };
 use super::table::formatted_number;
 use crate::Outcome;
@@ -20,28 +21,34 @@ pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
         writer.write_labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));
     }
     writer.write_labelled("machine", &comparison.machine);
-    let boots = comparison.compared_costs.first().map_or(0, |line| line.first_values.len());
-    let (unit_text, test_text) = unit_and_test_texts(comparison.unit);
-    writer.write_labelled("unit", &format!("{unit_text}; {boots} boots of each kernel, in turn"));
+    let boots_per_kernel =
+        comparison.compared_costs.first().map_or(0, |cost| cost.first_values.len());
+    let (unit_text, test_text) = unit_and_test_texts(comparison.unit, boots_per_kernel);
+    writer.write_labelled(
+        "unit",
+        &format!("{unit_text}; {boots_per_kernel} boots of each kernel, in turn"),
+    );
     writer.write_labelled("test", &test_text);
     writer.write_empty_line();
-    let width = comparison.compared_costs.iter().map(|line| line.name.len()).max().unwrap_or(0);
+    let width = comparison.compared_costs.iter().map(|cost| cost.name.len()).max().unwrap_or(0);
     writer.write_line(&format!("  {:width$}{:>12}{:>12}{:>10}", "", "first", "second", "change "));
     for cost in &comparison.compared_costs {
-        let [first, second] =
-            [&cost.first_values, &cost.second_values].map(|boots| formatted_number(median(boots)));
+        let [first_median, second_median] = [&cost.first_values, &cost.second_values]
+            .map(|values| formatted_number(median(values)));
         let change =
             cost.change.map_or_else(|| "-".to_owned(), |change| format!("{:.2} %", change * 100.0));
         let finding = cost.finding.as_str();
         writer.write_line(&format!(
-            "  {:width$}{first:>12}{second:>12}{change:>11}  {finding}",
+            "  {:width$}{first_median:>12}{second_median:>12}{change:>11}  {finding}",
             cost.name
         ));
     }
     for UnmeasuredCost { name, outcomes } in &comparison.unmeasured_costs {
-        let [first, second] = outcomes.map(Outcome::as_str);
-        writer
-            .write_line(&format!("  {name:width$}{first:>12}{second:>12}{:>11}  not compared", ""));
+        let [first_outcome, second_outcome] = outcomes.map(Outcome::as_str);
+        writer.write_line(&format!(
+            "  {name:width$}{first_outcome:>12}{second_outcome:>12}{:>11}  not compared",
+            ""
+        ));
     }
     writer.write_empty_line();
     writer.write_wrapped("", "  ", &format!("COMPARED: {}", conclusion(comparison)));
@@ -49,7 +56,7 @@ pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
 }
 
 /// Descriptions of the unit, and of the test by which a difference counts as real.
-fn unit_and_test_texts(unit: Unit) -> (&'static str, String) {
+fn unit_and_test_texts(unit: Unit, boots_per_kernel: usize) -> (&'static str, String) {
     match unit {
         Unit::Instructions { .. } => (
             "instructions, the least of a boot",
@@ -66,8 +73,9 @@ fn unit_and_test_texts(unit: Unit) -> (&'static str, String) {
             },
             format!(
                 "a difference of more than {} % and a tick of the counter is real, if all boots of one \
-                 kernel are beyond all of the other's (by chance in one of 462 comparisons)",
-                TIME_THRESHOLD * 100.0
+                 kernel are beyond all of the other's (by chance in one of {} comparisons)",
+                TIME_THRESHOLD * 100.0,
+                comparisons_per_chance_finding(boots_per_kernel)
             ),
         ),
     }
@@ -76,17 +84,17 @@ fn unit_and_test_texts(unit: Unit) -> (&'static str, String) {
 /// The last line: the names of the costs that differ or could not be compared.
 fn conclusion(comparison: &Comparison) -> String {
     let names_by_finding = |finding: Finding| {
-        let lines = comparison.compared_costs.iter().filter(|line| line.finding == finding);
-        let names: Vec<&str> = lines.map(|line| line.name.as_str()).collect();
+        let costs = comparison.compared_costs.iter().filter(|cost| cost.finding == finding);
+        let names: Vec<&str> = costs.map(|cost| cost.name.as_str()).collect();
         (!names.is_empty()).then(|| format!("{}: {}", finding.as_str(), names.join(" ")))
     };
-    let mut found: Vec<String> = [Finding::Slower, Finding::Faster, Finding::Unsteady]
+    let mut findings: Vec<String> = [Finding::Slower, Finding::Faster, Finding::Unsteady]
         .into_iter()
         .filter_map(names_by_finding)
         .collect();
-    let failed: Vec<&str> = comparison.failed_names().collect();
-    if !failed.is_empty() {
-        found.push(format!("failed: {}", failed.join(" ")));
+    let failed_names: Vec<&str> = comparison.failed_names().collect();
+    if !failed_names.is_empty() {
+        findings.push(format!("failed: {}", failed_names.join(" ")));
     }
-    if found.is_empty() { "no difference is real".to_owned() } else { found.join("; ") }
+    if findings.is_empty() { "no difference is real".to_owned() } else { findings.join("; ") }
 }

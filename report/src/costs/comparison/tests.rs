@@ -103,3 +103,10 @@ fn a_median_is_in_the_middle() {
     assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
     assert!((median(&[4.0, 1.0]) - 2.5).abs() < 1e-9);
 }
+
+#[test]
+fn chance_is_told_by_the_number_of_boots() {
+    assert_eq!(comparisons_per_chance_finding(1), 1);
+    assert_eq!(comparisons_per_chance_finding(2), 3);
+    assert_eq!(comparisons_per_chance_finding(BOOTS_TO_TIME), 462);
+}

@@ -17,16 +17,16 @@ pub struct BisectedCommit {
     pub subject: String,
 }
 
-/// A case whose outcome differs between the ends.
+/// A case whose outcome differs between the good end and the bad end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BisectedCase {
-    /// The case.
+    /// Id of the case.
     pub id: String,
-    /// Its outcome at the older end.
+    /// Outcome at the older end.
     #[serde(rename = "old")]
     pub old_outcome: Outcome,
-    /// Its outcome at the newer end.
+    /// Outcome at the newer end.
     #[serde(rename = "new")]
     pub new_outcome: Outcome,
 }
@@ -63,7 +63,7 @@ pub struct Bisection {
     pub exit_code: u8,
     /// The first changed commit; several if commits between them could not be judged.
     pub commits: Vec<BisectedCommit>,
-    /// The cases whose change was sought.
+    /// The cases whose change of outcome was bisected.
     #[serde(rename = "sought")]
     pub sought_cases: Vec<BisectedCase>,
     /// The judged commits: the good end, the bad end, then the steps in order.

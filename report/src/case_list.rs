@@ -58,28 +58,29 @@ impl Report for CaseList {
 fn table(list: &CaseList) -> String {
     let mut text = String::new();
     let width = list.cases.iter().map(|case| case.id.len()).max().unwrap_or(0);
-    let (absent, present): (Vec<&ListedCase>, Vec<&ListedCase>) =
+    let (excluded, included): (Vec<&ListedCase>, Vec<&ListedCase>) =
         list.cases.iter().partition(|case| case.exclusion_reason.is_some());
-    let (without, with): (Vec<&ListedCase>, Vec<&ListedCase>) =
-        present.into_iter().partition(|case| case.without_dispatch);
-    let mut section = |heading: &str, cases: &[&ListedCase]| {
+    let (without_dispatch, with_dispatch): (Vec<&ListedCase>, Vec<&ListedCase>) =
+        included.into_iter().partition(|case| case.without_dispatch);
+    let mut write_section = |heading: &str, cases: &[&ListedCase]| {
         if !heading.is_empty() && !cases.is_empty() {
             let _ = writeln!(text, "\n{heading}:");
         }
         for case in cases {
-            let about = case.exclusion_reason.as_ref().unwrap_or(&case.promise);
-            let _ = writeln!(text, "{:width$}  {about}", case.id);
+            let description = case.exclusion_reason.as_ref().unwrap_or(&case.promise);
+            let _ = writeln!(text, "{:width$}  {description}", case.id);
         }
     };
-    section("", &with);
-    section("on kernels without dispatch", &without);
-    section(&format!("not on {}", list.arch), &absent);
-    let _ = write!(text, "\n{} cases", with.len());
-    for (count, kernels) in
-        [(without.len(), "on kernels without dispatch"), (absent.len(), "on other architectures")]
-    {
+    write_section("", &with_dispatch);
+    write_section("on kernels without dispatch", &without_dispatch);
+    write_section(&format!("not on {}", list.arch), &excluded);
+    let _ = write!(text, "\n{} cases", with_dispatch.len());
+    for (count, where_they_run) in [
+        (without_dispatch.len(), "on kernels without dispatch"),
+        (excluded.len(), "on other architectures"),
+    ] {
         if count > 0 {
-            let _ = write!(text, ", {count} more {kernels}");
+            let _ = write!(text, ", {count} more {where_they_run}");
         }
     }
     text + "\n"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Selects the most informative lines of a console.
+//! Selects the most informative lines of console output.
 
 use sudbox_protocol::{NO_HOST_LINE_PREFIX, PROBLEM_LINE_PREFIX};
 
@@ -23,19 +23,22 @@ fn rank(line: &str) -> u8 {
     ];
     // The unwinder marks uncertain frames with a question mark.
     let is_frame = line.contains("+0x") && line.contains("/0x");
-    if HEADLINES.iter().any(|h| line.contains(h)) {
+    if HEADLINES.iter().any(|headline| line.contains(headline)) {
         0
     } else if line.contains("RIP: 00") || line.contains("pc : ") {
         1
     } else if is_frame && !line.contains("? ") {
         2
-    } else if ["Call Trace:", "CPU: ", "Comm: ", "Workqueue:"].iter().any(|h| line.contains(h)) {
+    } else if ["Call Trace:", "CPU: ", "Comm: ", "Workqueue:"]
+        .iter()
+        .any(|prefix| line.contains(prefix))
+    {
         3
     } else if is_frame {
         5
     } else if ["RAX: ", "RDX: ", "RBP: ", "R10: ", "R13: ", "FS: ", "CS: ", "CR2: ", "Code: "]
         .iter()
-        .any(|h| line.contains(h))
+        .any(|register| line.contains(register))
     {
         6
     } else {
@@ -45,12 +48,12 @@ fn rank(line: &str) -> u8 {
 
 /// The `limit` most informative lines in their original order, and the number of lines left out.
 pub(crate) fn most_informative(lines: &[String], limit: usize) -> (Vec<&str>, usize) {
-    let mut order: Vec<usize> = (0..lines.len()).collect();
-    order.sort_by_key(|&i| (rank(&lines[i]), i));
-    order.truncate(limit);
-    order.sort_unstable();
-    let left_out = lines.len() - order.len();
-    (order.into_iter().map(|i| lines[i].as_str()).collect(), left_out)
+    let mut indices: Vec<usize> = (0..lines.len()).collect();
+    indices.sort_by_key(|&index| (rank(&lines[index]), index));
+    indices.truncate(limit);
+    indices.sort_unstable();
+    let left_out = lines.len() - indices.len();
+    (indices.into_iter().map(|index| lines[index].as_str()).collect(), left_out)
 }
 
 #[cfg(test)]

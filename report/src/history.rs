@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Outcomes of cases over time, by kernel.
+//! The outcomes of cases over time, by kernel.
 //!
 //! Each verdict adds an [`Entry`], a line of JSON, to a file. [`History`] selects cases from the entries
 //! and finds flaky cases: cases with different outcomes on the same image and machine.
@@ -156,12 +156,12 @@ impl CaseHistory {
     /// The history of one case.
     #[must_use]
     pub fn from_entries(entries: &[Entry], id: &str) -> CaseHistory {
-        let mut points = Vec::new();
+        let mut dated_outcomes = Vec::new();
         let mut by_image: Vec<(&Entry, BTreeMap<Outcome, usize>)> = Vec::new();
         for entry in entries {
             let Some(outcome) = entry.outcome_of(id) else { continue };
-            let (date, kernel) = (entry.start_time.clone(), entry.kernel.clone());
-            points.push(DatedOutcome { start_time: date, kernel, outcome });
+            let (start_time, kernel) = (entry.start_time.clone(), entry.kernel.clone());
+            dated_outcomes.push(DatedOutcome { start_time, kernel, outcome });
             if entry.image_id.is_empty() {
                 continue;
             }
@@ -180,7 +180,7 @@ impl CaseHistory {
             image_id: entry.image_id.clone(),
             outcomes,
         });
-        CaseHistory { id: id.to_owned(), dated_outcomes: points, flaky: flaky.collect() }
+        CaseHistory { id: id.to_owned(), dated_outcomes, flaky: flaky.collect() }
     }
 }
 
@@ -196,7 +196,7 @@ impl Report for History {
     ];
 }
 
-/// The table: a line for each series of equal outcomes of a case on a kernel.
+/// Renders a line for each series of equal outcomes of a case on a kernel.
 fn render(history: &History, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
     for case in &history.cases {
@@ -204,20 +204,20 @@ fn render(history: &History, screen: Screen) -> String {
         writer.write_line(&id);
         let is_same_series =
             |a: &DatedOutcome, b: &DatedOutcome| (&a.kernel, a.outcome) == (&b.kernel, b.outcome);
-        for points in case.dated_outcomes.chunk_by(is_same_series) {
-            let (first, last) = (&points[0], &points[points.len() - 1]);
+        for series in case.dated_outcomes.chunk_by(is_same_series) {
+            let (first, last) = (&series[0], &series[series.len() - 1]);
             let colour = match first.outcome {
                 outcome if outcome.is_failure() => Colour::Red,
                 Outcome::Pass => Colour::Green,
                 _ => Colour::Yellow,
             };
-            let word = writer.paint(colour, &format!("{:<6}", first.outcome.as_str()));
-            let when = match points.len() {
+            let outcome_name = writer.paint(colour, &format!("{:<6}", first.outcome.as_str()));
+            let times = match series.len() {
                 1 => first.start_time.clone(),
                 count => format!("{} to {}, {count} times", first.start_time, last.start_time),
             };
-            let line = text::escaped_line(&format!("Linux {}: {when}", first.kernel));
-            writer.write_wrapped(&format!("  {word}  "), "            ", &line);
+            let line = text::escaped_line(&format!("Linux {}: {times}", first.kernel));
+            writer.write_wrapped(&format!("  {outcome_name}  "), "            ", &line);
         }
         for flake in &case.flaky {
             let word = writer.paint(Colour::Red, "FLAKY ");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The frame of a self-contained HTML page. The page's content security policy allows only its own style
+//! The frame of an HTML page that needs no other files. The page's content security policy allows only its own style
 //! and script, by their digests.
 
 use base64ct::{Base64, Encoding as _};
@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 /// The style of pages about cases.
 pub(crate) const CASES_STYLE: &str = include_str!("html_page.css");
 
-/// A complete page. `title` is plain text. `body` is HTML, in which text of the guest must be
-/// [`escape_html`].
+/// Renders a complete page. `title` is plain text. `body` is HTML, in which the caller has escaped text of the
+/// guest ([`escape_html`]).
 pub(crate) fn render_page(title: &str, style: &str, script: Option<&str>, body: &str) -> String {
     let title = escape_html(title);
     let styles = csp_digest(style);

@@ -43,11 +43,11 @@ impl Judgement {
         }
         let totals = verdict.totals();
         let broken = totals.count_where(Outcome::is_failure);
-        let surprising = totals.count_of(Outcome::Fixed) + totals.count_of(Outcome::Unmet);
-        match (broken, surprising) {
-            (0, n) if verdict.strict && n > 0 => Judgement::NotAsExpected(n),
+        let not_as_expected = totals.count_of(Outcome::Fixed) + totals.count_of(Outcome::Unmet);
+        match (broken, not_as_expected) {
+            (0, count) if verdict.strict && count > 0 => Judgement::NotAsExpected(count),
             (0, _) => Judgement::AsExpected,
-            (n, _) => Judgement::Broken(n),
+            (count, _) => Judgement::Broken(count),
         }
     }
 

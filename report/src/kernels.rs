@@ -55,8 +55,8 @@ impl Report for KernelList {
     ];
 }
 
-/// The table: a line for each entry. On a narrow terminal, the last column moves to separate lines;
-/// on a still narrower one, each entry is a paragraph.
+/// Renders a line for each entry. If the terminal is too narrow, the last column moves to separate lines; if
+/// the terminal is still too narrow, each entry is a paragraph.
 fn render(list: &KernelList, screen: Screen) -> String {
     let mut rows = vec![["KERNEL", "STATE", "SIZE", "USED", "WHAT"].map(str::to_owned)];
     rows.extend(list.kernels.iter().map(|entry| {
@@ -98,7 +98,7 @@ fn padded_row(cells: &[String], widths: &[usize]) -> String {
     cells.iter().zip(widths).map(|(cell, width)| text::padded(cell, *width)).collect()
 }
 
-/// A size in the binary unit that fits, such as `5.0 MiB`.
+/// Formats a size in the largest binary unit that fits, such as `5.0 MiB`.
 #[must_use]
 pub fn human_size(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()

@@ -18,7 +18,7 @@ pub struct MachineReport {
     pub sudbox_version: String,
     /// Number of CPUs that this process may use.
     pub cpus: usize,
-    /// Path of the cache, or why it cannot be used.
+    /// Path of the cache, or the reason why the cache cannot be used.
     pub cache: String,
     /// Whether /dev/kvm runs kernels; if not, the reason.
     pub kvm: String,
@@ -28,7 +28,7 @@ pub struct MachineReport {
     /// The steps of the probe of KVM.
     #[serde(rename = "kvm_steps")]
     pub kvm_probe_steps: Vec<String>,
-    /// Version of QEMU; if it is missing, what that means.
+    /// Version of QEMU; if QEMU is missing, the consequence.
     pub qemu: String,
     /// The machine that kernels run on by default.
     pub machine: String,
@@ -38,7 +38,7 @@ pub struct MachineReport {
     /// Names of the tools that are missing.
     #[serde(rename = "missing")]
     pub missing_tools: Vec<String>,
-    /// The command that installs them, if the package manager is known.
+    /// The command that installs the missing tools, if the package manager is known.
     #[serde(rename = "install")]
     pub install_command: Option<String>,
 }
@@ -60,8 +60,8 @@ fn render(machine: &MachineReport, screen: Screen) -> String {
     writer.write_labelled("sudbox", &machine.sudbox_version);
     writer.write_labelled("CPUs", &machine.cpus.to_string());
     writer.write_labelled("cache", &machine.cache);
-    let (whole, tenth) = (machine.kvm_probe_micros / 1000, machine.kvm_probe_micros % 1000 / 100);
-    writer.write_labelled("KVM", &format!("{}; {whole}.{tenth} ms", machine.kvm));
+    let (millis, tenths) = (machine.kvm_probe_micros / 1000, machine.kvm_probe_micros % 1000 / 100);
+    writer.write_labelled("KVM", &format!("{}; {millis}.{tenths} ms", machine.kvm));
     for step in &machine.kvm_probe_steps {
         writer.write_labelled("", step);
     }

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use crate::Kernel;
 use crate::forms::json::to_json;
 
-/// Maximum number of bytes of one stream in a report. Further bytes are only counted, so that a program that
-/// prints for ever does not fill the memory.
+/// Maximum number of bytes of one stream in a report. Further bytes are only counted, because a program may
+/// print without end.
 pub const STREAM_LIMIT: usize = 8 << 20;
 
 /// The bytes that a program wrote to stdout or stderr, up to [`STREAM_LIMIT`].

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The results of `kernels prune` and `report prune`: old things that were removed, or would be.
+//! The results of `kernels prune` and `report prune`: the old entries or runs that were removed, or that
+//! `--yes` removes.
 
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -27,7 +28,7 @@ pub struct PrunedKernels {
 }
 
 impl PrunedKernels {
-    /// These entries, which are `days` days old.
+    /// The result for these entries, which were not used for `days` days.
     #[must_use]
     pub fn from_entries(days: u32, removed: bool, kernels: Vec<KernelEntry>) -> PrunedKernels {
         let bytes = kernels.iter().filter_map(|entry| entry.bytes).sum();
@@ -85,7 +86,7 @@ pub struct PrunedRuns {
 }
 
 impl PrunedRuns {
-    /// These runs, which are `days` days old.
+    /// The result for these runs, which are at least `days` days old.
     #[must_use]
     pub fn from_runs(days: u32, removed: bool, runs: Vec<Run>) -> PrunedRuns {
         PrunedRuns { schema: 1, days, removed, runs }

@@ -78,10 +78,10 @@ pub trait Summarised {
 
 /// Release (or reference), architecture and flavour of a kernel.
 fn kernel_name(kernel: &Kernel) -> String {
-    let first = if kernel.release.is_empty() { &kernel.reference } else { &kernel.release };
-    let words = [first, &kernel.arch, &kernel.flavour];
+    let name = if kernel.release.is_empty() { &kernel.reference } else { &kernel.release };
+    let words = [name, &kernel.arch, &kernel.flavour];
     let words: Vec<&str> =
-        words.into_iter().map(String::as_str).filter(|w| !w.is_empty()).collect();
+        words.into_iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
     words.join(", ")
 }
 
@@ -90,8 +90,10 @@ impl Summarised for Verdict {
         let judgement = Judgement::from_verdict(self);
         let result = match &judgement {
             Judgement::AsExpected => self.coverage().to_string(),
-            Judgement::Broken(n) => format!("{n} of {} broken", self.cases.len()),
-            Judgement::NotAsExpected(n) => format!("{n} of {} not as expected", self.cases.len()),
+            Judgement::Broken(count) => format!("{count} of {} broken", self.cases.len()),
+            Judgement::NotAsExpected(count) => {
+                format!("{count} of {} not as expected", self.cases.len())
+            }
             Judgement::NotJudged(reason) => format!("not judged: {reason}"),
         };
         let (kernel, exit_code) = (kernel_name(&self.kernel), judgement.exit_code());
@@ -103,14 +105,15 @@ impl Summarised for Matrix {
     fn summary(&self) -> Summary {
         let kernels: Vec<&str> = self.plan.cells.iter().map(|cell| cell.kernel.as_str()).collect();
         let codes: Vec<u8> =
-            self.cells_with_results().map(|(_, found)| Matrix::exit_code_of(found)).collect();
-        let count = |wanted: fn(&u8) -> bool| codes.iter().filter(|code| wanted(code)).count();
-        let (kept, broken) = (count(|code| *code == 0), count(|code| *code == 1));
-        let unjudged = codes.len() - kept - broken;
+            self.cells_with_results().map(|(_, result)| Matrix::exit_code_of(result)).collect();
+        let count =
+            |condition: fn(&u8) -> bool| codes.iter().filter(|code| condition(code)).count();
+        let (as_expected, broken) = (count(|code| *code == 0), count(|code| *code == 1));
+        let unjudged = codes.len() - as_expected - broken;
         Summary {
             kind: RunKind::Matrix,
             kernel: kernels.join(" "),
-            result: format!("{kept} as expected, {broken} broken, {unjudged} not judged"),
+            result: format!("{as_expected} as expected, {broken} broken, {unjudged} not judged"),
             exit_code: self.exit_code(),
         }
     }
@@ -118,7 +121,7 @@ impl Summarised for Matrix {
 
 impl Summarised for Costs {
     fn summary(&self) -> Summary {
-        let failed = self.missing.iter().filter(|lack| lack.outcome.is_failure()).count();
+        let failed = self.missing.iter().filter(|cost| cost.outcome.is_failure()).count();
         Summary {
             kind: RunKind::Bench,
             kernel: kernel_name(&self.kernel),
@@ -131,7 +134,7 @@ impl Summarised for Costs {
 impl Summarised for Comparison {
     fn summary(&self) -> Summary {
         let count =
-            |finding| self.compared_costs.iter().filter(|line| line.finding == finding).count();
+            |finding| self.compared_costs.iter().filter(|cost| cost.finding == finding).count();
         let (slower, faster) = (count(Finding::Slower), count(Finding::Faster));
         let failed = self.failed_names().count();
         Summary {
@@ -195,28 +198,29 @@ const EXIT_CODE_WIDTH: usize = 3;
 fn render(list: &RunList, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
     for run in &list.runs {
-        let (kind, code, words) = match &run.summary {
+        let (kind, exit_code, description) = match &run.summary {
             None => ("-", None, "left no report".to_owned()),
             Some(summary) => {
-                let words = format!("{}: {}", summary.kernel, summary.result);
-                (summary.kind.as_str(), Some(summary.exit_code), words)
+                let description = format!("{}: {}", summary.kernel, summary.result);
+                (summary.kind.as_str(), Some(summary.exit_code), description)
             }
         };
-        let colour = match code {
+        let colour = match exit_code {
             Some(0) => Colour::Green,
             Some(1) => Colour::Red,
             _ => Colour::Yellow,
         };
-        let code = code.map_or_else(|| "-".to_owned(), |code| code.to_string());
-        let code = writer.paint(colour, &format!("{code:>EXIT_CODE_WIDTH$}"));
-        let first = format!("{:>3}  {}  {kind:<10} ", run.number, run.start_time);
-        let indent = text::width_in_columns(&first) + EXIT_CODE_WIDTH + 2;
-        let (first, words) = (format!("{first}{code}  "), text::escaped_line(&words));
+        let exit_code = exit_code.map_or_else(|| "-".to_owned(), |exit_code| exit_code.to_string());
+        let exit_code = writer.paint(colour, &format!("{exit_code:>EXIT_CODE_WIDTH$}"));
+        let prefix = format!("{:>3}  {}  {kind:<10} ", run.number, run.start_time);
+        let indent = text::width_in_columns(&prefix) + EXIT_CODE_WIDTH + 2;
+        let (prefix, description) =
+            (format!("{prefix}{exit_code}  "), text::escaped_line(&description));
         if screen.width() < 2 * indent {
-            writer.write_line(&first);
-            writer.write_wrapped("     ", "     ", &words);
+            writer.write_line(&prefix);
+            writer.write_wrapped("     ", "     ", &description);
         } else {
-            writer.write_wrapped(&first, &" ".repeat(indent), &words);
+            writer.write_wrapped(&prefix, &" ".repeat(indent), &description);
         }
     }
     if list.runs.is_empty() {

@@ -12,19 +12,19 @@ use crate::program::Execution;
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum SelftestOutcome {
-    /// It exited with 0.
+    /// The test exited with 0.
     Pass,
-    /// It exited with another status, or a signal killed it.
+    /// The test exited with another status, or a signal killed the test.
     Fail,
-    /// It exited with `KSFT_SKIP` (kselftest.h): it cannot run on this kernel or machine.
+    /// The test exited with `KSFT_SKIP` (kselftest.h), because it cannot run on this kernel or machine.
     Skip,
-    /// It did not start or end; `error` has the reason.
+    /// The test did not start or end; `error` has the reason.
     Error,
-    /// It was not run, because one before it did not start or end.
+    /// The test was not run, because an earlier test did not start or end.
     NotRun,
-    /// Its source does not compile; `error` has the first lines of the compiler.
+    /// The source of the test does not compile; `error` has the first lines of the compiler's output.
     NotCompiled,
-    /// The kernel does not have it.
+    /// The source of this kernel does not have the test.
     Absent,
 }
 
@@ -32,11 +32,11 @@ pub enum SelftestOutcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Selftest {
-    /// Its name, the path below `tools/testing/selftests`.
+    /// Name of the test: its path below `tools/testing/selftests`.
     pub name: String,
-    /// Its outcome.
+    /// Outcome of the test.
     pub outcome: SelftestOutcome,
-    /// Its output, which is TAP, and its end; empty if it was not run.
+    /// Output of the test, in TAP, and its end; empty if the test was not run.
     #[serde(flatten)]
     pub execution: Execution,
 }

@@ -23,7 +23,7 @@ impl Screen {
     pub const FILE: Screen =
         Screen { colour: false, width: 100, verbose: false, is_terminal: false };
 
-    /// A terminal of `width` columns, limited to 40 to 200. `colour` tells whether to use colours.
+    /// A terminal of `width` columns, but at least 40 and at most 200. `colour` tells whether to use colours.
     #[must_use]
     pub fn terminal(width: usize, colour: bool) -> Screen {
         Screen { colour, width: width.clamp(40, 200), verbose: false, is_terminal: true }
@@ -104,19 +104,19 @@ impl ReportWriter {
         text: &str,
     ) {
         let indent = text::width_in_columns(others);
-        for (i, piece) in text::wrapped(text, self.width() - indent).into_iter().enumerate() {
+        for (index, piece) in text::wrapped(text, self.width() - indent).into_iter().enumerate() {
             let piece = colour.map_or_else(|| piece.clone(), |colour| self.paint(colour, &piece));
-            self.write_line(&format!("{}{piece}", if i == 0 { first } else { others }));
+            self.write_line(&format!("{}{piece}", if index == 0 { first } else { others }));
         }
     }
 
-    /// Adds a label and its value; nothing if the value is empty.
+    /// Adds a label and its value. Adds nothing if the value is empty.
     pub(crate) fn write_labelled(&mut self, label: &str, value: &str) {
         let width = self.width() - VALUE_COLUMN;
         let pieces: Vec<String> =
-            text::escaped_lines(value).iter().flat_map(|l| text::wrapped(l, width)).collect();
-        for (i, piece) in pieces.iter().take(MAX_VALUE_LINES).enumerate() {
-            self.write_line(&format!("{}{piece}", label_field(label, i)));
+            text::escaped_lines(value).iter().flat_map(|line| text::wrapped(line, width)).collect();
+        for (index, piece) in pieces.iter().take(MAX_VALUE_LINES).enumerate() {
+            self.write_line(&format!("{}{piece}", label_field(label, index)));
         }
         self.write_left_out(pieces.len().saturating_sub(MAX_VALUE_LINES));
     }
@@ -125,8 +125,8 @@ impl ReportWriter {
     pub(crate) fn write_command(&mut self, label: &str, command: &str) {
         let lines =
             text::wrapped_command(&text::escaped_line(command), self.width() - VALUE_COLUMN);
-        for (i, line) in lines.iter().enumerate() {
-            self.write_line(&format!("{}{line}", label_field(label, i)));
+        for (index, line) in lines.iter().enumerate() {
+            self.write_line(&format!("{}{line}", label_field(label, index)));
         }
     }
 
@@ -139,10 +139,10 @@ impl ReportWriter {
         left_out: usize,
     ) {
         let width = self.width() - VALUE_COLUMN - 2;
-        for (i, line) in lines.enumerate() {
+        for (index, line) in lines.enumerate() {
             self.write_line(&format!(
                 "{}| {}",
-                label_field(label, i),
+                label_field(label, index),
                 text::truncated(line, width)
             ));
         }
@@ -163,8 +163,8 @@ impl ReportWriter {
     }
 }
 
-/// The label before line 0 of a value, and spaces before the other lines.
-fn label_field(label: &str, line: usize) -> String {
-    let label = if line == 0 { format!("  {label}") } else { String::new() };
+/// The field before a line of a value: the label before line 0, spaces before any other line.
+fn label_field(label: &str, line_index: usize) -> String {
+    let label = if line_index == 0 { format!("  {label}") } else { String::new() };
     format!("{label:<VALUE_COLUMN$}")
 }

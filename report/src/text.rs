@@ -16,16 +16,16 @@ pub const MAX_LINE_CHARS: usize = 1000;
 #[must_use]
 pub fn escaped_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(MAX_LINE_CHARS));
-    let mut rest = text.trim_end();
+    let mut remaining = text.trim_end();
     for _ in 0..MAX_LINE_CHARS {
-        let mut chars = rest.chars();
+        let mut chars = remaining.chars();
         let Some(c) = chars.next() else { return out };
-        rest = chars.as_str();
+        remaining = chars.as_str();
         push_escaped(&mut out, c);
     }
-    match rest.len() {
+    match remaining.len() {
         0 => out,
-        n => format!("{out}... ({n} bytes more)"),
+        count => format!("{out}... ({count} bytes more)"),
     }
 }
 
@@ -54,11 +54,11 @@ pub fn width_in_columns(line: &str) -> usize {
 
 /// Splits a line into the longest prefix of at most `width` columns and the rest.
 fn split_at_column(line: &str, width: usize) -> (&str, &str) {
-    let mut used = 0;
-    for (at, c) in line.char_indices() {
-        used += c.width().unwrap_or(0);
-        if used > width {
-            return line.split_at(at);
+    let mut columns = 0;
+    for (index, c) in line.char_indices() {
+        columns += c.width().unwrap_or(0);
+        if columns > width {
+            return line.split_at(index);
         }
     }
     (line, "")
@@ -119,16 +119,16 @@ pub fn wrapped_command(command: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut in_quotes = false;
     for word in command.split(' ') {
-        let last = lines.last_mut().expect("there is always a line");
+        let line = lines.last_mut().expect("there is always a line");
         let fits =
-            width_in_columns(last) + 1 + width_in_columns(word) + CONTINUATION.len() <= width;
-        if last.is_empty() && !in_quotes {
-            last.push_str(word);
+            width_in_columns(line) + 1 + width_in_columns(word) + CONTINUATION.len() <= width;
+        if line.is_empty() && !in_quotes {
+            line.push_str(word);
         } else if fits || in_quotes {
-            last.push(' ');
-            last.push_str(word);
+            line.push(' ');
+            line.push_str(word);
         } else {
-            last.push_str(CONTINUATION);
+            line.push_str(CONTINUATION);
             lines.push(word.to_owned());
         }
         in_quotes ^= word.matches('\'').count() % 2 == 1;

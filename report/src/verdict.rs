@@ -68,7 +68,7 @@ impl Outcome {
 pub struct Kernel {
     /// The kernel as the user named it.
     pub reference: String,
-    /// The release as `uname -r` prints it; if the kernel did not boot, as far as it is known.
+    /// The release as `uname -r` prints it; if the kernel did not boot, the known part of the release.
     pub release: String,
     /// Architecture.
     pub arch: String,
@@ -87,11 +87,11 @@ pub struct Kernel {
 pub struct Bug {
     /// Id in sudbox's table of bugs.
     pub id: String,
-    /// The fault, and where it is described.
+    /// The fault, and the commit or document that describes it.
     pub citation: String,
 }
 
-/// One case and how it ended.
+/// The report on one case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CaseReport {
@@ -169,7 +169,7 @@ pub struct Verdict {
     pub unjudged_reason: Option<String>,
     /// The cases, in the order of the plan.
     pub cases: Vec<CaseReport>,
-    /// Measurements of cases that measure.
+    /// The measurements, one for each benchmark that ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[serde(rename = "measured")]
     pub measurements: Vec<CaseMeasurement>,
@@ -200,7 +200,7 @@ impl Totals {
         Outcome::ALL
             .into_iter()
             .filter(|outcome| condition(*outcome))
-            .map(|o| self.count_of(o))
+            .map(|outcome| self.count_of(outcome))
             .sum()
     }
 

@@ -146,7 +146,8 @@ fn only_judged_neighbours_that_differ_in_one_part_are_compared() {
         cell.flavour = "full".into();
     }
     let found = differences(&matrix);
-    let places: Vec<(usize, usize)> = found.iter().map(|d| (d.first_index, d.second_index)).collect();
+    let places: Vec<(usize, usize)> =
+        found.iter().map(|d| (d.first_index, d.second_index)).collect();
     assert_eq!(places, [(0, 2), (3, 4)]);
     assert_eq!(found[0].changes.len(), 1);
     assert_eq!(found[0].changes[0].cases, ["a/b"]);

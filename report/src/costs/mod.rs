@@ -3,8 +3,7 @@
 //!
 //! The guest reports ticks of a counter for batches of an operation ([`CaseMeasurement`]).
 //! [`Costs::from_verdict`] converts the ticks into the cost of one operation, without the loop around the
-//! operation. The unit depends on what
-//! the machine can measure ([`Unit`]).
+//! operation. The unit depends on the machine's abilities ([`Unit`]).
 
 pub mod comparison;
 mod comparison_table;
@@ -25,15 +24,15 @@ impl CaseMeasurement {
         if self.operations == 0 {
             return Err(inconsistent("its batches hold no operation"));
         }
-        let (batches, empty) = (sorted(&self.batches), sorted(&self.empty_batches));
-        let (Some(least), Some(least_empty)) = (batches.first(), empty.first()) else {
+        let (batches, empty_batches) = (sorted(&self.batches), sorted(&self.empty_batches));
+        let (Some(least), Some(least_empty)) = (batches.first(), empty_batches.first()) else {
             return Err(inconsistent("it has no batches"));
         };
         let operations = f64::from(self.operations);
-        let batch_quartile = |number| quartile(&batches, number);
+        let batch_quartile = |quarters| quartile(&batches, quarters);
         Ok(CostStatistics {
             least: (exact_f64(*least) - exact_f64(*least_empty)) / operations,
-            median: (batch_quartile(2) - quartile(&empty, 2)) / operations,
+            median: (batch_quartile(2) - quartile(&empty_batches, 2)) / operations,
             spread: (batch_quartile(3) - batch_quartile(1)) / operations,
         })
     }
@@ -151,7 +150,7 @@ pub struct MissingCost {
     pub name: String,
     /// Outcome of the case.
     pub outcome: Outcome,
-    /// The reason in the case's report.
+    /// The reason from the report of the case.
     #[serde(rename = "why")]
     pub reason: String,
 }
@@ -181,7 +180,7 @@ pub struct Costs {
 
 impl Costs {
     /// Computes the costs from a verdict. `prefix` is the common prefix of the measuring cases' ids,
-    /// `native` the id of the call without dispatch.
+    /// `native_id` the id of the case that measures the call without dispatch.
     ///
     /// # Errors
     /// See [`CostError`].
@@ -189,50 +188,48 @@ impl Costs {
         verdict: &Verdict,
         unit: Unit,
         prefix: &str,
-        native: &str,
+        native_id: &str,
     ) -> Result<Costs, CostError> {
-        let measured = |id: &str| verdict.measurements.iter().find(|measured| measured.id == id);
-        let native =
-            measured(native).ok_or(CostError::NativeCallNotMeasured)?.ticks_per_operation()?.least;
-        if native <= 0.0 {
+        let measurement_of =
+            |id: &str| verdict.measurements.iter().find(|measurement| measurement.id == id);
+        let native_ticks = measurement_of(native_id)
+            .ok_or(CostError::NativeCallNotMeasured)?
+            .ticks_per_operation()?
+            .least;
+        if native_ticks <= 0.0 {
             return Err(CostError::NativeCallNotMeasured);
         }
-        if let Unit::Instructions { hertz, loop_instructions: of_loop } = unit {
-            check_exactness(&verdict.measurements, hertz, of_loop)?;
+        if let Unit::Instructions { hertz, loop_instructions } = unit {
+            check_exactness(&verdict.measurements, hertz, loop_instructions)?;
         }
-        let (mut costs, mut lacks) = (Vec::new(), Vec::new());
+        let (mut costs, mut missing) = (Vec::new(), Vec::new());
         for case in &verdict.cases {
             let name = case.id.strip_prefix(prefix).unwrap_or(&case.id).to_owned();
-            let Some(measured) = measured(&case.id).filter(|_| case.outcome == Outcome::Pass)
+            let Some(measurement) =
+                measurement_of(&case.id).filter(|_| case.outcome == Outcome::Pass)
             else {
-                let (outcome, why) = (case.outcome, case.actual.clone());
-                lacks.push(MissingCost { name, outcome, reason: why });
+                let (outcome, reason) = (case.outcome, case.actual.clone());
+                missing.push(MissingCost { name, outcome, reason });
                 continue;
             };
-            let ticks = measured.ticks_per_operation()?;
-            let (cost, shown) = match unit {
-                Unit::Nanoseconds => {
-                    (Some(ticks.scaled_by(measured.nanoseconds_per_tick()?)), Some(ticks))
-                }
-                Unit::Instructions { hertz, .. } => {
-                    (Some(ticks.scaled_by(1e9 / exact_f64(hertz))), None)
-                }
-                Unit::Ratio => (None, None),
+            let ticks = measurement.ticks_per_operation()?;
+            let cost = match unit {
+                Unit::Nanoseconds => Some(ticks.scaled_by(measurement.nanoseconds_per_tick()?)),
+                Unit::Instructions { hertz, .. } => Some(ticks.scaled_by(1e9 / exact_f64(hertz))),
+                Unit::Ratio => None,
             };
-            let what = case.promise.clone();
-            let exact_to = match unit {
-                Unit::Nanoseconds => 2.0 * measured.nanoseconds_per_tick()?,
+            let batch_resolution = match unit {
+                Unit::Nanoseconds => 2.0 * measurement.nanoseconds_per_tick()?,
                 Unit::Instructions { hertz, .. } => count_resolution(hertz),
-                Unit::Ratio => 2.0 / native,
-            } / f64::from(measured.operations);
-            let ratio = ticks.least / native;
+                Unit::Ratio => 2.0 / native_ticks,
+            };
             costs.push(Cost {
                 name,
-                operation: what,
+                operation: case.promise.clone(),
                 cost,
-                ticks: shown,
-                resolution: exact_to,
-                ratio,
+                ticks: (unit == Unit::Nanoseconds).then_some(ticks),
+                resolution: batch_resolution / f64::from(measurement.operations),
+                ratio: ticks.least / native_ticks,
             });
         }
         Ok(Costs {
@@ -242,7 +239,7 @@ impl Costs {
             guest_facts: verdict.guest_facts.clone(),
             unit,
             costs,
-            missing: lacks,
+            missing,
         })
     }
 
@@ -253,33 +250,41 @@ impl Costs {
     }
 }
 
-/// Checks that instructions were counted exactly: an iteration of the empty loop takes `of_loop`
-/// instructions, and the guest's clock agrees with its counter.
+/// Checks that instructions were counted exactly: an iteration of the empty loop takes
+/// `loop_instructions`, and the guest's clock agrees with its counter.
 fn check_exactness(
-    measured: &[CaseMeasurement],
+    measurements: &[CaseMeasurement],
     hertz: u64,
-    of_loop: u32,
+    loop_instructions: u32,
 ) -> Result<(), CostError> {
-    let instructions = 1e9 / exact_f64(hertz);
-    let least = |measured: &CaseMeasurement| {
-        sorted(&measured.empty_batches).first().copied().map(exact_f64)
+    let instructions_per_tick = 1e9 / exact_f64(hertz);
+    let least_empty_batch = |measurement: &CaseMeasurement| {
+        sorted(&measurement.empty_batches).first().copied().map(exact_f64)
     };
-    for one in measured {
+    for measurement in measurements {
         let inexact = |counted, expected| CostError::InstructionsMiscounted {
-            id: one.id.clone(),
+            id: measurement.id.clone(),
             counted,
             expected,
         };
-        let tick = one.nanoseconds_per_tick()?;
-        if (tick / instructions - 1.0).abs() > 0.001 {
-            return Err(inexact(tick, instructions));
+        // An instruction takes a nanosecond of the guest's clock.
+        let clock_per_tick = measurement.nanoseconds_per_tick()?;
+        if (clock_per_tick / instructions_per_tick - 1.0).abs() > 0.001 {
+            return Err(inexact(clock_per_tick, instructions_per_tick));
         }
         // The difference of two loops with different numbers of iterations contains only iterations, not
         // the code before and after the loop.
-        for other in measured.iter().filter(|other| other.operations < one.operations) {
-            let (Some(long), Some(short)) = (least(one), least(other)) else { continue };
-            let counted = (long - short) * instructions;
-            let expected = f64::from(of_loop) * f64::from(one.operations - other.operations);
+        let has_fewer_iterations =
+            |other: &&CaseMeasurement| other.operations < measurement.operations;
+        for shorter in measurements.iter().filter(has_fewer_iterations) {
+            let (Some(long_ticks), Some(short_ticks)) =
+                (least_empty_batch(measurement), least_empty_batch(shorter))
+            else {
+                continue;
+            };
+            let counted = (long_ticks - short_ticks) * instructions_per_tick;
+            let iterations = f64::from(measurement.operations - shorter.operations);
+            let expected = f64::from(loop_instructions) * iterations;
             if (counted - expected).abs() > count_resolution(hertz) {
                 return Err(inexact(counted, expected));
             }
@@ -291,9 +296,9 @@ fn check_exactness(
 /// Maximum difference, in instructions, between the counts of two equal batches. A batch begins and ends
 /// within a tick of the counter, so the resolution of the counter limits the count.
 fn count_resolution(hertz: u64) -> f64 {
-    let instructions = 1e9 / exact_f64(hertz);
-    let whole = 1_000_000_000_u64.is_multiple_of(hertz);
-    2.0 * if whole { instructions - 1.0 } else { instructions }
+    let instructions_per_tick = 1e9 / exact_f64(hertz);
+    let is_whole_number = 1_000_000_000_u64.is_multiple_of(hertz);
+    2.0 * if is_whole_number { instructions_per_tick - 1.0 } else { instructions_per_tick }
 }
 
 fn sorted(values: &[u64]) -> Vec<u64> {
@@ -304,13 +309,13 @@ fn sorted(values: &[u64]) -> Vec<u64> {
 
 /// The quartile number `quarters` (0 to 4) of sorted values, interpolated.
 fn quartile(sorted: &[u64], quarters: usize) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-    let (at, rest) = (last * quarters / 4, last * quarters % 4);
-    let (low, high) = (exact_f64(sorted[at]), exact_f64(sorted[(at + 1).min(last)]));
-    low + (high - low) * [0.0, 0.25, 0.5, 0.75][rest]
+    let Some(last_index) = sorted.len().checked_sub(1) else { return 0.0 };
+    let (index, fraction) = (last_index * quarters / 4, last_index * quarters % 4);
+    let (low, high) = (exact_f64(sorted[index]), exact_f64(sorted[(index + 1).min(last_index)]));
+    low + (high - low) * [0.0, 0.25, 0.5, 0.75][fraction]
 }
 
-/// Converts ticks or nanoseconds to a double. They are far below 2^53, so the conversion is exact.
+/// Converts ticks or nanoseconds to a double. The conversion is exact, because `value` is below 2^53.
 #[allow(clippy::cast_precision_loss)]
 fn exact_f64(value: u64) -> f64 {
     value as f64

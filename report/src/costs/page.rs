@@ -48,41 +48,44 @@ const MIN_RATIO: f64 = 0.001;
 
 /// The chart: a bar for each cost in multiples of a native call, on a logarithmic scale.
 fn svg_chart(costs: &Costs) -> String {
-    let shown = || costs.costs.iter();
-    let ratio = |cost: &Cost| cost.ratio.max(MIN_RATIO);
-    let least = shown().map(ratio).fold(1.0, f64::min).log10().floor();
-    let most = shown().map(ratio).fold(1.0, f64::max).log10().ceil().max(least + 1.0);
-    let x_of_decade =
-        |decade: f64| BARS_LEFT + (BARS_RIGHT - BARS_LEFT) * (decade - least) / (most - least);
+    let drawn_ratio = |cost: &Cost| cost.ratio.max(MIN_RATIO);
+    let ratios = || costs.costs.iter().map(drawn_ratio);
+    let first_decade = ratios().fold(1.0, f64::min).log10().floor();
+    let last_decade = ratios().fold(1.0, f64::max).log10().ceil().max(first_decade + 1.0);
+    let x_of_decade = |decade: f64| {
+        let position = (decade - first_decade) / (last_decade - first_decade);
+        BARS_LEFT + (BARS_RIGHT - BARS_LEFT) * position
+    };
     let mut bars = String::new();
     let mut y = ROW_HEIGHT;
-    for cost in shown() {
-        let (middle, width) = (y + ROW_HEIGHT * 0.68, x_of_decade(ratio(cost).log10()) - BARS_LEFT);
+    for cost in &costs.costs {
+        let text_y = y + ROW_HEIGHT * 0.68;
+        let bar_width = (x_of_decade(drawn_ratio(cost).log10()) - BARS_LEFT).max(1.0);
         let (name, label) =
             (escape_html(&text::escaped_line(&cost.name)), bar_label(costs.unit, cost));
-        let what = escape_html(&text::escaped_line(&cost.operation));
+        let operation = escape_html(&text::escaped_line(&cost.operation));
         let _ = write!(
             bars,
-            r#"<g><title>{what}</title><text x="{:.1}" y="{middle:.1}" text-anchor="end">{name}</text>
+            r#"<g><title>{operation}</title><text x="{:.1}" y="{text_y:.1}" text-anchor="end">{name}</text>
 <rect class="bar" x="{BARS_LEFT:.1}" y="{:.1}" width="{:.1}" height="{:.1}"/>
-<text x="{:.1}" y="{middle:.1}">{label}</text></g>
+<text x="{:.1}" y="{text_y:.1}">{label}</text></g>
 "#,
             BARS_LEFT - 8.0,
             y + ROW_HEIGHT * 0.15,
-            width.max(1.0),
+            bar_width,
             ROW_HEIGHT * 0.7,
-            BARS_LEFT + width.max(1.0) + 6.0,
+            BARS_LEFT + bar_width + 6.0,
         );
         y += ROW_HEIGHT;
     }
     let mut lines = String::new();
-    let mut decade = least;
-    while decade <= most {
-        let (x, times) = (x_of_decade(decade), 10f64.powf(decade));
+    let mut decade = first_decade;
+    while decade <= last_decade {
+        let (x, multiple) = (x_of_decade(decade), 10f64.powf(decade));
         let _ = write!(
             lines,
             r#"<line class="line" x1="{x:.1}" x2="{x:.1}" y1="{ROW_HEIGHT:.1}" y2="{y:.1}"/>
-<text class="faint" x="{x:.1}" y="{:.1}" text-anchor="middle">{times}x</text>
+<text class="faint" x="{x:.1}" y="{:.1}" text-anchor="middle">{multiple}x</text>
 "#,
             ROW_HEIGHT * 0.7,
         );
@@ -98,13 +101,13 @@ fn svg_chart(costs: &Costs) -> String {
 
 /// The text after a bar: the least cost in the unit, or the ratio.
 fn bar_label(unit: Unit, cost: &Cost) -> String {
-    let word = match unit {
+    let unit_name = match unit {
         Unit::Nanoseconds => " ns",
         Unit::Instructions { .. } => " instructions",
         Unit::Ratio => "",
     };
     cost.cost.map_or_else(
         || format!("{:.2}x", cost.ratio),
-        |spread| format!("{}{word}", table::formatted_number(spread.least)),
+        |statistics| format!("{}{unit_name}", table::formatted_number(statistics.least)),
     )
 }

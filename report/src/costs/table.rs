@@ -14,13 +14,18 @@ pub(crate) const FORM: Form<Costs> =
 pub(super) fn render(costs: &Costs, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
     let kernel = &costs.kernel;
-    let named = [&kernel.release, &kernel.arch, &kernel.flavour];
-    let named: Vec<String> =
-        named.iter().filter(|word| !word.is_empty()).map(|word| text::escaped_line(word)).collect();
-    writer.write_wrapped("", "  ", &format!("Linux {}", named.join(", ")));
+    let kernel_words = [&kernel.release, &kernel.arch, &kernel.flavour];
+    let kernel_words: Vec<String> = kernel_words
+        .iter()
+        .filter(|word| !word.is_empty())
+        .map(|word| text::escaped_line(word))
+        .collect();
+    writer.write_wrapped("", "  ", &format!("Linux {}", kernel_words.join(", ")));
     let note = kernel.substitution_note.iter().map(|note| ("note", note));
     let facts = [("source", &kernel.source), ("machine", &costs.machine)];
-    for (label, value) in note.chain(facts).chain(costs.guest_facts.iter().map(|fact| ("guest", fact))) {
+    for (label, value) in
+        note.chain(facts).chain(costs.guest_facts.iter().map(|fact| ("guest", fact)))
+    {
         writer.write_labelled(label, value);
     }
     writer.write_labelled("unit", unit_description(costs.unit));
@@ -29,7 +34,7 @@ pub(super) fn render(costs: &Costs, screen: Screen) -> String {
     writer.finish()
 }
 
-/// Writes the costs in columns, and the reasons for missing ones.
+/// Writes the costs in columns, and the reasons for missing costs.
 fn write_costs(writer: &mut ReportWriter, costs: &Costs) {
     let width = costs.costs.iter().map(|cost| cost.name.len()).max().unwrap_or(0).max(4);
     let columns = match costs.unit {
@@ -37,14 +42,14 @@ fn write_costs(writer: &mut ReportWriter, costs: &Costs) {
         Unit::Instructions { .. } => &["least", "median", "spread"],
         Unit::Ratio => &[],
     };
-    let figures = 10 * (columns.len() + 1);
-    let mut head = format!("  {:width$}", "");
+    let figures_width = 10 * (columns.len() + 1);
+    let mut header = format!("  {:width$}", "");
     for column in columns {
-        let _ = write!(head, "{column:>10}");
+        let _ = write!(header, "{column:>10}");
     }
-    let _ = write!(head, "{:>10}", "x native");
-    writer.write_line(&head);
-    let indent = " ".repeat(2 + width + figures + 2);
+    let _ = write!(header, "{:>10}", "x native");
+    writer.write_line(&header);
+    let indent = " ".repeat(2 + width + figures_width + 2);
     for cost in &costs.costs {
         let mut row = format!("  {:width$}", cost.name);
         if let Some(CostStatistics { least, median, spread }) = cost.cost {
@@ -58,14 +63,14 @@ fn write_costs(writer: &mut ReportWriter, costs: &Costs) {
         let _ = write!(row, "{:>10}  ", format!("{:.2}", cost.ratio));
         writer.write_wrapped(&row, &indent, &text::escaped_line(&cost.operation));
     }
-    for lack in &costs.missing {
-        let (name, outcome) = (&lack.name, lack.outcome.as_str());
-        let first = format!("  {name:width$}  ");
-        let indent = " ".repeat(first.len());
+    for missing_cost in &costs.missing {
+        let (name, outcome) = (&missing_cost.name, missing_cost.outcome.as_str());
+        let prefix = format!("  {name:width$}  ");
+        let indent = " ".repeat(prefix.len());
         writer.write_wrapped(
-            &first,
+            &prefix,
             &indent,
-            &format!("{outcome}: {}", text::escaped_line(&lack.reason)),
+            &format!("{outcome}: {}", text::escaped_line(&missing_cost.reason)),
         );
     }
 }
@@ -84,7 +89,7 @@ fn unit_description(unit: Unit) -> &'static str {
     }
 }
 
-/// Formats a value with two decimals below 100, else with one.
+/// Formats a value below 100 with two decimals, any other value with one decimal.
 pub(super) fn formatted_number(value: f64) -> String {
     if value.abs() < 100.0 { format!("{value:.2}") } else { format!("{value:.1}") }
 }

@@ -9,7 +9,7 @@ use crate::forms::json::to_json;
 use crate::runs::{RunKind, Summarised, Summary};
 use serde::{Deserialize, Serialize};
 
-/// A place in the recordings: a moment of a scenario of a case.
+/// A place in the recordings: a step of a scenario of a case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(rename = "Place"))]
@@ -35,7 +35,8 @@ pub struct Difference {
     /// The kernel function that writes the field.
     #[serde(rename = "function")]
     pub kernel_function: String,
-    /// The states that all its points of the grid have in common, in words; empty if there are none.
+    /// The states that all points of the grid with this difference have in common, in words; empty if there
+    /// are none.
     #[serde(rename = "common")]
     pub common_states: String,
     /// The places.
@@ -54,7 +55,7 @@ pub struct ExpectedChange {
     pub differences: Vec<Difference>,
 }
 
-/// A part of an observation that differs between boots of one kernel, so that it is not compared.
+/// A part of an observation that is not compared, because it differs between boots of one kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnstablePart {

@@ -107,10 +107,10 @@ fn places_by_case(places: &[ObservationPlace], limit: usize) -> String {
     let mut listed: Vec<String> = by_case
         .iter()
         .take(limit)
-        .map(|(case, moments)| match moments.as_slice() {
-            [moment] if moment.is_empty() => (*case).to_owned(),
-            [moment] => format!("{case} ({moment})"),
-            [moment, rest @ ..] => format!("{case} ({moment} and {} more)", rest.len()),
+        .map(|(case, scenarios)| match scenarios.as_slice() {
+            [scenario] if scenario.is_empty() => (*case).to_owned(),
+            [scenario] => format!("{case} ({scenario})"),
+            [scenario, rest @ ..] => format!("{case} ({scenario} and {} more)", rest.len()),
             [] => String::new(),
         })
         .collect();

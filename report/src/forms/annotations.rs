@@ -19,56 +19,56 @@ pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
     render: |matrix, _| render_matrix(matrix),
 };
 
-/// Maximum number of failures. GitHub shows ten errors per step; the tenth tells the number of failures
-/// that are not shown.
+/// Maximum number of failures that are shown. GitHub shows ten errors per step, and the tenth error tells the
+/// number of failures that are not shown.
 const MAX_ERRORS: usize = 9;
 
-/// A line for each failed case and each kernel that could not be judged.
+/// Renders a line for each failed case and each kernel that could not be judged.
 fn render_matrix(matrix: &Matrix) -> String {
-    let mut all = Vec::new();
-    for (cell, found) in matrix.cells_with_results() {
-        let mut add = |title: String, what: &str| {
-            all.push(format!(
+    let mut errors = Vec::new();
+    for (cell, result) in matrix.cells_with_results() {
+        let mut add_error = |title: String, message: &str| {
+            errors.push(format!(
                 "::error title={}::{}",
                 escaped_property(&title),
-                escaped_message(what)
+                escaped_message(message)
             ));
         };
         let mut has_failed_case = false;
-        if let CellResult::Judged(verdict) = found {
+        if let CellResult::Judged(verdict) = result {
             for case in verdict.cases.iter().filter(|case| case.outcome.is_failure()) {
-                let what = format!(
+                let message = format!(
                     "{}: expected {}, got {} ({}; again: {})",
                     case.promise, case.expected, case.actual, case.kernel_function, case.rerun
                 );
-                add(format!("{cell}: {} {}", case.id, case.outcome.as_str()), &what);
+                add_error(format!("{cell}: {} {}", case.id, case.outcome.as_str()), &message);
                 has_failed_case = true;
             }
         }
-        match Matrix::judgement_of(found) {
-            Judgement::NotJudged(reason) => add(format!("{cell}: not judged"), &reason),
+        match Matrix::judgement_of(result) {
+            Judgement::NotJudged(reason) => add_error(format!("{cell}: not judged"), &reason),
             judgement if !has_failed_case && judgement.exit_code() != 0 => {
-                add(cell.to_string(), judgement.as_str());
+                add_error(cell.to_string(), judgement.as_str());
             }
             _ => {}
         }
     }
     let mut out = String::new();
-    for line in all.iter().take(MAX_ERRORS) {
+    for line in errors.iter().take(MAX_ERRORS) {
         let _ = writeln!(out, "{line}");
     }
-    if all.len() > MAX_ERRORS {
-        let _ = writeln!(out, "::error::{} more: see the report", all.len() - MAX_ERRORS);
+    if errors.len() > MAX_ERRORS {
+        let _ = writeln!(out, "::error::{} more: see the report", errors.len() - MAX_ERRORS);
     }
     out
 }
 
 /// Escapes a command's message: one line of printable characters, with `%` escaped.
-fn escaped_message(what: &str) -> String {
-    text::escaped_line(what).replace('%', "%25")
+fn escaped_message(message: &str) -> String {
+    text::escaped_line(message).replace('%', "%25")
 }
 
 /// Escapes a command's property, in which separators must be escaped too.
-fn escaped_property(what: &str) -> String {
-    escaped_message(what).replace(':', "%3A").replace(',', "%2C")
+fn escaped_property(property: &str) -> String {
+    escaped_message(property).replace(':', "%3A").replace(',', "%2C")
 }

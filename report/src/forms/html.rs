@@ -56,7 +56,7 @@ fn escaped_html_line(text: &str) -> String {
     escape_html(&text::escaped_line(text))
 }
 
-/// Adds a heading and its content; nothing if the content is empty.
+/// Adds a heading and its content. Adds nothing if the content is empty.
 fn push_section(body: &mut String, id: &str, heading: &str, content: &str) {
     if !content.is_empty() {
         let _ = write!(body, "<h2>{heading}</h2>\n<div id=\"{id}\">\n{content}</div>\n");
@@ -66,22 +66,22 @@ fn push_section(body: &mut String, id: &str, heading: &str, content: &str) {
 fn push_conclusion(body: &mut String, verdict: &Verdict) {
     let judgement = Judgement::from_verdict(verdict);
     let class = judgement.as_str();
-    let (word, rest) = match &judgement {
+    let (headline, details) = match &judgement {
         Judgement::AsExpected => ("as expected".to_owned(), success_claim(verdict)),
-        Judgement::Broken(n) => (format!("{n} broken"), verdict.coverage().to_string()),
-        Judgement::NotAsExpected(n) => {
-            (format!("{n} not as expected"), "fixed or unmet, with --strict".to_owned())
+        Judgement::Broken(count) => (format!("{count} broken"), verdict.coverage().to_string()),
+        Judgement::NotAsExpected(count) => {
+            (format!("{count} not as expected"), "fixed or unmet, with --strict".to_owned())
         }
         Judgement::NotJudged(reason) => ("not judged".to_owned(), text::escaped_line(reason)),
     };
-    let rest = escape_html(&rest);
+    let details = escape_html(&details);
     let _ = writeln!(
         body,
-        r#"<p id="verdict" class="wrap"><span class="word {class}">{word}</span> {rest}</p>"#
+        r#"<p id="verdict" class="wrap"><span class="word {class}">{headline}</span> {details}</p>"#
     );
 }
 
-/// A definition list. Leaves out rows without a value.
+/// Renders a definition list. Leaves out rows without a value.
 fn definition_list(pairs: &[(&str, String)]) -> String {
     let mut out = String::from("<dl>\n");
     for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
@@ -101,7 +101,8 @@ fn preformatted(lines: &[String]) -> String {
 
 fn push_facts(body: &mut String, verdict: &Verdict) {
     let kernel = &verdict.kernel;
-    let guest: Vec<String> = verdict.guest_facts.iter().map(|fact| text::escaped_line(fact)).collect();
+    let guest: Vec<String> =
+        verdict.guest_facts.iter().map(|fact| text::escaped_line(fact)).collect();
     let vms = format!(
         "{} booted, {} restored, {} ms; sudbox {}",
         verdict.boots,
@@ -127,7 +128,7 @@ fn push_facts(body: &mut String, verdict: &Verdict) {
 fn case_element(case: &CaseReport, open: bool) -> String {
     let log: Vec<String> = case.log.iter().flat_map(|entry| text::escaped_lines(entry)).collect();
     let console = case.console.as_deref().map(text::escaped_lines).unwrap_or_default();
-    let word = case.outcome.as_str();
+    let outcome = case.outcome.as_str();
     let rows = definition_list(&[
         ("promise", escaped_html_line(&case.promise)),
         ("kernel", escaped_html_line(&case.kernel_function)),
@@ -140,7 +141,7 @@ fn case_element(case: &CaseReport, open: bool) -> String {
     let open = if open { " open" } else { "" };
     let id = escaped_html_line(&case.id);
     format!(
-        "<details{open}><summary><span class=\"word {word}\">{word}</span> {id}</summary>\n\
+        "<details{open}><summary><span class=\"word {outcome}\">{outcome}</span> {id}</summary>\n\
          {rows}</details>\n"
     )
 }
@@ -151,10 +152,10 @@ fn cases_with(verdict: &Verdict, outcome: Outcome) -> impl Iterator<Item = &Case
 }
 
 fn failure_elements(verdict: &Verdict) -> String {
-    let failed = Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure());
-    failed
+    let failures = Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure());
+    failures
         .flat_map(|outcome| cases_with(verdict, outcome))
-        .map(|failed| case_element(failed, true))
+        .map(|case| case_element(case, true))
         .collect()
 }
 
@@ -175,7 +176,7 @@ fn bug_elements(verdict: &Verdict, outcome: Outcome) -> String {
     let mut out = String::new();
     for (id, citation, cases) in bugs {
         let _ = writeln!(out, "<h3>{id}</h3>\n<p class=\"wrap\">{citation}</p>");
-        out.extend(cases.into_iter().map(|shown| case_element(shown, false)));
+        out.extend(cases.into_iter().map(|case| case_element(case, false)));
     }
     out
 }

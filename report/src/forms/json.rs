@@ -61,7 +61,7 @@ struct Case<'a> {
 
 impl<'a> Document<'a> {
     pub(crate) fn from_verdict(verdict: &'a Verdict) -> Document<'a> {
-        // Without `..`, so that the compiler reports a forgotten new field.
+        // The pattern names every field, so that the compiler reports a new field that is missing here.
         let Verdict {
             sudbox_version: sudbox,
             start_time: date,
@@ -101,7 +101,10 @@ impl<'a> Document<'a> {
             not_selected: *not_selected,
             unjudged,
             coverage: verdict.coverage(),
-            totals: Outcome::ALL.into_iter().map(|o| (o.as_str(), totals.count_of(o))).collect(),
+            totals: Outcome::ALL
+                .into_iter()
+                .map(|outcome| (outcome.as_str(), totals.count_of(outcome)))
+                .collect(),
             boots: *boots,
             restored: *restored,
             millis: *millis,
@@ -120,7 +123,8 @@ pub(crate) fn to_json(document: &impl Serialize) -> String {
         + "\n"
 }
 
-/// Escapes DEL and non-ASCII characters, which serde_json does not escape. They occur only in strings.
+/// Escapes DEL and non-ASCII characters, which serde_json does not escape. Valid JSON has such
+/// characters only in strings.
 pub(crate) fn escape_non_ascii(json: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(json.len());

@@ -32,11 +32,11 @@ const NOT_JUDGED: (&str, &str) = ("kernel", "kernel-can-be-judged");
 
 /// The suites of every cell, with the cell's name as the prefix of their names.
 fn render_matrix(matrix: &Matrix) -> String {
-    let mut all = Vec::new();
+    let mut suites = Vec::new();
     let mut millis = 0u64;
-    for (cell, found) in matrix.cells_with_results() {
+    for (cell, result) in matrix.cells_with_results() {
         let prefix = format!("{}.", text::escaped_line(&cell.to_string()).replace(", ", "."));
-        let mut cell_suites = match found {
+        let mut cell_suites = match result {
             CellResult::Judged(verdict) => {
                 millis = verdict.duration_millis.saturating_add(millis);
                 test_suites(verdict)
@@ -58,9 +58,9 @@ fn render_matrix(matrix: &Matrix) -> String {
                 test.classname = Some(format!("{prefix}{class}").into());
             }
         }
-        all.extend(cell_suites);
+        suites.extend(cell_suites);
     }
-    junit_document(all, millis)
+    junit_document(suites, millis)
 }
 
 fn junit_document(suites: Vec<TestSuite>, millis: u64) -> String {
@@ -74,11 +74,11 @@ fn test_suites(verdict: &Verdict) -> Vec<TestSuite> {
     let mut suites: Vec<TestSuite> = Vec::new();
     for case in &verdict.cases {
         let name = text::escaped_line(case.group());
-        let at = suites.iter().position(|s| s.name == *name).unwrap_or_else(|| {
+        let index = suites.iter().position(|suite| suite.name == *name).unwrap_or_else(|| {
             suites.push(empty_suite(&name, verdict));
             suites.len() - 1
         });
-        let suite = &mut suites[at];
+        let suite = &mut suites[index];
         let test = test_case(case, &name, status_map::status_of_case(case, verdict));
         suite.time = Some(suite.time.unwrap_or_default() + test.time.unwrap_or_default());
         suite.add_test_case(test);
@@ -124,21 +124,23 @@ fn empty_suite(name: &str, verdict: &Verdict) -> TestSuite {
 
 fn test_case(case: &CaseReport, group: &str, status: FormatStatus) -> TestCase {
     let mut element = test_case_status(status);
-    let word = case.outcome.as_str();
-    element.set_type(word).set_message(format!("{word}: {}", text::escaped_line(&case.actual)));
+    let outcome = case.outcome.as_str();
+    element
+        .set_type(outcome)
+        .set_message(format!("{outcome}: {}", text::escaped_line(&case.actual)));
     if case.outcome.is_failure() {
         element.set_description(failure_description(case));
     }
     let mut test = TestCase::new(text::escaped_line(&case.id), element);
     test.set_classname(group).set_time(Duration::from_micros(case.duration_micros));
-    let mut out = Vec::new();
+    let mut output = Vec::new();
     if case.outcome == Outcome::Fixed {
         // A success has no message in JUnit, so the message goes to the output.
-        out.push(format!("fixed: {}", text::escaped_line(&case.actual)));
+        output.push(format!("fixed: {}", text::escaped_line(&case.actual)));
     }
-    out.extend(case.log.iter().flat_map(|l| text::escaped_lines(l)));
-    if !out.is_empty() {
-        test.set_system_out(out.join("\n"));
+    output.extend(case.log.iter().flat_map(|entry| text::escaped_lines(entry)));
+    if !output.is_empty() {
+        test.set_system_out(output.join("\n"));
     }
     if let Some(console) = &case.console {
         test.set_system_err(text::escaped_lines(console).join("\n"));

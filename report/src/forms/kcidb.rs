@@ -29,7 +29,7 @@ pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
     name: FORM.name,
     about: FORM.about,
     file_name: FORM.file_name,
-    render: |m, _| render_matrix(m),
+    render: |matrix, _| render_matrix(matrix),
 };
 
 /// Origin of the report. A submitter replaces it by the origin that KCIDB assigned, also in the prefixes of
@@ -59,8 +59,8 @@ fn render(verdict: &Verdict) -> String {
 /// Renders a matrix, with a build for each cell.
 fn render_matrix(matrix: &Matrix) -> String {
     let mut report = Report::default();
-    for (cell, found) in matrix.cells_with_results() {
-        match found {
+    for (cell, result) in matrix.cells_with_results() {
+        match result {
             CellResult::Judged(verdict) => report.add_verdict(verdict),
             CellResult::Failed { exit_code, reason } => {
                 report.add_failed_cell(cell, *exit_code, reason)
@@ -89,9 +89,9 @@ impl Report {
                 "status": status_map::NOT_JUDGED.kcidb,
             }));
         }
-        for (place, case) in verdict.cases.iter().enumerate() {
+        for (index, case) in verdict.cases.iter().enumerate() {
             let mut test = test_of_case(case, verdict);
-            test["id"] = json!(format!("{ORIGIN}:{run}.{place}"));
+            test["id"] = json!(format!("{ORIGIN}:{run}.{index}"));
             test["build_id"] = json!(build);
             test["environment"] = environment.clone();
             self.tests.push(test);
@@ -108,16 +108,16 @@ impl Report {
     /// Adds a build and its checkout. Returns the build's id.
     fn add_build(&mut self, kernel: &Kernel, status: &str, log: Option<&str>) -> String {
         let checkout = format!("{ORIGIN}:{}", id_digest(&(&kernel.source, &kernel.reference)));
-        let what = if kernel.source.is_empty() { &kernel.reference } else { &kernel.source };
+        let origin = if kernel.source.is_empty() { &kernel.reference } else { &kernel.source };
         let mut misc = json!({ "reference": text::escaped_line(&kernel.reference) });
-        if let Some(sentence) = &kernel.substitution_note {
-            misc["stands_in"] = json!(text::escaped_line(sentence));
+        if let Some(note) = &kernel.substitution_note {
+            misc["stands_in"] = json!(text::escaped_line(note));
         }
         self.checkouts.entry(checkout.clone()).or_insert_with(|| {
             json!({
                 "id": checkout,
                 "origin": ORIGIN,
-                "comment": text::escaped_line(what),
+                "comment": text::escaped_line(origin),
                 "misc": misc,
             })
         });
@@ -188,17 +188,17 @@ fn log_excerpt(log: &str) -> String {
     lines.chars().skip(skipped).collect()
 }
 
-/// A component of a test's path: replaces characters that the schema does not allow.
+/// Makes a component of a test's path: replaces characters that the schema does not allow by `_`.
 fn path_component(text: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    let word: String = text.chars().take(text::MAX_LINE_CHARS).map(plain).collect();
-    if word.is_empty() { "_".to_owned() } else { word }
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    let component: String = text.chars().take(text::MAX_LINE_CHARS).map(allowed).collect();
+    if component.is_empty() { "_".to_owned() } else { component }
 }
 
-/// An id: the first 80 bits of a SHA-256 in hexadecimal.
-fn id_digest(what: &impl Serialize) -> String {
-    let text = serde_json::to_vec(what).expect("strings and numbers");
-    Sha256::digest(text)[..10].iter().map(|byte| format!("{byte:02x}")).collect()
+/// The id of an object with this content: the first 80 bits of the SHA-256 digest in hexadecimal.
+fn id_digest(content: &impl Serialize) -> String {
+    let bytes = serde_json::to_vec(content).expect("strings and numbers");
+    Sha256::digest(bytes)[..10].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -38,13 +38,13 @@ fn render(verdict: &Verdict) -> String {
         push_diagnostic(&mut out, "guest", fact);
     }
     let _ = writeln!(out, "1..{}", verdict.cases.len() + usize::from(unjudged.is_some()));
-    for (i, case) in verdict.cases.iter().enumerate() {
+    for (index, case) in verdict.cases.iter().enumerate() {
         if case.outcome.is_failure() {
             push_failure_diagnostics(&mut out, case);
         }
         push_result(
             &mut out,
-            i + 1,
+            index + 1,
             &case.id,
             status_map::status_of_case(case, verdict),
             &text_after_directive(case),
@@ -63,7 +63,7 @@ fn render(verdict: &Verdict) -> String {
     out
 }
 
-/// The text after the directive; it never begins with the name of a directive.
+/// The text after the directive of a result line. The text never begins with the name of a directive.
 fn text_after_directive(case: &CaseReport) -> String {
     let got = text::escaped_line(&case.actual);
     match case.outcome {
@@ -85,7 +85,7 @@ fn push_failure_diagnostics(out: &mut String, case: &CaseReport) {
     push_diagnostic(out, "again", &case.rerun);
 }
 
-/// Adds diagnostic lines. Each begins with the label, so that text of the guest cannot forge a special line
+/// Adds a diagnostic line for each line of the value. Each begins with the label, so that text of the guest cannot forge a special line
 /// such as `# Subtest: name`.
 fn push_diagnostic(out: &mut String, label: &str, value: &str) {
     for line in text::escaped_lines(value) {
@@ -99,11 +99,14 @@ fn push_result(out: &mut String, number: usize, name: &str, status: FormatStatus
     // A description may have any character except the hash sign.
     let name = text::escaped_line(name).replace('#', "_");
     let _ = write!(out, "{result} {number} {name}");
-    let after: Vec<&str> =
-        status.ktap_directive.into_iter().chain(Some(reason).filter(|r| !r.is_empty())).collect();
-    if !after.is_empty() {
+    let words: Vec<&str> = status
+        .ktap_directive
+        .into_iter()
+        .chain(Some(reason).filter(|reason| !reason.is_empty()))
+        .collect();
+    if !words.is_empty() {
         // A hash sign would begin another directive; TAP 14 escapes it with a backslash.
-        let _ = write!(out, " # {}", break_up_ends(&after.join(" ")).replace('#', "\\#"));
+        let _ = write!(out, " # {}", break_up_ends(&words.join(" ")).replace('#', "\\#"));
     }
     out.push('\n');
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The forms of the report on one kernel. Each has a file and a row in the list of forms.
+//! The forms of the report on one kernel. Each form has a file and a row in the list of forms.
 
 pub(crate) mod annotations;
 mod html;

@@ -38,13 +38,16 @@ fn render(verdict: &Verdict, screen: Screen) -> String {
 fn write_header(writer: &mut ReportWriter, verdict: &Verdict) {
     let kernel = &verdict.kernel;
     let name = if kernel.release.is_empty() { &kernel.reference } else { &kernel.release };
-    let named = [name, &kernel.arch, &kernel.flavour];
-    let named: Vec<String> =
-        named.iter().filter(|word| !word.is_empty()).map(|word| text::escaped_line(word)).collect();
+    let kernel_words = [name, &kernel.arch, &kernel.flavour];
+    let kernel_words: Vec<String> = kernel_words
+        .iter()
+        .filter(|word| !word.is_empty())
+        .map(|word| text::escaped_line(word))
+        .collect();
     let note =
         kernel.substitution_note.as_ref().map(|note| format!(". {}", text::escaped_line(note)));
-    let first = format!("Linux {}{}", named.join(", "), note.unwrap_or_default());
-    writer.write_wrapped_in(Some(Colour::Bold), "", "  ", &first);
+    let headline = format!("Linux {}{}", kernel_words.join(", "), note.unwrap_or_default());
+    writer.write_wrapped_in(Some(Colour::Bold), "", "  ", &headline);
     writer.write_labelled("date", &verdict.start_time);
     writer.write_labelled("options", &verdict.options);
     writer.write_labelled("source", &kernel.source);
@@ -55,10 +58,11 @@ fn write_header(writer: &mut ReportWriter, verdict: &Verdict) {
 }
 
 fn write_failure(writer: &mut ReportWriter, case: &CaseReport) {
-    let word = writer.paint(Colour::Red, &format!("{:<6}", case.outcome.as_str().to_uppercase()));
+    let outcome =
+        writer.paint(Colour::Red, &format!("{:<6}", case.outcome.as_str().to_uppercase()));
     let id = writer.paint(Colour::Bold, &text::escaped_line(&case.id));
     writer.write_empty_line();
-    writer.write_line(&format!("{word} {id}"));
+    writer.write_line(&format!("{outcome} {id}"));
     writer.write_labelled("promise", &case.promise);
     writer.write_labelled("expected", &case.expected);
     writer.write_labelled("got", &case.actual);
@@ -96,10 +100,11 @@ fn write_exceptions(writer: &mut ReportWriter, verdict: &Verdict) {
         }
         write_heading(writer, Colour::Yellow, outcome.as_str(), meaning);
         for (reason, ids) in reasons {
-            let (reason, all) = (text::escaped_line(reason), text::escaped_line(&ids.join(" ")));
+            let (reason, id_list) =
+                (text::escaped_line(reason), text::escaped_line(&ids.join(" ")));
             let line = match ids.len() {
-                1 => format!("{all}: {reason}"),
-                _ => format!("{reason}: {all}"),
+                1 => format!("{id_list}: {reason}"),
+                _ => format!("{reason}: {id_list}"),
             };
             writer.write_wrapped("  ", "    ", &line);
         }
@@ -110,8 +115,8 @@ fn write_exceptions(writer: &mut ReportWriter, verdict: &Verdict) {
 fn write_passes(writer: &mut ReportWriter, verdict: &Verdict) {
     if writer.is_verbose() {
         let passed = verdict.cases.iter().filter(|case| case.outcome == Outcome::Pass);
-        for (i, case) in passed.enumerate() {
-            if i == 0 {
+        for (index, case) in passed.enumerate() {
+            if index == 0 {
                 write_heading(writer, Colour::Green, "pass", "promises kept");
             }
             let (id, promise) = (text::escaped_line(&case.id), text::escaped_line(&case.promise));
@@ -131,20 +136,20 @@ fn write_passes(writer: &mut ReportWriter, verdict: &Verdict) {
     let cells: Vec<String> = groups
         .into_iter()
         .filter(|(_, passed, _)| *passed > 0)
-        .map(|(name, passed, all)| {
-            let all_of = if passed == all { String::new() } else { format!("{passed} of ") };
-            format!("{} {all_of}{all}", text::escaped_line(name))
+        .map(|(name, passed, total)| {
+            let passed_of = if passed == total { String::new() } else { format!("{passed} of ") };
+            format!("{} {passed_of}{total}", text::escaped_line(name))
         })
         .collect();
     if cells.is_empty() {
         return;
     }
     write_heading(writer, Colour::Green, "pass", "promises kept, by group");
-    let room = writer.width() - 2;
+    let row_width = writer.width() - 2;
     let widest = cells.iter().map(|cell| text::width_in_columns(cell)).max().unwrap_or(0);
-    let cell = (widest + 2).min(room);
-    for row in cells.chunks(room / cell) {
-        let row: String = row.iter().map(|one| text::padded(one, cell)).collect();
+    let cell_width = (widest + 2).min(row_width);
+    for row in cells.chunks(row_width / cell_width) {
+        let row: String = row.iter().map(|cell| text::padded(cell, cell_width)).collect();
         writer.write_line(&format!("  {row}"));
     }
 }
@@ -158,33 +163,34 @@ fn write_heading(writer: &mut ReportWriter, colour: Colour, word: &str, meaning:
 /// Writes the totals and the conclusion.
 fn write_totals(writer: &mut ReportWriter, verdict: &Verdict) {
     let totals = verdict.totals();
-    let all = verdict.cases.len();
-    let list = totals.listed();
-    let counts = if list.is_empty() { list } else { list + "; " };
-    let count = verdict.boots.saturating_add(verdict.restored);
-    let vms = match count {
+    let case_count = verdict.cases.len();
+    let counts = totals.listed();
+    let counts = if counts.is_empty() { counts } else { counts + "; " };
+    let vm_count = verdict.boots.saturating_add(verdict.restored);
+    let vms = match vm_count {
         0 => "no VM".to_owned(),
         1 => "1 VM".to_owned(),
-        _ => format!("{count} VMs"),
+        _ => format!("{vm_count} VMs"),
     };
     let restored = match verdict.restored {
         0 => String::new(),
         restored => format!(", {restored} of them restored"),
     };
-    let cases = if all == 1 { "case" } else { "cases" };
-    let line = format!("{all} {cases}: {counts}{vms}{restored}, {} ms", verdict.duration_millis);
-    let (colour, word) = conclusion(verdict);
+    let cases = if case_count == 1 { "case" } else { "cases" };
+    let line =
+        format!("{case_count} {cases}: {counts}{vms}{restored}, {} ms", verdict.duration_millis);
+    let (colour, conclusion) = conclusion(verdict);
     writer.write_empty_line();
-    if text::width_in_columns(&line) + 2 + text::width_in_columns(&word) <= writer.width() {
-        let word = writer.paint(colour, &word);
-        writer.write_line(&format!("{line}  {word}"));
+    if text::width_in_columns(&line) + 2 + text::width_in_columns(&conclusion) <= writer.width() {
+        let conclusion = writer.paint(colour, &conclusion);
+        writer.write_line(&format!("{line}  {conclusion}"));
     } else {
         writer.write_wrapped("", "", &line);
-        writer.write_wrapped_in(Some(colour), "", "", &word);
+        writer.write_wrapped_in(Some(colour), "", "", &conclusion);
     }
 }
 
-/// The conclusion and the coverage for the judgement `Kept`.
+/// The conclusion and the coverage for the judgement [`Judgement::AsExpected`].
 pub(crate) fn success_claim(verdict: &Verdict) -> String {
     let coverage = verdict.coverage();
     let claim = if is_without_dispatch(&verdict.cases) {
@@ -197,21 +203,22 @@ pub(crate) fn success_claim(verdict: &Verdict) -> String {
 
 /// The last line of the report, and its colour.
 fn conclusion(verdict: &Verdict) -> (Colour, String) {
-    let all = verdict.cases.len();
+    let case_count = verdict.cases.len();
     match Judgement::from_verdict(verdict) {
         Judgement::AsExpected => (Colour::Green, format!("VERDICT: {}", success_claim(verdict))),
-        Judgement::Broken(n) => (Colour::Red, format!("BROKEN: {n} of {all}")),
-        Judgement::NotAsExpected(n) => {
-            (Colour::Yellow, format!("NOT AS EXPECTED: {n} of {all} fixed or unmet (--strict)"))
-        }
+        Judgement::Broken(count) => (Colour::Red, format!("BROKEN: {count} of {case_count}")),
+        Judgement::NotAsExpected(count) => (
+            Colour::Yellow,
+            format!("NOT AS EXPECTED: {count} of {case_count} fixed or unmet (--strict)"),
+        ),
         Judgement::NotJudged(reason) => {
             (Colour::Yellow, format!("NOT JUDGED: {}", text::escaped_line(&reason)))
         }
     }
 }
 
-/// Whether these are the cases of a kernel that has no dispatch, as expected. If all cases are absent
-/// because of another feature, the kernel may still have dispatch.
+/// Whether these are the cases of a kernel that has no dispatch, as expected. A kernel all of whose cases are
+/// absent because of another feature may have dispatch.
 fn is_without_dispatch(cases: &[CaseReport]) -> bool {
     let is_absence_case = |case: &CaseReport| case.group() == "absence";
     let lacks_dispatch = |case: &CaseReport| case.actual == Feature::Dispatch.as_str();

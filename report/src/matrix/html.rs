@@ -120,8 +120,8 @@ fn render(matrix: &Matrix) -> String {
 fn page_data(matrix: &Matrix) -> PageData {
     let mut cases: Vec<PageCase> = Vec::new();
     let mut case_indices: BTreeMap<String, usize> = BTreeMap::new();
-    for (_, found) in matrix.cells_with_results() {
-        for case in mapped_cases(found) {
+    for (_, result) in matrix.cells_with_results() {
+        for case in mapped_cases(result) {
             case_indices.entry(case.id.clone()).or_insert_with(|| {
                 cases.push(PageCase {
                     id: text::escaped_line(&case.id),
@@ -133,19 +133,20 @@ fn page_data(matrix: &Matrix) -> PageData {
         }
     }
     let cells = matrix.plan.cells.iter().zip(&matrix.results).enumerate();
-    let cells = cells.filter_map(|(place, (cell, found))| {
-        Some(page_column(matrix, place, cell, found.as_ref()?, &case_indices, cases.len()))
+    let cells = cells.filter_map(|(index, (cell, result))| {
+        Some(page_column(matrix, index, cell, result.as_ref()?, &case_indices, cases.len()))
     });
     let cells = cells.collect();
     let differences = differences(matrix).into_iter().map(|difference| {
-        let (from, to) = table::differing_part_names(matrix, difference.first_index, difference.second_index);
+        let (first_name, second_name) =
+            table::differing_part_names(matrix, difference.first_index, difference.second_index);
         let changes = difference.changes.iter().map(|change| PageChange {
             step: table::outcomes_before_and_after(change),
             cases: change.cases.iter().map(|id| text::escaped_line(id)).collect(),
         });
         PageDifference {
             title: format!(
-                "{from} \u{2192} {to}{}",
+                "{first_name} \u{2192} {second_name}{}",
                 table::arch_and_flavour_suffix(matrix, difference.second_index)
             ),
             changes: changes.collect(),
@@ -157,8 +158,8 @@ fn page_data(matrix: &Matrix) -> PageData {
 
 /// The cases of a cell for the map, without the boot case if it is the reason why the kernel is not
 /// judged.
-fn mapped_cases(found: &CellResult) -> impl Iterator<Item = &CaseReport> {
-    let verdict = match found {
+fn mapped_cases(result: &CellResult) -> impl Iterator<Item = &CaseReport> {
+    let verdict = match result {
         CellResult::Judged(verdict) => Some(verdict),
         CellResult::Failed { .. } => None,
     };
@@ -169,32 +170,33 @@ fn mapped_cases(found: &CellResult) -> impl Iterator<Item = &CaseReport> {
 
 fn page_column(
     matrix: &Matrix,
-    place: usize,
+    cell_index: usize,
     cell: &Cell,
-    found: &CellResult,
+    result: &CellResult,
     case_indices: &BTreeMap<String, usize>,
     case_count: usize,
 ) -> Column {
-    let judgement = Matrix::judgement_of(found);
+    let judgement = Matrix::judgement_of(result);
     let (word, reason) = match &judgement {
         Judgement::AsExpected => ("as expected".to_owned(), String::new()),
-        Judgement::Broken(n) => (format!("{n} broken"), String::new()),
-        Judgement::NotAsExpected(n) => (format!("{n} not as expected"), String::new()),
-        Judgement::NotJudged(why) => ("not judged".to_owned(), text::escaped_line(why)),
+        Judgement::Broken(count) => (format!("{count} broken"), String::new()),
+        Judgement::NotAsExpected(count) => (format!("{count} not as expected"), String::new()),
+        Judgement::NotJudged(reason) => ("not judged".to_owned(), text::escaped_line(reason)),
     };
     let mut column = Column {
-        number: place + 1,
+        number: cell_index + 1,
         name: text::escaped_line(&cell.to_string()),
-        short: text::escaped_line(&cell.kernel) + &table::arch_and_flavour_suffix(matrix, place),
+        short: text::escaped_line(&cell.kernel)
+            + &table::arch_and_flavour_suffix(matrix, cell_index),
         arch: text::escaped_line(&cell.arch),
         flavour: text::escaped_line(&cell.flavour),
         judgement: judgement.as_str(),
         word,
         reason,
-        exit_code: Matrix::exit_code_of(found),
+        exit_code: Matrix::exit_code_of(result),
         ..Column::default()
     };
-    if let CellResult::Judged(verdict) = found {
+    if let CellResult::Judged(verdict) = result {
         let kernel = &verdict.kernel;
         column.release = text::escaped_line(&kernel.release);
         column.source = text::escaped_line(&kernel.source);
@@ -209,7 +211,7 @@ fn page_column(
         column.guest = verdict.guest_facts.iter().map(|fact| text::escaped_line(fact)).collect();
     }
     let mut outcomes = vec!['.'; case_count];
-    for case in mapped_cases(found) {
+    for case in mapped_cases(result) {
         let index = case_indices[&case.id];
         outcomes[index] = outcome_letter(case.outcome);
         if case.outcome != Outcome::Pass {

@@ -54,7 +54,7 @@ struct Failed {
     reason: String,
 }
 
-/// [`Document`] for reading.
+/// The fields of a [`Document`] that [`parse`] reads.
 #[derive(Deserialize)]
 struct ReadDocument {
     schema: u32,
@@ -66,7 +66,7 @@ struct ReadDocument {
     cells: Vec<ReadCell>,
 }
 
-/// [`CellDocument`] for reading.
+/// The fields of a [`CellDocument`] that [`parse`] reads.
 #[derive(Deserialize)]
 struct ReadCell {
     #[serde(flatten)]
@@ -85,18 +85,18 @@ pub enum ParseError {
 }
 
 fn render(matrix: &Matrix) -> String {
-    // Without `..`, so that the compiler reports a forgotten new field.
-    let Matrix { plan, shards, results: found } = matrix;
+    // The patterns name every field, so that the compiler reports a new field that is missing here.
+    let Matrix { plan, shards, results } = matrix;
     let Plan { sudbox_version: sudbox, command, strict, boot_selected, cells } = plan;
-    let documents = cells.iter().zip(found).map(|(cell, found)| CellDocument {
+    let documents = cells.iter().zip(results).map(|(cell, result)| CellDocument {
         cell,
-        report: match found {
+        report: match result {
             Some(CellResult::Judged(verdict)) => {
                 Some(verdict_json::Document::from_verdict(verdict))
             }
             _ => None,
         },
-        failed: match found {
+        failed: match result {
             Some(CellResult::Failed { exit_code, reason }) => {
                 Some(Failed { exit_code: *exit_code, reason: reason.clone() })
             }
@@ -121,38 +121,38 @@ fn render(matrix: &Matrix) -> String {
 /// # Errors
 /// See [`ParseError`].
 pub fn parse(text: &str) -> Result<Matrix, ParseError> {
-    let read: ReadDocument = serde_json::from_str(text).map_err(|error| {
+    let document: ReadDocument = serde_json::from_str(text).map_err(|error| {
         if error.is_eof() {
             ParseError::Truncated
         } else {
             ParseError::NotAMatrix(error.to_string())
         }
     })?;
-    if read.schema != SCHEMA {
-        let what = format!("its schema is {}, not {SCHEMA}", read.schema);
-        return Err(ParseError::NotAMatrix(what));
+    if document.schema != SCHEMA {
+        let reason = format!("its schema is {}, not {SCHEMA}", document.schema);
+        return Err(ParseError::NotAMatrix(reason));
     }
-    if read.shards == Some(0) {
+    if document.shards == Some(0) {
         return Err(ParseError::NotAMatrix("it has no shards".into()));
     }
-    let (mut cells, mut found) = (Vec::new(), Vec::new());
-    for ReadCell { cell, report, failed } in read.cells {
+    let (mut cells, mut results) = (Vec::new(), Vec::new());
+    for ReadCell { cell, report, failed } in document.cells {
         cells.push(cell);
         let failed =
             failed.map(|Failed { exit_code, reason }| CellResult::Failed { exit_code, reason });
         let judged = report.map(|verdict| {
             // The plan's settings apply, because reports in older documents do not have these fields.
-            let (strict, boot_selected) = (read.strict, read.boot_selected);
+            let (strict, boot_selected) = (document.strict, document.boot_selected);
             CellResult::Judged(Box::new(Verdict { strict, boot_selected, ..verdict }))
         });
-        found.push(judged.or(failed));
+        results.push(judged.or(failed));
     }
     let plan = Plan {
-        sudbox_version: read.sudbox,
-        command: read.command,
-        strict: read.strict,
-        boot_selected: read.boot_selected,
+        sudbox_version: document.sudbox,
+        command: document.command,
+        strict: document.strict,
+        boot_selected: document.boot_selected,
         cells,
     };
-    Ok(Matrix { plan, shards: read.shards, results: found })
+    Ok(Matrix { plan, shards: document.shards, results })
 }

@@ -91,13 +91,13 @@ impl Matrix {
             .cells
             .iter()
             .zip(&self.results)
-            .filter_map(|(cell, found)| Some((cell, found.as_ref()?)))
+            .filter_map(|(cell, result)| Some((cell, result.as_ref()?)))
     }
 
     /// The judgement on a cell.
     #[must_use]
-    pub fn judgement_of(found: &CellResult) -> Judgement {
-        match found {
+    pub fn judgement_of(result: &CellResult) -> Judgement {
+        match result {
             CellResult::Judged(verdict) => Judgement::from_verdict(verdict),
             CellResult::Failed { reason, .. } => Judgement::NotJudged(reason.clone()),
         }
@@ -105,18 +105,18 @@ impl Matrix {
 
     /// The exit code of `sudbox run` for a cell.
     #[must_use]
-    pub fn exit_code_of(found: &CellResult) -> u8 {
-        match found {
-            CellResult::Judged(_) => Matrix::judgement_of(found).exit_code(),
+    pub fn exit_code_of(result: &CellResult) -> u8 {
+        match result {
+            CellResult::Judged(_) => Matrix::judgement_of(result).exit_code(),
             CellResult::Failed { exit_code, .. } => *exit_code,
         }
     }
 
-    /// The worst exit code of the cells. 1, a broken promise, is the worst; of all other codes, the
-    /// highest counts (129 bad input, 128 the machine, 125 a kernel that cannot be judged).
+    /// The worst exit code of the cells. The code 1, a broken promise, is the worst. Of all other codes, the
+    /// highest is the worst: 129 bad input, 128 the machine, 125 a kernel that cannot be judged.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let codes = self.cells_with_results().map(|(_, found)| Matrix::exit_code_of(found));
+        let codes = self.cells_with_results().map(|(_, result)| Matrix::exit_code_of(result));
         codes.max_by_key(|code| (*code == 1, *code)).unwrap_or(0)
     }
 
@@ -133,12 +133,12 @@ impl Matrix {
 
     /// The verdicts whose judgement is not `NotJudged`, each with the index of its cell.
     fn judged_verdicts(&self) -> impl Iterator<Item = (usize, &Verdict)> {
-        let found = self.results.iter().enumerate();
-        found.filter_map(|(place, found)| Some((place, found.as_ref()?))).filter_map(
-            |(place, found)| {
-                let CellResult::Judged(verdict) = found else { return None };
-                let judged = !matches!(Matrix::judgement_of(found), Judgement::NotJudged(_));
-                judged.then_some((place, &**verdict))
+        let results = self.results.iter().enumerate();
+        results.filter_map(|(index, result)| Some((index, result.as_ref()?))).filter_map(
+            |(index, result)| {
+                let CellResult::Judged(verdict) = result else { return None };
+                let judged = !matches!(Matrix::judgement_of(result), Judgement::NotJudged(_));
+                judged.then_some((index, &**verdict))
             },
         )
     }

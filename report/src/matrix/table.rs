@@ -20,11 +20,15 @@ const MAX_GROUP_NAME_WIDTH: usize = 16;
 
 fn render(matrix: &Matrix, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
-    for (place, (cell, found)) in matrix.plan.cells.iter().zip(&matrix.results).enumerate() {
-        let result = found.as_ref().map_or_else(|| "in another shard".to_owned(), result_line);
-        let line =
-            format!("{}: {}", text::escaped_line(&cell.to_string()), text::escaped_line(&result));
-        writer.write_wrapped(&format!("{:>3}  ", place + 1), "     ", &line);
+    for (index, (cell, result)) in matrix.plan.cells.iter().zip(&matrix.results).enumerate() {
+        let description =
+            result.as_ref().map_or_else(|| "in another shard".to_owned(), result_line);
+        let line = format!(
+            "{}: {}",
+            text::escaped_line(&cell.to_string()),
+            text::escaped_line(&description)
+        );
+        writer.write_wrapped(&format!("{:>3}  ", index + 1), "     ", &line);
     }
     write_grid(&mut writer, matrix);
     write_differences(&mut writer, matrix);
@@ -34,23 +38,25 @@ fn render(matrix: &Matrix, screen: Screen) -> String {
 }
 
 /// The result of a cell in one line.
-fn result_line(found: &CellResult) -> String {
-    let word = match (found, Matrix::judgement_of(found)) {
+fn result_line(result: &CellResult) -> String {
+    let description = match (result, Matrix::judgement_of(result)) {
         (CellResult::Judged(verdict), Judgement::AsExpected) => {
             Judgement::success_phrase(&verdict.coverage())
         }
         (CellResult::Failed { .. }, Judgement::AsExpected) => String::new(),
-        (_, Judgement::Broken(n)) => format!("BROKEN: {n}"),
-        (_, Judgement::NotAsExpected(n)) => format!("NOT AS EXPECTED: {n} fixed or unmet"),
-        (CellResult::Judged(_), Judgement::NotJudged(why)) => return format!("NOT JUDGED: {why}"),
-        (CellResult::Failed { exit_code, .. }, Judgement::NotJudged(why)) => {
-            return format!("NOT JUDGED ({exit_code}): {why}");
+        (_, Judgement::Broken(count)) => format!("BROKEN: {count}"),
+        (_, Judgement::NotAsExpected(count)) => format!("NOT AS EXPECTED: {count} fixed or unmet"),
+        (CellResult::Judged(_), Judgement::NotJudged(reason)) => {
+            return format!("NOT JUDGED: {reason}");
+        }
+        (CellResult::Failed { exit_code, .. }, Judgement::NotJudged(reason)) => {
+            return format!("NOT JUDGED ({exit_code}): {reason}");
         }
     };
-    let CellResult::Judged(verdict) = found else { return word };
-    let stands_in = verdict.kernel.substitution_note.as_ref().map(|why| format!(" ({why})"));
+    let CellResult::Judged(verdict) = result else { return description };
+    let stands_in = verdict.kernel.substitution_note.as_ref().map(|reason| format!(" ({reason})"));
     format!(
-        "Linux {}, {word} ({}){}",
+        "Linux {}, {description} ({}){}",
         verdict.kernel.release,
         verdict.totals().listed(),
         stands_in.unwrap_or_default()
@@ -72,10 +78,15 @@ fn group_names(matrix: &Matrix) -> Vec<&str> {
 
 /// Passes, cases and the worst outcome of a group; `None` if the kernel has no case of the group.
 fn group_result(verdict: &Verdict, name: &str) -> Option<(usize, usize, Outcome)> {
-    let outcomes = || verdict.cases.iter().filter(|c| c.group() == name).map(|c| c.outcome);
+    let outcomes =
+        || verdict.cases.iter().filter(|case| case.group() == name).map(|case| case.outcome);
     // `Outcome` orders from the worst to the best.
     let worst = outcomes().min()?;
-    Some((outcomes().filter(|o| *o == Outcome::Pass).count(), outcomes().count(), worst))
+    Some((
+        outcomes().filter(|outcome| *outcome == Outcome::Pass).count(),
+        outcomes().count(),
+        worst,
+    ))
 }
 
 /// The passes of each group on each judged kernel. Kernels that do not fit the width go to another block.
@@ -86,38 +97,41 @@ fn write_grid(writer: &mut ReportWriter, matrix: &Matrix) {
         .iter()
         .map(|name| text::truncated(&text::escaped_line(name), MAX_GROUP_NAME_WIDTH))
         .collect();
-    let title = names.iter().map(|name| text::width_in_columns(name)).max().unwrap_or(0).max(4) + 4;
-    for block in judged.chunks(((writer.width() - title) / GRID_COLUMN_WIDTH).max(1)) {
-        let mut head = writer.paint(Colour::Green, &text::padded("pass", title));
-        for (place, _) in block {
-            let name = text::escaped_line(&matrix.plan.cells[*place].kernel);
-            let label = text::truncated(&format!("{} {name}", place + 1), GRID_COLUMN_WIDTH - 1);
-            head.push_str(&text::padded(&label, GRID_COLUMN_WIDTH));
+    let title_width =
+        names.iter().map(|name| text::width_in_columns(name)).max().unwrap_or(0).max(4) + 4;
+    for block in judged.chunks(((writer.width() - title_width) / GRID_COLUMN_WIDTH).max(1)) {
+        let mut header = writer.paint(Colour::Green, &text::padded("pass", title_width));
+        for (index, _) in block {
+            let name = text::escaped_line(&matrix.plan.cells[*index].kernel);
+            let label = text::truncated(&format!("{} {name}", index + 1), GRID_COLUMN_WIDTH - 1);
+            header.push_str(&text::padded(&label, GRID_COLUMN_WIDTH));
         }
         writer.write_empty_line();
-        writer.write_line(&head);
-        for (name, shown) in groups.iter().zip(&names) {
-            let mut row = text::padded(&format!("  {shown}"), title);
+        writer.write_line(&header);
+        for (name, shown_name) in groups.iter().zip(&names) {
+            let mut row = text::padded(&format!("  {shown_name}"), title_width);
             for (_, verdict) in block {
                 let (text, colour) = match group_result(verdict, name) {
                     None => (String::new(), None),
-                    Some((passed, all, worst)) => grid_field(passed, all, worst),
+                    Some((passed, total, worst)) => grid_field(passed, total, worst),
                 };
                 let text = text::padded(&text, GRID_COLUMN_WIDTH);
-                row.push_str(&colour.map_or_else(|| text.clone(), |c| writer.paint(c, &text)));
+                row.push_str(
+                    &colour.map_or_else(|| text.clone(), |colour| writer.paint(colour, &text)),
+                );
             }
             writer.write_line(&row);
         }
     }
 }
 
-fn grid_field(passed: usize, all: usize, worst: Outcome) -> (String, Option<Colour>) {
+fn grid_field(passed: usize, total: usize, worst: Outcome) -> (String, Option<Colour>) {
     match worst {
-        Outcome::Pass => (all.to_string(), None),
+        Outcome::Pass => (total.to_string(), None),
         worst if worst.is_failure() => {
-            (format!("{passed}/{all} {}", worst.as_str().to_uppercase()), Some(Colour::Red))
+            (format!("{passed}/{total} {}", worst.as_str().to_uppercase()), Some(Colour::Red))
         }
-        worst => (format!("{passed}/{all} {}", worst.as_str()), Some(Colour::Yellow)),
+        worst => (format!("{passed}/{total} {}", worst.as_str()), Some(Colour::Yellow)),
     }
 }
 
@@ -131,10 +145,11 @@ fn write_differences(writer: &mut ReportWriter, matrix: &Matrix) {
     writer.write_empty_line();
     writer.write_line(&format!("{word}  from the one before it"));
     for difference in differences {
-        let (from, to) = differing_part_names(matrix, difference.first_index, difference.second_index);
-        let kind = arch_and_flavour_suffix(matrix, difference.second_index);
+        let (first_name, second_name) =
+            differing_part_names(matrix, difference.first_index, difference.second_index);
+        let suffix = arch_and_flavour_suffix(matrix, difference.second_index);
         let nothing = if difference.changes.is_empty() { ": nothing" } else { "" };
-        let line = format!("{from} -> {to}{kind}{nothing}");
+        let line = format!("{first_name} -> {second_name}{suffix}{nothing}");
         writer.write_line(&format!("  {}", text::truncated(&line, writer.width() - 2)));
         for change in &difference.changes {
             let line = format!(
@@ -148,50 +163,59 @@ fn write_differences(writer: &mut ReportWriter, matrix: &Matrix) {
 }
 
 /// The names of the part (kernel, architecture or flavour) in which two neighbours differ.
-pub(super) fn differing_part_names(matrix: &Matrix, from: usize, to: usize) -> (String, String) {
-    let [from, to] = [from, to].map(|place| &matrix.plan.cells[place]);
-    let (from, to) = if from.kernel != to.kernel {
-        (&from.kernel, &to.kernel)
-    } else if from.arch != to.arch {
-        (&from.arch, &to.arch)
+pub(super) fn differing_part_names(
+    matrix: &Matrix,
+    first_index: usize,
+    second_index: usize,
+) -> (String, String) {
+    let [first, second] = [first_index, second_index].map(|index| &matrix.plan.cells[index]);
+    let (first_name, second_name) = if first.kernel != second.kernel {
+        (&first.kernel, &second.kernel)
+    } else if first.arch != second.arch {
+        (&first.arch, &second.arch)
     } else {
-        (&from.flavour, &to.flavour)
+        (&first.flavour, &second.flavour)
     };
-    (text::escaped_line(from), text::escaped_line(to))
+    (text::escaped_line(first_name), text::escaped_line(second_name))
 }
 
 /// Architecture and flavour of a cell, each only if it is not the same in all cells.
-pub(super) fn arch_and_flavour_suffix(matrix: &Matrix, place: usize) -> String {
+pub(super) fn arch_and_flavour_suffix(matrix: &Matrix, cell_index: usize) -> String {
     let cells = &matrix.plan.cells;
-    let is_differing =
-        |part: fn(&Cell) -> &str| cells.iter().any(|cell| part(cell) != part(&cells[0]));
-    let kinds: [fn(&Cell) -> &str; 2] = [|cell| cell.arch.as_str(), |cell| cell.flavour.as_str()];
-    let shown = kinds.into_iter().filter(|part| is_differing(*part));
-    shown.map(|part| format!(", {}", text::escaped_line(part(&cells[place])))).collect()
+    let differs = |part: fn(&Cell) -> &str| cells.iter().any(|cell| part(cell) != part(&cells[0]));
+    let parts: [fn(&Cell) -> &str; 2] = [|cell| cell.arch.as_str(), |cell| cell.flavour.as_str()];
+    let differing_parts = parts.into_iter().filter(|part| differs(*part));
+    differing_parts
+        .map(|part| format!(", {}", text::escaped_line(part(&cells[cell_index]))))
+        .collect()
 }
 
 /// The outcomes before and after a change.
 pub(super) fn outcomes_before_and_after(change: &OutcomeChange) -> String {
-    let word = |outcome: Option<Outcome>| outcome.map_or("not there", Outcome::as_str);
-    format!("{} -> {}", word(change.before), word(change.after))
+    let name = |outcome: Option<Outcome>| outcome.map_or("not there", Outcome::as_str);
+    format!("{} -> {}", name(change.before), name(change.after))
 }
 
 /// The failures. Their consoles are in the reports of the cells.
 fn write_failures(writer: &mut ReportWriter, matrix: &Matrix) {
-    for (place, verdict) in matrix.judged_verdicts() {
+    for (index, verdict) in matrix.judged_verdicts() {
         for case in verdict.cases.iter().filter(|case| case.outcome.is_failure()) {
-            let word = format!("{:<6}", case.outcome.as_str().to_uppercase());
-            let word = writer.paint(Colour::Red, &word);
-            let cell = text::escaped_line(&matrix.plan.cells[place].to_string());
+            let outcome = format!("{:<6}", case.outcome.as_str().to_uppercase());
+            let outcome = writer.paint(Colour::Red, &outcome);
+            let cell = text::escaped_line(&matrix.plan.cells[index].to_string());
             let id = text::escaped_line(&case.id);
-            let room = writer.width().saturating_sub(11 + text::width_in_columns(&id)).min(60);
+            let cell_width =
+                writer.width().saturating_sub(11 + text::width_in_columns(&id)).min(60);
             let id = writer.paint(Colour::Bold, &id);
             writer.write_empty_line();
-            if room < MIN_CELL_NAME_WIDTH {
-                writer.write_line(&format!("{word} {id}"));
+            if cell_width < MIN_CELL_NAME_WIDTH {
+                writer.write_line(&format!("{outcome} {id}"));
                 writer.write_labelled("on", &cell);
             } else {
-                writer.write_line(&format!("{word} {id} on {}", text::truncated(&cell, room)));
+                writer.write_line(&format!(
+                    "{outcome} {id} on {}",
+                    text::truncated(&cell, cell_width)
+                ));
             }
             writer.write_labelled("expected", &case.expected);
             writer.write_labelled("got", &case.actual);
@@ -202,41 +226,41 @@ fn write_failures(writer: &mut ReportWriter, matrix: &Matrix) {
 
 /// The last line: the number of kernels by judgement.
 fn write_total(writer: &mut ReportWriter, matrix: &Matrix) {
-    let (mut kept, mut broken, mut surprised, mut unjudged) = (0, 0, 0, 0);
-    for (_, found) in matrix.cells_with_results() {
-        *match Matrix::judgement_of(found) {
-            Judgement::AsExpected => &mut kept,
+    let (mut as_expected, mut broken, mut not_as_expected, mut unjudged) = (0, 0, 0, 0);
+    for (_, result) in matrix.cells_with_results() {
+        *match Matrix::judgement_of(result) {
+            Judgement::AsExpected => &mut as_expected,
             Judgement::Broken(_) => &mut broken,
-            Judgement::NotAsExpected(_) => &mut surprised,
+            Judgement::NotAsExpected(_) => &mut not_as_expected,
             Judgement::NotJudged(_) => &mut unjudged,
         } += 1;
     }
-    let count = kept + broken + surprised + unjudged;
+    let total = as_expected + broken + not_as_expected + unjudged;
     let of_all_cells = match matrix.plan.cells.len() {
-        all if all == count => String::new(),
-        all => format!(" of {all}"),
+        cells if cells == total => String::new(),
+        cells => format!(" of {cells}"),
     };
     let parts = [
         (broken, "broken", Colour::Red),
-        (surprised, "not as expected", Colour::Yellow),
+        (not_as_expected, "not as expected", Colour::Yellow),
         (unjudged, "not judged", Colour::Yellow),
-        (kept, "as expected", Colour::Green),
+        (as_expected, "as expected", Colour::Green),
     ];
     let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
     let (plain, painted): (Vec<String>, Vec<String>) = parts
-        .map(|(count, what, colour)| {
-            let part = format!("{count} {what}");
+        .map(|(count, judgement, colour)| {
+            let part = format!("{count} {judgement}");
             let painted = writer.paint(colour, &part);
             (part, painted)
         })
         .unzip();
-    let kernels = if count == 1 { "kernel" } else { "kernels" };
+    let kernels = if total == 1 { "kernel" } else { "kernels" };
     writer.write_empty_line();
-    let first = format!("{count}{of_all_cells} {kernels}: ");
-    let fits = text::width_in_columns(&first) + text::width_in_columns(&plain.join(", "))
+    let prefix = format!("{total}{of_all_cells} {kernels}: ");
+    let fits = text::width_in_columns(&prefix) + text::width_in_columns(&plain.join(", "))
         <= writer.width();
-    let between = if fits { ", " } else { ",\n  " };
-    for line in format!("{first}{}", painted.join(between)).lines() {
+    let separator = if fits { ", " } else { ",\n  " };
+    for line in format!("{prefix}{}", painted.join(separator)).lines() {
         writer.write_line(line);
     }
 }

@@ -19,6 +19,8 @@ const fn note(kind: u32, name: &'static str) -> Note {
 }
 
 const NT_PRSTATUS: u32 = 1;
+/// The kind of a segment that holds notes (elf(5)).
+const PT_NOTE: u32 = 4;
 
 /// The field with the auxiliary vector.
 pub(super) const AUXILIARY_VECTOR: &str = "core's NT_AUXV";
@@ -103,14 +105,16 @@ pub(super) fn record_notes(
 ) -> Option<()> {
     let headers = u64_at(core, 32)?;
     let count = usize::from(u16::from_ne_bytes(bytes_at(core, 56)?));
-    record.put_number(moment, "segments of the core", count as u64);
     let mut found = [0u32; NOTES.len()];
+    let mut memory_bytes = 0;
     for header in (0..count).map(|i| headers + 56 * i) {
-        // p_type: PT_NOTE.
-        if u32_at(core, header)? != 4 {
+        // p_type, p_offset and p_filesz.
+        let kind = u32_at(core, header)?;
+        let (start, length) = (u64_at(core, header + 8)?, u64_at(core, header + 32)?);
+        if kind != PT_NOTE {
+            memory_bytes += length;
             continue;
         }
-        let (start, length) = (u64_at(core, header + 8)?, u64_at(core, header + 32)?);
         let mut rest = core.get(start..start + length)?;
         while rest.len() >= 12 {
             let name_length = u32_at(rest, 0)?.next_multiple_of(4) as usize;
@@ -135,5 +139,7 @@ pub(super) fn record_notes(
             found[index] += 1;
         }
     }
+    // The number of segments is that of the mappings, which two equal processes merge differently.
+    record.put_number(moment, "bytes of memory in the core", memory_bytes as u64);
     Some(())
 }

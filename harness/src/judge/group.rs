@@ -38,8 +38,9 @@ const VERBOSE_BOOT_ARGUMENTS: &str = "panic=-1 oops=panic nokaslr ignore_logleve
 pub(super) enum BootResult {
     /// Every VM so far reached its init.
     Booted,
-    /// A VM did not reach its init. Has the observed behaviour, and an excerpt of the console.
-    Failed { got: String, console: String },
+    /// A VM did not reach its init. The fields are the observed behaviour and an excerpt of the
+    /// console.
+    Failed { actual: String, console: String },
     /// A VM did not reach its init, nor did a VM of another group, which reports the failure.
     FailedInAnotherGroup,
 }
@@ -89,12 +90,12 @@ impl<'a> RunProgress<'a> {
     /// Counts a case with a VM of its own. Prints a note once if that VM left no snapshot for the
     /// next VM.
     fn isolated_case_ended(&self, has_snapshot: bool) {
-        let done = self.isolated_cases_done.fetch_add(1, Ordering::SeqCst) + 1;
-        if done == 1 && !has_snapshot {
+        let done_count = self.isolated_cases_done.fetch_add(1, Ordering::SeqCst) + 1;
+        if done_count == 1 && !has_snapshot {
             let note = "every case gets a boot: this backend takes no snapshots";
             self.printer().print("isolate", note);
         }
-        self.printer().progress(done, self.total_cases, "cases");
+        self.printer().progress(done_count, self.total_cases, "cases");
     }
 }
 
@@ -128,19 +129,21 @@ impl<'a> GroupRunner<'a> {
         }
     }
 
-    /// Runs all cases. Returns the results of the cases that ended also after an error.
+    /// Runs all cases. Returns the results of the cases that ended, even if an error stopped the
+    /// group.
     pub(super) fn run(mut self) -> (GroupResult, anyhow::Result<BootResult>) {
         let boot = self.run_cases();
         (self.result, boot)
     }
 
     fn run_cases(&mut self) -> anyhow::Result<BootResult> {
-        // Repeats begin after all cases ran once, so that damage done by one case shows in others.
-        let mut left: Vec<&'static Case> =
+        // Repeats begin after all cases ran once, so that damage by one case shows in the repeats
+        // of other cases.
+        let mut remaining: Vec<&'static Case> =
             (0..self.runner.runs_per_case).flat_map(|_| self.group.cases.iter().copied()).collect();
         loop {
-            let batch =
-                &left[..left.len().min(if self.runner.isolate_cases { 1 } else { MAX_PLAN_CASES })];
+            let batch = &remaining
+                [..remaining.len().min(if self.runner.isolate_cases { 1 } else { MAX_PLAN_CASES })];
             let mut run = self.run_guest(batch, self.runner.boot_arguments)?;
             if let Ending::InitFailed(error) = &run.conversation.ending {
                 self.result.unjudged_reason = Some(match error {
@@ -152,59 +155,64 @@ impl<'a> GroupRunner<'a> {
                 });
                 return Ok(BootResult::Booted);
             }
-            let interrupted = run.conversation.ending == Ending::Interrupted;
+            let is_interrupted = run.conversation.ending == Ending::Interrupted;
             let Some(hello) = run.hello.take() else {
-                if interrupted {
+                if is_interrupted {
                     return Err(Failure::interrupted());
                 }
                 return self.retry_failed_boot(run);
             };
             self.expectations.update(&hello.release, &hello.features);
             self.result.hello.get_or_insert_with(|| hello.clone());
-            let done = run.ended_cases.len();
-            for (case, mut ended) in left.iter().zip(std::mem::take(&mut run.ended_cases)) {
+            let ended_count = run.ended_cases.len();
+            for (case, mut ended) in remaining.iter().zip(std::mem::take(&mut run.ended_cases)) {
                 if let Some(recorder) = &self.runner.recorder {
                     recorder.add_case(case.id, &mut ended);
                 }
                 let measurement = ended.measurement.take();
                 self.result
                     .measurements
-                    .extend(measurement.map(|found| CaseMeasurement::new(case.id, found)));
+                    .extend(measurement.map(|values| CaseMeasurement::new(case.id, values)));
                 let mut report = self.runner.case_report(case, ended, &self.expectations)?;
                 add_walk_steps(&mut report, case, &hello.features);
                 add_or_keep_worse(&mut self.result.cases, report);
             }
-            if interrupted {
+            if is_interrupted {
                 return Err(Failure::interrupted());
             }
-            let tried = match run.conversation.ending {
-                Ending::Finished => done,
+            let tried_count = match run.conversation.ending {
+                Ending::Finished => ended_count,
                 _ => match run.running_case {
                     Some(running) => {
                         if let Some(recorder) = &self.runner.recorder {
-                            recorder.add_crash(left[running].id, &run.conversation.cause());
+                            recorder.add_crash(remaining[running].id, &run.conversation.cause());
                         }
-                        let mut report = self.runner.death_report(left[running], &run);
-                        add_walk_steps(&mut report, left[running], &hello.features);
+                        let mut report = self.runner.death_report(remaining[running], &run);
+                        add_walk_steps(&mut report, remaining[running], &hello.features);
                         add_or_keep_worse(&mut self.result.cases, report);
                         running + 1
                     }
                     // No case was running: the guest ended between its `Hello` and the first case,
                     // or after the last.
                     None => {
-                        let got = format!("{}, with no case running", run.conversation.cause());
-                        return Ok(BootResult::Failed { got, console: run.conversation.console });
+                        let actual = format!("{}, with no case running", run.conversation.cause());
+                        return Ok(BootResult::Failed {
+                            actual,
+                            console: run.conversation.console,
+                        });
                     }
                 },
             };
-            left.drain(..tried);
-            if left.is_empty() {
+            remaining.drain(..tried_count);
+            if remaining.is_empty() {
                 return Ok(BootResult::Booted);
             }
             if self.runner.isolate_cases {
                 self.progress.isolated_case_ended(self.snapshot.is_some());
             } else if !run.has_all_results {
-                self.progress.printer().print("restart", &format!("{} cases are left", left.len()));
+                self.progress
+                    .printer()
+                    .print("restart", &format!("{} cases are left", remaining.len()));
             }
         }
     }
@@ -223,8 +231,8 @@ impl<'a> GroupRunner<'a> {
         spec.cpu_vendor = shape.cpu_vendor.map(str::to_owned);
         spec.take_snapshot = self.take_snapshots;
         // The user's arguments come last, so that they override the others.
-        let words = std::iter::once(arguments).chain(shape.boot_arguments.iter().copied());
-        spec.cmdline = words.chain([spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
+        let boot_arguments = std::iter::once(arguments).chain(shape.boot_arguments.iter().copied());
+        spec.cmdline = boot_arguments.chain([spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
         // The VM of the snapshot was booted with the usual arguments.
         let restored =
             if arguments == self.runner.boot_arguments { self.restore_snapshot() } else { None };
@@ -241,8 +249,9 @@ impl<'a> GroupRunner<'a> {
         let vmlinux = self.runner.vmlinux.as_deref();
         let mut vm =
             VmGuest::new(session, self.runner.show_console, vmlinux, &mut self.progress.printer());
-        let record = self.runner.recorder.is_some();
-        let mut run = run_cases(&mut vm, plan, record, self.runner.timeouts, &mut |_| {});
+        let records_observations = self.runner.recorder.is_some();
+        let mut run =
+            run_cases(&mut vm, plan, records_observations, self.runner.timeouts, &mut |_| {});
         self.result.console_log.push_str(&vm.console());
         self.store_snapshot(vm.snapshot());
         vm.end(&mut run.conversation)?;
@@ -252,8 +261,8 @@ impl<'a> GroupRunner<'a> {
         Ok(run)
     }
 
-    /// Restores a VM from the snapshot, if there is one. If the restore fails, drops the snapshot and
-    /// takes no more snapshots.
+    /// Restores a VM from the snapshot, if there is one. If the restore fails, drops the snapshot
+    /// and takes no more snapshots.
     fn restore_snapshot(&mut self) -> Option<Session> {
         let snapshot = self.snapshot.as_ref()?;
         match Session::resume(snapshot) {
@@ -272,10 +281,11 @@ impl<'a> GroupRunner<'a> {
     fn store_snapshot(&mut self, snapshot: Option<Result<Snapshot, String>>) {
         match snapshot {
             Some(Ok(snapshot)) => self.snapshot = Some(snapshot),
-            Some(Err(why)) => {
-                self.progress
-                    .printer()
-                    .print("note", &format!("VMs are booted, not restored from a snapshot: {why}"));
+            Some(Err(reason)) => {
+                self.progress.printer().print(
+                    "note",
+                    &format!("VMs are booted, not restored from a snapshot: {reason}"),
+                );
                 self.take_snapshots = false;
             }
             None => {}
@@ -292,10 +302,16 @@ impl<'a> GroupRunner<'a> {
     fn run_on_host(&mut self, plan: Vec<PlannedCase>) -> anyhow::Result<CasesRun> {
         let mut process = HostProcess::start()?;
         let total = plan.len() as u64;
-        let record = false;
-        let run = run_cases(&mut process, plan, record, self.runner.timeouts, &mut |done| {
-            self.progress.printer().progress(done as u64, total, "cases");
-        });
+        let records_observations = false;
+        let run = run_cases(
+            &mut process,
+            plan,
+            records_observations,
+            self.runner.timeouts,
+            &mut |done| {
+                self.progress.printer().progress(done as u64, total, "cases");
+            },
+        );
         let stderr = process.stderr();
         self.result.console_log.push_str(&stderr);
         match &run.conversation.ending {
@@ -308,28 +324,28 @@ impl<'a> GroupRunner<'a> {
         }
     }
 
-    /// Boots a kernel that did not reach its init once more, with all messages, unless a VM of another
-    /// group failed to boot before.
+    /// Boots a kernel that did not reach its init a second time, so that the console has all
+    /// messages. Does not boot the kernel if a VM of another group failed to boot before.
     fn retry_failed_boot(&mut self, first: CasesRun) -> anyhow::Result<BootResult> {
         if self.progress.boot_failed.swap(true, Ordering::SeqCst) {
             return Ok(BootResult::FailedInAnotherGroup);
         }
         let first = first.conversation;
-        let got = first.cause();
+        let actual = first.cause();
         let is_single_attempt = match &self.runner.environment {
             Environment::Vm { spec, .. } => spec.wait_for_gdb,
             Environment::HostKernel => true,
         };
         if matches!(first.ending, Ending::Flooded(_)) || is_single_attempt {
-            return Ok(BootResult::Failed { got, console: self.runner.console_excerpt(&first) });
+            return Ok(BootResult::Failed { actual, console: self.runner.console_excerpt(&first) });
         }
-        self.progress.printer().print("restart", &format!("{got}; once more with all messages"));
+        self.progress.printer().print("restart", &format!("{actual}; once more with all messages"));
         let second = self.run_guest(&[], VERBOSE_BOOT_ARGUMENTS)?.conversation;
         if second.has_greeted {
-            let got = format!("{got}; a second boot reached its init");
-            return Ok(BootResult::Failed { got, console: self.runner.console_excerpt(&first) });
+            let actual = format!("{actual}; a second boot reached its init");
+            return Ok(BootResult::Failed { actual, console: self.runner.console_excerpt(&first) });
         }
-        let (got, console) = (second.cause(), self.runner.console_excerpt(&second));
-        Ok(BootResult::Failed { got, console })
+        let (actual, console) = (second.cause(), self.runner.console_excerpt(&second));
+        Ok(BootResult::Failed { actual, console })
     }
 }

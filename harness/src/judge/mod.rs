@@ -26,9 +26,10 @@ use sudbox_protocol::{Feature, Hello};
 use sudbox_report::{CaseReport, Outcome, Verdict};
 use sudbox_vmm::machine::{Machine, VmSpec};
 
-/// Boot arguments of runs without `--console`. An oops panics and a panic restarts at once, so that
-/// the running case is blamed; without KASLR, addresses are those of vmlinux. Each byte on the console costs
-/// time, so only warnings and worse are printed (`quiet` would hide those of WARN() and lockdep).
+/// Boot arguments of runs without `--console`. The kernel panics at an oops and restarts at a
+/// panic, so that the running case is blamed. Without KASLR, addresses are those of vmlinux. Each
+/// byte on the console costs time, so the kernel prints only warnings and worse; `quiet` would also
+/// hide the warnings of WARN() and lockdep.
 const ARGUMENTS_OF_QUIET_CONSOLE: &str = "loglevel=5 panic=-1 oops=panic nokaslr";
 
 /// Boot arguments of runs with `--console`: the log level is the default
@@ -63,7 +64,7 @@ pub(crate) struct CaseRunner<'a> {
 
 /// The kernel that the cases run on.
 pub(crate) enum Environment<'a> {
-    /// The kernel of this specification, in VMs.
+    /// The kernel of `spec`, in VMs of `machine`.
     Vm { machine: &'a dyn Machine, spec: VmSpec },
     /// The host's kernel, without a VM.
     HostKernel,
@@ -77,8 +78,8 @@ impl CaseRunner<'_> {
     /// to `console_log`, also before an error.
     ///
     /// # Errors
-    /// If this machine is at fault, or a signal interrupted the run; [`Interrupted`] if at least one
-    /// case had ended before the signal.
+    /// If this machine is at fault, or a signal interrupted the run; [`Interrupted`] if at least
+    /// one case had ended before the signal.
     pub(crate) fn judge(
         &self,
         selection: &Selection,
@@ -91,8 +92,8 @@ impl CaseRunner<'_> {
         let without_dispatch = expectations.expected_feature(Feature::Dispatch) == Expected::Absent;
         let groups = self.case_groups(selection, without_dispatch)?;
         verdict.not_selected = selection.count_not_selected(expectations.arch(), without_dispatch);
-        let mut boot = Ok(BootResult::Booted);
-        for (result, booted) in self.run_groups(&groups, expectations, progress) {
+        let mut boot_result = Ok(BootResult::Booted);
+        for (result, group_boot_result) in self.run_groups(&groups, expectations, progress) {
             verdict.cases.extend(result.cases);
             verdict.measurements.extend(result.measurements);
             verdict.boots += result.boots;
@@ -110,37 +111,38 @@ impl CaseRunner<'_> {
             if verdict.unjudged_reason.is_none() {
                 verdict.unjudged_reason = result.unjudged_reason;
             }
-            if matches!(boot, Ok(BootResult::Booted | BootResult::FailedInAnotherGroup)) {
-                boot = booted;
+            if matches!(boot_result, Ok(BootResult::Booted | BootResult::FailedInAnotherGroup)) {
+                boot_result = group_boot_result;
             }
         }
         verdict.duration_millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         // The groups do not keep the order of the case table.
-        let position = |report: &CaseReport| selection.cases.iter().position(|c| c.id == report.id);
+        let position =
+            |report: &CaseReport| selection.cases.iter().position(|case| case.id == report.id);
         verdict.cases.sort_by_key(position);
         if verdict.unjudged_reason.is_none() {
             verdict.unjudged_reason = expectations.unjudged_reason(&verdict.cases);
         }
-        let boot = match boot {
+        let boot_result = match boot_result {
             Err(error)
                 if failure::error_code(&error) == Code::Interrupted
                     && !verdict.cases.is_empty() =>
             {
-                let (run, planned) =
+                let (run_count, planned_count) =
                     (verdict.cases.len(), planned_cases(selection, without_dispatch).len());
                 verdict.unjudged_reason =
-                    Some(format!("interrupted after {run} of {planned} cases"));
+                    Some(format!("interrupted after {run_count} of {planned_count} cases"));
                 return Err(Interrupted(Box::new(std::mem::take(verdict))).into());
             }
-            boot => boot?,
+            result => result?,
         };
-        match boot {
+        match boot_result {
             BootResult::Booted if selection.includes_boot => {
                 verdict.cases.insert(0, self.boot_report(Outcome::Pass, String::new(), None));
             }
             BootResult::Booted | BootResult::FailedInAnotherGroup => {}
-            BootResult::Failed { got, console } => {
-                let report = self.boot_report(Outcome::Fail, got, Some(console));
+            BootResult::Failed { actual, console } => {
+                let report = self.boot_report(Outcome::Fail, actual, Some(console));
                 verdict.cases.insert(0, report);
             }
         }
@@ -177,38 +179,40 @@ impl CaseRunner<'_> {
         })
     }
 
-    /// Runs the groups, `side_by_side` at a time. After a group that did not boot or had an error, no
-    /// further group is started.
+    /// Runs the groups, `max_parallel_vms` at a time. After a group that did not boot or had an
+    /// error, no further group is started.
     fn run_groups(
         &self,
         groups: &[CaseGroup],
         expectations: &Expectations,
         progress: &mut Progress,
     ) -> Vec<GroupRun> {
-        let cases: usize = groups.iter().map(|group| group.cases.len()).sum();
-        let progress = RunProgress::new(progress, cases as u64 * u64::from(self.runs_per_case));
-        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let ran: Vec<Mutex<Option<GroupRun>>> = groups.iter().map(|_| Mutex::new(None)).collect();
-        let run = || {
+        let case_count: usize = groups.iter().map(|group| group.cases.len()).sum();
+        let progress =
+            RunProgress::new(progress, case_count as u64 * u64::from(self.runs_per_case));
+        let (next_index, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let results: Vec<Mutex<Option<GroupRun>>> =
+            groups.iter().map(|_| Mutex::new(None)).collect();
+        let run_next_groups = || {
             while !stop.load(Ordering::SeqCst) {
-                let at = next.fetch_add(1, Ordering::SeqCst);
-                let Some(group) = groups.get(at) else { break };
+                let index = next_index.fetch_add(1, Ordering::SeqCst);
+                let Some(group) = groups.get(index) else { break };
                 let result = GroupRunner::new(self, group, expectations.clone(), &progress).run();
                 if !matches!(result.1, Ok(BootResult::Booted)) || result.0.unjudged_reason.is_some()
                 {
                     stop.store(true, Ordering::SeqCst);
                 }
-                if let Ok(mut slot) = ran[at].lock() {
+                if let Ok(mut slot) = results[index].lock() {
                     *slot = Some(result);
                 }
             }
         };
         std::thread::scope(|scope| {
             for _ in 0..self.max_parallel_vms.min(groups.len()) {
-                scope.spawn(run);
+                scope.spawn(run_next_groups);
             }
         });
-        ran.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()).collect()
+        results.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()).collect()
     }
 }
 

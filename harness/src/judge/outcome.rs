@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Compares the result of a case, or the end of its VM, with the expectations, and makes a
-//! `CaseReport` of it.
+//! Makes a `CaseReport` from the result of a case or the end of its VM, and from the expectations
+//! of the kernel.
 
 use super::{CaseRunner, Environment};
 use crate::expectations::{Expectations, Expected};
@@ -31,24 +31,24 @@ impl CaseRunner<'_> {
         report.log = ended.log;
         let bugs = case.known_bugs.iter().filter_map(|id| expectations.known_bug(id));
         let bugs: Vec<_> = bugs.collect();
-        let mut recorded = None;
-        let mut record = |bug: &KnownBug| {
-            recorded = Some(Bug { id: bug.id.to_owned(), citation: bug.citation.to_owned() });
+        let mut reported_bug = None;
+        let mut report_bug = |bug: &KnownBug| {
+            reported_bug = Some(Bug { id: bug.id.to_owned(), citation: bug.citation.to_owned() });
         };
-        let (outcome, expected, got) = match (ended.result, bugs.first()) {
+        let (outcome, expected, actual) = match (ended.result, bugs.first()) {
             (CaseResult::Pass, Some((bug, Presence::Certain))) => {
-                record(bug);
+                report_bug(bug);
                 (Outcome::Fixed, String::new(), format!("{}: {}", bug.id, bug.citation))
             }
             (CaseResult::Pass, _) => (Outcome::Pass, String::new(), String::new()),
-            (CaseResult::Fail { expected, got }, first) => {
+            (CaseResult::Fail { expected, got }, first_bug) => {
                 match bugs.iter().find(|(bug, _)| bug.matches_failure(case.id, &got)) {
                     Some((bug, _)) => {
-                        record(bug);
+                        report_bug(bug);
                         (Outcome::Known, expected, format!("{got} ({}: {})", bug.id, bug.citation))
                     }
                     None => {
-                        report.log.extend(first.map(|(bug, _)| {
+                        report.log.extend(first_bug.map(|(bug, _)| {
                             format!("not what the recorded bug {} shows: {}", bug.id, bug.citation)
                         }));
                         (Outcome::Fail, expected, got)
@@ -70,9 +70,9 @@ impl CaseRunner<'_> {
                 (Outcome::Absent, String::new(), requirement)
             }
             (CaseResult::Unmet(requirement), _) => {
-                let by_design = matches!(self.environment, Environment::HostKernel)
+                let is_refused_by_sudbox = matches!(self.environment, Environment::HostKernel)
                     && requirement == Need::Root.to_string();
-                let requirement = if by_design {
+                let requirement = if is_refused_by_sudbox {
                     format!("{requirement} (never used on the kernel of this machine; a VM has it)")
                 } else {
                     requirement
@@ -91,8 +91,8 @@ impl CaseRunner<'_> {
                 )));
             }
         };
-        (report.outcome, report.expected, report.actual) = (outcome, expected, got);
-        report.bug = recorded;
+        (report.outcome, report.expected, report.actual) = (outcome, expected, actual);
+        report.bug = reported_bug;
         if let Some(fault) = ended.kernel_fault {
             report.outcome =
                 if fault.invalidates_later_cases() { Outcome::Crash } else { Outcome::Fail };
@@ -158,7 +158,7 @@ impl CaseRunner<'_> {
     pub(super) fn boot_report(
         &self,
         outcome: Outcome,
-        got: String,
+        actual: String,
         console: Option<String>,
     ) -> CaseReport {
         CaseReport {
@@ -167,7 +167,7 @@ impl CaseRunner<'_> {
             kernel_function: BOOT_KERNEL_FUNCTION.to_owned(),
             outcome,
             expected: "a greeting from guest-init over vsock".to_owned(),
-            actual: got,
+            actual,
             bug: None,
             log: Vec::new(),
             console: console.filter(|text| !text.trim().is_empty()),
@@ -188,7 +188,7 @@ pub(super) fn add_walk_steps(report: &mut CaseReport, case: &Case, features: &[F
     }
 }
 
-/// Adds a report. Of two reports on the same case, only the worse one is kept.
+/// Adds a report. Of two reports on the same case, keeps only the one with the worse outcome.
 pub(super) fn add_or_keep_worse(cases: &mut Vec<CaseReport>, report: CaseReport) {
     match cases.iter_mut().find(|other| other.id == report.id) {
         // `Outcome` orders from the worst to the best.
@@ -198,8 +198,8 @@ pub(super) fn add_or_keep_worse(cases: &mut Vec<CaseReport>, report: CaseReport)
     }
 }
 
-/// The last `lines` lines of a text.
-fn last_lines(text: &str, lines: usize) -> String {
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
+/// The last `count` lines of a text.
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }

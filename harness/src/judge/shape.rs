@@ -6,10 +6,11 @@ use sudbox_guest_init::case::{Case, Need};
 use sudbox_protocol::Feature;
 
 /// The case groups that run in the second VM: the groups of the oracles (docs/oracles.md), and the
-/// slowest of the other groups, so that two VMs that run side by side end at about the same time.
+/// slowest of the other groups. With this division, two VMs that run side by side end at about the
+/// same time.
 const SECOND_VM_GROUPS: [&str; 5] = ["compare", "conserve", "grid", "walk", "sandbox"];
 
-/// The boot arguments in the needs of cases that disable a feature, with the feature.
+/// The boot arguments that cases need and that disable a feature, each with the feature.
 const DISABLING_ARGUMENTS: [(&str, Feature); 1] = [("ia32_emulation=off", Feature::Ia32)];
 
 /// The shape of a VM: CPUs, their vendor, and further boot arguments.
@@ -28,7 +29,7 @@ impl VmShape {
         let mut shape = VmShape::with_cpus(cpus);
         for need in case.needs {
             match need {
-                Need::Cpus(n) => shape.cpus = shape.cpus.max(*n),
+                Need::Cpus(count) => shape.cpus = shape.cpus.max(*count),
                 Need::BootArgument(argument) => shape.boot_arguments.push(argument),
                 Need::CpuVendor(vendor) => shape.cpu_vendor = Some(vendor),
                 Need::Root | Need::Vm | Need::CpuFeature(_) => {}
@@ -50,25 +51,28 @@ impl VmShape {
 
     /// The shape that satisfies the needs of both shapes, if there is one.
     fn merged_with(&self, other: &VmShape) -> Option<VmShape> {
-        let mut joined = self.clone();
-        joined.cpus = joined.cpus.max(other.cpus);
-        joined.cpu_vendor = joined.cpu_vendor.or(other.cpu_vendor);
-        joined
-            .boot_arguments
-            .extend(other.boot_arguments.iter().filter(|a| !self.boot_arguments.contains(a)));
-        joined
-            .needed_features
-            .extend(other.needed_features.iter().filter(|f| !self.needed_features.contains(f)));
+        let mut merged = self.clone();
+        merged.cpus = merged.cpus.max(other.cpus);
+        merged.cpu_vendor = merged.cpu_vendor.or(other.cpu_vendor);
+        let new_arguments =
+            other.boot_arguments.iter().filter(|argument| !self.boot_arguments.contains(argument));
+        merged.boot_arguments.extend(new_arguments);
+        let new_features =
+            other.needed_features.iter().filter(|feature| !self.needed_features.contains(feature));
+        merged.needed_features.extend(new_features);
         let key = |argument: &'static str| argument.split('=').next();
-        let twice = |at: usize, argument: &'static str| {
-            joined.boot_arguments[..at].iter().any(|earlier| key(earlier) == key(argument))
+        let has_earlier_value = |index: usize, argument: &'static str| {
+            merged.boot_arguments[..index].iter().any(|earlier| key(earlier) == key(argument))
         };
-        let conflict = other.cpu_vendor.is_some_and(|vendor| joined.cpu_vendor != Some(vendor))
-            || (0..).zip(&joined.boot_arguments).any(|(at, argument)| twice(at, argument))
-            || DISABLING_ARGUMENTS.iter().any(|(argument, feature)| {
-                joined.boot_arguments.contains(argument) && joined.needed_features.contains(feature)
-            });
-        (!conflict).then_some(joined)
+        let vendors_conflict =
+            other.cpu_vendor.is_some_and(|vendor| merged.cpu_vendor != Some(vendor));
+        let arguments_conflict = (0..)
+            .zip(&merged.boot_arguments)
+            .any(|(index, argument)| has_earlier_value(index, argument));
+        let disables_needed_feature = DISABLING_ARGUMENTS.iter().any(|(argument, feature)| {
+            merged.boot_arguments.contains(argument) && merged.needed_features.contains(feature)
+        });
+        (!vendors_conflict && !arguments_conflict && !disables_needed_feature).then_some(merged)
     }
 }
 
@@ -79,12 +83,12 @@ pub(super) struct CaseGroup {
     pub(super) cases: Vec<&'static Case>,
 }
 
-/// Sorts cases into groups, one for each VM: two of cases without particular needs, and as few further
-/// groups as possible for the other cases. The cases of [`SECOND_VM_GROUPS`] run on a CPU of any
-/// vendor, so cases that only need a particular vendor join them.
+/// Sorts cases into groups, one for each VM: two of cases without particular needs, and as few
+/// further groups as possible for the other cases. The cases of [`SECOND_VM_GROUPS`] run on a CPU
+/// of any vendor, so cases that only need a particular vendor join them.
 pub(super) fn group_cases(cases: &[&'static Case], cpus: u8) -> Vec<CaseGroup> {
-    let usual = VmShape::with_cpus(cpus);
-    let mut first = CaseGroup { shape: usual.clone(), cases: Vec::new() };
+    let usual_shape = VmShape::with_cpus(cpus);
+    let mut first = CaseGroup { shape: usual_shape.clone(), cases: Vec::new() };
     let mut second = first.clone();
     let mut with_particular_needs = Vec::new();
     for case in cases {
@@ -93,29 +97,33 @@ pub(super) fn group_cases(cases: &[&'static Case], cpus: u8) -> Vec<CaseGroup> {
             with_particular_needs.push((shape, *case));
         } else if SECOND_VM_GROUPS.contains(&case.group()) {
             second.cases.push(case);
-            if let Some(joined) = second.shape.merged_with(&shape) {
-                second.shape = joined;
+            if let Some(merged) = second.shape.merged_with(&shape) {
+                second.shape = merged;
             }
         } else {
             first.cases.push(case);
         }
     }
-    let mut further = Vec::<CaseGroup>::new();
+    let mut further_groups = Vec::<CaseGroup>::new();
     for (shape, case) in with_particular_needs {
-        let vendor_only = shape.cpus == cpus && shape.boot_arguments.is_empty();
-        let fits_second_vm = vendor_only && !second.cases.is_empty();
-        let groups = fits_second_vm.then_some(&mut second).into_iter().chain(&mut further);
-        let joined =
+        let needs_only_a_vendor = shape.cpus == cpus && shape.boot_arguments.is_empty();
+        let fits_second_vm = needs_only_a_vendor && !second.cases.is_empty();
+        let groups = fits_second_vm.then_some(&mut second).into_iter().chain(&mut further_groups);
+        let shape_and_group =
             groups.into_iter().find_map(|group| Some((group.shape.merged_with(&shape)?, group)));
-        match joined {
-            Some((joined, group)) => {
-                group.shape = joined;
+        match shape_and_group {
+            Some((merged, group)) => {
+                group.shape = merged;
                 group.cases.push(case);
             }
-            None => further.push(CaseGroup { shape, cases: vec![case] }),
+            None => further_groups.push(CaseGroup { shape, cases: vec![case] }),
         }
     }
-    [first, second].into_iter().filter(|group| !group.cases.is_empty()).chain(further).collect()
+    [first, second]
+        .into_iter()
+        .filter(|group| !group.cases.is_empty())
+        .chain(further_groups)
+        .collect()
 }
 
 #[cfg(test)]

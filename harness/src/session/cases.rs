@@ -21,13 +21,13 @@ const MAX_LOG_LINES: usize = 200;
 /// Maximum number of bytes in the messages of a case that sends its observations.
 const MAX_OBSERVATION_BYTES: u64 = 64 << 20;
 
-/// Maximum times without progress.
+/// Maximum times in which a guest may make no progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
-    /// Before `Hello`: between two console outputs.
+    /// Before `Hello`: maximum time between two console outputs.
     pub(crate) boot: Duration,
-    /// After `Hello`: between two messages. Longer than the deadline of a case, at which the guest
-    /// itself ends the case.
+    /// After `Hello`: maximum time between two messages. Longer than the deadline of a case, at
+    /// which the guest itself ends the case.
     pub(crate) case: Duration,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct EndedCase {
     pub(crate) micros: u64,
     pub(crate) log: Vec<String>,
     pub(crate) measurement: Option<Measurement>,
-    /// The observations, if they were asked for.
+    /// The observations; empty if the guest does not send observations.
     pub(crate) observations: Vec<Observation>,
     /// The first fault that the kernel reported while the case ran.
     pub(crate) kernel_fault: Option<FaultReport>,
@@ -59,16 +59,16 @@ pub(crate) struct CasesRun {
     pub(crate) conversation: Conversation,
 }
 
-/// Runs the plan in a guest that was just started. If `record`, the guest sends the observations of the
-/// cases. `on_progress` gets the number of cases that have ended.
+/// Runs the plan in a guest that was just started. If `records_observations`, the guest sends the
+/// observations of the cases. `on_progress` gets the number of cases that have ended.
 pub(crate) fn run_cases(
     guest: &mut dyn Guest,
     plan: Vec<PlannedCase>,
-    record: bool,
+    records_observations: bool,
     timeouts: Timeouts,
     on_progress: &mut dyn FnMut(usize),
 ) -> CasesRun {
-    let mut handler = CaseHandler::new(plan, record, timeouts, on_progress);
+    let mut handler = CaseHandler::new(plan, records_observations, timeouts, on_progress);
     let conversation = converse(guest, Limits::with_silence_limit(timeouts.boot), &mut handler);
     handler.into_run(conversation)
 }
@@ -80,9 +80,9 @@ enum State {
     /// The case with this index runs.
     Running(usize),
     /// A case ended. `Start`, `VmSpent` or `AllResults` comes next.
-    Between,
+    BetweenCases,
     /// `AllResults` was received.
-    Accounted,
+    AllResultsReceived,
 }
 
 /// Handles the messages about cases.
@@ -94,7 +94,8 @@ pub(crate) struct CaseHandler<'a> {
     on_progress: &'a mut dyn FnMut(usize),
     state: State,
     hello: Option<Hello>,
-    ended: Vec<EndedCase>,
+    ended_cases: Vec<EndedCase>,
+    /// Log of the running case.
     log: Vec<String>,
     /// Measurement of the running case.
     measurement: Option<Measurement>,
@@ -105,19 +106,23 @@ pub(crate) struct CaseHandler<'a> {
 impl<'a> CaseHandler<'a> {
     pub(crate) fn new(
         plan: Vec<PlannedCase>,
-        record: bool,
+        records_observations: bool,
         timeouts: Timeouts,
         on_progress: &'a mut dyn FnMut(usize),
     ) -> Self {
         let limits = Limits::with_silence_limit(timeouts.case);
         CaseHandler {
             plan,
-            records_observations: record,
-            limits: if record { limits.with_flood_limit(MAX_OBSERVATION_BYTES) } else { limits },
+            records_observations,
+            limits: if records_observations {
+                limits.with_flood_limit(MAX_OBSERVATION_BYTES)
+            } else {
+                limits
+            },
             on_progress,
             state: State::Planned,
             hello: None,
-            ended: Vec::new(),
+            ended_cases: Vec::new(),
             log: Vec::new(),
             measurement: None,
             observations: Vec::new(),
@@ -131,24 +136,24 @@ impl<'a> CaseHandler<'a> {
                 State::Running(case) => Some(case),
                 _ => None,
             },
-            ended_cases: self.ended,
+            ended_cases: self.ended_cases,
             running_case_log: self.log,
-            has_all_results: self.state == State::Accounted,
+            has_all_results: self.state == State::AllResultsReceived,
             conversation,
         }
     }
 
-    /// Scans the console output of the last case for faults. The guest waits during the scan, so all
-    /// output so far belongs to the last case. Ends the conversation after a fault that invalidates
-    /// later results.
+    /// Scans the console output of the last case for faults. The guest waits during the scan, so
+    /// all output so far belongs to the last case. Ends the conversation after a fault that
+    /// invalidates later results.
     fn close_case(&mut self, session: &mut GuestSession<'_>) -> ControlFlow<Ending> {
-        let (Some(report), Some(last)) =
-            (kernel_log::scan(&session.take_console()), self.ended.last_mut())
+        let (Some(report), Some(last_case)) =
+            (kernel_log::scan(&session.take_console()), self.ended_cases.last_mut())
         else {
             return ControlFlow::Continue(());
         };
         let invalidates_later_cases = report.invalidates_later_cases();
-        last.kernel_fault = Some(report);
+        last_case.kernel_fault = Some(report);
         if invalidates_later_cases {
             ControlFlow::Break(Ending::Finished)
         } else {
@@ -176,8 +181,9 @@ impl Handler for CaseHandler<'_> {
     ) -> ControlFlow<Ending> {
         let protocol_error = |error: String| ControlFlow::Break(Ending::ProtocolError(error));
         match (self.state, message) {
-            (State::Planned | State::Between, GuestMessage::Start { case })
-                if case as usize == self.ended.len() && self.ended.len() < self.plan.len() =>
+            (State::Planned | State::BetweenCases, GuestMessage::Start { case })
+                if case as usize == self.ended_cases.len()
+                    && self.ended_cases.len() < self.plan.len() =>
             {
                 self.close_case(session)?;
                 self.state = State::Running(case as usize);
@@ -187,8 +193,8 @@ impl Handler for CaseHandler<'_> {
             (State::Running(running), GuestMessage::Log { case, text })
                 if case as usize == running =>
             {
-                let room = MAX_LOG_LINES.saturating_sub(self.log.len());
-                self.log.extend(text.lines().take(room).map(str::to_owned));
+                let free_lines = MAX_LOG_LINES.saturating_sub(self.log.len());
+                self.log.extend(text.lines().take(free_lines).map(str::to_owned));
             }
             (State::Running(running), GuestMessage::Measured { case, measurement })
                 if case as usize == running =>
@@ -206,7 +212,7 @@ impl Handler for CaseHandler<'_> {
                 let log = std::mem::take(&mut self.log);
                 let measurement = self.measurement.take();
                 let observations = std::mem::take(&mut self.observations);
-                self.ended.push(EndedCase {
+                self.ended_cases.push(EndedCase {
                     result,
                     micros,
                     log,
@@ -214,25 +220,25 @@ impl Handler for CaseHandler<'_> {
                     observations,
                     kernel_fault: None,
                 });
-                self.state = State::Between;
+                self.state = State::BetweenCases;
             }
-            (State::Between, GuestMessage::VmSpent { case })
-                if case as usize + 1 == self.ended.len() =>
+            (State::BetweenCases, GuestMessage::VmSpent { case })
+                if case as usize + 1 == self.ended_cases.len() =>
             {
                 self.close_case(session)?;
                 return ControlFlow::Break(Ending::Finished);
             }
-            (State::Between | State::Planned, GuestMessage::AllResults(kinds)) => {
+            (State::BetweenCases | State::Planned, GuestMessage::AllResults(result_kinds)) => {
                 self.close_case(session)?;
-                let reported: Vec<ResultKind> =
-                    self.ended.iter().map(|ended| ended.result.kind()).collect();
-                if kinds != reported || reported.len() != self.plan.len() {
+                let reported_kinds: Vec<ResultKind> =
+                    self.ended_cases.iter().map(|case| case.result.kind()).collect();
+                if result_kinds != reported_kinds || reported_kinds.len() != self.plan.len() {
                     return protocol_error(
                         "its account differs from the results that it reported".into(),
                     );
                 }
-                self.state = State::Accounted;
-                // The host has all results, so it does not matter if the guest has ended.
+                self.state = State::AllResultsReceived;
+                // The host has all results, so this message may be lost if the guest has ended.
                 session.send(&HostMessage::Acknowledge);
                 return ControlFlow::Break(Ending::Finished);
             }
@@ -240,7 +246,7 @@ impl Handler for CaseHandler<'_> {
                 return protocol_error(format!("{} in state {state:?}", message_name(&message)));
             }
         }
-        (self.on_progress)(self.ended.len());
+        (self.on_progress)(self.ended_cases.len());
         ControlFlow::Continue(())
     }
 }

@@ -3,8 +3,8 @@
 //! The protocol with one guest, from its start to its end.
 //!
 //! [`GuestSession`] reads frames, enforces time and flood limits, checks the protocol version, and
-//! finds on the console why guest-init gave up. A [`Handler`] interprets the messages; there is one
-//! for cases and one for a program.
+//! finds on the console why guest-init gave up. A [`Handler`] interprets the messages. One handler
+//! is for cases, the other for a program.
 
 use super::guest::Guest;
 use super::kernel_log;
@@ -16,11 +16,11 @@ use sudbox_report::text;
 use sudbox_vmm::machine::VmEnd;
 use sudbox_vmm::session::Event;
 
-/// Maximum number of bytes that a guest may print, or send in messages, during its boot or one case.
-/// The whole log of a debug kernel is a tenth of this limit.
+/// Maximum number of bytes that a guest may print, or send in messages, during its boot or one
+/// case. The whole log of a debug kernel is a tenth of this limit.
 pub(crate) const FLOOD_LIMIT: u64 = 4 << 20;
 
-/// Time in which a guest that closed its stream may still print why it ends.
+/// Time in which a guest that closed its stream may still print the reason for its end.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 /// Ratio of the total limit of a boot or a case to its silence limit.
@@ -36,17 +36,18 @@ pub(crate) struct Limits {
     silence_limit: Duration,
     /// Maximum time of the whole phase.
     total_limit: Duration,
-    /// Maximum number of bytes on the console, and of bytes in messages; `None` if neither is limited.
+    /// Maximum number of bytes on the console, and of bytes in messages; `None` if neither is
+    /// limited.
     flood_limit: Option<u64>,
 }
 
 impl Limits {
-    /// Limits of a boot or a case: `silence` without progress, and [`TOTAL_LIMIT_FACTOR`] times as long
-    /// in all.
-    pub(crate) fn with_silence_limit(silence: Duration) -> Limits {
+    /// Limits of a boot or a case: `silence_limit` without progress, and [`TOTAL_LIMIT_FACTOR`]
+    /// times as long in all.
+    pub(crate) fn with_silence_limit(silence_limit: Duration) -> Limits {
         Limits {
-            silence_limit: silence,
-            total_limit: silence * TOTAL_LIMIT_FACTOR,
+            silence_limit,
+            total_limit: silence_limit * TOTAL_LIMIT_FACTOR,
             flood_limit: Some(FLOOD_LIMIT),
         }
     }
@@ -56,9 +57,9 @@ impl Limits {
         Limits { flood_limit: Some(bytes), ..self }
     }
 
-    /// Limits of a program, which may be silent or print without limit for `total`.
-    pub(crate) fn with_total_limit(total: Duration) -> Limits {
-        Limits { silence_limit: total, total_limit: total, flood_limit: None }
+    /// Limits of a program, which may be silent or print without limit for `total_limit`.
+    pub(crate) fn with_total_limit(total_limit: Duration) -> Limits {
+        Limits { silence_limit: total_limit, total_limit, flood_limit: None }
     }
 }
 
@@ -73,7 +74,7 @@ pub(crate) enum Ending {
     Stalled,
     /// The guest printed or sent more bytes than allowed, or reached the total limit.
     Flooded(Flood),
-    /// The guest broke the protocol, in the way that the text describes.
+    /// The guest broke the protocol. The text describes the error.
     ProtocolError(String),
     /// guest-init printed on the console why it cannot go on.
     InitFailed(InitError),
@@ -101,7 +102,8 @@ pub(crate) enum InitError {
 
 /// Handles the messages of a guest.
 pub(crate) trait Handler {
-    /// Called at `Hello`, the first message of the guest. Answers it and begins the next phase.
+    /// Called at `Hello`, the first message of the guest. Sends the answer and begins the next
+    /// phase.
     fn on_hello(&mut self, session: &mut GuestSession<'_>, hello: Hello);
 
     /// Called at every later message. `Break` ends the conversation.
@@ -128,8 +130,8 @@ pub(crate) struct Conversation {
     pub(crate) ending: Ending,
     /// Whether the guest sent `Hello`.
     pub(crate) has_greeted: bool,
-    /// Console output that the handler has not taken: the output of the boot, or of the case that was
-    /// running.
+    /// Console output that the handler has not taken: the output of the boot, or of the case that
+    /// was running.
     pub(crate) console: String,
     /// The silence limit of the last phase.
     pub(crate) silence_limit: Duration,
@@ -140,8 +142,8 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    /// The reason why the conversation ended, as one printable line. A fault that the kernel reported
-    /// takes precedence over the other reasons.
+    /// The reason why the conversation ended, as one printable line. A fault that the kernel
+    /// reported takes precedence over the other reasons.
     pub(crate) fn cause(&self) -> String {
         text::escaped_line(&self.raw_cause())
     }
@@ -153,7 +155,7 @@ impl Conversation {
         match (&self.ending, &self.vm_end) {
             (_, Some(VmEnd::Panic(line))) => line.clone(),
             (_, Some(VmEnd::TripleFault(_))) => "triple fault".to_owned(),
-            (_, Some(VmEnd::VcpuError { why, .. })) => why.clone(),
+            (_, Some(VmEnd::VcpuError { why: reason, .. })) => reason.clone(),
             (Ending::Died, Some(VmEnd::Restart)) => {
                 "the guest restarted before its work was done".to_owned()
             }
@@ -167,7 +169,7 @@ impl Conversation {
                 "it prints on the console without end".to_owned()
             }
             (Ending::Flooded(Flood::Messages), _) => "it sends messages without end".to_owned(),
-            (Ending::ProtocolError(how), _) => format!("the guest broke the protocol: {how}"),
+            (Ending::ProtocolError(error), _) => format!("the guest broke the protocol: {error}"),
             (Ending::InitFailed(InitError::NoHost(reason)), _) => {
                 format!("its init cannot reach the host over vsock: {reason}")
             }
@@ -257,7 +259,8 @@ impl GuestSession<'_> {
                 Event::DeadlinePassed if stream_closed => ControlFlow::Break(Ending::Died),
                 Event::DeadlinePassed => ControlFlow::Break(self.timeout_ending()),
                 Event::Disconnected => {
-                    // Wait a moment: the end of the VM, or its last output, explains more than this event.
+                    // Wait for the end of the VM or its last output, because either explains more
+                    // than this event.
                     stream_closed = true;
                     self.deadline = self.deadline.min(Instant::now() + CLOSE_GRACE);
                     ControlFlow::Continue(())
@@ -284,8 +287,8 @@ impl GuestSession<'_> {
         self.deadline = self.phase_deadline.min(Instant::now() + self.limits.silence_limit);
     }
 
-    /// The ending after the deadline passed. A guest that reached the end of the whole phase was not
-    /// silent, but flooded the host.
+    /// The ending after the deadline passed. A guest that reached the deadline of the whole phase
+    /// made progress all the time, so it flooded the host.
     fn timeout_ending(&self) -> Ending {
         if self.deadline < self.phase_deadline || self.limits.flood_limit.is_none() {
             return Ending::Stalled;
@@ -295,8 +298,8 @@ impl GuestSession<'_> {
 
     /// Handles console output, which counts as progress only before `Hello`.
     fn on_console_output(&mut self) -> ControlFlow<Ending> {
-        let printed = self.guest.printed_bytes() - self.console_start;
-        if self.limits.flood_limit.is_some_and(|flood| printed > flood) {
+        let new_bytes = self.guest.printed_bytes() - self.console_start;
+        if self.limits.flood_limit.is_some_and(|limit| new_bytes > limit) {
             return ControlFlow::Break(Ending::Flooded(Flood::Console));
         }
         if !self.has_greeted {
@@ -313,7 +316,7 @@ impl GuestSession<'_> {
     ) -> ControlFlow<Ending> {
         let protocol_error = |error: String| ControlFlow::Break(Ending::ProtocolError(error));
         self.received_bytes += bytes.len() as u64;
-        if self.limits.flood_limit.is_some_and(|flood| self.received_bytes > flood) {
+        if self.limits.flood_limit.is_some_and(|limit| self.received_bytes > limit) {
             return ControlFlow::Break(Ending::Flooded(Flood::Messages));
         }
         frames.push(bytes);
@@ -353,16 +356,16 @@ impl GuestSession<'_> {
         ControlFlow::Continue(())
     }
 
-    /// The reason why guest-init gave up, if it printed one.
+    /// The reason why guest-init gave up, if the console has one.
     fn init_error(&mut self) -> Option<InitError> {
         let console = self.guest.console_since(self.console_start);
-        let after = |prefix: &str| {
+        let reason_after = |prefix: &str| {
             let line = console.lines().find_map(|line| line.split_once(prefix));
             line.map(|(_, reason)| reason.trim().to_owned())
         };
-        after(sudbox_protocol::NO_HOST_LINE_PREFIX)
+        reason_after(sudbox_protocol::NO_HOST_LINE_PREFIX)
             .map(InitError::NoHost)
-            .or_else(|| after(sudbox_protocol::PROBLEM_LINE_PREFIX).map(InitError::Problem))
+            .or_else(|| reason_after(sudbox_protocol::PROBLEM_LINE_PREFIX).map(InitError::Problem))
     }
 }
 

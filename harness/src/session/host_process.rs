@@ -31,19 +31,20 @@ pub(crate) struct HostProcess {
 }
 
 impl HostProcess {
-    /// Starts guest-init as an ordinary user. Root privileges are dropped, because a case could damage
-    /// the machine.
+    /// Starts guest-init as an ordinary user. Root privileges are dropped, because a case could
+    /// damage the machine.
     ///
     /// # Errors
     /// If the process cannot be started.
     pub(crate) fn start() -> anyhow::Result<HostProcess> {
-        let failed = |error: io::Error| {
+        let start_failure = |error: io::Error| {
             Failure::machine(format!("cannot run guest-init on this machine: {error}"))
         };
-        let mut program = memfd::create(c"guest-init", memfd::Contents::Program).map_err(failed)?;
-        program.write_all(guest::embedded_guest_init()).map_err(failed)?;
-        let (stream, child_stream) = UnixStream::pair().map_err(failed)?;
-        let (stderr_pipe, stderr) = console::pipe().map_err(failed)?;
+        let mut program =
+            memfd::create(c"guest-init", memfd::Contents::Program).map_err(start_failure)?;
+        program.write_all(guest::embedded_guest_init()).map_err(start_failure)?;
+        let (stream, child_stream) = UnixStream::pair().map_err(start_failure)?;
+        let (stderr_pipe, stderr) = console::pipe().map_err(start_failure)?;
         let descriptor = c"3";
         let (program_fd, stream_fd) = (program.as_raw_fd(), child_stream.as_raw_fd());
         let user = ordinary_user();
@@ -55,7 +56,7 @@ impl HostProcess {
             command
                 .pre_exec(move || exec_guest_init(program_fd, stream_fd, descriptor, user, parent));
         }
-        let child = command.spawn().map_err(failed)?;
+        let child = command.spawn().map_err(start_failure)?;
         Ok(HostProcess { child, stream, stderr_pipe, stderr: Vec::new() })
     }
 
@@ -68,8 +69,8 @@ impl HostProcess {
     fn read_stderr(&mut self) {
         let mut chunk = [0; 4096];
         while let Ok(count @ 1..) = self.stderr_pipe.read(&mut chunk) {
-            let room = STDERR_LIMIT - self.stderr.len();
-            self.stderr.extend_from_slice(&chunk[..count.min(room)]);
+            let free_bytes = STDERR_LIMIT - self.stderr.len();
+            self.stderr.extend_from_slice(&chunk[..count.min(free_bytes)]);
         }
     }
 }
@@ -80,7 +81,7 @@ impl Guest for HostProcess {
         match poll::wait_readable(&fds, deadline).as_deref() {
             Ok([_, true]) => return Event::Interrupted,
             Ok([false, ..]) => return Event::DeadlinePassed,
-            // Waiting fails only on an invalid descriptor; the read below then fails too.
+            // Waiting fails only if a descriptor is invalid, and then the read below fails too.
             _ => {}
         }
         let mut bytes = vec![0; 4096];
@@ -94,8 +95,8 @@ impl Guest for HostProcess {
     }
 
     fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.stream.set_write_timeout(Some(left.max(Duration::from_millis(1))))?;
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        self.stream.set_write_timeout(Some(remaining.max(Duration::from_millis(1))))?;
         self.stream.write_all(bytes)
     }
 
@@ -139,10 +140,10 @@ fn exec_guest_init(
         {
             return Err(io::Error::last_os_error());
         }
-        // Must come after the change of user, which resets the parent-death signal.
+        // This call must follow the change of the user, which resets the parent-death signal.
         process::die_with_parent(parent)?;
-        // The program's descriptor must not be 3, which becomes the stream. The duplicate is closed on
-        // exec.
+        // The descriptor of the program must not be 3, because 3 becomes the stream. The duplicate
+        // is closed on exec.
         let program = libc::fcntl(program, libc::F_DUPFD_CLOEXEC, 10);
         if program < 0 || libc::dup2(stream, 3) < 0 || libc::fcntl(3, libc::F_SETFD, 0) < 0 {
             return Err(io::Error::last_os_error());
@@ -159,13 +160,16 @@ fn exec_guest_init(
     Err(io::Error::last_os_error())
 }
 
-/// The user and group ids to switch to if this process is root: the ids of the user who called sudo,
-/// or nobody's.
+/// The user and group ids that guest-init gets if this process is root: the ids of the user who
+/// called sudo, else those of `nobody`. `None` if this process is not root.
 fn ordinary_user() -> Option<(u32, u32)> {
     // SAFETY: geteuid(2) has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
         return None;
     }
-    let number = |name| std::env::var(name).ok()?.parse().ok().filter(|id| *id != 0);
-    Some((number("SUDO_UID").unwrap_or(NOBODY_ID), number("SUDO_GID").unwrap_or(NOBODY_ID)))
+    let id_from_variable = |name| std::env::var(name).ok()?.parse().ok().filter(|id| *id != 0);
+    Some((
+        id_from_variable("SUDO_UID").unwrap_or(NOBODY_ID),
+        id_from_variable("SUDO_GID").unwrap_or(NOBODY_ID),
+    ))
 }

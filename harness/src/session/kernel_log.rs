@@ -31,8 +31,8 @@ pub(crate) enum FaultKind {
     Panic,
     /// An oops: an unhandled exception in the kernel.
     Oops,
-    /// A failed check that the kernel treats as a bug (`BUG:`, `BUG_ON`, list and reference
-    /// counts).
+    /// A failed check that the kernel reports as a bug: `BUG:`, `BUG_ON`, a corrupt list, a wrong
+    /// reference count.
     Bug,
     /// A failed check with a warning (`WARN_ON`).
     Warning,
@@ -67,9 +67,9 @@ pub(crate) struct FaultReport {
 }
 
 impl FaultReport {
-    /// Whether the fault makes the results of later cases in the same VM invalid. After a warning,
-    /// a data race or undefined behaviour the kernel continues. After other faults the kernel
-    /// stops, or no longer checks (KASAN and lockdep report only once).
+    /// Whether the fault makes the results of later cases in the same VM invalid. The kernel
+    /// continues after a warning, a data race or undefined behaviour. It stops after any other
+    /// fault, or its checks stop: KASAN and lockdep report only once.
     pub(crate) fn invalidates_later_cases(&self) -> bool {
         self.kind.invalidates_later_cases()
     }
@@ -84,27 +84,27 @@ impl FaultKind {
 /// The first report in `text` that invalidates later cases, or else the first report. If an oops
 /// leads to a panic, the oops is returned.
 pub(crate) fn scan(text: &str) -> Option<FaultReport> {
-    let mut found: Option<(usize, FaultKind, &str)> = None;
-    let mut cut_here = None;
-    for (number, line) in text.lines().enumerate() {
+    let mut first_report: Option<(usize, FaultKind, &str)> = None;
+    let mut cut_here_index = None;
+    for (index, line) in text.lines().enumerate() {
         if line.contains("[ cut here ]") {
-            cut_here = Some(number);
+            cut_here_index = Some(index);
             continue;
         }
         let Some((kind, headline)) = match_line(line) else { continue };
-        if found.is_some() && !kind.invalidates_later_cases() {
+        if first_report.is_some() && !kind.invalidates_later_cases() {
             continue;
         }
         // WARN() prints its message between the `cut here` line and the headline (__warn_printk()).
-        let start = cut_here
-            .filter(|cut| number - cut <= MAX_LINES_AFTER_CUT_HERE)
-            .map_or(number, |cut| cut + 1);
-        found = Some((start, kind, headline));
+        let start = cut_here_index
+            .filter(|cut_index| index - cut_index <= MAX_LINES_AFTER_CUT_HERE)
+            .map_or(index, |cut_index| cut_index + 1);
+        first_report = Some((start, kind, headline));
         if kind.invalidates_later_cases() {
             break;
         }
     }
-    let (start, kind, headline) = found?;
+    let (start, kind, headline) = first_report?;
     let mut excerpt = excerpt(text.lines().skip(start));
     let headline = truncated(headline, MAX_HEADLINE_CHARS);
     // Other output may precede the headline on its line.
@@ -114,19 +114,20 @@ pub(crate) fn scan(text: &str) -> Option<FaultReport> {
     Some(FaultReport { kind, headline, excerpt })
 }
 
-/// The kind of report that begins with this line, and the line from the headline on.
+/// The kind of the report whose headline this line has, and the headline.
 fn match_line(line: &str) -> Option<(FaultKind, &str)> {
     let line = line.trim_end();
     let message = without_printk_prefix(line);
-    let at = |needle: &str| line.find(needle).map(|at| &line[at..]);
-    let starting_at = |kind: FaultKind, needles: &[&str]| {
-        needles.iter().find_map(|n| at(n)).map(|found| (kind, found))
+    let headline_from = |pattern: &str| line.find(pattern).map(|start| &line[start..]);
+    let match_any = |kind: FaultKind, patterns: &[&str]| {
+        let headline = patterns.iter().find_map(|pattern| headline_from(pattern));
+        headline.map(|headline| (kind, headline))
     };
 
-    starting_at(FaultKind::InitGaveUp, &[NO_HOST_LINE_PREFIX, PROBLEM_LINE_PREFIX])
+    match_any(FaultKind::InitGaveUp, &[NO_HOST_LINE_PREFIX, PROBLEM_LINE_PREFIX])
         // vpanic(); exc_double_fault() and early_fixup_exception() of x86; mount_root_generic().
         .or_else(|| {
-            starting_at(
+            match_any(
                 FaultKind::Panic,
                 &[
                     "Kernel panic - not syncing",
@@ -142,8 +143,11 @@ fn match_line(line: &str) -> Option<(FaultKind, &str)> {
         .or_else(|| match_bug(line))
         .or_else(|| is_oops(line).then_some((FaultKind::Oops, message)))
         // die_kernel_fault() of arm64. The line with [#1] comes later.
-        .or_else(|| starting_at(FaultKind::Oops, &["Unable to handle kernel "]))
-        .or_else(|| at("WARNING: ").filter(|m| is_warning(m)).map(|m| (FaultKind::Warning, m)))
+        .or_else(|| match_any(FaultKind::Oops, &["Unable to handle kernel "]))
+        .or_else(|| {
+            let headline = headline_from("WARNING: ").filter(|headline| is_warning(headline));
+            headline.map(|headline| (FaultKind::Warning, headline))
+        })
 }
 
 /// KASAN (start_report(), print_error_description()), KFENCE (kfence_report_error()), KMSAN
@@ -156,14 +160,16 @@ fn match_sanitizer(line: &str) -> Option<(FaultKind, &str)> {
         ("BUG: KCSAN: ", FaultKind::DataRace),
         ("UBSAN: ", FaultKind::UndefinedBehaviour),
     ];
-    PATTERNS.iter().find_map(|(pattern, kind)| line.find(pattern).map(|at| (*kind, &line[at..])))
+    PATTERNS
+        .iter()
+        .find_map(|(pattern, kind)| line.find(pattern).map(|start| (*kind, &line[start..])))
 }
 
 /// Lockups, stalls and hung tasks: watchdog_timer_fn(), watchdog_hardlockup_check(),
 /// wq_watchdog_timer_fn(); print_cpu_stall(), print_other_cpu_stall(),
 /// synchronize_rcu_expedited_wait(), check_holdout_task(); check_hung_task().
 fn match_stall<'a>(line: &str, message: &'a str) -> Option<(FaultKind, &'a str)> {
-    let has = |needle: &str| line.contains(needle);
+    let has = |text: &str| line.contains(text);
     if has("BUG: soft lockup") || has("detected hard LOCKUP") || has("BUG: workqueue lockup") {
         Some((FaultKind::Lockup, message))
     } else if has("INFO: rcu") && (has("detected stall") || has("detected expedited stall")) {
@@ -216,18 +222,19 @@ fn match_bug(line: &str) -> Option<(FaultKind, &str)> {
     ];
     // `BUG` must be a whole word: `DEBUG: ` contains the pattern too.
     line.match_indices("BUG: ")
-        .map(|(at, _)| at)
-        .find(|&at| !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+        .map(|(start, _)| start)
+        .find(|&start| !line[..start].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
         .or_else(|| PATTERNS.iter().find_map(|pattern| line.find(pattern)))
-        .map(|at| (FaultKind::Bug, &line[at..]))
+        .map(|start| (FaultKind::Bug, &line[start..]))
 }
 
 /// Whether a line has the count that __die_header() of x86 and __die() of arm64 put into an oops of
 /// every kind: `Oops: general protection fault, ...: 0000 [#1] PREEMPT SMP`.
 fn is_oops(line: &str) -> bool {
-    line.match_indices(" [#").any(|(at, sign)| {
-        let after_digits = line[at + sign.len()..].trim_start_matches(|c: char| c.is_ascii_digit());
-        after_digits.starts_with(']') && after_digits.len() < line.len() - at - sign.len()
+    line.match_indices(" [#").any(|(start, mark)| {
+        let count_and_rest = &line[start + mark.len()..];
+        let after_count = count_and_rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        after_count.starts_with(']') && after_count.len() < count_and_rest.len()
     })
 }
 
@@ -240,20 +247,20 @@ fn is_warning(message: &str) -> bool {
 
 /// A line without the prefix of printk: level, time, caller (info_print_prefix()).
 fn without_printk_prefix(line: &str) -> &str {
-    let mut rest = line;
+    let mut message = line;
     loop {
-        rest = rest.trim_start();
+        message = message.trim_start();
         let is_prefix_char = |c: char| c.is_ascii_digit() || matches!(c, ' ' | '.' | 'T' | 'C');
-        let inner = match rest.as_bytes().first() {
-            Some(b'[') => rest[1..].split_once(']'),
-            Some(b'<') => rest[1..].split_once('>'),
+        let bracketed_part = match message.as_bytes().first() {
+            Some(b'[') => message[1..].split_once(']'),
+            Some(b'<') => message[1..].split_once('>'),
             _ => None,
         };
-        match inner {
-            Some((inner, after)) if inner.len() <= 20 && inner.chars().all(is_prefix_char) => {
-                rest = after
+        match bracketed_part {
+            Some((part, after)) if part.len() <= 20 && part.chars().all(is_prefix_char) => {
+                message = after
             }
-            _ => return rest,
+            _ => return message,
         }
     }
 }
@@ -262,9 +269,9 @@ fn without_printk_prefix(line: &str) -> &str {
 /// [`MAX_EXCERPT_LINES`].
 fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let lines: Vec<&str> = lines.take(MAX_EXCERPT_LINES).collect();
-    let panic_end = lines.iter().position(|l| l.contains("---[ end Kernel panic"));
-    let trace_end = lines.iter().position(|l| l.contains("---[ end trace"));
-    let has_panic = lines.iter().any(|l| l.contains("Kernel panic - not syncing"));
+    let panic_end = lines.iter().position(|line| line.contains("---[ end Kernel panic"));
+    let trace_end = lines.iter().position(|line| line.contains("---[ end trace"));
+    let has_panic = lines.iter().any(|line| line.contains("Kernel panic - not syncing"));
     // The end mark of an oops comes before the panic that the oops leads to.
     let end = match (panic_end, trace_end) {
         (Some(end), _) => end + 1,
@@ -272,15 +279,15 @@ fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
         _ => lines.len(),
     };
     let shortened: Vec<String> =
-        lines[..end].iter().map(|l| truncated(l.trim_end(), MAX_LINE_CHARS)).collect();
+        lines[..end].iter().map(|line| truncated(line.trim_end(), MAX_LINE_CHARS)).collect();
     shortened.join("\n")
 }
 
-/// The first `max_chars` characters of `text`, with `...` if it is longer.
+/// The first `max_chars` characters of `text`, and `...` if the text is longer.
 fn truncated(text: &str, max_chars: usize) -> String {
     match text.char_indices().nth(max_chars) {
         None => text.to_owned(),
-        Some((at, _)) => format!("{}...", &text[..at]),
+        Some((end, _)) => format!("{}...", &text[..end]),
     }
 }
 

@@ -17,11 +17,11 @@ use sudbox_protocol::{GuestMessage, Hello, HostMessage, Program, ProgramEnd};
 /// The end of a program.
 #[derive(Debug)]
 pub(crate) enum ProgramResult {
-    /// It ended by itself, or could not be started.
+    /// The program ended by itself, or could not be started.
     Ended(ProgramEnd),
-    /// sudbox's stdout or stderr has no reader any more.
+    /// The stdout or stderr of sudbox has no reader any more.
     StdoutClosed,
-    /// Its output could not be written to sudbox's stdout or stderr.
+    /// The output of the program could not be written to the stdout or stderr of sudbox.
     OutputFailed(io::Error),
 }
 
@@ -33,40 +33,41 @@ pub(crate) struct ProgramRun {
     pub(crate) conversation: Conversation,
 }
 
-/// Runs the program in a guest that was just started. It may run for `limit`. `output` takes what it
-/// writes.
+/// Runs the program in a guest that was just started. The program may run for `time_limit`.
+/// `output` takes the bytes that it writes.
 ///
 /// # Errors
 /// If stdin cannot be read.
 pub(crate) fn run_program(
     guest: &mut dyn Guest,
     program: Program,
-    boot: Limits,
-    limit: Duration,
+    boot_limits: Limits,
+    time_limit: Duration,
     output: Output<'_>,
 ) -> io::Result<ProgramRun> {
     let stdin = Stdin::new(interrupt::descriptor())?;
-    let mut handler = ProgramHandler::new(program, limit, stdin, output);
-    let conversation = converse(guest, boot, &mut handler);
+    let mut handler = ProgramHandler::new(program, time_limit, stdin, output);
+    let conversation = converse(guest, boot_limits, &mut handler);
     Ok(ProgramRun { result: handler.result, conversation })
 }
 
-/// Takes bytes that the program wrote: to stderr if the first argument is true, else to stdout.
+/// A function that takes bytes that the program wrote: to stderr if the first argument is true,
+/// else to stdout.
 pub(crate) type Output<'a> = &'a mut dyn FnMut(bool, &[u8]) -> io::Result<()>;
 
 /// Handles the messages about a program.
 struct ProgramHandler<'a> {
     /// The program to run; `None` after it was sent.
     program: Option<Program>,
-    limit: Duration,
+    time_limit: Duration,
     stdin: Stdin,
     output: Output<'a>,
     result: Option<ProgramResult>,
 }
 
 impl<'a> ProgramHandler<'a> {
-    fn new(program: Program, limit: Duration, stdin: Stdin, output: Output<'a>) -> Self {
-        ProgramHandler { program: Some(program), limit, stdin, output, result: None }
+    fn new(program: Program, time_limit: Duration, stdin: Stdin, output: Output<'a>) -> Self {
+        ProgramHandler { program: Some(program), time_limit, stdin, output, result: None }
     }
 
     fn finish(&mut self, result: ProgramResult) -> ControlFlow<Ending> {
@@ -78,7 +79,7 @@ impl<'a> ProgramHandler<'a> {
 impl Handler for ProgramHandler<'_> {
     fn on_hello(&mut self, session: &mut GuestSession<'_>, _: Hello) {
         session.take_console();
-        session.begin_phase(Limits::with_total_limit(self.limit));
+        session.begin_phase(Limits::with_total_limit(self.time_limit));
         if let Some(program) = self.program.take() {
             session.send(&HostMessage::Execute(program));
         }
@@ -91,8 +92,8 @@ impl Handler for ProgramHandler<'_> {
     ) -> ControlFlow<Ending> {
         match message {
             GuestMessage::StdinWanted if self.stdin.is_requested() => {
-                let how = "it asks for input while it waits for input";
-                ControlFlow::Break(Ending::ProtocolError(how.to_owned()))
+                let error = "it asks for input while it waits for input";
+                ControlFlow::Break(Ending::ProtocolError(error.to_owned()))
             }
             GuestMessage::StdinWanted => {
                 self.stdin.request();
@@ -110,8 +111,8 @@ impl Handler for ProgramHandler<'_> {
                 self.finish(ProgramResult::Ended(end))
             }
             other => {
-                let how = format!("{} while a program runs", message_name(&other));
-                ControlFlow::Break(Ending::ProtocolError(how))
+                let error = format!("{} while a program runs", message_name(&other));
+                ControlFlow::Break(Ending::ProtocolError(error))
             }
         }
     }
@@ -131,13 +132,17 @@ impl Handler for ProgramHandler<'_> {
     }
 }
 
-/// Writes the bytes to stdout or stderr of sudbox.
-pub(crate) fn forward(to_stderr: bool, bytes: &[u8]) -> io::Result<()> {
-    fn whole(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
-        to.write_all(bytes)?;
-        to.flush()
+/// Writes the bytes to the stderr of sudbox if `is_stderr`, else to its stdout.
+pub(crate) fn forward(is_stderr: bool, bytes: &[u8]) -> io::Result<()> {
+    fn write_and_flush(mut stream: impl Write, bytes: &[u8]) -> io::Result<()> {
+        stream.write_all(bytes)?;
+        stream.flush()
     }
-    if to_stderr { whole(io::stderr(), bytes) } else { whole(io::stdout(), bytes) }
+    if is_stderr {
+        write_and_flush(io::stderr(), bytes)
+    } else {
+        write_and_flush(io::stdout(), bytes)
+    }
 }
 
 #[cfg(test)]

@@ -14,67 +14,68 @@ const CHUNK_SIZE: usize = 32 * 1024;
 pub(crate) struct Stdin {
     /// An epoll descriptor that is readable when a chunk was read or the interrupt descriptor of
     /// [`Stdin::new`] is readable.
-    ready: OwnedFd,
-    /// Pipe with one byte for each chunk that was read and not taken.
+    epoll: OwnedFd,
+    /// A pipe that has one byte for each chunk that was read and not taken.
     chunk_ready: io::PipeReader,
     chunks: Receiver<Vec<u8>>,
     requests: SyncSender<()>,
-    requested: bool,
+    is_requested: bool,
 }
 
 impl Stdin {
-    /// Starts the thread. It may block in `read(2)` until the process ends.
+    /// Starts the thread, which may block in `read(2)` until the process ends.
     ///
     /// # Errors
     /// If the process has no descriptors or threads left.
     pub(crate) fn new(interrupt: Option<BorrowedFd<'_>>) -> io::Result<Stdin> {
         let (chunk_ready, mut chunk_ready_writer) = io::pipe()?;
-        let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let epoll_fd = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for fd in [Some(chunk_ready.as_fd()), interrupt].into_iter().flatten() {
             let data = epoll::EventData::new_u64(0);
-            epoll::add(&ready, fd, data, epoll::EventFlags::IN)?;
+            epoll::add(&epoll_fd, fd, data, epoll::EventFlags::IN)?;
         }
-        let (requests, wanted) = sync_channel(1);
-        let (sender, chunks) = sync_channel(1);
+        let (requests, request_receiver) = sync_channel(1);
+        let (chunk_sender, chunks) = sync_channel(1);
         std::thread::Builder::new().name("stdin".into()).spawn(move || {
-            while wanted.recv().is_ok() {
+            while request_receiver.recv().is_ok() {
                 let mut chunk = vec![0; CHUNK_SIZE];
                 // A read error counts as the end of stdin.
                 let count = io::stdin().read(&mut chunk).unwrap_or(0);
                 chunk.truncate(count);
-                if sender.send(chunk).is_err() || chunk_ready_writer.write_all(&[0]).is_err() {
+                if chunk_sender.send(chunk).is_err() || chunk_ready_writer.write_all(&[0]).is_err()
+                {
                     return;
                 }
             }
         })?;
-        Ok(Stdin { ready, chunk_ready, chunks, requests, requested: false })
+        Ok(Stdin { epoll: epoll_fd, chunk_ready, chunks, requests, is_requested: false })
     }
 
     /// A descriptor that is readable when a chunk was read or the interrupt descriptor is readable.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.ready.as_fd()
+        self.epoll.as_fd()
     }
 
     /// Whether a chunk was requested and not yet taken.
     pub(crate) fn is_requested(&self) -> bool {
-        self.requested
+        self.is_requested
     }
 
     /// Requests a chunk.
     pub(crate) fn request(&mut self) {
-        self.requested = true;
+        self.is_requested = true;
         // Sending fails only if the thread has ended, and then there are no more chunks.
         let _ = self.requests.try_send(());
     }
 
-    /// Takes the requested chunk; an empty one is the end of stdin. Blocks unless
+    /// Takes the requested chunk; an empty chunk means the end of stdin. Blocks unless
     /// [`Stdin::descriptor`] is readable.
     pub(crate) fn take(&mut self) -> Option<Vec<u8>> {
-        if !self.requested {
+        if !self.is_requested {
             return None;
         }
         let _ = self.chunk_ready.read(&mut [0]);
-        self.requested = false;
+        self.is_requested = false;
         self.chunks.try_recv().ok()
     }
 }

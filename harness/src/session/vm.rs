@@ -17,7 +17,8 @@ use sudbox_vmm::session::{Event, Session};
 /// Time in which a VM that closed its stream may end by itself.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
-/// Maximum length of an incomplete console line in bytes. A longer one is printed at once.
+/// Maximum length in bytes of an incomplete console line. A longer line is printed before it is
+/// complete.
 const MAX_PENDING_LINE_BYTES: usize = 4096;
 
 /// A running VM. Prints its console on stderr if requested.
@@ -34,7 +35,7 @@ enum ConsolePart {
     Everything,
 }
 
-/// State of printing the console.
+/// The state of the console printer.
 #[derive(Default)]
 struct ConsolePrinter {
     /// Number of bytes of console output that were read.
@@ -44,7 +45,8 @@ struct ConsolePrinter {
 }
 
 impl VmGuest {
-    /// Wraps a VM that was just started. If it waits for gdb, prints the command that attaches gdb.
+    /// Wraps a VM that was just started. If the VM waits for gdb, prints the command that attaches
+    /// gdb.
     pub(crate) fn new(
         session: Session,
         show_console: bool,
@@ -60,19 +62,21 @@ impl VmGuest {
 
     /// Prints the new console output, or only its complete lines.
     fn print_console(&mut self, part: ConsolePart) {
-        let only_complete = part == ConsolePart::CompleteLines;
+        let only_complete_lines = part == ConsolePart::CompleteLines;
         let Some(printer) = &mut self.printer else { return };
         let console = self.session.console();
         printer.line.push_str(&console.text_since(printer.position));
         printer.position = console.total_bytes();
-        let complete = match printer.line.rfind('\n') {
-            Some(at) if only_complete && printer.line.len() < MAX_PENDING_LINE_BYTES => at + 1,
-            None if only_complete && printer.line.len() < MAX_PENDING_LINE_BYTES => return,
+        let end = match printer.line.rfind('\n') {
+            Some(newline) if only_complete_lines && printer.line.len() < MAX_PENDING_LINE_BYTES => {
+                newline + 1
+            }
+            None if only_complete_lines && printer.line.len() < MAX_PENDING_LINE_BYTES => return,
             _ => printer.line.len(),
         };
-        let complete: String = printer.line.drain(..complete).collect();
+        let text: String = printer.line.drain(..end).collect();
         let lines: String =
-            text::escaped_lines(&complete).iter().map(|line| format!("{line}\n")).collect();
+            text::escaped_lines(&text).iter().map(|line| format!("{line}\n")).collect();
         // A closed stderr does not end the run.
         let _ = std::io::stderr().write_all(lines.as_bytes());
     }
@@ -87,42 +91,42 @@ impl VmGuest {
         self.session.snapshot()
     }
 
-    /// Ends the VM after the conversation, and sets `vm_end` and `vcpus` of the conversation.
+    /// Ends the VM after the conversation, and sets `vm_end` and `vcpu_states` of the conversation.
     ///
     /// # Errors
-    /// If the VM was killed from outside, or its backend failed, before the guest finished. Then the
-    /// kernel is not to blame.
+    /// If the VM was killed from outside, or its backend failed, before the guest finished. In both
+    /// cases, the kernel is not to blame.
     pub(crate) fn end(mut self, conversation: &mut Conversation) -> anyhow::Result<()> {
         if conversation.ending == Ending::Stalled {
             conversation.vcpu_states = self.session.diagnose();
         }
-        let died = conversation.ending == Ending::Died;
+        let has_died = conversation.ending == Ending::Died;
         self.print_console(ConsolePart::Everything);
         let grace = match conversation.ending {
             Ending::Died | Ending::InitFailed(_) => SHUTDOWN_GRACE,
-            // There is nothing to learn from the shutdown of the guest.
+            // The conversation has everything that the report needs, so the VM is killed at once.
             _ => Duration::ZERO,
         };
-        let end = self.session.finish(grace);
-        match &end {
-            VmEnd::Killed(signal) if died => {
+        let vm_end = self.session.finish(grace);
+        match &vm_end {
+            VmEnd::Killed(signal) if has_died => {
                 return Err(Failure::machine(format!(
                     "the VM was killed by signal {signal} from outside (out of memory?); run again"
                 )));
             }
-            VmEnd::Failed(words) if died => {
-                return Err(Failure::machine(format!("the VM could not run: {words}")));
+            VmEnd::Failed(error) if has_died => {
+                return Err(Failure::machine(format!("the VM could not run: {error}")));
             }
             _ => {}
         }
-        conversation.vm_end = Some(end);
+        conversation.vm_end = Some(vm_end);
         Ok(())
     }
 }
 
 impl Guest for VmGuest {
     fn next_event(&mut self, deadline: Instant, wake: Option<BorrowedFd<'_>>) -> Event {
-        // Waiting fails only on an invalid descriptor, and then the VM is lost too.
+        // Waiting fails only if a descriptor is invalid, and then the VM is lost too.
         let event = self.session.next(deadline, wake).unwrap_or(Event::Ended);
         self.print_console(ConsolePart::CompleteLines);
         event

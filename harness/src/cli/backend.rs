@@ -50,8 +50,12 @@ impl ValueEnum for Backend {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        let auto = "The microVM if a probe of /dev/kvm finds that it runs kernels, else QEMU";
-        Some(PossibleValue::new(self.name()).help(self.0.map_or(auto, |backend| backend.summary)))
+        let auto_summary =
+            "The microVM if a probe of /dev/kvm finds that it runs kernels, else QEMU";
+        Some(
+            PossibleValue::new(self.name())
+                .help(self.0.map_or(auto_summary, |backend| backend.summary)),
+        )
     }
 }
 
@@ -64,7 +68,7 @@ impl Serialize for Backend {
 impl<'de> Deserialize<'de> for Backend {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Backend, D::Error> {
         let name = String::deserialize(deserializer)?;
-        // Older versions wrote capitalised names.
+        // Older versions of sudbox wrote capitalised names.
         Backend::from_str(&name, true).map_err(de::Error::custom)
     }
 }

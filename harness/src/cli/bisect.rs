@@ -120,18 +120,18 @@ impl FromStr for Threshold {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Threshold, &'static str> {
-        let number = text.strip_suffix('%').unwrap_or(text);
-        let (whole, tenths) = number.split_once('.').unwrap_or((number, "0"));
-        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let thousandths = || {
-            let whole: u32 = whole.parse().ok().filter(|_| digits(whole))?;
+        let percentage = text.strip_suffix('%').unwrap_or(text);
+        let (whole, tenths) = percentage.split_once('.').unwrap_or((percentage, "0"));
+        let has_only_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let parse_thousandths = || {
+            let whole: u32 = whole.parse().ok().filter(|_| has_only_digits(whole))?;
             let tenths: u32 =
-                tenths.parse().ok().filter(|_| digits(tenths) && tenths.len() == 1)?;
+                tenths.parse().ok().filter(|_| has_only_digits(tenths) && tenths.len() == 1)?;
             whole.checked_mul(10)?.checked_add(tenths)
         };
-        let sound = |thousandths: &u32| (2..=100_000).contains(thousandths);
-        thousandths()
-            .filter(sound)
+        let is_in_range = |thousandths: &u32| (2..=100_000).contains(thousandths);
+        parse_thousandths()
+            .filter(is_in_range)
             .map(Threshold)
             .ok_or("a threshold is a percentage from 0.2% to 10000%, such as 5%")
     }

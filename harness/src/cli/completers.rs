@@ -11,21 +11,21 @@ use std::ffi::{OsStr, OsString};
 use sudbox_images::{Cache, kernels as images};
 use sudbox_protocol::Arch;
 
-/// Kernels that are known without the network, and files.
+/// Completes a kernel: the kernels that are known without the network, and files.
 pub(super) fn kernel() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
-        let mut found = beginning_with(current, known_kernels());
-        found.extend(PathCompleter::any().complete(current));
-        found
+        let mut candidates = candidates_with_prefix(current, known_kernels());
+        candidates.extend(PathCompleter::any().complete(current));
+        candidates
     })
 }
 
-/// A list of kernels that are known without the network.
+/// Completes a list of kernels that are known without the network.
 pub(super) fn kernels() -> ArgValueCompleter {
     list_of(known_kernels)
 }
 
-/// A list of globs for cases: `core`, `all`, the groups, the ids.
+/// Completes a list of globs for cases: `core`, `all`, the groups, the ids.
 pub(super) fn cases() -> ArgValueCompleter {
     list_of(|| {
         let ids = selection::all_cases().map(|case| case.id.to_owned());
@@ -34,27 +34,27 @@ pub(super) fn cases() -> ArgValueCompleter {
     })
 }
 
-/// An architecture.
+/// Completes an architecture.
 pub(super) fn arch() -> ArgValueCandidates {
     one_of(architectures)
 }
 
-/// A list of architectures.
+/// Completes a list of architectures.
 pub(super) fn arches() -> ArgValueCompleter {
     list_of(architectures)
 }
 
-/// A flavour of the configuration.
+/// Completes a flavour of the configuration.
 pub(super) fn flavour() -> ArgValueCandidates {
     one_of(flavour_names)
 }
 
-/// A list of flavours.
+/// Completes a list of flavours.
 pub(super) fn flavours() -> ArgValueCompleter {
     list_of(flavour_names)
 }
 
-/// An earlier run, by its number.
+/// Completes an earlier run, by its number.
 pub(super) fn run() -> ArgValueCandidates {
     one_of(|| {
         let Ok(cache) = Cache::open() else { return Vec::new() };
@@ -84,23 +84,23 @@ fn one_of(words: fn() -> Vec<String>) -> ArgValueCandidates {
     ArgValueCandidates::new(move || words().into_iter().map(CompletionCandidate::new).collect())
 }
 
-/// Offers these words for the last item of a list that is separated by commas or spaces. A `!`
-/// before an item stays.
+/// Offers these words for the last item of a list that is separated by commas or spaces. Keeps a
+/// `!` before the item.
 fn list_of(words: fn() -> Vec<String>) -> ArgValueCompleter {
     ArgValueCompleter::new(move |current: &OsStr| {
         let Some(typed) = current.to_str() else { return Vec::new() };
         let start = typed.rfind([',', ' ']).map_or(0, |separator| separator + 1);
         let start = start + usize::from(typed[start..].starts_with('!'));
         let (before, item) = typed.split_at(start);
-        let found = beginning_with(OsStr::new(item), words());
-        found.into_iter().map(|candidate| candidate.add_prefix(before)).collect()
+        let candidates = candidates_with_prefix(OsStr::new(item), words());
+        candidates.into_iter().map(|candidate| candidate.add_prefix(before)).collect()
     })
 }
 
-fn beginning_with(typed: &OsStr, words: Vec<String>) -> Vec<CompletionCandidate> {
+fn candidates_with_prefix(typed: &OsStr, words: Vec<String>) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
-    let fitting = words.into_iter().filter(|word| word.starts_with(&*typed));
-    fitting.map(|word| CompletionCandidate::new(OsString::from(word))).collect()
+    let matching = words.into_iter().filter(|word| word.starts_with(&*typed));
+    matching.map(|word| CompletionCandidate::new(OsString::from(word))).collect()
 }
 
 #[cfg(test)]

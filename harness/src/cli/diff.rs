@@ -49,12 +49,12 @@ pub(crate) struct DiffArgs {
 }
 
 impl DiffArgs {
-    /// The two kernels. make passes both in one word.
+    /// The two kernels; `None` if there are not exactly two. make passes both in one argument.
     pub(crate) fn pair(&self) -> Option<[&str; 2]> {
-        let words: Vec<&str> = match self.kernels.as_slice() {
-            [one] => one.split_whitespace().collect(),
-            two => two.iter().map(String::as_str).collect(),
+        let names: Vec<&str> = match self.kernels.as_slice() {
+            [both] => both.split_whitespace().collect(),
+            kernels => kernels.iter().map(String::as_str).collect(),
         };
-        words.try_into().ok()
+        names.try_into().ok()
     }
 }

@@ -7,7 +7,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 
-/// Prefix of the environment variables by which make hands its variables over.
+/// Prefix of the environment variables in which the Makefile passes make variables to sudbox.
 const VARIABLE_PREFIX: &str = "SUDBOX_";
 
 /// The subject of an option: its heading in the help.
@@ -39,7 +39,7 @@ pub(crate) struct GivenOption {
 pub(crate) struct GivenOptions(Vec<GivenOption>);
 
 impl GivenOptions {
-    /// The options in `matches` that were given for the verb.
+    /// The options that were given for the verb, from the matches of the whole command line.
     pub(crate) fn from_matches(command: &Command, matches: &ArgMatches) -> GivenOptions {
         if let Some((name, matches)) = matches.subcommand()
             && let Some(command) = command.find_subcommand(name)
@@ -61,9 +61,9 @@ impl GivenOptions {
         subject: OptionSubject,
         except: &[&str],
     ) -> Option<String> {
-        let about =
+        let is_wanted =
             |option: &&GivenOption| option.subject == subject && !except.contains(&&*option.name);
-        self.0.iter().find(about).map(|option| format!("--{}", option.name))
+        self.0.iter().find(is_wanted).map(|option| format!("--{}", option.name))
     }
 
     /// Keeps only the options whose name is accepted.
@@ -98,14 +98,14 @@ fn given_option(arg: &Arg, matches: &ArgMatches) -> Option<GivenOption> {
         }
         _ => matches.get_raw(id)?.map(|value| value.to_string_lossy().into_owned()).collect(),
     };
-    let variable = arg.get_env().and_then(|name| name.to_str());
-    let variable = variable.and_then(|name| name.strip_prefix(VARIABLE_PREFIX));
+    let env_name = arg.get_env().and_then(|name| name.to_str());
+    let make_variable = env_name.and_then(|name| name.strip_prefix(VARIABLE_PREFIX));
     let subject = match arg.get_help_heading() {
         Some(VM_HEADING) => OptionSubject::Vm,
         Some(BUILD_HEADING) => OptionSubject::Build,
         _ => OptionSubject::Other,
     };
-    Some(GivenOption { name, make_variable: variable.map(str::to_owned), subject, values })
+    Some(GivenOption { name, make_variable: make_variable.map(str::to_owned), subject, values })
 }
 
 #[cfg(test)]

@@ -281,12 +281,12 @@ impl std::str::FromStr for Shard {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Shard, &'static str> {
-        let numbers = text.split_once('/').and_then(|(which, of)| {
-            Some(Shard { number: which.parse().ok()?, count: of.parse().ok()? })
+        let shard = text.split_once('/').and_then(|(number, count)| {
+            Some(Shard { number: number.parse().ok()?, count: count.parse().ok()? })
         });
-        let sound =
+        let is_valid =
             |shard: &Shard| (1..=shard.count).contains(&shard.number) && shard.count <= 100_000;
-        numbers.filter(sound).ok_or("a shard is I/N, such as 2/8, with I from 1 to N")
+        shard.filter(is_valid).ok_or("a shard is I/N, such as 2/8, with I from 1 to N")
     }
 }
 

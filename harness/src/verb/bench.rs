@@ -30,7 +30,7 @@ pub(crate) fn bench(args: &BenchArgs, given: &GivenOptions) -> anyhow::Result<u8
     }
     let kernel = args.kernel.as_deref().unwrap_or_default();
     match &args.compare {
-        Some(other) => compare(args, given, [other, kernel], &selection),
+        Some(first_kernel) => compare(args, given, [first_kernel, kernel], &selection),
         None if kernel == running::REFERENCE => measure_running(args, given, &selection),
         None => measure(args, given, &selection),
     }
@@ -110,28 +110,31 @@ fn compare(
     }
     let folder = RunFolder::create(&cache)?;
     let job = MeasureJob { machine: &machine, args, given, selection };
-    let (boots, max_boots) = boots_per_kernel(machine.unit);
+    let (min_boots, max_boots) = boots_per_kernel(machine.unit);
     let mut costs: [Vec<Costs>; 2] = [Vec::new(), Vec::new()];
     let mut boot = 0;
-    let compared = loop {
+    let comparison = loop {
         boot += 1;
-        for (at, (image, request)) in images.iter().zip(&requests).enumerate() {
-            progress.print("boot", &format!("{boot} of {}, kernel {}", boots.max(boot), at + 1));
-            let folder = folder.create_subfolder(&format!("{boot}-{}", at + 1))?;
-            costs[at].push(job.boot_and_measure(image, request, &folder, &mut progress)?);
+        for (index, (image, request)) in images.iter().zip(&requests).enumerate() {
+            progress
+                .print("boot", &format!("{boot} of {}, kernel {}", min_boots.max(boot), index + 1));
+            let folder = folder.create_subfolder(&format!("{boot}-{}", index + 1))?;
+            costs[index].push(job.boot_and_measure(image, request, &folder, &mut progress)?);
         }
-        let compared = Comparison::from_boots(&costs[0], &costs[1])
+        let comparison = Comparison::from_boots(&costs[0], &costs[1])
             .ok_or_else(|| Failure::machine("no kernel was booted"))?;
-        if boot == max_boots || boot >= boots && !compared.has_finding(Finding::Unsteady) {
-            break compared;
+        if boot == max_boots || boot >= min_boots && !comparison.has_finding(Finding::Unsteady) {
+            break comparison;
         }
     };
-    reports::print_and_write(&compared, format, &folder, &mut progress)?;
+    reports::print_and_write(&comparison, format, &folder, &mut progress)?;
     Ok(match () {
-        () if compared.has_finding(Finding::Slower) || compared.failed_names().next().is_some() => {
+        () if comparison.has_finding(Finding::Slower)
+            || comparison.failed_names().next().is_some() =>
+        {
             1
         }
-        () if compared.has_finding(Finding::Unsteady) => Code::Unjudged as u8,
+        () if comparison.has_finding(Finding::Unsteady) => Code::Unjudged as u8,
         () => 0,
     })
 }
@@ -181,7 +184,7 @@ impl MeasureJob<'_> {
         let selection = self.selection;
         let verdict =
             kernel::judge_image(image, request, machine, &options, selection, folder, progress)?;
-        // The report has the time of each batch.
+        // Only this report has the time of each batch.
         reports::write_forms(&verdict, folder)?;
         costs_of(&verdict, self.machine.unit)
     }
@@ -195,6 +198,6 @@ fn print_costs(
     progress: &mut Progress,
 ) -> anyhow::Result<u8> {
     reports::print_and_write(costs, format, folder, progress)?;
-    let failed = costs.missing.iter().any(|lack| lack.outcome.is_failure());
-    Ok(u8::from(failed))
+    let has_failure = costs.missing.iter().any(|cost| cost.outcome.is_failure());
+    Ok(u8::from(has_failure))
 }

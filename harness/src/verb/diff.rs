@@ -18,16 +18,16 @@ use sudbox_images::{Cache, KernelImage, Request};
 use sudbox_report::{Outcome, Verdict};
 use sudbox_vmm::machine::Machine;
 
-/// Time without progress after which a boot is a hang; a case has a sixth of it. Twice the time
-/// limit of `run`, because recording takes longer.
+/// Time without progress after which a boot is a hang; the deadline of a case is a sixth of it. It
+/// is twice the default of `run`, because recording takes longer.
 const RECORDING_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Compares the behaviour of two kernels. Returns the exit code.
 pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> {
-    let [first, second] = args.pair().ok_or_else(|| {
+    let [first_name, second_name] = args.pair().ok_or_else(|| {
         Failure::usage("two kernels are compared: sudbox diff 6.12 7.3 (KERNELS=\"6.12 7.3\")")
     })?;
-    if [first, second].contains(&running::REFERENCE) {
+    if [first_name, second_name].contains(&running::REFERENCE) {
         return Err(Failure::usage(
             "the running kernel is not in a VM, so its behaviour cannot be compared with that of another",
         ));
@@ -39,8 +39,8 @@ pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     }
     let mut progress = Progress::new();
     let requests = [
-        kernel::new_request(first, &args.build, given)?,
-        kernel::with_patches(kernel::new_request(second, &args.build, given)?, &args.patches),
+        kernel::new_request(first_name, &args.build, given)?,
+        kernel::with_patches(kernel::new_request(second_name, &args.build, given)?, &args.patches),
     ];
     let arch = requests[0].arch;
     let mut selection = selection::parse_selection(args.cases.as_deref().unwrap_or_default())?;
@@ -59,19 +59,19 @@ pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     let folder = RunFolder::create(&cache)?;
     let job = RecordJob { machine: &*machine, cache: &cache, args, given, selection: &selection };
     let mut behaviours = Vec::new();
-    for (at, (image, request)) in images.iter().zip(&requests).enumerate() {
-        behaviours.push(job.behaviour(at + 1, image, request, &folder, &mut progress)?);
+    for (index, (image, request)) in images.iter().zip(&requests).enumerate() {
+        behaviours.push(job.behaviour(index + 1, image, request, &folder, &mut progress)?);
     }
     let [first, second] = [&behaviours[0], &behaviours[1]];
-    let kernels = [0, 1].map(|at| sudbox_report::Kernel {
-        release: behaviours[at].release.clone(),
-        ..kernel::kernel_for_report(&images[at], &requests[at])
+    let kernels = [0, 1].map(|index| sudbox_report::Kernel {
+        release: behaviours[index].release.clone(),
+        ..kernel::kernel_for_report(&images[index], &requests[index])
     });
     let machine = machine.describe(kernel::device_discovery(&images[0]));
-    let selected = |id: &str| selection.cases.iter().any(|case| case.id == id);
-    let compared = behaviour::diff_of_behaviours([first, second], kernels, machine, selected, arch);
-    reports::print_and_write(&compared, args.format, &folder, &mut progress)?;
-    Ok(compared.exit_code())
+    let is_selected = |id: &str| selection.cases.iter().any(|case| case.id == id);
+    let diff = behaviour::diff_of_behaviours([first, second], kernels, machine, is_selected, arch);
+    reports::print_and_write(&diff, args.format, &folder, &mut progress)?;
+    Ok(diff.exit_code())
 }
 
 /// The cases to record and the machine that runs them.
@@ -84,8 +84,8 @@ struct RecordJob<'a> {
 }
 
 impl RecordJob<'_> {
-    /// The behaviour of a kernel in the selected cases. Cases that are not in the cache are recorded
-    /// in two boots. `number`, 1 or 2, names the kernel on stderr and in the folder.
+    /// The behaviour of a kernel in the selected cases. Cases that are not in the cache are
+    /// recorded in two boots. `number`, 1 or 2, names the kernel on stderr and in the folder.
     fn behaviour(
         &self,
         number: usize,
@@ -109,25 +109,25 @@ impl RecordJob<'_> {
         let identity: [&[u8]; 4] = [id.as_bytes(), &init, machine.as_bytes(), options.as_bytes()];
         let store = BehaviourStore::open(self.cache, &identity, progress)?;
         let mut behaviour = store.read();
-        let mut missing = self.selection.clone();
-        missing.cases.retain(|case| !behaviour.cases.contains_key(case.id));
-        missing.includes_boot = false;
-        if missing.cases.is_empty() {
+        let mut unrecorded = self.selection.clone();
+        unrecorded.cases.retain(|case| !behaviour.cases.contains_key(case.id));
+        unrecorded.includes_boot = false;
+        if unrecorded.cases.is_empty() {
             return Ok(behaviour);
         }
         let mut boots = Vec::new();
         for boot in 1..=2 {
-            let what =
-                format!("{} cases of kernel {number}, boot {boot} of 2", missing.cases.len());
-            progress.print("record", &what);
+            let text =
+                format!("{} cases of kernel {number}, boot {boot} of 2", unrecorded.cases.len());
+            progress.print("record", &text);
             let folder = folder.create_subfolder(&format!("{number}-{boot}"))?;
-            boots.push(self.record_boot(image, request, &missing, &folder, progress)?);
+            boots.push(self.record_boot(image, request, &unrecorded, &folder, progress)?);
         }
         let (Some(second), Some(first)) = (boots.pop(), boots.pop()) else { return Ok(behaviour) };
-        let recorded = Behaviour::common_to_both(first, second);
-        behaviour.release = recorded.release;
-        behaviour.features = recorded.features;
-        behaviour.cases.extend(recorded.cases);
+        let new_behaviour = Behaviour::common_to_both(first, second);
+        behaviour.release = new_behaviour.release;
+        behaviour.features = new_behaviour.features;
+        behaviour.cases.extend(new_behaviour.cases);
         store.write(&behaviour)?;
         Ok(behaviour)
     }
@@ -163,9 +163,9 @@ impl RecordJob<'_> {
         )?;
         reports::write_forms(&verdict, folder)?;
         match reason_without_behaviour(&verdict) {
-            Some(why) => Err(Failure {
+            Some(reason) => Err(Failure {
                 code: Code::Unjudged,
-                message: format!("{}: nothing can be recorded: {why}", request.reference),
+                message: format!("{}: nothing can be recorded: {reason}", request.reference),
             }
             .into()),
             None => Ok(recorder.take_behaviour()),
@@ -175,8 +175,8 @@ impl RecordJob<'_> {
 
 /// The reason why a kernel has no behaviour that could be compared, if there is one.
 fn reason_without_behaviour(verdict: &Verdict) -> Option<String> {
-    let failed_boot =
+    let is_failed_boot =
         |case: &&sudbox_report::CaseReport| case.id == BOOT_CASE && case.outcome != Outcome::Pass;
-    let boot = verdict.cases.iter().find(failed_boot).map(|case| case.actual.clone());
-    verdict.unjudged_reason.clone().or(boot)
+    let boot_failure = verdict.cases.iter().find(is_failed_boot).map(|case| case.actual.clone());
+    verdict.unjudged_reason.clone().or(boot_failure)
 }

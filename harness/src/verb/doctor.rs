@@ -12,7 +12,8 @@ use sudbox_vmm::backend::{self, Requirements};
 use sudbox_vmm::machine::DeviceDiscovery;
 use sudbox_vmm::probe::{self, Finding};
 
-/// Prints the findings; the exit code is 0 if a kernel can be built and judged here, else 128.
+/// Prints the findings. Returns the exit code: 0 if a kernel can be built and judged here, else
+/// 128.
 pub(crate) fn doctor(format: &Form<MachineReport>) -> anyhow::Result<u8> {
     let report = examine_machine()?;
     output::print(&(format.render)(&report, output::screen()))?;
@@ -21,10 +22,10 @@ pub(crate) fn doctor(format: &Form<MachineReport>) -> anyhow::Result<u8> {
 
 /// Examines this machine.
 fn examine_machine() -> anyhow::Result<MachineReport> {
-    let mut missing = Vec::new();
+    let mut missing_tools = Vec::new();
     let cache = match Cache::open() {
         Ok(cache) => {
-            missing = sudbox_images::missing_tools(&cache, &Request::default())?;
+            missing_tools = sudbox_images::missing_tools(&cache, &Request::default())?;
             cache.root().display().to_string()
         }
         Err(error) => format!("not usable: {error}"),
@@ -40,21 +41,22 @@ fn examine_machine() -> anyhow::Result<MachineReport> {
             counts_instructions: false,
         },
     )?;
-    let qemu = setup::qemu_tool(host_arch);
-    let qemu = if sudbox_images::is_on_path(&qemu.name) {
-        version_line(&qemu.name)
+    let qemu_tool = setup::qemu_tool(host_arch);
+    let qemu = if sudbox_images::is_on_path(&qemu_tool.name) {
+        version_line(&qemu_tool.name)
     } else if offer.required_program.is_some() {
-        let name = qemu.name.clone();
-        missing.push(qemu);
+        let name = qemu_tool.name.clone();
+        missing_tools.push(qemu_tool);
         format!("{name} is missing")
     } else {
         "missing; needed for --gdb and --cpu-model only".to_owned()
     };
-    let install = PackageManager::detect().filter(|_| !missing.is_empty()).map(|manager| {
-        let packages: Vec<&'static str> =
-            missing.iter().flat_map(|tool| manager.packages(tool)).collect();
-        manager.install_command(&packages).join(" ")
-    });
+    let install_command =
+        PackageManager::detect().filter(|_| !missing_tools.is_empty()).map(|manager| {
+            let packages: Vec<&'static str> =
+                missing_tools.iter().flat_map(|tool| manager.packages(tool)).collect();
+            manager.install_command(&packages).join(" ")
+        });
     Ok(MachineReport {
         schema: 1,
         sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -66,8 +68,8 @@ fn examine_machine() -> anyhow::Result<MachineReport> {
         qemu,
         machine: offer.machine.describe(DeviceDiscovery::default()),
         has_ccache: sudbox_images::is_on_path("ccache"),
-        missing_tools: missing.into_iter().map(|tool| tool.name).collect(),
-        install_command: install,
+        missing_tools: missing_tools.into_iter().map(|tool| tool.name).collect(),
+        install_command,
     })
 }
 
@@ -76,15 +78,15 @@ fn examine_machine() -> anyhow::Result<MachineReport> {
 /// reset them.
 pub(crate) fn set_up(format: &Form<MachineReport>) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
-    let mut missing = sudbox_images::missing_tools(&Cache::open()?, &Request::default())?;
+    let mut missing_tools = sudbox_images::missing_tools(&Cache::open()?, &Request::default())?;
     // QEMU is needed even if KVM works: for CPU models, for gdb, and for kernels that the microVM
     // cannot boot.
     let qemu = setup::qemu_tool(Arch::default());
     if !sudbox_images::is_on_path(&qemu.name) {
-        missing.push(qemu);
+        missing_tools.push(qemu);
     }
-    if !missing.is_empty() {
-        setup::install(&missing, &mut progress)?;
+    if !missing_tools.is_empty() {
+        setup::install(&missing_tools, &mut progress)?;
     }
     if matches!(probe::probe().finding, Finding::NoPermission { .. }) && setup::is_in_ci() {
         setup::open_kvm_to_all_users(&mut progress)?;

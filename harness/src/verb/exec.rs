@@ -11,13 +11,14 @@ use std::time::Duration;
 pub(crate) fn exec(args: &ExecArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let kernel = args.kernel.as_deref().unwrap_or_default();
     execute::refuse_running_kernel(kernel)?;
-    // First, so that a bad program is refused before a kernel is built.
+    // The program is packed first, so that a bad program is refused before a kernel is built.
     let packed = program::pack_program(&args.command)?;
     let name = args.command[0].to_string_lossy().into_owned();
     let timeout = args.timeout.map(Duration::from_secs);
     let boot_timeout = Duration::from_secs(args.boot.boot_timeout);
-    let captures = args.format == OutputFormat::Json;
-    let command = GuestCommand { name: name.clone(), packed, timeout, boot_timeout, captures };
+    let captures_output = args.format == OutputFormat::Json;
+    let command =
+        GuestCommand { name: name.clone(), packed, timeout, boot_timeout, captures_output };
     let executed = execute::execute(command, kernel, &args.vm, &args.build, given)?;
     executed.finish(name, args.format)
 }

@@ -12,7 +12,7 @@ use sudbox_report::Report as _;
 use sudbox_report::kernels::{KernelEntry, KernelList};
 use sudbox_report::pruned::PrunedKernels;
 
-/// Prints the list, or prunes. Returns the exit code.
+/// Prints the list of kernels, or prunes the cache. Returns the exit code.
 pub(crate) fn kernels(args: &KernelsArgs) -> anyhow::Result<u8> {
     let cache = Cache::open()?;
     match &args.verb {
@@ -28,30 +28,32 @@ fn list(cache: &Cache) -> anyhow::Result<KernelList> {
     let arch = Arch::default();
     let mut progress = Progress::new();
     let offers = kernels::on_offer(&mut Ctx::new(cache, &mut progress), arch)?;
-    let not_cached = |name: String, state: &str, origin: String| {
+    let entry_outside_cache = |name: String, state: &str, origin: String| {
         let state = state.to_owned();
         KernelEntry { name, state, bytes: None, unused_seconds: None, origin }
     };
     let mut entries = Vec::new();
     for pinned in kernels::pinned(arch)? {
         let state = if pinned.default { "pinned, default" } else { "pinned" };
-        entries.push(not_cached(pinned.name, state, String::new()));
+        entries.push(entry_outside_cache(pinned.name, state, String::new()));
     }
     entries.extend(kernels::cached(cache).into_iter().map(kernel_entry));
     let offers = offers.into_iter();
-    entries.extend(offers.map(|offer| not_cached(offer.reference, "on offer", offer.package)));
+    entries.extend(
+        offers.map(|offer| entry_outside_cache(offer.reference, "on offer", offer.package)),
+    );
     Ok(KernelList::from_entries(entries))
 }
 
 fn prune(cache: &Cache, args: &PruneArgs, format: &str) -> anyhow::Result<u8> {
     let format = PrunedKernels::form(format)
         .expect("the forms of the list and of `prune` have the same names");
-    let unused = Duration::from_secs(u64::from(args.days) * 24 * 3600);
-    let old = kernels::prune(cache, unused, args.yes);
+    let min_age = Duration::from_secs(u64::from(args.days) * 24 * 3600);
+    let old_entries = kernels::prune(cache, min_age, args.yes);
     let pruned = PrunedKernels::from_entries(
         args.days,
         args.yes,
-        old.into_iter().map(kernel_entry).collect(),
+        old_entries.into_iter().map(kernel_entry).collect(),
     );
     print(&(format.render)(&pruned, screen()))?;
     Ok(0)

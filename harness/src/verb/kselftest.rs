@@ -21,19 +21,20 @@ use sudbox_report::text;
 /// The selftests of dispatch, below `tools/testing/selftests`.
 const TESTS: [&str; 2] = ["syscall_user_dispatch/sud_test", "ptrace/get_set_sud"];
 
-/// UAPI headers taken from the kernel tree; all others are this machine's.
+/// UAPI headers that are taken from the kernel tree. All other headers are those of this machine.
 const HEADERS: [&str; 2] = ["linux/prctl.h", "linux/ptrace.h"];
 
-/// Time limit of a test, that of kselftest (tools/testing/selftests/kselftest/runner.sh).
+/// Time limit of a test, equal to that of kselftest (tools/testing/selftests/kselftest/runner.sh).
 const TEST_TIME_LIMIT: Duration = Duration::from_secs(45);
 
 /// Exit status of a test that cannot run here (`KSFT_SKIP`, kselftest.h).
 const SKIPPED: u8 = 4;
 
-/// Most lines of the compiler that are shown for a test.
+/// Maximum number of lines of the compiler's output that are shown for a test.
 const COMPILER_LINES: usize = 8;
 
-/// Builds and runs the tests. Returns 1 if one fails, else 125 if one does not compile.
+/// Builds and runs the tests. Returns the exit code: 1 if a test fails, else 125 if a test does not
+/// compile.
 pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let kernel = args.kernel.as_deref().unwrap_or_default();
     execute::refuse_running_kernel(kernel)?;
@@ -44,27 +45,27 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
     let folder = tempfile::tempdir()
         .map_err(|error| Failure::machine(format!("no temporary directory: {error}")))?;
     let compiler = args.build.source.toolchain.cc.as_deref().unwrap_or("cc");
-    let mut built = Vec::new();
+    let mut builds = Vec::new();
     for test in TESTS {
-        built.push((test, build(&selftests.tree, test, folder.path(), compiler)?));
+        builds.push((test, build(&selftests.tree, test, folder.path(), compiler)?));
     }
-    if built.iter().all(|(_, built)| *built == Built::Absent) {
+    if builds.iter().all(|(_, build)| *build == Built::Absent) {
         return Err(Failure::usage(format!(
             "{} has no selftests of dispatch",
             selftests.tree.display()
         )));
     }
-    let captures = args.format == OutputFormat::Json;
+    let captures_output = args.format == OutputFormat::Json;
     let mut report = SelftestReport { schema: 1, ..SelftestReport::default() };
     let mut result = Ok(0);
-    for (name, built) in built {
-        let (outcome, execution) = match built {
+    for (name, build) in builds {
+        let (outcome, execution) = match build {
             Built::Absent => {
                 progress.print("note", &format!("this kernel has no selftest {name}"));
                 (SelftestOutcome::Absent, Execution::default())
             }
-            Built::Refused(why) => {
-                let error = Some(format!("does not compile:\n{why}"));
+            Built::Refused(reason) => {
+                let error = Some(format!("does not compile:\n{reason}"));
                 (SelftestOutcome::NotCompiled, Execution { error, ..Execution::default() })
             }
             Built::Program(_) if result.is_err() => (SelftestOutcome::NotRun, Execution::default()),
@@ -75,7 +76,7 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
                     packed: program::pack_program(&[path.into()])?,
                     timeout: Some(TEST_TIME_LIMIT),
                     boot_timeout: Duration::from_secs(args.boot.boot_timeout),
-                    captures,
+                    captures_output,
                 };
                 let executed = execute::execute(command, kernel, &args.vm, &args.build, given)?;
                 let outcome = outcome_of(name, &executed.result, &mut progress);
@@ -92,15 +93,15 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
         };
         report.tests.push(Selftest { name: name.to_owned(), outcome, execution });
     }
-    // Last, because the output of the other tests is long.
+    // These notes come last, because the output of the other tests is long.
     for test in report.tests.iter().filter(|test| test.outcome == SelftestOutcome::NotCompiled) {
-        let why = test.execution.error.as_deref().unwrap_or_default();
-        output::stderr_line(&format!("sudbox: {} was not tested: it {why}", test.name));
+        let reason = test.execution.error.as_deref().unwrap_or_default();
+        output::stderr_line(&format!("sudbox: {} was not tested: it {reason}", test.name));
         if matches!(result, Ok(0)) {
             result = Ok(Code::Unjudged as u8);
         }
     }
-    if captures {
+    if captures_output {
         report.exit_code = failure::exit_code(&result);
         output::print(&report.to_json())?;
     }
@@ -128,35 +129,37 @@ fn outcome_of(name: &str, result: &anyhow::Result<u8>, progress: &mut Progress) 
 enum Built {
     /// The path of the program.
     Program(PathBuf),
-    /// The first lines of the compiler, which refused the source.
+    /// The compiler refused the source. The text is the first lines of its output.
     Refused(String),
-    /// The kernel does not have it.
+    /// The kernel tree does not have the test.
     Absent,
 }
 
-/// Builds one selftest.
+/// Builds one selftest in `folder`.
 ///
 /// # Errors
 /// If the compiler cannot build any program, or a signal came.
-fn build(tree: &Path, test: &str, to: &Path, compiler: &str) -> anyhow::Result<Built> {
+fn build(tree: &Path, test: &str, folder: &Path, compiler: &str) -> anyhow::Result<Built> {
     let tests = tree.join("tools/testing/selftests");
     let source = tests.join(format!("{test}.c"));
     if !source.is_file() {
         return Ok(Built::Absent);
     }
-    let failed = |error: std::io::Error| Failure::machine(format!("cannot copy headers: {error}"));
+    let copy_failure =
+        |error: std::io::Error| Failure::machine(format!("cannot copy headers: {error}"));
     // Other UAPI headers cannot be used by programs before `make headers`.
-    let include = to.join("include");
-    fs::create_dir_all(include.join("linux")).map_err(failed)?;
+    let include = folder.join("include");
+    fs::create_dir_all(include.join("linux")).map_err(copy_failure)?;
     for header in HEADERS {
-        fs::copy(tree.join("include/uapi").join(header), include.join(header)).map_err(failed)?;
+        fs::copy(tree.join("include/uapi").join(header), include.join(header))
+            .map_err(copy_failure)?;
     }
-    let program = to.join(test.replace('/', "-"));
+    let program = folder.join(test.replace('/', "-"));
     match compile(compiler, &[&tests, &include], &source, &program)? {
         Ok(()) => Ok(Built::Program(program)),
-        Err(why) => {
-            check_compiler(compiler, to)?;
-            Ok(Built::Refused(why))
+        Err(reason) => {
+            check_compiler(compiler, folder)?;
+            Ok(Built::Refused(reason))
         }
     }
 }
@@ -164,29 +167,31 @@ fn build(tree: &Path, test: &str, to: &Path, compiler: &str) -> anyhow::Result<B
 /// Checks that the compiler can build a static program.
 ///
 /// # Errors
-/// If it cannot: then the source of a selftest is not to blame.
+/// If the compiler cannot, so that the source of a selftest is not to blame.
 fn check_compiler(compiler: &str, folder: &Path) -> anyhow::Result<()> {
     let source = folder.join("empty.c");
     fs::write(&source, "int main(void) { return 0; }\n")
         .map_err(|error| Failure::machine(format!("cannot write {}: {error}", source.display())))?;
-    compile(compiler, &[], &source, &folder.join("empty"))?.map_err(|why| {
+    compile(compiler, &[], &source, &folder.join("empty"))?.map_err(|reason| {
         Failure::machine(format!(
-            "{compiler} cannot build static programs here, which needs a static C library:\n{why}"
+            "{compiler} cannot build static programs here, which needs a static C library:\n{reason}"
         ))
     })
 }
 
-/// Compiles a C file to a static program. The inner error has the first lines of the compiler, if it
-/// refuses the file.
+/// Compiles a C file to a static program. If the compiler refuses the file, the inner error has the
+/// first lines of its output.
 fn compile(
     compiler: &str,
-    include: &[&Path],
+    include_folders: &[&Path],
     source: &Path,
     program: &Path,
 ) -> anyhow::Result<Result<(), String>> {
     let output = Command::new(compiler)
         .args(["-static", "-O2", "-w", "-D_GNU_SOURCE="])
-        .args(include.iter().flat_map(|folder| [OsStr::new("-isystem"), folder.as_os_str()]))
+        .args(
+            include_folders.iter().flat_map(|folder| [OsStr::new("-isystem"), folder.as_os_str()]),
+        )
         .arg("-o")
         .args([program, source])
         .output()
@@ -199,10 +204,10 @@ fn compile(
         return Err(Failure::interrupted());
     }
     let mut lines = text::escaped_lines(&String::from_utf8_lossy(&output.stderr));
-    let more = lines.len().saturating_sub(COMPILER_LINES);
+    let left_out = lines.len().saturating_sub(COMPILER_LINES);
     lines.truncate(COMPILER_LINES);
-    if more > 0 {
-        lines.push(format!("({more} more lines)"));
+    if left_out > 0 {
+        lines.push(format!("({left_out} more lines)"));
     }
     Ok(Err(lines.join("\n")))
 }

@@ -28,7 +28,8 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         progress.print("walk", &format!("--fuzz {count} --seed {seed}"));
         selection::add_walks(&mut selection, cases, count, seed);
     }
-    // --config is allowed for a prebuilt kernel: it tells the features to expect.
+    // --config is allowed for a prebuilt kernel, because sudbox derives the expected features from
+    // it.
     let given_without_config = given.clone().retaining(|name| name != "config");
     let request = kernel::new_request(kernel, &args.build, &given_without_config)?;
     let request = kernel::with_patches(request, &args.patches);
@@ -61,7 +62,8 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         let verdict = kernel::judge_running(&request, &options, &selection, &folder, &mut progress);
         (verdict, folder)
     } else {
-        // The machine comes first, so that a missing backend is reported before a kernel is built.
+        // The machine is prepared first, so that a missing backend is reported before a kernel is
+        // built.
         let machine = backend::prepare_machine(&args.vm, request.arch, &mut progress)?;
         let cache = Cache::open()?;
         let image = kernel::find_or_build(&cache, &request, &mut progress)?;
@@ -98,16 +100,16 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
 
 /// Prints the failed cases that had other outcomes on the same image in earlier runs.
 fn print_flaky_cases(verdict: &Verdict, folder: &RunFolder, progress: &mut Progress) {
-    let failed: Vec<&str> = verdict
+    let failed_ids: Vec<&str> = verdict
         .cases
         .iter()
         .filter(|case| case.outcome.is_failure())
         .map(|case| case.id.as_str())
         .collect();
-    let (false, Some(runs)) = (failed.is_empty(), folder.path().parent()) else { return };
+    let (false, Some(runs)) = (failed_ids.is_empty(), folder.path().parent()) else { return };
     let mut entries = archive::read_record(runs);
     entries.extend(Entry::from_verdict(verdict));
-    for case in History::from_entries(&entries, |id| failed.contains(&id)).cases {
+    for case in History::from_entries(&entries, |id| failed_ids.contains(&id)).cases {
         if let Some(flake) = case.flaky.iter().find(|flake| flake.image_id == verdict.image_id) {
             progress.print("flaky", &format!("{}: {} on this image", case.id, flake.counts()));
         }
@@ -122,12 +124,12 @@ fn seed_by_clock() -> u64 {
 
 /// The cases of the selection, for `--list`.
 fn case_list(selection: &Selection, arch: Arch) -> CaseList {
-    let boot = selection.includes_boot.then(|| ListedCase {
+    let boot_case = selection.includes_boot.then(|| ListedCase {
         id: BOOT_CASE.to_owned(),
         promise: BOOT_PROMISE.to_owned(),
         ..ListedCase::default()
     });
-    let others = selection.cases.iter().map(|case| ListedCase {
+    let other_cases = selection.cases.iter().map(|case| ListedCase {
         id: case.id.to_owned(),
         promise: case.promise.to_owned(),
         kernel_function: case.kernel_function.to_owned(),
@@ -137,14 +139,14 @@ fn case_list(selection: &Selection, arch: Arch) -> CaseList {
     CaseList {
         schema: 1,
         arch: arch.name().to_owned(),
-        cases: boot.into_iter().chain(others).collect(),
+        cases: boot_case.into_iter().chain(other_cases).collect(),
     }
 }
 
 /// Prints the cases of the selection in the form with this name.
 ///
 /// # Errors
-/// If lists do not have the form, or stdout cannot be written.
+/// If `--list` does not have the form, or stdout cannot be written.
 fn print_case_list(selection: &Selection, arch: Arch, form_name: &str) -> anyhow::Result<()> {
     let Some(form) = CaseList::form(form_name) else {
         return Err(Failure::usage(format!(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! `sudbox sandbox run`: runs a Windows program whose system calls guest-init emulates, on the
-//! host's kernel if that offers the engine, else on the pinned kernel in a VM.
+//! host's kernel if it offers the engine, else on the pinned kernel in a VM.
 
 use crate::cli::{GivenOptions, OutputFormat, SandboxArgs};
 use crate::execute::{self, Executed, GuestCommand};
@@ -28,28 +28,29 @@ const GUEST_PATH: &str = "/program.exe";
 /// Runs the program and prints its transcript. Returns the exit code.
 pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let name = args.program.display();
-    let other = args.build.arch.as_ref().is_some_and(|arch| arch != "x86_64");
-    if other || !cfg!(target_arch = "x86_64") {
+    let is_other_arch = args.build.arch.as_ref().is_some_and(|arch| arch != "x86_64");
+    if is_other_arch || !cfg!(target_arch = "x86_64") {
         return Err(Failure::usage("programs of 64-bit Windows run on x86-64 only"));
     }
-    let unread = |error: std::io::Error| Failure::usage(format!("{name} cannot be read: {error}"));
+    let read_failure =
+        |error: std::io::Error| Failure::usage(format!("{name} cannot be read: {error}"));
     // A FIFO or device may never reach EOF.
-    if !std::fs::metadata(&args.program).map_err(unread)?.is_file() {
+    if !std::fs::metadata(&args.program).map_err(read_failure)?.is_file() {
         return Err(Failure::usage(format!("{name} is not a regular file")));
     }
-    let content = std::fs::read(&args.program).map_err(unread)?;
-    // The program is checked first, so that a bad one is refused before a kernel is built.
+    let content = std::fs::read(&args.program).map_err(read_failure)?;
+    // The program is checked first, so that a bad program is refused before a kernel is built.
     pe::read(&content).map_err(|refusal| Failure::usage(format!("{name}: {refusal}")))?;
     let engine = args.engine.as_deref().unwrap_or(FIRST_OFFERED);
-    let captures = args.format == OutputFormat::Json;
+    let captures_output = args.format == OutputFormat::Json;
     let kernel = args.kernel.as_deref();
     if kernel.is_none_or(|kernel| kernel == running::REFERENCE) {
-        let ran = run_on_host(&args.program, engine, captures)?;
-        if kernel.is_some() || ran.code != Code::Unjudged as u8 {
-            if !captures {
-                output::stderr_line(ran.stderr.text().trim_end());
+        let host_run = run_on_host(&args.program, engine, captures_output)?;
+        if kernel.is_some() || host_run.exit_code != Code::Unjudged as u8 {
+            if !captures_output {
+                output::stderr_line(host_run.stderr.text().trim_end());
             }
-            return ran.executed().finish(name.to_string(), args.format);
+            return host_run.into_executed().finish(name.to_string(), args.format);
         }
         output::stderr_line(
             "sudbox: the running kernel does not offer the engine; using the pinned kernel",
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8
         packed: PackedProgram { program, entries },
         timeout: None,
         boot_timeout: Duration::from_secs(args.boot.boot_timeout),
-        captures,
+        captures_output,
     };
     let kernel = kernel.unwrap_or_default();
     let executed = execute::execute(command, kernel, &args.vm, &args.build, given)?;
@@ -77,67 +78,68 @@ pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8
 
 /// The end of guest-init on the host's kernel.
 struct HostRun {
-    code: u8,
-    /// Empty if it was forwarded.
+    exit_code: u8,
+    /// The captured stdout; empty if stdout was forwarded.
     stdout: CapturedStream,
     stderr: CapturedStream,
 }
 
 impl HostRun {
-    fn executed(self) -> Executed {
-        let mut execution = Execution { exit_status: Some(self.code), ..Execution::default() };
+    fn into_executed(self) -> Executed {
+        let mut execution = Execution { exit_status: Some(self.exit_code), ..Execution::default() };
         execution.set_output(self.stdout, self.stderr);
         Executed {
             kernel: running::described(),
             machine: "this one, without a VM".to_owned(),
             execution,
-            result: Ok(self.code),
+            result: Ok(self.exit_code),
         }
     }
 }
 
-/// Runs guest-init with the program on the host's kernel. Its stdout is forwarded unless `captures` is set.
-fn run_on_host(program: &Path, engine: &str, captures: bool) -> anyhow::Result<HostRun> {
-    let failed = |error: std::io::Error| {
+/// Runs guest-init with the program on the host's kernel. Its stdout is forwarded unless
+/// `captures_output` is set.
+fn run_on_host(program: &Path, engine: &str, captures_output: bool) -> anyhow::Result<HostRun> {
+    let start_failure = |error: std::io::Error| {
         Failure::machine(format!("cannot run guest-init on this machine: {error}"))
     };
-    let mut init = memfd::create(c"guest-init", memfd::Contents::Program).map_err(failed)?;
-    init.write_all(guest::embedded_guest_init()).map_err(failed)?;
+    let mut init = memfd::create(c"guest-init", memfd::Contents::Program).map_err(start_failure)?;
+    init.write_all(guest::embedded_guest_init()).map_err(start_failure)?;
     let mut child = Command::new(format!("/proc/self/fd/{}", init.as_raw_fd()))
         .args(["--sandbox", engine])
         .arg(program)
         .stdin(Stdio::null())
-        .stdout(if captures { Stdio::piped() } else { Stdio::inherit() })
+        .stdout(if captures_output { Stdio::piped() } else { Stdio::inherit() })
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(failed)?;
+        .map_err(start_failure)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    // Side by side, because a full pipe stops the writer.
+    // Two threads read the streams, because guest-init stops when one pipe is full.
     let (stdout, stderr) = std::thread::scope(|scope| {
-        let stdout = scope.spawn(|| captured(stdout));
-        let stderr = captured(stderr);
+        let stdout = scope.spawn(|| read_stream(stdout));
+        let stderr = read_stream(stderr);
         (stdout.join().expect("reading does not panic"), stderr)
     });
-    let status = child.wait().map_err(failed)?;
+    let status = child.wait().map_err(start_failure)?;
     if interrupt::is_pending() {
         return Err(Failure::interrupted());
     }
-    let (stdout, stderr) = (stdout.map_err(failed)?, stderr.map_err(failed)?);
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    let code =
-        code.ok_or_else(|| Failure::machine(format!("guest-init died: {}", stderr.text())))?;
-    Ok(HostRun { code, stdout, stderr })
+    let (stdout, stderr) = (stdout.map_err(start_failure)?, stderr.map_err(start_failure)?);
+    let exit_code = status.code().and_then(|code| u8::try_from(code).ok());
+    let exit_code =
+        exit_code.ok_or_else(|| Failure::machine(format!("guest-init died: {}", stderr.text())))?;
+    Ok(HostRun { exit_code, stdout, stderr })
 }
 
-/// Reads a stream to its end; an empty one if it is `None`.
-fn captured(stream: Option<impl Read>) -> std::io::Result<CapturedStream> {
+/// Reads a stream to its end. Returns an empty stream for `None`.
+fn read_stream(stream: Option<impl Read>) -> std::io::Result<CapturedStream> {
     let mut captured = CapturedStream::default();
     let Some(mut stream) = stream else { return Ok(captured) };
-    let mut piece = vec![0; 64 * 1024];
+    let mut chunk = vec![0; 64 * 1024];
     loop {
-        match stream.read(&mut piece) {
+        match stream.read(&mut chunk) {
             Ok(0) => return Ok(captured),
-            Ok(count) => captured.push(&piece[..count]),
+            Ok(count) => captured.push(&chunk[..count]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

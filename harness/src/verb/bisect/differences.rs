@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The cases whose outcomes differ between the ends of a bisection, and the mark that a commit gets
-//! by them.
+//! The cases whose outcomes differ between the ends of a bisection, and the mark that these cases
+//! give to a commit.
 
 use super::slowdown::MilliInstructions;
 use crate::selection::BOOT_CASE;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sudbox_images::{BisectionTerms, Mark};
 use sudbox_report::Outcome;
 
-/// Id that stands for the build. It is bisected like a case if only one end builds.
+/// Id that stands for the build. The build is bisected like a case if only one end builds.
 pub(super) const BUILD_ID: &str = "build";
 
 /// The outcome of one case, of booting or of building.
@@ -19,7 +19,8 @@ pub(super) struct CaseOutcome {
     pub(super) id: String,
     pub(super) outcome: Outcome,
     /// The observed behaviour, if it is not the promised one.
-    pub(super) got: String,
+    #[serde(rename = "got")]
+    pub(super) actual: String,
     /// The cost of the benchmark in thousandths of an instruction, if a slowdown is bisected.
     #[serde(rename = "figure")]
     pub(super) cost: Option<MilliInstructions>,
@@ -67,8 +68,9 @@ pub(super) struct BisectedCases {
 
 impl BisectedCases {
     /// Compares the old with the new end. If some cases became worse and others better, only the
-    /// cases that are worse at the bad end are bisected; the second value has the other ones.
-    /// `bad_is_new` tells whether the bad end is the new end. `None` if no outcome differs.
+    /// cases that are worse at the bad end are bisected; the second value has the other
+    /// differences. `bad_is_new` tells whether the bad end is the new end. `None` if no outcome
+    /// differs.
     pub(super) fn between(
         old: &RunOutcomes,
         new: &RunOutcomes,
@@ -80,35 +82,42 @@ impl BisectedCases {
         });
         // `Outcome` orders from the worst to the best.
         let (worse, better): (Vec<_>, Vec<_>) =
-            differences.partition(|d| d.new_outcome < d.old_outcome);
-        let (terms, differences, opposite) = match (bad_is_new, worse.is_empty(), better.is_empty())
-        {
-            (_, true, true) => return None,
-            (true, false, _) | (false, _, true) => (BisectionTerms::GoodBad, worse, better),
-            (true, true, _) | (false, _, false) => (BisectionTerms::OldNew, better, worse),
-        };
-        Some((BisectedCases { differences, terms }, opposite))
+            differences.partition(|difference| difference.new_outcome < difference.old_outcome);
+        let (terms, differences, other_differences) =
+            match (bad_is_new, worse.is_empty(), better.is_empty()) {
+                (_, true, true) => return None,
+                (true, false, _) | (false, _, true) => (BisectionTerms::GoodBad, worse, better),
+                (true, true, _) | (false, _, false) => (BisectionTerms::OldNew, better, worse),
+            };
+        Some((BisectedCases { differences, terms }, other_differences))
     }
 
     /// Removes the cases whose outcome in a repeated run of an end differs from the first run, and
     /// returns their ids. `is_new` tells whether the new end was run.
     pub(super) fn remove_unstable(&mut self, run: &RunOutcomes, is_new: bool) -> Vec<String> {
-        let is_stable = |d: &OutcomeDifference| {
-            run.outcome(&d.id) == Some(if is_new { d.new_outcome } else { d.old_outcome })
+        let is_stable = |difference: &OutcomeDifference| {
+            run.outcome(&difference.id)
+                == Some(if is_new { difference.new_outcome } else { difference.old_outcome })
         };
         let (stable, unstable) =
             std::mem::take(&mut self.differences).into_iter().partition(is_stable);
         self.differences = stable;
-        unstable.into_iter().map(|d: OutcomeDifference| d.id).collect()
+        unstable.into_iter().map(|difference: OutcomeDifference| difference.id).collect()
     }
 
     /// The mark of a commit by one run: new if at least one bisected case has the new end's
     /// outcome, old if all have the old end's, else skip.
     fn mark_of_run(&self, run: &RunOutcomes) -> Mark {
-        let is = |d: &OutcomeDifference, outcome| run.outcome(&d.id) == Some(outcome);
-        if self.differences.iter().any(|d| is(d, d.new_outcome)) {
+        let has_outcome =
+            |difference: &OutcomeDifference, outcome| run.outcome(&difference.id) == Some(outcome);
+        if self.differences.iter().any(|difference| has_outcome(difference, difference.new_outcome))
+        {
             Mark::New
-        } else if self.differences.iter().all(|d| is(d, d.old_outcome)) {
+        } else if self
+            .differences
+            .iter()
+            .all(|difference| has_outcome(difference, difference.old_outcome))
+        {
             Mark::Old
         } else {
             Mark::Skip
@@ -118,11 +127,11 @@ impl BisectedCases {
     /// Whether a repeated run might give a different mark: a bisected case has the outcome of
     /// neither end, or crashed or hung the kernel.
     pub(super) fn is_doubtful(&self, run: &RunOutcomes) -> bool {
-        self.differences.iter().any(|d| {
-            run.outcome(&d.id).is_some_and(|outcome| {
+        self.differences.iter().any(|difference| {
+            run.outcome(&difference.id).is_some_and(|outcome| {
                 matches!(outcome, Outcome::Crash | Outcome::Hang)
-                    || (d.id == BOOT_CASE && outcome.is_failure())
-                    || ![d.old_outcome, d.new_outcome].contains(&outcome)
+                    || (difference.id == BOOT_CASE && outcome.is_failure())
+                    || ![difference.old_outcome, difference.new_outcome].contains(&outcome)
             })
         })
     }
@@ -142,9 +151,11 @@ impl BisectedCases {
         &self,
         runs: &'a [RunOutcomes],
     ) -> Option<(usize, &'a CaseOutcome)> {
-        self.differences.iter().find_map(|d| {
+        self.differences.iter().find_map(|difference| {
             runs.iter().enumerate().find_map(|(index, run)| {
-                let case = run.case(&d.id).filter(|case| case.outcome == d.new_outcome)?;
+                let case = run
+                    .case(&difference.id)
+                    .filter(|case| case.outcome == difference.new_outcome)?;
                 Some((index, case))
             })
         })
@@ -152,12 +163,13 @@ impl BisectedCases {
 
     /// Whether only the build is bisected.
     pub(super) fn is_build_only(&self) -> bool {
-        self.differences.iter().all(|d| d.id == BUILD_ID)
+        self.differences.iter().all(|difference| difference.id == BUILD_ID)
     }
 
     /// The ids of the cases, separated by spaces, for `--cases`.
     pub(super) fn case_ids(&self) -> String {
-        let ids: Vec<&str> = self.differences.iter().map(|d| d.id.as_str()).collect();
+        let ids: Vec<&str> =
+            self.differences.iter().map(|difference| difference.id.as_str()).collect();
         ids.join(" ")
     }
 }
@@ -171,7 +183,7 @@ mod tests {
         let shown = shown.iter().map(|(id, outcome)| CaseOutcome {
             id: (*id).to_owned(),
             outcome: *outcome,
-            got: String::new(),
+            actual: String::new(),
             cost: None,
         });
         RunOutcomes { cases: shown.collect(), unjudged: None }
@@ -183,7 +195,7 @@ mod tests {
         bad_is_new: bool,
     ) -> (BisectedCases, Vec<String>) {
         let (bisected, opposite) = BisectedCases::between(old, new, bad_is_new).unwrap();
-        (bisected, opposite.into_iter().map(|d| d.id).collect())
+        (bisected, opposite.into_iter().map(|difference| difference.id).collect())
     }
 
     #[test]

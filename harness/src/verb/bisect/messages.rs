@@ -31,32 +31,33 @@ pub(super) fn ancestor_message(state: &BisectionState, base: &Commit) -> String 
 pub(super) fn no_difference_message(state: &BisectionState) -> String {
     let [good, bad] = [state.args.good(), state.args.bad()];
     let (good_outcomes, bad_outcomes) = (&state.ends[0].runs[0], &state.ends[1].runs[0]);
-    if let (Some(why), _) | (_, Some(why)) = (&good_outcomes.unjudged, &bad_outcomes.unjudged) {
-        return format!("{good} and {bad} cannot be compared: {why}");
+    if let (Some(reason), _) | (_, Some(reason)) = (&good_outcomes.unjudged, &bad_outcomes.unjudged)
+    {
+        return format!("{good} and {bad} cannot be compared: {reason}");
     }
     if let Some(name) = &state.args.bench {
-        let got = |outcomes: &RunOutcomes| {
+        let cost_text = |outcomes: &RunOutcomes| {
             outcomes
                 .case(&slowdown::case_id(name))
-                .map_or_else(|| "nothing".to_owned(), |case| case.got.clone())
+                .map_or_else(|| "nothing".to_owned(), |case| case.actual.clone())
         };
         return format!(
             "{name} is not slower at {bad} by more than {}: it takes {}, and {} at {good}",
             state.args.threshold,
-            got(bad_outcomes),
-            got(good_outcomes)
+            cost_text(bad_outcomes),
+            cost_text(good_outcomes)
         );
     }
-    let broken = bad_outcomes.cases.iter().filter(|case| case.outcome.is_failure());
-    let broken: Vec<&str> = broken.map(|case| case.id.as_str()).collect();
-    let cases = bad_outcomes.cases.len() - 1;
-    let what = if broken.is_empty() {
+    let failed_cases = bad_outcomes.cases.iter().filter(|case| case.outcome.is_failure());
+    let failed_ids: Vec<&str> = failed_cases.map(|case| case.id.as_str()).collect();
+    let case_count = bad_outcomes.cases.len() - 1;
+    let failures = if failed_ids.is_empty() {
         "and none fails".to_owned()
     } else {
-        format!("and these fail: {}", broken.join(" "))
+        format!("and these fail: {}", failed_ids.join(" "))
     };
     format!(
-        "nothing differs between {good} and {bad}: all {cases} cases have the same outcome at both \
-         ends, {what}; there is no commit to find"
+        "nothing differs between {good} and {bad}: all {case_count} cases have the same outcome at both \
+         ends, {failures}; there is no commit to find"
     )
 }

@@ -57,17 +57,24 @@ pub(crate) fn bisect(args: &BisectArgs, given: &GivenOptions) -> anyhow::Result<
     let mut history = History::open(&cache, &cli::expand_path(&linux))?;
     let store = BisectionStore::for_history(&cache, history.key());
     if !args.resume {
-        // Arguments are checked before the state of an earlier bisection is replaced.
+        // Check the arguments before the state of an earlier bisection is replaced.
         let arch = kernel::new_request("", &args.build, given)?.arch;
         let state = new_state(args, given, arch, &history)?;
-        let prepared = prepare_bisection_machine(args, arch, &mut progress)?;
+        let machine_and_unit = prepare_bisection_machine(args, arch, &mut progress)?;
         history.lock(&mut progress)?;
-        if store.read().is_ok_and(|old| !old.finished) {
+        if store.read().is_ok_and(|earlier| !earlier.finished) {
             progress.print("note", "the unfinished bisection of this tree is discarded");
         }
         store.clear()?;
         store.write(&state)?;
-        return run_remaining_steps(state, &store, &history, Some(prepared), args.format, progress);
+        return run_remaining_steps(
+            state,
+            &store,
+            &history,
+            Some(machine_and_unit),
+            args.format,
+            progress,
+        );
     }
     store.read()?;
     history.lock(&mut progress)?;
@@ -139,25 +146,25 @@ fn run_remaining_steps(
     mut state: BisectionState,
     store: &BisectionStore,
     history: &History<'_>,
-    prepared: Option<BisectionMachine>,
+    prepared_machine: Option<BisectionMachine>,
     format: &Form<Bisection>,
     mut progress: Progress,
 ) -> anyhow::Result<u8> {
     let request = kernel::new_request("", &state.args.build, &state.given)?;
-    let machine_and_unit = match prepared {
+    let machine_and_unit = match prepared_machine {
         Some(machine_and_unit) => machine_and_unit,
         None => prepare_bisection_machine(&state.args, request.arch, &mut progress)?,
     };
-    let missing = history.missing_tools(&request);
-    if !missing.is_empty() {
-        setup::install(&missing, &mut progress)?;
+    let missing_tools = history.missing_tools(&request);
+    if !missing_tools.is_empty() {
+        setup::install(&missing_tools, &mut progress)?;
     }
     let mut commit_judge = CommitJudge { history, machine_and_unit, request, store, progress };
-    let ended = commit_judge
+    let result = commit_judge
         .judge_ends(&mut state)
         .and_then(|()| commit_judge.judge_commits_between(&mut state));
-    let next = match ended {
-        Ok(next) => next,
+    let next_step = match result {
+        Ok(next_step) => next_step,
         Err(error) => {
             if matches!(failure::error_code(&error), Code::Interrupted | Code::Machine) {
                 commit_judge.progress.print("note", &resume_hint());
@@ -170,7 +177,7 @@ fn run_remaining_steps(
     };
     state.finished = true;
     store.write(&state)?;
-    let (text, found) = match &next {
+    let (text, found_commits) = match &next_step {
         NextStep::Found(id) => {
             let commit = history.commit(id)?;
             (summary::text_of_found_commit(&state, &commit, history, store.path()), vec![commit])
@@ -187,14 +194,14 @@ fn run_remaining_steps(
             unreachable!("judge_commits_between() returns when no commit is left to judge")
         }
     };
-    let code = if matches!(next, NextStep::Found(_)) { 0 } else { Code::Unjudged as u8 };
-    let report = summary::report(&state, &found, code, store.path(), text);
+    let exit_code = if matches!(next_step, NextStep::Found(_)) { 0 } else { Code::Unjudged as u8 };
+    let report = summary::report(&state, &found_commits, exit_code, store.path(), text);
     for form in Bisection::FORMS {
         store.write_file(form.file_name, &(form.render)(&report, Screen::FILE))?;
     }
     output::print(&(format.render)(&report, output::screen()))?;
     commit_judge.progress.print("report", &store.path().display().to_string());
-    Ok(code)
+    Ok(exit_code)
 }
 
 /// The machine that boots the kernels, and the unit of costs if a slowdown is bisected.
@@ -250,25 +257,27 @@ impl CommitJudge<'_> {
         }
         let (good, bad) = (&state.ends[0].runs[0], &state.ends[1].runs[0]);
         let (old, new) = if state.good_is_new { (bad, good) } else { (good, bad) };
-        let Some((mut bisected, opposite)) = BisectedCases::between(old, new, !state.good_is_new)
+        let Some((mut bisected, other_differences)) =
+            BisectedCases::between(old, new, !state.good_is_new)
         else {
             return Err(Failure::usage(no_difference_message(state)));
         };
-        let found: Vec<String> = bisected.differences.iter().map(|d| d.id.clone()).collect();
+        let differing_ids: Vec<String> =
+            bisected.differences.iter().map(|difference| difference.id.clone()).collect();
         let mut ends = state.ends.clone();
-        for again in 1..=state.args.confirm {
+        for repeat in 1..=state.args.confirm {
             for (end, name) in ends.iter_mut().zip(["good-end", "bad-end"]) {
                 let is_new = (name == "good-end") == state.good_is_new;
                 let selection = bisected_selection(&bisected, &state.args)?;
-                let name = format!("{name}-again-{again}");
+                let name = format!("{name}-again-{repeat}");
                 let started = Instant::now();
                 self.run_commit(end, selection.as_ref(), &name, state)?;
                 end.times.total_millis += millis(started.elapsed());
                 for id in
                     bisected.remove_unstable(end.runs.last().expect("it has just run"), is_new)
                 {
-                    let what = format!("{id} is not bisected: its outcome changes from run to run");
-                    self.progress.print("note", &what);
+                    let note = format!("{id} is not bisected: its outcome changes from run to run");
+                    self.progress.print("note", &note);
                 }
                 if bisected.differences.is_empty() {
                     return Err(Failure::usage(format!(
@@ -276,7 +285,7 @@ impl CommitJudge<'_> {
                          outcome from run to run: {}",
                         state.args.good(),
                         state.args.bad(),
-                        found.join(" ")
+                        differing_ids.join(" ")
                     )));
                 }
             }
@@ -285,7 +294,7 @@ impl CommitJudge<'_> {
         self.print_bisected_cases(
             state,
             &bisected,
-            &opposite.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(),
+            &other_differences.iter().map(|difference| difference.id.as_str()).collect::<Vec<_>>(),
         );
         state.bisected = Some(bisected);
         self.store.write(state)
@@ -295,40 +304,40 @@ impl CommitJudge<'_> {
         &mut self,
         state: &BisectionState,
         bisected: &BisectedCases,
-        opposite: &[&str],
+        other_ids: &[&str],
     ) {
-        for d in &bisected.differences {
-            let what =
-                format!("{}: {}, then {}", d.id, d.old_outcome.as_str(), d.new_outcome.as_str());
-            self.progress.print("bisected", &what);
+        for difference in &bisected.differences {
+            let (id, old, new) = (&difference.id, difference.old_outcome, difference.new_outcome);
+            self.progress
+                .print("bisected", &format!("{id}: {}, then {}", old.as_str(), new.as_str()));
         }
         if bisected.terms == BisectionTerms::OldNew {
-            let what = "bisecting a fix: the new end is better than the old one";
-            self.progress.print("note", what);
+            let note = "bisecting a fix: the new end is better than the old one";
+            self.progress.print("note", note);
         }
-        if !opposite.is_empty() {
-            let what = format!(
+        if !other_ids.is_empty() {
+            let note = format!(
                 "not bisected, because they changed in the other direction: {}",
-                opposite.join(" ")
+                other_ids.join(" ")
             );
-            self.progress.print("note", &what);
+            self.progress.print("note", &note);
         }
         if (bisected.terms == BisectionTerms::OldNew) != state.good_is_new {
-            let what = format!(
+            let note = format!(
                 "the ends are the other way round: {} is better than {}",
                 state.args.bad(),
                 state.args.good()
             );
-            self.progress.print("note", &what);
+            self.progress.print("note", &note);
         }
     }
 
-    /// Judges the commits that git chooses until none is left. Returns git's result.
+    /// Judges the commits that git chooses until none is left. Returns the result that git found.
     fn judge_commits_between(&mut self, state: &mut BisectionState) -> anyhow::Result<NextStep> {
         let bisected = state.bisected.clone().expect("known, once both ends are judged");
         let selection = bisected_selection(&bisected, &state.args)?;
         let (old, new) = state.old_and_new_end();
-        let (bisection, mut next) = GitBisection::begin(
+        let (bisection, mut next_step) = GitBisection::begin(
             self.history,
             bisected.terms,
             &old.id,
@@ -336,33 +345,34 @@ impl CommitJudge<'_> {
             &mut self.progress,
         )?;
         for (judged_commit, mark) in &state.steps {
-            next = bisection.mark(&judged_commit.commit.id, *mark, &mut self.progress)?;
+            next_step = bisection.mark(&judged_commit.commit.id, *mark, &mut self.progress)?;
         }
         loop {
             let log = bisection.log(&mut self.progress)?.join("\n");
             self.store.write_file(LOG_FILE, &format!("{log}\n"))?;
-            let NextStep::Judge(id, left) = &next else { return Ok(next) };
+            let NextStep::Judge(id, commits_left) = &next_step else { return Ok(next_step) };
             let started = Instant::now();
             let commit = self.history.commit(id)?;
             let number = state.steps.len() + 1;
-            let about = u64::BITS - left.leading_zeros();
-            let of = format!("{number} of about {}", state.steps.len() as u64 + u64::from(about));
-            self.progress.print("step", &commit_line(&commit, &of));
+            let steps_left = u64::BITS - commits_left.leading_zeros();
+            let total_steps = state.steps.len() as u64 + u64::from(steps_left);
+            let prefix = format!("{number} of about {total_steps}");
+            self.progress.print("step", &commit_line(&commit, &prefix));
             let mut judged_commit = JudgedCommit::new(&commit);
             let name = format!("{number:02}-{:.12}", commit.id);
             self.run_commit(&mut judged_commit, selection.as_ref(), &name, state)?;
-            let mut again = 0;
-            while again < state.args.confirm
+            let mut repeats = 0;
+            while repeats < state.args.confirm
                 && judged_commit.runs.last().is_some_and(|run| bisected.is_doubtful(run))
             {
-                again += 1;
+                repeats += 1;
                 self.progress
-                    .print("doubtful", &format!("once more ({again} of {})", state.args.confirm));
-                let name = format!("{name}-again-{again}");
+                    .print("doubtful", &format!("once more ({repeats} of {})", state.args.confirm));
+                let name = format!("{name}-again-{repeats}");
                 self.run_commit(&mut judged_commit, selection.as_ref(), &name, state)?;
             }
             let mark = bisected.mark(&judged_commit.runs);
-            next = bisection.mark(&commit.id, mark, &mut self.progress)?;
+            next_step = bisection.mark(&commit.id, mark, &mut self.progress)?;
             judged_commit.times.total_millis = millis(started.elapsed());
             self.progress.print("is", &summary::step_line(&judged_commit, mark, &bisected));
             state.steps.push((judged_commit, mark));
@@ -396,10 +406,10 @@ impl CommitJudge<'_> {
         state: &BisectionState,
     ) -> anyhow::Result<RunOutcomes> {
         let args = &state.args;
-        let build = |outcome, got: String| CaseOutcome {
+        let build_outcome = |outcome, actual: String| CaseOutcome {
             id: BUILD_ID.to_owned(),
             outcome,
-            got,
+            actual,
             cost: None,
         };
         let started = Instant::now();
@@ -407,21 +417,23 @@ impl CommitJudge<'_> {
             Ok(image) => image,
             Err(error) if error.fault() == Fault::Kernel => {
                 times.make_millis += millis(started.elapsed());
-                let mut why = error.to_string();
+                let mut reason = error.to_string();
                 if let Some(log) = error.log() {
                     folder.copy_in("build.log", log)?;
                     // The next step overwrites the log in the build slot.
-                    let kept = folder.path().join("build.log").display().to_string();
-                    why = why.replace(&log.display().to_string(), &kept);
+                    let copied_log = folder.path().join("build.log").display().to_string();
+                    reason = reason.replace(&log.display().to_string(), &copied_log);
                 }
-                let cases = vec![build(Outcome::Fail, why.clone())];
-                return Ok(RunOutcomes { cases, unjudged: Some(why) });
+                let cases = vec![build_outcome(Outcome::Fail, reason.clone())];
+                return Ok(RunOutcomes { cases, unjudged: Some(reason) });
             }
             Err(error) => return Err(error.into()),
         };
         times.make_millis += millis(image.make_duration);
-        let mut outcomes =
-            RunOutcomes { cases: vec![build(Outcome::Pass, String::new())], unjudged: None };
+        let mut outcomes = RunOutcomes {
+            cases: vec![build_outcome(Outcome::Pass, String::new())],
+            unjudged: None,
+        };
         let Some(selection) = selection else { return Ok(outcomes) };
         let request = Request { reference: commit.id.clone(), ..self.request.clone() };
         let options = JudgeOptions {
@@ -452,22 +464,22 @@ impl CommitJudge<'_> {
         // The initramfs is the same in every step and larger than the other files.
         let _ = std::fs::remove_file(folder.path().join("initramfs.cpio"));
         outcomes.unjudged.clone_from(&verdict.unjudged_reason);
-        let measured = self.benchmark_cost(&verdict, args)?;
+        let benchmark_cost = self.benchmark_cost(&verdict, args)?;
         for case in verdict.cases {
             if case.id == BOOT_CASE && case.outcome.is_failure() {
                 outcomes.unjudged = Some(format!("this kernel does not boot: {}", case.actual));
             }
-            let (case, cost) = match (&args.bench, measured) {
+            let (case, cost) = match (&args.bench, benchmark_cost) {
                 (Some(name), Some(cost)) if case.id == slowdown::case_id(name) => {
-                    let good = state.cost_at_good_end(&case.id);
-                    (slowdown::judge_cost(case, cost, good, args.threshold), Some(cost))
+                    let good_cost = state.cost_at_good_end(&case.id);
+                    (slowdown::judge_cost(case, cost, good_cost, args.threshold), Some(cost))
                 }
                 _ => (case, None),
             };
             outcomes.cases.push(CaseOutcome {
                 id: case.id,
                 outcome: case.outcome,
-                got: case.actual,
+                actual: case.actual,
                 cost,
             });
         }
@@ -485,7 +497,7 @@ impl CommitJudge<'_> {
             return Ok(None);
         };
         match slowdown::cost(verdict, unit, name) {
-            // The verdict says why nothing was measured.
+            // The verdict has the reason why nothing was measured.
             Err(error) if failure::error_code(&error) == Code::Unjudged => Ok(None),
             cost => cost,
         }
@@ -507,7 +519,7 @@ fn requested_cases(args: &BisectArgs) -> anyhow::Result<Selection> {
     }
 }
 
-/// The selection with `boot/reaches-init` added.
+/// Adds `boot/reaches-init` to a selection.
 fn with_boot(selection: Selection) -> Selection {
     Selection { includes_boot: true, ..selection }
 }
@@ -531,6 +543,6 @@ fn commit_line(commit: &Commit, prefix: &str) -> String {
     format!("{prefix}: {:.12} {}", commit.id, sudbox_report::text::escaped_line(&commit.subject))
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,10 +13,10 @@ use sudbox_report::{CaseReport, Outcome, Verdict};
 /// A cost in thousandths of an instruction.
 pub(super) type MilliInstructions = u64;
 
-/// The cost of the benchmark `name` in a verdict; `None` if it was not measured.
+/// The cost of the benchmark `name` in a verdict; `None` if the benchmark was not measured.
 ///
 /// # Errors
-/// If the verdict holds no costs, or inconsistent ones.
+/// If the verdict has no costs, or inconsistent costs.
 pub(super) fn cost(
     verdict: &Verdict,
     unit: Unit,
@@ -27,26 +27,27 @@ pub(super) fn cost(
         let thousandths = (value_to_compare(unit, cost) * 1000.0).round();
         // A cast saturates, and no cost is negative or near the limit.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let figure = thousandths as MilliInstructions;
-        figure
+        let cost = thousandths as MilliInstructions;
+        cost
     }))
 }
 
-/// Sets the outcome of a benchmark: it fails if `cost` exceeds `good` by more than the threshold.
+/// Sets the outcome of a benchmark, which fails if `cost` exceeds `good_cost` by more than the
+/// threshold.
 pub(super) fn judge_cost(
     mut case: CaseReport,
     cost: MilliInstructions,
-    good: Option<MilliInstructions>,
+    good_cost: Option<MilliInstructions>,
     threshold: Threshold,
 ) -> CaseReport {
-    let instructions =
-        |figure: MilliInstructions| format!("{}.{:03}", figure / 1000, figure % 1000);
+    let instructions = |cost: MilliInstructions| format!("{}.{:03}", cost / 1000, cost % 1000);
     case.actual = format!("{} instructions", instructions(cost));
-    if let Some(good) = good {
-        let limit = u128::from(good) * u128::from(1000 + threshold.thousandths());
-        if u128::from(cost) * 1000 > limit {
+    if let Some(good_cost) = good_cost {
+        let limit_in_millionths =
+            u128::from(good_cost) * u128::from(1000 + threshold.thousandths());
+        if u128::from(cost) * 1000 > limit_in_millionths {
             case.outcome = Outcome::Fail;
-            case.expected = format!("at most {threshold} more than {}", instructions(good));
+            case.expected = format!("at most {threshold} more than {}", instructions(good_cost));
         }
     }
     case

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The state of a bisection. It is saved after every step, so that `--resume` works after a kill or
-//! a reboot. Where a field has another name in the file, the file has the name of older versions.
+//! The state of a bisection. sudbox saves the state after every step, so that `--resume` works
+//! after a kill or a reboot. Some fields have another name in the file: the name that older
+//! versions of sudbox gave them.
 
 use super::differences::{BisectedCases, RunOutcomes};
 use super::slowdown::MilliInstructions;
@@ -64,9 +65,9 @@ pub(super) struct BisectionState {
     pub(super) good: Commit,
     /// The commit of the bad end when the bisection began.
     pub(super) bad: Commit,
-    /// Whether the good end is the newer one.
+    /// Whether the good end is the newer end.
     pub(super) good_is_new: bool,
-    /// The results of the ends: the good one, then the bad one. Empty until they are judged.
+    /// The results of the ends that are judged: the good end, then the bad end.
     pub(super) ends: Vec<JudgedCommit>,
     /// The bisected cases; `None` until both ends are judged.
     #[serde(rename = "sought")]
@@ -84,7 +85,8 @@ impl BisectionState {
         if self.good_is_new { (&self.bad, &self.good) } else { (&self.good, &self.bad) }
     }
 
-    /// The cost of the benchmark with this case id at the good end; `None` until it is judged.
+    /// The cost of the benchmark with this case id at the good end; `None` until that end is
+    /// judged.
     pub(super) fn cost_at_good_end(&self, id: &str) -> Option<MilliInstructions> {
         self.ends.first()?.runs.first()?.case(id)?.cost
     }
@@ -104,8 +106,8 @@ impl BisectionStore {
         BisectionStore { path, owner: cache.owner_of("bisections") }
     }
 
-    /// The state of the most recent unfinished bisection, or of the most recent one if all have
-    /// ended.
+    /// The state of the most recent unfinished bisection; if all have ended, of the most recent
+    /// bisection.
     ///
     /// # Errors
     /// If no bisection was saved.
@@ -113,12 +115,13 @@ impl BisectionStore {
         let entries = fs::read_dir(cache.root().join("bisections")).into_iter().flatten().flatten();
         let states = entries.filter_map(|entry| {
             let store = BisectionStore { path: entry.path(), owner: Owner::default() };
-            let written = fs::metadata(store.state_file()).and_then(|meta| meta.modified()).ok()?;
+            let modified =
+                fs::metadata(store.state_file()).and_then(|metadata| metadata.modified()).ok()?;
             let state = store.read().ok()?;
-            Some((!state.finished, written, state))
+            Some((!state.finished, modified, state))
         });
-        let last = states.max_by_key(|(open, written, _)| (*open, *written));
-        last.map(|(.., state)| state).ok_or_else(no_saved_bisection)
+        let last_state = states.max_by_key(|(unfinished, modified, _)| (*unfinished, *modified));
+        last_state.map(|(.., state)| state).ok_or_else(no_saved_bisection)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -133,7 +136,7 @@ impl BisectionStore {
         self.path.join("state.json")
     }
 
-    /// Makes the folder anew, without the files of an earlier bisection.
+    /// Removes the folder with the files of an earlier bisection, and makes an empty folder.
     pub(super) fn clear(&self) -> anyhow::Result<()> {
         // The state is removed first, so that a partly removed bisection cannot be resumed.
         for removal in [fs::remove_file(self.state_file()), fs::remove_dir_all(&self.path)] {

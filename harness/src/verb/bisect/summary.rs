@@ -34,18 +34,18 @@ pub(super) fn text_of_found_commit(
     }
     text.push('\n');
     write_bisected(&mut text, bisected);
-    let judged =
+    let judged_commits =
         state.ends.iter().chain(state.steps.iter().map(|(judged_commit, _)| judged_commit));
     if let Some(judged_commit) =
-        judged.clone().find(|judged_commit| judged_commit.commit.id == commit.id)
+        judged_commits.clone().find(|judged_commit| judged_commit.commit.id == commit.id)
         && let Some((run, case)) = bisected.first_new_outcome(&judged_commit.runs)
     {
-        let got = if case.got.is_empty() {
+        let actual = if case.actual.is_empty() {
             String::new()
         } else {
-            format!(": {}", escaped_line(&case.got))
+            format!(": {}", escaped_line(&case.actual))
         };
-        let _ = writeln!(text, "  {:10}{} {}{got}", "on it", case.id, case.outcome.as_str());
+        let _ = writeln!(text, "  {:10}{} {}{actual}", "on it", case.id, case.outcome.as_str());
         let _ = writeln!(text, "  {:10}{}", "", folder.join(&judged_commit.folders[run]).display());
     }
     if let Some(judged_commit) = last_judged_before(state, commit, history) {
@@ -89,18 +89,18 @@ pub(super) fn text_of_skipped_commits(
 /// The report: the commits that were found, the cases, the steps, and the text for people.
 pub(super) fn report(
     state: &BisectionState,
-    found: &[Commit],
+    found_commits: &[Commit],
     exit_code: u8,
     folder: &Path,
     text: String,
 ) -> Bisection {
-    let commit = |commit: &Commit| BisectedCommit {
+    let bisected_commit = |commit: &Commit| BisectedCommit {
         id: commit.id.clone(),
         subject: escaped_line(&commit.subject),
     };
     let Some(bisected) = &state.bisected else { return Bisection { text, ..Bisection::default() } };
     let step = |judged_commit: &JudgedCommit, mark: Mark| BisectionStep {
-        commit: commit(&judged_commit.commit),
+        commit: bisected_commit(&judged_commit.commit),
         state: mark.subcommand(bisected.terms).to_owned(),
         make_millis: judged_commit.times.make_millis,
         vm_millis: judged_commit.times.vm_millis,
@@ -113,14 +113,14 @@ pub(super) fn report(
         schema: 1,
         sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
         exit_code,
-        commits: found.iter().map(commit).collect(),
+        commits: found_commits.iter().map(bisected_commit).collect(),
         sought_cases: bisected
             .differences
             .iter()
-            .map(|d| BisectedCase {
-                id: d.id.clone(),
-                old_outcome: d.old_outcome,
-                new_outcome: d.new_outcome,
+            .map(|difference| BisectedCase {
+                id: difference.id.clone(),
+                old_outcome: difference.old_outcome,
+                new_outcome: difference.new_outcome,
             })
             .collect(),
         steps: ends
@@ -137,14 +137,14 @@ pub(super) fn step_line(
     mark: Mark,
     bisected: &BisectedCases,
 ) -> String {
-    let StepTimes { make_millis: make, vm_millis: vm, .. } = judged_commit.times;
-    let rest = formatted_seconds(judged_commit.times.other_millis());
+    let StepTimes { make_millis, vm_millis, .. } = judged_commit.times;
+    let other = formatted_seconds(judged_commit.times.other_millis());
     format!(
-        "{}: {}; make {}, VM {}, rest {rest}",
+        "{}: {}; make {}, VM {}, rest {other}",
         mark.subcommand(bisected.terms),
         outcomes_phrase(judged_commit, bisected),
-        formatted_seconds(make),
-        formatted_seconds(vm)
+        formatted_seconds(make_millis),
+        formatted_seconds(vm_millis)
     )
 }
 
@@ -161,7 +161,7 @@ fn range_phrase(state: &BisectionState) -> String {
     )
 }
 
-/// The judged commit before `commit`: its parent if the parent was judged, else the ancestor that
+/// The judged commit before `commit`: its parent if the parent was judged, else its ancestor that
 /// was judged last.
 fn last_judged_before<'a>(
     state: &'a BisectionState,
@@ -169,30 +169,30 @@ fn last_judged_before<'a>(
     history: &History<'_>,
 ) -> Option<&'a JudgedCommit> {
     let old_end = state.ends.get(usize::from(state.good_is_new))?;
-    let old = || {
+    let old_commits = || {
         let steps = state.steps.iter().filter(|(_, mark)| *mark == Mark::Old);
         std::iter::once(old_end).chain(steps.map(|(judged_commit, _)| judged_commit))
     };
-    old()
-        .find(|judged_commit| commit.parents.contains(&judged_commit.commit.id))
-        .or_else(|| old().rfind(|judged_commit| history.is_ancestor(&judged_commit.commit, commit)))
+    old_commits().find(|judged_commit| commit.parents.contains(&judged_commit.commit.id)).or_else(
+        || old_commits().rfind(|judged_commit| history.is_ancestor(&judged_commit.commit, commit)),
+    )
 }
 
 fn write_bisected(text: &mut String, bisected: &BisectedCases) {
     let mut label = "sought";
-    for d in &bisected.differences {
-        let (old, new) = (d.old_outcome.as_str(), d.new_outcome.as_str());
-        let _ = writeln!(text, "  {label:10}{}: {old}, then {new}", d.id);
+    for difference in &bisected.differences {
+        let (old, new) = (difference.old_outcome.as_str(), difference.new_outcome.as_str());
+        let _ = writeln!(text, "  {label:10}{}: {old}, then {new}", difference.id);
         label = "";
     }
 }
 
 /// The outcomes of the bisected cases in each run.
 fn outcomes_phrase(judged_commit: &JudgedCommit, bisected: &BisectedCases) -> String {
-    let of_run = |run: &RunOutcomes| {
-        let known = bisected.differences.iter().filter_map(|d| run.case(&d.id));
+    let outcomes_of_run = |run: &RunOutcomes| {
+        let cases = bisected.differences.iter().filter_map(|difference| run.case(&difference.id));
         let mut texts: Vec<String> =
-            known.map(|case| format!("{} {}", case.id, case.outcome.as_str())).collect();
+            cases.map(|case| format!("{} {}", case.id, case.outcome.as_str())).collect();
         if texts.len() > 3 {
             let more = texts.split_off(3).len();
             texts.push(format!("and {more} more"));
@@ -204,9 +204,9 @@ fn outcomes_phrase(judged_commit: &JudgedCommit, bisected: &BisectedCases) -> St
         }
         texts.join(", ")
     };
-    let runs: Vec<String> = judged_commit.runs.iter().map(of_run).collect();
+    let runs: Vec<String> = judged_commit.runs.iter().map(outcomes_of_run).collect();
     match runs.split_first() {
-        Some((first, rest)) if rest.iter().all(|run| run == first) => first.clone(),
+        Some((first, others)) if others.iter().all(|run| run == first) => first.clone(),
         _ => runs.join("; then "),
     }
 }
@@ -217,39 +217,39 @@ fn write_steps(text: &mut String, state: &BisectionState, bisected: &BisectedCas
         "\n  {:10}{:14}{:6}{:>9}{:>9}{:>9}  subject",
         "step", "commit", "is", "make", "VM", "rest"
     );
-    let mut row = |step: &str, judged_commit: &JudgedCommit, is: &str| {
+    let mut write_row = |step: &str, judged_commit: &JudgedCommit, mark: &str| {
         let JudgedCommit { commit, times, .. } = judged_commit;
-        let [make, vm, rest] =
+        let [make, vm, other] =
             [times.make_millis, times.vm_millis, times.other_millis()].map(formatted_seconds);
         let subject = escaped_line(&commit.subject);
         let _ = writeln!(
             text,
-            "  {step:10}{:<14.12}{is:6}{make:>9}{vm:>9}{rest:>9}  {subject}",
+            "  {step:10}{:<14.12}{mark:6}{make:>9}{vm:>9}{other:>9}  {subject}",
             commit.id
         );
     };
     for (judged_commit, is_good) in state.ends.iter().zip([true, false]) {
-        let is = if is_good == state.good_is_new { Mark::New } else { Mark::Old };
-        row(
+        let mark = if is_good == state.good_is_new { Mark::New } else { Mark::Old };
+        write_row(
             if is_good { "good end" } else { "bad end" },
             judged_commit,
-            is.subcommand(bisected.terms),
+            mark.subcommand(bisected.terms),
         );
     }
-    let mut sum = StepTimes::default();
+    let mut total_times = StepTimes::default();
     for (number, (judged_commit, mark)) in (1..).zip(&state.steps) {
-        row(&number.to_string(), judged_commit, mark.subcommand(bisected.terms));
-        sum.add(judged_commit.times);
+        write_row(&number.to_string(), judged_commit, mark.subcommand(bisected.terms));
+        total_times.add(judged_commit.times);
     }
     let skipped = state.steps.iter().filter(|(_, mark)| *mark == Mark::Skip).count();
     let _ = writeln!(
         text,
         "\n  {} steps, {skipped} skipped, {}: make {}, VM {}, rest {}",
         state.steps.len(),
-        formatted_seconds(sum.total_millis),
-        formatted_seconds(sum.make_millis),
-        formatted_seconds(sum.vm_millis),
-        formatted_seconds(sum.other_millis())
+        formatted_seconds(total_times.total_millis),
+        formatted_seconds(total_times.make_millis),
+        formatted_seconds(total_times.vm_millis),
+        formatted_seconds(total_times.other_millis())
     );
     let _ = writeln!(text, "  git bisect replay {}", folder.join(LOG_FILE).display());
 }

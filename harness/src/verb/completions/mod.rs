@@ -59,30 +59,31 @@ pub(crate) fn install() -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let home = std::env::home_dir()
         .ok_or_else(|| Failure::machine("HOME is not set: there is no place to install to"))?;
-    let folder = |variable: &str, default: &str| {
-        let given = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-        given.unwrap_or_else(|| home.join(default))
+    let xdg_folder = |variable: &str, default: &str| {
+        let path = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+        path.unwrap_or_else(|| home.join(default))
     };
-    let data = folder("XDG_DATA_HOME", ".local/share");
-    let config = folder("XDG_CONFIG_HOME", ".config");
+    let data_folder = xdg_folder("XDG_DATA_HOME", ".local/share");
+    let config_folder = xdg_folder("XDG_CONFIG_HOME", ".config");
     for (shell, path) in [
-        (Shell::Bash, data.join("bash-completion/completions/sudbox")),
-        (Shell::Zsh, data.join("zsh/site-functions/_sudbox")),
-        (Shell::Fish, config.join("fish/completions/sudbox.fish")),
+        (Shell::Bash, data_folder.join("bash-completion/completions/sudbox")),
+        (Shell::Zsh, data_folder.join("zsh/site-functions/_sudbox")),
+        (Shell::Fish, config_folder.join("fish/completions/sudbox.fish")),
     ] {
-        make_folder(path.parent().unwrap_or(&data))?;
-        fs::write(&path, completion_script(shell)?).map_err(|error| not_written(&path, &error))?;
+        make_folder(path.parent().unwrap_or(&data_folder))?;
+        fs::write(&path, completion_script(shell)?)
+            .map_err(|error| write_failure(&path, &error))?;
         progress.print("installed", &path.display().to_string());
     }
-    let pages = data.join("man/man1");
-    make_folder(&pages)?;
-    clap_mangen::generate_to(Cli::command(), &pages)
-        .map_err(|error| not_written(&pages, &error))?;
-    progress.print("installed", &format!("{} for man(1)", pages.display()));
+    let man_folder = data_folder.join("man/man1");
+    make_folder(&man_folder)?;
+    clap_mangen::generate_to(Cli::command(), &man_folder)
+        .map_err(|error| write_failure(&man_folder, &error))?;
+    progress.print("installed", &format!("{} for man(1)", man_folder.display()));
     Ok(0)
 }
 
-/// The completion script of a shell. It runs sudbox at each completion.
+/// The completion script of a shell. The script runs sudbox at each completion.
 fn completion_script(shell: Shell) -> anyhow::Result<String> {
     match shell {
         Shell::Bash => Ok(include_str!("sudbox.bash").to_owned()),
@@ -108,9 +109,9 @@ fn completion_script(shell: Shell) -> anyhow::Result<String> {
 }
 
 fn make_folder(path: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(path).map_err(|error| not_written(path, &error))
+    fs::create_dir_all(path).map_err(|error| write_failure(path, &error))
 }
 
-fn not_written(path: &Path, error: &std::io::Error) -> anyhow::Error {
+fn write_failure(path: &Path, error: &std::io::Error) -> anyhow::Error {
     Failure::machine(format!("{} cannot be written: {error}", path.display()))
 }

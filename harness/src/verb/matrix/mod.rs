@@ -32,8 +32,8 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     };
     let indices: Vec<usize> = (0..cells.len()).filter(|index| is_in_shard(*index)).collect();
     if args.list {
-        let listed: Vec<&Cell> = indices.iter().map(|index| &cells[*index]).collect();
-        print(&(serde_json::to_string_pretty(&listed)? + "\n"))?;
+        let listed_cells: Vec<&Cell> = indices.iter().map(|index| &cells[*index]).collect();
+        print(&(serde_json::to_string_pretty(&listed_cells)? + "\n"))?;
         return Ok(0);
     }
     let plan = Plan {
@@ -44,7 +44,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
         cells,
     };
 
-    // Invalid arguments are reported before anything is built.
+    // Check all arguments before anything is built.
     let mut jobs = Vec::new();
     for index in indices {
         let cell = &plan.cells[index];
@@ -62,7 +62,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     }
     let cache = Cache::open()?;
     let folder = RunFolder::create(&cache)?;
-    let finished = AtomicUsize::new(0);
+    let finished_count = AtomicUsize::new(0);
     let find_or_build = |job: &KernelJob| {
         // Fails before the build if no selected case exists on this architecture.
         selection.for_arch(job.request.arch)?;
@@ -100,7 +100,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
             }
             Err(error) => failed_cell(&error, &folder)?,
         };
-        let count = finished.fetch_add(1, Ordering::Relaxed) + 1;
+        let count = finished_count.fetch_add(1, Ordering::Relaxed) + 1;
         progress.print("finished", &format!("{count} of {}", jobs.len()));
         Ok(result)
     };
@@ -114,8 +114,8 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
         matrix.results[job.index] = Some(result);
     }
     reports::print_and_write(&matrix, args.format, &folder, &mut progress)?;
-    for (_, found) in matrix.cells_with_results() {
-        if let CellResult::Judged(verdict) = found
+    for (_, result) in matrix.cells_with_results() {
+        if let CellResult::Judged(verdict) = result
             && let Err(error) = folder.record_outcomes(verdict)
         {
             progress.print("note", &format!("{error:#}"));
@@ -124,14 +124,14 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     Ok(matrix.exit_code())
 }
 
-/// The cells: every kernel in every flavour on every architecture. Kernels vary fastest, so that
-/// neighbours differ in the kernel only.
+/// The cells: every kernel in every flavour on every architecture. Cells of one architecture and
+/// flavour are adjacent, so that most neighbours differ only in the kernel.
 fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let split_words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let or_default = |words: Vec<String>, default: &str| {
         if words.is_empty() { vec![default.to_owned()] } else { words }
     };
-    let kernels = words(&args.kernels);
+    let kernels = split_words(&args.kernels);
     if kernels.is_empty() {
         return Err(Failure::usage("--kernels names no kernel: give some, as in \"6.1 6.12\""));
     }
@@ -142,11 +142,13 @@ fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
     }
     let mut cells = Vec::new();
     for arch in
-        or_default(words(args.arches.as_deref().unwrap_or_default()), Arch::default().name())
+        or_default(split_words(args.arches.as_deref().unwrap_or_default()), Arch::default().name())
     {
-        // An architecture has several names; the cell gets the canonical one.
+        // An architecture has several names; the cell gets the canonical name.
         let arch = arch.parse::<Arch>().map_err(sudbox_images::Error::from)?.name();
-        for flavour in or_default(words(args.flavours.as_deref().unwrap_or_default()), "default") {
+        for flavour in
+            or_default(split_words(args.flavours.as_deref().unwrap_or_default()), "default")
+        {
             for kernel in &kernels {
                 let cell = Cell {
                     kernel: kernel.clone(),
@@ -180,8 +182,8 @@ fn failed_cell(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<Cell
     if code == Code::Interrupted {
         return Err(Failure::interrupted());
     }
-    let images = error.downcast_ref::<sudbox_images::Error>();
-    if let Some(log) = images.and_then(sudbox_images::Error::log) {
+    let image_error = error.downcast_ref::<sudbox_images::Error>();
+    if let Some(log) = image_error.and_then(sudbox_images::Error::log) {
         folder.copy_in("build.log", log)?;
     }
     Ok(CellResult::Failed { exit_code: code as u8, reason: format!("{error:#}") })
@@ -189,7 +191,7 @@ fn failed_cell(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<Cell
 
 /// A unique folder name for a cell, valid on any file system.
 fn folder_name(index: usize, cell: &Cell) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || ".-+".contains(c) { c } else { '_' };
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || ".-+".contains(c) { c } else { '_' };
     let name = format!("{}-{}-{}", cell.kernel, cell.arch, cell.flavour);
-    format!("{:04}-{}", index + 1, name.chars().map(plain).take(80).collect::<String>())
+    format!("{:04}-{}", index + 1, name.chars().map(allowed).take(80).collect::<String>())
 }

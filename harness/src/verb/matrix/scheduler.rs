@@ -2,9 +2,9 @@
 
 //! Builds kernels and runs VMs at the same time, within the limits of CPUs and memory.
 //!
-//! Kernels are built one after the other, because one build uses all CPUs. Meanwhile the VMs of
-//! finished kernels run: as many as the CPUs allow, within half of the free memory. The other half
-//! of the memory is for the build.
+//! Kernels are built one after the other, because one build uses all CPUs. The VMs of finished
+//! kernels run during the builds: as many VMs as the CPUs allow, within half of the free memory.
+//! The other half of the memory is for the build.
 
 use crate::failure::Failure;
 use crate::interrupt;
@@ -21,19 +21,19 @@ pub(crate) struct KernelJob {
     pub(crate) request: Request,
 }
 
-/// Finds every kernel with `find`, and judges at most `vms` of them at a time with `judge`. Returns
-/// the results in the order of the jobs.
+/// Finds or builds every kernel with `find_or_build`, and judges at most `max_vms` kernels at a
+/// time with `judge`. Returns the results in the order of the jobs.
 ///
 /// # Errors
 /// The first error of `judge`, or an interrupt.
 pub(crate) fn run_jobs<T: Send>(
     jobs: &[KernelJob],
-    vms: usize,
-    find: impl Fn(&KernelJob) -> anyhow::Result<KernelImage> + Send + Sync,
+    max_vms: usize,
+    find_or_build: impl Fn(&KernelJob) -> anyhow::Result<KernelImage> + Send + Sync,
     judge: impl Fn(&KernelJob, anyhow::Result<KernelImage>) -> anyhow::Result<T> + Send + Sync,
 ) -> anyhow::Result<Vec<T>> {
-    let (sender, ready) = mpsc::channel();
-    let ready = Mutex::new(ready);
+    let (sender, receiver) = mpsc::channel();
+    let receiver = Mutex::new(receiver);
     let results: Mutex<Vec<Option<anyhow::Result<T>>>> =
         Mutex::new(jobs.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
@@ -43,19 +43,19 @@ pub(crate) fn run_jobs<T: Send>(
             // SAFETY: the arguments are numbers. On Linux, 0 means the calling thread; its child
             // processes inherit the niceness. A failure only makes the VMs slower.
             unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, BUILD_NICENESS) };
-            for (at, job) in jobs.iter().enumerate() {
-                if interrupt::is_pending() || sender.send((at, find(job))).is_err() {
+            for (index, job) in jobs.iter().enumerate() {
+                if interrupt::is_pending() || sender.send((index, find_or_build(job))).is_err() {
                     return;
                 }
             }
         });
-        for _ in 0..vms.min(jobs.len()) {
+        for _ in 0..max_vms.min(jobs.len()) {
             scope.spawn(|| {
                 loop {
-                    let next = ready.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((at, image)) = next else { return };
-                    let result = judge(&jobs[at], image);
-                    results.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(result);
+                    let received = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok((index, image)) = received else { return };
+                    let result = judge(&jobs[index], image);
+                    results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
                 }
             });
         }

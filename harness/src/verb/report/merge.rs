@@ -21,31 +21,32 @@ pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
             None => progress.print("note", &format!("{} is truncated: left out", path.display())),
         }
     }
-    let whole = merged(parts).map_err(|error| Failure::usage(error.to_string()))?;
+    let matrix = merged(parts).map_err(|error| Failure::usage(error.to_string()))?;
     let folder = RunFolder::create(&Cache::open()?)?;
-    reports::print_and_write(&whole, args.format, &folder, &mut progress)?;
-    let missing = whole.missing_shards();
-    if missing.is_empty() {
-        return Ok(whole.exit_code());
+    reports::print_and_write(&matrix, args.format, &folder, &mut progress)?;
+    let missing_shards = matrix.missing_shards();
+    if missing_shards.is_empty() {
+        return Ok(matrix.exit_code());
     }
-    let of = whole.shards.unwrap_or(1);
-    for shard in missing {
-        let command = &whole.plan.command;
-        progress.print("missing", &format!("{command} --shard {shard}/{of} --format json"));
+    let shard_count = matrix.shards.unwrap_or(1);
+    for shard in missing_shards {
+        let command = &matrix.plan.command;
+        progress
+            .print("missing", &format!("{command} --shard {shard}/{shard_count} --format json"));
     }
     Ok(Code::Machine as u8)
 }
 
-/// Reads a part; `None` if the file is truncated, as a killed shard leaves it.
+/// Reads a part; `None` if the file is truncated, because its shard was killed.
 fn read_part(path: &Path) -> anyhow::Result<Option<Matrix>> {
     let file = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
-    let bad = |why: &dyn std::fmt::Display| {
-        Failure::usage(format!("{} is no part of a matrix: {why}", file.display()))
+    let unusable = |reason: &dyn std::fmt::Display| {
+        Failure::usage(format!("{} is no part of a matrix: {reason}", file.display()))
     };
-    let text = sudbox_images::read_text(&file).map_err(|error| bad(&error))?;
+    let text = sudbox_images::read_text(&file).map_err(|error| unusable(&error))?;
     match parse(&text) {
         Ok(matrix) => Ok(Some(matrix)),
         Err(ParseError::Truncated) => Ok(None),
-        Err(ParseError::NotAMatrix(why)) => Err(bad(&why)),
+        Err(ParseError::NotAMatrix(reason)) => Err(unusable(&reason)),
     }
 }

@@ -12,9 +12,9 @@ use sudbox_report::pruned::PrunedRuns;
 pub(crate) fn prune(args: &PruneRunsArgs) -> anyhow::Result<u8> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let age = Duration::from_secs(u64::from(args.days) * 24 * 3600);
-    let old =
+    let old_runs =
         archive::prune(&archive::runs_folder(&Cache::open()?), now.saturating_sub(age), args.yes)?;
-    let pruned = PrunedRuns::from_runs(args.days, args.yes, old);
+    let pruned = PrunedRuns::from_runs(args.days, args.yes, old_runs);
     output::print(&(args.format.render)(&pruned, output::screen()))?;
     Ok(0)
 }

@@ -18,12 +18,13 @@ use sudbox_report::{Report, Verdict};
 pub(crate) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let folder = find_run_folder(args.run.as_deref())?;
     let format = &args.format;
-    // The order matters: the folder of a matrix, bench, comparison or diff may also have verdicts.
+    // The verdict comes last, because the folder of a matrix, bench, comparison or diff may also
+    // have verdicts.
     let text =
         if let Some(text) = read_file(&folder, Matrix::form("json").map(|form| form.file_name))? {
             let matrix = matrix::parse(&text).map_err(|error| match error {
                 ParseError::Truncated => unreadable(&folder, "its matrix.json is cut off"),
-                ParseError::NotAMatrix(why) => unreadable(&folder, &why),
+                ParseError::NotAMatrix(reason) => unreadable(&folder, &reason),
             })?;
             rendered(&matrix, format)?
         } else if let Some(comparison) = parse_json_form::<Comparison>(&folder)? {
@@ -44,30 +45,32 @@ pub(crate) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Finds the folder of a run by number, name or path. If `run` is `None`, finds the newest run with a
-/// result.
+/// Finds the folder of a run by number, name or path. If `run` is `None`, finds the newest run with
+/// a result.
 fn find_run_folder(run: Option<&str>) -> anyhow::Result<PathBuf> {
     let folder = archive::runs_folder(&Cache::open()?);
     let runs = archive::archived_runs(&folder);
     let Some(run) = run else {
         let newest = runs.into_iter().find(|run| run.summary.is_some());
-        let none = || Failure::usage("no run has left a report yet: `sudbox run` makes one");
-        return newest.map(|run| run.path).ok_or_else(none);
+        let no_run = || Failure::usage("no run has left a report yet: `sudbox run` makes one");
+        return newest.map(|run| run.path).ok_or_else(no_run);
     };
-    let numbered = run.parse::<usize>().ok().and_then(|number| runs.get(number.checked_sub(1)?));
-    let named = [folder.join(run), PathBuf::from(run)].into_iter().find(|path| path.is_dir());
-    numbered.map(|run| run.path.clone()).or(named).ok_or_else(|| {
+    let run_with_number =
+        run.parse::<usize>().ok().and_then(|number| runs.get(number.checked_sub(1)?));
+    let folder_with_name =
+        [folder.join(run), PathBuf::from(run)].into_iter().find(|path| path.is_dir());
+    run_with_number.map(|run| run.path.clone()).or(folder_with_name).ok_or_else(|| {
         Failure::usage(format!(
             "there is no run `{run}`: `sudbox report list` shows their numbers and folders"
         ))
     })
 }
 
-fn unreadable(folder: &Path, why: &str) -> anyhow::Error {
-    Failure::usage(format!("{} cannot be shown: {why}", folder.display()))
+fn unreadable(folder: &Path, reason: &str) -> anyhow::Error {
+    Failure::usage(format!("{} cannot be shown: {reason}", folder.display()))
 }
 
-/// Reads a file of the folder; `None` if it does not exist.
+/// Reads a file of the folder; `None` if the file does not exist.
 fn read_file(folder: &Path, name: Option<&str>) -> anyhow::Result<Option<String>> {
     let Some(path) = name.map(|name| folder.join(name)).filter(|path| path.exists()) else {
         return Ok(None);
@@ -76,7 +79,7 @@ fn read_file(folder: &Path, name: Option<&str>) -> anyhow::Result<Option<String>
     text.map(Some).map_err(|error| unreadable(folder, &format!("{}: {error}", path.display())))
 }
 
-/// Parses the JSON form of `T` in the folder; `None` if it does not exist.
+/// Parses the JSON form of `T` in the folder; `None` if the file does not exist.
 fn parse_json_form<T: Report + DeserializeOwned>(folder: &Path) -> anyhow::Result<Option<T>> {
     let Some(text) = read_file(folder, T::form("json").map(|form| form.file_name))? else {
         return Ok(None);

@@ -45,18 +45,18 @@ pub(crate) fn choose_offer_with_instruction_clock(
 fn choose_offer_with_clock(
     args: &VmArgs,
     arch: Arch,
-    instruction_clock: bool,
+    counts_instructions: bool,
 ) -> anyhow::Result<Offer> {
     let requirements = Requirements {
         arch,
         names_cpu_model: args.cpu_model.is_some(),
         waits_for_gdb: args.gdb,
-        counts_instructions: instruction_clock,
+        counts_instructions,
     };
     backend::offer(args.backend.table_row(), &requirements).map_err(|refusal| match refusal {
-        Refusal::UnmetRequirement(what) => Failure::usage(what),
-        Refusal::UnusableHost(why) => Failure::machine(format!(
-            "{why}; `sudbox doctor` shows what was tried, and --backend auto uses QEMU's emulation"
+        Refusal::UnmetRequirement(message) => Failure::usage(message),
+        Refusal::UnusableHost(reason) => Failure::machine(format!(
+            "{reason}; `sudbox doctor` shows what was tried, and --backend auto uses QEMU's emulation"
         )),
     })
 }

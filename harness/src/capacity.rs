@@ -5,7 +5,7 @@
 use crate::cli::VmArgs;
 use std::path::Path;
 
-/// Memory of a VM besides that of its guest, in MiB: QEMU with its translated code.
+/// Memory in MiB that a VM takes besides the memory of its guest: QEMU with its translated code.
 const VM_OVERHEAD_MIB: u64 = 128;
 
 /// The maximum number of VMs that run at a time: one for every `vm.cpus` CPUs, within half of the
@@ -16,9 +16,9 @@ pub(crate) fn max_vms(vm: &VmArgs) -> usize {
     }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut max_vms = processors / usize::from(vm.cpus);
-    if let Some(free) = free_memory_mib() {
+    if let Some(free_mib) = free_memory_mib() {
         let mib_per_vm = u64::from(vm.memory) + VM_OVERHEAD_MIB;
-        max_vms = max_vms.min(usize::try_from(free / 2 / mib_per_vm).unwrap_or(usize::MAX));
+        max_vms = max_vms.min(usize::try_from(free_mib / 2 / mib_per_vm).unwrap_or(usize::MAX));
     }
     max_vms.max(1)
 }
@@ -27,24 +27,27 @@ pub(crate) fn max_vms(vm: &VmArgs) -> usize {
 fn free_memory_mib() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let machine = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024;
-    Some(container_free_memory_mib().map_or(machine, |container| machine.min(container)))
+    let machine_mib = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024;
+    Some(
+        container_free_memory_mib()
+            .map_or(machine_mib, |container_mib| machine_mib.min(container_mib)),
+    )
 }
 
 /// Available memory in MiB within the limits of the cgroups (v2) of this process; `None` without
 /// limits.
 fn container_free_memory_mib() -> Option<u64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let cgroups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let root = Path::new("/sys/fs/cgroup");
-    let limits = Path::new(path).ancestors().filter_map(|group| {
+    let free_in_cgroups = Path::new(path).ancestors().filter_map(|cgroup| {
         // The value `max` means no limit, and does not parse.
-        let number = |name: &str| -> Option<u64> {
-            std::fs::read_to_string(root.join(group).join(name)).ok()?.trim().parse().ok()
+        let read_number = |name: &str| -> Option<u64> {
+            std::fs::read_to_string(root.join(cgroup).join(name)).ok()?.trim().parse().ok()
         };
-        Some(number("memory.max")?.saturating_sub(number("memory.current")?) >> 20)
+        Some(read_number("memory.max")?.saturating_sub(read_number("memory.current")?) >> 20)
     });
-    limits.min()
+    free_in_cgroups.min()
 }
 
 #[cfg(test)]

@@ -20,10 +20,12 @@ use sudbox_report::program::{CapturedStream, Execution, ProgramReport, STREAM_LI
 use sudbox_report::{Kernel, text};
 use sudbox_vmm::session::Session;
 
-/// The time limit that means none: a year, which can be added to the current time without overflow.
+/// The time limit of a program without `--timeout`: a year, which can be added to the current time
+/// without overflow.
 const NO_LIMIT: Duration = Duration::from_secs(1 << 25);
 
-/// Exit status of a program that was killed by a signal, less the signal number, as in shells.
+/// Difference between the exit status for a program that a signal killed and the number of the
+/// signal, as in shells.
 const SIGNAL_STATUS_BASE: u8 = 128;
 
 /// Number of SIGPIPE, which kills a program that writes to a pipe without a reader.
@@ -44,7 +46,7 @@ pub(crate) fn refuse_running_kernel(kernel: &str) -> anyhow::Result<()> {
 
 /// A program to run in a guest.
 pub(crate) struct GuestCommand {
-    /// Its name in messages.
+    /// Name of the program in messages.
     pub(crate) name: String,
     /// The program and its files.
     pub(crate) packed: PackedProgram,
@@ -52,8 +54,8 @@ pub(crate) struct GuestCommand {
     pub(crate) timeout: Option<Duration>,
     /// Maximum time without console output while the kernel boots.
     pub(crate) boot_timeout: Duration,
-    /// Whether its output is captured for a report, not forwarded.
-    pub(crate) captures: bool,
+    /// Whether the output of the program is captured for a report; if not, it is forwarded.
+    pub(crate) captures_output: bool,
 }
 
 /// A program that ran on a kernel, or could not be started there.
@@ -67,7 +69,7 @@ pub(crate) struct Executed {
 }
 
 impl Executed {
-    /// Prints the report on `program` if it is wanted, and returns the exit code.
+    /// Prints the report on `program` if `format` is JSON, and returns the exit code.
     ///
     /// # Errors
     /// If the program did not start or end, or the report cannot be printed.
@@ -94,7 +96,7 @@ pub(crate) fn execute(
     build: &BuildArgs,
     given: &GivenOptions,
 ) -> anyhow::Result<Executed> {
-    let GuestCommand { name, packed, timeout, boot_timeout, captures } = command;
+    let GuestCommand { name, packed, timeout, boot_timeout, captures_output } = command;
     let PackedProgram { program, entries } = packed;
     let request = kernel::new_request(kernel, build, given)?;
     let mut progress = Progress::new();
@@ -103,13 +105,14 @@ pub(crate) fn execute(
     let image = kernel::find_or_build(&cache, &request, &mut progress)?;
     let folder = RunFolder::create(&cache)?;
     let init = guest::guest_init(request.arch, &mut progress)?;
-    let mut files = guest::initramfs_entries(&init, &image.modules)?;
-    let init_paths: Vec<String> = files.iter().map(|entry| entry.path.clone()).collect();
+    let mut initramfs_entries = guest::initramfs_entries(&init, &image.modules)?;
+    let init_paths: Vec<String> =
+        initramfs_entries.iter().map(|entry| entry.path.clone()).collect();
     let is_new = |entry: &initramfs::Entry| {
         !init_paths.iter().any(|path| path == entry.path.trim_start_matches('/'))
     };
-    files.extend(entries.into_iter().filter(is_new));
-    let initramfs = folder.write("initramfs.cpio", initramfs::pack(&files))?;
+    initramfs_entries.extend(entries.into_iter().filter(is_new));
+    let initramfs = folder.write("initramfs.cpio", initramfs::pack(&initramfs_entries))?;
     let arguments = format!(
         "{} {}",
         judge::boot_arguments(vm_args),
@@ -127,7 +130,7 @@ pub(crate) fn execute(
     };
     let (mut stdout, mut stderr) = (CapturedStream::default(), CapturedStream::default());
     let mut take_output = |is_stderr: bool, bytes: &[u8]| {
-        match (captures, is_stderr) {
+        match (captures_output, is_stderr) {
             (false, _) => return program::forward(is_stderr, bytes),
             (true, false) => stdout.push(bytes),
             (true, true) => stderr.push(bytes),
@@ -188,9 +191,9 @@ fn program_exit_status(
             match end {
                 ProgramEnd::Exited(code) => Ok(code),
                 ProgramEnd::Killed(signal) => Ok(SIGNAL_STATUS_BASE + signal),
-                ProgramEnd::NotStarted(why) => {
-                    Err(Failure::usage(format!("{name} cannot be started on this kernel: {why}")))
-                }
+                ProgramEnd::NotStarted(reason) => Err(Failure::usage(format!(
+                    "{name} cannot be started on this kernel: {reason}"
+                ))),
             }
         }
         ProgramResult::StdoutClosed => Ok(SIGNAL_STATUS_BASE + SIGPIPE),
@@ -208,7 +211,7 @@ fn failure_without_end(
     console_log: &Path,
 ) -> Failure {
     let cause = conversation.cause();
-    let what = match (&conversation.ending, conversation.has_greeted) {
+    let description = match (&conversation.ending, conversation.has_greeted) {
         (Ending::Interrupted, _) => {
             return Failure { code: Code::Interrupted, message: "interrupted".to_owned() };
         }
@@ -223,5 +226,5 @@ fn failure_without_end(
         (_, false) => format!("this kernel does not boot: {cause}"),
     };
     let log = console_log.display();
-    Failure { code: Code::Unjudged, message: format!("{what}; the console log is {log}") }
+    Failure { code: Code::Unjudged, message: format!("{description}; the console log is {log}") }
 }

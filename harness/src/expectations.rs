@@ -100,7 +100,7 @@ impl Expectations {
                 Expected::Present => Expected::Absent,
                 _ => self.by_config("CONFIG_X86_VSYSCALL_EMULATION"),
             },
-            // Protection keys depend on the CPU too, so their absence is no failure.
+            // Protection keys depend also on the CPU, so their absence is no failure.
             Feature::Pkeys => Expected::Unknown,
             Feature::Rseq => self.by_config("CONFIG_RSEQ"),
             Feature::SyscallTracepoints => self.by_config("CONFIG_FTRACE_SYSCALLS"),
@@ -125,15 +125,15 @@ impl Expectations {
         }
     }
 
-    /// The reason why these outcomes allow no verdict, if there is one: the kernel offers no
-    /// dispatch, and it is unknown whether the kernel should offer dispatch.
+    /// The reason why the kernel cannot be judged by these cases: it offers no dispatch, and it is
+    /// unknown whether it should. `None` if the kernel can be judged.
     pub(crate) fn unjudged_reason(&self, cases: &[CaseReport]) -> Option<String> {
         let lacks_dispatch = |case: &CaseReport| {
             case.outcome == Outcome::Absent && case.actual == Feature::Dispatch.as_str()
         };
-        let failed = cases.iter().any(|case| case.outcome.is_failure());
-        let unknown = self.expected_feature(Feature::Dispatch) == Expected::Unknown;
-        (unknown && !failed && cases.iter().any(lacks_dispatch)).then(|| {
+        let has_failure = cases.iter().any(|case| case.outcome.is_failure());
+        let is_unknown = self.expected_feature(Feature::Dispatch) == Expected::Unknown;
+        (is_unknown && !has_failure && cases.iter().any(lacks_dispatch)).then(|| {
             "it offers no dispatch, and its release alone does not tell whether it should: name its \
              configuration with --config FILE (CONFIG=FILE)"
                 .to_owned()
@@ -143,10 +143,11 @@ impl Expectations {
     /// Whether the kernel should offer dispatch, by its release and configuration.
     fn expected_dispatch(&self) -> Expected {
         match self.by_release(Version(7, 3, 0)) {
-            // From 7.3 it is a configuration option: "Syscall User Dispatch" in arch/Kconfig.
+            // From 7.3 on, dispatch is a configuration option: "Syscall User Dispatch" in
+            // arch/Kconfig.
             Expected::Present => self.by_config("CONFIG_SYSCALL_USER_DISPATCH"),
             Expected::Absent if self.enabled_symbols.is_none() => self.dispatch_by_release(),
-            // Our patches add CONFIG_SYSCALL_USER_DISPATCH to older kernels.
+            // The patches of sudbox add CONFIG_SYSCALL_USER_DISPATCH to older kernels.
             Expected::Absent => expected_both(
                 self.by_release(Version(5, 11, 0)),
                 expected_either(
@@ -160,8 +161,8 @@ impl Expectations {
 
     /// Whether a kernel before 7.3 with unknown configuration should offer dispatch.
     fn dispatch_by_release(&self) -> Expected {
-        let first = arch::target_of(self.arch).dispatch_since;
-        first.map_or(Expected::Unknown, |first| self.by_release(first))
+        let first_release = arch::target_of(self.arch).dispatch_since;
+        first_release.map_or(Expected::Unknown, |release| self.by_release(release))
     }
 
     /// Whether `name` is a feature that the kernel should not offer.
@@ -179,43 +180,45 @@ impl Expectations {
             .find_map(|bug| Some((bug, bug.presence(self.arch, version)?)))
     }
 
-    fn by_release(&self, first: Version) -> Expected {
+    /// Whether the kernel should offer what `first_release` introduced.
+    fn by_release(&self, first_release: Version) -> Expected {
         match self.version {
             None => Expected::Unknown,
-            Some(version) if version >= first => Expected::Present,
+            Some(version) if version >= first_release => Expected::Present,
             Some(_) => Expected::Absent,
         }
     }
 
+    /// Whether the configuration of the kernel sets `symbol` to `y`.
     fn by_config(&self, symbol: &str) -> Expected {
         match &self.enabled_symbols {
             None => Expected::Unknown,
-            Some(set) if set.contains(symbol) => Expected::Present,
+            Some(symbols) if symbols.contains(symbol) => Expected::Present,
             Some(_) => Expected::Absent,
         }
     }
 
     /// Whether the kernel defines `name`: by the headers if available, else by the first release
     /// that has it.
-    fn by_header(&self, name: &str, first: Version) -> Expected {
+    fn by_header(&self, name: &str, first_release: Version) -> Expected {
         match &self.headers {
             Some(headers) if headers.contains(name) => Expected::Present,
             Some(_) => Expected::Absent,
-            None => self.by_release(first),
+            None => self.by_release(first_release),
         }
     }
 }
 
-fn expected_both(a: Expected, b: Expected) -> Expected {
-    match (a, b) {
+fn expected_both(first: Expected, second: Expected) -> Expected {
+    match (first, second) {
         (Expected::Absent, _) | (_, Expected::Absent) => Expected::Absent,
         (Expected::Unknown, _) | (_, Expected::Unknown) => Expected::Unknown,
         (Expected::Present, Expected::Present) => Expected::Present,
     }
 }
 
-fn expected_either(a: Expected, b: Expected) -> Expected {
-    match (a, b) {
+fn expected_either(first: Expected, second: Expected) -> Expected {
+    match (first, second) {
         (Expected::Present, _) | (_, Expected::Present) => Expected::Present,
         (Expected::Unknown, _) | (_, Expected::Unknown) => Expected::Unknown,
         (Expected::Absent, Expected::Absent) => Expected::Absent,

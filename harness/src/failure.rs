@@ -47,7 +47,7 @@ impl Failure {
     }
 }
 
-/// Error: a signal interrupted the run. Has the verdict on the cases that ran.
+/// Error: a signal interrupted the run. The field is the verdict on the cases that ran.
 #[derive(Debug)]
 pub(crate) struct Interrupted(pub(crate) Box<sudbox_report::Verdict>);
 
@@ -72,8 +72,8 @@ pub(crate) fn error_code(error: &anyhow::Error) -> Code {
     if error.is::<Interrupted>() {
         return Code::Interrupted;
     }
-    if let Some(images) = error.downcast_ref::<sudbox_images::Error>() {
-        return match images.fault() {
+    if let Some(image_error) = error.downcast_ref::<sudbox_images::Error>() {
+        return match image_error.fault() {
             sudbox_images::Fault::Input => Code::Usage,
             sudbox_images::Fault::Machine => Code::Machine,
             sudbox_images::Fault::Kernel => Code::Unjudged,

@@ -13,8 +13,8 @@ use std::sync::{Arc, OnceLock};
 /// A flag that the first signal sets, and a pipe that is readable after the first signal.
 static SIGNALS: OnceLock<(Arc<AtomicBool>, PipeReader)> = OnceLock::new();
 
-/// Installs the signal handlers. The first signal makes the descriptor readable; a second one ends
-/// the process at once. Its child processes are killed by their parent-death signal.
+/// Installs the signal handlers. The first signal makes the descriptor readable; a second signal
+/// ends the process at once, and the parent-death signal then kills its child processes.
 ///
 /// # Errors
 /// If the pipe or a handler cannot be made.

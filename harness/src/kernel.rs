@@ -31,7 +31,8 @@ pub(crate) struct JudgeOptions {
     pub(crate) strict: bool,
     /// Number of runs of every case.
     pub(crate) runs_per_case: u32,
-    /// Time without progress after which a boot is a hang. A case has a sixth of it.
+    /// Time without progress after which a boot is a hang. The deadline of a case is a sixth of
+    /// this time.
     pub(crate) timeout: Duration,
     /// Maximum number of VMs that run at a time.
     pub(crate) max_parallel_vms: usize,
@@ -41,8 +42,8 @@ pub(crate) struct JudgeOptions {
 }
 
 /// Prints a note if a file of the run could not be written. The result of the run stays valid.
-fn print_note_on_failure<T>(written: anyhow::Result<T>, progress: &mut Progress) {
-    if let Err(error) = written {
+fn print_note_on_failure<T>(result: anyhow::Result<T>, progress: &mut Progress) {
+    if let Err(error) = result {
         progress.print("note", &format!("{error:#}"));
     }
 }
@@ -52,29 +53,30 @@ fn utc_timestamp() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-/// A text that identifies a kernel image. For an image in the cache, the name of the cache entry,
-/// which is a hash; else path, size and modification time.
+/// A text that identifies a kernel image: for an image in the cache, the name of its entry, which
+/// is a hash; for any other image, path, size and modification time.
 pub(crate) fn image_id(kernel: &Path) -> String {
-    let entry = kernel.parent().and_then(|entry| Some((entry.parent()?, entry.file_name()?)));
-    if let Some((images, entry)) = entry
-        && images.ends_with("images")
+    let cache_entry =
+        kernel.parent().and_then(|folder| Some((folder.parent()?, folder.file_name()?)));
+    if let Some((images_folder, entry_name)) = cache_entry
+        && images_folder.ends_with("images")
     {
-        return format!("cache {}", entry.display());
+        return format!("cache {}", entry_name.display());
     }
     let metadata = std::fs::metadata(kernel).ok();
-    let changed = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
-    let changed = changed.map(|time| humantime::format_rfc3339_nanos(time).to_string());
+    let modified = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
+    let modified = modified.map(|time| humantime::format_rfc3339_nanos(time).to_string());
     let size = metadata.map_or(0, |metadata| metadata.len());
-    format!("{} {size} {}", kernel.display(), changed.unwrap_or_default())
+    format!("{} {size} {}", kernel.display(), modified.unwrap_or_default())
 }
 
-/// The `--config` file, for a kernel image whose configuration is not known.
+/// The text of the last `--config` file, for a kernel image without a known configuration.
 fn config_from_option(request: &Request) -> anyhow::Result<Option<String>> {
     let Some(path) = request.fragments.last() else { return Ok(None) };
-    let bad = |why: &str| Failure::usage(format!("--config {}: {why}", path.display()));
-    let text = sudbox_images::read_text(path).map_err(|error| bad(&error.to_string()))?;
+    let unusable = |reason: &str| Failure::usage(format!("--config {}: {reason}", path.display()));
+    let text = sudbox_images::read_text(path).map_err(|error| unusable(&error.to_string()))?;
     if !text.lines().any(|line| line.starts_with("CONFIG_") && line.ends_with("=y")) {
-        return Err(bad("not a kernel .config: no line is CONFIG_...=y"));
+        return Err(unusable("not a kernel .config: no line is CONFIG_...=y"));
     }
     Ok(Some(text))
 }
@@ -173,7 +175,7 @@ pub(crate) fn refuse_inapplicable_config(
     }
 }
 
-/// The request with patches, which are applied to a copy of the source.
+/// Adds patches to a request. They are applied to a copy of the source.
 pub(crate) fn with_patches(request: Request, patches: &[String]) -> Request {
     let patches = patches.iter().map(|text| cli::expand_path(text)).collect();
     Request { patches, ..request }
@@ -232,14 +234,15 @@ pub(crate) fn kernel_for_report(image: &KernelImage, request: &Request) -> sudbo
         reference: request.reference.clone(),
         release: image.release.clone().unwrap_or_default(),
         arch: request.arch.name().to_owned(),
-        // A prebuilt kernel was not configured by sudbox, so it has no flavour.
+        // sudbox did not configure a prebuilt kernel, so the kernel has no flavour.
         flavour: if image.is_prebuilt { String::new() } else { request.flavour.clone() },
         source: image.source.clone(),
         substitution_note: image.substitution_note.clone(),
     }
 }
 
-/// The facts from which the features and bugs of a kernel are predicted. `config` is its configuration.
+/// The facts from which the features and bugs of a kernel are predicted. `config` is its
+/// configuration.
 fn expectations_for(image: &KernelImage, request: &Request, config: Option<&str>) -> Expectations {
     let headers = image.uapi_headers.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
     Expectations::new(request.arch, image.release.as_deref(), config, headers)
@@ -296,10 +299,10 @@ pub(crate) fn judge_image(
     runner.vmlinux.clone_from(&image.vmlinux);
     let selection = selection.for_arch(request.arch)?;
     let mut console_log = String::new();
-    let judged =
+    let result =
         runner.judge(&selection, &mut expectations, &mut verdict, &mut console_log, progress);
     print_note_on_failure(folder.write("console.log", &console_log), progress);
-    judged.map(|()| verdict)
+    result.map(|()| verdict)
 }
 
 /// Runs the selected cases on the host's kernel.
@@ -333,8 +336,8 @@ pub(crate) fn judge_running(
     }
     let runner = options.case_runner(Environment::HostKernel, options.timeout);
     let mut console_log = String::new();
-    let judged =
+    let result =
         runner.judge(selection, &mut expectations, &mut verdict, &mut console_log, progress);
     print_note_on_failure(folder.write("console.log", &console_log), progress);
-    judged.map(|()| verdict)
+    result.map(|()| verdict)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The table of known kernel bugs: the releases that have each, and its symptoms.
+//! The table of known kernel bugs, with the releases and the symptoms of each bug.
 //!
 //! A failure that does not match the symptom of a known bug is reported as a failure.
 
@@ -18,13 +18,13 @@ pub(crate) struct KnownBug {
     archs: &'static [Arch],
     /// The first release that has the bug.
     first_affected: Version,
-    /// The first releases with the fix: the mainline release, whose last number is 0, and one of
-    /// each stable series with a backport.
+    /// The first releases with the fix: the mainline release, whose last number is 0, and the first
+    /// release of each stable series with a backport.
     fixed_in: &'static [Version],
     /// Stable series that may have a backport of the fix in an unknown release.
     maybe_fixed_in: &'static [Version],
-    /// The cases that fail because of the bug: the id of each case, and a pattern for the `got` of its
-    /// failure, in which `*` matches any text.
+    /// The cases that fail because of the bug: the id of each case, and a pattern for the actual
+    /// result, in which `*` matches any text.
     symptoms: &'static [(&'static str, &'static str)],
 }
 
@@ -40,11 +40,11 @@ pub(crate) enum Presence {
 impl KnownBug {
     /// Whether a release has the bug; `None` if it does not.
     pub(crate) fn presence(&self, arch: Arch, version: Version) -> Option<Presence> {
-        let fixed =
+        let has_fix =
             |fix: &Version| version >= *fix && (fix.is_mainline() || fix.is_same_series(version));
         if !self.archs.contains(&arch)
             || version < self.first_affected
-            || self.fixed_in.iter().any(fixed)
+            || self.fixed_in.iter().any(has_fix)
         {
             return None;
         }
@@ -58,22 +58,22 @@ impl KnownBug {
         self.symptoms.iter().any(|(id, _)| *id == case)
     }
 
-    /// Whether the failure `got` of a case matches a symptom of the bug.
-    pub(crate) fn matches_failure(&self, case: &str, got: &str) -> bool {
-        self.symptoms.iter().any(|(id, pattern)| *id == case && matches_pattern(pattern, got))
+    /// Whether the actual result of a failed case matches a symptom of the bug.
+    pub(crate) fn matches_failure(&self, case: &str, actual: &str) -> bool {
+        self.symptoms.iter().any(|(id, pattern)| *id == case && matches_pattern(pattern, actual))
     }
 }
 
 /// Whether a text matches a pattern, in which `*` matches any text.
 pub(crate) fn matches_pattern(pattern: &str, text: &str) -> bool {
-    let Some((start, mut rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(start) else { return false };
-    while let Some((part, after)) = rest.split_once('*') {
-        let Some(at) = text.find(part) else { return false };
-        text = &text[at + part.len()..];
-        rest = after;
+    let Some((prefix, mut pattern)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(prefix) else { return false };
+    while let Some((literal, later_pattern)) = pattern.split_once('*') {
+        let Some(position) = text.find(literal) else { return false };
+        text = &text[position + literal.len()..];
+        pattern = later_pattern;
     }
-    text.ends_with(rest)
+    text.ends_with(pattern)
 }
 
 /// The architectures with GENERIC_ENTRY.
@@ -162,7 +162,7 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
             Version(7, 1, 0),
             Version(7, 2, 0),
         ],
-        // The result of umask(2) if it is executed.
+        // umask(2) returns 0x12 if the kernel executes the call.
         symptoms: &[("seccomp/tsync-at-entry-stop", "result of the call that was held: 0x12")],
     },
     KnownBug {

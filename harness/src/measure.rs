@@ -17,8 +17,8 @@ use sudbox_vmm::backend::Clock;
 use sudbox_vmm::machine::Machine;
 use sudbox_vmm::processor;
 
-/// Time without progress after which a boot is a hang; a benchmark has a sixth of it. Ten times
-/// the time limit of `run`, because a slow measurement is no failure.
+/// Time without progress after which a boot is a hang; the deadline of a benchmark is a sixth of
+/// it. It is ten times the default of `run`, because a slow measurement is no failure.
 pub(crate) const BENCHMARK_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Selects the benchmarks with these names, and `native`, to which the costs of all benchmarks are
@@ -28,18 +28,18 @@ pub(crate) const BENCHMARK_TIMEOUT: Duration = Duration::from_secs(600);
 /// If no benchmark has one of the names.
 pub(crate) fn select_benchmarks(names: &str) -> anyhow::Result<Selection> {
     let words: Vec<&str> = names.split([',', ' ']).filter(|word| !word.is_empty()).collect();
-    let all = || TABLE.iter().map(|case| case.id.trim_start_matches(PREFIX));
-    if let Some(word) = words.iter().find(|word| !all().any(|name| name == **word)) {
-        let all: Vec<&str> = all().collect();
+    let all_names = || TABLE.iter().map(|case| case.id.trim_start_matches(PREFIX));
+    if let Some(word) = words.iter().find(|word| !all_names().any(|name| name == **word)) {
+        let all_names: Vec<&str> = all_names().collect();
         return Err(Failure::usage(format!(
             "no benchmark is called `{word}`: there are {}",
-            all.join(" ")
+            all_names.join(" ")
         )));
     }
-    let wanted = |id: &str| {
+    let is_selected = |id: &str| {
         words.is_empty() || id == NATIVE || words.contains(&id.trim_start_matches(PREFIX))
     };
-    let cases = TABLE.iter().filter(|case| wanted(case.id)).collect();
+    let cases = TABLE.iter().filter(|case| is_selected(case.id)).collect();
     Ok(Selection { cases, includes_boot: false })
 }
 
@@ -56,13 +56,13 @@ impl MeasuringMachine {
     /// # Errors
     /// If no backend meets the request, or something cannot be installed.
     pub(crate) fn choose(
-        by: Option<CostUnit>,
+        requested_unit: Option<CostUnit>,
         vm: &VmArgs,
         arch: Arch,
         progress: &mut Progress,
     ) -> anyhow::Result<MeasuringMachine> {
         let offer = backend::choose_offer(vm, arch)?;
-        let unit = cost_unit(by, offer.clock, arch, processor::is_emulated());
+        let unit = cost_unit(requested_unit, offer.clock, arch, processor::is_emulated());
         let offer = match unit {
             Unit::Instructions { .. } => backend::choose_offer_with_instruction_clock(vm, arch)?,
             _ => offer,
@@ -72,11 +72,16 @@ impl MeasuringMachine {
 }
 
 /// The unit of costs from a guest with this clock: instructions on an emulator or on request, else
-/// time. With KVM, `emulated` tells whether this machine's processor is emulated itself.
-fn cost_unit(by: Option<CostUnit>, clock: Clock, arch: Arch, emulated: bool) -> Unit {
-    match (by, clock) {
+/// time. With KVM, `is_emulated` tells whether the processor of this machine is itself emulated.
+fn cost_unit(
+    requested_unit: Option<CostUnit>,
+    clock: Clock,
+    arch: Arch,
+    is_emulated: bool,
+) -> Unit {
+    match (requested_unit, clock) {
         (Some(CostUnit::Time), Clock::Emulator) => Unit::Ratio,
-        (None | Some(CostUnit::Time), Clock::Processor) => time_unit(emulated),
+        (None | Some(CostUnit::Time), Clock::Processor) => time_unit(is_emulated),
         _ => {
             let target = arch::target_of(arch);
             Unit::Instructions {
@@ -88,8 +93,8 @@ fn cost_unit(by: Option<CostUnit>, clock: Clock, arch: Arch, emulated: bool) -> 
 }
 
 /// The unit for measured time: ratios if this machine's processor is emulated, else nanoseconds.
-pub(crate) fn time_unit(emulated: bool) -> Unit {
-    if emulated { Unit::Ratio } else { Unit::Nanoseconds }
+pub(crate) fn time_unit(is_emulated: bool) -> Unit {
+    if is_emulated { Unit::Ratio } else { Unit::Nanoseconds }
 }
 
 /// Extracts the costs from a verdict.
@@ -99,13 +104,13 @@ pub(crate) fn time_unit(emulated: bool) -> Unit {
 pub(crate) fn costs_of(verdict: &Verdict, unit: Unit) -> anyhow::Result<Costs> {
     let unjudged =
         |message: String| -> anyhow::Error { Failure { code: Code::Unjudged, message }.into() };
-    if let Some(why) = &verdict.unjudged_reason {
-        return Err(unjudged(why.clone()));
+    if let Some(reason) = &verdict.unjudged_reason {
+        return Err(unjudged(reason.clone()));
     }
-    let needed = |id| verdict.cases.iter().find(|case| case.id == id);
+    let case_with_id = |id| verdict.cases.iter().find(|case| case.id == id);
     if let Some(case) = [BOOT_CASE, NATIVE]
         .into_iter()
-        .filter_map(needed)
+        .filter_map(case_with_id)
         .find(|case| case.outcome != Outcome::Pass)
     {
         let (id, outcome) = (&case.id, case.outcome.as_str());

@@ -23,7 +23,7 @@ pub(crate) fn release_and_version() -> String {
     words.map(|word| word.trim().to_owned()).join(" ")
 }
 
-/// The kernel as reports describe it.
+/// The description of the kernel for reports.
 pub(crate) fn described() -> Kernel {
     Kernel {
         reference: REFERENCE.to_owned(),
@@ -38,7 +38,7 @@ pub(crate) fn described() -> Kernel {
 /// another architecture.
 ///
 /// # Errors
-/// If one was given.
+/// If such an option was given.
 pub(crate) fn refuse_options(given: &GivenOptions, arch: Arch) -> anyhow::Result<()> {
     if let Some(option) = given.first_with_subject(OptionSubject::Vm, &[]) {
         return Err(Failure::usage(no_vm_message(&option)));

@@ -27,8 +27,8 @@ const ALL_GRID_PRODUCTS: &str = "grid-all";
 pub(crate) struct Selection {
     /// The selected cases, in the order of the table.
     pub(crate) cases: Vec<&'static Case>,
-    /// Whether `boot/reaches-init` is selected. If so, a kernel that does not boot fails; else it
-    /// cannot be judged.
+    /// Whether `boot/reaches-init` is selected. If it is not, a kernel that does not boot cannot be
+    /// judged.
     pub(crate) includes_boot: bool,
 }
 
@@ -55,12 +55,12 @@ impl Selection {
     /// Number of cases of an architecture that are not selected. Cases for kernels without dispatch
     /// count only if `without_dispatch`.
     pub(crate) fn count_not_selected(&self, arch: Arch, without_dispatch: bool) -> usize {
-        let selected = |case: &Case| self.cases.iter().any(|other| other.id == case.id);
+        let is_selected = |case: &Case| self.cases.iter().any(|other| other.id == case.id);
         all_cases()
             .filter(|case| {
                 case.exclusion_reason(arch).is_none() && (without_dispatch || !case.checks_absence)
             })
-            .filter(|case| !selected(case))
+            .filter(|case| !is_selected(case))
             .count()
     }
 }
@@ -84,53 +84,56 @@ pub(crate) fn parse_selection(text: &str) -> anyhow::Result<Selection> {
         return Err(Failure::usage(format!("`{text}` names no case")));
     }
     let only_removes = words.iter().all(|word| word.starts_with('!'));
-    let mut chosen = vec![only_removes; all_cases().count()];
-    let mut boot = false;
+    let mut selected = vec![only_removes; all_cases().count()];
+    let mut includes_boot = false;
     let mut outside_table = Vec::new();
     for word in words {
-        let (word, add) = match word.strip_prefix('!') {
-            Some(rest) => (rest, false),
+        let (word, selects) = match word.strip_prefix('!') {
+            Some(pattern) => (pattern, false),
             None => (word, true),
         };
-        let mut matched = false;
+        let mut has_match = false;
         let mut grid_cases: Vec<&'static Case> = Vec::new();
         if word == ALL_GRID_PRODUCTS {
             grid_cases.extend(grid::LARGER_PRODUCTS);
         } else if let Some(case) = grid::by_id(word) {
             grid_cases.push(case);
-            matched = true;
+            has_match = true;
         }
-        if add {
+        if selects {
             outside_table.extend(grid_cases);
         } else {
             outside_table.retain(|case: &&Case| grid_cases.iter().all(|other| other.id != case.id));
         }
         let matches = case_matcher(word)?;
-        for (case, chosen) in all_cases().zip(&mut chosen) {
+        for (case, is_selected) in all_cases().zip(&mut selected) {
             if matches(case.id)
                 || (word == "core" && case.is_in_core)
                 || word == "all"
                 || (word == ALL_GRID_PRODUCTS && case.id.starts_with("grid/"))
             {
-                *chosen = add;
-                matched = true;
+                *is_selected = selects;
+                has_match = true;
             }
         }
         if matches(BOOT_CASE) || word == "all" {
-            boot = add;
-            matched = true;
+            includes_boot = selects;
+            has_match = true;
         }
-        if !matched {
+        if !has_match {
             return Err(Failure::usage(unknown_word_message(word)));
         }
     }
-    let mut cases: Vec<_> =
-        all_cases().zip(chosen).filter(|(_, chosen)| *chosen).map(|(case, _)| case).collect();
+    let mut cases: Vec<_> = all_cases()
+        .zip(selected)
+        .filter(|(_, is_selected)| *is_selected)
+        .map(|(case, _)| case)
+        .collect();
     cases.extend(outside_table);
-    if cases.is_empty() && !boot {
+    if cases.is_empty() && !includes_boot {
         return Err(Failure::usage(format!("`{text}` selects no case")));
     }
-    Ok(Selection { cases, includes_boot: boot })
+    Ok(Selection { cases, includes_boot })
 }
 
 /// The message for a word that matches nothing. Names the most similar group or case, if any is
@@ -138,17 +141,19 @@ pub(crate) fn parse_selection(text: &str) -> anyhow::Result<Selection> {
 fn unknown_word_message(word: &str) -> String {
     let groups = group_names();
     let names = groups.iter().map(String::as_str).chain(all_cases().map(|case| case.id));
-    let (group, rest) = word.split_once('/').unwrap_or((word, ""));
+    let (group, case_name) = word.split_once('/').unwrap_or((word, ""));
     let nearest = names
         .map(|name| (edit_distance(if name.contains('/') { word } else { group }, name), name))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, name)| *distance <= name.len() / 3);
     if let Some((0, name)) = nearest {
-        return format!("the group `{name}` has no case `{rest}`: `sudbox run --list` lists them");
+        return format!(
+            "the group `{name}` has no case `{case_name}`: `sudbox run --list` lists them"
+        );
     }
     let hint = match nearest {
-        Some((_, name)) if !name.contains('/') && !rest.is_empty() => {
-            format!("; did you mean `{name}/{rest}`?")
+        Some((_, name)) if !name.contains('/') && !case_name.is_empty() => {
+            format!("; did you mean `{name}/{case_name}`?")
         }
         Some((_, name)) => format!("; did you mean `{name}`?"),
         None => String::new(),
@@ -165,7 +170,9 @@ pub(crate) fn group_names() -> Vec<String> {
     let mut groups: Vec<String> = Vec::new();
     for case in all_cases() {
         let group = case.group();
-        if groups.last().is_none_or(|last| last != group) && !groups.iter().any(|g| g == group) {
+        if groups.last().is_none_or(|last| last != group)
+            && !groups.iter().any(|other| other == group)
+        {
             groups.push(group.to_owned());
         }
     }
@@ -173,19 +180,21 @@ pub(crate) fn group_names() -> Vec<String> {
 }
 
 /// The Levenshtein distance: the minimum number of letters to insert, delete or replace.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+fn edit_distance(first: &str, second: &str) -> usize {
+    let second: Vec<char> = second.chars().collect();
+    // The distances between the first letters of `first`, one more in each round, and each prefix
+    // of `second`.
+    let mut distances: Vec<usize> = (0..=second.len()).collect();
+    for (i, first_letter) in first.chars().enumerate() {
+        let mut diagonal = distances[0];
+        distances[0] = i + 1;
+        for (j, second_letter) in second.iter().enumerate() {
+            let replaced = diagonal + usize::from(first_letter != *second_letter);
+            diagonal = distances[j + 1];
+            distances[j + 1] = replaced.min(distances[j] + 1).min(distances[j + 1] + 1);
         }
     }
-    row[b.len()]
+    distances[second.len()]
 }
 
 /// Adds `count` walks with consecutive seeds from `seed` on. If `words` is empty, the selection has
@@ -194,12 +203,12 @@ pub(crate) fn add_walks(selection: &mut Selection, words: &str, count: u32, seed
     if words.trim().is_empty() {
         selection.cases.clear();
     }
-    let seeds = (0..count).map(|walk| seed.wrapping_add(walk.into()));
+    let seeds = (0..count).map(|index| seed.wrapping_add(index.into()));
     selection.cases.extend(seeds.map(walk::case));
 }
 
-/// Returns a predicate that tells whether a case id matches the glob `word`, or belongs to the group
-/// `word`.
+/// Returns a function that tells whether the case with an id matches the glob `word` or belongs to
+/// the group `word`.
 pub(crate) fn case_matcher(word: &str) -> anyhow::Result<impl Fn(&str) -> bool> {
     let glob = GlobBuilder::new(word)
         .build()

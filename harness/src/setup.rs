@@ -2,9 +2,9 @@
 
 //! Installs missing tools with the package manager, or prints the command that installs them.
 //!
-//! As root, sudbox installs without asking in CI, in a container, or without a terminal; with a
-//! sudo that needs no password, in CI. Otherwise it asks on a terminal. Without root or sudo, or
-//! without a terminal to ask on, it only prints the command.
+//! A root process installs without asking in CI, in a container, or without a terminal. With a sudo
+//! that needs no password, sudbox installs without asking only in CI. In all other cases sudbox
+//! asks on a terminal. Without root or sudo, or without a terminal, sudbox only prints the command.
 
 use crate::arch;
 use crate::failure::Failure;
@@ -53,7 +53,7 @@ impl PackageManager {
     /// The command that installs `packages`, as a list of arguments.
     pub(crate) fn install_command(self, packages: &[&'static str]) -> Vec<&'static str> {
         // Recommended packages are not needed, and some cannot be installed.
-        let mut words = match self {
+        let mut command = match self {
             PackageManager::Apt => vec!["apt-get", "install", "-y", "--no-install-recommends"],
             PackageManager::Dnf => vec!["dnf", "install", "-y", "--setopt=install_weak_deps=False"],
             PackageManager::Pacman => vec!["pacman", "-S", "--needed", "--noconfirm"],
@@ -61,8 +61,8 @@ impl PackageManager {
                 vec!["zypper", "--non-interactive", "install", "--no-recommends"]
             }
         };
-        words.extend(packages);
-        words
+        command.extend(packages);
+        command
     }
 }
 
@@ -79,13 +79,14 @@ pub(crate) fn backend_program(program: &str, arch: Arch) -> Tool {
 /// Installs `tools`.
 ///
 /// # Errors
-/// If they cannot be installed, or the user declines; the message has the command to type.
+/// If the tools cannot be installed, or the user declines. The message has the command that
+/// installs them.
 pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result<()> {
-    let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
-    let names = names.join(", ");
+    let tool_names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+    let tool_names = tool_names.join(", ");
     let Some(manager) = PackageManager::detect() else {
         return Err(Failure::machine(format!(
-            "missing: {names}; no package manager that sudbox knows is here, so install them by hand"
+            "missing: {tool_names}; no package manager that sudbox knows is here, so install them by hand"
         )));
     };
     let mut packages: Vec<&'static str> =
@@ -94,32 +95,35 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
     packages.dedup();
     if packages.is_empty() {
         return Err(Failure::machine(format!(
-            "missing: {names}; no package is known for it, so install it by hand or name another \
+            "missing: {tool_names}; no package is known for it, so install it by hand or name another \
              with --cc, --llvm or --cross-compile (CC=, LLVM=, CROSS_COMPILE=)"
         )));
     }
     let command = manager.install_command(&packages);
-    let root = rustix::process::geteuid().is_root();
-    let sudo = !root && is_on_path("sudo");
-    let line = format!("{}{}", if root { "" } else { "sudo " }, command.join(" "));
-    let refusal = || Failure::machine(format!("missing: {names}; install with: {line}"));
+    let is_root = rustix::process::geteuid().is_root();
+    let use_sudo = !is_root && is_on_path("sudo");
+    let command_line = format!("{}{}", if is_root { "" } else { "sudo " }, command.join(" "));
+    let refusal =
+        || Failure::machine(format!("missing: {tool_names}; install with: {command_line}"));
 
-    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    // Nobody can be asked without a terminal, in CI or in a container; root installs there.
-    let unattended = (root && (!terminal || is_in_ci() || is_in_container()))
-        || (sudo && is_in_ci() && sudo_needs_no_password());
-    if !unattended && (!terminal || !(root || sudo) || !ask_user(&names, &line)?) {
+    let has_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    // Without a terminal, in CI or in a container, there is no user to ask, so root installs.
+    let installs_unasked = (is_root && (!has_terminal || is_in_ci() || is_in_container()))
+        || (use_sudo && is_in_ci() && sudo_needs_no_password());
+    if !installs_unasked
+        && (!has_terminal || !(is_root || use_sudo) || !ask_user(&tool_names, &command_line)?)
+    {
         return Err(refusal());
     }
     progress.print("install", &packages.join(" "));
     if manager == PackageManager::Apt {
-        // A fresh machine has no package lists, or old ones.
-        let _ = run_command(&["apt-get", "update", "-qq"], sudo);
+        // The package lists of a fresh machine are missing or old.
+        let _ = run_command(&["apt-get", "update", "-qq"], use_sudo);
     }
-    if run_command(&command, sudo)? {
+    if run_command(&command, use_sudo)? {
         return Ok(());
     }
-    Err(Failure::machine(format!("missing: {names}; installing them failed: {line}")))
+    Err(Failure::machine(format!("missing: {tool_names}; installing them failed: {command_line}")))
 }
 
 /// Whether this process runs in CI, by the variable `CI`.
@@ -140,42 +144,42 @@ fn sudo_needs_no_password() -> bool {
 /// # Errors
 /// If a command cannot be run.
 pub(crate) fn open_kvm_to_all_users(progress: &mut Progress) -> anyhow::Result<()> {
-    let sudo = !rustix::process::geteuid().is_root();
-    if sudo && !(is_on_path("sudo") && sudo_needs_no_password()) {
+    let use_sudo = !rustix::process::geteuid().is_root();
+    if use_sudo && !(is_on_path("sudo") && sudo_needs_no_password()) {
         progress.print("note", "/dev/kvm cannot be opened, and changing that needs root");
         return Ok(());
     }
     progress.print("setup", "opening /dev/kvm to every user of this runner");
     if is_on_path("udevadm") && Path::new("/etc/udev/rules.d").is_dir() {
-        // The rule of packages sets 0660. Settle first, so that pending events do not undo the
-        // chmod.
+        // The udev rule of the distribution sets 0660. `settle` ends pending events, which could
+        // undo the chmod.
         let rule = r#"echo 'KERNEL=="kvm", MODE="0666"' > /etc/udev/rules.d/99-sudbox-kvm.rules"#;
-        run_command(&["sh", "-c", rule], sudo)?;
-        let _ = run_command(&["udevadm", "control", "--reload"], sudo)?;
-        let _ = run_command(&["udevadm", "settle", "--timeout=10"], sudo)?;
+        run_command(&["sh", "-c", rule], use_sudo)?;
+        let _ = run_command(&["udevadm", "control", "--reload"], use_sudo)?;
+        let _ = run_command(&["udevadm", "settle", "--timeout=10"], use_sudo)?;
     }
-    if !run_command(&["chmod", "0666", "/dev/kvm"], sudo)? {
+    if !run_command(&["chmod", "0666", "/dev/kvm"], use_sudo)? {
         progress.print("note", "/dev/kvm stays closed: chmod failed");
     }
     Ok(())
 }
 
-fn ask_user(names: &str, line: &str) -> anyhow::Result<bool> {
+fn ask_user(tool_names: &str, command_line: &str) -> anyhow::Result<bool> {
     let mut stderr = std::io::stderr();
-    write!(stderr, "missing: {names}\n    {line}\nrun this now? [y/N] ")?;
+    write!(stderr, "missing: {tool_names}\n    {command_line}\nrun this now? [y/N] ")?;
     stderr.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn run_command(words: &[&str], sudo: bool) -> anyhow::Result<bool> {
-    let mut all: Vec<&str> = if sudo { vec!["sudo"] } else { Vec::new() };
-    all.extend(words);
+fn run_command(command: &[&str], use_sudo: bool) -> anyhow::Result<bool> {
+    let mut arguments: Vec<&str> = if use_sudo { vec!["sudo"] } else { Vec::new() };
+    arguments.extend(command);
     // stdout is for the report, so the output of the package manager goes to stderr.
     let stderr = std::io::stderr();
-    let status = Command::new(all[0])
-        .args(&all[1..])
+    let status = Command::new(arguments[0])
+        .args(&arguments[1..])
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())
         .stdout(Stdio::from(std::os::fd::AsFd::as_fd(&stderr).try_clone_to_owned()?))
@@ -183,7 +187,7 @@ fn run_command(words: &[&str], sudo: bool) -> anyhow::Result<bool> {
     Ok(status.success())
 }
 
-/// Whether this process runs in a container, where nobody can be asked.
+/// Whether this process runs in a container.
 fn is_in_container() -> bool {
     Path::new("/.dockerenv").exists()
         || Path::new("/run/.containerenv").exists()

@@ -35,45 +35,55 @@ impl Symbols {
     /// # Errors
     /// If the file cannot be read, is not a 64-bit ELF file, or has no code symbols.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Symbols> {
-        let shown = path.display();
-        let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+        let displayed_path = path.display();
+        let file = File::open(path).with_context(|| format!("cannot read {displayed_path}"))?;
         let cache = ReadCache::new(file);
         let elf = ElfFile64::<object::Endianness, _>::parse(&cache)
-            .with_context(|| format!("{shown} is no 64-bit ELF file"))?;
+            .with_context(|| format!("{displayed_path} is no 64-bit ELF file"))?;
         let sections: Vec<_> = elf
             .sections()
             .filter(|section| section.kind() == SectionKind::Text)
             .map(|section| (section.index(), section.address() + section.size()))
             .collect();
-        let mut code: Vec<(bool, Symbol)> = elf
+        let mut code_symbols: Vec<(bool, Symbol)> = elf
             .symbols()
             .filter(|symbol| matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown))
             .filter_map(|symbol| {
                 let SymbolSection::Section(index) = symbol.section() else { return None };
                 let (_, end) = *sections.iter().find(|(section, _)| *section == index)?;
-                let name = symbol.name().ok().filter(|n| !n.is_empty() && !n.starts_with(".L"))?;
-                // If several symbols share an address, that of a global function is preferred.
-                let is_minor = symbol.kind() != SymbolKind::Text || symbol.is_local();
-                Some((is_minor, Symbol { start: symbol.address(), end, name: name.to_owned() }))
+                let name = symbol
+                    .name()
+                    .ok()
+                    .filter(|name| !name.is_empty() && !name.starts_with(".L"))?;
+                // If several symbols share an address, the symbol of a global function is
+                // preferred.
+                let is_not_preferred = symbol.kind() != SymbolKind::Text || symbol.is_local();
+                Some((
+                    is_not_preferred,
+                    Symbol { start: symbol.address(), end, name: name.to_owned() },
+                ))
             })
             .collect();
-        code.sort_by(|(minor_a, a), (minor_b, b)| {
-            (a.start, minor_a, a.name.len(), &a.name).cmp(&(
-                b.start,
-                minor_b,
-                b.name.len(),
-                &b.name,
+        code_symbols.sort_by(|(first_not_preferred, first), (second_not_preferred, second)| {
+            (first.start, first_not_preferred, first.name.len(), &first.name).cmp(&(
+                second.start,
+                second_not_preferred,
+                second.name.len(),
+                &second.name,
             ))
         });
-        code.dedup_by_key(|(_, symbol)| symbol.start);
-        let mut code: Vec<Symbol> = code.into_iter().map(|(_, symbol)| symbol).collect();
-        for i in 1..code.len() {
-            code[i - 1].end = code[i - 1].end.min(code[i].start);
+        code_symbols.dedup_by_key(|(_, symbol)| symbol.start);
+        let mut code_symbols: Vec<Symbol> =
+            code_symbols.into_iter().map(|(_, symbol)| symbol).collect();
+        for index in 1..code_symbols.len() {
+            let next_start = code_symbols[index].start;
+            let symbol = &mut code_symbols[index - 1];
+            symbol.end = symbol.end.min(next_start);
         }
-        if code.is_empty() {
-            bail!("{shown} has no symbols of code");
+        if code_symbols.is_empty() {
+            bail!("{displayed_path} has no symbols of code");
         }
-        Ok(Symbols { sorted_symbols: code })
+        Ok(Symbols { sorted_symbols: code_symbols })
     }
 
     /// Returns the text with code addresses as `symbol+0xoffset/0xsize`. The symbol replaces an
@@ -98,44 +108,45 @@ impl Symbols {
     }
 
     fn symbolise_line(&self, line: &str, offset: &impl Fn() -> u64, out: &mut String) {
-        // In a line with a symbol, other numbers are not to be resolved.
-        let resolved = line.contains("+0x");
-        let mut rest = line;
-        while let Some(digits) = find_address(rest) {
-            let (before, after) = (&rest[..digits], &rest[digits + 16..]);
-            let address = u64::from_str_radix(&rest[digits..digits + 16], 16);
+        // In a line with a symbol, no other number is resolved.
+        let has_symbol = line.contains("+0x");
+        let mut remaining = line;
+        while let Some(start) = find_address(remaining) {
+            let (before, after) = (&remaining[..start], &remaining[start + 16..]);
+            let address = u64::from_str_radix(&remaining[start..start + 16], 16);
             let notation = Notation::detect(before, after);
-            let exact = !is_trace_entry(before, line.len() - rest.len());
+            let is_exact = !is_trace_entry(before, line.len() - remaining.len());
             let symbol = address
                 .ok()
-                .filter(|_| !resolved)
-                .and_then(|address| self.symbol_at(address.checked_sub(offset())?, exact));
+                .filter(|_| !has_symbol)
+                .and_then(|address| self.symbol_at(address.checked_sub(offset())?, is_exact));
             match (notation, symbol) {
                 (Notation::Resolvable, Some(symbol)) => {
                     out.push_str(&before[..before.len() - 2]);
                     out.push_str(&symbol);
                 }
-                (Notation::Raw(tail), Some(symbol)) => {
-                    let kept = digits + 16 + tail;
-                    let _ = write!(out, "{} ({symbol})", &rest[..kept]);
-                    rest = &rest[kept..];
+                (Notation::Raw(suffix_length), Some(symbol)) => {
+                    let end = start + 16 + suffix_length;
+                    let _ = write!(out, "{} ({symbol})", &remaining[..end]);
+                    remaining = &remaining[end..];
                     continue;
                 }
-                _ => out.push_str(&rest[..digits + 16]),
+                _ => out.push_str(&remaining[..start + 16]),
             }
-            rest = after;
+            remaining = after;
         }
-        out.push_str(rest);
+        out.push_str(remaining);
     }
 
-    /// The symbol of an address, as `symbol+0xoffset/0xsize`. An address that is not `exact` is a
-    /// return address. The call before a return address can be the last instruction of its
-    /// function, so the byte before the address is looked up, as sprint_backtrace() does.
-    fn symbol_at(&self, address: u64, exact: bool) -> Option<String> {
-        let within = if exact { address } else { address.checked_sub(1)? };
-        let after = self.sorted_symbols.partition_point(|symbol| symbol.start <= within);
-        let symbol = self.sorted_symbols.get(after.checked_sub(1)?)?;
-        (within < symbol.end).then(|| {
+    /// The symbol of an address, as `symbol+0xoffset/0xsize`. An address that is not exact
+    /// (`is_exact`) is a return address. The call before a return address can be the last
+    /// instruction of its function, so the byte before the address is looked up, as
+    /// sprint_backtrace() does.
+    fn symbol_at(&self, address: u64, is_exact: bool) -> Option<String> {
+        let looked_up = if is_exact { address } else { address.checked_sub(1)? };
+        let next_index = self.sorted_symbols.partition_point(|symbol| symbol.start <= looked_up);
+        let symbol = self.sorted_symbols.get(next_index.checked_sub(1)?)?;
+        (looked_up < symbol.end).then(|| {
             let (offset, size) = (address - symbol.start, symbol.end - symbol.start);
             format!("{}+{offset:#x}/{size:#x}", symbol.name)
         })
@@ -146,8 +157,8 @@ impl Symbols {
 enum Notation {
     /// After `0x`, as `%pS` and `%pB` print an address without symbol.
     Resolvable,
-    /// After a register name, or in brackets. The value is the number of bytes after the digits that
-    /// belong to the notation.
+    /// After a register name, or in brackets. The value is the number of bytes after the digits
+    /// that belong to the notation.
     Raw(usize),
     /// Any other number, which may not be an address.
     Other,
@@ -172,16 +183,15 @@ impl Notation {
 
 /// The position in `text` of the next number of exactly 16 hexadecimal digits.
 fn find_address(text: &str) -> Option<usize> {
+    let is_word_byte = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let bytes = text.as_bytes();
-    let mut run = 0;
-    for (i, byte) in bytes.iter().enumerate() {
-        run = if byte.is_ascii_hexdigit() { run + 1 } else { 0 };
-        let ends = !bytes.get(i + 1).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
-        if run == 16 && ends {
-            let start = i + 1 - 16;
-            let word = text[..start].bytes().next_back();
-            let prefixed = text[..start].ends_with("0x");
-            if prefixed || !word.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_') {
+    let mut digit_count = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        digit_count = if byte.is_ascii_hexdigit() { digit_count + 1 } else { 0 };
+        if digit_count == 16 && !bytes.get(index + 1).is_some_and(is_word_byte) {
+            let start = index + 1 - 16;
+            let has_prefix = text[..start].ends_with("0x");
+            if has_prefix || !bytes[..start].last().is_some_and(is_word_byte) {
                 return Some(start);
             }
         }
@@ -191,11 +201,11 @@ fn find_address(text: &str) -> Option<usize> {
 
 /// Whether an address is an entry of a call trace (printk_stack_address()): only the printk prefix,
 /// brackets and the question mark of the unwinder precede it.
-fn is_trace_entry(before: &str, consumed: usize) -> bool {
-    let words = before.strip_suffix("0x").unwrap_or(before);
-    let words = words.strip_suffix("[<").unwrap_or(words);
-    let words = words.trim_end().trim_end_matches('?').trim_end();
-    consumed == 0 && (words.is_empty() || words.ends_with(']') || words.ends_with('>'))
+fn is_trace_entry(before: &str, consumed_bytes: usize) -> bool {
+    let prefix = before.strip_suffix("0x").unwrap_or(before);
+    let prefix = prefix.strip_suffix("[<").unwrap_or(prefix);
+    let prefix = prefix.trim_end().trim_end_matches('?').trim_end();
+    consumed_bytes == 0 && (prefix.is_empty() || prefix.ends_with(']') || prefix.ends_with('>'))
 }
 
 /// The relocation offset that the kernel printed; 0 if it printed none.

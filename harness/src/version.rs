@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The numbers of a kernel release.
+//! Kernel releases as numbers.
 
-/// A release, such as 6.12.117.
+/// A release, such as 6.12.117: the three numbers. Releases are ordered by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
@@ -12,7 +12,8 @@ impl Version {
         self.2 == 0
     }
 
-    /// Whether both releases are of one stable series: their first two numbers are equal.
+    /// Whether both releases belong to one stable series, so that their first two numbers are
+    /// equal.
     pub(crate) fn is_same_series(self, other: Version) -> bool {
         (self.0, self.1) == (other.0, other.1)
     }

@@ -23,6 +23,7 @@ pub(super) const TARGET: Target = Target {
     // `GTIMER_SCALE` of QEMU: a tick in 16 ns.
     counter_hertz: 62_500_000,
     loop_instructions: 3,
-    // No release has dispatch, but a kernel with our patch has the release number of one without.
+    // No release has dispatch. A kernel with the patches of sudbox has it, under the same release
+    // number.
     dispatch_since: None,
 };

@@ -8,7 +8,7 @@ use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
     qemu_packages: Packages {
-        // qemu-system-riscv, where there is one, comes with it.
+        // On newer distributions, this package installs qemu-system-riscv.
         apt: "qemu-system-misc",
         dnf: "qemu-system-riscv-core",
         pacman: "qemu-system-riscv",

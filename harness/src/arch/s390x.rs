@@ -8,7 +8,7 @@ use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
     qemu_packages: Packages {
-        // qemu-system-s390x, where there is one, comes with it.
+        // On newer distributions, this package installs qemu-system-s390x.
         apt: "qemu-system-misc",
         dnf: "qemu-system-s390x-core",
         pacman: "qemu-system-s390x",
@@ -22,7 +22,7 @@ pub(super) const TARGET: Target = Target {
         pacman: "",
         zypper: "cross-s390x-gcc14",
     },
-    // Bit 51 of the clock is a microsecond.
+    // Bit 51 of the TOD clock is a microsecond, so bit 63 is a 4096th of it.
     counter_hertz: 4_096_000_000,
     loop_instructions: 2,
     // `config S390` selects GENERIC_ENTRY.

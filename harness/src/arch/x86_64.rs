@@ -21,7 +21,8 @@ pub(super) const TARGET: Target = Target {
         pacman: "",
         zypper: "cross-x86_64-gcc",
     },
-    // The TSC. With counted instructions, it ticks once per instruction, and the kernel is told so.
+    // The TSC. When QEMU counts instructions, the TSC ticks once per instruction, and CPUID tells
+    // the kernel this frequency.
     counter_hertz: 1_000_000_000,
     loop_instructions: 3,
     // `config X86` selects GENERIC_ENTRY.

@@ -2,10 +2,10 @@
 
 //! Builds guest-init for another architecture from the embedded sources, and caches it.
 //!
-//! The build needs a Rust compiler with the standard library of that architecture: the compiler of
-//! this machine; the compiler of rustup, which may have to fetch the library; or the compiler of
-//! the distribution, which is unpacked into the cache. The build also needs a cross C compiler as
-//! linker.
+//! The build needs a Rust compiler with the standard library of that architecture. The first of
+//! these is used: the compiler on `PATH`; the same compiler after rustup fetched the library; the
+//! compiler of the distribution, which is unpacked into the cache. The build also needs a cross C
+//! compiler as linker.
 
 use crate::arch::{self, Target};
 use crate::failure::Failure;
@@ -31,24 +31,24 @@ const EMBEDDED_MEMBERS: &str = r#"members = ["protocol", "guest-init"]"#;
 /// Returns guest-init for an architecture, from the cache or built now.
 ///
 /// # Errors
-/// If it cannot be built.
+/// If guest-init cannot be built.
 pub(super) fn guest_init(arch: Arch, progress: &mut Progress) -> anyhow::Result<Vec<u8>> {
     let cache = Cache::open()?;
     let target = arch::target_of(arch);
-    let (name, path) = (cache_key(arch), cached_path(&cache, arch));
-    let shared_lock = cache.lock(CACHE_FOLDER, &name, LockMode::Shared, progress)?;
+    let (key, path) = (cache_key(arch), cached_path(&cache, arch));
+    let shared_lock = cache.lock(CACHE_FOLDER, &key, LockMode::Shared, progress)?;
     if let Ok(program) = std::fs::read(&path) {
         return Ok(program);
     }
     drop(shared_lock);
     // Another thread or process may have built guest-init before this thread got the lock.
-    let _exclusive_lock = cache.lock(CACHE_FOLDER, &name, LockMode::Exclusive, progress)?;
+    let _exclusive_lock = cache.lock(CACHE_FOLDER, &key, LockMode::Exclusive, progress)?;
     if let Ok(program) = std::fs::read(&path) {
         return Ok(program);
     }
-    let (rust, _toolchain) = rust_toolchain(&cache, arch, target, progress)?;
+    let (rust_variables, _toolchain_lock) = rust_toolchain(&cache, arch, target, progress)?;
     progress.phase(&format!("building guest-init for {}", arch.name()));
-    let program = build_guest_init(&cache, target, &rust, progress)?;
+    let program = build_guest_init(&cache, target, &rust_variables, progress)?;
     let _impersonation = cache.owner_of(CACHE_FOLDER).impersonate();
     store_in_cache(&path, &program)?;
     Ok(program)
@@ -90,8 +90,8 @@ pub(super) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyho
 /// Environment variables that select a Rust compiler for cargo.
 type EnvVars = Vec<(&'static str, OsString)>;
 
-/// Finds or fetches a Rust compiler with the standard library of the target. The lock protects the
-/// compiler if it is in the cache.
+/// Finds or fetches a Rust compiler with the standard library of the target. Returns the variables
+/// that select the compiler, and a lock that keeps a compiler in the cache from being removed.
 fn rust_toolchain(
     cache: &Cache,
     arch: Arch,
@@ -106,8 +106,8 @@ fn rust_toolchain(
         let mut rustup = Command::new("rustup");
         rustup.args(["target", "add", target.rust_target]).env("RUSTUP_MAX_RETRIES", "0");
         rustup.stdin(Stdio::null());
-        let (added, _) = status_and_lines(rustup, &EntryLock::default(), progress)?;
-        if added.success() && has_standard_library(target) {
+        let (status, _) = status_and_lines(rustup, &EntryLock::default(), progress)?;
+        if status.success() && has_standard_library(target) {
             return Ok(Default::default());
         }
     }
@@ -133,17 +133,18 @@ fn has_standard_library(target: &Target) -> bool {
 fn has_static_linker(target: &Target) -> bool {
     let mut linker = Command::new(target.linker);
     linker.args(["-print-file-name=libc.a"]).stderr(Stdio::null());
-    // For a file that the linker does not find, it prints the name without a path.
+    // The linker prints the path of a file that it finds, and only the name of any other file.
     linker.output().is_ok_and(|output| output.stdout.contains(&b'/'))
 }
 
 fn build_guest_init(
     cache: &Cache,
     target: &Target,
-    rust: &EnvVars,
+    rust_variables: &EnvVars,
     progress: &mut Progress,
 ) -> anyhow::Result<Vec<u8>> {
-    let failed = |what: String| Failure::machine(format!("guest-init cannot be built: {what}"));
+    let build_failure =
+        |reason: String| Failure::machine(format!("guest-init cannot be built: {reason}"));
     let folder = tempfile::tempdir_in(cache.root().join("tmp"))?;
     for (path, text) in SOURCES {
         let path = folder.path().join(path);
@@ -166,18 +167,18 @@ fn build_guest_init(
             cargo.env_remove(&*name);
         }
     }
-    let upper = target.rust_target.to_uppercase().replace('-', "_");
-    cargo.env(format!("CARGO_TARGET_{upper}_LINKER"), target.linker);
+    let target_in_capitals = target.rust_target.to_uppercase().replace('-', "_");
+    cargo.env(format!("CARGO_TARGET_{target_in_capitals}_LINKER"), target.linker);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS);
     cargo.env("CARGO_TARGET_DIR", folder.path().join("target"));
-    cargo.envs(rust.iter().map(|(name, value)| (name, value)));
+    cargo.envs(rust_variables.iter().map(|(name, value)| (name, value)));
     let (status, lines) = status_and_lines(cargo, &EntryLock::default(), progress)?;
     if !status.success() {
         let error = lines.iter().find(|line| line.starts_with("error")).cloned();
-        return Err(failed(error.unwrap_or_else(|| lines.join("\n")).trim().to_owned()));
+        return Err(build_failure(error.unwrap_or_else(|| lines.join("\n")).trim().to_owned()));
     }
     let binary = folder.path().join("target").join(target.rust_target).join("guest/guest-init");
-    std::fs::read(&binary).map_err(|error| failed(error.to_string()))
+    std::fs::read(&binary).map_err(|error| build_failure(error.to_string()))
 }
 
 /// Stores the program in the cache atomically.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! Provides guest-init and its initramfs. guest-init for the host's architecture is embedded in
-//! sudbox; for others it is built on first use.
+//! sudbox; for other architectures, sudbox builds guest-init
+//! on first use.
 
 mod foreign;
 
@@ -35,7 +36,8 @@ pub(crate) fn guest_init(
     foreign::guest_init(arch, progress).map(Cow::Owned)
 }
 
-/// Checks that [`guest_init`] can build for an architecture, and installs a missing linker.
+/// Checks that [`guest_init`] can provide guest-init for an architecture, and installs a missing
+/// linker.
 ///
 /// # Errors
 /// If something is missing and cannot be installed.
@@ -53,13 +55,13 @@ pub(crate) fn initramfs(init: &[u8], modules: &[PathBuf]) -> anyhow::Result<Vec<
     Ok(initramfs::pack(&entries))
 }
 
-/// The entries of the initramfs, to which a caller may add more. guest-init loads the modules in the
-/// order of their names.
+/// The entries of the initramfs that [`initramfs`] makes. guest-init loads the modules in the order
+/// of their names.
 ///
 /// # Errors
 /// If a module cannot be read.
 pub(crate) fn initramfs_entries(init: &[u8], modules: &[PathBuf]) -> anyhow::Result<Vec<Entry>> {
-    let mut all = vec![
+    let mut entries = vec![
         Entry::directory("dev", 0o755),
         // Without /dev/console, init has no standard streams (console_on_rootfs()).
         Entry::char_device("dev/console", 0o600, 5, 1),
@@ -69,14 +71,14 @@ pub(crate) fn initramfs_entries(init: &[u8], modules: &[PathBuf]) -> anyhow::Res
         Entry::file("init", 0o755, init),
     ];
     if !modules.is_empty() {
-        all.push(Entry::directory("modules", 0o755));
+        entries.push(Entry::directory("modules", 0o755));
     }
     for (number, path) in modules.iter().enumerate() {
-        let content = std::fs::read(path).map_err(|why| {
-            Failure::machine(format!("the module {} cannot be read: {why}", path.display()))
+        let content = std::fs::read(path).map_err(|error| {
+            Failure::machine(format!("the module {} cannot be read: {error}", path.display()))
         })?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        all.push(Entry::file(format!("modules/{number:02}-{name}"), 0o644, content));
+        entries.push(Entry::file(format!("modules/{number:02}-{name}"), 0o644, content));
     }
-    Ok(all)
+    Ok(entries)
 }

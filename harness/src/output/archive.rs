@@ -32,19 +32,19 @@ pub(crate) struct ArchivedRun {
 
 impl ArchivedRun {
     fn from_path(path: PathBuf) -> Option<ArchivedRun> {
-        // The name is the one that `RunFolder::create` made.
-        let (nanos, _) = path.file_name()?.to_str()?.split_once('-')?;
-        let began = Duration::from_nanos(nanos.parse().ok()?);
+        // `RunFolder::create` makes the name: nanoseconds since 1970, a hyphen, and the process id.
+        let (nanoseconds, _) = path.file_name()?.to_str()?.split_once('-')?;
+        let start_time = Duration::from_nanos(nanoseconds.parse().ok()?);
         let summary = fs::read(path.join(SUMMARY_FILE)).ok();
         let summary = summary.and_then(|text| serde_json::from_slice(&text).ok());
-        path.is_dir().then_some(ArchivedRun { path, start_time: began, summary })
+        path.is_dir().then_some(ArchivedRun { path, start_time, summary })
     }
 
     fn is_kept_until_pruned(&self) -> bool {
         self.summary.as_ref().is_some_and(Summary::is_kept)
     }
 
-    /// Whether the run has not ended: it still holds the lock of its folder.
+    /// Whether the run has not ended. A run holds the lock of its folder until it ends.
     fn is_running(&self) -> bool {
         File::open(self.path.join("lock")).is_ok_and(|lock| lock.try_lock().is_err())
     }
@@ -55,7 +55,7 @@ impl ArchivedRun {
         date.replace('T', " ").chars().take(16).collect()
     }
 
-    /// The run as an item of a report's list.
+    /// The run with this number, as an item of a list for a report.
     fn numbered(self, number: usize) -> Run {
         let folder = text::escaped_line(&self.path.display().to_string());
         Run { number, start_time: self.date(), folder, summary: self.summary }
@@ -72,7 +72,7 @@ pub(crate) fn archived_runs(folder: &Path) -> Vec<ArchivedRun> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut runs: Vec<ArchivedRun> =
         entries.filter_map(|entry| ArchivedRun::from_path(entry.path())).collect();
-    runs.sort_by(|a, b| b.path.cmp(&a.path));
+    runs.sort_by(|first, second| second.path.cmp(&first.path));
     runs
 }
 
@@ -84,26 +84,28 @@ pub(crate) fn run_list(folder: &Path) -> RunList {
 
 /// Removes all but the newest ordinary runs. Errors are ignored, because the next run tries again.
 pub(super) fn remove_old_runs(folder: &Path) {
-    let ordinary = archived_runs(folder).into_iter().filter(|run| !run.is_kept_until_pruned());
-    for run in ordinary.skip(MAX_ORDINARY_RUNS).filter(|run| !run.is_running()) {
+    let ordinary_runs = archived_runs(folder).into_iter().filter(|run| !run.is_kept_until_pruned());
+    for run in ordinary_runs.skip(MAX_ORDINARY_RUNS).filter(|run| !run.is_running()) {
         let _ = fs::remove_dir_all(run.path);
     }
 }
 
-/// The runs that have ended and began before `limit`, a time since 1970. Removes them if `remove`.
+/// The runs that have ended and began before `limit`, a time since 1970. Removes their folders if
+/// `remove`.
 ///
 /// # Errors
 /// If a folder cannot be removed.
 pub(crate) fn prune(folder: &Path, limit: Duration, remove: bool) -> anyhow::Result<Vec<Run>> {
-    let mut old: Vec<(ArchivedRun, usize)> = archived_runs(folder).into_iter().zip(1..).collect();
-    old.retain(|(run, _)| run.start_time <= limit && !run.is_running());
+    let mut old_runs: Vec<(ArchivedRun, usize)> =
+        archived_runs(folder).into_iter().zip(1..).collect();
+    old_runs.retain(|(run, _)| run.start_time <= limit && !run.is_running());
     if remove {
-        for (run, _) in &old {
+        for (run, _) in &old_runs {
             fs::remove_dir_all(&run.path)
                 .with_context(|| format!("cannot remove {}", run.path.display()))?;
         }
     }
-    Ok(old.into_iter().map(|(run, number)| run.numbered(number)).collect())
+    Ok(old_runs.into_iter().map(|(run, number)| run.numbered(number)).collect())
 }
 
 /// Adds the outcomes of a verdict to the record in `folder`, the folder of the runs.
@@ -138,7 +140,9 @@ fn append_line(path: &Path, line: &str, owner: Owner) -> std::io::Result<()> {
         let mut text = String::new();
         file.rewind()?;
         file.read_to_string(&mut text)?;
-        let newer_half = text[text.len() / 2..].split_once('\n').map_or("", |(_, rest)| rest);
+        let newer_half = text[text.len() / 2..]
+            .split_once('\n')
+            .map_or("", |(_, complete_lines)| complete_lines);
         file.set_len(0)?;
         file.write_all(newer_half.as_bytes())?;
     }

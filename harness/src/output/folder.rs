@@ -20,7 +20,7 @@ pub(crate) struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of this run in the cache, and removes old runs by the rule of [`archive`].
+    /// Makes the folder of this run in the cache. Removes old runs, as [`archive`] describes.
     pub(crate) fn create(cache: &Cache) -> anyhow::Result<RunFolder> {
         let runs = archive::runs_folder(cache);
         // Names sort by time, because nanoseconds since 1970 have 19 digits until 2286.
@@ -31,7 +31,8 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Makes an empty folder at `path`, in place of an existing one. The caller removes the folder.
+    /// Makes an empty folder at `path`, and removes an existing folder there first. The caller
+    /// removes the new folder.
     pub(crate) fn create_at(path: PathBuf, owner: Owner) -> anyhow::Result<RunFolder> {
         if path.exists() {
             fs::remove_dir_all(&path)
@@ -49,7 +50,7 @@ impl RunFolder {
         Ok(RunFolder { path, owner, _lock: Arc::new(lock) })
     }
 
-    /// Makes a subfolder, for a part of the run.
+    /// Makes a subfolder for a part of the run. The lock of the run protects the subfolder too.
     pub(crate) fn create_subfolder(&self, name: &str) -> anyhow::Result<RunFolder> {
         let path = self.path.join(name);
         let _impersonation = self.owner.impersonate();

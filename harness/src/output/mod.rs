@@ -25,13 +25,14 @@ pub(crate) fn set_verbosity(quiet: bool, verbose: bool) {
     VERBOSE.store(verbose, Ordering::Relaxed);
 }
 
-/// The kind of stdout, terminal or file, with the setting of `--verbose`.
+/// The properties of stdout for which reports are laid out, with the setting of `--verbose`.
 pub(crate) fn screen() -> Screen {
     let screen = plain_screen();
     if VERBOSE.load(Ordering::Relaxed) { screen.with_verbose() } else { screen }
 }
 
-/// The kind of stdout, terminal or file. Colour needs a terminal without `NO_COLOR` (no-color.org).
+/// The properties of stdout, a terminal or a file. Colour needs a terminal without `NO_COLOR`
+/// (no-color.org).
 fn plain_screen() -> Screen {
     if !std::io::stdout().is_terminal() {
         return Screen::FILE;

@@ -23,7 +23,7 @@ const MIN_WIDTH_FOR_BAR: usize = 100;
 
 /// Prints the progress of a run to stderr.
 pub(crate) struct Progress {
-    /// Prefix of every line, if several kernels are worked on at a time.
+    /// Prefix of every line: the name of the kernel, if several kernels are judged at a time.
     prefix: String,
     bar: Option<ProgressBar>,
     is_terminal: bool,
@@ -42,8 +42,8 @@ impl Progress {
         }
     }
 
-    /// Progress of one of several kernels. Its lines begin with `name`. It shows no bar, because the
-    /// other kernels' lines go to the same terminal.
+    /// Makes a `Progress` for one of several kernels. Its lines begin with `name`. It shows no bar,
+    /// because the lines of the other kernels go to the same terminal.
     pub(crate) fn labelled(name: &str) -> Self {
         let mut progress = Progress::new();
         progress.prefix = format!("{name}: ");
@@ -75,8 +75,8 @@ fn terminal_width() -> Option<usize> {
     size.map(|(_, columns)| columns.into())
 }
 
-/// A labelled line, wrapped at spaces for a terminal of this width. A longer word, such as a path, is
-/// not split, so that it can be copied.
+/// Wraps a labelled line at spaces for a terminal of this width. Does not split a word that is
+/// longer than the width, such as a path, so that the user can copy the word.
 fn labelled_lines(label: &str, text: &str, width: Option<usize>) -> Vec<String> {
     let mut line = format!("{label:>9}  ");
     let Some(width) = width else { return vec![line + text] };
@@ -136,9 +136,10 @@ impl Monitor for Progress {
             bar.set_position(done);
         } else if self.last_printed.elapsed() >= LINE_INTERVAL {
             self.last_printed = Instant::now();
-            let of = if expected == 0 { String::new() } else { format!(" of about {expected}") };
+            let of_expected =
+                if expected == 0 { String::new() } else { format!(" of about {expected}") };
             super::stderr_line(&format!(
-                "{:>9}  {}{}: {done}{of} {unit}",
+                "{:>9}  {}{}: {done}{of_expected} {unit}",
                 "", self.prefix, self.phase
             ));
         }

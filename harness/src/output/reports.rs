@@ -19,26 +19,26 @@ pub(crate) fn print_and_write<T: Report + Summarised>(
     progress: &mut Progress,
 ) -> anyhow::Result<()> {
     let screen = super::screen();
-    let printed = (form.render)(subject, screen);
-    let outcome = super::print(&printed);
-    if let Err(error) = write_forms_and_summary(subject, form, &printed, screen, folder) {
+    let text = (form.render)(subject, screen);
+    let print_result = super::print(&text);
+    if let Err(error) = write_forms_and_summary(subject, form, &text, screen, folder) {
         progress.print("note", &format!("{error:#}"));
     }
     progress.print("report", &folder.path().display().to_string());
-    outcome
+    print_result
 }
 
-/// Writes every form and the summary. `printed` is the text of `form` for `screen`.
+/// Writes every form and the summary. `printed_text` is the text of `form` for `screen`.
 fn write_forms_and_summary<T: Report + Summarised>(
     subject: &T,
     form: &Form<T>,
-    printed: &str,
+    printed_text: &str,
     screen: Screen,
     folder: &RunFolder,
 ) -> anyhow::Result<()> {
     for other in T::FORMS {
         if other.name == form.name && screen == Screen::FILE {
-            folder.write(other.file_name, printed)?;
+            folder.write(other.file_name, printed_text)?;
         } else {
             folder.write(other.file_name, (other.render)(subject, Screen::FILE))?;
         }

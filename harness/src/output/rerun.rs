@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The command that runs one case again on the same kernel. It is a make command if make runs
-//! sudbox.
+//! The command that runs one case again on the same kernel: a make command if make started sudbox,
+//! else a sudbox command.
 
 use crate::cli::{Cli, GivenOptions};
 use crate::selection::BOOT_CASE;
@@ -56,38 +56,44 @@ impl RerunCommand {
         verb: RerunVerb,
         kernel: &str,
         given: &GivenOptions,
-        by_make: bool,
+        is_for_make: bool,
     ) -> RerunCommand {
         let cli = Cli::command();
         let command = cli.find_subcommand(verb.name());
-        let has = |name: &str| {
+        let verb_has_option = |name: &str| {
             let mut arguments = command.iter().flat_map(|command| command.get_arguments());
             arguments.any(|arg| arg.get_long() == Some(name))
         };
-        let given = given.clone().retaining(|name| has(name) && !OMITTED_OPTIONS.contains(&name));
-        let mut line = match by_make {
+        let given = given
+            .clone()
+            .retaining(|name| verb_has_option(name) && !OMITTED_OPTIONS.contains(&name));
+        let mut command_line = match is_for_make {
             true => format!("make {}", verb.make_target()),
             false => format!("sudbox {}", verb.name()),
         };
         if !kernel.is_empty() {
-            let name = if by_make { "KERNEL=" } else { "" };
-            let _ = write!(line, " {name}{}", shell_quoted(kernel));
+            let variable = if is_for_make { "KERNEL=" } else { "" };
+            let _ = write!(command_line, " {variable}{}", shell_quoted(kernel));
         }
-        line.push_str(&if by_make { make_variables(&given) } else { command_line_options(&given) });
-        let shown = given.retaining(|name| !["arch", "flavour"].contains(&name));
+        command_line.push_str(&if is_for_make {
+            make_variables(&given)
+        } else {
+            command_line_options(&given)
+        });
+        let shown_options = given.retaining(|name| !["arch", "flavour"].contains(&name));
         RerunCommand {
-            command: line,
-            is_for_make: by_make,
-            options: command_line_options(&shown).trim_start().to_owned(),
+            command: command_line,
+            is_for_make,
+            options: command_line_options(&shown_options).trim_start().to_owned(),
         }
     }
 
     /// Adds architecture and flavour, unless they are the default.
     pub(crate) fn with_arch_and_flavour(mut self, arch: &str, flavour: &str) -> RerunCommand {
-        for (name, value, usual) in
+        for (name, value, default) in
             [("arch", arch, sudbox_images::Arch::default().name()), ("flavour", flavour, "default")]
         {
-            if value != usual {
+            if value != default {
                 let _ = match self.is_for_make {
                     true => {
                         write!(self.command, " {}={}", name.to_uppercase(), shell_quoted(value))
@@ -175,8 +181,8 @@ pub(crate) fn matrix_command(given: &GivenOptions) -> String {
 
 /// Quotes a word for a shell, if necessary.
 fn shell_quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
+    let needs_no_quotes = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(needs_no_quotes) {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
@@ -194,8 +200,8 @@ mod tests {
         GivenOptions::from_matches(&command, &matches)
     }
 
-    fn rerun(line: &str, by_make: bool) -> RerunCommand {
-        RerunCommand::with_syntax(RerunVerb::Run, "6.12", &given(line), by_make)
+    fn rerun(line: &str, is_for_make: bool) -> RerunCommand {
+        RerunCommand::with_syntax(RerunVerb::Run, "6.12", &given(line), is_for_make)
     }
 
     #[test]

@@ -37,14 +37,14 @@ pub(crate) enum LibraryError {
         needed_by: String,
     },
     /// The ELF structures of a file contradict each other.
-    #[error("{path}: damaged ELF file: {what}")]
+    #[error("{path}: damaged ELF file: {reason}")]
     Damaged {
         /// The file.
         path: String,
         /// The message of the parser.
-        what: String,
+        reason: String,
     },
-    /// The program needs more libraries than any real one.
+    /// The program needs more than [`MAX_LIBRARIES`] libraries.
     #[error("it needs more than {MAX_LIBRARIES} libraries")]
     TooMany,
 }
@@ -52,7 +52,7 @@ pub(crate) enum LibraryError {
 /// The entries of a dynamic section that the search for libraries needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct DynamicSection {
-    needed: Vec<Vec<u8>>,
+    needed_names: Vec<Vec<u8>>,
     rpath: Option<Vec<u8>>,
     runpath: Option<Vec<u8>>,
 }
@@ -75,33 +75,36 @@ pub(crate) fn find_libraries(
     content: &[u8],
     interpreter: &Path,
 ) -> Result<BTreeMap<PathBuf, Vec<u8>>, LibraryError> {
-    let (identity, dynamic) = read_dynamic(program, content)?;
-    let defaults = default_directories(interpreter);
-    let environment =
-        directories(std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default().as_bytes(), program);
-    let mut found = BTreeMap::new();
+    let (class_and_machine, dynamic) = read_dynamic(program, content)?;
+    let default_directories = default_directories(interpreter);
+    let library_path = split_search_path(
+        std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default().as_bytes(),
+        program,
+    );
+    let mut libraries = BTreeMap::new();
     let mut names = vec![interpreter.file_name().unwrap_or_default().as_bytes().to_vec()];
     let mut queue =
         VecDeque::from([SearchedFile { path: program.into(), dynamic, inherited_rpath: vec![] }]);
-    while let Some(loaded) = queue.pop_front() {
-        let own_rpath = match (&loaded.dynamic.rpath, &loaded.dynamic.runpath) {
-            (Some(rpath), None) => directories(rpath, &loaded.path),
+    while let Some(file) = queue.pop_front() {
+        let own_rpath = match (&file.dynamic.rpath, &file.dynamic.runpath) {
+            (Some(rpath), None) => split_search_path(rpath, &file.path),
             _ => vec![],
         };
-        let inherited: Vec<PathBuf> = own_rpath.into_iter().chain(loaded.inherited_rpath).collect();
-        let runpath = loaded.dynamic.runpath.as_deref();
-        let runpath = runpath.map_or_else(Vec::new, |path| directories(path, &loaded.path));
+        let rpath_and_inherited: Vec<PathBuf> =
+            own_rpath.into_iter().chain(file.inherited_rpath).collect();
+        let runpath = file.dynamic.runpath.as_deref();
+        let runpath = runpath.map_or_else(Vec::new, |path| split_search_path(path, &file.path));
         // A file with DT_RUNPATH is searched without any DT_RPATH.
-        let rpath = if loaded.dynamic.runpath.is_some() { &[][..] } else { &inherited };
-        let search = [rpath, &environment, &runpath, &defaults];
-        for name in loaded.dynamic.needed {
+        let rpath = if file.dynamic.runpath.is_some() { &[][..] } else { &rpath_and_inherited };
+        let search_lists = [rpath, &library_path, &runpath, &default_directories];
+        for name in file.dynamic.needed_names {
             if names.contains(&name) {
                 continue;
             }
-            let (path, content, dynamic) =
-                find_library(&name, &search, identity).ok_or_else(|| LibraryError::Missing {
+            let (path, content, dynamic) = find_library(&name, &search_lists, class_and_machine)
+                .ok_or_else(|| LibraryError::Missing {
                     name: String::from_utf8_lossy(&name).into_owned(),
-                    needed_by: loaded.path.display().to_string(),
+                    needed_by: file.path.display().to_string(),
                 })?;
             names.push(name);
             if names.len() > MAX_LIBRARIES {
@@ -110,12 +113,12 @@ pub(crate) fn find_libraries(
             queue.push_back(SearchedFile {
                 path: path.clone(),
                 dynamic,
-                inherited_rpath: inherited.clone(),
+                inherited_rpath: rpath_and_inherited.clone(),
             });
-            found.insert(path, content);
+            libraries.insert(path, content);
         }
     }
-    Ok(found)
+    Ok(libraries)
 }
 
 /// Class and machine of an ELF file. A library must have the class and machine of its program.
@@ -124,14 +127,14 @@ type ClassAndMachine = (u8, Machine);
 /// Returns the first file of this name that is an ELF file of the right class and machine.
 fn find_library(
     name: &[u8],
-    search: &[&[PathBuf]],
+    search_lists: &[&[PathBuf]],
     expected: ClassAndMachine,
 ) -> Option<(PathBuf, Vec<u8>, DynamicSection)> {
     let name = OsStr::from_bytes(name);
     let candidates: Vec<PathBuf> = if name.as_bytes().contains(&b'/') {
         vec![PathBuf::from(name)]
     } else {
-        search.iter().flat_map(|list| list.iter()).map(|folder| folder.join(name)).collect()
+        search_lists.iter().flat_map(|list| list.iter()).map(|folder| folder.join(name)).collect()
     };
     candidates.into_iter().find_map(|path| {
         let content = read_file(&path)?;
@@ -151,9 +154,9 @@ fn read_file(path: &Path) -> Option<Vec<u8>> {
     (content.len() as u64 <= MAX_LIBRARY_BYTES).then_some(content)
 }
 
-/// Splits a search path into directories. `$ORIGIN` means the directory of `file`, in which the path
-/// stands.
-fn directories(path: &[u8], file: &Path) -> Vec<PathBuf> {
+/// Splits a search path of the file `file` into directories. Replaces `$ORIGIN` by the directory of
+/// the file.
+fn split_search_path(path: &[u8], file: &Path) -> Vec<PathBuf> {
     let origin = file.canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned()));
     let origin = origin.unwrap_or_default().into_os_string();
     path.split(|byte| *byte == b':')
@@ -169,7 +172,7 @@ fn directories(path: &[u8], file: &Path) -> Vec<PathBuf> {
 /// The directories that the interpreter searches for every program.
 fn default_directories(interpreter: &Path) -> Vec<PathBuf> {
     let name = interpreter.file_name().unwrap_or_default().to_string_lossy();
-    if let Some(arch) = name.strip_prefix("ld-musl-").and_then(|rest| rest.split('.').next()) {
+    if let Some(arch) = name.strip_prefix("ld-musl-").and_then(|suffix| suffix.split('.').next()) {
         let configured = std::fs::read(format!("/etc/ld-musl-{arch}.path")).unwrap_or_default();
         let configured: Vec<PathBuf> = configured
             .split(|byte| b":\n".contains(byte))
@@ -189,15 +192,15 @@ fn default_directories(interpreter: &Path) -> Vec<PathBuf> {
 }
 
 /// Reads `ld.so.conf`: a directory on each line, and `include` lines with a glob as last component.
-fn read_conf(path: &Path, folders: &mut Vec<PathBuf>, files: &mut usize) {
-    *files += 1;
-    let Some(text) = read_file(path).filter(|_| *files <= MAX_INCLUDED_FILES) else { return };
+fn read_conf(path: &Path, folders: &mut Vec<PathBuf>, file_count: &mut usize) {
+    *file_count += 1;
+    let Some(text) = read_file(path).filter(|_| *file_count <= MAX_INCLUDED_FILES) else { return };
     for line in String::from_utf8_lossy(&text).lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
         if let Some(pattern) = line.strip_prefix("include ") {
             let pattern = path.parent().unwrap_or(path).join(pattern.trim());
             for included in included_files(&pattern) {
-                read_conf(&included, folders, files);
+                read_conf(&included, folders, file_count);
             }
         } else if line.starts_with('/') {
             folders.push(line.into());
@@ -229,13 +232,13 @@ fn read_dynamic(
     content: &[u8],
 ) -> Result<(ClassAndMachine, DynamicSection), LibraryError> {
     let class = content.get(4).copied().unwrap_or_default();
-    let read = match class {
+    let result = match class {
         1 => parse_dynamic_section::<FileHeader32<Endianness>>(content),
         _ => parse_dynamic_section::<FileHeader64<Endianness>>(content),
     };
-    let (machine, dynamic) = read.map_err(|error| LibraryError::Damaged {
+    let (machine, dynamic) = result.map_err(|error| LibraryError::Damaged {
         path: path.display().to_string(),
-        what: error.to_string(),
+        reason: error.to_string(),
     })?;
     Ok(((class, machine), dynamic))
 }
@@ -260,13 +263,14 @@ fn parse_dynamic_section<E: FileHeader<Endian = Endianness>>(
             .find_map(|segment| segment.data_range(endian, content, address, size).ok().flatten())
             .unwrap_or_default();
         let string = |offset: u64| -> Option<Vec<u8>> {
-            let rest = strings.get(usize::try_from(offset).ok()?..)?;
-            rest.split(|byte| *byte == 0).next().map(<[u8]>::to_vec)
+            let tail = strings.get(usize::try_from(offset).ok()?..)?;
+            tail.split(|byte| *byte == 0).next().map(<[u8]>::to_vec)
         };
         dynamic.rpath = value(DT_RPATH).and_then(string);
         dynamic.runpath = value(DT_RUNPATH).and_then(string);
-        let needed = entries.iter().filter(|entry| entry.tag(endian) == DT_NEEDED);
-        dynamic.needed = needed.filter_map(|entry| string(entry.d_val(endian).into())).collect();
+        let needed_entries = entries.iter().filter(|entry| entry.tag(endian) == DT_NEEDED);
+        dynamic.needed_names =
+            needed_entries.filter_map(|entry| string(entry.d_val(endian).into())).collect();
     }
     Ok((machine, dynamic))
 }

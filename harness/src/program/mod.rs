@@ -40,9 +40,10 @@ pub(crate) fn pack_program(command: &[OsString]) -> anyhow::Result<PackedProgram
     let path = find_program(name, &directory)?;
     let mut arguments = command.to_vec();
     let mut files = PackedFiles::default();
-    let mut start = path.clone();
+    let mut executed_path = path.clone();
     if let Some((interpreter, argument)) = files.add_program(&path)? {
-        // As fs/binfmt_script.c does. The guest's kernel may lack CONFIG_BINFMT_SCRIPT.
+        // The arguments are those that fs/binfmt_script.c makes. The guest's kernel may lack
+        // CONFIG_BINFMT_SCRIPT.
         arguments[0] = path.into();
         arguments.splice(0..0, argument);
         arguments.insert(0, interpreter.clone().into());
@@ -55,12 +56,12 @@ pub(crate) fn pack_program(command: &[OsString]) -> anyhow::Result<PackedProgram
                 interpreter.display()
             )));
         }
-        start = interpreter;
+        executed_path = interpreter;
     }
     files.add_directory(&directory);
     let bytes = |text: OsString| text.into_vec();
     let program = Program {
-        path: bytes(start.into()),
+        path: bytes(executed_path.into()),
         arguments: arguments.into_iter().map(bytes).collect(),
         environment: std::env::vars_os().map(|(name, value)| (bytes(name), bytes(value))).collect(),
         directory: bytes(directory.into()),
@@ -73,7 +74,7 @@ pub(crate) fn pack_program(command: &[OsString]) -> anyhow::Result<PackedProgram
 
 /// The path of a program: a name without a slash is looked up in `PATH`.
 fn find_program(name: &OsStr, directory: &Path) -> anyhow::Result<PathBuf> {
-    let shown = name.display();
+    let displayed_name = name.display();
     let path = if name.as_bytes().contains(&b'/') {
         directory.join(name)
     } else {
@@ -82,24 +83,26 @@ fn find_program(name: &OsStr, directory: &Path) -> anyhow::Result<PathBuf> {
             std::env::split_paths(&path).map(|folder| directory.join(folder).join(name));
         candidates.find(|path| is_executable(path)).ok_or_else(|| {
             let hint = match is_executable(&directory.join(name)) {
-                true => format!("; did you mean `./{shown}`?"),
+                true => format!("; did you mean `./{displayed_name}`?"),
                 false => String::new(),
             };
-            Failure::usage(format!("no program `{shown}` is in PATH{hint}"))
+            Failure::usage(format!("no program `{displayed_name}` is in PATH{hint}"))
         })?
     };
     match std::fs::metadata(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(Failure::usage(format!("{shown}: no such program")))
+            Err(Failure::usage(format!("{displayed_name}: no such program")))
         }
-        Err(error) => Err(Failure::usage(format!("{shown}: {error}"))),
-        Ok(file) if file.is_dir() => Err(Failure::usage(format!("{shown} is a directory"))),
+        Err(error) => Err(Failure::usage(format!("{displayed_name}: {error}"))),
+        Ok(file) if file.is_dir() => {
+            Err(Failure::usage(format!("{displayed_name} is a directory")))
+        }
         Ok(file) if !file.is_file() => {
-            Err(Failure::usage(format!("{shown} is not a regular file")))
+            Err(Failure::usage(format!("{displayed_name} is not a regular file")))
         }
-        Ok(_) if !is_executable(&path) => {
-            Err(Failure::usage(format!("{shown} is not executable: run `chmod +x {shown}`")))
-        }
+        Ok(_) if !is_executable(&path) => Err(Failure::usage(format!(
+            "{displayed_name} is not executable: run `chmod +x {displayed_name}`"
+        ))),
         Ok(_) => Ok(normalized(&path)),
     }
 }
@@ -109,16 +112,17 @@ fn is_executable(path: &Path) -> bool {
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-/// The path without `.` and `..`. With them, the guest would need more directories.
+/// The path without `.` and `..`, so that the guest needs no directories other than those of the
+/// program.
 fn normalized(path: &Path) -> PathBuf {
     let mut normalized = PathBuf::new();
-    for part in path.components() {
-        match part {
+    for component in path.components() {
+        match component {
             Component::CurDir => {}
             Component::ParentDir => {
                 normalized.pop();
             }
-            part => normalized.push(part),
+            component => normalized.push(component),
         }
     }
     normalized
@@ -141,15 +145,15 @@ struct PackedFiles {
 }
 
 impl PackedFiles {
-    /// Adds a program with its libraries. Returns interpreter and argument if it is a script.
+    /// Adds a program with its libraries. For a script, returns the interpreter and its argument.
     fn add_program(&mut self, path: &Path) -> anyhow::Result<Option<(PathBuf, Option<OsString>)>> {
         let content = read_file(path)?;
         let kind = detect_kind(path, &content)?;
         if let ProgramKind::Dynamic(interpreter) = &kind {
             self.add_file(interpreter, read_file(interpreter)?);
-            let found = libraries::find_libraries(path, &content, interpreter)
+            let libraries = libraries::find_libraries(path, &content, interpreter)
                 .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-            for (library, content) in found {
+            for (library, content) in libraries {
                 self.add_file(&library, content);
             }
         }
@@ -173,7 +177,7 @@ impl PackedFiles {
         let ancestors: Vec<&Path> = path.ancestors().collect();
         for directory in ancestors.into_iter().rev().skip(1) {
             if self.paths.insert(directory.to_owned()) {
-                // Writable for all, as /tmp must be.
+                // Every user may write to the directory, as /tmp requires.
                 self.entries.push(Entry::directory(directory.to_string_lossy(), 0o1777));
             }
         }
@@ -188,43 +192,45 @@ fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 fn detect_kind(path: &Path, content: &[u8]) -> anyhow::Result<ProgramKind> {
-    let shown = path.display();
-    if let Some(rest) = content.strip_prefix(b"#!") {
-        let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+    let displayed_path = path.display();
+    if let Some(script) = content.strip_prefix(b"#!") {
+        let line = script.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
         let mut words = line.splitn(2, |byte| b" \t".contains(byte));
         let interpreter = words.next().unwrap_or_default();
         if !interpreter.starts_with(b"/") {
             return Err(Failure::usage(format!(
-                "{shown} is a script whose first line has no absolute interpreter path"
+                "{displayed_path} is a script whose first line has no absolute interpreter path"
             )));
         }
-        let argument = words.next().map(|rest| OsStr::from_bytes(rest.trim_ascii()).to_owned());
+        let argument =
+            words.next().map(|argument| OsStr::from_bytes(argument.trim_ascii()).to_owned());
         return Ok(ProgramKind::Script(PathBuf::from(OsStr::from_bytes(interpreter)), argument));
     }
-    let refused =
-        |what: String| Failure::usage(format!("{shown} is not a program for x86_64: {what}"));
+    let refusal = |reason: String| {
+        Failure::usage(format!("{displayed_path} is not a program for x86_64: {reason}"))
+    };
     let interpreter = match content.get(4) {
-        _ if !content.starts_with(b"\x7fELF") => return Err(refused("it is no ELF file".into())),
+        _ if !content.starts_with(b"\x7fELF") => return Err(refusal("it is no ELF file".into())),
         Some(1) => elf_interpreter::<FileHeader32<Endianness>>(content, EM_386),
         _ => elf_interpreter::<FileHeader64<Endianness>>(content, EM_X86_64),
     };
     Ok(interpreter
-        .map_err(|error| refused(error.to_string()))?
+        .map_err(|error| refusal(error.to_string()))?
         .map_or(ProgramKind::Static, ProgramKind::Dynamic))
 }
 
 /// The reason why an ELF file cannot be run.
 #[derive(Debug, thiserror::Error)]
 enum ElfError {
-    /// Its headers contradict each other.
+    /// The headers of the file contradict each other.
     #[error("its ELF headers are damaged: {0}")]
     Damaged(#[from] object::Error),
-    /// It is for another machine.
+    /// The file is for another machine.
     #[error("its machine is number {0} of elf.h")]
     Machine(u16),
 }
 
-/// The interpreter of an ELF file, which must be for `machine`; `None` if it is static.
+/// The interpreter of an ELF file for `machine`; `None` if the file is static.
 fn elf_interpreter<E: FileHeader<Endian = Endianness>>(
     content: &[u8],
     machine: Machine,
@@ -234,8 +240,8 @@ fn elf_interpreter<E: FileHeader<Endian = Endianness>>(
     if header.e_machine(endian) != machine {
         return Err(ElfError::Machine(header.e_machine(endian).0));
     }
-    for part in header.program_headers(endian, content)? {
-        if let Some(name) = part.interpreter(endian, content)? {
+    for segment in header.program_headers(endian, content)? {
+        if let Some(name) = segment.interpreter(endian, content)? {
             return Ok(Some(PathBuf::from(OsStr::from_bytes(name))));
         }
     }

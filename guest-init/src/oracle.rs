@@ -7,7 +7,7 @@ use std::fmt;
 
 /// A configuration of dispatch as it was set: `struct ptrace_sud_config`
 /// (include/uapi/linux/ptrace.h).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Config {
     /// `PR_SYS_DISPATCH_*`; 0 is off.

@@ -206,6 +206,6 @@ impl Tracee {
 }
 
 /// A request number as ptrace(2) takes it.
-fn request_code(number: u64) -> u32 {
+pub(crate) fn request_code(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -13,6 +13,8 @@ pub const AUDIT_ARCH_COMPAT: u32 = AUDIT_ARCH;
 
 /// The number of `umask(2)` for [`compat_gate`].
 pub const COMPAT_UMASK: u64 = libc::SYS_umask.cast_unsigned();
+/// The number of `prctl(2)` for [`compat_gate`].
+pub const COMPAT_PRCTL: u64 = libc::SYS_prctl.cast_unsigned();
 
 /// Returns the registers of a call through [`compat_gate`].
 #[must_use]

@@ -44,7 +44,7 @@ mod sysctl;
 mod tagged;
 pub(crate) mod tracefs;
 mod tracing;
-mod uprobes;
+pub(crate) mod uprobes;
 mod userfault;
 mod users;
 mod users_traced;

@@ -78,9 +78,10 @@ impl Probe {
 }
 
 /// A file with the code to probe, mapped so that probes can be set on it.
-struct ProbedCode {
+pub(crate) struct ProbedCode {
     file: File,
-    gate: Gate,
+    /// A copy of the first gate.
+    pub(crate) gate: Gate,
     /// The address of the mapping.
     address: u64,
 }
@@ -89,7 +90,7 @@ struct ProbedCode {
 const FUNCTION_OFFSETS: [usize; 2] = [2048, 2048 + 64];
 
 impl ProbedCode {
-    fn new() -> Result<ProbedCode, Failure> {
+    pub(crate) fn new() -> Result<ProbedCode, Failure> {
         let fd = sys::memory_file().map_err(broken("memfd_create"))?;
         // SAFETY: the file becomes the owner of the new descriptor.
         let file = unsafe { File::from_raw_fd(fd) };
@@ -133,6 +134,12 @@ impl ProbedCode {
         set_selector(ALLOW);
         result
     }
+}
+
+/// Sets a probe on the first instruction of the code's gate, for the rest of the case.
+pub(crate) fn prepare_probe(code: &ProbedCode) -> Check {
+    let probe = Probe::new('p', &code.file, 0)?;
+    probe.map(drop).ok_or_else(|| mismatch("a probe", "none"))
 }
 
 fn probed_call_dispatched() -> Check {

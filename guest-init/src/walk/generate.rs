@@ -3,9 +3,10 @@
 //! Generates the random sequence of operations that a seed determines.
 
 use super::Platform;
+use super::lanes::MAX_LANES;
 use super::operations::{
-    Arguments, Call, CallSite, Disposition, NamedRange, NewTask, Operation, Selector, Step,
-    renumber,
+    Arguments, Call, CallSite, Disposition, Filter, FilterAction, NamedRange, NewTask, Operation,
+    Program, Selector, Step, renumber,
 };
 use std::ops::RangeInclusive;
 
@@ -15,11 +16,17 @@ const MAX_STEPS: usize = 40;
 /// Maximum number of levels of nested handlers and tasks.
 const MAX_DEPTH: usize = 3;
 
+/// The share of sequences with a uprobe, which takes much longer to set than a sequence takes.
+const PROBED_PERCENT: usize = 3;
+
 /// The sequence of this seed, for a kernel with these operations.
 #[must_use]
 pub fn sequence(seed: u64, platform: Platform) -> Vec<Step> {
-    let mut generator = Generator { state: seed, platform, steps_left: MAX_STEPS };
-    let mut steps = generator.body(Position { depth: 0, is_tracee: false }, 6..=14);
+    let mut generator =
+        Generator { state: seed, platform, steps_left: MAX_STEPS, has_probe: false };
+    generator.has_probe = generator.happens(PROBED_PERCENT);
+    let position = Position { depth: 0, is_tracee: false, shares_memory: false };
+    let mut steps = generator.body(position, 6..=14);
     renumber(&mut steps, 1);
     steps
 }
@@ -31,6 +38,8 @@ struct Position {
     depth: usize,
     /// Whether the steps run in a tracee.
     is_tracee: bool,
+    /// Whether the steps run in a process that shares its memory with its parent.
+    shares_memory: bool,
 }
 
 impl Position {
@@ -44,6 +53,8 @@ struct Generator {
     state: u64,
     platform: Platform,
     steps_left: usize,
+    /// Whether calls from the probed gate occur.
+    has_probe: bool,
 }
 
 impl Generator {
@@ -101,7 +112,7 @@ impl Generator {
 
     fn operation(&mut self, position: Position) -> Operation {
         let can_nest = position.depth < MAX_DEPTH;
-        match self.below(100) {
+        match self.below(112) {
             0..28 => {
                 let value = match self.below(100) {
                     0..50 => 1,
@@ -125,11 +136,98 @@ impl Generator {
             41..58 if can_nest => {
                 let new_task = self.new_task();
                 let is_tracee = matches!(new_task, NewTask::Traced { .. });
-                let position = Position { depth: position.depth + 1, is_tracee };
+                let shares_memory = match new_task {
+                    NewTask::Vfork => true,
+                    NewTask::Thread => position.shares_memory,
+                    NewTask::Fork | NewTask::Traced { .. } => false,
+                };
+                let position = Position { depth: position.depth + 1, is_tracee, shares_memory };
                 Operation::StartTask(new_task, self.body(position, 2..=6))
             }
             58..76 if position.is_tracee => Operation::SetByTracer(self.arguments()),
+            100..106 if self.platform.has_filters => self.install_filter(),
+            // A killed process leaves the selector bytes with a value that depends on the order.
+            106..112 if can_nest && !position.shares_memory => self.at_once(),
             _ => self.call(position),
+        }
+    }
+
+    /// A filter for a random site.
+    fn install_filter(&mut self) -> Operation {
+        let mut sites = vec![CallSite::FirstGate, CallSite::SecondGate];
+        if self.platform.has_ia32 {
+            sites.push(CallSite::CompatGate);
+        }
+        let site = self.pick(&sites);
+        let data = u8::try_from(1 + self.below(100)).unwrap_or(1);
+        let action = match self.below(10) {
+            0 => FilterAction::Kill,
+            1..5 => FilterAction::Trap(data),
+            _ => FilterAction::Errno(data),
+        };
+        let for_all_threads = self.happens(50);
+        Operation::InstallFilter { filter: Filter { site, action }, for_all_threads }
+    }
+
+    /// Threads side by side, with random steps.
+    fn at_once(&mut self) -> Operation {
+        let count = 2 + self.below(MAX_LANES - 1);
+        let installer = (self.platform.has_filters && self.happens(40)).then(|| self.below(count));
+        let mut lanes = Vec::new();
+        for lane in 0..count {
+            self.push(&mut lanes, |generator| {
+                let steps = generator.lane(installer == Some(lane));
+                Operation::StartTask(NewTask::Thread, steps)
+            });
+        }
+        Operation::AtOnce(lanes)
+    }
+
+    /// The steps of one thread among threads side by side.
+    fn lane(&mut self, installs_filter: bool) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.happens(75) {
+            let range =
+                self.pick(&[NamedRange::Inside, NamedRange::BeforeFirst, NamedRange::ThroughFirst]);
+            let selector = Selector::Byte(self.below(2));
+            let call = Call::Prctl(Arguments { mode: 1, range, selector });
+            self.push(&mut steps, |_| call_without_handler(CallSite::Inside, call));
+        }
+        let filter_at = installs_filter.then(|| self.below(3));
+        for index in 0..2 + self.below(3) {
+            if filter_at == Some(index) {
+                self.push(&mut steps, Self::install_filter);
+            }
+            self.push(&mut steps, Self::operation_in_lane);
+        }
+        steps
+    }
+
+    fn operation_in_lane(&mut self) -> Operation {
+        match self.below(100) {
+            0..35 => {
+                let value = match self.below(40) {
+                    0 => 2,
+                    value => u8::from(value % 2 == 0),
+                };
+                Operation::Flip { byte: self.below(2), value }
+            }
+            35..45 => Operation::Yield,
+            45..47 => Operation::SetSigsysBlocked(true),
+            _ => {
+                let site = self.pick(&[
+                    CallSite::Inside,
+                    CallSite::FirstGate,
+                    CallSite::FirstGate,
+                    CallSite::SecondGate,
+                ]);
+                let value = u16::try_from(self.below(0o1000)).unwrap_or(0);
+                let mut operation = call_without_handler(site, Call::Umask(value));
+                if let Operation::Call { reissues, .. } = &mut operation {
+                    *reissues = site != CallSite::Inside && self.happens(25);
+                }
+                operation
+            }
         }
     }
 
@@ -139,8 +237,8 @@ impl Generator {
             2..4 => NewTask::Vfork,
             4..6 => NewTask::Thread,
             _ if !self.platform.has_ptrace_config => NewTask::Fork,
-            6..9 => NewTask::Traced { stops_at_calls: false },
-            _ => NewTask::Traced { stops_at_calls: true },
+            6..9 => NewTask::Traced { stops_at_calls: false, is_seized: self.happens(40) },
+            _ => NewTask::Traced { stops_at_calls: true, is_seized: self.happens(40) },
         }
     }
 
@@ -160,9 +258,21 @@ impl Generator {
         if site == CallSite::CompatGate && !self.platform.has_ia32 {
             site = CallSite::FirstGate;
         }
+        if self.has_probe && site == CallSite::FirstGate && self.happens(50) {
+            site = CallSite::ProbedGate;
+        }
         let value = u16::try_from(self.below(0o1000)).unwrap_or(0);
         let call = match self.below(100) {
-            _ if site == CallSite::CompatGate => Call::Umask(value),
+            // 32-bit calls take the low halves of arguments only.
+            72.. if site == CallSite::CompatGate => match self.below(8) {
+                0 => Call::Prctl(DISARM),
+                _ => Call::Umask(value),
+            },
+            98.. => Call::Exec(match self.below(10) {
+                0..4 => Program::Valid,
+                4..7 => Program::NoFormat,
+                _ => Program::UnreadableArguments,
+            }),
             0..50 => Call::Umask(value),
             50..60 => Call::UmaskWithHighBit(value),
             60..66 => Call::UnusedNumber,
@@ -174,7 +284,9 @@ impl Generator {
             handler = self.body(position.in_handler(), 1..=3);
         }
         let reissues = site != CallSite::Inside && self.happens(25);
-        Operation::Call { site, call, handler, reissues }
+        let is_in_section =
+            self.platform.has_sections && site == CallSite::FirstGate && self.happens(15);
+        Operation::Call { site, call, handler, reissues, is_in_section }
     }
 
     fn arguments(&mut self) -> Arguments {
@@ -186,21 +298,26 @@ impl Generator {
         };
         let range = match mode {
             0 if self.happens(70) => {
-                return Arguments { mode, range: NamedRange::Nothing, selector: Selector::Null };
+                return DISARM;
             }
             1 => self.pick(&NamedRange::FOR_EXCLUSIVE),
             _ => self.pick(&NamedRange::FOR_INCLUSIVE),
         };
         let selector = match self.below(100) {
             0..78 => Selector::Byte(self.below(2)),
-            78..90 => Selector::Null,
-            90..97 => Selector::Kernel,
+            78..88 => Selector::Null,
+            88..94 => Selector::Kernel,
             _ => Selector::Unmapped,
         };
         Arguments { mode, range, selector }
     }
 }
 
+/// The arguments that switch dispatch off.
+const DISARM: Arguments =
+    Arguments { mode: 0, range: NamedRange::Nothing, selector: Selector::Null };
+
 fn call_without_handler(site: CallSite, call: Call) -> Operation {
-    Operation::Call { site, call, handler: Vec::new(), reissues: false }
+    let handler = Vec::new();
+    Operation::Call { site, call, handler, reissues: false, is_in_section: false }
 }

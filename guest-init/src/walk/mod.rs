@@ -4,20 +4,31 @@
 //! that can be observed. A difference is a broken promise.
 //!
 //! The sequence of a seed is the case `walk/SEED`. These cases are in no table; the host may plan any
-//! number of them. `execute` makes system calls; [`operations`], [`generate`], [`model`] and [`shrink`]
-//! make none.
+//! number of them. `execute` and the modules of tasks, tracers and sections make system calls; [`operations`],
+//! [`generate`], [`model`] and [`shrink`] make none.
 
+mod at_once;
+mod call_model;
+pub mod event;
+mod event_log;
 mod execute;
 pub mod generate;
+mod lanes;
+mod layout;
+mod listing;
 pub mod model;
 pub mod operations;
+mod registers;
+mod section;
 pub mod shrink;
+mod tasks;
+mod trace;
 
 use crate::case::{Case, Check, Failure, OnlyArchs, Run};
 use crate::probe;
 use crate::support::{broken, log, mismatch};
-use model::Event;
-use operations::{Step, listing};
+use event::Event;
+use operations::{Call, CallSite, Operation, Step};
 use std::time::Duration;
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
@@ -37,6 +48,10 @@ pub struct Platform {
     pub has_ptrace_config: bool,
     /// `int 0x80`
     pub has_ia32: bool,
+    /// Seccomp filters.
+    pub has_filters: bool,
+    /// Critical sections of rseq(2).
+    pub has_sections: bool,
 }
 
 impl Platform {
@@ -47,6 +62,8 @@ impl Platform {
             has_inclusive_mode: features.contains(&Feature::Inclusive),
             has_ptrace_config: features.contains(&Feature::PtraceConfig),
             has_ia32: features.contains(&Feature::Ia32),
+            has_filters: features.contains(&Feature::SeccompFilter),
+            has_sections: features.contains(&Feature::Rseq),
         }
     }
 }
@@ -80,7 +97,7 @@ pub fn by_id(id: &str) -> Option<&'static Case> {
 /// The sequence of this seed as text, for a kernel with these features.
 #[must_use]
 pub fn text(seed: u64, features: &[Feature]) -> String {
-    listing(&generate::sequence(seed, Platform::with_features(features)))
+    listing::listing(&generate::sequence(seed, Platform::with_features(features)))
 }
 
 /// A difference between predicted and observed events.
@@ -103,19 +120,47 @@ pub fn first_difference(expected: &[Event], observed: &[Event]) -> Option<Differ
     })
 }
 
+/// Prepares what these steps need. Returns the platform with the operations that can be tested.
+fn prepare(steps: &[Step], platform: Platform) -> Result<Platform, Failure> {
+    let any = |wanted: &dyn Fn(CallSite, Call, bool) -> bool| {
+        any_step(steps, &|step| match step.operation {
+            Operation::Call { site, call, is_in_section, .. } => wanted(site, call, is_in_section),
+            _ => false,
+        })
+    };
+    if any(&|site, _, _| site == CallSite::ProbedGate) {
+        layout::prepare_probed_gate()?;
+    }
+    if any(&|_, call, _| matches!(call, Call::Exec(_))) {
+        layout::prepare_programs()?;
+    }
+    let has_sections =
+        platform.has_sections && any(&|_, _, is_in_section| is_in_section) && section::prepare();
+    Ok(Platform { has_sections, ..platform })
+}
+
+/// Whether this holds of a step or of one within it.
+fn any_step(steps: &[Step], holds: &dyn Fn(&Step) -> bool) -> bool {
+    steps.iter().any(|step| holds(step) || any_step(step.body(), holds))
+}
+
 /// Executes the sequence of this seed and compares the observed events with the predicted ones.
 ///
 /// # Errors
 /// The difference that the shortest failing sequence shows. That sequence is logged.
 pub(crate) fn check(seed: u64) -> Check {
     let platform = Platform::with_features(&probe::machine().features);
-    let layout = execute::layout();
-    execute::map_event_log().map_err(broken("shared memory"))?;
+    let steps = generate::sequence(seed, platform);
+    event_log::map_event_log().map_err(broken("shared memory"))?;
+    let platform = prepare(&steps, platform)?;
+    let layout = layout::layout();
+    let release = probe::machine().release;
     let run_and_compare = |steps: &[Step]| -> Result<Option<Difference>, Failure> {
         let observed = execute::execute(steps)?;
-        Ok(first_difference(&model::predict(steps, &layout, platform), &observed))
+        let expected =
+            model::predict_matching(steps, &layout, platform, Some((&observed, release)));
+        Ok(first_difference(&expected, &observed))
     };
-    let steps = generate::sequence(seed, platform);
     let Some(first) = run_and_compare(&steps)? else { return Ok(()) };
     let deadline = crate::sys::now() + SHRINK_TIMEOUT;
     let mut found = first;
@@ -133,7 +178,7 @@ pub(crate) fn check(seed: u64) -> Check {
     });
     let count = |steps: &[Step]| operations::renumber(&mut steps.to_vec(), 0);
     log(format!("{} of {} steps show it:", count(&shortest), count(&steps)));
-    log(listing(&shortest));
+    log(listing::listing(&shortest));
     let describe = |event: Option<Event>| match event {
         Some(Event { step: 0, kind }) => format!("at the end, {}", kind.describe(&layout)),
         Some(Event { step, kind }) => format!("in step {step}, {}", kind.describe(&layout)),

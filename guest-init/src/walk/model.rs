@@ -3,108 +3,27 @@
 //! The model of random walks: predicts the events of a sequence of operations.
 
 use super::Platform;
-use super::operations::{Call, CallSite, Disposition, Layout, NewTask, Operation, Selector, Step};
-use crate::arch::{
-    AUDIT_ARCH, AUDIT_ARCH_COMPAT, COMPAT_UMASK, Reg, Registers, UNUSED_NUMBER, compat_call,
+use super::at_once::{self, Ending};
+use super::call_model::{
+    CallModel, Effect, FilterChain, SelectorBytes, SigsysReason, deliver_sigsys, failed,
+    filter_action,
 };
-use crate::oracle::{Config, Decision, Rules};
-use crate::sys::PR_SET_SYSCALL_USER_DISPATCH;
+use super::event::{Event, EventKind};
+use super::operations::{
+    CallSite, Disposition, FilterAction, Layout, NewTask, Operation, PROGRAM_EXIT_CODE, Step,
+};
+use crate::oracle::{Config, Decision};
 
-/// An observable event of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// The number of the step; 0 for the end of the sequence.
-    pub step: u16,
-    /// The kind of the event, with its details.
-    pub kind: EventKind,
-}
-
-/// The kind of an event, with its details.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventKind {
-    /// The handler of SIGSYS was entered.
-    Dispatched {
-        /// `si_syscall`
-        number: i32,
-        /// `si_code`
-        code: i32,
-        /// `si_errno`
-        errno: i32,
-        /// `si_arch`
-        arch: u32,
-        /// `si_call_addr`
-        call_address: u64,
-        /// The result register in the frame.
-        result: u64,
-    },
-    /// A call returned.
-    Returned {
-        /// The result register.
-        result: u64,
-        /// Whether all other registers have the values that they had at the call.
-        preserved: bool,
-    },
-    /// The tracee stopped for this signal.
-    Stopped(i32),
-    /// The tracee stopped at the entry of a call outside the allowed range.
-    CallEntry {
-        /// The number.
-        number: u64,
-        /// The address after the system call instruction.
-        instruction_pointer: u64,
-    },
-    /// The tracer set the configuration, with this result: 0 or an error number.
-    SetByTracer(i32),
-    /// The tracer read this configuration.
-    ConfigRead(Config),
-    /// A process had this umask(2) at its end.
-    FinalUmask(u64),
-    /// A process exited with this code.
-    Exited(i32),
-    /// A process was killed by this signal.
+/// The end of a process before the end of its steps.
+enum Ended {
+    /// This signal killed the process.
     Killed(i32),
-    /// An operation that is not under test failed with this error number. The model never predicts this
-    /// event.
-    SetupFailed(i32),
+    /// The process executed another program to its end.
+    Replaced,
 }
 
-/// The last release with the bugs that [`Event::allows`] tolerates.
-const LAST_RELEASE_WITH_BUGS: (u32, u32) = (7, 3);
-
-impl Event {
-    /// Whether an observed event matches this predicted one.
-    ///
-    /// Two known kernel bugs are tolerated on releases up to [`LAST_RELEASE_WITH_BUGS`]. With
-    /// `stale-config-after-clear` the other fields of a configuration stay when its mode becomes 0, so
-    /// only the mode is compared. With `inclusive-get-set` a tracer may read an inclusive configuration
-    /// as the exclusive configuration of the complementary range.
-    #[must_use]
-    pub fn allows(&self, seen: &Event, release: (u32, u32)) -> bool {
-        let (EventKind::ConfigRead(expected), EventKind::ConfigRead(read)) = (self.kind, seen.kind)
-        else {
-            return self == seen;
-        };
-        let complement = Config {
-            mode: 1,
-            offset: expected.offset.wrapping_add(expected.length),
-            length: expected.length.wrapping_neg(),
-            ..expected
-        };
-        let tolerated = release <= LAST_RELEASE_WITH_BUGS;
-        self.step == seen.step
-            && match expected.mode {
-                0 if tolerated => read.mode == 0,
-                2 if tolerated => read == expected || read == complement,
-                _ => read == expected,
-            }
-    }
-}
-
-/// The death of a process by this signal.
-struct Killed(i32);
-
-/// The result of running steps in a process: an error if a signal killed it.
-type StepsResult = Result<(), Killed>;
+/// The result of running steps in a process.
+type StepsResult = Result<(), Ended>;
 
 /// The state of a thread.
 #[derive(Clone, Copy)]
@@ -115,6 +34,10 @@ struct Task {
     sigsys_blocked: bool,
     /// The tracing of a tracee.
     tracing: Option<Tracing>,
+    /// See [`Call::permitted`].
+    may_exec: bool,
+    /// The index of the thread's filters in [`Process::chains`].
+    thread: usize,
 }
 
 /// The tracing of a task.
@@ -122,37 +45,69 @@ struct Task {
 struct Tracing {
     /// Whether the task stops at system calls.
     stops_at_calls: bool,
+    /// Whether the tracer attached by `PTRACE_SEIZE`.
+    is_seized: bool,
     /// The number of the step that started the task. The tracer's events belong to this step.
     tracer_step: u16,
 }
 
 /// The state that the threads of a process share.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Process {
     disposition: Disposition,
     umask: u64,
+    /// The seccomp filters of each thread that has not ended, from the first one on.
+    chains: Vec<FilterChain>,
 }
 
-/// The selector bytes, which tasks with the same memory share.
-type SelectorBytes = [u8; 2];
+impl Process {
+    /// The process that a task of this process forks. It has that task as its only thread.
+    fn forked(&self, thread: usize) -> Process {
+        Process { chains: vec![self.chains[thread].clone()], ..*self }
+    }
+}
 
 /// The umask(2) at the beginning of a sequence.
 pub const INITIAL_UMASK: u64 = 0o22;
 
-/// Predicts all events of a sequence, in order.
+/// Predicts all events of a sequence, in order, as one kernel may cause them.
 #[must_use]
 pub fn predict(steps: &[Step], layout: &Layout, platform: Platform) -> Vec<Event> {
-    let mut model = Model { layout, platform, events: Vec::new() };
+    predict_matching(steps, layout, platform, None)
+}
+
+/// Predicts all events of a sequence, in order. Threads side by side permit many orders of events; the
+/// prediction has the observed one if the model permits it.
+#[must_use]
+pub fn predict_matching(
+    steps: &[Step],
+    layout: &Layout,
+    platform: Platform,
+    observed: Option<(&[Event], (u32, u32))>,
+) -> Vec<Event> {
+    let calls = CallModel { layout, platform };
+    let mut model = Model { calls, observed, events: Vec::new() };
     let mut bytes = [0; 2];
-    let task = Task { config: Config::default(), sigsys_blocked: false, tracing: None };
-    let process = Process { disposition: Disposition::Handler, umask: INITIAL_UMASK };
+    let task = Task {
+        config: Config::default(),
+        sigsys_blocked: false,
+        tracing: None,
+        may_exec: true,
+        thread: 0,
+    };
+    let process = Process {
+        disposition: Disposition::Handler,
+        umask: INITIAL_UMASK,
+        chains: vec![FilterChain::new()],
+    };
     model.run_process(0, steps, task, process, &mut bytes);
     model.events
 }
 
 struct Model<'a> {
-    layout: &'a Layout,
-    platform: Platform,
+    calls: CallModel<'a>,
+    /// The observed events and the kernel's release.
+    observed: Option<(&'a [Event], (u32, u32))>,
     events: Vec<Event>,
 }
 
@@ -175,7 +130,10 @@ impl Model<'_> {
                 self.record(step, EventKind::FinalUmask(process.umask));
                 self.record(step, EventKind::Exited(0));
             }
-            Err(Killed(signal)) => self.record(step, EventKind::Killed(signal)),
+            Err(Ended::Replaced) => {
+                self.record(step, EventKind::Exited(PROGRAM_EXIT_CODE.into()));
+            }
+            Err(Ended::Killed(signal)) => self.record(step, EventKind::Killed(signal)),
         }
     }
 
@@ -206,11 +164,22 @@ impl Model<'_> {
                 }
                 Operation::SetByTracer(arguments) => {
                     if let Some(Tracing { tracer_step, .. }) = task.tracing {
-                        let error = self.configure(task, self.layout.arguments(*arguments));
+                        let arguments = self.calls.layout.arguments(*arguments);
+                        let error = self.calls.configure(&mut task.config, arguments);
                         self.record(tracer_step, EventKind::SetByTracer(error));
                         self.record(tracer_step, EventKind::ConfigRead(task.config));
                     }
                 }
+                Operation::InstallFilter { filter, for_all_threads } => {
+                    process.chains[task.thread].push((step.number, *filter));
+                    if *for_all_threads {
+                        let chain = process.chains[task.thread].clone();
+                        process.chains.fill(chain);
+                    }
+                    self.record(step.number, EventKind::Returned { result: 0, preserved: true });
+                }
+                Operation::AtOnce(body) => self.run_at_once(step, body, task, process, bytes)?,
+                Operation::Yield => {}
             }
         }
         Ok(())
@@ -227,19 +196,63 @@ impl Model<'_> {
         bytes: &mut SelectorBytes,
     ) -> StepsResult {
         let mut task = Task { config: Config::default(), tracing: None, ..parent };
+        if new_task == NewTask::Thread {
+            task.may_exec = parent.may_exec && parent.tracing.is_none();
+            task.thread = process.chains.len();
+            process.chains.push(process.chains[parent.thread].clone());
+            self.run_steps(body, &mut task, process, bytes)?;
+            process.chains.pop();
+            return Ok(());
+        }
+        let child = process.forked(parent.thread);
+        (task.may_exec, task.thread) = (true, 0);
         match new_task {
-            NewTask::Thread => return self.run_steps(body, &mut task, process, bytes),
-            NewTask::Vfork => self.run_process(step, body, task, *process, bytes),
-            NewTask::Fork => self.run_process(step, body, task, *process, &mut bytes.clone()),
-            NewTask::Traced { stops_at_calls } => {
-                task.tracing = Some(Tracing { stops_at_calls, tracer_step: step });
-                self.run_process(step, body, task, *process, &mut bytes.clone());
+            NewTask::Vfork => self.run_process(step, body, task, child, bytes),
+            NewTask::Traced { stops_at_calls, is_seized } => {
+                task.tracing = Some(Tracing { stops_at_calls, is_seized, tracer_step: step });
+                self.run_process(step, body, task, child, &mut bytes.clone());
             }
+            _ => self.run_process(step, body, task, child, &mut bytes.clone()),
         }
         Ok(())
     }
 
-    /// Predicts the events of a call. If the call is dispatched, the handler runs, and the call is
+    /// Predicts the events of threads side by side.
+    fn run_at_once(
+        &mut self,
+        step: &Step,
+        body: &[Step],
+        task: &Task,
+        process: &mut Process,
+        bytes: &mut SelectorBytes,
+    ) -> StepsResult {
+        let start = at_once::Start {
+            bytes: *bytes,
+            umask: process.umask,
+            disposition: process.disposition,
+            sigsys_blocked: task.sigsys_blocked,
+            chain: process.chains[task.thread].clone(),
+        };
+        let observed = self.observed.map(|(events, release)| {
+            (events.get(self.events.len()..).unwrap_or_default(), release)
+        });
+        let outcome = at_once::predict(self.calls, step, body, start, observed);
+        self.events.extend(outcome.events);
+        match outcome.ending {
+            Ending::Killed(signal) => Err(Ended::Killed(signal)),
+            Ending::Completed { filters_of_all_threads } => {
+                *bytes = [0; 2];
+                process.umask = INITIAL_UMASK;
+                process.disposition = Disposition::Handler;
+                if let Some(chain) = filters_of_all_threads {
+                    process.chains.fill(chain);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Predicts the events of a call. If the call causes SIGSYS, the handler runs, and the call is
     /// issued again if the step says so.
     fn run_call(
         &mut self,
@@ -248,52 +261,62 @@ impl Model<'_> {
         process: &mut Process,
         bytes: &mut SelectorBytes,
     ) -> StepsResult {
-        let Operation::Call { site, call, handler, reissues } = &step.operation else {
+        let Operation::Call { site, call, handler, reissues, is_in_section } = &step.operation
+        else {
             return Ok(());
         };
-        let compared_address = self.layout.compared_address(*site);
-        let before = registers(*site, *call, self.layout);
-        let result = before[Reg::RESULT];
-        // The kernel reads only the low half of the number register and stores it in `si_syscall`.
-        #[allow(clippy::cast_possible_truncation)]
-        let number = before[Reg::NUMBER] as i32;
-        let arch = if *site == CallSite::CompatGate { AUDIT_ARCH_COMPAT } else { AUDIT_ARCH };
+        let call = self.calls.call(*site, call.permitted(task.may_exec));
+        let has_section =
+            *is_in_section && *site == CallSite::FirstGate && self.calls.platform.has_sections;
         for round in 0..2 {
-            if !self.is_dispatched(task, compared_address, bytes)? {
-                if let Some(Tracing { stops_at_calls: true, tracer_step }) = task.tracing
-                    && *site != CallSite::Inside
-                {
-                    let number = i64::from(number).cast_unsigned();
-                    let entry =
-                        EventKind::CallEntry { number, instruction_pointer: compared_address };
-                    self.record(tracer_step, entry);
+            let reason = match self.calls.decide(&task.config, call.address, bytes) {
+                Decision::Kill(signal) => return Err(Ended::Killed(signal)),
+                Decision::Dispatch => SigsysReason::Dispatch,
+                Decision::Pass => {
+                    if let Some(Tracing { stops_at_calls: true, tracer_step, .. }) = task.tracing
+                        && *site != CallSite::Inside
+                    {
+                        let number = i64::from(call.number).cast_unsigned();
+                        let instruction_pointer = call.address;
+                        let entry = EventKind::CallEntry { number, instruction_pointer };
+                        self.record(tracer_step, entry);
+                    }
+                    let result = match filter_action(&process.chains[task.thread], *site) {
+                        Some(FilterAction::Kill) => return Err(Ended::Killed(libc::SIGSYS)),
+                        Some(FilterAction::Errno(errno)) => Ok(failed(errno.into())),
+                        Some(FilterAction::Trap(data)) => Err(data),
+                        None => {
+                            let umask = &mut process.umask;
+                            match self.calls.execute(&call, &mut task.config, umask) {
+                                Effect::Returns(result) => Ok(result),
+                                Effect::ReplacesProgram => return self.replace_program(task),
+                            }
+                        }
+                    };
+                    match result {
+                        Ok(result) => {
+                            let returned = EventKind::Returned { result, preserved: true };
+                            self.record(step.number, returned);
+                            return Ok(());
+                        }
+                        Err(data) => SigsysReason::Filter(data),
+                    }
                 }
-                let result = self.execute(*call, task, process);
-                self.record(step.number, EventKind::Returned { result, preserved: true });
-                return Ok(());
-            }
+            };
             if let Some(Tracing { tracer_step, .. }) = task.tracing {
                 self.record(tracer_step, EventKind::Stopped(libc::SIGSYS));
             }
-            // force_sig_info_to_task(): a blocked or ignored signal kills.
             let runs_unblocked = process.disposition == Disposition::NoDefer;
-            match process.disposition {
-                _ if task.sigsys_blocked => return Err(Killed(libc::SIGSYS)),
-                Disposition::Default | Disposition::Ignored => return Err(Killed(libc::SIGSYS)),
-                Disposition::ResetHand => process.disposition = Disposition::Default,
-                Disposition::Handler | Disposition::NoDefer => {}
+            if !deliver_sigsys(&mut process.disposition, task.sigsys_blocked) {
+                return Err(Ended::Killed(libc::SIGSYS));
             }
-            self.record(
-                step.number,
-                EventKind::Dispatched {
-                    number,
-                    code: 2,
-                    errno: 0,
-                    arch,
-                    call_address: compared_address,
-                    result,
-                },
-            );
+            // rseq_signal_deliver() aborts the critical section, and ends it.
+            let continues_at = if has_section && round == 0 {
+                self.calls.layout.abort_address
+            } else {
+                call.address
+            };
+            self.record(step.number, self.calls.sigsys(&call, reason, continues_at));
             if round == 1 {
                 break;
             }
@@ -304,123 +327,17 @@ impl Model<'_> {
                 break;
             }
         }
+        let result = call.rolled_back;
         self.record(step.number, EventKind::Returned { result, preserved: true });
         Ok(())
     }
 
-    /// Whether a call with this compared address is dispatched.
-    fn is_dispatched(
-        &self,
-        task: &Task,
-        compared_address: u64,
-        bytes: &SelectorBytes,
-    ) -> Result<bool, Killed> {
-        let read = |selector| {
-            let byte = self.layout.selectors.iter().position(|address| *address == selector);
-            byte.map(|byte| bytes[byte])
-        };
-        match task.config.decide(compared_address, read) {
-            Decision::Pass => Ok(false),
-            Decision::Dispatch => Ok(true),
-            Decision::Kill(signal) => Err(Killed(signal)),
+    /// Predicts the events of a successful exec. An exec of a task that is traced by `PTRACE_TRACEME` sends it
+    /// SIGTRAP (`exec_binprm()`).
+    fn replace_program(&mut self, task: &Task) -> StepsResult {
+        if let Some(Tracing { is_seized: false, tracer_step, .. }) = task.tracing {
+            self.record(tracer_step, EventKind::Stopped(libc::SIGTRAP));
         }
-    }
-
-    /// Simulates the execution of a call. Returns the call's result.
-    fn execute(&self, call: Call, task: &mut Task, process: &mut Process) -> u64 {
-        let failed = |errno: i32| i64::from(-errno).cast_unsigned();
-        match call {
-            Call::Umask(value) | Call::UmaskWithHighBit(value) => {
-                std::mem::replace(&mut process.umask, value.into())
-            }
-            Call::UnusedNumber | Call::MinusOne => failed(libc::ENOSYS),
-            Call::Prctl(arguments) => {
-                failed(self.configure(task, self.layout.arguments(arguments)))
-            }
-        }
-    }
-
-    /// Sets a configuration of a task. Returns 0 or an error number.
-    fn configure(&self, task: &mut Task, arguments: [u64; 4]) -> i32 {
-        let rules = Rules {
-            has_inclusive_mode: self.platform.has_inclusive_mode,
-            is_arming_permitted: true,
-        };
-        let is_forbidden = |selector| selector == self.layout.selector(Selector::Kernel);
-        match Config::set(arguments, rules, is_forbidden) {
-            Ok(config) => {
-                task.config = config;
-                0
-            }
-            Err(error) => error,
-        }
-    }
-}
-
-/// The value of the number register of a call, and its arguments.
-#[must_use]
-pub fn number_and_arguments(site: CallSite, call: Call, layout: &Layout) -> (u64, [u64; 6]) {
-    let compat = site == CallSite::CompatGate;
-    let umask = if compat { COMPAT_UMASK } else { libc::SYS_umask.cast_unsigned() };
-    match call {
-        Call::Umask(mask) => (umask, [mask.into(), 0, 0, 0, 0, 0]),
-        Call::UmaskWithHighBit(mask) => (umask | 1 << 40, [mask.into(), 0, 0, 0, 0, 0]),
-        Call::UnusedNumber => (UNUSED_NUMBER, [0; 6]),
-        Call::MinusOne => (u64::MAX, [0; 6]),
-        Call::Prctl(arguments) => {
-            let [mode, offset, length, selector] = layout.arguments(arguments);
-            let option = i64::from(PR_SET_SYSCALL_USER_DISPATCH).cast_unsigned();
-            let arguments = [option, mode, offset, length, selector, 0];
-            (libc::SYS_prctl.cast_unsigned(), arguments)
-        }
-    }
-}
-
-/// The registers of a call.
-#[must_use]
-pub fn registers(site: CallSite, call: Call, layout: &Layout) -> Registers {
-    let (number, arguments) = number_and_arguments(site, call, layout);
-    match site {
-        CallSite::CompatGate => compat_call(number, arguments),
-        _ => Registers::for_call(number, arguments),
-    }
-}
-
-impl EventKind {
-    /// A description for reports.
-    #[must_use]
-    pub fn describe(&self, layout: &Layout) -> String {
-        match self {
-            EventKind::Dispatched { number, code, errno, arch, call_address, result } => format!(
-                "dispatched: number {number}, code {code}, errno {errno}, arch {arch:#x}, from {}, \
-                 result register {result:#x}",
-                layout.address_name(*call_address)
-            ),
-            EventKind::Returned { result, preserved } => {
-                let result = result.cast_signed();
-                let preserved = if *preserved { "" } else { ", other registers changed" };
-                format!("the call gives {result}{preserved}")
-            }
-            EventKind::Stopped(signal) => {
-                format!("the tracer sees {}", crate::sys::signal_name(*signal))
-            }
-            EventKind::CallEntry { number, instruction_pointer } => {
-                let site = layout.address_name(*instruction_pointer);
-                format!("the tracer sees the entry of {number} from {site}")
-            }
-            EventKind::SetByTracer(0) => "the tracer's setting is accepted".to_owned(),
-            EventKind::SetByTracer(errno) => {
-                format!("the tracer's setting gives {}", crate::sys::Errno(*errno))
-            }
-            EventKind::ConfigRead(config) => format!("the tracer reads {config}"),
-            EventKind::FinalUmask(mask) => format!("the process ends with umask {mask:#o}"),
-            EventKind::Exited(code) => format!("the process exits with {code}"),
-            EventKind::Killed(signal) => {
-                format!("the process is killed by {}", crate::sys::signal_name(*signal))
-            }
-            EventKind::SetupFailed(errno) => {
-                format!("the walk fails: {}", crate::sys::Errno(*errno))
-            }
-        }
+        Err(Ended::Replaced)
     }
 }

@@ -2,13 +2,12 @@
 
 //! The operations of a random walk and their arguments.
 
-use std::fmt;
 use std::ops::Range;
 
 use crate::arch::CALL_LENGTH;
 
 /// The code from which a call is issued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallSite {
     /// Code in the range that every exclusive configuration of a walk allows.
     Inside,
@@ -18,12 +17,19 @@ pub enum CallSite {
     SecondGate,
     /// The gate that uses `int 0x80`, [`arch::compat_gate`](crate::arch::compat_gate).
     CompatGate,
+    /// A copy of the first gate whose first instruction has a uprobe, if the machine permits one.
+    ProbedGate,
 }
 
 impl CallSite {
     /// All call sites, in the order of [`Layout::compared_addresses`].
-    pub const ALL: [CallSite; 4] =
-        [CallSite::Inside, CallSite::FirstGate, CallSite::SecondGate, CallSite::CompatGate];
+    pub const ALL: [CallSite; 5] = [
+        CallSite::Inside,
+        CallSite::FirstGate,
+        CallSite::SecondGate,
+        CallSite::CompatGate,
+        CallSite::ProbedGate,
+    ];
 }
 
 /// A range for prctl(2), named after the compared addresses that it contains.
@@ -120,10 +126,39 @@ pub enum Call {
     MinusOne,
     /// `prctl(PR_SET_SYSCALL_USER_DISPATCH)`.
     Prctl(Arguments),
+    /// `execveat(2)`.
+    Exec(Program),
 }
 
-/// The disposition of SIGSYS.
+impl Call {
+    /// The call that is issued for this one by a task that may or may not execute programs. A thread of a tracee
+    /// may not: it would take the identity of the traced thread, but not its tracer. It gets a file of no format
+    /// instead.
+    #[must_use]
+    pub fn permitted(self, may_exec: bool) -> Call {
+        match self {
+            Call::Exec(Program::Valid) if !may_exec => Call::Exec(Program::NoFormat),
+            call => call,
+        }
+    }
+}
+
+/// A program for `execveat(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A program that issues a call and exits with [`PROGRAM_EXIT_CODE`].
+    Valid,
+    /// A file of no format.
+    NoFormat,
+    /// The valid program, with arguments at an address that cannot be read.
+    UnreadableArguments,
+}
+
+/// The exit code of [`Program::Valid`].
+pub const PROGRAM_EXIT_CODE: u8 = 77;
+
+/// The disposition of SIGSYS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Disposition {
     /// A handler that runs with SIGSYS blocked.
     Handler,
@@ -150,7 +185,29 @@ pub enum NewTask {
     Traced {
         /// Whether the tracee stops at system calls.
         stops_at_calls: bool,
+        /// Whether the tracer attaches by `PTRACE_SEIZE`, not the tracee by `PTRACE_TRACEME`.
+        is_seized: bool,
     },
+}
+
+/// The action of a seccomp filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FilterAction {
+    /// `SECCOMP_RET_KILL_PROCESS`
+    Kill,
+    /// `SECCOMP_RET_TRAP` with this number, which the signal carries in `si_errno`.
+    Trap(u8),
+    /// `SECCOMP_RET_ERRNO` with this error number.
+    Errno(u8),
+}
+
+/// A seccomp filter that acts on all calls from one site, and allows the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Filter {
+    /// The site.
+    pub site: CallSite,
+    /// The action.
+    pub action: FilterAction,
 }
 
 /// One operation.
@@ -166,6 +223,8 @@ pub enum Operation {
         handler: Vec<Step>,
         /// Whether the handler makes the program issue the call again.
         reissues: bool,
+        /// Whether the call is in a critical section of rseq(2), which only the first gate has.
+        is_in_section: bool,
     },
     /// Stores a selector byte.
     Flip {
@@ -184,6 +243,24 @@ pub enum Operation {
     StartTask(NewTask, Vec<Step>),
     /// Stops a traced task, so that its tracer sets and reads the configuration.
     SetByTracer(Arguments),
+    /// Installs a seccomp filter.
+    InstallFilter {
+        /// The filter.
+        filter: Filter,
+        /// Whether all threads of the process get the filter (`SECCOMP_FILTER_FLAG_TSYNC`).
+        for_all_threads: bool,
+    },
+    /// Executes each of these steps in a thread of its own, all at the same time, and waits for their ends.
+    /// Only the first [`MAX_LANES`](super::lanes::MAX_LANES) steps are executed.
+    /// Of a step that starts a thread, that thread executes the steps within. Afterwards both selector
+    /// bytes are 0, and umask(2) and the disposition of SIGSYS are those of the beginning.
+    ///
+    /// Threads side by side execute only calls without steps in the handler and without exec, and steps
+    /// that change a selector byte or the signal mask, yield, or install a filter. At most one of
+    /// them installs a filter. Other steps have no effect in them.
+    AtOnce(Vec<Step>),
+    /// Lets other threads run (`sched_yield(2)`).
+    Yield,
 }
 
 /// An operation with its number in the sequence, from 1 on.
@@ -201,7 +278,9 @@ impl Step {
     pub fn body(&self) -> &[Step] {
         match &self.operation {
             Operation::Call { handler, .. } => handler,
-            Operation::RaiseSigusr1(body) | Operation::StartTask(_, body) => body,
+            Operation::RaiseSigusr1(body)
+            | Operation::StartTask(_, body)
+            | Operation::AtOnce(body) => body,
             _ => &[],
         }
     }
@@ -210,7 +289,9 @@ impl Step {
     pub fn body_mut(&mut self) -> Option<&mut Vec<Step>> {
         match &mut self.operation {
             Operation::Call { handler, .. } => Some(handler),
-            Operation::RaiseSigusr1(body) | Operation::StartTask(_, body) => Some(body),
+            Operation::RaiseSigusr1(body)
+            | Operation::StartTask(_, body)
+            | Operation::AtOnce(body) => Some(body),
             _ => None,
         }
     }
@@ -234,13 +315,19 @@ pub struct Layout {
     /// The range of calls that are not under test.
     pub inside: Range<u64>,
     /// The compared address of calls from each of [`CallSite::ALL`].
-    pub compared_addresses: [u64; 4],
+    pub compared_addresses: [u64; 5],
+    /// The address at which the first gate continues after its critical section is aborted.
+    pub abort_address: u64,
     /// The addresses of the selector bytes.
     pub selectors: [u64; 2],
     /// The address for [`Selector::Unmapped`].
     pub unmapped_address: u64,
     /// The address for [`Selector::Kernel`].
     pub kernel_address: u64,
+    /// The descriptors of the files for [`Program::Valid`] and [`Program::NoFormat`].
+    pub program_files: [u64; 2],
+    /// The address of an empty path.
+    pub empty_path: u64,
 }
 
 impl Layout {
@@ -298,123 +385,9 @@ impl Layout {
     pub fn address_name(&self, address: u64) -> String {
         match CallSite::ALL.into_iter().find(|site| self.compared_address(*site) == address) {
             Some(site) => site.to_string(),
+            None if address == self.abort_address => "the first gate's abort address".to_owned(),
             None if self.inside.contains(&address) => "inside".to_owned(),
             None => format!("{address:#x}"),
         }
     }
-}
-
-impl fmt::Display for CallSite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            CallSite::Inside => "inside",
-            CallSite::FirstGate => "the first gate",
-            CallSite::SecondGate => "the second gate",
-            CallSite::CompatGate => "the int 0x80 gate",
-        })
-    }
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Selector::Byte(index) => f.write_str(if *index == 0 { "A" } else { "B" }),
-            Selector::Null => f.write_str("NULL"),
-            Selector::Unmapped => f.write_str("unmapped"),
-            Selector::Kernel => f.write_str("a kernel address"),
-        }
-    }
-}
-
-impl fmt::Display for Arguments {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.mode {
-            0 => write!(f, "OFF")?,
-            1 => write!(f, "EXCLUSIVE")?,
-            2 => write!(f, "INCLUSIVE")?,
-            mode => write!(f, "mode {mode}")?,
-        }
-        f.write_str(", ")?;
-        f.write_str(match self.range {
-            NamedRange::Nothing => "0..0",
-            NamedRange::Inside => "inside",
-            NamedRange::BeforeFirst => "inside..first",
-            NamedRange::ThroughFirst => "inside..=first",
-            NamedRange::BeforeSecond => "inside..second",
-            NamedRange::ThroughSecond => "inside..=second",
-            NamedRange::Everything => "0..ULONG_MAX",
-            NamedRange::First => "first",
-            NamedRange::Instruction => "first's instruction",
-            NamedRange::Second => "second",
-            NamedRange::Both => "first..=second",
-            NamedRange::Empty => "first..first",
-            NamedRange::Wrapping => "inside..wrapping",
-        })?;
-        write!(f, ", {}", self.selector)
-    }
-}
-
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Call::Umask(value) => write!(f, "umask({value:#o})"),
-            Call::UmaskWithHighBit(value) => write!(f, "umask({value:#o}), number with bit 40,"),
-            Call::UnusedNumber => write!(f, "an unused number"),
-            Call::MinusOne => write!(f, "number -1"),
-            Call::Prctl(arguments) => write!(f, "prctl({arguments})"),
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Operation::Call { site, call, handler, reissues } => {
-                write!(f, "{call} from {site}")?;
-                match (handler.is_empty(), reissues) {
-                    (true, true) => write!(f, "; if dispatched, once more"),
-                    (false, true) => write!(f, "; if dispatched, once more after:"),
-                    (false, false) => write!(f, "; if dispatched:"),
-                    (true, false) => Ok(()),
-                }
-            }
-            Operation::Flip { byte, value } => write!(f, "{} = {value}", Selector::Byte(*byte)),
-            Operation::SetDisposition(disposition) => f.write_str(match disposition {
-                Disposition::Handler => "SIGSYS is handled",
-                Disposition::NoDefer => "SIGSYS is handled, SA_NODEFER",
-                Disposition::ResetHand => "SIGSYS is handled, SA_RESETHAND",
-                Disposition::Default => "SIGSYS has its default action",
-                Disposition::Ignored => "SIGSYS is ignored",
-            }),
-            Operation::SetSigsysBlocked(true) => f.write_str("SIGSYS is blocked"),
-            Operation::SetSigsysBlocked(false) => f.write_str("SIGSYS is unblocked"),
-            Operation::RaiseSigusr1(_) => f.write_str("SIGUSR1 is raised; its handler:"),
-            Operation::StartTask(new_task, _) => f.write_str(match new_task {
-                NewTask::Fork => "fork; the child:",
-                NewTask::Vfork => "vfork; the child:",
-                NewTask::Thread => "a thread:",
-                NewTask::Traced { stops_at_calls: false } => "fork; the child, traced:",
-                NewTask::Traced { stops_at_calls: true } => {
-                    "fork; the child, traced from call to call:"
-                }
-            }),
-            Operation::SetByTracer(arguments) => write!(f, "the tracer sets {arguments}"),
-        }
-    }
-}
-
-/// The steps as text, one line each.
-#[must_use]
-pub fn listing(steps: &[Step]) -> String {
-    fn add(text: &mut String, steps: &[Step], depth: usize) {
-        use fmt::Write as _;
-        for step in steps {
-            let indent = "  ".repeat(depth);
-            let _ = writeln!(text, "{:3} {indent}{}", step.number, step.operation);
-            add(text, step.body(), depth + 1);
-        }
-    }
-    let mut text = String::new();
-    add(&mut text, steps, 0);
-    text
 }

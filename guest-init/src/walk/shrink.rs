@@ -47,10 +47,11 @@ fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
             steps[at] = step;
             all.push(steps);
         };
-        if let Operation::Call { site, call, handler, reissues: true } = &step.operation {
-            let (site, call, handler) = (*site, *call, handler.clone());
-            let operation = Operation::Call { site, call, handler, reissues: false };
-            replace(Step { operation, ..*step });
+        if let Operation::Call { reissues: true, .. } = &step.operation {
+            replace(with_call(step, |reissues, _| *reissues = false));
+        }
+        if let Operation::Call { is_in_section: true, .. } = &step.operation {
+            replace(with_call(step, |_, is_in_section| *is_in_section = false));
         }
         let bodies = match step.body() {
             [] => Vec::new(),
@@ -65,4 +66,13 @@ fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
         }
     }
     all
+}
+
+/// The step with other flags of its call: whether it is issued again, and whether it is in a section.
+fn with_call(step: &Step, change: impl FnOnce(&mut bool, &mut bool)) -> Step {
+    let mut step = step.clone();
+    if let Operation::Call { reissues, is_in_section, .. } = &mut step.operation {
+        change(reissues, is_in_section);
+    }
+    step
 }

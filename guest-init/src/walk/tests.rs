@@ -1,25 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
+use super::event::{Event, EventKind};
 use super::generate::sequence;
-use super::model::{Event, EventKind, predict};
+use super::listing::listing;
+use super::model::{predict, predict_matching};
 use super::operations::{
-    Arguments, Call, CallSite, Layout, NamedRange, NewTask, Operation, Selector, Step, listing,
-    renumber,
+    Arguments, Call, CallSite, Filter, FilterAction, Layout, NamedRange, NewTask, Operation,
+    Program, Selector, Step, renumber,
 };
 use super::shrink::shrink;
 use super::{Difference, Platform, first_difference};
 use std::collections::BTreeSet;
 
-const ALL: Platform =
-    Platform { has_inclusive_mode: true, has_ptrace_config: true, has_ia32: true };
+mod at_once;
+
+const ALL: Platform = Platform {
+    has_inclusive_mode: true,
+    has_ptrace_config: true,
+    has_ia32: true,
+    has_filters: true,
+    has_sections: true,
+};
 
 fn layout() -> Layout {
     Layout {
         inside: 0x1000..0x2000,
-        compared_addresses: [0x1002, 0x3002, 0x3102, 0x3202],
+        compared_addresses: [0x1002, 0x3002, 0x3102, 0x3202, 0x3302],
+        abort_address: 0x3010,
         selectors: [0x5000, 0x5001],
         unmapped_address: 0x10,
         kernel_address: crate::arch::KERNEL_ADDRESS,
+        program_files: [3, 4],
+        empty_path: 0x6000,
     }
 }
 
@@ -28,7 +40,7 @@ fn step(operation: Operation) -> Step {
 }
 
 fn call(site: CallSite, call: Call) -> Step {
-    step(Operation::Call { site, call, handler: vec![], reissues: false })
+    step(Operation::Call { site, call, handler: vec![], reissues: false, is_in_section: false })
 }
 
 fn arm(mode: u64, range: NamedRange, selector: Selector) -> Step {
@@ -52,7 +64,16 @@ fn gives(result: i64) -> EventKind {
 fn dispatched(call_address: u64) -> EventKind {
     let (number, result) = (95, 95);
     let arch = crate::arch::AUDIT_ARCH;
-    EventKind::Dispatched { number, code: 2, errno: 0, arch, call_address, result }
+    EventKind::Dispatched {
+        number,
+        code: 2,
+        errno: 0,
+        arch,
+        call_address,
+        result,
+        continues_at: call_address,
+        is_disturbed: false,
+    }
 }
 
 const A: Selector = Selector::Byte(0);
@@ -163,6 +184,7 @@ fn dispatches_nest_only_with_nodefer() {
                 call: UMASK,
                 handler,
                 reissues: false,
+                is_in_section: false,
             }),
             call(CallSite::FirstGate, UMASK),
         ];
@@ -177,6 +199,153 @@ fn dispatches_nest_only_with_nodefer() {
     assert_eq!(nested(Disposition::NoDefer)[2..4], [dispatched(0x3102), gives(95)]);
 }
 
+fn filter(site: CallSite, action: FilterAction, for_all_threads: bool) -> Step {
+    step(Operation::InstallFilter { filter: Filter { site, action }, for_all_threads })
+}
+
+#[test]
+fn of_several_filters_the_most_severe_counts_and_then_the_newest() {
+    use FilterAction::{Errno, Kill, Trap};
+    let first = |action| filter(CallSite::FirstGate, action, false);
+    let umask = || call(CallSite::FirstGate, UMASK);
+    let steps = vec![
+        first(Errno(5)),
+        umask(),
+        first(Errno(6)),
+        umask(),
+        first(Trap(9)),
+        umask(),
+        first(Errno(7)),
+        umask(),
+        call(CallSite::SecondGate, UMASK),
+        first(Kill),
+        umask(),
+    ];
+    let seen = seen(steps, ALL);
+    let (accepted, end) = (gives(0), EventKind::Killed(libc::SIGSYS));
+    assert_eq!(seen[..4], [accepted, gives(-5), accepted, gives(-6)]);
+    let EventKind::Dispatched { code: 1, errno: 9, number: 95, .. } = seen[5] else {
+        panic!("{:?}", seen[5])
+    };
+    assert_eq!((seen[6], seen[7]), (gives(95), accepted));
+    assert!(matches!(seen[8], EventKind::Dispatched { code: 1, errno: 9, .. }));
+    assert_eq!(seen[10..], [gives(0o22), accepted, end]);
+}
+
+#[test]
+fn a_dispatch_comes_before_the_filters() {
+    let steps = vec![
+        filter(CallSite::FirstGate, FilterAction::Kill, false),
+        arm(1, NamedRange::Inside, Selector::Null),
+        call(CallSite::FirstGate, UMASK),
+    ];
+    assert_eq!(seen(steps, ALL)[2..4], [dispatched(0x3002), gives(95)]);
+}
+
+#[test]
+fn a_filter_reaches_later_tasks_and_with_tsync_earlier_threads() {
+    let errno = FilterAction::Errno(5);
+    for (for_all_threads, after) in [(false, gives(0o22)), (true, gives(-5))] {
+        let body = vec![
+            filter(CallSite::FirstGate, errno, for_all_threads),
+            step(Operation::StartTask(NewTask::Fork, vec![call(CallSite::FirstGate, UMASK)])),
+        ];
+        let steps = vec![
+            step(Operation::StartTask(NewTask::Thread, body)),
+            call(CallSite::FirstGate, UMASK),
+        ];
+        let seen = seen(steps, ALL);
+        assert_eq!(seen[1], gives(-5), "the child of the thread");
+        assert_eq!(seen[4], after);
+    }
+}
+
+#[test]
+fn an_exec_ends_the_process_and_a_failed_one_leaves_dispatch_unchanged() {
+    let exec = |program| call(CallSite::Inside, Call::Exec(program));
+    let steps = vec![
+        arm(1, NamedRange::Inside, Selector::Null),
+        exec(Program::NoFormat),
+        exec(Program::UnreadableArguments),
+        call(CallSite::FirstGate, UMASK),
+        exec(Program::Valid),
+        call(CallSite::FirstGate, UMASK),
+    ];
+    let failed = |errno: i32| gives(i64::from(-errno));
+    let expected = [
+        gives(0),
+        failed(libc::ENOEXEC),
+        failed(libc::EFAULT),
+        dispatched(0x3002),
+        gives(95),
+        EventKind::Exited(77),
+    ];
+    assert_eq!(seen(steps, ALL), expected);
+}
+
+#[test]
+fn only_a_tracee_that_was_not_seized_is_told_of_its_exec() {
+    for (is_seized, told) in [(false, true), (true, false)] {
+        let body = vec![call(CallSite::Inside, Call::Exec(Program::Valid))];
+        let traced = NewTask::Traced { stops_at_calls: false, is_seized };
+        let seen = seen(vec![step(Operation::StartTask(traced, body))], ALL);
+        assert_eq!(seen.contains(&EventKind::Stopped(libc::SIGTRAP)), told);
+        assert_eq!(seen[seen.len() - 3], EventKind::Exited(77));
+    }
+}
+
+#[test]
+fn a_dispatch_aborts_the_critical_section() {
+    let operation = Operation::Call {
+        site: CallSite::FirstGate,
+        call: UMASK,
+        handler: Vec::new(),
+        reissues: true,
+        is_in_section: true,
+    };
+    let steps = vec![arm(1, NamedRange::Inside, Selector::Null), step(operation)];
+    let continuations = |platform| -> Vec<u64> {
+        let events = seen(steps.clone(), platform).into_iter();
+        events
+            .filter_map(|kind| match kind {
+                EventKind::Dispatched { continues_at, .. } => Some(continues_at),
+                _ => None,
+            })
+            .collect()
+    };
+    assert_eq!(continuations(ALL), [layout().abort_address, 0x3002]);
+    assert_eq!(continuations(Platform { has_sections: false, ..ALL }), [0x3002, 0x3002]);
+}
+
+#[test]
+fn an_unaborted_section_is_allowed_after_a_context_switch_and_on_releases_with_the_bug() {
+    let event = |continues_at, is_disturbed| {
+        let EventKind::Dispatched { number, code, errno, arch, call_address, result, .. } =
+            dispatched(0x3002)
+        else {
+            unreachable!("a dispatch")
+        };
+        let kind = EventKind::Dispatched {
+            number,
+            code,
+            errno,
+            arch,
+            call_address,
+            result,
+            continues_at,
+            is_disturbed,
+        };
+        Event { step: 1, kind }
+    };
+    let expected = event(0x3010, false);
+    assert!(expected.allows(&event(0x3010, false), (6, 12)));
+    assert!(!expected.allows(&event(0x3002, false), (6, 12)));
+    assert!(expected.allows(&event(0x3002, true), (6, 12)));
+    assert!(expected.allows(&event(0x3002, false), (6, 19)));
+    assert!(!expected.allows(&event(0x3000, true), (6, 19)));
+    assert!(!event(0x3002, false).allows(&event(0x3010, true), (6, 12)));
+}
+
 #[test]
 fn a_seed_is_a_sequence() {
     assert_eq!(sequence(7, ALL), sequence(7, ALL));
@@ -185,14 +354,20 @@ fn a_seed_is_a_sequence() {
 
 /// Operations that do not occur in short walks would not be tested.
 #[test]
-fn two_hundred_sequences_see_everything() {
+fn five_hundred_sequences_see_everything() {
     let mut kinds = BTreeSet::new();
     let mut most = 0;
-    for seed in 0..200 {
+    for seed in 0..500 {
         let events = predict(&sequence(seed, ALL), &layout(), ALL);
         most = most.max(events.len());
         for Event { step, kind } in events {
             kinds.insert(match kind {
+                EventKind::Dispatched { code: 1, .. } => "trapped".into(),
+                EventKind::Dispatched { call_address, continues_at, .. }
+                    if continues_at != call_address =>
+                {
+                    "aborted".into()
+                }
                 EventKind::Dispatched { number, arch, call_address, .. } => {
                     let site = layout().address_name(call_address);
                     format!("dispatched {number} {arch:#x} {site}")
@@ -212,7 +387,12 @@ fn two_hundred_sequences_see_everything() {
         "dispatched 95 0xc000003e the first gate",
         "dispatched 95 0xc000003e the second gate",
         "dispatched 60 0x40000003 the int 0x80 gate",
+        "dispatched 95 0xc000003e the probed gate",
         "dispatched 157 0xc000003e the first gate",
+        "trapped",
+        "aborted",
+        "Exited(77)",
+        "Stopped(5)",
         "dispatched -1 0xc000003e the first gate",
         "gives -22",
         "gives -14",

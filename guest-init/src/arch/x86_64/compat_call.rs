@@ -2,16 +2,16 @@
 
 //! `int 0x80` as the second entry of random walks.
 
-use super::{Reg, compat};
+use super::{compat, second_entry};
 use crate::arch::Registers;
 
 /// The number of `umask(2)` in the table of `int 0x80`.
 pub const COMPAT_UMASK: u64 = compat::number::UMASK as u64;
+/// The number of `prctl(2)` in the table of `int 0x80`.
+pub const COMPAT_PRCTL: u64 = 172;
 
-/// The registers of a call through `int 0x80`, which takes the first argument in `bx`.
+/// The registers of a call through `int 0x80`.
 #[must_use]
 pub fn compat_call(number: u64, arguments: [u64; 6]) -> Registers {
-    let mut registers = Registers::for_call(number, arguments);
-    registers[Reg::Bx] = arguments[0];
-    registers
+    second_entry::registers(number, arguments)
 }

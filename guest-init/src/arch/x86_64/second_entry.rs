@@ -20,7 +20,7 @@ pub fn second_entry() -> Option<SecondEntry> {
 }
 
 /// Returns the registers of a call through `int 0x80`, which uses the low 32 bits of each argument.
-fn registers(number: u64, arguments: [u64; 6]) -> Registers {
+pub(super) fn registers(number: u64, arguments: [u64; 6]) -> Registers {
     let mut registers = Registers::for_call(number, [0; 6]);
     let order = [Reg::Bx, Reg::Cx, Reg::Dx, Reg::Si, Reg::Di, Reg::Bp];
     for (reg, value) in order.into_iter().zip(arguments) {

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The observable events of a random walk, and the known bugs that their comparison tolerates.
+
+use super::operations::Layout;
+use crate::oracle::Config;
+use std::ops::RangeInclusive;
+
+/// `si_code` of a signal that a seccomp filter sends (include/uapi/asm-generic/siginfo.h).
+pub const SYS_SECCOMP: i32 = 1;
+/// `si_code` of a dispatch.
+pub const SYS_USER_DISPATCH: i32 = 2;
+
+/// An observable event of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The number of the step; 0 for the end of the sequence.
+    pub step: u16,
+    /// The kind of the event, with its details.
+    pub kind: EventKind,
+}
+
+/// The kind of an event, with its details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// The handler of SIGSYS was entered.
+    Dispatched {
+        /// `si_syscall`
+        number: i32,
+        /// `si_code`
+        code: i32,
+        /// `si_errno`
+        errno: i32,
+        /// `si_arch`
+        arch: u32,
+        /// `si_call_addr`
+        call_address: u64,
+        /// The result register in the frame.
+        result: u64,
+        /// The address of the next instruction in the frame.
+        continues_at: u64,
+        /// Whether a context switch happened between the start of the call's critical section and the
+        /// handler. It may have ended the section, so that the frame has either address. The model never
+        /// predicts it.
+        is_disturbed: bool,
+    },
+    /// A call returned.
+    Returned {
+        /// The result register.
+        result: u64,
+        /// Whether all other registers have the values that they had at the call.
+        preserved: bool,
+    },
+    /// The tracee stopped for this signal.
+    Stopped(i32),
+    /// The tracee stopped at the entry of a call outside the allowed range.
+    CallEntry {
+        /// The number.
+        number: u64,
+        /// The address after the system call instruction.
+        instruction_pointer: u64,
+    },
+    /// The tracer set the configuration, with this result: 0 or an error number.
+    SetByTracer(i32),
+    /// The tracer read this configuration.
+    ConfigRead(Config),
+    /// A process had this umask(2) at its end.
+    FinalUmask(u64),
+    /// A process exited with this code.
+    Exited(i32),
+    /// A process was killed by this signal.
+    Killed(i32),
+    /// An operation that is not under test failed with this error number. The model never predicts this
+    /// event.
+    SetupFailed(i32),
+}
+
+/// The last release with the two bugs of reading a configuration that [`Event::allows`] tolerates.
+const LAST_RELEASE_WITH_BUGS: (u32, u32) = (7, 3);
+
+/// The releases with the bug `rseq-ignores-signals-of-calls`, which [`Event::allows`] tolerates.
+const RELEASES_WITH_UNABORTED_SECTIONS: RangeInclusive<(u32, u32)> = (6, 19)..=(7, 0);
+
+impl Event {
+    /// Whether an observed event matches this predicted one.
+    ///
+    /// Three known kernel bugs are tolerated on the releases that have them. With
+    /// `stale-config-after-clear` the other fields of a configuration stay when its mode becomes 0, so
+    /// only the mode is compared. With `inclusive-get-set` a tracer may read an inclusive configuration
+    /// as the exclusive configuration of the complementary range. With
+    /// `rseq-ignores-signals-of-calls` a dispatch does not abort the critical section.
+    #[must_use]
+    pub fn allows(&self, seen: &Event, release: (u32, u32)) -> bool {
+        self.step == seen.step
+            && match (self.kind, seen.kind) {
+                (EventKind::ConfigRead(expected), EventKind::ConfigRead(read)) => {
+                    allows_config(expected, read, release)
+                }
+                (
+                    EventKind::Dispatched { continues_at, call_address, .. },
+                    EventKind::Dispatched { continues_at: seen_at, is_disturbed, .. },
+                ) => {
+                    let may_go_on =
+                        is_disturbed || RELEASES_WITH_UNABORTED_SECTIONS.contains(&release);
+                    let is_at_right_address =
+                        seen_at == continues_at || may_go_on && seen_at == call_address;
+                    is_at_right_address
+                        && self.kind.with_continuation(0) == seen.kind.with_continuation(0)
+                }
+                (expected, seen) => expected == seen,
+            }
+    }
+}
+
+/// Whether a tracer may read a configuration where another is expected, on a kernel of this release.
+fn allows_config(expected: Config, read: Config, release: (u32, u32)) -> bool {
+    let complement = Config {
+        mode: 1,
+        offset: expected.offset.wrapping_add(expected.length),
+        length: expected.length.wrapping_neg(),
+        ..expected
+    };
+    let tolerated = release <= LAST_RELEASE_WITH_BUGS;
+    match expected.mode {
+        0 if tolerated => read.mode == 0,
+        2 if tolerated => read == expected || read == complement,
+        _ => read == expected,
+    }
+}
+
+impl EventKind {
+    /// The event, if it is a dispatch, with this continuation and undisturbed.
+    fn with_continuation(mut self, address: u64) -> EventKind {
+        if let EventKind::Dispatched { continues_at, is_disturbed, .. } = &mut self {
+            (*continues_at, *is_disturbed) = (address, false);
+        }
+        self
+    }
+
+    /// A description for reports.
+    #[must_use]
+    pub fn describe(&self, layout: &Layout) -> String {
+        match self {
+            EventKind::Dispatched {
+                number,
+                code,
+                errno,
+                arch,
+                call_address,
+                result,
+                continues_at,
+                is_disturbed: _,
+            } => {
+                let what = if *code == SYS_SECCOMP { "trapped" } else { "dispatched" };
+                let next = if continues_at == call_address {
+                    String::new()
+                } else {
+                    format!(", next instruction {}", layout.address_name(*continues_at))
+                };
+                format!(
+                    "{what}: number {number}, code {code}, errno {errno}, arch {arch:#x}, from {}, \
+                     result register {result:#x}{next}",
+                    layout.address_name(*call_address)
+                )
+            }
+            EventKind::Returned { result, preserved } => {
+                let result = result.cast_signed();
+                let preserved = if *preserved { "" } else { ", other registers changed" };
+                format!("the call gives {result}{preserved}")
+            }
+            EventKind::Stopped(signal) => {
+                format!("the tracer sees {}", crate::sys::signal_name(*signal))
+            }
+            EventKind::CallEntry { number, instruction_pointer } => {
+                let site = layout.address_name(*instruction_pointer);
+                format!("the tracer sees the entry of {number} from {site}")
+            }
+            EventKind::SetByTracer(0) => "the tracer's setting is accepted".to_owned(),
+            EventKind::SetByTracer(errno) => {
+                format!("the tracer's setting gives {}", crate::sys::Errno(*errno))
+            }
+            EventKind::ConfigRead(config) => format!("the tracer reads {config}"),
+            EventKind::FinalUmask(mask) => format!("the process ends with umask {mask:#o}"),
+            EventKind::Exited(code) => format!("the process exits with {code}"),
+            EventKind::Killed(signal) => {
+                format!("the process is killed by {}", crate::sys::signal_name(*signal))
+            }
+            EventKind::SetupFailed(errno) => {
+                format!("the walk fails: {}", crate::sys::Errno(*errno))
+            }
+        }
+    }
+}

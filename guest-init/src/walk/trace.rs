@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The tracer of a task of a random walk.
+
+use super::event::EventKind;
+use super::event_log::{event_log, record};
+use super::execute::record_end;
+use super::layout::compared_sites;
+use crate::oracle::Config;
+use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
+use crate::ptrace;
+use crate::sys::{self, Change};
+use crate::tracee::request_code;
+use std::sync::atomic::Ordering;
+
+/// The way in which a tracer traces a child.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    /// Whether the tracee stops at system calls.
+    pub(super) stops_at_calls: bool,
+    /// Whether the tracer attaches by `PTRACE_SEIZE`.
+    pub(super) is_seized: bool,
+}
+
+/// Makes this task a tracee of its parent, and waits until the parent traces it.
+pub(super) fn become_tracee(way: Way) -> sys::Result<()> {
+    if way.is_seized {
+        while event_log().is_seized.load(Ordering::SeqCst) == 0 {
+            sys::sched_yield();
+        }
+        event_log().is_seized.store(0, Ordering::SeqCst);
+        return Ok(());
+    }
+    ptrace::trace_me()?;
+    sys::kill(sys::getpid(), libc::SIGSTOP)
+}
+
+/// Waits for the next stop or the end of a child.
+fn next_stop(child: i32) -> sys::Result<Option<Change>> {
+    Ok(sys::wait(child, libc::__WALL)?.map(|(_, how)| how))
+}
+
+/// Stops a child that waits in [`become_tracee`], as its tracer.
+fn attach(child: i32, way: Way) -> sys::Result<()> {
+    const INTERRUPTED: Change = Change::Stopped(libc::SIGTRAP | ptrace::EVENT_STOP << 8);
+    let first = if way.is_seized {
+        ptrace::seize(child)?;
+        ptrace::request(child, ptrace::INTERRUPT, 0, 0)?;
+        INTERRUPTED
+    } else {
+        Change::Stopped(libc::SIGSTOP)
+    };
+    if next_stop(child)? != Some(first) {
+        return Err(sys::Errno(libc::ESRCH));
+    }
+    if way.is_seized {
+        event_log().is_seized.store(1, Ordering::SeqCst);
+        return Ok(());
+    }
+    ptrace::set_options(child)
+}
+
+/// Traces a child to its end: records its stops, delivers its signals, and sets the configurations
+/// that it requests. The events belong to this step.
+pub(super) fn trace_child(step: u16, child: i32, way: Way) -> sys::Result<()> {
+    attach(child, way)?;
+    let resume = if way.stops_at_calls { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT };
+    let mut signal = 0;
+    loop {
+        ptrace::request(child, resume, 0, u64::from(i32::cast_unsigned(signal)))?;
+        signal = match next_stop(child)? {
+            Some(Change::Stopped(ptrace::CALL_STOP)) => {
+                record_entry(step, child)?;
+                0
+            }
+            Some(Change::Stopped(libc::SIGSTOP)) => {
+                // SAFETY: the tracee wrote it, and is stopped.
+                let [mode, offset, length, selector] =
+                    unsafe { *event_log().requested_configuration.get() };
+                let requested = Config { mode, selector, offset, length };
+                let size = size_of::<Config>() as u64;
+                let request = |request, config: u64| ptrace::request(child, request, size, config);
+                let answer =
+                    request(request_code(PTRACE_SET_DISPATCH), &raw const requested as u64);
+                record(step, EventKind::SetByTracer(answer.map_or_else(|error| error.0, |_| 0)));
+                let mut read = Config::default();
+                request(request_code(PTRACE_GET_DISPATCH), &raw mut read as u64)?;
+                record(step, EventKind::ConfigRead(read));
+                0
+            }
+            // SIGCHLD from the tracee's children is not an event of the walk.
+            Some(Change::Stopped(libc::SIGCHLD)) => libc::SIGCHLD,
+            // The signal that tells of an exec would kill the new program.
+            Some(Change::Stopped(libc::SIGTRAP)) => {
+                record(step, EventKind::Stopped(libc::SIGTRAP));
+                0
+            }
+            Some(Change::Stopped(other)) => {
+                record(step, EventKind::Stopped(other));
+                other
+            }
+            Some(end) => {
+                record_end(step, end);
+                return Ok(());
+            }
+            None => return Err(sys::Errno(libc::ECHILD)),
+        };
+    }
+}
+
+/// Records the entry of a call from one of the gates. Calls inside and those of executed programs are not
+/// under test. Exits of calls are not recorded, since the known kernel bug `phantom-exit-stop` adds an exit when
+/// the selector kills.
+fn record_entry(step: u16, child: i32) -> sys::Result<()> {
+    const ENTRY: u8 = 1;
+    // `struct ptrace_syscall_info` (include/uapi/linux/ptrace.h): kind, instruction pointer at byte 8,
+    // number at byte 24.
+    let info = ptrace::call_info(child)?;
+    let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| info[at + byte]));
+    let (instruction_pointer, number) = (word(8), word(24));
+    if info[0] == ENTRY && compared_sites().contains(&instruction_pointer) {
+        record(step, EventKind::CallEntry { number, instruction_pointer });
+    }
+    Ok(())
+}

@@ -24,6 +24,9 @@ pub enum Need {
     /// A CPU of this vendor, named as in `/proc/cpuinfo`. If the machine emulates CPUs, the harness boots a
     /// VM with one.
     CpuVendor(&'static str),
+    /// A machine that makes a dispatch within 5 microseconds. If the machine emulates CPUs, the harness boots
+    /// a VM whose clock counts instructions, 1 ns for each.
+    FastMachine,
 }
 
 impl fmt::Display for Need {
@@ -35,6 +38,7 @@ impl fmt::Display for Need {
             Need::CpuFeature(name) => write!(f, "cpu:{name}"),
             Need::BootArgument(argument) => write!(f, "boot:{argument}"),
             Need::CpuVendor(vendor) => write!(f, "cpu-vendor:{vendor}"),
+            Need::FastMachine => write!(f, "fast-machine"),
         }
     }
 }
@@ -89,6 +93,10 @@ impl OnlyArchs {
         OnlyArchs { archs: &[Arch::X86_64], reason: "int 0x80 is an instruction of x86-64" };
     pub(crate) const PROTECTION_KEYS: OnlyArchs =
         OnlyArchs { archs: &[Arch::X86_64], reason: "protection keys are those of x86-64 here" };
+    pub(crate) const TIME_SLICE_EXTENSIONS: OnlyArchs = OnlyArchs {
+        archs: &[Arch::X86_64],
+        reason: "other architectures have no dispatch since there are time slice extensions",
+    };
     pub(crate) const PROGRAMS_OF_32_BITS: OnlyArchs = OnlyArchs {
         archs: &[Arch::X86_64],
         reason: "its 32-bit program is written for x86-64 only",

@@ -278,7 +278,14 @@ pub(crate) fn install_counting_handler(signal: i32) -> Check {
     install_with(signal, on_other_signal as *const () as u64, 0, 0, arch::restorer())
 }
 
-fn install_with(signal: i32, handler: u64, flags: i32, mask: u64, restorer: u64) -> Check {
+/// Installs a handler of a signal with these `SA_*` flags, and SA_SIGINFO, this mask and this restorer.
+pub(crate) fn install_with(
+    signal: i32,
+    handler: u64,
+    flags: i32,
+    mask: u64,
+    restorer: u64,
+) -> Check {
     let action = Action {
         handler,
         flags: u64::from((flags | libc::SA_SIGINFO).cast_unsigned()) | sys::SA_RESTORER,

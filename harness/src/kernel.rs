@@ -222,6 +222,7 @@ pub(crate) fn vm_spec(
         memory_mib: vm.memory,
         cpu_model: vm.cpu_model.clone(),
         cpu_vendor: None,
+        counts_instructions: false,
         vsock_port: sudbox_protocol::PORT,
         wait_for_gdb: vm.gdb,
         take_snapshot: false,

@@ -229,6 +229,18 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         ],
     },
     KnownBug {
+        id: "slice-kept-over-dispatch",
+        citation: "syscall_trace_enter() returns for a dispatched call before \
+                   rseq_syscall_enter_work(), so the time slice extension goes on in the handler; \
+                   Documentation/userspace-api/rseq.rst says that any system call but \
+                   rseq_slice_yield(2) revokes it (since 7.0, unfixed in 7.3)",
+        archs: &[Arch::X86_64],
+        first_affected: Version(7, 0, 0),
+        fixed_in: &[],
+        maybe_fixed_in: &[],
+        symptoms: &[("rseq/slice-ended", "an extension goes on in the handler: true")],
+    },
+    KnownBug {
         id: "stale-config-after-clear",
         citation: "clear_syscall_work_syscall_user_dispatch() on fork and exec clears the work \
                    flag alone: the configuration read by ptrace keeps range and selector \

@@ -133,6 +133,21 @@ const EXCEPTIONS: &[Exception] = &[
         cases: &["rseq/optimized-section"],
         ..EVERY_KERNEL
     },
+    // Time slice extensions.
+    Exception {
+        outcome: "absent",
+        archs: &["x86_64"],
+        before: Some("7.0"),
+        cases: &["rseq/slice-ended"],
+        ..EVERY_KERNEL
+    },
+    Exception {
+        outcome: "known",
+        archs: &["x86_64"],
+        since: Some("7.0"),
+        cases: &["rseq/slice-ended"],
+        ..EVERY_KERNEL
+    },
     // CONFIG_DEBUG_RSEQ kills a task that makes a system call in a critical section, so a kernel
     // supports only one of the two cases. From 6.19 on a boot argument enables this check.
     Exception {

@@ -170,6 +170,7 @@ impl Level1 {
                 [host.cpu, if options.nested_paging { host.nested_paging } else { "" }].concat(),
             ),
             cpu_vendor: None,
+            counts_instructions: false,
             vsock_port: wire::PORT,
             wait_for_gdb: false,
             take_snapshot: false,

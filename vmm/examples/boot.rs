@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         memory_mib: 128,
         cpu_model: None,
         cpu_vendor: None,
+        counts_instructions: false,
         vsock_port: 1024,
         wait_for_gdb: std::env::var_os("GDB").is_some(),
         take_snapshot: false,

@@ -44,6 +44,9 @@ pub struct VmSpec {
     /// CPU vendor, by its name in CPUID. A backend that does not emulate the CPU ignores this
     /// field, and so does every backend if `cpu_model` is given.
     pub cpu_vendor: Option<String>,
+    /// Whether the guest's clock counts instructions, 1 ns for each, so that no host is too slow for a
+    /// deadline in the guest. A backend that does not emulate the CPU ignores this field.
+    pub counts_instructions: bool,
     /// vsock port on which the host listens. The guest connects to this port of CID 2.
     pub vsock_port: u32,
     /// Whether the VM waits for a debugger before its first instruction.

@@ -24,6 +24,7 @@ fn spec() -> VmSpec {
         memory_mib: 1,
         cpu_model: None,
         cpu_vendor: None,
+        counts_instructions: false,
         vsock_port: 1024,
         wait_for_gdb: false,
         take_snapshot: true,

@@ -4,7 +4,7 @@
 
 use crate::arch::{OperationLoop, clock_counter, emulated_call_count};
 use crate::case::Failure;
-use crate::support::{broken, expect_equal};
+use crate::support::{broken, expect_equal, pin_to_current_cpu};
 use crate::sys;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -55,7 +55,7 @@ pub(super) struct Stopwatch {
 impl Stopwatch {
     /// Pins this process to its current CPU, and times the empty loop.
     pub(super) fn start(size: Size) -> Result<Stopwatch, Failure> {
-        pin()?;
+        pin_to_current_cpu()?;
         if size.operations == SIZE_FOR_SWITCHES.operations {
             make_real_time()?;
         }
@@ -147,26 +147,4 @@ fn read_clocks() -> (u64, Duration) {
     };
     let (_, count, clock) = (0..8).map(sample).min_by_key(|(took, ..)| *took).unwrap_or_default();
     (count, clock)
-}
-
-/// Pins this thread and its children to the current CPU, so that they share its counter and caches.
-fn pin() -> Result<(), Failure> {
-    const WORD: u32 = u64::BITS;
-    let (mut cpu, mut mask) = (0u32, [0u64; 128]);
-    // SAFETY: writes the number.
-    unsafe { sys::call(libc::SYS_getcpu, &[&raw mut cpu as u64, 0, 0]) }
-        .map_err(broken("getcpu"))?;
-    let word = mask.get_mut((cpu / WORD) as usize).ok_or_else(|| {
-        Failure::Broken(format!("CPU {cpu} does not fit the mask of sched_setaffinity"))
-    })?;
-    *word = 1 << (cpu % WORD);
-    // SAFETY: reads the mask.
-    unsafe {
-        sys::call(
-            libc::SYS_sched_setaffinity,
-            &[0, size_of_val(&mask) as u64, mask.as_ptr() as u64],
-        )
-    }
-    .map_err(broken("sched_setaffinity"))?;
-    Ok(())
 }

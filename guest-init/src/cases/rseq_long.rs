@@ -3,9 +3,10 @@
 //! Dispatch together with the extended rseq area, with which the kernel need not check critical sections at
 //! every signal.
 
+use super::check_on;
 use super::registers::expect_next_instruction;
 use crate::arch::{self, Gate};
-use crate::case::{Case, Check, Failure, outside_core};
+use crate::case::{Case, Check, Failure, Need, OnlyArchs, outside_core};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys;
@@ -14,31 +15,46 @@ use sudbox_protocol::Feature;
 
 const NEEDS_RSEQ: &[Feature] = &[Feature::Dispatch, Feature::RseqSlices];
 
-pub(super) const CASES: &[Case] = &[outside_core(
-    "rseq/optimized-section",
-    "with an area of the longer form a dispatch from within a critical section leaves the section \
+pub(super) const CASES: &[Case] = &[
+    outside_core(
+        "rseq/optimized-section",
+        "with an area of the longer form a dispatch from within a critical section leaves the section \
          alone, as no interrupt came in between",
-    "rseq_signal_deliver()",
-    optimized_section,
-)
-.features(NEEDS_RSEQ)];
+        "rseq_signal_deliver()",
+        optimized_section,
+    )
+    .features(NEEDS_RSEQ),
+    outside_core(
+        "rseq/slice-ended",
+        "a dispatched call ends the time slice extension of its thread before the handler runs, as an \
+         allowed call does, and a trap does not",
+        "rseq_syscall_enter_work()",
+        check_on!("x86_64", slices::slice_ended),
+    )
+    .features(NEEDS_RSEQ)
+    .needs(&[Need::Root, Need::FastMachine])
+    .only(OnlyArchs::TIME_SLICE_EXTENSIONS)
+    .known_bugs(&["slice-kept-over-dispatch"]),
+];
 
 /// `struct rseq` with the fields of 7.0 (include/uapi/linux/rseq.h). By its size the kernel recognises the
 /// extended interface.
 #[repr(C, align(64))]
-struct RseqArea {
+pub(super) struct RseqArea {
     cpu_start: AtomicU32,
     cpu: AtomicU32,
     section: AtomicU64,
     flags: AtomicU32,
     node: AtomicU32,
     id: AtomicU32,
-    request: AtomicU8,
-    granted: AtomicU8,
+    /// Set by the thread to request a time slice extension.
+    pub(super) request: AtomicU8,
+    /// Set by the kernel while the thread has a time slice extension.
+    pub(super) granted: AtomicU8,
     rest: [u8; 34],
 }
 
-static AREA: RseqArea = RseqArea {
+pub(super) static AREA: RseqArea = RseqArea {
     cpu_start: AtomicU32::new(0),
     cpu: AtomicU32::new(0),
     section: AtomicU64::new(0),
@@ -61,7 +77,7 @@ struct CriticalSection {
 }
 
 /// Registers [`AREA`]; sections of this gate are aborted to [`Gate::other_continuation`].
-fn register_area(gate: &Gate) -> Check {
+pub(super) fn register_area(gate: &Gate) -> Check {
     // SAFETY: the four bytes before that place are code of the gate.
     let signature = unsafe { ((gate.other_continuation() - 4) as *const u32).read_unaligned() };
     let words = [&raw const AREA as u64, size_of::<RseqArea>() as u64, 0, signature.into()];

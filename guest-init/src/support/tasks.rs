@@ -73,6 +73,28 @@ pub(crate) fn exit_code(success: bool) -> i32 {
     i32::from(!success)
 }
 
+/// Pins this thread and its children to the current CPU.
+pub(crate) fn pin_to_current_cpu() -> Result<(), Failure> {
+    const WORD: u32 = u64::BITS;
+    let (mut cpu, mut mask) = (0u32, [0u64; 128]);
+    // SAFETY: writes the number.
+    unsafe { sys::call(libc::SYS_getcpu, &[&raw mut cpu as u64, 0, 0]) }
+        .map_err(broken("getcpu"))?;
+    let word = mask.get_mut((cpu / WORD) as usize).ok_or_else(|| {
+        Failure::Broken(format!("CPU {cpu} does not fit the mask of sched_setaffinity"))
+    })?;
+    *word = 1 << (cpu % WORD);
+    // SAFETY: reads the mask.
+    unsafe {
+        sys::call(
+            libc::SYS_sched_setaffinity,
+            &[0, size_of_val(&mask) as u64, mask.as_ptr() as u64],
+        )
+    }
+    .map_err(broken("sched_setaffinity"))?;
+    Ok(())
+}
+
 /// Maps zeroed pages.
 pub(crate) fn map_pages(count: usize) -> Result<*mut u8, Failure> {
     sys::map_private(count * PAGE_SIZE).map_err(broken("mmap"))

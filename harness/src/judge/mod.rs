@@ -90,7 +90,7 @@ impl CaseRunner<'_> {
     ) -> anyhow::Result<()> {
         let started = Instant::now();
         let without_dispatch = expectations.expected_feature(Feature::Dispatch) == Expected::Absent;
-        let groups = self.case_groups(selection, without_dispatch)?;
+        let groups = self.case_groups(selection, expectations, without_dispatch)?;
         verdict.not_selected = selection.count_not_selected(expectations.arch(), without_dispatch);
         let mut boot_result = Ok(BootResult::Booted);
         for (result, group_boot_result) in self.run_groups(&groups, expectations, progress) {
@@ -157,6 +157,7 @@ impl CaseRunner<'_> {
     fn case_groups(
         &self,
         selection: &Selection,
+        expectations: &Expectations,
         without_dispatch: bool,
     ) -> anyhow::Result<Vec<CaseGroup>> {
         let cases = planned_cases(selection, without_dispatch);
@@ -175,7 +176,9 @@ impl CaseRunner<'_> {
             Environment::Vm { spec, .. } if cases.is_empty() => {
                 vec![CaseGroup { shape: VmShape::with_cpus(spec.cpus), cases }]
             }
-            Environment::Vm { spec, .. } => group_cases(&cases, spec.cpus),
+            Environment::Vm { spec, .. } => group_cases(&cases, spec.cpus, |feature| {
+                expectations.expected_feature(feature) == Expected::Absent
+            }),
         })
     }
 

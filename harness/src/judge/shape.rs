@@ -19,6 +19,8 @@ pub(crate) struct VmShape {
     pub(super) cpus: u8,
     pub(super) cpu_vendor: Option<&'static str>,
     pub(super) boot_arguments: Vec<&'static str>,
+    /// Whether the clock of an emulated CPU counts instructions.
+    pub(super) counts_instructions: bool,
     /// Features that no boot argument of this VM may disable.
     pub(super) needed_features: Vec<Feature>,
 }
@@ -32,6 +34,7 @@ impl VmShape {
                 Need::Cpus(count) => shape.cpus = shape.cpus.max(*count),
                 Need::BootArgument(argument) => shape.boot_arguments.push(argument),
                 Need::CpuVendor(vendor) => shape.cpu_vendor = Some(vendor),
+                Need::FastMachine => shape.counts_instructions = true,
                 Need::Root | Need::Vm | Need::CpuFeature(_) => {}
             }
         }
@@ -46,7 +49,8 @@ impl VmShape {
 
     /// Whether this is the usual shape: `cpus` CPUs of any vendor, and no further boot arguments.
     fn is_usual(&self, cpus: u8) -> bool {
-        self.cpus == cpus && self.cpu_vendor.is_none() && self.boot_arguments.is_empty()
+        *self
+            == VmShape { needed_features: self.needed_features.clone(), ..VmShape::with_cpus(cpus) }
     }
 
     /// The shape that satisfies the needs of both shapes, if there is one.
@@ -72,7 +76,10 @@ impl VmShape {
         let disables_needed_feature = DISABLING_ARGUMENTS.iter().any(|(argument, feature)| {
             merged.boot_arguments.contains(argument) && merged.needed_features.contains(feature)
         });
-        (!vendors_conflict && !arguments_conflict && !disables_needed_feature).then_some(merged)
+        let clocks_conflict = self.counts_instructions != other.counts_instructions;
+        let conflict =
+            vendors_conflict || arguments_conflict || disables_needed_feature || clocks_conflict;
+        (!conflict).then_some(merged)
     }
 }
 
@@ -85,14 +92,20 @@ pub(super) struct CaseGroup {
 
 /// Sorts cases into groups, one for each VM: two of cases without particular needs, and as few
 /// further groups as possible for the other cases. The cases of [`SECOND_VM_GROUPS`] run on a CPU
-/// of any vendor, so cases that only need a particular vendor join them.
-pub(super) fn group_cases(cases: &[&'static Case], cpus: u8) -> Vec<CaseGroup> {
+/// of any vendor, so cases that only need a particular vendor join them. A case with a feature that
+/// `is_absent` gets no VM of its own, as the guest does not run it.
+pub(super) fn group_cases(
+    cases: &[&'static Case],
+    cpus: u8,
+    is_absent: impl Fn(Feature) -> bool,
+) -> Vec<CaseGroup> {
     let usual_shape = VmShape::with_cpus(cpus);
     let mut first = CaseGroup { shape: usual_shape.clone(), cases: Vec::new() };
     let mut second = first.clone();
     let mut with_particular_needs = Vec::new();
     for case in cases {
-        let shape = VmShape::for_case(case, cpus);
+        let runs = !case.features.iter().any(|feature| is_absent(*feature));
+        let shape = if runs { VmShape::for_case(case, cpus) } else { usual_shape.clone() };
         if !shape.is_usual(cpus) {
             with_particular_needs.push((shape, *case));
         } else if SECOND_VM_GROUPS.contains(&case.group()) {
@@ -132,7 +145,7 @@ mod tests {
     use crate::selection::parse_selection;
 
     fn grouped(words: &str, cpus: u8) -> Vec<CaseGroup> {
-        group_cases(&parse_selection(words).unwrap().cases, cpus)
+        group_cases(&parse_selection(words).unwrap().cases, cpus, |_| false)
     }
 
     #[test]
@@ -171,7 +184,7 @@ mod tests {
             cpus: 1,
             cpu_vendor: vendor,
             boot_arguments: arguments,
-            needed_features: vec![],
+            ..VmShape::default()
         };
         let intel = shape(Some("GenuineIntel"), vec![]);
         assert_eq!(intel.merged_with(&shape(Some("AuthenticAMD"), vec![])), None);

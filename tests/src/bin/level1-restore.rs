@@ -35,6 +35,7 @@ fn main() -> anyhow::Result<()> {
         memory_mib: 256,
         cpu_model: None,
         cpu_vendor: None,
+        counts_instructions: false,
         vsock_port: sudbox_protocol::PORT,
         wait_for_gdb: false,
         take_snapshot: true,

@@ -198,7 +198,10 @@ impl Machine for Qemu {
             gdb_socket: gdb_socket.as_ref().map(|d| d.path.as_ref()),
         };
         let board = board::for_arch(self.arch);
-        let accelerator = self.accelerator;
+        let accelerator = match self.accelerator {
+            Accelerator::Tcg if spec.counts_instructions => Accelerator::Counting,
+            accelerator => accelerator,
+        };
         let tsc = tsc_khz(accelerator);
         let arguments =
             command::arguments(spec, board, accelerator, &self.machine_options, tsc, inherited);

@@ -10,5 +10,6 @@ pub(super) mod fast;
 pub(super) mod keys;
 pub(super) mod nt;
 pub(super) mod registers;
+pub(super) mod slices;
 pub(super) mod tagged;
 pub(super) mod users;

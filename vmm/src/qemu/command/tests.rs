@@ -14,6 +14,7 @@ fn spec() -> VmSpec {
         memory_mib: 96,
         cpu_model: None,
         cpu_vendor: None,
+        counts_instructions: false,
         vsock_port: 7,
         wait_for_gdb: false,
         take_snapshot: false,

@@ -217,6 +217,7 @@ fn run_in_child(case: &Case, index: u32, runner: i32) -> ! {
     if unsafe { sys::call(libc::SYS_getppid, &[]) } != Ok(u64::from(runner.cast_unsigned())) {
         sys::exit(NOT_SET_UP);
     }
+    bench::begin_case(case.id);
     let outcome: Check = check(case.run);
     let result = match outcome {
         Ok(()) => CaseResult::Pass,

@@ -157,8 +157,9 @@ fn each_passing_benchmark_measures_and_a_round_trip_costs_more_than_a_call() {
         assert_eq!(result == CaseResult::Pass, measured.is_some(), "{}: {result:?}", case.id);
         let not_run = matches!(result, CaseResult::Absent(_) | CaseResult::Unmet(_));
         assert!(not_run || measured.is_some(), "{}: {result:?}", case.id);
-        let Some(Measurement { operations, batches, empty_batches: empty, ticks, nanoseconds }) =
-            measured
+        let Some(Measurement {
+            operations, batches, empty_batches: empty, ticks, nanoseconds, ..
+        }) = measured
         else {
             continue;
         };

@@ -39,6 +39,8 @@ pub(crate) struct JudgeOptions {
     pub(crate) rerun: RerunCommand,
     /// Collects the observations of the cases; `None` if they are not recorded.
     pub(crate) recorder: Option<Arc<Recorder>>,
+    /// Trace the operations of benchmarks, on a machine that counts instructions.
+    pub(crate) trace_operations: bool,
 }
 
 /// Prints a note if a file of the run could not be written. The result of the run stays valid.
@@ -225,6 +227,7 @@ pub(crate) fn vm_spec(
         counts_instructions: false,
         vsock_port: sudbox_protocol::PORT,
         wait_for_gdb: vm.gdb,
+        trace_operations: false,
         take_snapshot: false,
     }
 }
@@ -294,8 +297,9 @@ pub(crate) fn judge_image(
     let timeout = if options.vm.gdb { Duration::from_secs(1 << 20) } else { options.timeout };
     let init = guest::guest_init(request.arch, progress)?;
     let initramfs = folder.write("initramfs.cpio", guest::initramfs(&init, &image.modules)?)?;
-    let spec =
+    let mut spec =
         vm_spec(image, &options.vm, initramfs, options.vm.append.clone().unwrap_or_default());
+    spec.trace_operations = options.trace_operations;
     let mut runner = options.case_runner(Environment::Vm { machine, spec }, timeout);
     runner.vmlinux.clone_from(&image.vmlinux);
     let selection = selection.for_arch(request.arch)?;

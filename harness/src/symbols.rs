@@ -57,7 +57,10 @@ impl Symbols {
                     .filter(|name| !name.is_empty() && !name.starts_with(".L"))?;
                 // If several symbols share an address, the symbol of a global function is
                 // preferred.
-                let is_not_preferred = symbol.kind() != SymbolKind::Text || symbol.is_local();
+                // The linker script's names for the ends of sections are global too.
+                let is_boundary = name.starts_with("__") && name.ends_with("_end");
+                let is_not_preferred =
+                    symbol.kind() != SymbolKind::Text || symbol.is_local() || is_boundary;
                 Some((
                     is_not_preferred,
                     Symbol { start: symbol.address(), end, name: name.to_owned() },
@@ -138,18 +141,29 @@ impl Symbols {
         out.push_str(remaining);
     }
 
+    /// The name of the function at an address, without the suffixes that the compiler gives to clones
+    /// (`.isra.0`, `.cold`).
+    pub(crate) fn function_at(&self, address: u64) -> Option<&str> {
+        let symbol = self.symbol_around(address)?;
+        symbol.name.split('.').next().filter(|name| !name.is_empty())
+    }
+
+    /// The symbol whose code contains an address.
+    fn symbol_around(&self, address: u64) -> Option<&Symbol> {
+        let after = self.sorted_symbols.partition_point(|symbol| symbol.start <= address);
+        let symbol = self.sorted_symbols.get(after.checked_sub(1)?)?;
+        (address < symbol.end).then_some(symbol)
+    }
+
     /// The symbol of an address, as `symbol+0xoffset/0xsize`. An address that is not exact
     /// (`is_exact`) is a return address. The call before a return address can be the last
     /// instruction of its function, so the byte before the address is looked up, as
     /// sprint_backtrace() does.
     fn symbol_at(&self, address: u64, is_exact: bool) -> Option<String> {
         let looked_up = if is_exact { address } else { address.checked_sub(1)? };
-        let next_index = self.sorted_symbols.partition_point(|symbol| symbol.start <= looked_up);
-        let symbol = self.sorted_symbols.get(next_index.checked_sub(1)?)?;
-        (looked_up < symbol.end).then(|| {
-            let (offset, size) = (address - symbol.start, symbol.end - symbol.start);
-            format!("{}+{offset:#x}/{size:#x}", symbol.name)
-        })
+        let symbol = self.symbol_around(looked_up)?;
+        let (offset, size) = (address - symbol.start, symbol.end - symbol.start);
+        Some(format!("{}+{offset:#x}/{size:#x}", symbol.name))
     }
 }
 

@@ -30,6 +30,7 @@ pub mod arch;
 pub mod codec;
 pub mod feature;
 pub mod frame;
+pub mod marks;
 pub mod measurement;
 pub mod message;
 pub mod observation;
@@ -46,7 +47,7 @@ pub use program::{Program, ProgramEnd};
 
 /// Version of this protocol. The guest sends its version in [`Hello`]; the host refuses another than
 /// this one.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// The vsock port on which the host listens. The guest connects to this port of CID 2 (`VMADDR_CID_HOST` in
 /// `include/uapi/linux/vm_sockets.h`).

@@ -18,6 +18,10 @@ pub struct Measurement {
     /// The duration of the whole measurement by `CLOCK_MONOTONIC_RAW`, in nanoseconds. The host computes the
     /// length of a tick from `ticks` and `nanoseconds`.
     pub nanoseconds: u64,
+    /// The number of operations during the whole measurement: batches, warm-up and marked operations.
+    pub total_operations: u64,
+    /// The number of interrupts of all CPUs during the whole measurement, except those of timers.
+    pub interrupts: u64,
 }
 
 impl Measurement {
@@ -27,6 +31,8 @@ impl Measurement {
         out.write_list(&self.empty_batches, |out, ticks| out.write_u64(*ticks));
         out.write_u64(self.ticks);
         out.write_u64(self.nanoseconds);
+        out.write_u64(self.total_operations);
+        out.write_u64(self.interrupts);
     }
 
     pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -36,6 +42,8 @@ impl Measurement {
             empty_batches: input.read_list(Reader::read_u64)?,
             ticks: input.read_u64()?,
             nanoseconds: input.read_u64()?,
+            total_operations: input.read_u64()?,
+            interrupts: input.read_u64()?,
         })
     }
 }

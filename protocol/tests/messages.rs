@@ -47,6 +47,8 @@ fn guest_messages() -> Vec<GuestMessage> {
                 empty_batches: vec![1],
                 ticks: 2,
                 nanoseconds: 3,
+                total_operations: 4,
+                interrupts: 5,
             },
         },
         GuestMessage::Observed { case: 4, observation: Observation::default() },

@@ -74,10 +74,18 @@ prop_compose! {
         operations: u32,
         batches in vec(any::<u64>(), 0..100),
         empty_batches in vec(any::<u64>(), 0..100),
-        ticks: u64,
-        nanoseconds: u64,
+        (ticks, nanoseconds) in any::<(u64, u64)>(),
+        (total_operations, interrupts) in any::<(u64, u64)>(),
     ) -> Measurement {
-        Measurement { operations, batches, empty_batches, ticks, nanoseconds }
+        Measurement {
+            operations,
+            batches,
+            empty_batches,
+            ticks,
+            nanoseconds,
+            total_operations,
+            interrupts,
+        }
     }
 }
 

@@ -40,7 +40,7 @@ mod terminal;
 pub mod text;
 pub mod verdict;
 
-pub use case_measurement::CaseMeasurement;
+pub use case_measurement::{CaseMeasurement, FunctionCost};
 pub use form::{Form, Report};
 pub use judgement::Judgement;
 pub use terminal::Screen;

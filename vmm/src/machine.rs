@@ -51,6 +51,9 @@ pub struct VmSpec {
     pub vsock_port: u32,
     /// Whether the VM waits for a debugger before its first instruction.
     pub wait_for_gdb: bool,
+    /// Whether to trace the operations that the guest marks ([`sudbox_protocol::marks`]). A backend that
+    /// cannot ignores this field.
+    pub trace_operations: bool,
     /// Whether to take a [`Snapshot`] when the guest connects. A backend without snapshots ignores
     /// this field.
     pub take_snapshot: bool,
@@ -104,11 +107,48 @@ pub trait Vm: Send {
         None
     }
 
+    /// Returns the traces requested by [`VmSpec::trace_operations`] so far; empty if the backend does not
+    /// trace.
+    ///
+    /// # Errors
+    /// The reason why a backend that traces could not.
+    fn operation_traces(&self) -> Result<Vec<OperationTrace>, String> {
+        Ok(Vec::new())
+    }
+
     /// Describes the activity of each vCPU in one line; empty if the backend cannot tell. The
     /// backend may stop the vCPUs to find out, so the caller must end the VM afterwards.
     fn vcpu_states(&mut self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// The instructions that the vCPUs executed during one marked operation of the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationTrace {
+    /// Number of the operation, from the guest.
+    pub operation: u64,
+    /// The instructions of kernel and program.
+    pub instructions: Vec<ExecutedInstruction>,
+}
+
+impl OperationTrace {
+    /// Number of executed instructions.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.instructions.iter().map(|instruction| instruction.count).sum()
+    }
+}
+
+/// An instruction that was executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecutedInstruction {
+    /// Address of the instruction.
+    pub address: u64,
+    /// Kind of an instruction that takes far longer than others, such as `atomic` or `iret`.
+    pub kind: Option<&'static str>,
+    /// Number of executions.
+    pub count: u64,
 }
 
 /// The host's end of the byte stream between host and guest. No method waits.

@@ -10,7 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use crate::console::{Console, ConsoleReader};
-use crate::machine::{BootError, HostStream, Machine, RunningVm, Snapshot, Vm, VmEnd, VmSpec};
+use crate::machine::{
+    BootError, HostStream, Machine, OperationTrace, RunningVm, Snapshot, Vm, VmEnd, VmSpec,
+};
 use crate::poll::{self, PollFd, PollFlags};
 
 /// Maximum number of bytes in one [`Event::Bytes`].
@@ -209,6 +211,14 @@ impl Session {
     #[must_use]
     pub fn snapshot(&self) -> Option<Result<Snapshot, String>> {
         self.vm.snapshot()
+    }
+
+    /// Returns the traces requested by [`VmSpec::trace_operations`] so far.
+    ///
+    /// # Errors
+    /// The reason why the backend could not trace.
+    pub fn operation_traces(&self) -> Result<Vec<OperationTrace>, String> {
+        self.vm.operation_traces()
     }
 
     /// Describes an unresponsive guest: one line for each vCPU, and one line if the guest does not

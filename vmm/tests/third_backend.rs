@@ -27,6 +27,7 @@ fn spec() -> VmSpec {
         counts_instructions: false,
         vsock_port: 1024,
         wait_for_gdb: false,
+        trace_operations: false,
         take_snapshot: true,
     }
 }

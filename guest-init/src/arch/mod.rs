@@ -21,6 +21,8 @@ mod floating;
 mod foreign;
 mod gates;
 mod layout;
+#[cfg(not(target_arch = "x86_64"))]
+mod marks;
 mod programs;
 mod registers;
 mod repeats;
@@ -36,6 +38,8 @@ pub use floating::*;
 pub use foreign::*;
 pub use gates::*;
 pub use layout::*;
+#[cfg(not(target_arch = "x86_64"))]
+pub use marks::*;
 pub use programs::*;
 pub use registers::*;
 pub use repeats::*;

@@ -123,7 +123,12 @@ pub(super) fn bench_flip_alone() -> Check {
 
 /// Times pairs of arming and disarming dispatch by prctl().
 pub(super) fn bench_prctl() -> Check {
-    let call = libc::SYS_prctl.cast_unsigned();
+    let stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    time_pair(stopwatch, libc::SYS_prctl.cast_unsigned(), prctl_arguments(), 0)
+}
+
+/// The arguments of prctl() that arm and disarm dispatch.
+fn prctl_arguments() -> [[u64; 6]; 2] {
     let option = u64::from(sys::PR_SET_SYSCALL_USER_DISPATCH.cast_unsigned());
     let on = [
         option,
@@ -133,8 +138,31 @@ pub(super) fn bench_prctl() -> Check {
         selector_address(&SELECTOR),
         0,
     ];
-    let off = [option, MODE_OFF, 0, 0, 0, 0];
-    time_pair(call, [on, off], 0)
+    [on, [option, MODE_OFF, 0, 0, 0, 0]]
+}
+
+/// As [`bench_prctl`], while a thread of this process runs on another CPU.
+pub(super) fn bench_prctl_threads() -> Check {
+    let stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?.without_marks();
+    spawn_thread(run_on_another_cpu, own_cpu()?.into())?;
+    while shared_word(RUNNING_WORD) == 0 {
+        sys::sched_yield();
+    }
+    let [on, off] = prctl_arguments();
+    time_pair(stopwatch, libc::SYS_prctl.cast_unsigned(), [on, off], 0)
+}
+
+/// Index of the shared word that the thread of [`bench_prctl_threads`] sets.
+const RUNNING_WORD: usize = 0;
+
+/// The function of a thread that leaves the CPU `own` and runs until the process ends.
+extern "C" fn run_on_another_cpu(own: u64) -> u64 {
+    if allow_all_cpus_but(own).is_ok() {
+        set_shared_word(RUNNING_WORD, 1);
+    }
+    loop {
+        std::hint::spin_loop();
+    }
 }
 
 pub(super) fn bench_personality() -> Check {
@@ -145,12 +173,19 @@ pub(super) fn bench_personality() -> Check {
     let now = now.map_err(broken("personality"))?;
     let other = now ^ ADDR_NO_RANDOMIZE;
     // The second call returns the value that the first has set.
-    time_pair(call, [[other, 0, 0, 0, 0, 0], [now, 0, 0, 0, 0, 0]], other.cast_signed())
+    let stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let pair = [[other, 0, 0, 0, 0, 0], [now, 0, 0, 0, 0, 0]];
+    time_pair(stopwatch, call, pair, other.cast_signed())
 }
 
 /// Times pairs of calls: first with `arguments[0]`, then with `arguments[1]`. The second call must
 /// return `expected`.
-fn time_pair(call: u64, arguments: [[u64; 6]; 2], expected: i64) -> Check {
+fn time_pair(
+    mut stopwatch: Stopwatch,
+    call: u64,
+    arguments: [[u64; 6]; 2],
+    expected: i64,
+) -> Check {
     let both = || {
         // SAFETY: prctl() arms with a static selector; personality() touches no memory.
         unsafe {
@@ -158,7 +193,6 @@ fn time_pair(call: u64, arguments: [[u64; 6]; 2], expected: i64) -> Check {
             issue_inside(call, arguments[1])
         }
     };
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
     stopwatch.time(|count| {
         for _ in 0..count {
             let _ = both();

@@ -5,12 +5,13 @@
 
 mod calls;
 mod filters;
+mod interrupts;
 mod traced;
 mod watch;
 
 pub(crate) use watch::take_measurement;
 
-use crate::case::{Case, case};
+use crate::case::{Case, Need, case};
 use sudbox_protocol::Feature;
 #[cfg(doc)]
 use sudbox_protocol::Measurement;
@@ -27,6 +28,8 @@ const NO_FEATURES: &[Feature] = &[];
 const INCLUSIVE_FEATURES: &[Feature] = &[Feature::Dispatch, Feature::Inclusive];
 /// The features that benchmarks of seccomp filters require.
 const FILTER_FEATURES: &[Feature] = &[Feature::SeccompFilter];
+/// The needs of benchmarks with a thread on another CPU.
+const NEEDS_TWO_CPUS: &[Need] = &[Need::Cpus(2)];
 
 /// Every benchmark, in the order of the report.
 pub const TABLE: &[Case] = &[
@@ -77,6 +80,13 @@ pub const TABLE: &[Case] = &[
         calls::bench_prctl,
     ),
     case(
+        "bench/prctl-threads",
+        "prctl, a thread on another CPU",
+        "task_set_syscall_user_dispatch()",
+        calls::bench_prctl_threads,
+    )
+    .needs(NEEDS_TWO_CPUS),
+    case(
         "bench/personality",
         "personality(), there and back",
         "ksys_personality()",
@@ -121,6 +131,14 @@ pub const TABLE: &[Case] = &[
     case("bench/rewritten", "a trampoline in place of a call", "", calls::bench_rewritten)
         .features(NO_FEATURES),
 ];
+
+/// Names the case of this process, so that its marks have the number of the case: the position in
+/// [`TABLE`].
+pub(crate) fn begin_case(id: &str) {
+    if let Some(position) = TABLE.iter().position(|case| case.id == id) {
+        watch::set_operation_number(position as u64);
+    }
+}
 
 #[cfg(test)]
 mod tests {

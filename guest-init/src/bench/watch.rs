@@ -2,11 +2,13 @@
 
 //! Times batches of an operation by the processor's counter.
 
-use crate::arch::{OperationLoop, clock_counter, emulated_call_count};
+use super::interrupts;
+use crate::arch::{OperationLoop, OperationMarks, clock_counter, emulated_call_count};
 use crate::case::Failure;
 use crate::support::{broken, expect_equal, pin_to_current_cpu};
 use crate::sys;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use sudbox_protocol::Measurement;
 
@@ -27,6 +29,18 @@ pub(super) const SIZE_FOR_SWITCHES: Size = Size { operations: 16, batches: 128 }
 /// The number of measured batches per warm-up batch. Warm-up batches run first, fill caches and
 /// branch predictors, and are not measured.
 const BATCHES_PER_WARM_UP: usize = 8;
+
+/// The number of operations after the batches that are marked for a tracer on the host. When the tracer
+/// resumes the guest, an interrupt lengthens the first.
+const MARKED_OPERATIONS: usize = 4;
+
+/// The number with which the operations of this process are marked.
+static OPERATION_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// Sets the number with which the operations of this process and its children are marked.
+pub(super) fn set_operation_number(number: u64) {
+    OPERATION_NUMBER.store(number, Ordering::Relaxed);
+}
 
 /// Time to sleep before tasks become real-time tasks.
 const SETTLE_TIME: Duration = Duration::from_millis(100);
@@ -50,6 +64,10 @@ pub(super) struct Stopwatch {
     start: (u64, Duration),
     /// Calls that this process had emulated at the start.
     emulated_before: u64,
+    /// Interrupts of all CPUs at the start, if known.
+    interrupts_before: Option<u64>,
+    /// `None` if the operations are not marked.
+    marks: Option<OperationMarks>,
 }
 
 impl Stopwatch {
@@ -73,19 +91,39 @@ impl Stopwatch {
             empty_batches,
             start,
             emulated_before: emulated_call_count(),
+            interrupts_before: interrupts::count(),
+            marks: OperationMarks::map(),
         })
+    }
+
+    /// Does not mark the operations, because another CPU takes part in them.
+    pub(super) fn without_marks(self) -> Stopwatch {
+        Stopwatch { marks: None, ..self }
     }
 
     /// Times batches of `run`, whose argument is the number of operations to do. Between the
     /// operations it issues no system calls, does not allocate, and causes no page faults.
     pub(super) fn time(&mut self, run: impl Fn(u64)) {
         time_batches(self.batches, self.size.operations, &run);
+        let number = OPERATION_NUMBER.load(Ordering::Relaxed);
+        if let Some(marks) = self.marks {
+            marks.begin(number);
+        }
+        for _ in 0..MARKED_OPERATIONS {
+            run(1);
+            if let Some(marks) = self.marks {
+                marks.next();
+            }
+        }
+        if let Some(marks) = self.marks {
+            marks.end();
+        }
     }
 
-    /// The number of operations that [`Stopwatch::time`] does, warm-up included.
+    /// The number of operations that [`Stopwatch::time`] does, warm-up and marked ones included.
     pub(super) fn total(&self) -> u64 {
         let batches = self.size.batches + self.size.batches / BATCHES_PER_WARM_UP;
-        u64::from(self.size.operations) * batches as u64
+        u64::from(self.size.operations) * batches as u64 + MARKED_OPERATIONS as u64
     }
 
     /// Checks that `expected` calls were emulated in this process since the start.
@@ -96,13 +134,18 @@ impl Stopwatch {
     /// Stores the measurement for the runner.
     pub(super) fn store(self) -> Result<(), Failure> {
         let end = read_clocks();
+        let interrupts = self.interrupts_before.zip(interrupts::count());
+        let interrupts = interrupts.map_or(0, |(before, now)| now.wrapping_sub(before));
         let nanoseconds = end.1.saturating_sub(self.start.1).as_nanos();
+        let total_operations = self.total();
         let measurement = Measurement {
             operations: self.size.operations,
             batches: self.batches.to_vec(),
             empty_batches: self.empty_batches,
             ticks: end.0.wrapping_sub(self.start.0),
             nanoseconds: u64::try_from(nanoseconds).unwrap_or(u64::MAX),
+            interrupts,
+            total_operations,
         };
         *MEASUREMENT.lock().map_err(broken("storing the measurement"))? = Some(measurement);
         Ok(())

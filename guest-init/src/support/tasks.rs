@@ -73,23 +73,45 @@ pub(crate) fn exit_code(success: bool) -> i32 {
     i32::from(!success)
 }
 
-/// Pins this thread and its children to the current CPU.
-pub(crate) fn pin_to_current_cpu() -> Result<(), Failure> {
-    const WORD: u32 = u64::BITS;
-    let (mut cpu, mut mask) = (0u32, [0u64; 128]);
+/// A set of CPUs, one bit each.
+type CpuMask = [u64; 128];
+
+/// The CPU on which this thread runs.
+pub(crate) fn own_cpu() -> Result<u32, Failure> {
+    let mut cpu = 0u32;
     // SAFETY: writes the number.
     unsafe { sys::call(libc::SYS_getcpu, &[&raw mut cpu as u64, 0, 0]) }
         .map_err(broken("getcpu"))?;
-    let word = mask.get_mut((cpu / WORD) as usize).ok_or_else(|| {
+    Ok(cpu)
+}
+
+/// Pins this thread and its children to the current CPU.
+pub(crate) fn pin_to_current_cpu() -> Result<(), Failure> {
+    let (cpu, mut mask) = (own_cpu()?, [0; 128]);
+    *mask_word(&mut mask, cpu.into())? = 1 << (cpu % u64::BITS);
+    set_affinity(&mask)
+}
+
+/// Allows this thread all CPUs but one.
+pub(crate) fn allow_all_cpus_but(cpu: u64) -> Result<(), Failure> {
+    let mut mask = [u64::MAX; 128];
+    *mask_word(&mut mask, cpu)? &= !(1 << (cpu % u64::from(u64::BITS)));
+    set_affinity(&mask)
+}
+
+/// The word of a mask with the bit of a CPU.
+fn mask_word(mask: &mut CpuMask, cpu: u64) -> Result<&mut u64, Failure> {
+    let word = usize::try_from(cpu / u64::from(u64::BITS)).ok().and_then(|i| mask.get_mut(i));
+    word.ok_or_else(|| {
         Failure::Broken(format!("CPU {cpu} does not fit the mask of sched_setaffinity"))
-    })?;
-    *word = 1 << (cpu % WORD);
+    })
+}
+
+/// Restricts this thread to the CPUs of a mask.
+fn set_affinity(mask: &CpuMask) -> Result<(), Failure> {
     // SAFETY: reads the mask.
     unsafe {
-        sys::call(
-            libc::SYS_sched_setaffinity,
-            &[0, size_of_val(&mask) as u64, mask.as_ptr() as u64],
-        )
+        sys::call(libc::SYS_sched_setaffinity, &[0, size_of_val(mask) as u64, mask.as_ptr() as u64])
     }
     .map_err(broken("sched_setaffinity"))?;
     Ok(())

@@ -7,6 +7,7 @@
 
 use super::outcome::{add_or_keep_worse, add_walk_steps};
 use super::shape::CaseGroup;
+use super::trace::add_functions;
 use super::{CaseRunner, Environment};
 use crate::expectations::Expectations;
 use crate::failure::Failure;
@@ -15,6 +16,7 @@ use crate::session::cases::{CasesRun, run_cases};
 use crate::session::conversation::{Ending, InitError};
 use crate::session::host_process::HostProcess;
 use crate::session::vm::VmGuest;
+use crate::symbols::Symbols;
 use crate::{backend, interrupt};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -177,6 +179,9 @@ impl<'a> GroupRunner<'a> {
                 add_walk_steps(&mut report, case, &hello.features);
                 add_or_keep_worse(&mut self.result.cases, report);
             }
+            let symbols = self.runner.vmlinux.as_deref().filter(|_| !run.traces.is_empty());
+            let symbols = symbols.and_then(|path| Symbols::open(path).ok());
+            add_functions(&mut self.result.measurements, &run.traces, symbols.as_ref());
             if is_interrupted {
                 return Err(Failure::interrupted());
             }
@@ -255,6 +260,13 @@ impl<'a> GroupRunner<'a> {
             run_cases(&mut vm, plan, records_observations, self.runner.timeouts, &mut |_| {});
         self.result.console_log.push_str(&vm.console());
         self.store_snapshot(vm.snapshot());
+        match vm.operation_traces() {
+            Ok(traces) => run.traces = traces,
+            Err(why) => {
+                let note = format!("costly instructions are not counted: {why}");
+                self.progress.printer().print("note", &note);
+            }
+        }
         vm.end(&mut run.conversation)?;
         for line in &mut run.conversation.vcpu_states {
             *line = self.runner.with_symbols(line);

@@ -6,6 +6,7 @@
 mod group;
 mod outcome;
 mod shape;
+mod trace;
 
 use crate::behaviour::Recorder;
 use crate::cli::VmArgs;

@@ -14,6 +14,7 @@ use sudbox_protocol::{
     CaseResult, GuestMessage, Hello, HostMessage, Measurement, Observation, Plan, PlannedCase,
     ResultKind,
 };
+use sudbox_vmm::machine::OperationTrace;
 
 /// Maximum number of log lines that are kept of one case.
 const MAX_LOG_LINES: usize = 200;
@@ -56,6 +57,8 @@ pub(crate) struct CasesRun {
     pub(crate) running_case_log: Vec<String>,
     /// Whether the guest sent a correct `AllResults` message.
     pub(crate) has_all_results: bool,
+    /// The traces of operations, if they were asked for.
+    pub(crate) traces: Vec<OperationTrace>,
     pub(crate) conversation: Conversation,
 }
 
@@ -139,6 +142,7 @@ impl<'a> CaseHandler<'a> {
             ended_cases: self.ended_cases,
             running_case_log: self.log,
             has_all_results: self.state == State::AllResultsReceived,
+            traces: Vec::new(),
             conversation,
         }
     }

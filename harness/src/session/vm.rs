@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use sudbox_report::text;
-use sudbox_vmm::machine::{Snapshot, VmEnd};
+use sudbox_vmm::machine::{OperationTrace, Snapshot, VmEnd};
 use sudbox_vmm::session::{Event, Session};
 
 /// Time in which a VM that closed its stream may end by itself.
@@ -89,6 +89,11 @@ impl VmGuest {
     /// See [`Session::snapshot`].
     pub(crate) fn snapshot(&self) -> Option<Result<Snapshot, String>> {
         self.session.snapshot()
+    }
+
+    /// See [`Session::operation_traces`].
+    pub(crate) fn operation_traces(&self) -> Result<Vec<OperationTrace>, String> {
+        self.session.operation_traces()
     }
 
     /// Ends the VM after the conversation, and sets `vm_end` and `vcpu_states` of the conversation.

@@ -150,6 +150,7 @@ impl RecordJob<'_> {
             timeout: RECORDING_TIMEOUT,
             max_parallel_vms: capacity::max_vms(&self.args.vm),
             rerun: RerunCommand::new(RerunVerb::Run, &request.reference, self.given),
+            trace_operations: false,
             recorder: Some(recorder.clone()),
         };
         let verdict = kernel::judge_image(

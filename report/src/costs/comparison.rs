@@ -2,6 +2,7 @@
 //! Compares the costs on two kernels, and decides by a fixed test which differences the kernels cause and
 //! which are chance.
 
+use super::causes::{Cause, find_causes, weight};
 use super::{Cost, Costs, Unit};
 use crate::{Kernel, Outcome};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,9 @@ pub struct ComparedCost {
     pub change: Option<f64>,
     /// Whether the change is attributed to the kernels.
     pub finding: Finding,
+    /// The differences that explain the finding; empty if there is none or nothing was traced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
 }
 
 /// A cost that at least one boot of a kernel did not measure.
@@ -130,13 +134,18 @@ impl Comparison {
                 (Some(first_values), Some(second_values)) => {
                     let resolution =
                         first_boot.cost_named(name).map_or(0.0, |cost| cost.resolution);
-                    comparison.compared_costs.push(ComparedCost::from_values(
+                    let mut compared_cost = ComparedCost::from_values(
                         name,
                         first_boot.unit,
                         resolution,
                         first_values,
                         second_values,
-                    ));
+                    );
+                    let costs = [first, second].map(|boots| -> Vec<&Cost> {
+                        boots.iter().filter_map(|costs| costs.cost_named(name)).collect()
+                    });
+                    compared_cost.explain(&costs[0], &costs[1]);
+                    comparison.compared_costs.push(compared_cost);
                 }
                 _ => {
                     let outcomes =
@@ -198,7 +207,27 @@ impl ComparedCost {
                 compare_times(&first_values, &second_values, resolution)
             }
         };
-        ComparedCost { name: name.to_owned(), first_values, second_values, change, finding }
+        ComparedCost {
+            name: name.to_owned(),
+            first_values,
+            second_values,
+            change,
+            finding,
+            causes: Vec::new(),
+        }
+    }
+
+    /// Finds the causes. Interrupts, and instructions that take far longer than others, decide over the
+    /// number of instructions.
+    fn explain(&mut self, first: &[&Cost], second: &[&Cost]) {
+        let causes = find_causes(first, second);
+        let decisive = causes.iter().any(Cause::is_decisive);
+        if self.finding != Finding::Unsteady && decisive {
+            self.finding = slower_or_faster(weight(&causes));
+        }
+        if self.finding != Finding::Same {
+            self.causes = causes;
+        }
     }
 }
 

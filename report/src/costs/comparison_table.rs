@@ -2,6 +2,7 @@
 //! A comparison as a table for people.
 
 use super::Unit;
+use super::causes::Cause;
 use super::comparison::{
     COUNT_THRESHOLD, Comparison, Finding, TIME_THRESHOLD, UnmeasuredCost,
     comparisons_per_chance_finding, median,
@@ -42,6 +43,9 @@ pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
             "  {:width$}{first_median:>12}{second_median:>12}{change:>11}  {finding}",
             cost.name
         ));
+        for cause in &cost.causes {
+            writer.write_wrapped("      ", "        ", &cause_text(cause));
+        }
     }
     for UnmeasuredCost { name, outcomes } in &comparison.unmeasured_costs {
         let [first_outcome, second_outcome] = outcomes.map(Outcome::as_str);
@@ -55,13 +59,36 @@ pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
     writer.finish()
 }
 
+/// Maximum number of functions that are named for a cause.
+const MAX_FUNCTIONS: usize = 4;
+
+/// A cause in one line, such as `iret 0 -> 1: do_syscall_64 +1`.
+fn cause_text(cause: &Cause) -> String {
+    let number = |value: f64| match value.fract() == 0.0 {
+        true => format!("{value:.0}"),
+        false => format!("{value:.2}"),
+    };
+    let mut text = format!("{} {} -> {}", cause.kind, number(cause.first), number(cause.second));
+    let functions = cause.functions.iter().take(MAX_FUNCTIONS);
+    let functions: Vec<String> =
+        functions.map(|f| format!("{} {:+}", f.function, f.change)).collect();
+    if !functions.is_empty() {
+        text += &format!(": {}", functions.join(", "));
+    }
+    match cause.functions.len().saturating_sub(MAX_FUNCTIONS) {
+        0 => text,
+        more => format!("{text}, {more} more functions"),
+    }
+}
+
 /// Descriptions of the unit, and of the test by which a difference counts as real.
 fn unit_and_test_texts(unit: Unit, boots_per_kernel: usize) -> (&'static str, String) {
     match unit {
         Unit::Instructions { .. } => (
             "instructions, the least of a boot",
             format!(
-                "a difference of more than {} % is real, if most boots of each kernel agree to that",
+                "a difference of more than {} % is real, if most boots of each kernel agree to that; so is \
+                 one of interrupts or of costly instructions (docs/costs.md)",
                 COUNT_THRESHOLD * 100.0
             ),
         ),

@@ -5,6 +5,7 @@
 //! [`Costs::from_verdict`] converts the ticks into the cost of one operation, without the loop around the
 //! operation. The unit depends on the machine's abilities ([`Unit`]).
 
+pub mod causes;
 pub mod comparison;
 mod comparison_table;
 mod forms;
@@ -12,7 +13,7 @@ pub(crate) mod json;
 mod page;
 mod table;
 
-use crate::case_measurement::CaseMeasurement;
+use crate::case_measurement::{CaseMeasurement, FunctionCost};
 use crate::{Kernel, Outcome, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +138,12 @@ pub struct Cost {
     /// instruction.
     #[serde(rename = "exact_to")]
     pub resolution: f64,
+    /// Interrupts of all CPUs per operation, except those of timers.
+    #[serde(default)]
+    pub interrupts: f64,
+    /// The instructions of one operation by function; empty if they were not traced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<FunctionCost>,
     /// The least cost as a multiple of the least cost of a call without dispatch. Least costs are used
     /// because interference by the machine only increases a cost.
     pub ratio: f64,
@@ -229,6 +236,9 @@ impl Costs {
                 cost,
                 ticks: (unit == Unit::Nanoseconds).then_some(ticks),
                 resolution: batch_resolution / f64::from(measurement.operations),
+                interrupts: exact_f64(measurement.interrupts)
+                    / exact_f64(measurement.total_operations.max(1)),
+                functions: measurement.functions.clone(),
                 ratio: ticks.least / native_ticks,
             });
         }

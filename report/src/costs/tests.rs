@@ -13,6 +13,9 @@ fn measured(id: &str, operations: u32, batch: u64, empty: u64) -> CaseMeasuremen
         empty_batches: empty,
         ticks: 1000,
         nanoseconds: 1000,
+        total_operations: 100,
+        interrupts: 0,
+        functions: Vec::new(),
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Inherited<'a> {
     pub(super) console: RawFd,
     /// Path at which QEMU's gdb stub listens.
     pub(super) gdb_socket: Option<&'a Path>,
+    /// Path of QEMU's log, which is empty until the monitor switches the log on.
+    pub(super) log: Option<&'a Path>,
 }
 
 /// Returns the name of QEMU's program for an architecture.
@@ -65,6 +67,12 @@ pub(super) fn arguments(
     all.extend(monitor_arguments(inherited.monitor));
     if let Some(path) = inherited.gdb_socket {
         all.extend(gdb_arguments(path));
+    }
+    if spec.wait_for_gdb {
+        all.push("-S".into());
+    }
+    if let Some(path) = inherited.log {
+        all.extend(["-D".into(), path.into()]);
     }
     all
 }
@@ -151,12 +159,12 @@ fn monitor_arguments(fd: RawFd) -> Vec<OsString> {
     all
 }
 
-/// Returns the arguments for a gdb stub that waits before the first instruction.
+/// Returns the arguments for a gdb stub.
 fn gdb_arguments(path: &Path) -> Vec<OsString> {
     let mut chardev = OsString::from("socket,id=gdb,server=on,wait=off,path=");
     chardev.push(escaped(path));
     let mut all = vec!["-chardev".into(), chardev];
-    all.extend(strings(["-gdb", "chardev:gdb", "-S"]));
+    all.extend(strings(["-gdb", "chardev:gdb"]));
     all
 }
 

@@ -6,6 +6,7 @@ mod board;
 mod command;
 mod monitor;
 mod process;
+mod trace;
 #[cfg_attr(not(target_arch = "x86_64"), path = "no_tsc.rs")]
 mod tsc;
 mod vhost;
@@ -14,6 +15,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +24,9 @@ pub use command::{Accelerator, program};
 
 use crate::backend::{Backend, Clock, Offer, Requirements};
 use crate::console;
-use crate::machine::{BootError, DeviceDiscovery, Machine, RunningVm, Vm, VmEnd, VmSpec};
+use crate::machine::{
+    BootError, DeviceDiscovery, Machine, OperationTrace, RunningVm, Vm, VmEnd, VmSpec,
+};
 use crate::poll;
 use crate::probe::{self, Probe};
 use crate::vsock::device::Device;
@@ -33,6 +37,7 @@ use command::Inherited;
 use monitor::{Message, Monitor};
 use process::Process;
 use sudbox_protocol::Arch;
+use trace::Tracer;
 use vhost::VhostServer;
 
 /// Time limit for QEMU to set up its machine, which takes about 20 ms.
@@ -187,15 +192,21 @@ impl Machine for Qemu {
         let (monitor, monitor_peer) =
             UnixStream::pair().map_err(system_error("make a socket for the monitor"))?;
         let monitor = Monitor::new(monitor).map_err(system_error("speak to the monitor"))?;
-        let gdb_socket = spec.wait_for_gdb.then(GdbSocket::new).transpose();
+        let traces = spec.trace_operations
+            && self.accelerator == Accelerator::Counting
+            && self.arch == Arch::X86_64
+            && !spec.wait_for_gdb;
+        let gdb_socket = (spec.wait_for_gdb || traces).then(GdbSocket::new).transpose();
         let gdb_socket =
             gdb_socket.map_err(system_error("make a directory for the debugger's socket"))?;
 
+        let log = gdb_socket.as_ref().filter(|_| traces).map(GdbSocket::log_path);
         let inherited = Inherited {
             vsock: vsock.as_raw_fd(),
             monitor: monitor_peer.as_raw_fd(),
             console: console_writer.as_raw_fd(),
             gdb_socket: gdb_socket.as_ref().map(|d| d.path.as_ref()),
+            log: log.as_deref(),
         };
         let board = board::for_arch(self.arch);
         let accelerator = match self.accelerator {
@@ -215,11 +226,14 @@ impl Machine for Qemu {
             }
             Err(e) => return Err(system_error("start QEMU")(e)),
         };
+        let tracer = gdb_socket.as_ref().zip(log);
+        let tracer = tracer.map(|(socket, log)| Tracer::start(socket.path.clone(), log));
         let mut vm = QemuVm {
             board,
             process,
             monitor,
             vhost_server,
+            tracer,
             gdb_socket,
             shutdown: ShutdownState::default(),
         };
@@ -252,12 +266,13 @@ enum ShutdownState {
 }
 
 /// A running QEMU. Rust drops the fields in the order of their declaration, so the threads of
-/// `vhost_server` end after QEMU.
+/// `vhost_server` and `tracer` end after QEMU.
 struct QemuVm {
     board: &'static Board,
     process: Process,
     monitor: Monitor,
     vhost_server: VhostServer,
+    tracer: Option<Tracer>,
     gdb_socket: Option<GdbSocket>,
     shutdown: ShutdownState,
 }
@@ -345,7 +360,12 @@ impl Vm for QemuVm {
     }
 
     fn gdb_target(&self) -> Option<&str> {
-        self.gdb_socket.as_ref().map(|d| d.path.as_str())
+        let socket = self.gdb_socket.as_ref().filter(|_| self.tracer.is_none());
+        socket.map(|d| d.path.as_str())
+    }
+
+    fn operation_traces(&self) -> Result<Vec<OperationTrace>, String> {
+        self.tracer.as_ref().map_or_else(|| Ok(Vec::new()), Tracer::traces)
     }
 
     /// Stops the vCPUs and leaves them stopped. Returns no lines if QEMU does not answer within
@@ -408,6 +428,11 @@ impl GdbSocket {
         let path = dir.path().join("gdb").into_os_string().into_string();
         let path = path.map_err(|_| io::Error::other("the temporary directory is not UTF-8"))?;
         Ok(GdbSocket { path, _dir: dir })
+    }
+
+    /// A path for QEMU's log in the same directory.
+    fn log_path(&self) -> PathBuf {
+        Path::new(&self.path).with_file_name("log")
     }
 }
 

@@ -447,6 +447,7 @@ impl CommitJudge<'_> {
             },
             max_parallel_vms: capacity::max_vms(&args.vm),
             rerun: RerunCommand::new(RerunVerb::Run, &commit.id, &state.given),
+            trace_operations: false,
             recorder: None,
         };
         let started = Instant::now();

@@ -17,6 +17,7 @@ fn spec() -> VmSpec {
         counts_instructions: false,
         vsock_port: 7,
         wait_for_gdb: false,
+        trace_operations: false,
         take_snapshot: false,
     }
 }
@@ -26,7 +27,7 @@ fn line(spec: &VmSpec, gdb_socket: Option<&Path>) -> Vec<String> {
 }
 
 fn line_on(accelerator: Accelerator, spec: &VmSpec, gdb_socket: Option<&Path>) -> Vec<String> {
-    let inherited = Inherited { vsock: 10, monitor: 11, console: 12, gdb_socket };
+    let inherited = Inherited { vsock: 10, monitor: 11, console: 12, gdb_socket, log: None };
     arguments(spec, board::for_arch(Arch::X86_64), accelerator, "", Some(2_800_000), inherited)
         .into_iter()
         .map(|a| a.into_string().unwrap())
@@ -98,11 +99,30 @@ fn descriptors_reach_their_devices() {
 
 #[test]
 fn the_gdb_stub_waits_at_its_path() {
-    let line = line(&spec(), Some(Path::new("/tmp/a,b/gdb")));
+    let waiting = VmSpec { wait_for_gdb: true, ..spec() };
+    let line = line(&waiting, Some(Path::new("/tmp/a,b/gdb")));
     let chardev = "socket,id=gdb,server=on,wait=off,path=/tmp/a,,b/gdb";
     assert!(after(&line, "-chardev").contains(&chardev));
     assert_eq!(after(&line, "-gdb"), ["chardev:gdb"]);
     assert!(line.contains(&"-S".to_owned()));
+}
+
+#[test]
+fn a_traced_vm_has_a_log_and_does_not_wait() {
+    let paths = (Path::new("/tmp/gdb"), Path::new("/tmp/log"));
+    let inherited = Inherited {
+        vsock: 10,
+        monitor: 11,
+        console: 12,
+        gdb_socket: Some(paths.0),
+        log: Some(paths.1),
+    };
+    let board = board::for_arch(Arch::X86_64);
+    let line = arguments(&spec(), board, Accelerator::Counting, "", None, inherited);
+    let line: Vec<String> = line.into_iter().map(|a| a.into_string().unwrap()).collect();
+    assert_eq!(after(&line, "-D"), ["/tmp/log"]);
+    assert_eq!(after(&line, "-gdb"), ["chardev:gdb"]);
+    assert!(!line.contains(&"-S".to_owned()) && !line.contains(&"-d".to_owned()));
 }
 
 #[test]

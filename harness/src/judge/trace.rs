@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Assigns the instructions of traced operations to functions.
+
+use crate::symbols::Symbols;
+use std::collections::BTreeMap;
+use sudbox_guest_init::bench::TABLE;
+use sudbox_report::{CaseMeasurement, FunctionCost};
+use sudbox_vmm::machine::OperationTrace;
+
+/// Name of the code of the program, which is the same on every kernel.
+const PROGRAM: &str = "program";
+
+/// Name of the kernel's code without a symbol.
+const KERNEL: &str = "kernel";
+
+/// First address of the kernel. On every 64-bit architecture with traces, programs are in the lower half.
+const KERNEL_START: u64 = 1 << 63;
+
+/// Adds the traces to the measurements of the cases whose numbers they have.
+pub(super) fn add_functions(
+    measurements: &mut [CaseMeasurement],
+    traces: &[OperationTrace],
+    symbols: Option<&Symbols>,
+) {
+    for trace in traces {
+        let case = usize::try_from(trace.operation).ok().and_then(|number| TABLE.get(number));
+        let measurement = measurements
+            .iter_mut()
+            .find(|measurement| case.is_some_and(|case| case.id == measurement.id));
+        if let Some(measurement) = measurement {
+            measurement.functions = functions(trace, symbols);
+        }
+    }
+}
+
+/// The instructions of a trace by function.
+fn functions(trace: &OperationTrace, symbols: Option<&Symbols>) -> Vec<FunctionCost> {
+    let mut costs: BTreeMap<&str, FunctionCost> = BTreeMap::new();
+    for instruction in &trace.instructions {
+        let name = match instruction.address {
+            address if address < KERNEL_START => PROGRAM,
+            address => symbols.and_then(|symbols| symbols.function_at(address)).unwrap_or(KERNEL),
+        };
+        let cost = costs.entry(name).or_default();
+        cost.function = name.to_owned();
+        cost.instructions += instruction.count;
+        if let Some(kind) = instruction.kind {
+            *cost.costly.entry(kind.to_owned()).or_default() += instruction.count;
+        }
+    }
+    costs.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sudbox_vmm::machine::ExecutedInstruction;
+
+    #[test]
+    fn traces_go_to_the_measurements_of_their_cases() {
+        let executed = |address, kind, count| ExecutedInstruction { address, kind, count };
+        let trace = OperationTrace {
+            operation: 1,
+            instructions: vec![
+                executed(0x40_1000, None, 3),
+                executed(KERNEL_START, Some("atomic"), 2),
+                executed(KERNEL_START + 4, None, 1),
+            ],
+        };
+        let unknown = OperationTrace { operation: u64::MAX, instructions: vec![] };
+        let measurement =
+            |id: &str| CaseMeasurement::new(id, sudbox_protocol::Measurement::default());
+        let mut measurements = [measurement(TABLE[0].id), measurement(TABLE[1].id)];
+        add_functions(&mut measurements, &[trace, unknown], None);
+        assert!(measurements[0].functions.is_empty());
+        let functions = &measurements[1].functions;
+        let kernel = FunctionCost {
+            function: KERNEL.into(),
+            instructions: 3,
+            costly: BTreeMap::from([("atomic".to_owned(), 2)]),
+        };
+        assert_eq!(functions[0], kernel);
+        assert_eq!((functions[1].function.as_str(), functions[1].instructions), (PROGRAM, 3));
+    }
+}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Runs `git bisect` on a [`History`].
 //!
-//! The caller records the marks. After an interruption, the caller begins a new bisection and sets the
-//! recorded marks again, so nothing depends on git's own state.
+//! The caller records the marks. After an interruption, the caller begins a new bisection and sets
+//! the recorded marks again, so nothing depends on git's own state.
 
 use crate::error::{Error, GitError};
 use crate::history::History;
@@ -52,14 +52,15 @@ pub struct Bisection<'a> {
 /// The next step of a bisection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextStep {
-    /// Judge this commit. The number is that of the commits that may still be the first one.
+    /// Judge this commit. The number tells how many commits may still be the one that is sought.
     Judge(String, u64),
-    /// This commit is the first one that behaves like the new end.
+    /// This commit is the first commit that behaves like the new end.
     Found(String),
-    /// The first commit that behaves like the new end is one of these. All but the last were skipped.
+    /// The first commit that behaves like the new end is one of these. All but the last were
+    /// skipped.
     Skipped(Vec<String>),
-    /// This merge base of the two ends already behaves like the new end, so the change happened on the
-    /// old end's branch.
+    /// This merge base of the two ends behaves like the new end, so the change happened on the
+    /// branch of the old end.
     ChangedBefore(String),
 }
 
@@ -86,8 +87,8 @@ impl<'a> Bisection<'a> {
         }
         start.extend([new, old]);
         let bisection = Bisection { history, terms };
-        let next = bisection.bisect(&start, new, monitor)?;
-        Ok((bisection, next))
+        let next_step = bisection.bisect(&start, new, monitor)?;
+        Ok((bisection, next_step))
     }
 
     /// Marks a commit.
@@ -134,21 +135,22 @@ impl<'a> Bisection<'a> {
 
     /// The result of the bisection, if git's log has one.
     fn found_result(&self, log: &[String]) -> Option<NextStep> {
-        let commits = |mark: &str| -> Vec<String> {
-            let mark = format!("# {mark}first {} commit: [", Mark::New.subcommand(self.terms));
+        let commits_after = |word: &str| -> Vec<String> {
+            let prefix = format!("# {word}first {} commit: [", Mark::New.subcommand(self.terms));
             let ids =
-                log.iter().filter_map(|line| line.strip_prefix(mark.as_str())?.split_once(']'));
+                log.iter().filter_map(|line| line.strip_prefix(prefix.as_str())?.split_once(']'));
             ids.map(|(id, _)| id.to_owned()).collect()
         };
-        if let Some(found) = commits("").pop() {
-            return Some(NextStep::Found(found));
+        if let Some(first_commit) = commits_after("").pop() {
+            return Some(NextStep::Found(first_commit));
         }
-        let possible = commits("possible ");
-        (!possible.is_empty()).then_some(NextStep::Skipped(possible))
+        let candidates = commits_after("possible ");
+        (!candidates.is_empty()).then_some(NextStep::Skipped(candidates))
     }
 
-    /// The commit that git proposes next, from `BISECT_HEAD`. git's exit status is of no use: git also
-    /// exits with an error when it proposes the merge base (`BISECT_INTERNAL_...` in git's bisect.h).
+    /// The commit that git proposes next, from `BISECT_HEAD`. The exit status of git does not tell
+    /// whether git proposes a commit: it is an error when git proposes the merge base
+    /// (`BISECT_INTERNAL_...` in git's bisect.h).
     fn proposed_commit(
         &self,
         output: &[String],
@@ -169,14 +171,14 @@ impl<'a> Bisection<'a> {
             "--not",
         ]);
         git.arg(format!("--glob=refs/bisect/{}-*", Mark::Old.subcommand(self.terms)));
-        let left = history.run_checked("count the commits that are left", git, monitor)?;
-        let left = left.first().and_then(|count| count.parse().ok()).unwrap_or_default();
-        Ok(NextStep::Judge(commit.clone(), left))
+        let output = history.run_checked("count the commits that are left", git, monitor)?;
+        let commits_left = output.first().and_then(|count| count.parse().ok()).unwrap_or_default();
+        Ok(NextStep::Judge(commit.clone(), commits_left))
     }
 }
 
-/// Exit status of `git bisect` if the merge base behaves like the new end: `BISECT_MERGE_BASE_BAD` of git's
-/// bisect.h.
+/// Exit status of `git bisect` if the merge base behaves like the new end: `BISECT_MERGE_BASE_BAD`
+/// of git's bisect.h.
 const MERGE_BASE_IS_NEW_STATUS: i32 = 3;
 
 #[cfg(test)]

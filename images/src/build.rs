@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Configures and builds a kernel in a build slot, and stores the image in the cache.
 //!
-//! A build slot is the `O=` directory of one source, configuration and compiler. It stays in the
-//! cache, so that the next build of the same source is incremental, and is locked during a build.
+//! A build slot is the `O=` directory of one source, configuration and compiler. The slot stays
+//! in the cache, so that the next build of the same source is incremental. A build locks its slot.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -22,12 +22,13 @@ use crate::toolchain::Toolchain;
 use crate::types::{KernelImage, Request};
 use crate::{cache, process, source_filter};
 
-/// Version of the image format, part of every key. Change it when the same inputs give another image.
+/// Version of the image format, a part of every key. A change that makes another image from the
+/// same inputs needs a new version.
 const IMAGE_FORMAT: &str = "sudbox image 2";
 
 /// Prefix of a build slot's name. A slot is a subdirectory of the source, so that kbuild's command
-/// lines have relative paths (`srcroot := ..` in the top Makefile). ccache then finds files that were
-/// compiled in another tree, mirror or cache.
+/// lines have relative paths (`srcroot := ..` in the top Makefile). ccache then finds files that
+/// were compiled in another tree, mirror or cache.
 const SLOT_PREFIX: &str = "sudbox-";
 
 /// Assumed number of `CC` lines of a first build, for the progress bar, until a build was counted.
@@ -70,8 +71,9 @@ pub(crate) struct SourceIdentity {
     pub(crate) label: String,
     /// A note for the user if the source is another release than the requested one.
     pub(crate) substitution_note: Option<String>,
-    /// Whether the source lacks the headers of [`source_filter::LEFT_OUT_DRIVER`].
-    pub(crate) is_trimmed: bool,
+    /// Whether sudbox unpacked the source without the headers of
+    /// [`source_filter::LEFT_OUT_DRIVER`].
+    pub(crate) lacks_left_out_files: bool,
 }
 
 /// The inputs of an image: build settings, the source's identity and the compiler.
@@ -134,30 +136,34 @@ impl<'a> Recipe<'a> {
         if !folder.is_dir() {
             return Ok(None);
         }
-        let held = ctx.lock("images", key, LockMode::Shared)?;
+        let lock = ctx.lock("images", key, LockMode::Shared)?;
         let Ok(text) = fs::read(folder.join("meta.json")) else { return Ok(None) };
-        let Ok(meta) = serde_json::from_slice::<ImageMetadata>(&text) else { return Ok(None) };
+        let Ok(metadata) = serde_json::from_slice::<ImageMetadata>(&text) else { return Ok(None) };
         Ok(Some(KernelImage {
             kernel: folder.join("kernel"),
             vmlinux: Some(folder.join("vmlinux")),
             config: Some(folder.join("config")),
             uapi_headers: Some(folder.join("uapi.h")).filter(|path| path.exists()),
-            release: Some(meta.release),
-            // The image may have been built from an equal source in another directory. The report names the
-            // source of this request.
+            release: Some(metadata.release),
+            // The image may have been built from an equal source in another directory. The report
+            // names the source of this request.
             source: self.source.label.clone(),
             substitution_note: self.source.substitution_note.clone(),
             build_log: Some(folder.join("build.log")),
-            held,
+            lock,
             ..KernelImage::default()
         }))
     }
 
-    /// Configures and builds the source in `src`, which the caller has locked.
+    /// Configures and builds the source in `source_folder`, which the caller has locked.
     ///
     /// # Errors
     /// [`BuildError`], [`ConfigError`].
-    pub(crate) fn build(&self, ctx: &mut Ctx<'_>, src: &Path) -> Result<KernelImage, Error> {
+    pub(crate) fn build(
+        &self,
+        ctx: &mut Ctx<'_>,
+        source_folder: &Path,
+    ) -> Result<KernelImage, Error> {
         let root = ctx.cache.root();
         if root.to_str().is_none_or(|root| root.contains([' ', ':', '\n', '#', '$', '%'])) {
             return Err(BuildError::UnusableCache { cache: root.to_owned() }.into());
@@ -168,18 +174,26 @@ impl<'a> Recipe<'a> {
             &self.compiler_text(),
         ]);
         let slot_lock = ctx.lock("slots", &slot_key, LockMode::Exclusive)?;
-        // Another run may have built the image while this one waited for the lock.
+        // Another run may have built the image while this run waited for the lock.
         if let Some(image) = self.find_cached(ctx)? {
             return Ok(image);
         }
-        let out = src.join(format!("{SLOT_PREFIX}{slot_key}"));
+        let out = source_folder.join(format!("{SLOT_PREFIX}{slot_key}"));
         let is_new = !out.exists();
         fs::create_dir_all(&out).context("make", &out)?;
         let log_path = out.join("sudbox.log");
         let log = File::create(&log_path).context("write", &log_path)?;
         let make_time = Duration::ZERO;
-        let mut slot =
-            BuildSlot { recipe: self, src, out, log, log_path, slot_lock, is_new, make_time };
+        let mut slot = BuildSlot {
+            recipe: self,
+            source_folder,
+            out,
+            log,
+            log_path,
+            slot_lock,
+            is_new,
+            make_time,
+        };
         slot.configure(ctx)?;
         let dot_config = slot.read_file(".config")?;
         let key = digest(&[IMAGE_FORMAT, &self.source.content, &dot_config, &self.compiler_text()]);
@@ -199,8 +213,8 @@ impl<'a> Recipe<'a> {
         });
         ctx.cache.evict();
         image.ok_or_else(|| Error::Vanished {
-            what: "the image that was just built",
-            place: ctx.cache.root().to_owned(),
+            item: "the image that was just built",
+            directory: ctx.cache.root().to_owned(),
         })
     }
 }
@@ -208,7 +222,7 @@ impl<'a> Recipe<'a> {
 /// A locked build slot.
 struct BuildSlot<'a> {
     recipe: &'a Recipe<'a>,
-    src: &'a Path,
+    source_folder: &'a Path,
     out: PathBuf,
     log: File,
     log_path: PathBuf,
@@ -230,7 +244,7 @@ impl BuildSlot<'_> {
     fn make_command(&self, ctx: &Ctx<'_>, target: &str) -> Command {
         let options = self.recipe.options;
         let mut make = ctx.command("make");
-        make.arg("-C").arg(self.src).arg("--no-print-directory");
+        make.arg("-C").arg(self.source_folder).arg("--no-print-directory");
         make.arg(format!("O={}", self.out.display()));
         make.arg(format!("ARCH={}", arch::facts(options.arch).make_arch));
         make.arg(format!("-j{}", options.toolchain.jobs()));
@@ -242,29 +256,34 @@ impl BuildSlot<'_> {
         make
     }
 
-    /// Runs make and returns the number of files that it compiled. `expected` is an estimate of this
-    /// number for the progress bar; 0 if unknown.
-    fn run_make(&mut self, ctx: &mut Ctx<'_>, target: &str, expected: u64) -> Result<u64, Error> {
+    /// Runs make and returns the number of files that it compiled. `expected_files` is an estimate
+    /// of this number for the progress bar; 0 if unknown.
+    fn run_make(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        target: &str,
+        expected_files: u64,
+    ) -> Result<u64, Error> {
         let make = self.make_command(ctx, target);
         let mut output = MakeOutput::default();
         let log = &mut self.log;
-        let mut log_failed = None;
+        let mut log_error = None;
         let started = Instant::now();
         let statuses =
             process::run(vec![make], &self.slot_lock, ctx.monitor, &mut |monitor, event| {
                 let Event::Line(line) = event else { return };
-                if let Err(e) = writeln!(log, "{line}") {
-                    log_failed = Some(e);
+                if let Err(error) = writeln!(log, "{line}") {
+                    log_error = Some(error);
                 }
-                if output.add_line(line) && expected != 0 {
-                    monitor.progress(output.compiled_files, expected, "files");
-                } else if expected == 0 && output.compiled_files > 0 {
+                if output.add_line(line) && expected_files != 0 {
+                    monitor.progress(output.compiled_files, expected_files, "files");
+                } else if expected_files == 0 && output.compiled_files > 0 {
                     monitor.progress(output.compiled_files, 0, "files");
                 }
             })?;
         self.make_time += started.elapsed();
-        if let Some(e) = log_failed {
-            return Err(Error::io("write", &self.log_path, e));
+        if let Some(error) = log_error {
+            return Err(Error::io("write", &self.log_path, error));
         }
         if statuses.iter().all(std::process::ExitStatus::success) {
             return Ok(output.compiled_files);
@@ -272,7 +291,7 @@ impl BuildSlot<'_> {
         Err(output.into_error(target, &self.log_path))
     }
 
-    /// Writes the recipe's `.config`, unless the slot has it already.
+    /// Writes the `.config` of the recipe, unless the slot has that `.config`.
     fn configure(&mut self, ctx: &mut Ctx<'_>) -> Result<(), Error> {
         let recipe = self.recipe;
         let configuration_digest_path = self.out.join("sudbox.configured");
@@ -283,15 +302,18 @@ impl BuildSlot<'_> {
             &recipe.compiler_text(),
         ]);
         let dot_config = self.out.join(".config");
-        let is_current = fs::read_to_string(&configuration_digest_path).is_ok_and(|old| {
-            // The file also has the digest of .config, because somebody may have edited .config.
-            fs::read_to_string(&dot_config)
-                .is_ok_and(|now| old == format!("{configuration_digest} {}", digest(&[&now])))
-        });
+        let is_current =
+            fs::read_to_string(&configuration_digest_path).is_ok_and(|recorded_digests| {
+                // The file also has the digest of .config, because somebody may have edited
+                // .config.
+                fs::read_to_string(&dot_config).is_ok_and(|text| {
+                    recorded_digests == format!("{configuration_digest} {}", digest(&[&text]))
+                })
+            });
         if is_current {
             return Ok(());
         }
-        let release = makefile::tree_release(self.src).map_err(BuildError::NotAKernel)?;
+        let release = makefile::tree_release(self.source_folder).map_err(BuildError::NotAKernel)?;
         let series = parse_series(&release)?;
         ctx.phase(&format!(
             "configuring linux {release} ({})",
@@ -304,7 +326,7 @@ impl BuildSlot<'_> {
         for output in recipe.options.configuration.check(&text, series)? {
             ctx.monitor.note(&output);
         }
-        if recipe.source.is_trimmed
+        if recipe.source.lacks_left_out_files
             && text.contains(&format!("{}=", source_filter::LEFT_OUT_DRIVER))
         {
             let symbol = source_filter::LEFT_OUT_DRIVER;
@@ -317,44 +339,46 @@ impl BuildSlot<'_> {
         .context("write", &configuration_digest_path)
     }
 
-    /// Builds, incrementally if the slot was built before.
+    /// Builds the image, incrementally if the slot was built before. Returns the number of compiled
+    /// files.
     fn make_image(&mut self, ctx: &mut Ctx<'_>, image: BootImage) -> Result<u64, Error> {
         let recipe = self.recipe;
         let count_key =
             digest(&["units", recipe.options.arch.name(), &recipe.options.configuration.name()]);
         // The number of files of an incremental build is unknown.
-        let expected = if self.is_new {
+        let expected_files = if self.is_new {
             ctx.cache.read_record("recipes", &count_key).unwrap_or(ESTIMATED_COMPILED_FILES)
         } else {
             0
         };
         ctx.phase(if self.is_new { "building" } else { "building what changed" });
-        let compiled_files = self.run_make(ctx, image.target, expected)?;
+        let compiled_files = self.run_make(ctx, image.target, expected_files)?;
         if self.is_new {
             ctx.cache.write_record("recipes", &count_key, &compiled_files)?;
         }
         Ok(compiled_files)
     }
 
-    /// Stores the headers prctl.h and ptrace.h. They tell which features of dispatch this kernel has;
-    /// the version does not, for a commit between releases.
-    fn store_uapi(&self, to: &Path) -> Result<(), Error> {
+    /// Stores the headers prctl.h and ptrace.h. They tell which features of dispatch this kernel
+    /// has. The version does not tell the features of a commit between releases.
+    fn store_uapi_headers(&self, path: &Path) -> Result<(), Error> {
         let mut text = String::new();
         for name in ["prctl.h", "ptrace.h"] {
             // Without the headers, the features are derived from the version.
-            let Ok(header) = fs::read_to_string(self.src.join("include/uapi/linux").join(name))
+            let Ok(header) =
+                fs::read_to_string(self.source_folder.join("include/uapi/linux").join(name))
             else {
                 return Ok(());
             };
             text += &header;
         }
-        fs::write(to, text).context("write", to)
+        fs::write(path, text).context("write", path)
     }
 
     /// Writes a copy of a vmlinux without symbols and debug information.
-    fn strip(&self, ctx: &mut Ctx<'_>, vmlinux: &Path, to: &Path) -> Result<(), Error> {
+    fn strip(&self, ctx: &mut Ctx<'_>, vmlinux: &Path, stripped: &Path) -> Result<(), Error> {
         let mut strip = ctx.command(self.recipe.options.toolchain.objcopy());
-        strip.arg("-S").arg(vmlinux).arg(to);
+        strip.arg("-S").arg(vmlinux).arg(stripped);
         let mut output = String::new();
         let statuses = process::run(vec![strip], &self.slot_lock, ctx.monitor, &mut |_, event| {
             if let Event::Line(line) = event {
@@ -380,41 +404,42 @@ impl BuildSlot<'_> {
         compiled_files: u64,
     ) -> Result<(), Error> {
         let tmp = ctx.cache.temporary_directory()?;
-        let new = tmp.path().join("image");
-        fs::create_dir(&new).context("make", &new)?;
+        let folder = tmp.path().join("image");
+        fs::create_dir(&folder).context("make", &folder)?;
         let vmlinux = self.out.join("vmlinux");
-        let (from, to) = (self.out.join(image.file), new.join("kernel"));
+        let (built_image, stored_image) = (self.out.join(image.file), folder.join("kernel"));
         if image.is_elf {
-            self.strip(ctx, &from, &to)?;
+            self.strip(ctx, &built_image, &stored_image)?;
         } else {
-            fs::copy(&from, &to).context("write", &to)?;
+            fs::copy(&built_image, &stored_image).context("write", &stored_image)?;
         }
-        self.store_uapi(&new.join("uapi.h"))?;
-        for (from, name) in [
+        self.store_uapi_headers(&folder.join("uapi.h"))?;
+        for (file, name) in [
             (&vmlinux, "vmlinux"),
             (&self.out.join(".config"), "config"),
             (&self.log_path, "build.log"),
         ] {
-            let to = new.join(name);
-            fs::copy(from, &to).context("write", &to)?;
+            let copy = folder.join(name);
+            fs::copy(file, &copy).context("write", &copy)?;
         }
         let release = self.read_file("include/config/kernel.release")?.trim().to_owned();
-        let meta =
+        let metadata =
             ImageMetadata { release, source: self.recipe.source.label.clone(), compiled_files };
-        let meta_path = new.join("meta.json");
-        let text = serde_json::to_vec_pretty(&meta)
+        let metadata_path = folder.join("meta.json");
+        let text = serde_json::to_vec_pretty(&metadata)
             .map_err(std::io::Error::from)
-            .context("write", &meta_path)?;
-        fs::write(&meta_path, text).context("write", &meta_path)?;
-        let held = ctx.lock("images", key, LockMode::Exclusive)?;
-        let size = cache::disk_usage(&new);
-        let place = ctx.entry_path("images", key);
-        if place.exists() {
-            // Either a damaged entry, or the same image from another slot in the meantime.
-            fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;
+            .context("write", &metadata_path)?;
+        fs::write(&metadata_path, text).context("write", &metadata_path)?;
+        let lock = ctx.lock("images", key, LockMode::Exclusive)?;
+        let size = cache::disk_usage(&folder);
+        let entry_path = ctx.entry_path("images", key);
+        if entry_path.exists() {
+            // The entry is damaged, or another run stored the same image from another slot
+            // meanwhile.
+            fs::rename(&entry_path, tmp.path().join("broken")).context("replace", &entry_path)?;
         }
-        fs::rename(&new, &place).context("write", &place)?;
-        held.record_size(size);
+        fs::rename(&folder, &entry_path).context("write", &entry_path)?;
+        lock.record_size(size);
         Ok(())
     }
 }
@@ -438,11 +463,11 @@ struct MakeOutput {
     /// First error line.
     error: Option<String>,
     /// Whether a line is about a full disk.
-    full_disk: bool,
+    has_full_disk: bool,
     /// Whether the compiler was killed.
-    killed: bool,
+    compiler_killed: bool,
     /// The last lines, except those that make prints itself.
-    last: Vec<String>,
+    last_lines: Vec<String>,
 }
 
 impl MakeOutput {
@@ -452,42 +477,42 @@ impl MakeOutput {
             self.compiled_files += 1;
             return true;
         }
-        self.full_disk |= is_full_disk(line);
-        self.killed |= line.contains("Killed signal terminated program");
+        self.has_full_disk |= is_full_disk(line);
+        self.compiler_killed |= line.contains("Killed signal terminated program");
         if self.error.is_none() && is_failure_cause(line) {
             self.error = Some(relative_to_source(line));
         }
         if !line.starts_with("  ") && !line.trim().is_empty() {
-            if self.last.len() == LAST_LINES {
-                self.last.remove(0);
+            if self.last_lines.len() == LAST_LINES {
+                self.last_lines.remove(0);
             }
-            self.last.push(relative_to_source(line));
+            self.last_lines.push(relative_to_source(line));
         }
         false
     }
 
     /// The error of a build that failed with this output.
     fn into_error(self, target: &str, log: &Path) -> Error {
-        if self.full_disk {
+        if self.has_full_disk {
             return full_disk_error();
         }
-        if self.killed {
+        if self.compiler_killed {
             return BuildError::CompilerKilled.into();
         }
-        let what = if target.ends_with("config") { "configure" } else { "build" };
-        let why = self.error.unwrap_or_else(|| self.last.join("; "));
-        BuildError::Failed { what, why, log: log.to_owned() }.into()
+        let operation = if target.ends_with("config") { "configure" } else { "build" };
+        let reason = self.error.unwrap_or_else(|| self.last_lines.join("; "));
+        BuildError::Failed { operation, reason, log: log.to_owned() }.into()
     }
 }
 
-/// A compiler's message with paths relative to the source: make runs in a subdirectory of the source,
-/// so the message has `../kernel/fork.c` for `kernel/fork.c`.
+/// A compiler's message with paths relative to the source: make runs in a subdirectory of the
+/// source, so the message has `../kernel/fork.c` for `kernel/fork.c`.
 fn relative_to_source(line: &str) -> String {
     line.strip_prefix("../").unwrap_or(line).to_owned()
 }
 
-/// Whether a line is the cause of a failure: an error of the compiler, assembler, linker or Kconfig,
-/// or a missing rule of make. make's `Error 2` is not a cause.
+/// Whether a line is the cause of a failure: an error of the compiler, assembler, linker or
+/// Kconfig, or a missing rule of make. make's `Error 2` is not a cause.
 fn is_failure_cause(line: &str) -> bool {
     [": error: ", ": fatal error: ", ": Error: ", "undefined reference to", ": syntax error"]
         .iter()

@@ -10,7 +10,7 @@
 //! recipes/     records: inputs of a build -> image
 //! resolved/    records: version -> source
 //! guests/      guest-init for other architectures
-//! toolchains/  Rust compilers for building them
+//! toolchains/  Rust compilers that build guest-init
 //! bisections/  states of bisections, and their runs
 //! behaviours/  recorded behaviour of kernels, by image, guest-init and machine
 //! runs/        report folders of the last runs
@@ -19,8 +19,9 @@
 //! tmp/         unfinished entries, which are renamed into place when they are complete
 //! ```
 //!
-//! A run that uses an entry holds its lock (flock(2)). A build passes the lock on to its children,
-//! so that the entry stays locked until the last process that writes to it has ended.
+//! A run holds the lock (flock(2)) of an entry while it uses the entry. A build passes the lock on
+//! to its child processes, so that the entry stays locked until the last process that writes to it
+//! has ended.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -111,12 +112,12 @@ impl Cache {
                 fs::create_dir_all(&path).context("make the cache directory", &path)?;
             }
         }
-        let probe = root.join("tmp");
+        let temporary = root.join("tmp");
         tempfile::Builder::new()
             .prefix("probe")
-            .tempfile_in(&probe)
+            .tempfile_in(&temporary)
             .and_then(|mut file| file.write_all(b"1"))
-            .context("write to the cache directory", &probe)?;
+            .context("write to the cache directory", &temporary)?;
         Ok(Cache { root, limit: SIZE_LIMIT, owner })
     }
 
@@ -229,7 +230,7 @@ impl Cache {
                 let path = entry.path();
                 let last_used = fs::metadata(&lock)
                     .or_else(|_| fs::metadata(&path))
-                    .and_then(|meta| meta.modified())
+                    .and_then(|metadata| metadata.modified())
                     .unwrap_or(SystemTime::UNIX_EPOCH);
                 let bytes = lock::recorded_size(&lock).unwrap_or_else(|| disk_usage(&path))
                     + total_slot_size(&path)
@@ -264,7 +265,7 @@ impl Cache {
     /// Removes an entry, unless another run has locked the entry. Returns true if the entry was
     /// removed.
     pub(crate) fn remove(&self, entry: &Entry) -> bool {
-        let Some(_held) = self.lock_exclusively(entry) else { return false };
+        let Some(_lock) = self.lock_exclusively(entry) else { return false };
         let Ok(trash) = self.temporary_directory() else { return false };
         let is_removed = fs::rename(&entry.path, trash.path().join("evicted")).is_ok();
         if is_removed {
@@ -278,7 +279,7 @@ impl Cache {
         for entry in fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten() {
             let is_old = entry
                 .metadata()
-                .and_then(|meta| meta.modified())
+                .and_then(|metadata| metadata.modified())
                 .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > UNFINISHED_MAX_AGE));
             if is_old {
                 let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
@@ -292,7 +293,7 @@ pub(crate) fn write_atomically(tmp: &Path, path: &Path, content: &[u8]) -> Resul
     tempfile::NamedTempFile::new_in(tmp)
         .and_then(|mut file| {
             file.write_all(content)?;
-            file.persist(path).map_err(|e| e.error)?;
+            file.persist(path).map_err(|error| error.error)?;
             Ok(())
         })
         .context("write", path)
@@ -300,13 +301,18 @@ pub(crate) fn write_atomically(tmp: &Path, path: &Path, content: &[u8]) -> Resul
 
 /// Disk space that a file, or a directory and everything below, occupies, in bytes.
 pub(crate) fn disk_usage(path: &Path) -> u64 {
-    let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
-    let bytes_below: u64 = if meta.is_dir() {
-        fs::read_dir(path).into_iter().flatten().flatten().map(|e| disk_usage(&e.path())).sum()
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    let bytes_below: u64 = if metadata.is_dir() {
+        fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| disk_usage(&entry.path()))
+            .sum()
     } else {
         0
     };
-    meta.blocks() * 512 + bytes_below
+    metadata.blocks() * 512 + bytes_below
 }
 
 /// Records the size of a build slot in the slot.

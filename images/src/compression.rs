@@ -16,7 +16,8 @@ pub(crate) enum Compression {
     Zstd,
     /// bzip2.
     Bzip2,
-    /// lz4: legacy frames, as the kernel's build makes them (`lz4 -l`), or current ones.
+    /// lz4: legacy frames, as the kernel's build makes them (`lz4 -l`), or the frames of later
+    /// versions.
     Lz4,
 }
 
@@ -39,7 +40,10 @@ const DECOMPRESSED_LIMIT: u64 = 2 << 30;
 impl Compression {
     /// The compression of a file with these first bytes; `None` if it is not compressed.
     pub(crate) fn detect(head: &[u8]) -> Option<Compression> {
-        MAGIC_NUMBERS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, known)| *known)
+        MAGIC_NUMBERS
+            .iter()
+            .find(|(magic, _)| head.starts_with(magic))
+            .map(|(_, compression)| *compression)
     }
 
     /// The name for messages.
@@ -54,36 +58,36 @@ impl Compression {
         }
     }
 
-    /// A reader of the decompressed data of `from`.
+    /// A reader of the decompressed data of `compressed`.
     ///
     /// # Errors
     /// If the header is damaged. The reader returns an error if later data is damaged.
-    pub(crate) fn reader<'a, R: Read + 'a>(self, from: R) -> io::Result<Box<dyn Read + 'a>> {
-        let from = BufReader::with_capacity(1 << 16, from);
-        let plain: Box<dyn Read + 'a> = match self {
-            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
-            Compression::Xz => Box::new(lzma_rust2::XzReader::new(from, true)),
+    pub(crate) fn reader<'a, R: Read + 'a>(self, compressed: R) -> io::Result<Box<dyn Read + 'a>> {
+        let compressed = BufReader::with_capacity(1 << 16, compressed);
+        let reader: Box<dyn Read + 'a> = match self {
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(compressed)),
+            Compression::Xz => Box::new(lzma_rust2::XzReader::new(compressed, true)),
             Compression::Lzma => {
                 // Memory limit in KiB: enough for the dictionary of the largest preset.
-                Box::new(lzma_rust2::LzmaReader::new_mem_limit(from, 1 << 20, None)?)
+                Box::new(lzma_rust2::LzmaReader::new_mem_limit(compressed, 1 << 20, None)?)
             }
-            Compression::Zstd => {
-                Box::new(ruzstd::decoding::StreamingDecoder::new(from).map_err(io::Error::other)?)
-            }
-            Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(from)),
-            Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(from)),
+            Compression::Zstd => Box::new(
+                ruzstd::decoding::StreamingDecoder::new(compressed).map_err(io::Error::other)?,
+            ),
+            Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(compressed)),
+            Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(compressed)),
         };
-        Ok(Box::new(plain.take(DECOMPRESSED_LIMIT)))
+        Ok(Box::new(reader.take(DECOMPRESSED_LIMIT)))
     }
 
-    /// Decompresses `packed`.
+    /// Decompresses `compressed`.
     ///
     /// # Errors
     /// If the data is damaged.
-    pub(crate) fn decompress(self, packed: &[u8]) -> io::Result<Vec<u8>> {
-        let mut plain = Vec::new();
-        self.reader(Cursor::new(packed))?.read_to_end(&mut plain)?;
-        Ok(plain)
+    pub(crate) fn decompress(self, compressed: &[u8]) -> io::Result<Vec<u8>> {
+        let mut decompressed = Vec::new();
+        self.reader(Cursor::new(compressed))?.read_to_end(&mut decompressed)?;
+        Ok(decompressed)
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) struct Configuration {
     flavour: String,
     /// Names and texts of the fragments. A later fragment takes precedence.
     fragments: Vec<(String, String)>,
-    /// Number of sudbox's own fragments, which come first.
-    own_count: usize,
+    /// Number of the fragments of sudbox, which come before those of the user.
+    sudbox_fragments: usize,
 }
 
 impl Configuration {
@@ -55,14 +55,14 @@ impl Configuration {
             (own_name.to_owned(), own_text.to_owned()),
             (format!("{flavour}.config"), (*text).to_owned()),
         ];
-        let own_count = fragments.len();
+        let sudbox_fragments = fragments.len();
         for file in files {
             let text = read_text(&expand_home(file))
-                .map_err(|why| ConfigError::Unreadable { file: file.clone(), why })?;
+                .map_err(|reason| ConfigError::Unreadable { file: file.clone(), reason })?;
             check_fragment(file, &text)?;
             fragments.push((file.display().to_string(), text));
         }
-        Ok(Configuration { arch, flavour: flavour.to_owned(), fragments, own_count })
+        Ok(Configuration { arch, flavour: flavour.to_owned(), fragments, sudbox_fragments })
     }
 
     /// Digest of all fragments.
@@ -87,22 +87,24 @@ impl Configuration {
         &self.flavour
     }
 
-    /// Merges the fragments into the .config that `make tinyconfig` wrote. The last setting of a symbol
-    /// counts, as in `conf_read_simple()` (scripts/kconfig/confdata.c).
+    /// Merges the fragments into the .config that `make tinyconfig` wrote. The last setting of a
+    /// symbol counts, as in `conf_read_simple()` (scripts/kconfig/confdata.c).
     pub(crate) fn merge(&self, dot_config: &Path) -> Result<(), Error> {
         let tiny = fs::read_to_string(dot_config).context("read", dot_config)?;
         let fragments = self.fragments.iter().flat_map(|(_, text)| text.lines());
         let lines: Vec<&str> = tiny.lines().chain(fragments).collect();
-        let mut seen = HashSet::new();
-        let mut last: Vec<&str> = lines.into_iter().rev().collect();
-        last.retain(|line| parse_setting(line).is_some_and(|s| seen.insert(s.0)));
-        // Keep the order, because the last symbol of a choice counts too.
-        let text: String = last.iter().rev().flat_map(|line| [*line, "\n"]).collect();
+        let mut set_symbols = HashSet::new();
+        let mut last_settings: Vec<&str> = lines.into_iter().rev().collect();
+        last_settings.retain(|line| {
+            parse_setting(line).is_some_and(|(symbol, _)| set_symbols.insert(symbol))
+        });
+        // The order stays, because of the symbols of a choice only the last one counts.
+        let text: String = last_settings.iter().rev().flat_map(|line| [*line, "\n"]).collect();
         fs::write(dot_config, text).context("write", dot_config)
     }
 
-    /// Checks a final .config against `required.list`. Returns a note for each setting of the user's
-    /// fragments that had no effect.
+    /// Checks a final .config against `required.list`. Returns a note for each setting of the
+    /// user's fragments that had no effect.
     ///
     /// # Errors
     /// [`ConfigError::TakesOut`] if a user's fragment changes a required symbol,
@@ -112,8 +114,8 @@ impl Configuration {
             dot_config
                 .lines()
                 .filter_map(parse_setting)
-                .find(|(s, _)| *s == symbol)
-                .map_or("n", |s| s.1)
+                .find(|(other, _)| *other == symbol)
+                .map_or("n", |(_, value)| value)
         };
         let mut missing = Vec::new();
         let mut blamed_fragment = None;
@@ -125,10 +127,10 @@ impl Configuration {
             }
             missing.push(format!("{}={}", requirement.symbol, requirement.value));
             blamed_fragment = blamed_fragment.or_else(|| {
-                self.fragments[self.own_count..].iter().find(|(_, text)| {
-                    text.lines()
-                        .filter_map(parse_setting)
-                        .any(|(s, value)| s == requirement.symbol && value != requirement.value)
+                self.fragments[self.sudbox_fragments..].iter().find(|(_, text)| {
+                    text.lines().filter_map(parse_setting).any(|(symbol, value)| {
+                        symbol == requirement.symbol && value != requirement.value
+                    })
                 })
             });
         }
@@ -140,12 +142,12 @@ impl Configuration {
             return Err(ConfigError::Lacks { missing: missing.join(" ") }.into());
         }
         let mut without_effect = Vec::new();
-        for (name, text) in &self.fragments[self.own_count..] {
+        for (name, text) in &self.fragments[self.sudbox_fragments..] {
             for (symbol, value) in text.lines().filter_map(parse_setting) {
-                let now = final_value(symbol);
-                if now != value {
+                let actual_value = final_value(symbol);
+                if actual_value != value {
                     without_effect.push(format!(
-                        "{symbol}={value} of {name} has no effect: the kernel's Kconfig makes it {now}"
+                        "{symbol}={value} of {name} has no effect: the kernel's Kconfig makes it {actual_value}"
                     ));
                 }
             }
@@ -154,11 +156,12 @@ impl Configuration {
     }
 }
 
-/// Parses a line `CONFIG_X=value` or `# CONFIG_X is not set` into symbol and value, `n` for the latter.
+/// Parses a line `CONFIG_X=value` or `# CONFIG_X is not set` into symbol and value, `n` for the
+/// second form.
 fn parse_setting(line: &str) -> Option<(&str, &str)> {
     let line = line.trim();
-    if let Some(rest) = line.strip_prefix("# CONFIG_") {
-        let name = rest.strip_suffix(" is not set")?;
+    if let Some(name_and_suffix) = line.strip_prefix("# CONFIG_") {
+        let name = name_and_suffix.strip_suffix(" is not set")?;
         return Some((&line[2..9 + name.len()], "n"));
     }
     let (symbol, value) = line.split_once('=')?;
@@ -190,8 +193,8 @@ struct RequiredSymbol<'a> {
 
 impl RequiredSymbol<'_> {
     fn applies_to(&self, arch: Arch, flavour: &str, series: Series) -> bool {
-        self.arch.is_none_or(|a| a == arch.name())
-            && self.flavour.is_none_or(|f| f == flavour)
+        self.arch.is_none_or(|required| required == arch.name())
+            && self.flavour.is_none_or(|required| required == flavour)
             && self.since.is_none_or(|since| series >= since)
             && self.before.is_none_or(|before| series < before)
     }
@@ -203,22 +206,22 @@ fn parse_required(text: &str) -> Result<Vec<RequiredSymbol<'_>>, Error> {
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
-        let Some(first) = words.next() else { continue };
-        let broken = || ConfigError::BrokenList { line: line.to_owned() };
-        let (symbol, value) = parse_setting(first).ok_or_else(broken)?;
+        let Some(setting) = words.next() else { continue };
+        let broken_list = || ConfigError::BrokenList { line: line.to_owned() };
+        let (symbol, value) = parse_setting(setting).ok_or_else(broken_list)?;
         let mut requirement =
             RequiredSymbol { symbol, value, arch: None, flavour: None, since: None, before: None };
         for word in words {
-            match word.split_once('=').ok_or_else(broken)? {
+            match word.split_once('=').ok_or_else(broken_list)? {
                 ("arch", arch) => requirement.arch = Some(arch),
                 ("flavour", flavour) => requirement.flavour = Some(flavour),
                 ("since", version) => {
-                    requirement.since = Some(version.parse().map_err(|_| broken())?)
+                    requirement.since = Some(version.parse().map_err(|_| broken_list())?)
                 }
                 ("before", version) => {
-                    requirement.before = Some(version.parse().map_err(|_| broken())?)
+                    requirement.before = Some(version.parse().map_err(|_| broken_list())?)
                 }
-                _ => return Err(broken().into()),
+                _ => return Err(broken_list().into()),
             }
         }
         requirements.push(requirement);

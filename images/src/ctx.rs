@@ -56,8 +56,8 @@ impl<'a> Ctx<'a> {
     }
 
     /// Tells the caller that a phase of the work begins.
-    pub(crate) fn phase(&mut self, what: &str) {
-        self.monitor.phase(what);
+    pub(crate) fn phase(&mut self, name: &str) {
+        self.monitor.phase(name);
     }
 }
 

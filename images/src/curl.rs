@@ -24,7 +24,8 @@ pub(crate) struct FailedDownload {
     pub(crate) output: String,
 }
 
-/// Downloads a file. Reports progress against its `expected` size in bytes, unless that is 0.
+/// Downloads a file to `path`. Reports progress if `expected_bytes`, the size of the file, is not
+/// 0.
 ///
 /// # Errors
 /// [`Error::DiskFull`], [`Error::Interrupted`], or [`Error::CannotRun`] without curl. A failed
@@ -32,40 +33,40 @@ pub(crate) struct FailedDownload {
 pub(crate) fn download(
     ctx: &mut Ctx<'_>,
     url: &str,
-    to: &Path,
-    expected: u64,
+    path: &Path,
+    expected_bytes: u64,
 ) -> Result<Result<(), FailedDownload>, Error> {
     let mut curl: Command = process::network_command("curl", ctx.cache.owner);
     // -q ignores the user's curlrc. The limits detect a dead network within seconds.
     curl.args(["-q", "--fail", "--silent", "--show-error", "--location"]);
     curl.args(["--proto", "=http,https,file", "--connect-timeout", "3"]);
     curl.args(["--speed-limit", "1000", "--speed-time", "4"]);
-    curl.arg("--output").arg(to).arg("--").arg(url);
+    curl.arg("--output").arg(path).arg("--").arg(url);
     let mut output = String::new();
     let statuses =
         process::run(vec![curl], &EntryLock::default(), ctx.monitor, &mut |monitor, event| {
             match event {
                 Event::Line(line) => output = line.trim_start_matches("curl: ").to_owned(),
-                Event::Tick if expected != 0 => {
+                Event::Tick if expected_bytes != 0 => {
                     monitor.progress(
-                        fs::metadata(to).map_or(0, |meta| meta.len()),
-                        expected,
+                        fs::metadata(path).map_or(0, |metadata| metadata.len()),
+                        expected_bytes,
                         "bytes",
                     );
                 }
                 Event::Tick => {}
             }
         })?;
-    let code = statuses.first().and_then(std::process::ExitStatus::code);
-    if code == Some(0) {
+    let exit_code = statuses.first().and_then(std::process::ExitStatus::code);
+    if exit_code == Some(0) {
         return Ok(Ok(()));
     }
-    if code == Some(CANNOT_WRITE_CODE) {
+    if exit_code == Some(CANNOT_WRITE_CODE) {
         return Err(Error::DiskFull(format!("download {url}")));
     }
-    // 22 stands for any HTTP status from 400 on. Only 404 means that the file is missing; other
-    // statuses may come from a proxy.
-    let not_found = code.is_some_and(|code| NOT_FOUND_CODES.contains(&code))
-        && (code == Some(37) || output.contains("404"));
+    // curl exits with 22 for any HTTP status from 400 on. Only 404 means that the file is missing;
+    // other statuses may come from a proxy.
+    let not_found = exit_code.is_some_and(|code| NOT_FOUND_CODES.contains(&code))
+        && (exit_code == Some(37) || output.contains("404"));
     Ok(Err(FailedDownload { not_found, output }))
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The owner of files in the cache. Under sudo, it is the user who called sudo.
+//! The owner of files in the cache: under sudo, the user who called sudo.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The owner (user and group id) of files that this process creates. `None` leaves them to the user
+/// The owner (user and group id) of files that this process creates. `None` means the user
 /// who runs the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner(Option<(u32, u32)>);
@@ -14,23 +14,24 @@ pub struct Owner(Option<(u32, u32)>);
 impl Owner {
     /// The user who called sudo, by `SUDO_UID` and `SUDO_GID`, if this process runs as root.
     pub(crate) fn from_sudo() -> Owner {
-        let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-        let root = rustix::process::geteuid().is_root();
-        match (id("SUDO_UID"), id("SUDO_GID")) {
-            (Some(uid), Some(gid)) if root && uid != 0 => Owner(Some((uid, gid))),
+        let id_from_variable = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+        let is_root = rustix::process::geteuid().is_root();
+        match (id_from_variable("SUDO_UID"), id_from_variable("SUDO_GID")) {
+            (Some(uid), Some(gid)) if is_root && uid != 0 => Owner(Some((uid, gid))),
             _ => Owner(None),
         }
     }
 
-    /// This owner, unless root owns the directory `root`: new files there belong to root too.
-    pub(crate) fn unless_owned_by_root(self, root: &Path) -> Owner {
-        match std::fs::metadata(root) {
-            Ok(meta) if meta.uid() == 0 => Owner(None),
+    /// This owner, unless root owns `directory`: new files in such a directory belong to root too.
+    pub(crate) fn unless_owned_by_root(self, directory: &Path) -> Owner {
+        match std::fs::metadata(directory) {
+            Ok(metadata) if metadata.uid() == 0 => Owner(None),
             _ => self,
         }
     }
 
-    /// The user's home directory from the user database, because sudo sets HOME to root's.
+    /// The user's home directory from the user database, because sudo sets HOME to the home
+    /// directory of root.
     pub(crate) fn home(self) -> Option<PathBuf> {
         let (uid, _) = self.0?;
         // getpwuid() does not work in a static program, which cannot load NSS modules.

@@ -21,8 +21,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The first 128 bits of the SHA-256 of these parts, in hexadecimal. Each part is preceded by its
-/// length, so that different lists of parts never hash the same bytes.
+/// The first 128 bits of the SHA-256 of these parts, in hexadecimal. The length of each part
+/// precedes the part, so that different lists of parts never hash the same bytes.
 #[must_use]
 pub fn digest<T: AsRef<[u8]>>(parts: &[T]) -> String {
     let mut hasher = Sha256::new();

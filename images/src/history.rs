@@ -78,10 +78,11 @@ impl<'a> History<'a> {
         git.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
         git.args(["--show-object-format", "--is-shallow-repository"]);
         let output = process::stdout_of(git).unwrap_or_default();
-        let [common, object_format, shallow] = output.lines().collect::<Vec<_>>()[..] else {
+        let [git_directory, object_format, is_shallow] = output.lines().collect::<Vec<_>>()[..]
+        else {
             return Err(GitError::NotARepository { linux: repository }.into());
         };
-        if shallow == "true" {
+        if is_shallow == "true" {
             return Err(GitError::Shallow { linux: repository }.into());
         }
         let mut git = git::command_without_replacements(cache, &repository);
@@ -90,10 +91,10 @@ impl<'a> History<'a> {
             return Err(GitError::Partial { linux: repository }.into());
         }
         let name = name_for_cache(&repository);
-        let key = format!("history-{name}-{}", hex(&Sha256::digest(common)[..8]));
+        let key = format!("history-{name}-{}", hex(&Sha256::digest(git_directory)[..8]));
         Ok(History {
             cache,
-            objects: Path::new(common).join("objects"),
+            objects: Path::new(git_directory).join("objects"),
             object_format: object_format.to_owned(),
             key,
             lock: EntryLock::default(),
@@ -102,8 +103,8 @@ impl<'a> History<'a> {
         })
     }
 
-    /// Locks the work tree and the bisection in the cache, waiting for other runs. Call it before
-    /// building a kernel or beginning a bisection.
+    /// Locks the work tree and the bisection in the cache, waiting for other runs. A caller must
+    /// lock the history before it builds a kernel or begins a bisection.
     ///
     /// # Errors
     /// If the cache cannot be written to; [`Error::Interrupted`].
@@ -137,16 +138,16 @@ impl<'a> History<'a> {
     }
 
     fn prepare(&self, monitor: &mut dyn Monitor) -> Result<(), Error> {
-        let (src, index) = (self.work_tree(), self.dir().join("index"));
-        fs::create_dir_all(&src).context("make", &src)?;
+        let (work_tree, index) = (self.work_tree(), self.dir().join("index"));
+        fs::create_dir_all(&work_tree).context("make", &work_tree)?;
         self.recreate(monitor)?;
-        // A killed git leaves its lock file behind. No other git uses the file now, because this
-        // run has locked the entry.
+        // A killed git leaves its lock file behind. No other git uses the file, because this run
+        // has locked the entry of the cache.
         let mut lock = index.into_os_string();
         lock.push(".lock");
         match fs::remove_file(&lock) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", Path::new(&lock), e));
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", Path::new(&lock), error));
             }
             _ => {}
         }
@@ -164,12 +165,12 @@ impl<'a> History<'a> {
         init.args(["init", "--quiet", "--bare", "--template="]);
         init.arg(format!("--object-format={}", self.object_format)).arg(&git);
         self.run_checked("make a repository in the cache", init, monitor)?;
-        let write = |name: &str, text: String| {
+        let write_file = |name: &str, text: String| {
             let path = git.join(name);
             let parent = path.parent().unwrap_or(&git);
             fs::create_dir_all(parent).and_then(|()| fs::write(&path, text)).context("write", &path)
         };
-        write("objects/info/alternates", format!("{}\n", self.objects.display()))
+        write_file("objects/info/alternates", format!("{}\n", self.objects.display()))
     }
 
     /// A git command on the bare repository, without the user's configuration (hooks, filters,
@@ -202,10 +203,10 @@ impl<'a> History<'a> {
         process::status_and_lines(command, &self.lock, monitor)
     }
 
-    /// Runs a git command, which must succeed. `what` is its purpose in the error.
+    /// Runs a git command, which must succeed. `purpose` is for the error message.
     pub(crate) fn run_checked(
         &self,
-        what: &'static str,
+        purpose: &'static str,
         command: Command,
         monitor: &mut dyn Monitor,
     ) -> Result<Vec<String>, Error> {
@@ -214,10 +215,10 @@ impl<'a> History<'a> {
             return Ok(lines);
         }
         if lines.iter().any(|line| crate::error::is_full_disk(line)) {
-            return Err(Error::DiskFull(format!("{what} in {}", self.dir().display())));
+            return Err(Error::DiskFull(format!("{purpose} in {}", self.dir().display())));
         }
         let output = lines.join("; ");
-        Err(GitError::Failed { what, linux: self.repository.clone(), output }.into())
+        Err(GitError::Failed { purpose, linux: self.repository.clone(), output }.into())
     }
 
     /// Finds the commit with this name, such as a tag, a branch, an object name or `HEAD~3`.
@@ -226,14 +227,14 @@ impl<'a> History<'a> {
     /// [`GitError`] if there is no such commit, or if its tree is not a Linux source tree.
     pub fn commit(&self, name: &str) -> Result<Commit, Error> {
         let linux = self.repository.clone();
-        let verified = |object: &str| {
+        let resolve = |object: &str| {
             let mut git = git::command_without_replacements(self.cache, &self.repository);
             git.args(["rev-parse", "--verify", "--quiet", "--end-of-options", object]);
             process::stdout_of(git).map(|id| id.trim().to_owned())
         };
-        // A name that begins with a dash would be an option; git has no such names.
-        let found = Some(name).filter(|name| !name.starts_with('-')).and_then(verified);
-        let Some(id) = found.and_then(|id| verified(&format!("{id}^{{commit}}"))) else {
+        // git would take a name that begins with a dash for an option. No commit has such a name.
+        let id = Some(name).filter(|name| !name.starts_with('-')).and_then(resolve);
+        let Some(id) = id.and_then(|id| resolve(&format!("{id}^{{commit}}"))) else {
             return Err(GitError::NoCommit { linux, name: name.to_owned() }.into());
         };
         let mut git = git::command_without_replacements(self.cache, &self.repository);
@@ -241,7 +242,7 @@ impl<'a> History<'a> {
         git.args(["--format=%H%n%T%n%P%n%an <%ae>%n%aI%n%s", &id]);
         let output = process::stdout_of(git).unwrap_or_default();
         let lines: Vec<&str> = output.lines().collect();
-        let [id, tree, parents, author, date, subject @ ..] = &lines[..] else {
+        let [id, tree, parents, author, date, subject_lines @ ..] = &lines[..] else {
             return Err(GitError::Unreadable { linux, id }.into());
         };
         let missing = ["Makefile", "Kconfig", "kernel"].into_iter().find(|path| {
@@ -258,15 +259,15 @@ impl<'a> History<'a> {
             parents: parents.split_whitespace().map(str::to_owned).collect(),
             author: (*author).to_owned(),
             date: (*date).to_owned(),
-            subject: subject.first().copied().unwrap_or_default().to_owned(),
+            subject: subject_lines.first().copied().unwrap_or_default().to_owned(),
         })
     }
 
-    /// Whether `commit` is an ancestor of `of`.
+    /// Whether `commit` is an ancestor of `descendant`.
     #[must_use]
-    pub fn is_ancestor(&self, commit: &Commit, of: &Commit) -> bool {
+    pub fn is_ancestor(&self, commit: &Commit, descendant: &Commit) -> bool {
         let mut git = git::command_without_replacements(self.cache, &self.repository);
-        git.args(["merge-base", "--is-ancestor", &commit.id, &of.id]);
+        git.args(["merge-base", "--is-ancestor", &commit.id, &descendant.id]);
         process::stdout_of(git).is_some()
     }
 
@@ -283,7 +284,7 @@ impl<'a> History<'a> {
         let _impersonation = self.cache.owner.impersonate();
         let options = BuildOptions::from_request(request)?;
         let source = SourceIdentity {
-            // The same as for `sudbox run KERNEL=commit`, so that both share images.
+            // The content is the same as for `sudbox run KERNEL=commit`, so that both share images.
             content: format!("release git-{}-{}", commit.tree, request.arch.name()),
             kconfig: format!("git {}", self.kconfig_digest(commit, monitor)?),
             directory: self.key.clone(),
@@ -294,7 +295,7 @@ impl<'a> History<'a> {
                 commit.tree
             ),
             substitution_note: None,
-            is_trimmed: false,
+            lacks_left_out_files: false,
         };
         let ctx = &mut Ctx::new(self.cache, monitor);
         let recipe = Recipe::new(ctx, &options, &source);
@@ -316,8 +317,8 @@ impl<'a> History<'a> {
         commit: &Commit,
         monitor: &mut dyn Monitor,
     ) -> Result<(), Error> {
-        let first = !self.dir().join("index").exists();
-        if first {
+        let is_first_checkout = !self.dir().join("index").exists();
+        if is_first_checkout {
             monitor
                 .phase(&format!("checking out {:.12} (only what changes, next time)", commit.id));
         }
@@ -325,20 +326,20 @@ impl<'a> History<'a> {
         fs::create_dir_all(self.dir().join("git/info"))
             .and_then(|()| fs::write(&path, source_filter::sparse_patterns(request.arch)))
             .context("write", &path)?;
-        let unfinished = self.dir().join("unfinished");
-        if unfinished.exists() {
+        let unfinished_mark = self.dir().join("unfinished");
+        if unfinished_mark.exists() {
             // A killed checkout may have left files that are not in the index. Build slots are
             // kept.
             let mut clean = self.checkout_command();
             clean.args(["clean", "-ffdxq", "--exclude=/sudbox-*"]);
             self.run_checked("clean the work tree", clean, monitor)?;
         }
-        fs::write(&unfinished, &commit.id).context("write", &unfinished)?;
+        fs::write(&unfinished_mark, &commit.id).context("write", &unfinished_mark)?;
         let mut git = self.checkout_command();
         git.args(["read-tree", "--reset", "-u", &commit.tree]);
         self.run_checked("check out a commit", git, monitor)?;
-        fs::remove_file(&unfinished).context("remove", &unfinished)?;
-        if first {
+        fs::remove_file(&unfinished_mark).context("remove", &unfinished_mark)?;
+        if is_first_checkout {
             self.lock.record_size(cache::disk_usage(&self.work_tree()));
         }
         Ok(())
@@ -348,13 +349,13 @@ impl<'a> History<'a> {
     fn kconfig_digest(&self, commit: &Commit, monitor: &mut dyn Monitor) -> Result<String, Error> {
         let mut git = self.command();
         git.args(["-c", "core.quotePath=false", "ls-tree", "-r", &commit.tree]);
-        let mut all = Sha256::new();
+        let mut hasher = Sha256::new();
         for line in self.run_checked("list the files of a commit", git, monitor)? {
             if line.split_once('\t').is_some_and(|(_, path)| mirror::decides_configuration(path)) {
-                all.update(&line);
-                all.update("\n");
+                hasher.update(&line);
+                hasher.update("\n");
             }
         }
-        Ok(hex(&all.finalize()))
+        Ok(hex(&hasher.finalize()))
     }
 }

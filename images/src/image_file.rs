@@ -40,8 +40,8 @@ pub(crate) enum Format {
 /// The magic number of a Debian package, which is an ar(5) archive.
 pub(crate) const DEB_MAGIC: &[u8] = b"!<arch>\n";
 
-/// Offsets of fields of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel
-/// Header").
+/// Offsets of fields of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode
+/// Kernel Header").
 pub(crate) mod setup {
     pub(crate) const SETUP_SECTS: usize = 0x1f1;
     pub(super) const SYSSIZE: usize = 0x1f4;
@@ -56,7 +56,8 @@ pub(crate) mod setup {
     /// Bit of `xloadflags`: the kernel has a 64-bit entry point.
     pub(super) const XLF_KERNEL_64: u16 = 1;
 
-    /// Size of boot sector and setup code in bytes, from the field `setup_sects`, in which 0 means 4.
+    /// Size of boot sector and setup code in bytes, from the field `setup_sects`, in which 0 means
+    /// 4.
     pub(crate) fn size(setup_sects: u8) -> usize {
         let sectors = if setup_sects == 0 { 4 } else { usize::from(setup_sects) };
         (sectors + 1) * 512
@@ -95,8 +96,8 @@ pub enum ImageError {
     TruncatedHeader,
     #[error("truncated: the file ends before its ELF segments do")]
     TruncatedElf,
-    #[error("truncated: {size} bytes of at least {whole} are there")]
-    TruncatedBzImage { size: u64, whole: u64 },
+    #[error("truncated: {size} bytes of at least {complete_size} are there")]
+    TruncatedBzImage { size: u64, complete_size: u64 },
     #[error("compressed for EFI (zboot); name the Image that it holds")]
     EfiZboot,
     #[error("compressed with {0}; unpack it first")]
@@ -119,12 +120,12 @@ pub enum ImageError {
     ElfEmpty,
     #[error("an ELF program or library, not a vmlinux")]
     ElfProgram,
-    #[error("an Image for {its}, not for {arch}")]
-    ForeignImage { its: &'static str, arch: &'static str },
+    #[error("an Image for {image_arch}, not for {arch}")]
+    ForeignImage { image_arch: &'static str, arch: &'static str },
     #[error("longer than its header says, so not an Image")]
     LongImage,
-    #[error("a bzImage for {its}, not for {arch}")]
-    ForeignBzImage { its: &'static str, arch: &'static str },
+    #[error("a bzImage for {image_arch}, not for {arch}")]
+    ForeignBzImage { image_arch: &'static str, arch: &'static str },
     #[error("a bzImage without a 64-bit entry, so not for x86_64")]
     BzImage32,
 }
@@ -132,8 +133,8 @@ pub enum ImageError {
 /// Whether a file is a Debian package, by its magic number.
 pub(crate) fn is_deb(path: &Path) -> bool {
     let mut head = [0; DEB_MAGIC.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
-    read.is_ok() && head == DEB_MAGIC
+    let result = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    result.is_ok() && head == DEB_MAGIC
 }
 
 /// Recognises and checks a kernel image for an architecture.
@@ -141,29 +142,31 @@ pub(crate) fn is_deb(path: &Path) -> bool {
 /// # Errors
 /// [`ImageError`] if the file is not a bootable kernel image for `arch`.
 pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, ImageError> {
-    let meta = std::fs::metadata(path).map_err(ImageError::Unreadable)?;
-    if !meta.is_file() {
+    let metadata = std::fs::metadata(path).map_err(ImageError::Unreadable)?;
+    if !metadata.is_file() {
         return Err(ImageError::Special);
     }
     let file = File::open(path).map_err(ImageError::Unreadable)?;
     let mut head = Vec::new();
     (&file).take(4096).read_to_end(&mut head).map_err(ImageError::Unreadable)?;
-    let image = |format, release| ImageFile { path: path.to_owned(), format, release };
+    let image_file = |format, release| ImageFile { path: path.to_owned(), format, release };
     if head.is_empty() {
         return Err(ImageError::Empty);
     }
     if head.starts_with(b"\x7fELF") {
-        check_elf(&file, &head, meta.len(), arch)?;
-        return Ok(image(Format::Vmlinux, None));
+        check_elf(&file, &head, metadata.len(), arch)?;
+        return Ok(image_file(Format::Vmlinux, None));
     }
     if head.get(setup::MAGIC..setup::MAGIC + 4) == Some(b"HdrS") {
-        let release = check_bzimage(&file, &head, meta.len(), arch)?;
-        return Ok(image(Format::BzImage, release));
+        let release = check_bzimage(&file, &head, metadata.len(), arch)?;
+        return Ok(image_file(Format::BzImage, release));
     }
     let magic = head.get(header::MAGIC..header::MAGIC + 4);
-    if let Some((_, its)) = IMAGE_MAGIC_NUMBERS.iter().find(|(known, _)| magic == Some(known)) {
-        check_image(&head, meta.len(), *its, arch)?;
-        return Ok(image(Format::Image, None));
+    if let Some((_, image_arch)) =
+        IMAGE_MAGIC_NUMBERS.iter().find(|(known_magic, _)| magic == Some(known_magic))
+    {
+        check_image(&head, metadata.len(), *image_arch, arch)?;
+        return Ok(image_file(Format::Image, None));
     }
     if head.get(EFI_ZBOOT.0..EFI_ZBOOT.0 + 4) == Some(EFI_ZBOOT.1) {
         return Err(ImageError::EfiZboot);
@@ -171,9 +174,12 @@ pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, ImageError> 
     let mut magic = [0; S390_MAGIC.1.len()];
     if file.read_exact_at(&mut magic, S390_MAGIC.0).is_ok() && magic == *S390_MAGIC.1 {
         if arch != Arch::S390x {
-            return Err(ImageError::ForeignBzImage { its: Arch::S390x.name(), arch: arch.name() });
+            return Err(ImageError::ForeignBzImage {
+                image_arch: Arch::S390x.name(),
+                arch: arch.name(),
+            });
         }
-        return Ok(image(Format::Image, None));
+        return Ok(image_file(Format::Image, None));
     }
     if let Some(compression) = Compression::detect(&head) {
         return Err(ImageError::Compressed(compression.name()));
@@ -214,9 +220,9 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Imag
     if machine != arch::facts(arch).elf_machine {
         return Err(ImageError::ForeignElf { machine, arch: arch.name() });
     }
-    let bootable = (arch::facts(arch).image)("");
-    if !bootable.is_elf {
-        return Err(ImageError::UnbootableElf(bootable.file));
+    let boot_image = (arch::facts(arch).image)("");
+    if !boot_image.is_elf {
+        return Err(ImageError::UnbootableElf(boot_image.file));
     }
     let kind = header.e_type(endian);
     if kind != ET_EXEC && kind != ET_DYN {
@@ -226,13 +232,16 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Imag
     if segments.iter().any(|segment| segment.p_type(endian) == PT_INTERP) {
         return Err(ImageError::ElfInterpreter);
     }
-    let loaded = || segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
-    let end = |s: &ProgramHeader64<_>| s.p_offset(endian).saturating_add(s.p_filesz(endian));
-    let lowest_address = loaded().map(|segment| segment.p_vaddr(endian)).min();
-    match loaded().map(end).max() {
+    let loaded_segments = || segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
+    let file_end = |segment: &ProgramHeader64<_>| {
+        segment.p_offset(endian).saturating_add(segment.p_filesz(endian))
+    };
+    let lowest_address = loaded_segments().map(|segment| segment.p_vaddr(endian)).min();
+    match loaded_segments().map(file_end).max() {
         None => Err(ImageError::ElfEmpty),
         Some(end) if end > size => Err(ImageError::TruncatedElf),
-        // A kernel's addresses are in the upper half of the address space, a program's are not.
+        // The addresses of a kernel are in the upper half of the address space, those of a program
+        // in the lower half.
         Some(_) if lowest_address.is_none_or(|lowest| lowest >> 63 == 0) && kind == ET_DYN => {
             Err(ImageError::ElfProgram)
         }
@@ -240,10 +249,10 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Imag
     }
 }
 
-/// Checks the header of an Image for `its` architecture.
-fn check_image(head: &[u8], size: u64, its: Arch, arch: Arch) -> Result<(), ImageError> {
-    if arch != its {
-        return Err(ImageError::ForeignImage { its: its.name(), arch: arch.name() });
+/// Checks that an Image for `image_arch` is a complete Image for `arch`.
+fn check_image(head: &[u8], size: u64, image_arch: Arch, arch: Arch) -> Result<(), ImageError> {
+    if arch != image_arch {
+        return Err(ImageError::ForeignImage { image_arch: image_arch.name(), arch: arch.name() });
     }
     if head.len() < header::END {
         return Err(ImageError::TruncatedHeader);
@@ -263,24 +272,27 @@ fn check_bzimage(
     arch: Arch,
 ) -> Result<Option<String>, ImageError> {
     if arch != Arch::X86_64 {
-        return Err(ImageError::ForeignBzImage { its: Arch::X86_64.name(), arch: arch.name() });
+        return Err(ImageError::ForeignBzImage {
+            image_arch: Arch::X86_64.name(),
+            arch: arch.name(),
+        });
     }
     if head.len() < setup::END || u16_at(head, setup::BOOT_FLAG) != 0xaa55 {
         return Err(ImageError::TruncatedHeader);
     }
     let setup_size = setup::size(head[setup::SETUP_SECTS]) as u64;
-    let whole = setup_size + u64::from(u32_at(head, setup::SYSSIZE)) * 16;
-    if size < whole {
-        return Err(ImageError::TruncatedBzImage { size, whole });
+    let complete_size = setup_size + u64::from(u32_at(head, setup::SYSSIZE)) * 16;
+    if size < complete_size {
+        return Err(ImageError::TruncatedBzImage { size, complete_size });
     }
     if u16_at(head, setup::VERSION) < 0x020c
         || u16_at(head, setup::XLOADFLAGS) & setup::XLF_KERNEL_64 == 0
     {
         return Err(ImageError::BzImage32);
     }
-    let at = u64::from(u16_at(head, setup::KERNEL_VERSION));
+    let offset = u64::from(u16_at(head, setup::KERNEL_VERSION));
     let mut text = [0; 128];
-    let count = if at == 0 { 0 } else { file.read_at(&mut text, at + 0x200).unwrap_or(0) };
+    let count = if offset == 0 { 0 } else { file.read_at(&mut text, offset + 0x200).unwrap_or(0) };
     let release = text[..count]
         .split(|byte| *byte == 0 || *byte == b' ')
         .next()

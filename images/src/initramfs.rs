@@ -55,12 +55,12 @@ impl Entry {
     }
 }
 
-/// Archives are padded to a multiple of this size in bytes, as cpio(1) does. QEMU expects this padding of
-/// concatenated archives.
+/// Archives are padded to a multiple of this size in bytes, as cpio(1) does. QEMU expects this
+/// padding in concatenated archives.
 const ARCHIVE_ALIGNMENT: usize = 512;
 
-/// Packs the entries in their order. A directory must come before its entries, because the kernel does
-/// not create parent directories.
+/// Packs the entries in their order. A directory must come before its entries, because the kernel
+/// does not create parent directories.
 ///
 /// # Panics
 /// If a file or the archive does not fit the format's 32-bit fields (4 GiB).
@@ -108,8 +108,8 @@ fn append_member(
     pad(out, 4);
 }
 
-fn pad(out: &mut Vec<u8>, to: usize) {
-    out.resize(out.len().next_multiple_of(to), 0);
+fn pad(out: &mut Vec<u8>, alignment: usize) {
+    out.resize(out.len().next_multiple_of(alignment), 0);
 }
 
 #[cfg(test)]

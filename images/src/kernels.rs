@@ -30,14 +30,14 @@ pub struct Pinned {
 pub fn pinned(arch: Arch) -> Result<Vec<Pinned>, Error> {
     let pins = Pins::embedded()?;
     let default = arch::facts(arch).default_kernel;
-    let of = |name: &str| Pinned { name: name.to_owned(), default: default == name };
-    Ok(pins.names(arch).map(of).collect())
+    let pinned = |name: &str| Pinned { name: name.to_owned(), default: default == name };
+    Ok(pins.names(arch).map(pinned).collect())
 }
 
 /// An entry of the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cached {
-    /// Release of a kernel image; for other entries, the key in the cache.
+    /// Release of a kernel image; for any other entry, the key in the cache.
     pub name: String,
     /// `image`, `source`, `tree`, `selftests`, `guest`, `toolchain` or `bisection`.
     pub kind: &'static str,
@@ -54,24 +54,24 @@ pub struct Cached {
 pub fn cached(cache: &Cache) -> Vec<Cached> {
     let mut entries = cache.entries();
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.last_used));
-    entries.iter().map(of_entry).collect()
+    entries.iter().map(cached_entry).collect()
 }
 
-fn of_entry(entry: &Entry) -> Cached {
+fn cached_entry(entry: &Entry) -> Cached {
     #[derive(Default, serde::Deserialize)]
-    struct Meta {
+    struct Metadata {
         release: Option<String>,
         /// Present if the image was built from source.
         source: Option<String>,
         /// Present if the image is prebuilt.
         label: Option<String>,
     }
-    let meta: Meta = std::fs::read(entry.path.join("meta.json"))
+    let metadata: Metadata = std::fs::read(entry.path.join("meta.json"))
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default();
     Cached {
-        name: meta.release.unwrap_or_else(|| entry.key.clone()),
+        name: metadata.release.unwrap_or_else(|| entry.key.clone()),
         kind: match entry.folder {
             "images" => "image",
             "sources" => "source",
@@ -82,23 +82,23 @@ fn of_entry(entry: &Entry) -> Cached {
             "behaviours" => "behaviour",
             other => other,
         },
-        source: meta.source.or(meta.label),
+        source: metadata.source.or(metadata.label),
         bytes: entry.bytes,
         used: entry.last_used,
     }
 }
 
-/// The entries that were not used for the time `unused` and are not in use now. Removes them if
+/// The entries that were not used for at least `min_age` and are not in use now. Removes them if
 /// `remove` is set.
 #[must_use]
-pub fn prune(cache: &Cache, unused: Duration, remove: bool) -> Vec<Cached> {
+pub fn prune(cache: &Cache, min_age: Duration, remove: bool) -> Vec<Cached> {
     let _impersonation = cache.owner.impersonate();
-    let old = |entry: &Entry| entry.last_used.elapsed().is_ok_and(|age| age >= unused);
+    let is_old = |entry: &Entry| entry.last_used.elapsed().is_ok_and(|age| age >= min_age);
     let mut pruned = Vec::new();
-    for entry in cache.entries().into_iter().filter(old) {
-        let described = of_entry(&entry);
+    for entry in cache.entries().into_iter().filter(is_old) {
+        let description = cached_entry(&entry);
         if if remove { cache.remove(&entry) } else { cache.is_unlocked(&entry) } {
-            pruned.push(described);
+            pruned.push(description);
         }
     }
     pruned
@@ -120,7 +120,7 @@ pub struct Offered {
 /// If the caller interrupts, or the cache cannot be written to.
 pub fn on_offer(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<Offered>, Error> {
     let _impersonation = ctx.cache.owner.impersonate();
-    let offers = packages::offers(ctx, arch)?;
+    let offers = packages::newest_offers(ctx, arch)?;
     let offers: Vec<Offered> = offers
         .into_iter()
         .map(|(series, offer)| Offered {
@@ -139,25 +139,25 @@ fn offers_record(arch: Arch) -> String {
     format!("offers-{}", arch.name())
 }
 
-/// The kernels that are known without the network, as typed after `KERNEL=`: pinned ones, those
-/// that were taken or offered before, and the releases of images in the cache.
+/// The kernels that are known without the network, as typed after `KERNEL=`: the pinned kernels,
+/// the kernels that were used or offered before, and the releases of images in the cache.
 #[must_use]
 pub fn references(cache: &Cache, arch: Arch) -> BTreeSet<String> {
     let pinned = pinned(arch).unwrap_or_default().into_iter();
-    let mut all: BTreeSet<String> = pinned.map(|pinned| pinned.name).collect();
-    all.extend(
+    let mut references: BTreeSet<String> = pinned.map(|pinned| pinned.name).collect();
+    references.extend(
         cache.read_record::<Vec<String>>("resolved", &offers_record(arch)).unwrap_or_default(),
     );
-    let taken = fs::read_dir(cache.root().join("resolved")).into_iter().flatten().flatten();
+    let records = fs::read_dir(cache.root().join("resolved")).into_iter().flatten().flatten();
     let prefix = format!("{}-", arch.name());
-    all.extend(
-        taken.filter_map(|entry| {
+    references.extend(
+        records.filter_map(|entry| {
             Some(entry.file_name().to_str()?.strip_prefix(&prefix)?.to_owned())
         }),
     );
     let images = cached(cache).into_iter().filter(|entry| entry.kind == "image");
-    all.extend(images.map(|image| format!("v{}", image.name)).filter(|reference| {
+    references.extend(images.map(|image| format!("v{}", image.name)).filter(|reference| {
         reference.parse().is_ok_and(|version| matches!(version, Version::Exact(_)))
     }));
-    all
+    references
 }

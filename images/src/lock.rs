@@ -15,13 +15,14 @@ use crate::monitor::Monitor;
 /// Pause between two attempts to get a lock.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Guard of a locked cache entry, which is not evicted while a clone of the guard exists. The default
-/// value locks nothing.
+/// Guard of a locked cache entry. The entry is not evicted while a clone of the guard exists. The
+/// default value locks nothing.
 #[derive(Clone, Debug, Default)]
 pub struct EntryLock(Option<Arc<File>>);
 
 impl EntryLock {
-    /// The locked file. A child that inherits its descriptor keeps the lock until it exits.
+    /// The locked file. A child process that inherits its descriptor keeps the lock until the
+    /// process exits.
     pub(crate) fn file(&self) -> Option<&File> {
         self.0.as_deref()
     }
@@ -46,7 +47,7 @@ pub enum LockMode {
 }
 
 /// Locks a file, creating it if necessary, and sets its mtime to now. Waits while another process
-/// holds the lock, and reports this to the monitor once.
+/// holds the lock, and tells the monitor once that it waits.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be opened or locked; [`Error::Interrupted`].
@@ -55,35 +56,36 @@ pub(crate) fn lock(
     mode: LockMode,
     monitor: &mut dyn Monitor,
 ) -> Result<EntryLock, Error> {
-    let mut announced = false;
+    let mut is_announced = false;
     loop {
         let file = open(path).context("open the lock", path)?;
-        let locked = match mode {
+        let result = match mode {
             LockMode::Shared => file.try_lock_shared(),
             LockMode::Exclusive => file.try_lock(),
         };
-        match locked {
-            // An eviction removed the file between open() and flock(): try again with a new file.
+        match result {
+            // If an eviction removed the file between open() and flock(), try again with a new
+            // file.
             Ok(()) if !is_same_file(&file, path) => {}
             Ok(()) => {
                 let _ = file.set_modified(SystemTime::now());
                 return Ok(EntryLock(Some(Arc::new(file))));
             }
             Err(TryLockError::WouldBlock) => {
-                if !announced {
+                if !is_announced {
                     monitor.note("waiting for another run of sudbox that uses the same files");
-                    announced = true;
+                    is_announced = true;
                 }
                 monitor::wait(RETRY_INTERVAL, monitor)?;
             }
-            Err(TryLockError::Error(source)) => {
-                return Err(Error::io("lock", path, source));
+            Err(TryLockError::Error(error)) => {
+                return Err(Error::io("lock", path, error));
             }
         }
     }
 }
 
-/// Locks a file exclusively, without waiting; `None` if it is locked.
+/// Locks a file exclusively, without waiting; `None` if another process has locked the file.
 pub(crate) fn try_exclusive(path: &Path) -> Option<File> {
     let file = open(path).ok()?;
     (file.try_lock().is_ok() && is_same_file(&file, path)).then_some(file)
@@ -103,7 +105,9 @@ fn open(path: &Path) -> io::Result<File> {
 /// Whether `path` still names the open file.
 fn is_same_file(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        (Ok(open_file), Ok(named_file)) => {
+            (open_file.dev(), open_file.ino()) == (named_file.dev(), named_file.ino())
+        }
         _ => false,
     }
 }

@@ -25,8 +25,8 @@ pub(crate) fn tree_release(tree: &Path) -> Result<String, NotATree> {
         fs::read_to_string(tree.join("Makefile")).map_err(NotATree::UnreadableMakefile)?;
     let value = |name: &str| {
         makefile.lines().take(40).find_map(|line| {
-            let (left, right) = line.split_once('=')?;
-            (left.trim() == name).then(|| right.trim().to_owned())
+            let (variable, text) = line.split_once('=')?;
+            (variable.trim() == name).then(|| text.trim().to_owned())
         })
     };
     let (Some(version), Some(patchlevel)) = (value("VERSION"), value("PATCHLEVEL")) else {
@@ -35,7 +35,8 @@ pub(crate) fn tree_release(tree: &Path) -> Result<String, NotATree> {
     if !tree.join("Kconfig").is_file() || !tree.join("kernel").is_dir() {
         return Err(NotATree::KernelMissing);
     }
-    let sub = value("SUBLEVEL").filter(|s| !s.is_empty()).unwrap_or_else(|| "0".into());
+    let sublevel =
+        value("SUBLEVEL").filter(|number| !number.is_empty()).unwrap_or_else(|| "0".into());
     let extra = value("EXTRAVERSION").unwrap_or_default();
-    Ok(format!("{version}.{patchlevel}.{sub}{extra}"))
+    Ok(format!("{version}.{patchlevel}.{sublevel}{extra}"))
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A mirror of a user's source tree, updated by copying only the files that changed.
 //!
-//! sudbox only reads the tree. A file with unchanged content keeps its mtime in the mirror, even if its
-//! mtime in the tree changed (by a checkout of another branch and back), so that make does not rebuild
-//! what depends on the file. A file with changed content gets the current time, even if its mtime in
-//! the tree is older than before, so that make does rebuild.
+//! sudbox only reads the tree. A file with unchanged content keeps its mtime in the mirror, even if
+//! its mtime in the tree changed (by a checkout of another branch and back), so that make does not
+//! rebuild what depends on the file. A file with changed content gets the current time, even if its
+//! mtime in the tree is older than before, so that make rebuilds.
 //!
 //! The mirror's index has size, mtime, ctime and digest of every file. A file is read again only if
 //! size, mtime or ctime differ.
@@ -35,8 +35,8 @@ use crate::paths::name_for_cache;
 use crate::source_files;
 use crate::source_files::SourceFile;
 
-/// Granularity of timestamps on coarse file systems, in nanoseconds. Two writes within this time may
-/// leave the same mtime.
+/// Granularity of timestamps on coarse file systems, in nanoseconds. Two writes within this time
+/// may leave the same mtime.
 const TIMESTAMP_GRANULARITY_NS: i64 = 2_000_000_000;
 
 /// The locked mirror of a source directory, with patches applied.
@@ -48,8 +48,8 @@ pub(crate) struct Mirror {
     pub(crate) key: String,
     pub(crate) state: MirrorState,
     /// Digest of the patched files; empty without patches.
-    pub(crate) patched: String,
-    _held: EntryLock,
+    pub(crate) patch_digest: String,
+    _lock: EntryLock,
 }
 
 impl Mirror {
@@ -64,18 +64,18 @@ impl Mirror {
         patches: &Patches,
     ) -> Result<Mirror, Error> {
         let key = mirror_key(tree, arch, patches);
-        let held = ctx.lock("trees", &key, LockMode::Exclusive)?;
+        let lock = ctx.lock("trees", &key, LockMode::Exclusive)?;
         let dir = ctx.entry_path("trees", &key);
-        // Patch before copying, so that a patch that does not apply is reported early.
+        // Apply the patches before the copy, so that a patch that does not apply is reported early.
         let patched_files = patches.apply(ctx, tree)?;
         fs::create_dir_all(&dir).context("make", &dir)?;
         let state = update_mirror(tree, &dir, arch, patches.files(), ctx.monitor)?;
         let src = dir.join("src");
-        let patched = patched_files.copy_to(&src)?;
-        if state.changed > 0 {
-            held.record_size(state.bytes);
+        let patch_digest = patched_files.copy_to(&src)?;
+        if state.changed_files > 0 {
+            lock.record_size(state.bytes);
         }
-        Ok(Mirror { src, key, state, patched, _held: held })
+        Ok(Mirror { src, key, state, patch_digest, _lock: lock })
     }
 }
 
@@ -90,7 +90,7 @@ fn mirror_key(tree: &Path, arch: Arch, patches: &Patches) -> String {
     format!("{}-{}", name_for_cache(tree), hex(&hasher.finalize()[..8]))
 }
 
-/// The state of a mirror after [`sync`].
+/// The state of a mirror after [`update_mirror`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MirrorState {
     /// Digest of all paths, modes and contents.
@@ -98,7 +98,7 @@ pub(crate) struct MirrorState {
     /// Digest of the files that can change the final .config.
     pub(crate) kconfig: String,
     /// Number of files that were written or removed.
-    pub(crate) changed: usize,
+    pub(crate) changed_files: usize,
     /// Size of all files in bytes.
     pub(crate) bytes: u64,
 }
@@ -106,10 +106,10 @@ pub(crate) struct MirrorState {
 /// A file in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct IndexEntry {
-    /// Size, mtime and ctime in the tree; `None` if the file was so new that a later change may have
-    /// the same mtime.
+    /// Size, mtime and ctime in the tree; `None` if the file was so new that a later change may
+    /// have the same mtime.
     file_times: Option<(u64, i64, i64)>,
-    executable: bool,
+    is_executable: bool,
     /// Digest of the content, or of a symbolic link's target.
     content: String,
 }
@@ -126,27 +126,28 @@ pub(crate) fn update_mirror(
 ) -> Result<MirrorState, Error> {
     let (src, index_path) = (dir.join("src"), dir.join("index"));
     let now = nanoseconds(SystemTime::now());
-    let mut found = source_files::find_source_files(tree, arch)?;
-    found.retain(|file| !patched_paths.contains(&file.path));
-    let bytes = found.iter().map(|file| file.size).sum();
-    let old = read_index(&index_path);
-    let is_first_copy = old.is_none();
-    let mut index = old.unwrap_or_default();
-    let present: HashSet<&str> = found.iter().map(|file| file.path.as_str()).collect();
-    let gone: Vec<String> = index
+    let mut files = source_files::find_source_files(tree, arch)?;
+    files.retain(|file| !patched_paths.contains(&file.path));
+    let bytes = files.iter().map(|file| file.size).sum();
+    let earlier_index = read_index(&index_path);
+    let is_first_copy = earlier_index.is_none();
+    let mut index = earlier_index.unwrap_or_default();
+    let present_paths: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    let removed_paths: Vec<String> = index
         .keys()
-        .filter(|path| !present.contains(path.as_str()) && !patched_paths.contains(*path))
+        .filter(|path| !present_paths.contains(path.as_str()) && !patched_paths.contains(*path))
         .cloned()
         .collect();
-    let to_read: Vec<&SourceFile> = found
+    let files_to_read: Vec<&SourceFile> = files
         .iter()
         .filter(|file| {
-            index.get(&file.path).is_none_or(|known| {
-                known.file_times != Some(file.file_times()) || known.executable != file.executable
+            index.get(&file.path).is_none_or(|entry| {
+                entry.file_times != Some(file.file_times())
+                    || entry.is_executable != file.is_executable
             })
         })
         .collect();
-    if to_read.is_empty() && gone.is_empty() && !is_first_copy {
+    if files_to_read.is_empty() && removed_paths.is_empty() && !is_first_copy {
         return Ok(summarize(&index, 0, bytes));
     }
     if is_first_copy {
@@ -154,40 +155,41 @@ pub(crate) fn update_mirror(
         // A killed run may have left files that no index describes.
         remove(&src)?;
     }
-    // Remove the files that are about to change from the index first, in case that this run is killed.
+    // Remove the files that are about to change from the index first, because this run may be
+    // killed.
     let mut unchanged = index.clone();
-    for file in &to_read {
+    for file in &files_to_read {
         unchanged.remove(&file.path);
     }
     if !is_first_copy {
         write_index(&index_path, &unchanged)?;
     }
-    for path in &gone {
+    for path in &removed_paths {
         index.remove(path);
         remove(&src.join(path))?;
         remove_empty_parents(&src, path);
     }
-    let copied = copy_changed_files(tree, &src, &to_read, &index, is_first_copy, monitor)?;
-    let mut changed = gone.len();
-    for (file, copied) in to_read.iter().zip(copied) {
-        let Some((content, written)) = copied else {
+    let results = copy_changed_files(tree, &src, &files_to_read, &index, is_first_copy, monitor)?;
+    let mut changed_files = removed_paths.len();
+    for (file, result) in files_to_read.iter().zip(results) {
+        let Some((content, was_copied)) = result else {
             // The file was removed after it was found.
             index.remove(&file.path);
             remove(&src.join(&file.path))?;
-            changed += 1;
+            changed_files += 1;
             continue;
         };
-        changed += usize::from(written);
+        changed_files += usize::from(was_copied);
         let is_too_new = file.mtime.max(file.ctime) > now - TIMESTAMP_GRANULARITY_NS;
-        let known = IndexEntry {
+        let entry = IndexEntry {
             file_times: (!is_too_new).then(|| file.file_times()),
-            executable: file.executable,
+            is_executable: file.is_executable,
             content,
         };
-        index.insert(file.path.clone(), known);
+        index.insert(file.path.clone(), entry);
     }
     write_index(&index_path, &index)?;
-    Ok(summarize(&index, changed, bytes))
+    Ok(summarize(&index, changed_files, bytes))
 }
 
 /// The digest of a file's content, and whether it was copied; `None` if the file has vanished.
@@ -202,17 +204,17 @@ fn copy_changed_files(
     is_first_copy: bool,
     monitor: &mut dyn Monitor,
 ) -> Result<Vec<Copied>, Error> {
-    let next = AtomicUsize::new(0);
+    let next_index = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let (sender, receiver) = mpsc::channel();
-    let mut copied: Vec<Copied> = vec![None; files.len()];
+    let mut results: Vec<Copied> = vec![None; files.len()];
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            let (sender, next, stop) = (sender.clone(), &next, &stop);
+            let (sender, next_index, stop) = (sender.clone(), &next_index, &stop);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let file_index = next.fetch_add(1, Ordering::Relaxed);
+                    let file_index = next_index.fetch_add(1, Ordering::Relaxed);
                     let Some(file) = files.get(file_index) else { break };
                     let result = copy_file(tree, src, file, index.get(&file.path), is_first_copy);
                     if sender.send((file_index, result)).is_err() {
@@ -224,19 +226,19 @@ fn copy_changed_files(
         drop(sender);
         let mut copied_count = 0;
         let total = files.len() as u64;
-        let mut checked = std::time::Instant::now();
+        let mut last_report = std::time::Instant::now();
         let outcome = loop {
             match receiver.recv_timeout(Duration::from_millis(100)) {
                 Ok((file_index, Ok(result))) => {
-                    copied[file_index] = result;
+                    results[file_index] = result;
                     copied_count += 1;
                 }
                 Ok((_, Err(error))) => break Err(error),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => break Ok(()),
             }
-            if checked.elapsed() > Duration::from_millis(100) {
-                checked = std::time::Instant::now();
+            if last_report.elapsed() > Duration::from_millis(100) {
+                last_report = std::time::Instant::now();
                 monitor.progress(copied_count, total, "files");
                 if let Err(error) = monitor::wait(Duration::ZERO, monitor) {
                     break Err(error);
@@ -246,7 +248,7 @@ fn copy_changed_files(
         stop.store(true, Ordering::Relaxed);
         outcome
     })?;
-    Ok(copied)
+    Ok(results)
 }
 
 /// Copies a file, unless the index has the same content.
@@ -254,42 +256,44 @@ fn copy_file(
     tree: &Path,
     src: &Path,
     file: &SourceFile,
-    known: Option<&IndexEntry>,
+    entry: Option<&IndexEntry>,
     is_first_copy: bool,
 ) -> Result<Copied, Error> {
-    let (from, to) = (tree.join(&file.path), src.join(&file.path));
-    let read = if file.is_link {
-        fs::read_link(&from)
+    let (original, copy) = (tree.join(&file.path), src.join(&file.path));
+    let result = if file.is_link {
+        fs::read_link(&original)
             .map(|target| link_target(tree, &file.path, target).into_os_string().into_vec())
     } else {
-        fs::read(&from)
+        fs::read(&original)
     };
-    let bytes = match read {
+    let bytes = match result {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(why) => return Err(Error::TreeUnreadable { path: from, why }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(reason) => return Err(Error::TreeUnreadable { path: original, reason }),
     };
     let mut hasher = Sha256::new();
     hasher.update([u8::from(file.is_link)]);
     hasher.update(&bytes);
     let content = hex(&hasher.finalize()[..16]);
-    if known.is_some_and(|k| k.content == content && k.executable == file.executable) {
+    if entry
+        .is_some_and(|entry| entry.content == content && entry.is_executable == file.is_executable)
+    {
         return Ok(Some((content, false)));
     }
-    let write = || -> io::Result<()> {
-        if let Some(parent) = to.parent() {
+    let write_copy = || -> io::Result<()> {
+        if let Some(parent) = copy.parent() {
             make_directory(src, parent)?;
         }
         if file.is_link {
-            remove_any(&to)?;
-            return symlink(OsStr::from_bytes(&bytes), &to);
+            remove_any(&copy)?;
+            return symlink(OsStr::from_bytes(&bytes), &copy);
         }
-        if fs::symlink_metadata(&to).is_ok_and(|meta| !meta.is_file()) {
-            remove_any(&to)?;
+        if fs::symlink_metadata(&copy).is_ok_and(|metadata| !metadata.is_file()) {
+            remove_any(&copy)?;
         }
-        let mut out = File::create(&to)?;
+        let mut out = File::create(&copy)?;
         out.write_all(&bytes)?;
-        out.set_permissions(fs::Permissions::from_mode(if file.executable {
+        out.set_permissions(fs::Permissions::from_mode(if file.is_executable {
             0o755
         } else {
             0o644
@@ -300,11 +304,12 @@ fn copy_file(
         }
         Ok(())
     };
-    write().context("write", &to)?;
+    write_copy().context("write", &copy)?;
     Ok(Some((content, true)))
 }
 
-/// The target of a symbolic link in the mirror. A relative target outside the tree becomes absolute.
+/// The target of a symbolic link in the mirror. A relative target outside the tree becomes
+/// absolute.
 fn link_target(tree: &Path, path: &str, target: PathBuf) -> PathBuf {
     let mut depth = Path::new(path).components().count().cast_signed() - 1;
     for component in target.components() {
@@ -325,12 +330,12 @@ fn link_target(tree: &Path, path: &str, target: PathBuf) -> PathBuf {
 /// Creates a directory below `src`, and removes files at its path.
 fn make_directory(src: &Path, path: &Path) -> io::Result<()> {
     match fs::create_dir_all(path) {
-        Err(e)
-            if e.kind() == io::ErrorKind::AlreadyExists
-                || e.kind() == io::ErrorKind::NotADirectory =>
+        Err(error)
+            if error.kind() == io::ErrorKind::AlreadyExists
+                || error.kind() == io::ErrorKind::NotADirectory =>
         {
-            for ancestor in path.ancestors().take_while(|a| a.starts_with(src)) {
-                if fs::symlink_metadata(ancestor).is_ok_and(|meta| !meta.is_dir()) {
+            for ancestor in path.ancestors().take_while(|ancestor| ancestor.starts_with(src)) {
+                if fs::symlink_metadata(ancestor).is_ok_and(|metadata| !metadata.is_dir()) {
                     fs::remove_file(ancestor)?;
                 }
             }
@@ -342,7 +347,7 @@ fn make_directory(src: &Path, path: &Path) -> io::Result<()> {
 
 fn remove_any(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
         Err(_) => Ok(()),
     }
@@ -353,7 +358,9 @@ fn remove(path: &Path) -> Result<(), Error> {
 }
 
 fn remove_empty_parents(src: &Path, path: &str) {
-    for parent in Path::new(path).ancestors().skip(1).take_while(|p| !p.as_os_str().is_empty()) {
+    for parent in
+        Path::new(path).ancestors().skip(1).take_while(|parent| !parent.as_os_str().is_empty())
+    {
         if fs::remove_dir(src.join(parent)).is_err() {
             break;
         }
@@ -361,19 +368,24 @@ fn remove_empty_parents(src: &Path, path: &str) {
 }
 
 /// Summarises an index.
-fn summarize(index: &Index, changed: usize, bytes: u64) -> MirrorState {
+fn summarize(index: &Index, changed_files: usize, bytes: u64) -> MirrorState {
     let mut paths: Vec<&String> = index.keys().collect();
     paths.sort_unstable();
-    let (mut all, mut kconfig) = (Sha256::new(), Sha256::new());
+    let (mut all_files, mut kconfig) = (Sha256::new(), Sha256::new());
     for path in paths {
-        let known = &index[path];
-        let line = format!("{path}\0{}{}\n", known.content, u8::from(known.executable));
-        all.update(&line);
+        let entry = &index[path];
+        let line = format!("{path}\0{}{}\n", entry.content, u8::from(entry.is_executable));
+        all_files.update(&line);
         if decides_configuration(path) {
             kconfig.update(&line);
         }
     }
-    MirrorState { digest: hex(&all.finalize()), kconfig: hex(&kconfig.finalize()), changed, bytes }
+    MirrorState {
+        digest: hex(&all_files.finalize()),
+        kconfig: hex(&kconfig.finalize()),
+        changed_files,
+        bytes,
+    }
 }
 
 /// Whether a file can change the final .config.
@@ -385,8 +397,8 @@ pub(crate) fn decides_configuration(path: &str) -> bool {
         || (path.starts_with("arch/") && path.contains("/configs/"))
 }
 
-/// Reads an index. After a line with [`INDEX_FORMAT`], each line has the digest, `executable_flag` if
-/// executable, size (or `-`), mtime, ctime and path of a file.
+/// Reads an index. After a line with [`INDEX_FORMAT`], each line has the digest, `x` if the file is
+/// executable (else `-`), size (or `-`), mtime, ctime and path of a file.
 fn read_index(path: &Path) -> Option<Index> {
     let text = fs::read_to_string(path).ok()?;
     let mut lines = text.lines();
@@ -398,11 +410,11 @@ fn read_index(path: &Path) -> Option<Index> {
             let mut fields = line.splitn(6, ' ');
             let mut field = || fields.next();
             let content = field()?.to_owned();
-            let executable = field()? == "x";
+            let is_executable = field()? == "x";
             let file_times = (field()?, field()?, field()?);
-            let known = IndexEntry {
+            let entry = IndexEntry {
                 content,
-                executable,
+                is_executable,
                 file_times: match file_times {
                     ("-", ..) => None,
                     (size, mtime, ctime) => {
@@ -410,7 +422,7 @@ fn read_index(path: &Path) -> Option<Index> {
                     }
                 },
             };
-            Some((field()?.to_owned(), known))
+            Some((field()?.to_owned(), entry))
         })
         .collect()
 }
@@ -420,23 +432,23 @@ const INDEX_FORMAT: &str = "sudbox mirror 1";
 
 fn write_index(path: &Path, index: &Index) -> Result<(), Error> {
     let mut text = String::from(INDEX_FORMAT);
-    for (file, known) in index {
-        let executable_flag = if known.executable { 'x' } else { '-' };
-        let (size, mtime, ctime) = match known.file_times {
+    for (file, entry) in index {
+        let executable_flag = if entry.is_executable { 'x' } else { '-' };
+        let (size, mtime, ctime) = match entry.file_times {
             Some((size, mtime, ctime)) => (size.to_string(), mtime, ctime),
             None => ("-".into(), 0, 0),
         };
         text.push_str(&format!(
             "\n{} {executable_flag} {size} {mtime} {ctime} {file}",
-            known.content
+            entry.content
         ));
     }
     crate::cache::write_atomically(path.parent().unwrap_or(path), path, text.as_bytes())
 }
 
 fn nanoseconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl SourceFile {
@@ -445,15 +457,16 @@ impl SourceFile {
     }
 
     /// Describes a file by the result of stat(2).
-    pub(crate) fn new(path: String, meta: &fs::Metadata) -> SourceFile {
-        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
+    pub(crate) fn new(path: String, metadata: &fs::Metadata) -> SourceFile {
+        let total_ns =
+            |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
         SourceFile {
             path,
-            is_link: meta.is_symlink(),
-            size: meta.len(),
-            mtime: ns(meta.mtime(), meta.mtime_nsec()),
-            ctime: ns(meta.ctime(), meta.ctime_nsec()),
-            executable: !meta.is_symlink() && meta.mode() & 0o100 != 0,
+            is_link: metadata.is_symlink(),
+            size: metadata.len(),
+            mtime: total_ns(metadata.mtime(), metadata.mtime_nsec()),
+            ctime: total_ns(metadata.ctime(), metadata.ctime_nsec()),
+            is_executable: !metadata.is_symlink() && metadata.mode() & 0o100 != 0,
         }
     }
 }

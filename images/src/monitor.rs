@@ -7,31 +7,32 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::poll;
 
-/// Receives the progress of long work, and can interrupt the work. The caller implements this trait.
+/// Receives the progress of long work, and can interrupt the work. The caller implements this
+/// trait.
 pub trait Monitor {
     /// Reports the beginning of a phase, such as `unpacking linux 6.12.117`.
-    fn phase(&mut self, what: &str);
+    fn phase(&mut self, name: &str);
 
-    /// Reports that `done` of `total` units (`bytes` or `files`) of the phase are done. `total` is an
-    /// estimate, which `done` may exceed; 0 means unknown.
+    /// Reports that `done` of `total` units (`bytes` or `files`) of the phase are done. `total` is
+    /// an estimate, which `done` may exceed; 0 means unknown.
     fn progress(&mut self, done: u64, total: u64, unit: &str);
 
     /// Reports one sentence that the user should read.
-    fn note(&mut self, what: &str);
+    fn note(&mut self, text: &str);
 
     /// A descriptor that becomes readable when the work has to stop.
     fn interrupt(&self) -> Option<BorrowedFd<'_>>;
 }
 
-/// Waits for `time`, or until the caller interrupts.
+/// Waits for `duration`, or until the caller interrupts.
 ///
 /// # Errors
 /// [`Error::Interrupted`].
-pub(crate) fn wait(time: Duration, monitor: &dyn Monitor) -> Result<(), Error> {
-    match poll::wait_readable([monitor.interrupt()], time) {
+pub(crate) fn wait(duration: Duration, monitor: &dyn Monitor) -> Result<(), Error> {
+    match poll::wait_readable([monitor.interrupt()], duration) {
         Ok([true]) => Err(Error::Interrupted),
         Ok([false]) => Ok(()),
-        Err(why) => Err(Error::Child { what: "wait", why }),
+        Err(reason) => Err(Error::Child { operation: "wait", reason }),
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The patches of pinned kernels and those of `PATCHES=`. They are applied in the mirror of a source,
-//! never in the source itself.
+//! The patches of pinned kernels, and the patches of `PATCHES=`. sudbox applies patches to the
+//! mirror of a source, never to the source itself.
 
 use std::collections::HashSet;
 use std::fs;
@@ -33,30 +33,30 @@ pub(crate) struct Patches {
 }
 
 impl Patches {
-    /// Reads the patches of `PATCHES=` (files, mailboxes, and folders of them). They are applied after
-    /// the patches of the pinned kernel.
+    /// Reads the patches of `PATCHES=` (files, mailboxes, and folders of them). They are applied
+    /// after the patches of the pinned kernel.
     ///
     /// # Errors
     /// [`PatchError`] if a file cannot be read, has no diff, or changes files outside the tree.
     pub(crate) fn read(pinned: Vec<Patch>, paths: &[PathBuf]) -> Result<Patches, Error> {
         let mut patches = pinned;
         for path in paths {
-            let unreadable = |why| PatchError::Unreadable { path: path.clone(), why };
+            let unreadable = |reason| PatchError::Unreadable { path: path.clone(), reason };
             let root = fs::canonicalize(expand_home(path)).map_err(unreadable)?;
-            let before = patches.len();
+            let earlier_count = patches.len();
             for file in patch_files(&root).map_err(unreadable)? {
                 let name = file.strip_prefix(&root).unwrap_or(&root).display().to_string();
                 let label = match name.is_empty() {
                     true => root.display().to_string(),
                     false => format!("{}/{name}", root.display()),
                 };
-                let text = read_text(&file).map_err(|why| {
+                let text = read_text(&file).map_err(|reason| {
                     let (path, label) = (path.clone(), label.clone());
-                    PatchError::FileUnreadable { path, label, why }
+                    PatchError::FileUnreadable { path, label, reason }
                 })?;
                 patches.extend(split_mailbox(&label, &text)?);
             }
-            if patches.len() == before {
+            if patches.len() == earlier_count {
                 return Err(PatchError::Empty { path: path.clone() }.into());
             }
         }
@@ -66,12 +66,12 @@ impl Patches {
                 let mut parts = Path::new(name).components();
                 parts.all(|part| matches!(part, Component::Normal(_)))
             };
-            let changed = changed_files(text);
-            if let Some(name) = changed.iter().find(|name| !is_inside_tree(name)) {
+            let changed_names = changed_files(text);
+            if let Some(name) = changed_names.iter().find(|name| !is_inside_tree(name)) {
                 let (label, file) = (label.clone(), (*name).to_owned());
                 return Err(PatchError::OutsideTree { label, file }.into());
             }
-            files.extend(changed.into_iter().map(str::to_owned));
+            files.extend(changed_names.into_iter().map(str::to_owned));
         }
         Ok(Patches { patches, files })
     }
@@ -111,10 +111,10 @@ impl Patches {
     pub(crate) fn apply(&self, ctx: &mut Ctx<'_>, tree: &Path) -> Result<PatchedFiles<'_>, Error> {
         let staging = ctx.cache.temporary_directory()?;
         for file in &self.files {
-            let (from, to) = (tree.join(file), staging.path().join(file));
-            if from.is_file() {
-                make_parent(&to)?;
-                fs::copy(&from, &to).context("write", &to)?;
+            let (original, copy) = (tree.join(file), staging.path().join(file));
+            if original.is_file() {
+                make_parent(&copy)?;
+                fs::copy(&original, &copy).context("write", &copy)?;
             }
         }
         let folder = ctx.cache.temporary_directory()?;
@@ -122,7 +122,7 @@ impl Patches {
         for Patch { label, text } in &self.patches {
             fs::write(&file, text).context("write", &file)?;
             let mut patch = ctx.command("patch");
-            // No fuzz: with another context, a hunk may be applied at a wrong place.
+            // Fuzz is off, because patch(1) may apply a hunk with another context at a wrong place.
             patch.args(["-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch"]);
             patch.arg("-d");
             patch.arg(staging.path()).arg("-i").arg(&file);
@@ -144,8 +144,8 @@ pub(crate) struct PatchedFiles<'a> {
 }
 
 impl PatchedFiles<'_> {
-    /// Copies the files into `src`. A file that has the same content there keeps its mtime. Returns a
-    /// digest of the files; empty without patches.
+    /// Copies the files into `src`. A file that has the same content there keeps its mtime. Returns
+    /// a digest of the files; empty without patches.
     pub(crate) fn copy_to(&self, src: &Path) -> Result<String, Error> {
         if self.files.is_empty() {
             return Ok(String::new());
@@ -154,22 +154,22 @@ impl PatchedFiles<'_> {
         files.sort_unstable();
         let mut hasher = Sha256::new();
         for file in files {
-            let (from, to) = (self.staging.path().join(file), src.join(file));
-            let Ok(content) = fs::read(&from) else {
-                if to.exists() {
-                    fs::remove_file(&to).context("remove", &to)?;
+            let (patched, copy) = (self.staging.path().join(file), src.join(file));
+            let Ok(content) = fs::read(&patched) else {
+                if copy.exists() {
+                    fs::remove_file(&copy).context("remove", &copy)?;
                 }
                 continue;
             };
             hasher.update(file);
             hasher.update(&content);
-            if fs::read(&to).ok().as_ref() != Some(&content) {
-                make_parent(&to)?;
+            if fs::read(&copy).ok().as_ref() != Some(&content) {
+                make_parent(&copy)?;
                 // fs::write() does not copy the mode; scripts must stay executable.
-                let mode = fs::metadata(&from).context("read", &from)?.permissions();
-                fs::write(&to, &content)
-                    .and_then(|()| fs::set_permissions(&to, mode))
-                    .context("write", &to)?;
+                let mode = fs::metadata(&patched).context("read", &patched)?.permissions();
+                fs::write(&copy, &content)
+                    .and_then(|()| fs::set_permissions(&copy, mode))
+                    .context("write", &copy)?;
             }
         }
         Ok(hex(&hasher.finalize()[..16]))
@@ -184,8 +184,8 @@ fn patch_files(root: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(root)? {
         let path = entry?.path();
-        let ending = path.extension().unwrap_or_default();
-        if ["patch", "diff", "mbox", "mbx", "eml"].iter().any(|known| ending == *known) {
+        let extension = path.extension().unwrap_or_default();
+        if ["patch", "diff", "mbox", "mbx", "eml"].iter().any(|known| extension == *known) {
             files.push(path);
         }
     }
@@ -193,29 +193,29 @@ fn patch_files(root: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The patches in a file: the file itself, or each mail of a mailbox that contains a diff. Skips cover
-/// letters and replies.
+/// The patches in a file: the file itself, or each mail of a mailbox that contains a diff. Skips
+/// cover letters and replies.
 fn split_mailbox(label: &str, text: &str) -> Result<Vec<Patch>, PatchError> {
     if !text.starts_with("From ") {
-        let one = Patch { label: label.to_owned(), text: text.to_owned() };
-        return Ok(Some(one).filter(|patch| is_diff(&patch.text)).into_iter().collect());
+        let patch = Patch { label: label.to_owned(), text: text.to_owned() };
+        return Ok(Some(patch).filter(|patch| is_diff(&patch.text)).into_iter().collect());
     }
     let mut mails: Vec<String> = Vec::new();
-    let mut after_blank = true;
+    let mut after_empty_line = true;
     for line in text.split_inclusive('\n') {
         match mails.last_mut() {
-            Some(mail) if !(after_blank && line.starts_with("From ")) => mail.push_str(line),
+            Some(mail) if !(after_empty_line && line.starts_with("From ")) => mail.push_str(line),
             _ => mails.push(line.to_owned()),
         }
-        after_blank = line.trim_end_matches(['\r', '\n']).is_empty();
+        after_empty_line = line.trim_end_matches(['\r', '\n']).is_empty();
     }
     let mut patches = Vec::new();
     for mail in mails {
-        let head = mail.split("\n\n").next().unwrap_or_default();
+        let header = mail.split("\n\n").next().unwrap_or_default();
         let subject =
-            mail_header(head, "Subject").unwrap_or_else(|| "a letter without a subject".into());
+            mail_header(header, "Subject").unwrap_or_else(|| "a letter without a subject".into());
         let label = format!("{label}: {subject}");
-        let encoding = mail_header(head, "Content-Transfer-Encoding").unwrap_or_default();
+        let encoding = mail_header(header, "Content-Transfer-Encoding").unwrap_or_default();
         if ["base64", "quoted-printable"].contains(&encoding.to_ascii_lowercase().as_str()) {
             return Err(PatchError::Encoded { label, encoding });
         }
@@ -227,14 +227,20 @@ fn split_mailbox(label: &str, text: &str) -> Result<Vec<Patch>, PatchError> {
 }
 
 /// A header field of a mail, unfolded (RFC 5322, section 2.2.3).
-fn mail_header(head: &str, name: &str) -> Option<String> {
-    let mut lines = head.lines();
+fn mail_header(header: &str, name: &str) -> Option<String> {
+    let mut lines = header.lines();
     let first = lines.by_ref().find_map(|line| {
         let (key, value) = line.split_once(':')?;
         key.eq_ignore_ascii_case(name).then_some(value)
     })?;
-    let more = lines.take_while(|line| line.starts_with([' ', '\t']));
-    Some(std::iter::once(first).chain(more).map(str::trim).collect::<Vec<_>>().join(" "))
+    let continuation_lines = lines.take_while(|line| line.starts_with([' ', '\t']));
+    Some(
+        std::iter::once(first)
+            .chain(continuation_lines)
+            .map(str::trim)
+            .collect::<Vec<_>>()
+            .join(" "),
+    )
 }
 
 /// Whether a text contains a diff.
@@ -242,21 +248,22 @@ fn is_diff(text: &str) -> bool {
     !changed_files(text).is_empty()
 }
 
-/// Paths of the files that a diff changes, from its lines `---`, `+++`, `rename from` and `rename to`.
+/// Paths of the files that a diff changes, from its lines `---`, `+++`, `rename from` and `rename
+/// to`.
 fn changed_files(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
     let hunks = lines
         .windows(2)
         .filter_map(|pair| Some([pair[0].strip_prefix("--- ")?, pair[1].strip_prefix("+++ ")?]));
-    let in_tree = hunks.flatten().filter_map(|field| {
+    let changed_paths = hunks.flatten().filter_map(|field| {
         let name = field.split('\t').next().unwrap_or_default().trim_end();
         // Strip the first component, `a` or `b`.
         name.split_once('/').map(|(_, name)| name).filter(|_| name != "/dev/null")
     });
-    let renamed = lines.iter().filter_map(|line| {
+    let renamed_paths = lines.iter().filter_map(|line| {
         line.strip_prefix("rename from ").or_else(|| line.strip_prefix("rename to "))
     });
-    in_tree.chain(renamed).collect()
+    changed_paths.chain(renamed_paths).collect()
 }
 
 fn make_parent(path: &Path) -> Result<(), Error> {

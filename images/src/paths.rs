@@ -6,13 +6,13 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Expands `~` and `~/...` as a shell does. In variables of make, the shell does not expand them.
+/// Expands `~` and `~/...` as a shell does. The shell does not expand `~` in make variables.
 #[must_use]
 pub fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {
-        // Joining an empty rest would append a slash.
-        (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => home,
-        (Ok(rest), Some(home)) => home.join(rest),
+        // Joining an empty path would append a slash.
+        (Ok(below_home), Some(home)) if below_home.as_os_str().is_empty() => home,
+        (Ok(below_home), Some(home)) => home.join(below_home),
         _ => path.to_owned(),
     }
 }
@@ -23,7 +23,7 @@ pub fn expand_home(path: &Path) -> PathBuf {
 /// If the file cannot be read, is not UTF-8, or is a FIFO without a writer.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    // Not for reading: a shell's `<(command)` is a FIFO whose writer needs time.
+    // Reads may block, because `<(command)` of a shell is a FIFO whose writer needs time.
     rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
     let is_fifo = file.metadata()?.file_type().is_fifo();
     let mut text = String::new();
@@ -37,8 +37,8 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 /// The name of a directory, without characters that are not used in cache keys.
 pub(crate) fn name_for_cache(tree: &Path) -> String {
     let name = tree.file_name().unwrap_or_default().to_string_lossy();
-    let plain = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
-    name.chars().filter(plain).take(40).collect()
+    let is_allowed = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
+    name.chars().filter(is_allowed).take(40).collect()
 }
 
 #[cfg(test)]

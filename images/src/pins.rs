@@ -37,7 +37,7 @@ impl Pins {
     /// Reads the embedded table.
     pub(crate) fn embedded() -> Result<Pins, Error> {
         toml::from_str(PINS_TOML)
-            .map_err(|why| ConfigError::BrokenPins { why: why.to_string() }.into())
+            .map_err(|reason| ConfigError::BrokenPins { reason: reason.to_string() }.into())
     }
 
     /// The series of the pinned kernel with this name.
@@ -47,13 +47,14 @@ impl Pins {
 
     /// sudbox's own patches for the pinned kernel with this name.
     pub(crate) fn patches(&self, name: &str) -> Vec<Patch> {
-        let known = |wanted: &String| EMBEDDED_PATCHES.iter().find(|(name, _)| name == wanted);
+        let embedded_patch =
+            |wanted: &String| EMBEDDED_PATCHES.iter().find(|(name, _)| name == wanted);
         let names = self.kernel.get(name).map_or(&[][..], |pin| &pin.patches);
-        let of = |(name, text): &(&str, &str)| Patch {
+        let patch = |(name, text): &(&str, &str)| Patch {
             label: format!("sudbox's {name}"),
             text: (*text).to_owned(),
         };
-        names.iter().filter_map(known).map(of).collect()
+        names.iter().filter_map(embedded_patch).map(patch).collect()
     }
 
     /// The names of all pinned kernels of an architecture.

@@ -45,12 +45,12 @@ enum Work {
 pub fn plan(ctx: &mut Ctx<'_>, request: &Request) -> Result<Plan, Error> {
     let _impersonation = ctx.cache.owner.impersonate();
     let mut work = Work::from_request(request)?;
-    let cached = match &mut work {
+    let cached_image = match &mut work {
         Work::BuildRelease(build) => build.find_cached(ctx)?,
         Work::BuildTree(build) => build.find_cached(ctx)?,
         Work::UseCached(_) | Work::UnpackPrebuilt(_) => None,
     };
-    Ok(match cached {
+    Ok(match cached_image {
         Some(image) => Plan { missing_tools: Vec::new(), work: Work::UseCached(image) },
         None => Plan { missing_tools: work.missing_tools(ctx.cache), work },
     })
@@ -94,8 +94,8 @@ impl Plan {
         let _impersonation = ctx.cache.owner.impersonate();
         match self.work {
             Work::UseCached(image) => Ok(image),
-            Work::BuildRelease(build) => build.run(ctx),
-            Work::BuildTree(build) => build.run(ctx),
+            Work::BuildRelease(build) => build.execute(ctx),
+            Work::BuildTree(build) => build.execute(ctx),
             Work::UnpackPrebuilt(prebuilt) => prebuilt.obtain(ctx),
         }
     }
@@ -152,7 +152,7 @@ pub fn selftests(ctx: &mut Ctx<'_>, request: &Request) -> Result<Selftests, Erro
             let typed = request.reference.trim().to_owned();
             Err(ReferenceError::NoSelftests { typed }.into())
         }
-        Reference::Tree(tree) => Ok(Selftests { tree, held: EntryLock::default() }),
+        Reference::Tree(tree) => Ok(Selftests { tree, lock: EntryLock::default() }),
         Reference::Release { wanted, .. } => {
             release::selftests(ctx, &wanted, request.linux.as_deref(), request.arch)
         }

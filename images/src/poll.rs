@@ -8,23 +8,23 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Waits until a descriptor is readable or at its end. Returns for each descriptor whether it is. All
-/// are `false` after `time` or after a signal. `None` is never readable.
+/// Waits until a descriptor is readable or at its end. Returns for each descriptor whether it is
+/// readable. All values are `false` after `timeout` or after a signal. `None` is never readable.
 ///
 /// # Errors
 /// Those of poll(2), except EINTR.
 pub(crate) fn wait_readable<const N: usize>(
     descriptors: [Option<BorrowedFd<'_>>; N],
-    time: Duration,
+    timeout: Duration,
 ) -> io::Result<[bool; N]> {
-    let given = descriptors.iter().flatten();
-    let mut fds: Vec<PollFd<'_>> = given.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-    let time = Timespec::try_from(time).map_err(io::Error::other)?;
-    match poll(&mut fds, Some(&time)) {
+    let present = descriptors.iter().flatten();
+    let mut fds: Vec<PollFd<'_>> = present.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+    match poll(&mut fds, Some(&timeout)) {
         Err(Errno::INTR) => return Ok([false; N]),
         Err(errno) => return Err(errno.into()),
         Ok(_) => {}
     }
-    let mut answers = fds.iter().map(|fd| !fd.revents().is_empty());
-    Ok(descriptors.map(|fd| fd.is_some() && answers.next().unwrap_or(false)))
+    let mut readable = fds.iter().map(|fd| !fd.revents().is_empty());
+    Ok(descriptors.map(|fd| fd.is_some() && readable.next().unwrap_or(false)))
 }

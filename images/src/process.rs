@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Runs child processes with a clean environment and in their own process group. They are killed when
-//! this process dies.
+//! Runs child processes with a clean environment and in their own process group. The child
+//! processes are killed when this process dies.
 
 use std::io::{self, PipeReader, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -17,9 +17,9 @@ use crate::lock::EntryLock;
 use crate::monitor::Monitor;
 use crate::poll;
 
-/// Environment variables that children inherit. All others are removed, because MAKEFLAGS, KBUILD_*,
-/// ARCH, CROSS_COMPILE, CC, LOCALVERSION and others, exported by a shell or an outer make, would
-/// change the build.
+/// Environment variables that child processes inherit. All other variables are removed, because
+/// MAKEFLAGS, KBUILD_*, ARCH, CROSS_COMPILE, CC, LOCALVERSION and others, exported by a shell or an
+/// outer make, would change the build.
 const INHERITED_VARIABLES: [&str; 7] =
     ["PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SHELL"];
 
@@ -50,11 +50,11 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, owner: Owner) -> Com
     let mut command = Command::new(program);
     command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
     for (name, value) in std::env::vars_os() {
-        let known = name.to_str().is_some_and(|name| {
+        let is_inherited = name.to_str().is_some_and(|name| {
             INHERITED_VARIABLES.contains(&name)
-                || INHERITED_PREFIXES.iter().any(|p| name.starts_with(p))
+                || INHERITED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         });
-        if known {
+        if is_inherited {
             command.env(name, value);
         }
     }
@@ -81,11 +81,11 @@ pub(crate) enum Event<'a> {
     Tick,
 }
 
-/// Runs a pipeline until all its commands have ended. Calls `watch` for each line of the last
+/// Runs a pipeline until all its commands have ended. Calls `on_event` for each line of the last
 /// command's stdout and of every command's stderr.
 ///
-/// The children inherit the lock `lock`. If this process is killed, the entry stays locked until they
-/// have ended.
+/// The children inherit the lock `lock`. If this process is killed, the entry stays locked until
+/// the children have ended.
 ///
 /// # Errors
 /// [`Error::CannotRun`] if a command cannot be started; [`Error::Interrupted`], after all children
@@ -94,16 +94,16 @@ pub(crate) fn run(
     commands: Vec<Command>,
     lock: &EntryLock,
     monitor: &mut dyn Monitor,
-    watch: &mut dyn FnMut(&mut dyn Monitor, Event<'_>),
+    on_event: &mut dyn FnMut(&mut dyn Monitor, Event<'_>),
 ) -> Result<Vec<ExitStatus>, Error> {
     let (reader, mut group) = spawn_pipeline(commands, lock)?;
-    let result = read_lines(reader, monitor, watch);
+    let result = read_lines(reader, monitor, on_event);
     if result.is_err() {
         group.stop();
     }
     let statuses = group.wait();
     result?;
-    statuses.map_err(|why| Error::Child { what: "wait for a child", why })
+    statuses.map_err(|reason| Error::Child { operation: "wait for a child", reason })
 }
 
 /// Runs one command. Returns its stdout; `None` if it failed or cannot be started.
@@ -132,7 +132,8 @@ pub fn status_and_lines(
     Ok((status.expect("each command has one"), lines))
 }
 
-/// Like [`output`], but the caller can interrupt the command, and the text includes stderr.
+/// Runs one command until it ends. Returns its stdout and stderr as one text; `None` if the command
+/// failed.
 pub(crate) fn capture(
     command: Command,
     monitor: &mut dyn Monitor,
@@ -146,8 +147,9 @@ fn spawn_pipeline(
     commands: Vec<Command>,
     lock: &EntryLock,
 ) -> Result<(PipeReader, ProcessGroup), Error> {
-    let pipe = || io::pipe().map_err(|why| Error::Child { what: "make a pipe", why });
-    let (reader, writer) = pipe()?;
+    let make_pipe =
+        || io::pipe().map_err(|reason| Error::Child { operation: "make a pipe", reason });
+    let (reader, writer) = make_pipe()?;
     let lock = lock.file().map(|file| file.as_raw_fd());
     let parent = rustix::process::getpid();
     let mut group = ProcessGroup { children: Vec::new(), leader: None };
@@ -155,19 +157,21 @@ fn spawn_pipeline(
     let mut commands = commands.into_iter().peekable();
     while let Some(mut command) = commands.next() {
         let name = command.get_program().to_string_lossy().into_owned();
-        let clone = |w: &io::PipeWriter| {
-            w.try_clone().map_err(|why| Error::Child { what: "make a pipe", why })
+        let clone_writer = |writer: &io::PipeWriter| {
+            writer.try_clone().map_err(|reason| Error::Child { operation: "make a pipe", reason })
         };
-        command.process_group(group.leader.map_or(0, Pid::as_raw_pid)).stderr(clone(&writer)?);
+        command
+            .process_group(group.leader.map_or(0, Pid::as_raw_pid))
+            .stderr(clone_writer(&writer)?);
         if let Some(input) = input.take() {
             command.stdin(input);
         }
         if commands.peek().is_some() {
-            let (next, output) = pipe()?;
+            let (next_input, output) = make_pipe()?;
             command.stdout(output);
-            input = Some(next);
+            input = Some(next_input);
         } else {
-            command.stdout(clone(&writer)?);
+            command.stdout(clone_writer(&writer)?);
         }
         let prepare = move || -> io::Result<()> {
             rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
@@ -177,7 +181,7 @@ fn spawn_pipeline(
             if let Some(lock) = lock {
                 // SAFETY: the caller's `lock` keeps the descriptor open until after exec.
                 let lock = unsafe { BorrowedFd::borrow_raw(lock) };
-                // Without close-on-exec, the children keep the lock until the last one exits.
+                // Without close-on-exec, the children keep the lock until the last child exits.
                 rustix::io::fcntl_setfd(lock, FdFlags::empty())?;
             }
             Ok(())
@@ -190,10 +194,10 @@ fn spawn_pipeline(
                 group.leader.get_or_insert(Pid::from_child(&child));
                 group.children.push(child);
             }
-            Err(why) => {
+            Err(reason) => {
                 group.stop();
                 let _ = group.wait();
-                return Err(Error::CannotRun { program: name, why });
+                return Err(Error::CannotRun { program: name, reason });
             }
         }
     }
@@ -219,9 +223,10 @@ impl ProcessGroup {
     /// Kills the group: by SIGTERM, and by SIGKILL after [`KILL_DELAY`].
     fn stop(&mut self) {
         self.signal(Signal::TERM);
-        let until = Instant::now() + KILL_DELAY;
-        // Do not wait for the leader before SIGKILL is sent: its PID must keep naming the group.
-        while Instant::now() < until {
+        let kill_time = Instant::now() + KILL_DELAY;
+        // Reap no child before SIGKILL is sent, so that the PID of the leader keeps naming the
+        // group.
+        while Instant::now() < kill_time {
             if self.children.iter().all(has_exited) {
                 break;
             }
@@ -238,43 +243,44 @@ impl ProcessGroup {
 /// Whether a child has ended. Does not reap the child.
 fn has_exited(child: &Child) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    let ended = rustix::process::waitid(WaitId::Pid(Pid::from_child(child)), options);
+    let status = rustix::process::waitid(WaitId::Pid(Pid::from_child(child)), options);
     // An error means that the child was reaped before.
-    ended.map_or(true, |status| status.is_some())
+    status.map_or(true, |status| status.is_some())
 }
 
-/// Reads lines from the pipe and passes them to `watch`, until all writers have closed the pipe.
+/// Reads lines from the pipe and passes them to `on_event`, until all writers have closed the pipe.
 fn read_lines(
     mut reader: PipeReader,
     monitor: &mut dyn Monitor,
-    watch: &mut dyn FnMut(&mut dyn Monitor, Event<'_>),
+    on_event: &mut dyn FnMut(&mut dyn Monitor, Event<'_>),
 ) -> Result<(), Error> {
-    let failed = |why: io::Error| Error::Child { what: "read what a child writes", why };
+    let read_failure =
+        |reason: io::Error| Error::Child { operation: "read what a child writes", reason };
     let mut pending = Vec::new();
     let mut buffer = [0; 16 << 10];
     loop {
         let descriptors = [Some(reader.as_fd()), monitor.interrupt()];
-        let [input, interrupted] =
-            poll::wait_readable(descriptors, TICK_INTERVAL).map_err(failed)?;
-        if interrupted {
+        let [has_input, is_interrupted] =
+            poll::wait_readable(descriptors, TICK_INTERVAL).map_err(read_failure)?;
+        if is_interrupted {
             return Err(Error::Interrupted);
         }
-        if !input {
-            watch(monitor, Event::Tick);
+        if !has_input {
+            on_event(monitor, Event::Tick);
             continue;
         }
-        let count = reader.read(&mut buffer).map_err(failed)?;
+        let count = reader.read(&mut buffer).map_err(read_failure)?;
         pending.extend_from_slice(&buffer[..count]);
         let mut start = 0;
         while let Some(length) = pending[start..].iter().position(|byte| *byte == b'\n') {
             let line = String::from_utf8_lossy(&pending[start..start + length]);
-            watch(monitor, Event::Line(line.trim_end_matches('\r')));
+            on_event(monitor, Event::Line(line.trim_end_matches('\r')));
             start += length + 1;
         }
         pending.drain(..start);
         if count == 0 {
             if !pending.is_empty() {
-                watch(monitor, Event::Line(&String::from_utf8_lossy(&pending)));
+                on_event(monitor, Event::Line(&String::from_utf8_lossy(&pending)));
             }
             return Ok(());
         }

@@ -21,7 +21,7 @@ pub(crate) enum Reference {
     Release {
         /// The release or commit.
         wanted: WantedRelease,
-        /// sudbox's own patches, which some pinned kernels have.
+        /// The patches of sudbox for this kernel, which some pinned kernels have.
         patches: Vec<Patch>,
     },
     /// A source tree, by its canonical path.
@@ -71,7 +71,7 @@ impl Reference {
     /// (`linux`), a text that matches no other form is taken as a commit.
     ///
     /// # Errors
-    /// [`ReferenceError`], whose message says what is wrong and what is accepted.
+    /// [`ReferenceError`]; its message lists the accepted references.
     pub(crate) fn parse(text: &str, arch: Arch, linux: Option<&Path>) -> Result<Reference, Error> {
         let text = text.trim();
         if let Some(reference) = pinned(text, arch)? {
@@ -114,7 +114,7 @@ fn pinned_names(pins: &Pins, arch: Arch) -> String {
     pins.names(arch).collect::<Vec<_>>().join(", ")
 }
 
-/// A release without patches of sudbox's own.
+/// A release without patches of sudbox.
 fn release(wanted: WantedRelease) -> Reference {
     Reference::Release { wanted, patches: Vec::new() }
 }
@@ -140,9 +140,10 @@ fn parse_package(text: &str, package: &str) -> Result<WantedPrebuilt, Error> {
     if let Ok(series) = package.parse() {
         return Ok(WantedPrebuilt::NewestPackage(series));
     }
-    let known =
+    let is_allowed =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
-    if package.len() < 2 || package.starts_with(['+', '-', '.']) || !package.bytes().all(known) {
+    if package.len() < 2 || package.starts_with(['+', '-', '.']) || !package.bytes().all(is_allowed)
+    {
         return Err(ReferenceError::NotAPackage { typed: text.to_owned() }.into());
     }
     Ok(WantedPrebuilt::Package(package.to_owned()))
@@ -151,20 +152,20 @@ fn parse_package(text: &str, package: &str) -> Result<WantedPrebuilt, Error> {
 /// Recognises an existing file or directory as a package, an image or a source tree.
 fn inspect_path(text: &str, path: &Path, arch: Arch) -> Result<Reference, Error> {
     let typed = text.to_owned();
-    let unreadable = |why| ReferenceError::Unreadable { typed: text.to_owned(), why };
+    let unreadable = |reason| ReferenceError::Unreadable { typed: text.to_owned(), reason };
     let path = fs::canonicalize(path).map_err(unreadable)?;
-    let meta = fs::metadata(&path).map_err(unreadable)?;
-    if !meta.is_dir() {
+    let metadata = fs::metadata(&path).map_err(unreadable)?;
+    if !metadata.is_dir() {
         if image_file::is_deb(&path) {
             return Ok(Reference::Prebuilt(WantedPrebuilt::PackageFile(path)));
         }
         return image_file::inspect(&path, arch)
             .map(|image| Reference::Prebuilt(WantedPrebuilt::Image(image)))
-            .map_err(|why| ReferenceError::NotAKernel { typed, why }.into());
+            .map_err(|reason| ReferenceError::NotAKernel { typed, reason }.into());
     }
     match tree_release(&path) {
         Ok(_) => Ok(Reference::Tree(path)),
-        Err(why) => Err(ReferenceError::NotATree { typed, why }.into()),
+        Err(reason) => Err(ReferenceError::NotATree { typed, reason }.into()),
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Unpacks a Rust compiler, with the standard library of another architecture, from the
-//! distribution's packages into the cache. For machines without rustup; nothing is installed.
+//! distribution's packages into the cache. Machines without rustup need this compiler. sudbox
+//! installs no package.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,8 @@ const LIBRARY_PACKAGE: &str = "libstd-rust-web-dev";
 const UNPACKED_DEPENDENCIES: [&str; 2] = ["libstd-rust-web", "libllvm"];
 
 /// Unpacks the compiler into the cache, unless the cache has it. Returns its directory, and the
-/// lock that keeps it in the cache. `bin/rustc` needs `lib` in LD_LIBRARY_PATH.
+/// lock that keeps the compiler in the cache. `bin/rustc` needs the directory `lib` in
+/// LD_LIBRARY_PATH.
 ///
 /// # Errors
 /// [`SourceError::NoRustLibrary`] if the distribution's packages have no such compiler.
@@ -31,51 +33,52 @@ pub fn distribution_rust(
     let _impersonation = ctx.cache.owner.impersonate();
     let key = format!("rust-{}", arch.name());
     let destination = ctx.entry_path("toolchains", &key);
-    let held = ctx.lock("toolchains", &key, LockMode::Exclusive)?;
+    let lock = ctx.lock("toolchains", &key, LockMode::Exclusive)?;
     if destination.is_dir() {
-        return Ok((destination, held));
+        return Ok((destination, lock));
     }
-    let no_library = |why: &'static str| -> Error {
-        SourceError::NoRustLibrary { target: target.to_owned(), why }.into()
+    let no_library = |reason: &'static str| -> Error {
+        SourceError::NoRustLibrary { target: target.to_owned(), reason }.into()
     };
     if !apt::is_usable(ctx) {
         return Err(no_library("and rustup could not fetch it"));
     }
-    let foreign = Suites::Foreign(arch);
-    if !apt::refresh_lists(ctx, foreign)? {
+    let foreign_suites = Suites::Foreign(arch);
+    if !apt::refresh_lists(ctx, foreign_suites)? {
         return Err(no_library("and the distribution's packages cannot be reached"));
     }
-    let library_versions = apt::list_versions(ctx, LIBRARY_PACKAGE, foreign)?;
+    let library_versions = apt::list_versions(ctx, LIBRARY_PACKAGE, foreign_suites)?;
     let compiler_versions = apt::list_versions(ctx, COMPILER_PACKAGE, Suites::System)?;
     let release = |version: &str| version.split('-').next().map(str::to_owned);
-    let matching = compiler_versions.iter().find_map(|own| {
-        Some((own, library_versions.iter().find(|other| release(other) == release(own))?))
+    let matching_versions = compiler_versions.iter().find_map(|compiler| {
+        let library = library_versions.iter().find(|library| release(library) == release(compiler));
+        Some((compiler, library?))
     });
-    let Some((own, other)) = matching else {
+    let Some((compiler_version, library_version)) = matching_versions else {
         return Err(no_library("and the distribution has none that fits its compiler"));
     };
     let tmp = ctx.cache.temporary_directory()?;
-    let mut wanted = vec![(COMPILER_PACKAGE.to_owned(), own.clone())];
+    let mut wanted = vec![(COMPILER_PACKAGE.to_owned(), compiler_version.clone())];
     let mut next_index = 0;
     while let Some((name, version)) = wanted.get(next_index).cloned() {
         next_index += 1;
         for (name, version) in apt::dependencies(ctx, &name, &version)? {
-            let known = wanted.iter().any(|(other, _)| *other == name);
-            if !known && UNPACKED_DEPENDENCIES.iter().any(|part| name.starts_with(part)) {
+            let is_wanted = wanted.iter().any(|(other, _)| *other == name);
+            if !is_wanted && UNPACKED_DEPENDENCIES.iter().any(|part| name.starts_with(part)) {
                 wanted.push((name, version));
             }
         }
     }
     let content = tmp.path().join("content");
-    let compiler_versions: Vec<(&str, &str)> =
-        wanted.iter().map(|(name, v)| (&**name, &**v)).collect();
-    for (packages, suites, to) in [
-        (&compiler_versions[..], Suites::System, "ours"),
-        (&[(LIBRARY_PACKAGE, &**other)][..], foreign, "theirs"),
+    let compiler_packages: Vec<(&str, &str)> =
+        wanted.iter().map(|(name, version)| (&**name, &**version)).collect();
+    for (packages, suites, folder) in [
+        (&compiler_packages[..], Suites::System, "ours"),
+        (&[(LIBRARY_PACKAGE, &**library_version)][..], foreign_suites, "theirs"),
     ] {
-        let to = tmp.path().join(to);
-        std::fs::create_dir(&to).context("make", &to)?;
-        for file in apt::fetch(ctx, packages, suites, &to)? {
+        let folder = tmp.path().join(folder);
+        std::fs::create_dir(&folder).context("make", &folder)?;
+        for file in apt::fetch(ctx, packages, suites, &folder)? {
             apt::unpack(ctx, &file, &content)?;
         }
     }
@@ -87,18 +90,19 @@ pub fn distribution_rust(
         return Err(no_library("and the distribution's compiler does not run here"));
     }
     std::fs::rename(&folder, &destination).context("write", &destination)?;
-    Ok((destination, held))
+    Ok((destination, lock))
 }
 
 /// Moves the libraries from `lib/TRIPLET` to `lib`.
 fn move_libraries_up(usr: &Path) -> Result<(), Error> {
     let lib = usr.join("lib");
     for folder in std::fs::read_dir(&lib).context("read", &lib)?.flatten() {
-        let is_ours = folder.file_name().to_string_lossy().starts_with(std::env::consts::ARCH);
+        let is_host_folder =
+            folder.file_name().to_string_lossy().starts_with(std::env::consts::ARCH);
         for file in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
-            if is_ours && !file.path().is_dir() {
-                let to = lib.join(file.file_name());
-                std::fs::rename(file.path(), &to).context("write", &to)?;
+            if is_host_folder && !file.path().is_dir() {
+                let moved = lib.join(file.file_name());
+                std::fs::rename(file.path(), &moved).context("write", &moved)?;
             }
         }
     }

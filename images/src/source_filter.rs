@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The parts of a kernel tree that a build for an architecture does not read. These parts, half of the
-//! bytes and a third of the files, are neither unpacked nor mirrored.
+//! The parts of a kernel tree that a build for an architecture does not read. sudbox neither
+//! unpacks nor mirrors these parts, which are half of the bytes and a third of the files.
 
 use crate::arch::{self, Arch};
 
@@ -13,8 +13,8 @@ pub(crate) const LEFT_OUT_DRIVER: &str = "CONFIG_DRM_AMDGPU";
 /// Folders to leave out on every architecture.
 const FOLDERS: [&str; 3] = [AMD_REGISTERS, "tools/perf", "tools/testing"];
 
-/// Folders of `arch/` to leave out unless they are the build's own. A missing entry costs only time.
-/// `um` is missing because builds for x86 use it (arch/x86/um).
+/// Folders of `arch/` to leave out unless they are the build's own. A folder that is not listed
+/// costs only time. `um` is not listed, because builds for x86 use it (arch/x86/um).
 const ARCHITECTURES: [&str; 23] = [
     "alpha",
     "arc",
@@ -46,7 +46,7 @@ const ARCHITECTURES: [&str; 23] = [
 const FOLDERS_WITH_KCONFIG: [&str; 2] = ["crypto", "ras"];
 
 /// The folder with the system call table that scripts/checksyscalls.sh compares with every
-/// architecture's. From 7.2 on, a build fails without it.
+/// architecture's. From 7.2 on, a build fails without this folder.
 const SYSCALL_TABLE: &str = "arch/x86/entry/syscalls";
 
 /// Whether to leave a folder of a user's tree, given by its path in the tree, out of the mirror.
@@ -55,43 +55,47 @@ pub(crate) fn is_left_out(folder: &str, arch: Arch) -> bool {
     if folder == SYSCALL_TABLE || SYSCALL_TABLE.starts_with(&format!("{folder}/")) {
         return false;
     }
-    if let Some((name, below)) = folder.strip_prefix("arch/").and_then(|rest| rest.split_once('/'))
+    if let Some((name, subfolder)) =
+        folder.strip_prefix("arch/").and_then(|path| path.split_once('/'))
     {
         return ARCHITECTURES.contains(&name)
             && name != arch::facts(arch).source_folder
-            && !FOLDERS_WITH_KCONFIG.contains(&below);
+            && !FOLDERS_WITH_KCONFIG.contains(&subfolder);
     }
     folder != AMD_REGISTERS && FOLDERS.contains(&folder)
         // `Documentation` itself has a Kconfig that builds read; its subfolders have none.
-        || folder.strip_prefix("Documentation/").is_some_and(|rest| !rest.contains('/'))
+        || folder.strip_prefix("Documentation/").is_some_and(|subfolder| !subfolder.contains('/'))
 }
 
-/// The folders to leave out, as patterns for tar's `--exclude`. The archive has one top folder of any
-/// name.
+/// The folders to leave out, as patterns for tar's `--exclude`. The archive has one top folder of
+/// any name.
 pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
-    let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).source_folder);
-    // tar cannot include an excluded file again, so the patterns match all names except the kept ones.
+    let other_archs = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).source_folder);
+    // tar cannot include an excluded file again, so the patterns match all names except those to
+    // keep.
     std::iter::once("*/Documentation/[!K]*".to_owned())
-        .chain(others.flat_map(|name| {
-            let all = ["[!Kcre]*", "c[!r]*", "crypto/[!K]*", "r[!a]*", "ras/[!K]*"];
-            let keeps = SYSCALL_TABLE.starts_with(&format!("arch/{name}/"));
-            let entry: &[&str] = if keeps { &["e[!n]*", "entry/[!s]*"] } else { &["e*"] };
-            all.into_iter()
-                .chain(entry.iter().copied())
-                .map(move |rest| format!("*/arch/{name}/{rest}"))
+        .chain(other_archs.flat_map(|name| {
+            let common_patterns = ["[!Kcre]*", "c[!r]*", "crypto/[!K]*", "r[!a]*", "ras/[!K]*"];
+            let has_syscall_table = SYSCALL_TABLE.starts_with(&format!("arch/{name}/"));
+            let entry_patterns: &[&str] =
+                if has_syscall_table { &["e[!n]*", "entry/[!s]*"] } else { &["e*"] };
+            common_patterns
+                .into_iter()
+                .chain(entry_patterns.iter().copied())
+                .map(move |pattern| format!("*/arch/{name}/{pattern}"))
         }))
         .chain(FOLDERS.iter().map(|folder| format!("*/{folder}")))
         .collect()
 }
 
-/// The folders to leave out, as patterns of a sparse checkout (git-sparse-checkout(1)), of which the
-/// last match counts.
+/// The folders to leave out, as patterns of a sparse checkout (git-sparse-checkout(1)), of which
+/// the last match counts.
 pub(crate) fn sparse_patterns(arch: Arch) -> String {
-    let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).source_folder);
+    let other_archs = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).source_folder);
     std::iter::once("/*\n!/Documentation/*/\n".to_owned())
-        .chain(others.map(|name| {
+        .chain(other_archs.map(|name| {
             let kept_folders =
-                FOLDERS_WITH_KCONFIG.map(|kept| format!("/arch/{name}/{kept}/\n")).concat();
+                FOLDERS_WITH_KCONFIG.map(|folder| format!("/arch/{name}/{folder}/\n")).concat();
             format!("!/arch/{name}/*/\n{kept_folders}")
         }))
         .chain(std::iter::once(format!("/{SYSCALL_TABLE}/\n")))

@@ -64,7 +64,8 @@ pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(
         |path| {
             use std::os::unix::fs::PermissionsExt as _;
-            path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+            path.metadata()
+                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
         },
     )
 }
@@ -75,15 +76,15 @@ pub fn is_on_path(program: &str) -> bool {
     find_program(program).is_some()
 }
 
-/// Those of the programs that are not installed.
+/// The programs that are not installed.
 pub(crate) fn missing_programs(programs: &[(&str, Packages)]) -> Vec<Tool> {
     let missing = programs.iter().filter(|(name, _)| find_program(name).is_none());
     missing.map(|(name, packages)| Tool { name: (*name).into(), packages: *packages }).collect()
 }
 
 impl Toolchain {
-    /// The toolchain for kernels of an architecture. If it is not this machine's, and no compiler is
-    /// set, the default cross compiler is added.
+    /// The toolchain for kernels of an architecture. Adds the default cross compiler if the
+    /// architecture is not that of this machine and no compiler is set.
     pub(crate) fn for_arch(&self, arch: Arch) -> Toolchain {
         let mut toolchain = self.clone();
         let is_set = self.cc.is_some() || self.llvm.is_some() || self.cross_compile.is_some();
@@ -156,7 +157,7 @@ impl Toolchain {
     /// The missing tools for a build. Runs the compiler up to three times.
     pub(crate) fn missing_tools(&self, owner: Owner) -> Vec<Tool> {
         let mut missing = missing_programs(&PROGRAMS);
-        let host = if self.llvm.is_some() { self.compiler() } else { "gcc".into() };
+        let host_compiler = if self.llvm.is_some() { self.compiler() } else { "gcc".into() };
         if self.version_line(owner).is_none() {
             missing.push(self.missing_compiler());
         }
@@ -173,7 +174,7 @@ impl Toolchain {
             ("stdio.h", "the C library's headers", LIBC),
             ("gelf.h", "the headers of libelf", LIBELF),
         ] {
-            let mut probe = process::command(&host, owner);
+            let mut probe = process::command(&host_compiler, owner);
             probe.args(["-E", "-x", "c", "-include", header, "/dev/null", "-o", "/dev/null"]);
             if process::stdout_of(probe).is_none() {
                 missing.push(Tool { name: name.into(), packages });
@@ -187,9 +188,9 @@ impl Toolchain {
         let packages = match (&self.cc, &self.llvm, self.cross_compile.as_deref()) {
             (None, None, None | Some("")) => GCC,
             (None, None, Some(prefix)) => {
-                let known = Arch::ALL.map(arch::facts).into_iter();
-                let known = known.filter(|facts| facts.cross_compile == prefix);
-                known.map(|facts| facts.compiler_packages).next().unwrap_or(NO_PACKAGES)
+                let archs = Arch::ALL.map(arch::facts).into_iter();
+                let matching = archs.filter(|facts| facts.cross_compile == prefix);
+                matching.map(|facts| facts.compiler_packages).next().unwrap_or(NO_PACKAGES)
             }
             (None, Some(_), _) => {
                 packages("clang lld llvm", "clang lld llvm", "clang lld llvm", "clang lld llvm")

@@ -28,8 +28,8 @@ impl TreeBuild {
         TreeBuild { tree, options, patches, mirror: None }
     }
 
-    /// The image, if the cache has it. Updates the mirror first, which gives the identity of the
-    /// tree's content; `None` if this machine lacks the tool for patching.
+    /// Updates the mirror, and returns the image if the cache has it. Does nothing and returns
+    /// `None` if this machine lacks the tool for patching.
     ///
     /// # Errors
     /// If the tree cannot be read, or a patch does not apply.
@@ -59,7 +59,7 @@ impl TreeBuild {
     ///
     /// # Errors
     /// If the kernel does not build.
-    pub(crate) fn run(mut self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
+    pub(crate) fn execute(mut self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
         let mirror = match self.mirror.take() {
             Some(mirror) => mirror,
             None => Mirror::update(ctx, &self.tree, self.options.arch, &self.patches)?,
@@ -70,12 +70,12 @@ impl TreeBuild {
 
     fn source_identity(&self, ctx: &Ctx<'_>, mirror: &Mirror) -> SourceIdentity {
         let tree = self.tree.as_path();
-        let head = git::head(ctx.cache, tree);
-        let head = head.map_or_else(String::new, |head| format!(" (HEAD {head})"));
-        let Mirror { state, patched, .. } = mirror;
+        let commit = git::head(ctx.cache, tree);
+        let head = commit.map_or_else(String::new, |commit| format!(" (HEAD {commit})"));
+        let Mirror { state, patch_digest, .. } = mirror;
         SourceIdentity {
-            content: format!("tree {} {patched}", state.digest),
-            kconfig: format!("tree {} {patched}", state.kconfig),
+            content: format!("tree {} {patch_digest}", state.digest),
+            kconfig: format!("tree {} {patch_digest}", state.kconfig),
             directory: format!("tree {}", mirror.key),
             label: format!(
                 "tree {}{head}, content sha256 {:.16}{}",
@@ -84,7 +84,7 @@ impl TreeBuild {
                 self.patches.label()
             ),
             substitution_note: None,
-            is_trimmed: false,
+            lacks_left_out_files: false,
         }
     }
 }

@@ -17,7 +17,7 @@ pub struct Request {
     pub arch: Arch,
     /// Flavour; empty means `default`.
     pub flavour: String,
-    /// `EXACT=`: refuse to take another release than the one that is named.
+    /// `EXACT=`: whether to refuse any release other than the named one.
     pub exact: bool,
     /// `LINUX=`: a git tree, the first source of releases.
     pub linux: Option<PathBuf>,
@@ -38,8 +38,8 @@ pub struct KernelImage {
     pub vmlinux: Option<PathBuf>,
     /// The final .config, if it is known.
     pub config: Option<PathBuf>,
-    /// The kernel's `include/uapi/linux/prctl.h` and `ptrace.h`, joined in one file, if the kernel was
-    /// built from source.
+    /// The kernel's `include/uapi/linux/prctl.h` and `ptrace.h`, joined in one file, if the kernel
+    /// was built from source.
     pub uapi_headers: Option<PathBuf>,
     /// The release as `uname -r` prints it, if it is known.
     pub release: Option<String>,
@@ -60,7 +60,7 @@ pub struct KernelImage {
     /// Time that make took for this build; zero if nothing was built.
     pub make_duration: Duration,
     /// Lock that keeps the files in the cache.
-    pub held: EntryLock,
+    pub lock: EntryLock,
 }
 
 /// The selftests of a kernel.
@@ -70,5 +70,5 @@ pub struct Selftests {
     /// kselftest headers, and `include/uapi/linux/{prctl,ptrace}.h`.
     pub tree: PathBuf,
     /// Lock that keeps the tree in the cache.
-    pub held: EntryLock,
+    pub lock: EntryLock,
 }

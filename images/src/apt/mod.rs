@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Queries and downloads packages of the distribution with apt.
 //!
-//! The configured suites are queried with the system's lists. Other suites (backports, newer releases)
-//! are queried through a private apt root in the cache, which uses the system's mirror and keys. The
-//! system's configuration and lists are not changed.
+//! sudbox queries the configured suites with the system's lists. It queries other suites
+//! (backports, newer releases) through a private apt root in the cache, which uses the system's
+//! mirror and keys. sudbox does not change the system's configuration and lists.
 
 mod sources_list;
 
@@ -65,7 +65,7 @@ pub(crate) fn parse_madison(line: &str) -> Option<(&str, &str, &str)> {
 
 /// The kernel release in a package version such as `6.12.117-1~deb12u1` or `7.3~rc7-1~exp1`.
 pub(crate) fn upstream_version(version: &str) -> Option<Release> {
-    let version = version.split_once(':').map_or(version, |(_, rest)| rest);
+    let version = version.split_once(':').map_or(version, |(_, after_epoch)| after_epoch);
     let upstream = version.rsplit_once('-').map_or(version, |(upstream, _)| upstream);
     upstream.replace("~rc", "-rc").parse().ok()
 }
@@ -79,23 +79,25 @@ pub(crate) fn checksums(
     let mut show = command(ctx, "apt-cache", suites);
     show.arg("show").args(packages.iter().map(|(name, version)| format!("{name}={version}")));
     let text = ctx.capture(show)?.unwrap_or_default();
-    let sum_of = |(name, version): &(String, String)| {
-        let has = |record: &&str, line: String| record.lines().any(|other| other == line);
+    let checksum_of = |(name, version): &(String, String)| {
+        let has_line = |record: &&str, wanted: String| record.lines().any(|line| line == wanted);
         let mut records = text.split("\n\n");
         let record = records.find(|record| {
-            has(record, format!("Package: {name}")) && has(record, format!("Version: {version}"))
+            has_line(record, format!("Package: {name}"))
+                && has_line(record, format!("Version: {version}"))
         });
-        let sum = record.and_then(|r| r.lines().find_map(|line| line.strip_prefix("SHA256: ")));
+        let sum =
+            record.and_then(|record| record.lines().find_map(|line| line.strip_prefix("SHA256: ")));
         sum.map(|sum| sum.trim().to_owned())
             .ok_or_else(|| SourceError::NoChecksum { what: format!("{name} {version}") }.into())
     };
-    packages.iter().map(sum_of).collect()
+    packages.iter().map(checksum_of).collect()
 }
 
 /// Unpacks the files of a package into a directory.
-pub(crate) fn unpack(ctx: &mut Ctx<'_>, package: &Path, to: &Path) -> Result<(), Error> {
+pub(crate) fn unpack(ctx: &mut Ctx<'_>, package: &Path, folder: &Path) -> Result<(), Error> {
     let mut extract = ctx.command("dpkg-deb");
-    extract.arg("-x").arg(package).arg(to);
+    extract.arg("-x").arg(package).arg(folder);
     match run_to_end(ctx, extract, &mut |_| {})? {
         None => Ok(()),
         Some(output) if is_full_disk(&output) => Err(Error::DiskFull("unpack a package".into())),
@@ -111,44 +113,45 @@ pub(crate) fn fetch(
     ctx: &mut Ctx<'_>,
     packages: &[(&str, &str)],
     suites: Suites,
-    to: &Path,
+    parent: &Path,
 ) -> Result<Vec<PathBuf>, Error> {
-    let mut get = command(ctx, "apt-get", suites);
-    get.arg("download");
-    get.args(packages.iter().map(|(package, version)| format!("{package}={version}")));
+    let mut download = command(ctx, "apt-get", suites);
+    download.arg("download");
+    download.args(packages.iter().map(|(package, version)| format!("{package}={version}")));
     let (package, version) = packages.first().copied().unwrap_or_default();
-    let folder = download_below(ctx, get, &format!("{package} {version}"), to)?;
-    let file = |(package, _): &(&str, &str)| find_file(&folder, &format!("{package}_"), ".deb");
-    packages.iter().map(file).collect()
+    let folder = download_below(ctx, download, &format!("{package} {version}"), parent)?;
+    let find_package =
+        |(package, _): &(&str, &str)| find_file(&folder, &format!("{package}_"), ".deb");
+    packages.iter().map(find_package).collect()
 }
 
-/// Runs an apt command that downloads into the working directory, in a new folder below `to`.
-/// `what` names the download in messages.
+/// Runs an apt command that downloads into the working directory, in a new folder below `parent`.
+/// `name` names the download in messages.
 pub(crate) fn download_below(
     ctx: &mut Ctx<'_>,
-    mut get: Command,
-    what: &str,
-    to: &Path,
+    mut download: Command,
+    name: &str,
+    parent: &Path,
 ) -> Result<PathBuf, Error> {
-    let folder = to.join("packages");
+    let folder = parent.join("packages");
     fs::create_dir(&folder).context("make", &folder)?;
-    get.current_dir(&folder);
-    ctx.phase(&format!("downloading {what}"));
-    let Some(output) = run_to_end(ctx, get, &mut |monitor| {
+    download.current_dir(&folder);
+    ctx.phase(&format!("downloading {name}"));
+    let Some(output) = run_to_end(ctx, download, &mut |monitor| {
         monitor.progress(crate::cache::disk_usage(&folder), PACKAGE_SIZE_ESTIMATE, "bytes");
     })?
     else {
         return Ok(folder);
     };
     if is_full_disk(&output) {
-        return Err(Error::DiskFull(format!("download {what}")));
+        return Err(Error::DiskFull(format!("download {name}")));
     }
-    // Do not try another source after a wrong checksum, because that may be an attack.
+    // After a wrong checksum, do not try another source, because the package may be an attack.
     if output.contains("Hash Sum mismatch") {
-        return Err(SourceError::TamperedPackage { what: what.to_owned(), output }.into());
+        return Err(SourceError::TamperedPackage { what: name.to_owned(), output }.into());
     }
     let advice = "try again (after apt-get update, if the list of packages is old)";
-    Err(SourceError::Download { what: what.to_owned(), output, advice }.into())
+    Err(SourceError::Download { what: name.to_owned(), output, advice }.into())
 }
 
 /// The versions of a package, newest first.
@@ -163,8 +166,8 @@ pub(crate) fn list_versions(
     Ok(text.lines().filter_map(parse_madison).map(|(_, version, _)| version.to_owned()).collect())
 }
 
-/// The dependencies of a package in the system's suites: names and versions. The version is the newest one if
-/// the package does not require a version.
+/// The dependencies of a package in the system's suites: names and versions. If the package
+/// requires no particular version, the version is the newest one.
 pub(crate) fn dependencies(
     ctx: &mut Ctx<'_>,
     package: &str,
@@ -174,7 +177,7 @@ pub(crate) fn dependencies(
     show.args(["show", "--no-all-versions"]).arg(format!("{package}={version}"));
     let text = ctx.capture(show)?.unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Depends: ")).unwrap_or_default();
-    let mut all = Vec::new();
+    let mut dependencies = Vec::new();
     for word in line.split(',') {
         let mut words = word.split_whitespace();
         let (name, relation) = (words.next().unwrap_or_default(), words.next());
@@ -182,34 +185,34 @@ pub(crate) fn dependencies(
             (Some("(="), Some(version)) => Some(version.trim_end_matches(')').to_owned()),
             _ => list_versions(ctx, name, Suites::System)?.into_iter().next(),
         };
-        all.extend(version.map(|version| (name.to_owned(), version)));
+        dependencies.extend(version.map(|version| (name.to_owned(), version)));
     }
-    Ok(all)
+    Ok(dependencies)
 }
 
 /// Estimated size of a package in bytes, for the progress bar.
 const PACKAGE_SIZE_ESTIMATE: u64 = 150 << 20;
 
-/// Finds a file of a folder whose name begins with `beginning` and ends with `end`.
+/// Finds a file of a folder whose name begins with `prefix` and ends with `suffix`.
 ///
 /// # Errors
 /// [`SourceError::NotInPackage`] if there is no such file.
-pub(crate) fn find_file(folder: &Path, beginning: &str, end: &str) -> Result<PathBuf, Error> {
+pub(crate) fn find_file(folder: &Path, prefix: &str, suffix: &str) -> Result<PathBuf, Error> {
     let entries = fs::read_dir(folder).context("read", folder)?;
-    let fits = |entry: &fs::DirEntry| {
+    let matches = |entry: &fs::DirEntry| {
         let name = entry.file_name().to_string_lossy().into_owned();
-        name.starts_with(beginning) && name.ends_with(end)
+        name.starts_with(prefix) && name.ends_with(suffix)
     };
-    let found = entries.flatten().find(fits).map(|entry| entry.path());
-    found.ok_or_else(|| SourceError::NotInPackage { wanted: format!("{beginning}*{end}") }.into())
+    let path = entries.flatten().find(matches).map(|entry| entry.path());
+    path.ok_or_else(|| SourceError::NotInPackage { wanted: format!("{prefix}*{suffix}") }.into())
 }
 
-/// Runs a command. Returns its error messages if it fails, `None` if it succeeds. Calls `tick` from time to
-/// time while the command runs.
+/// Runs a command. Returns its error messages if it fails, `None` if it succeeds. Calls `on_tick`
+/// from time to time while the command runs.
 fn run_to_end(
     ctx: &mut Ctx<'_>,
     command: Command,
-    tick: &mut dyn FnMut(&mut dyn Monitor),
+    on_tick: &mut dyn FnMut(&mut dyn Monitor),
 ) -> Result<Option<String>, Error> {
     let mut output = Vec::new();
     let statuses =
@@ -219,7 +222,7 @@ fn run_to_end(
                     output.push(line.to_owned());
                 }
                 Event::Line(_) => {}
-                Event::Tick => tick(monitor),
+                Event::Tick => on_tick(monitor),
             }
         })?;
     Ok((!statuses.iter().all(ExitStatus::success)).then(|| output.join("; ")))
@@ -233,15 +236,15 @@ pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
     command.args(["-o", "Acquire::http::Timeout=15", "-o", "Acquire::https::Timeout=15"]);
     if let Some(folder) = suites.folder() {
         let root = ctx.cache.root().join(folder);
-        let set = |name: &str, path: &str| format!("{name}={}", root.join(path).display());
+        let path_option = |name: &str, path: &str| format!("{name}={}", root.join(path).display());
         for option in [
-            set("Dir::Etc::SourceList", "sources.list"),
+            path_option("Dir::Etc::SourceList", "sources.list"),
             "Dir::Etc::SourceParts=/dev/null".into(),
             // The system's pinning (apt_preferences(5)) would hide packages.
             "Dir::Etc::Preferences=/dev/null".into(),
             "Dir::Etc::PreferencesParts=/dev/null".into(),
-            set("Dir::State::Lists", "lists"),
-            set("Dir::Cache", "cache"),
+            path_option("Dir::State::Lists", "lists"),
+            path_option("Dir::Cache", "cache"),
             // Container images disable this cache; every call would then parse all lists again.
             "Dir::Cache::pkgcache=pkgcache.bin".into(),
             "Dir::Cache::srcpkgcache=".into(),
@@ -263,15 +266,15 @@ pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
     command
 }
 
-/// Fetches the package lists of a private root, unless they are recent. Returns `false` if apt is not
-/// installed or no list can be fetched.
+/// Fetches the package lists of a private root, unless they are recent. Returns `false` if apt is
+/// not installed or no list can be fetched.
 pub(crate) fn refresh_lists(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> {
     if !is_usable(ctx) {
         return Ok(false);
     }
     let Some(folder) = suites.folder() else { return Ok(true) };
     let root = ctx.cache.root().join(&folder);
-    let _held = ctx.lock(&folder, "lists", LockMode::Exclusive)?;
+    let _lock = ctx.lock(&folder, "lists", LockMode::Exclusive)?;
     let contents = match suites {
         Suites::Foreign(_) => ListContents::ReleasedBinaries,
         Suites::System | Suites::All => ListContents::All,
@@ -280,9 +283,9 @@ pub(crate) fn refresh_lists(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, E
     let list = root.join("sources.list");
     let update_time_path = root.join("updated");
     let is_recent =
-        fs::metadata(&update_time_path).and_then(|meta| meta.modified()).is_ok_and(|time| {
-            SystemTime::now().duration_since(time).is_ok_and(|age| age < LISTS_MAX_AGE)
-        });
+        fs::metadata(&update_time_path).and_then(|metadata| metadata.modified()).is_ok_and(
+            |time| SystemTime::now().duration_since(time).is_ok_and(|age| age < LISTS_MAX_AGE),
+        );
     if is_recent && fs::read_to_string(&list).is_ok_and(|old| old == text) {
         return Ok(true);
     }
@@ -294,12 +297,12 @@ pub(crate) fn refresh_lists(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, E
     ctx.phase("reading what other suites of the distribution have");
     let mut update = command(ctx, "apt-get", suites);
     update.arg("update");
-    // apt-get fails if the mirror lacks one suite, but fetches the lists of the others.
+    // If the mirror lacks one suite, apt-get fails, but fetches the lists of the other suites.
     let errors = run_to_end(ctx, update, &mut |_| {})?;
     let lists = fs::read_dir(root.join("lists")).into_iter().flatten().flatten();
     // The files may be compressed: names may end in .lz4.
     let has_lists =
-        lists.filter(|e| e.file_name().to_string_lossy().contains("_Packages")).count() > 0;
+        lists.filter(|entry| entry.file_name().to_string_lossy().contains("_Packages")).count() > 0;
     if !has_lists {
         let output = errors.unwrap_or_default();
         ctx.monitor.note(&format!("the distribution's packages cannot be reached ({output})"));

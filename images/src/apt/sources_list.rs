@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Makes the sources.list of a private apt root: the system's mirror and keys, with the suites of newer
-//! releases. Only reads the system's files.
+//! Makes the sources.list of a private apt root: the system's mirror and keys, with the suites of
+//! newer releases. Only reads the system's files.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +9,8 @@ use std::path::Path;
 /// distro-info-data.
 const DEBIAN_RELEASES: [&str; 3] = ["bookworm", "trixie", "forky"];
 
-/// Debian's suites that are never released. sudbox uses codenames, because a mirror's caches may have stale
-/// lists under the names `stable` and `testing`.
+/// Debian's suites that are never released. sudbox uses codenames, because a mirror's caches may
+/// have stale lists under the names `stable` and `testing`.
 const UNRELEASED_SUITES: [&str; 2] = ["sid", "experimental"];
 
 /// The suites and kinds of packages in a list.
@@ -30,21 +30,21 @@ struct SourceEntry {
     signed_by: Option<String>,
 }
 
-/// The text of a private root's sources.list, made from the configuration below `root`, which is `/`
-/// except in tests. `None` if the configuration has no source for the system's own release.
+/// The text of a private root's sources.list, made from the configuration below `root`, which is
+/// `/` except in tests. `None` if the configuration has no source for the system's own release.
 pub(super) fn private_list(root: &Path, contents: ListContents) -> Option<String> {
     let etc = root.join("etc");
     let release = fs::read_to_string(etc.join("os-release")).ok()?;
     let field = |name: &str| {
-        let line = release.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('='));
+        let line = release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         line.map(|value| value.trim_matches('"').to_owned())
     };
     let codename = field("VERSION_CODENAME")?;
-    let newer = match field("ID").as_deref() {
+    let newer_releases = match field("ID").as_deref() {
         Some("debian") => newer_debian(root, &codename),
         _ => NewerReleases::default(),
     };
-    format_list(&read_configuration(&etc), &codename, &newer, contents)
+    format_list(&read_configuration(&etc), &codename, &newer_releases, contents)
 }
 
 /// The releases of the distribution that are newer than the system's.
@@ -64,24 +64,24 @@ fn newer_debian(root: &Path, codename: &str) -> NewerReleases {
         let is_released = columns.nth(1).is_some_and(|date| !date.is_empty());
         (!version.is_empty()).then(|| (series.to_owned(), is_released))
     });
-    let mut all: Vec<(String, bool)> = rows.collect();
-    if !all.iter().any(|(series, _)| series == codename) {
+    let mut releases: Vec<(String, bool)> = rows.collect();
+    if !releases.iter().any(|(series, _)| series == codename) {
         let last = DEBIAN_RELEASES.len() - 1;
-        all = DEBIAN_RELEASES
+        releases = DEBIAN_RELEASES
             .iter()
             .enumerate()
-            .map(|(at, s)| ((*s).to_owned(), at != last))
+            .map(|(index, series)| ((*series).to_owned(), index != last))
             .collect();
     }
-    let after = all.into_iter().skip_while(|(series, _)| series != codename).skip(1);
+    let newer_rows = releases.into_iter().skip_while(|(series, _)| series != codename).skip(1);
     let mut newer = NewerReleases::default();
-    for (series, is_released) in after {
+    for (series, is_released) in newer_rows {
         match is_released {
             true => newer.released.push(series),
             false => newer.unreleased.push(series),
         }
     }
-    // Of the unreleased releases only the first, testing, has packages.
+    // Only the first release that is not released, testing, has packages.
     newer.unreleased.truncate(1);
     newer.unreleased.extend(UNRELEASED_SUITES.map(str::to_owned));
     newer
@@ -112,42 +112,42 @@ fn format_list(
     contents: ListContents,
 ) -> Option<String> {
     let entry_of = |suite: &str| entries.iter().find(|entry| entry.suite == suite);
-    let main = entry_of(codename)?;
-    let security = entry_of(&format!("{codename}-security"));
+    let main_entry = entry_of(codename)?;
+    let security_entry = entry_of(&format!("{codename}-security"));
     let kinds: &[&str] = match contents {
         ListContents::All => &["deb", "deb-src"],
         ListContents::ReleasedBinaries => &["deb"],
     };
     let mut text = String::new();
-    let mut add = |entry: &SourceEntry, suite: &str| {
+    let mut add_lines = |entry: &SourceEntry, suite: &str| {
         let key =
             entry.signed_by.as_ref().map_or(String::new(), |key| format!("[signed-by={key}] "));
         for kind in kinds {
             text.push_str(&format!("{kind} {key}{} {suite} main\n", entry.uri));
         }
     };
-    add(main, codename);
-    add(main, &format!("{codename}-updates"));
+    add_lines(main_entry, codename);
+    add_lines(main_entry, &format!("{codename}-updates"));
     for release in std::iter::once(codename).chain(newer.released.iter().map(String::as_str)) {
         if release != codename {
-            add(main, release);
+            add_lines(main_entry, release);
         }
-        add(main, &format!("{release}-backports"));
-        if let Some(security) = security {
-            add(security, &format!("{release}-security"));
+        add_lines(main_entry, &format!("{release}-backports"));
+        if let Some(security_entry) = security_entry {
+            add_lines(security_entry, &format!("{release}-security"));
         }
     }
     if contents == ListContents::All {
-        newer.unreleased.iter().for_each(|suite| add(main, suite));
+        newer.unreleased.iter().for_each(|suite| add_lines(main_entry, suite));
     }
     Some(text)
 }
 
-/// Entries of a `.sources` file (sources.list(5), "DEB822-STYLE FORMAT").
+/// Parses the entries of a `.sources` file (sources.list(5), "DEB822-STYLE FORMAT").
 fn parse_deb822(text: &str) -> Vec<SourceEntry> {
     let mut entries = Vec::new();
     let text: String =
-        text.lines().filter(|l| !l.starts_with('#')).flat_map(|l| [l, "\n"]).collect();
+        text.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect();
     for stanza in text.split("\n\n") {
         let field = |name: &str| {
             stanza.lines().find_map(|line| {
@@ -174,16 +174,16 @@ fn parse_deb822(text: &str) -> Vec<SourceEntry> {
     entries
 }
 
-/// An entry of a one-line-style file.
+/// Parses a line of a `.list` file (sources.list(5), "ONE-LINE-STYLE FORMAT").
 fn parse_one_line(line: &str) -> Option<SourceEntry> {
-    let rest = line.trim().strip_prefix("deb ")?.trim_start();
-    let (options, rest) = match rest.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        None => ("", rest),
+    let source = line.trim().strip_prefix("deb ")?.trim_start();
+    let (options, location) = match source.strip_prefix('[') {
+        Some(options) => options.split_once(']')?,
+        None => ("", source),
     };
-    let mut words = rest.split_whitespace();
+    let mut words = location.split_whitespace();
     let (uri, suite) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let signed_by = options.split_whitespace().find_map(|o| o.strip_prefix("signed-by="));
+    let signed_by = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
     Some(SourceEntry { uri, suite, signed_by: signed_by.map(str::to_owned) })
 }
 

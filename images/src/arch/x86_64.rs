@@ -31,8 +31,9 @@ fn image(dot_config: &str) -> BootImage {
     if pvh_entry_works(dot_config) { BootImage::VMLINUX } else { BZIMAGE }
 }
 
-/// Whether the PVH entry point of a vmlinux with this .config works. With KASAN, it crashes in an
-/// instrumented memcmp() before KASAN's shadow memory exists (seen in 6.12's `xen_prepare_pvh()`).
+/// Whether the PVH entry point of a vmlinux with this .config works. With KASAN, the kernel crashes
+/// in an instrumented memcmp() before KASAN's shadow memory exists (seen in 6.12's
+/// `xen_prepare_pvh()`).
 pub(crate) fn pvh_entry_works(dot_config: &str) -> bool {
     dot_config.lines().all(|line| line != "CONFIG_KASAN=y")
 }

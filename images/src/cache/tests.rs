@@ -14,17 +14,17 @@ fn fill(cache: &Cache, key: &str, age: u64) -> EntryLock {
     let path = cache.entry_path("images", key);
     fs::create_dir(&path).unwrap();
     fs::write(path.join("kernel"), vec![1; 64 << 10]).unwrap();
-    let held = cache.lock("images", key, LockMode::Shared, &mut Silent).unwrap();
-    held.record_size(disk_usage(&path));
+    let lock = cache.lock("images", key, LockMode::Shared, &mut Silent).unwrap();
+    lock.record_size(disk_usage(&path));
     let last_used = SystemTime::now() - Duration::from_secs(age);
-    held.file().unwrap().set_modified(last_used).unwrap();
-    held
+    lock.file().unwrap().set_modified(last_used).unwrap();
+    lock
 }
 
-/// Drops a lock and waits until it is free: a child that another test has just forked holds a copy of
-/// the descriptor until exec.
-fn release_lock(held: EntryLock) {
-    held.file().unwrap().unlock().unwrap();
+/// Drops a lock and waits until it is free: a child that another test has just forked holds a copy
+/// of the descriptor until exec.
+fn release_lock(lock: EntryLock) {
+    lock.file().unwrap().unlock().unwrap();
 }
 
 #[test]
@@ -55,13 +55,13 @@ fn eviction_covers_all_folders_and_keeps_unfinished_bisections() {
     let state = |over: bool| serde_json::json!({ "over": over, "steps": [] });
     cache.write_record("bisections", "over/state.json", &state(true)).unwrap();
     cache.write_record("bisections", "begun/state.json", &state(false)).unwrap();
-    let held = cache.lock("guests", "init", LockMode::Shared, &mut Silent).unwrap();
+    let lock = cache.lock("guests", "init", LockMode::Shared, &mut Silent).unwrap();
     cache.evict();
     assert!(cache.entry_path("guests", "init").exists(), "held");
     assert!(!cache.entry_path("toolchains", "rust").exists());
     assert!(!cache.entry_path("bisections", "over").exists());
     assert!(cache.entry_path("bisections", "begun").exists(), "it can be gone on with");
-    release_lock(held);
+    release_lock(lock);
     cache.evict();
     assert!(!cache.entry_path("guests", "init").exists());
 }
@@ -69,11 +69,11 @@ fn eviction_covers_all_folders_and_keeps_unfinished_bisections() {
 #[test]
 fn a_lock_excludes_and_an_interrupt_ends_the_wait() {
     let (_dir, cache) = cache(SIZE_LIMIT);
-    let held = cache.lock("slots", "x", LockMode::Exclusive, &mut Silent).unwrap();
+    let lock = cache.lock("slots", "x", LockMode::Exclusive, &mut Silent).unwrap();
     let mut interrupted = crate::monitor::tests::Interrupted::new();
     let error = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Interrupted);
-    drop(held);
+    drop(lock);
     let one = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap();
     let two = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap();
     drop((one, two));

@@ -13,10 +13,10 @@ pub enum ConfigError {
     #[error("flavour {flavour}: unknown; use one of {known}")]
     NoSuchFlavour { flavour: String, known: String },
     #[error(
-        "fragment {}: cannot be read: {why}; name a file with lines such as CONFIG_X=y",
+        "fragment {}: cannot be read: {reason}; name a file with lines such as CONFIG_X=y",
         file.display()
     )]
-    Unreadable { file: PathBuf, why: io::Error },
+    Unreadable { file: PathBuf, reason: io::Error },
     #[error("fragment {}: line {number} is not a setting such as CONFIG_X=y: {line}", file.display())]
     NotASetting { file: PathBuf, number: usize, line: String },
     #[error("fragment {fragment} takes out what sudbox needs: {missing}; leave these as they are")]
@@ -33,8 +33,8 @@ pub enum ConfigError {
     LeftOut { symbol: &'static str },
     #[error("sudbox was built with a broken required.list: {line}")]
     BrokenList { line: String },
-    #[error("sudbox was built with a broken kernels.toml: {why}")]
-    BrokenPins { why: String },
+    #[error("sudbox was built with a broken kernels.toml: {reason}")]
+    BrokenPins { reason: String },
 }
 
 impl ConfigError {
@@ -50,11 +50,11 @@ impl ConfigError {
 /// An error in reading or applying patches.
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
-    #[error("patches {}: {why}; {GIVE}", path.display())]
-    Unreadable { path: PathBuf, why: io::Error },
-    #[error("patches {}: {label} cannot be read: {why}; {GIVE}", path.display())]
-    FileUnreadable { path: PathBuf, label: String, why: io::Error },
-    #[error("patches {}: it changes no file; {GIVE}", path.display())]
+    #[error("patches {}: {reason}; {ACCEPTED_PATCHES}", path.display())]
+    Unreadable { path: PathBuf, reason: io::Error },
+    #[error("patches {}: {label} cannot be read: {reason}; {ACCEPTED_PATCHES}", path.display())]
+    FileUnreadable { path: PathBuf, label: String, reason: io::Error },
+    #[error("patches {}: it changes no file; {ACCEPTED_PATCHES}", path.display())]
     Empty { path: PathBuf },
     #[error("patches: {label} is encoded as {encoding}: save the letters as plain text")]
     Encoded { label: String, encoding: String },
@@ -65,7 +65,7 @@ pub enum PatchError {
 }
 
 /// The accepted values of `PATCHES=`, for messages.
-const GIVE: &str = "give a unified diff, a mailbox of them, or a folder of such files, which are \
+const ACCEPTED_PATCHES: &str = "give a unified diff, a mailbox of them, or a folder of such files, which are \
                     taken in the order of their names";
 
 impl PatchError {
@@ -80,8 +80,8 @@ impl PatchError {
 /// An error in building a kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    #[error("this kernel does not {what}: {why}; the full log is {}", log.display())]
-    Failed { what: &'static str, why: String, log: PathBuf },
+    #[error("this kernel does not {operation}: {reason}; the full log is {}", log.display())]
+    Failed { operation: &'static str, reason: String, log: PathBuf },
     #[error("not a kernel: {0}")]
     NotAKernel(NotATree),
     #[error("invalid kernel version {release} in Makefile")]

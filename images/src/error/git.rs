@@ -47,8 +47,8 @@ pub enum GitError {
     NotLinux { linux: PathBuf, name: String, missing: &'static str },
     #[error("git cannot read commit {id} of {}", linux.display())]
     Unreadable { linux: PathBuf, id: String },
-    #[error("cannot {what} for {}: {output}", linux.display())]
-    Failed { what: &'static str, linux: PathBuf, output: String },
+    #[error("cannot {purpose} for {}: {output}", linux.display())]
+    Failed { purpose: &'static str, linux: PathBuf, output: String },
     #[error("git cannot bisect: {output}")]
     CannotBisect { output: String },
 }

@@ -71,24 +71,24 @@ pub enum Error {
     ToolsMissing {
         /// The tools.
         names: String,
-        /// The command that installs them.
+        /// The command that installs the tools.
         advice: String,
     },
     /// A program cannot be started.
-    #[error("cannot run {program}: {why}; install it or put it on the PATH")]
+    #[error("cannot run {program}: {reason}; install it or put it on the PATH")]
     CannotRun {
         /// The program's name.
         program: String,
         /// The error of the operating system.
-        why: io::Error,
+        reason: io::Error,
     },
     /// An operation on a child process, or on the interrupt descriptor, failed.
-    #[error("cannot {what}: {why}")]
+    #[error("cannot {operation}: {reason}")]
     Child {
         /// The operation that failed.
-        what: &'static str,
+        operation: &'static str,
         /// The error of the operating system.
-        why: io::Error,
+        reason: io::Error,
     },
     /// No environment variable gives the cache's directory.
     #[error(
@@ -96,44 +96,44 @@ pub enum Error {
     )]
     NoCache,
     /// A file operation failed.
-    #[error("cannot {what} {}: {why}", path.display())]
+    #[error("cannot {operation} {}: {reason}", path.display())]
     Io {
         /// The operation, such as `read`.
-        what: String,
+        operation: String,
         /// The file.
         path: PathBuf,
         /// The error of the operating system.
-        why: io::Error,
+        reason: io::Error,
     },
     /// A file operation failed for lack of permission.
     #[error(
-        "cannot {what} {}: {why}; give yourself access to it, or let SUDBOX_CACHE name a directory \
+        "cannot {operation} {}: {reason}; give yourself access to it, or let SUDBOX_CACHE name a directory \
          that you may write to",
         path.display()
     )]
     Denied {
         /// The operation, such as `write`.
-        what: String,
+        operation: String,
         /// The file.
         path: PathBuf,
         /// The error of the operating system.
-        why: io::Error,
+        reason: io::Error,
     },
     /// A file of the user's source tree cannot be read.
-    #[error("cannot read {}: {why}; the whole tree must be readable", path.display())]
+    #[error("cannot read {}: {reason}; the whole tree must be readable", path.display())]
     TreeUnreadable {
         /// The file or folder.
         path: PathBuf,
         /// The error of the operating system.
-        why: io::Error,
+        reason: io::Error,
     },
     /// Another program removed something from the cache during its use.
-    #[error("{what} has vanished from {}; is something else cleaning it?", place.display())]
+    #[error("{item} has vanished from {}; is something else cleaning it?", directory.display())]
     Vanished {
-        /// The removed thing.
-        what: &'static str,
-        /// The directory from which it was removed.
-        place: PathBuf,
+        /// The removed item.
+        item: &'static str,
+        /// The directory from which the item was removed.
+        directory: PathBuf,
     },
     /// The disk is full; the text is the failed operation.
     #[error(
@@ -187,16 +187,16 @@ impl Error {
     }
 
     /// The error of a failed operation on a file.
-    pub(crate) fn io(what: &str, path: &Path, why: io::Error) -> Error {
-        let (what, path) = (what.to_owned(), path.to_owned());
-        match why.kind() {
+    pub(crate) fn io(operation: &str, path: &Path, reason: io::Error) -> Error {
+        let (operation, path) = (operation.to_owned(), path.to_owned());
+        match reason.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Error::DiskFull(format!("{what} {}", path.display()))
+                Error::DiskFull(format!("{operation} {}", path.display()))
             }
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Error::Denied { what, path, why }
+                Error::Denied { operation, path, reason }
             }
-            _ => Error::Io { what, path, why },
+            _ => Error::Io { operation, path, reason },
         }
     }
 }
@@ -206,14 +206,14 @@ pub(crate) fn is_full_disk(line: &str) -> bool {
     line.contains("No space left on device") || line.contains("Disk quota exceeded")
 }
 
-/// Turns an [`io::Result`] into one with an [`Error`].
+/// Turns an [`io::Result`] into a result with an [`Error`].
 pub(crate) trait Context<T> {
-    /// Adds to an I/O error the operation (`what`) and the file.
-    fn context(self, what: &str, path: &Path) -> Result<T, Error>;
+    /// Adds the operation and the file to an I/O error.
+    fn context(self, operation: &str, path: &Path) -> Result<T, Error>;
 }
 
 impl<T> Context<T> for io::Result<T> {
-    fn context(self, what: &str, path: &Path) -> Result<T, Error> {
-        self.map_err(|why| Error::io(what, path, why))
+    fn context(self, operation: &str, path: &Path) -> Result<T, Error> {
+        self.map_err(|reason| Error::io(operation, path, reason))
     }
 }

@@ -15,16 +15,16 @@ pub enum PrebuiltError {
          /usr/lib/modules/*/vmlinuz; name another"
     )]
     NothingInstalled,
-    #[error("kernel {typed}: {}: {why}", path.display())]
-    Installed { typed: String, path: PathBuf, why: ImageError },
-    #[error("kernel {typed}: cannot be read: {why}")]
-    Unreadable { typed: String, why: io::Error },
-    #[error("kernel {typed}: {why}")]
-    Package { typed: String, why: DebError },
-    #[error("kernel {typed}: {why}")]
-    Image { typed: String, why: DamagedImage },
-    #[error("kernel {typed}: {why}")]
-    Module { typed: String, why: ModuleError },
+    #[error("kernel {typed}: {}: {reason}", path.display())]
+    Installed { typed: String, path: PathBuf, reason: ImageError },
+    #[error("kernel {typed}: cannot be read: {reason}")]
+    Unreadable { typed: String, reason: io::Error },
+    #[error("kernel {typed}: {reason}")]
+    Package { typed: String, reason: DebError },
+    #[error("kernel {typed}: {reason}")]
+    Image { typed: String, reason: DamagedImage },
+    #[error("kernel {typed}: {reason}")]
+    Module { typed: String, reason: ModuleError },
     #[error(
         "kernel {typed}: its {module} is a module that is not at hand; give the package, or put \
          lib/modules of this kernel beside the image's directory"
@@ -60,8 +60,8 @@ pub enum DebError {
     NotAPackage,
     #[error("truncated: the package ends too soon")]
     Truncated,
-    #[error("truncated: {left} of {size} bytes of its content are there")]
-    Short { left: u64, size: u64 },
+    #[error("truncated: {remaining} of {size} bytes of its content are there")]
+    Short { remaining: u64, size: u64 },
     #[error("damaged: a member of the package has no header")]
     NoHeader,
     #[error(
@@ -69,10 +69,10 @@ pub enum DebError {
          (dpkg-deb -Zxz)"
     )]
     UnknownCompression { name: String },
-    #[error("damaged: {name} cannot be unpacked: {why}")]
-    Damaged { name: String, why: io::Error },
-    #[error("the package {name} is for {theirs}, not for {wanted}")]
-    ForeignPackage { name: String, theirs: String, wanted: &'static str },
+    #[error("damaged: {name} cannot be unpacked: {reason}")]
+    Damaged { name: String, reason: io::Error },
+    #[error("the package {name} is for {package_arch}, not for {wanted}")]
+    ForeignPackage { name: String, package_arch: String, wanted: &'static str },
     #[error(
         "the package {name} {version} holds no kernel (vmlinuz); name one such as \
          linux-image-6.12.117+deb12-cloud-amd64"
@@ -85,15 +85,15 @@ pub enum DebError {
 pub enum DamagedImage {
     #[error("truncated: the file ends before its compressed kernel does")]
     Truncated,
-    #[error("its kernel, packed with {compression}, is damaged: {why}")]
-    Payload { compression: &'static str, why: String },
+    #[error("its kernel, packed with {compression}, is damaged: {reason}")]
+    Payload { compression: &'static str, reason: String },
 }
 
 /// An error about a module.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
-    #[error("its module {name} cannot be read: {why}")]
-    Unreadable { name: String, why: io::Error },
+    #[error("its module {name} cannot be read: {reason}")]
+    Unreadable { name: String, reason: io::Error },
     #[error("its module {name} depends on itself")]
     Circular { name: String },
 }

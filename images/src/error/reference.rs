@@ -27,15 +27,15 @@ pub enum ReferenceError {
          such as deb:linux-image-6.12.117+deb12-cloud-amd64"
     )]
     NotAPackage { typed: String },
-    #[error("kernel {typed}: cannot be read: {why}")]
-    Unreadable { typed: String, why: io::Error },
-    #[error("kernel {typed}: {why}")]
-    NotAKernel { typed: String, why: ImageError },
+    #[error("kernel {typed}: cannot be read: {reason}")]
+    Unreadable { typed: String, reason: io::Error },
+    #[error("kernel {typed}: {reason}")]
+    NotAKernel { typed: String, reason: ImageError },
     #[error(
-        "kernel {typed}: not a Linux source tree: {why}; name the directory that holds Linux's \
+        "kernel {typed}: not a Linux source tree: {reason}; name the directory that holds Linux's \
          top Makefile"
     )]
-    NotATree { typed: String, why: NotATree },
+    NotATree { typed: String, reason: NotATree },
     #[error(
         "kernel {typed} is a prebuilt kernel, which cannot be patched: name a release or a tree"
     )]

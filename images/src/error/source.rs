@@ -36,10 +36,10 @@ pub enum SourceError {
     #[error("cannot download {what}: {output}; {advice}")]
     Download { what: String, output: String, advice: &'static str },
     #[error(
-        "{url} is not what was published: its sha256 is {sum}, it should be {published}; somebody \
+        "{url} is not what was published: its sha256 is {actual}, it should be {published}; somebody \
          between here and there changes files, use another network"
     )]
-    Tampered { url: String, sum: String, published: String },
+    Tampered { url: String, actual: String, published: String },
     #[error(
         "cannot download {what}: {output}; it is not what was published, use another network or \
          mirror"
@@ -49,8 +49,8 @@ pub enum SourceError {
     NoChecksum { what: String },
     #[error("the archive of the source does not hold one folder; name another release")]
     NotOneFolder,
-    #[error("{label}: {why}")]
-    NotLinux { label: String, why: NotATree, named_by_user: bool },
+    #[error("{label}: {reason}")]
+    NotLinux { label: String, reason: NotATree, named_by_user: bool },
     #[error("cannot unpack {what}: {output}")]
     CannotUnpack { what: String, output: String },
     #[error("the package holds no {wanted} file; it is not what it was")]
@@ -82,10 +82,10 @@ pub enum SourceError {
     #[error("kernel {typed}: the distribution has no such package; on offer: {offers}; {ACCEPTED}")]
     NoSuchPackage { typed: String, offers: String },
     #[error(
-        "this machine's Rust has no standard library for {target} ({why}); with rustup: rustup \
+        "this machine's Rust has no standard library for {target} ({reason}); with rustup: rustup \
          target add {target}"
     )]
-    NoRustLibrary { target: String, why: &'static str },
+    NoRustLibrary { target: String, reason: &'static str },
 }
 
 impl SourceError {

@@ -5,7 +5,7 @@ use super::*;
 fn inspect_bytes(bytes: &[u8]) -> Result<ImageFile, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
-    inspect(file.path(), Arch::X86_64).map_err(|why| why.to_string())
+    inspect(file.path(), Arch::X86_64).map_err(|reason| reason.to_string())
 }
 
 fn bzimage() -> Vec<u8> {
@@ -48,8 +48,8 @@ fn whole_images_are_recognised() {
 fn truncated_images_say_so_at_every_length() {
     for (whole, start) in [(bzimage(), 0x206), (vmlinux(), 4)] {
         for length in start..whole.len() {
-            let why = inspect_bytes(&whole[..length]).unwrap_err();
-            assert!(why.starts_with("truncated"), "{length}: {why}");
+            let reason = inspect_bytes(&whole[..length]).unwrap_err();
+            assert!(reason.starts_with("truncated"), "{length}: {reason}");
         }
     }
 }
@@ -64,8 +64,8 @@ fn an_image_for_another_architecture_is_refused() {
         std::fs::write(file.path(), &image).unwrap();
         let found = inspect(file.path(), arch).unwrap();
         assert_eq!(found.format, Format::Image);
-        let why = inspect_bytes(&image).unwrap_err();
-        assert!(why.contains(&format!("for {}", arch.name())), "{why}");
+        let reason = inspect_bytes(&image).unwrap_err();
+        assert!(reason.contains(&format!("for {}", arch.name())), "{reason}");
         std::fs::write(file.path(), vmlinux()).unwrap();
         assert!(inspect(file.path(), arch).unwrap_err().to_string().contains("another machine"));
     }
@@ -83,8 +83,8 @@ fn a_kernel_for_s390_is_recognised() {
     elf[5] = 2;
     elf[18..20].copy_from_slice(&22u16.to_be_bytes());
     std::fs::write(file.path(), elf).unwrap();
-    let why = inspect(file.path(), Arch::S390x).unwrap_err().to_string();
-    assert!(why.contains("name its arch/s390/boot/bzImage"), "{why}");
+    let reason = inspect(file.path(), Arch::S390x).unwrap_err().to_string();
+    assert!(reason.contains("name its arch/s390/boot/bzImage"), "{reason}");
 }
 
 #[test]
@@ -104,8 +104,8 @@ fn other_files_are_refused_with_a_reason() {
         (vec![0; 100], "not a kernel"),
         (Vec::new(), "empty"),
     ] {
-        let why = inspect_bytes(&bytes).unwrap_err();
-        assert!(why.contains(word), "{why}");
+        let reason = inspect_bytes(&bytes).unwrap_err();
+        assert!(reason.contains(word), "{reason}");
     }
     let program = inspect(Path::new("/proc/self/exe"), Arch::X86_64).unwrap_err().to_string();
     assert!(program.contains("ELF program"), "{program}");

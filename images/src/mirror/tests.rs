@@ -55,12 +55,12 @@ fn the_first_copy_keeps_the_mtimes() {
     fs::set_permissions(f.tree.join("scripts/run.sh"), x).unwrap();
     f.date("kernel/fork.c", 1_000_000);
     let state = f.update_mirror();
-    assert_eq!(state.changed, 3);
+    assert_eq!(state.changed_files, 3);
     assert_eq!(f.read("kernel/fork.c").as_deref(), Some("fork"));
     assert_eq!(f.time("kernel/fork.c"), UNIX_EPOCH + Duration::from_secs(1_000_000));
     let mode = fs::metadata(f.mirror.join("src/scripts/run.sh")).unwrap().mode();
     assert_eq!(mode & 0o777, 0o755);
-    assert_eq!(f.update_mirror(), MirrorState { changed: 0, ..state });
+    assert_eq!(f.update_mirror(), MirrorState { changed_files: 0, ..state });
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_new_mtime_with_the_old_content_changes_nothing() {
     fs::remove_file(f.tree.join("a.c")).unwrap();
     f.write("a.c", "a");
     f.date("a.c", 2_000_000_000);
-    assert_eq!(f.update_mirror(), MirrorState { changed: 0, ..is_first_copy });
+    assert_eq!(f.update_mirror(), MirrorState { changed_files: 0, ..is_first_copy });
     assert_eq!(f.time("a.c"), before);
 }
 
@@ -86,7 +86,7 @@ fn new_content_gets_the_current_time() {
     f.write("a.c", "new");
     f.date("a.c", 1_000_000);
     let second = f.update_mirror();
-    assert_eq!((second.changed, f.read("a.c").as_deref()), (1, Some("new")));
+    assert_eq!((second.changed_files, f.read("a.c").as_deref()), (1, Some("new")));
     assert_ne!(second.digest, is_first_copy.digest);
     assert!(f.time("a.c") >= start);
     // With the former content, the digest is the former one.
@@ -102,7 +102,7 @@ fn removed_files_are_removed_and_kinds_may_change() {
     fs::remove_file(f.tree.join("c")).unwrap();
     f.write("lib/a", "now a file");
     f.write("c/d", "now a directory");
-    assert_eq!(f.update_mirror().changed, 4);
+    assert_eq!(f.update_mirror().changed_files, 4);
     assert_eq!(f.read("lib/a").as_deref(), Some("now a file"));
     assert_eq!(f.read("c/d").as_deref(), Some("now a directory"));
     fs::remove_dir_all(f.tree.join("c")).unwrap();
@@ -121,7 +121,7 @@ fn symbolic_links_keep_their_targets() {
     let target = |path: &str| fs::read_link(f.mirror.join("src").join(path)).unwrap();
     assert_eq!(target("include/self"), Path::new("../include"));
     assert_eq!(target("include/out"), f.tree.join("include/../../outside"));
-    assert_eq!(f.update_mirror().changed, 0);
+    assert_eq!(f.update_mirror().changed_files, 0);
 }
 
 #[test]
@@ -178,6 +178,6 @@ fn foreign_files_are_left_alone() {
     again();
     fs::write(f.mirror.join("src/a.c"), "patched").unwrap();
     f.write("a.c", "changed");
-    assert_eq!(again().changed, 0);
+    assert_eq!(again().changed_files, 0);
     assert_eq!(f.read("a.c").as_deref(), Some("patched"));
 }

@@ -123,6 +123,6 @@ fn patches_of_a_folder_are_sorted_and_follow_the_pinned_ones() {
 #[test]
 fn an_encoded_mail_is_refused_and_named_by_its_subject() {
     let mail = "From x\nSubject: s\nContent-Transfer-Encoding: Base64\n\naGVsbG8=\n";
-    let why = split_mailbox("m", mail).unwrap_err().to_string();
-    assert!(why.contains("m: s is encoded as Base64"), "{why}");
+    let reason = split_mailbox("m", mail).unwrap_err().to_string();
+    assert!(reason.contains("m: s is encoded as Base64"), "{reason}");
 }

@@ -35,24 +35,25 @@ pub(crate) struct Package {
 /// # Errors
 /// [`DebError`] if a package is damaged or for another architecture, or if no package has an image.
 pub(crate) fn read(paths: &[PathBuf], arch: Arch) -> Result<Package, DebError> {
-    let mut whole = Package::default();
+    let mut package = Package::default();
     for path in paths {
-        whole.read(path, arch)?;
+        package.read(path, arch)?;
     }
-    if whole.image.is_empty() {
-        return Err(DebError::NoKernel { name: whole.name, version: whole.version });
+    if package.image.is_empty() {
+        return Err(DebError::NoKernel { name: package.name, version: package.version });
     }
-    Ok(whole)
+    Ok(package)
 }
 
 /// The part of a package's name that all packages of one kernel share: `7.3.4+deb13-cloud-amd64` in
 /// `linux-image-7.3.4+deb13-cloud-amd64`.
 pub(crate) fn kernel_name(package: &str) -> Option<&str> {
-    let (_, rest) = package.strip_prefix("linux-")?.split_once('-')?;
-    rest.starts_with(|c: char| c.is_ascii_digit()).then_some(rest)
+    let (_, name) = package.strip_prefix("linux-")?.split_once('-')?;
+    name.starts_with(|c: char| c.is_ascii_digit()).then_some(name)
 }
 
-/// The package files of one kernel: `path`, and the packages of the same kernel and version beside it.
+/// The package files of one kernel: `path`, and the packages of the same kernel and version beside
+/// it.
 pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     let kernel_of = |path: &Path| {
         let name = path.file_name()?.to_str()?.strip_suffix(".deb")?;
@@ -60,19 +61,20 @@ pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
         let is_part = PARTS.iter().any(|part| package.starts_with(part));
         is_part.then(|| Some((kernel_name(package)?.to_owned(), version.to_owned())))?
     };
-    let mut all = vec![path.to_owned()];
-    let Some((kernel, folder)) = kernel_of(path).zip(path.parent()) else { return all };
-    let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
-    let mut parts: Vec<PathBuf> = beside
+    let mut files = vec![path.to_owned()];
+    let Some((kernel, folder)) = kernel_of(path).zip(path.parent()) else { return files };
+    let neighbours =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut parts: Vec<PathBuf> = neighbours
         .filter(|other| other != path && kernel_of(other).as_ref() == Some(&kernel))
         .collect();
     parts.sort();
-    all.extend(parts);
-    all
+    files.extend(parts);
+    files
 }
 
-/// Prefixes of the packages of a kernel. Ubuntu, and Debian from 6.19 on, split a kernel into several
-/// packages.
+/// Prefixes of the packages of a kernel. Ubuntu, and Debian from 6.19 on, split a kernel into
+/// several packages.
 pub(crate) const PARTS: [&str; 4] =
     ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"];
 
@@ -97,13 +99,14 @@ impl Package {
             let (Some(size), true) = (size, text.ends_with("`\n")) else {
                 return Err(DebError::NoHeader);
             };
-            let left = length.saturating_sub(file.stream_position().map_err(DebError::Unreadable)?);
-            if size > left {
-                return Err(DebError::Short { left, size });
+            let remaining =
+                length.saturating_sub(file.stream_position().map_err(DebError::Unreadable)?);
+            if size > remaining {
+                return Err(DebError::Short { remaining, size });
             }
             let name =
                 text.get(..16).unwrap_or_default().trim_end().trim_end_matches('/').to_owned();
-            let damaged = |why| DebError::Damaged { name: name.clone(), why };
+            let damaged = |reason| DebError::Damaged { name: name.clone(), reason };
             let mut member = (&file).take(size);
             if name.starts_with("control.tar") {
                 let archive = open_archive(&name, &mut member)?.map_err(damaged)?;
@@ -121,8 +124,8 @@ impl Package {
     }
 }
 
-/// Opens the tar archive in a member. The member's name tells the compression (`data.tar.xz`). The inner
-/// result has the errors of reading the archive.
+/// Opens the tar archive in a member. The member's name tells the compression (`data.tar.xz`). The
+/// inner result has the errors of reading the archive.
 ///
 /// # Errors
 /// [`DebError::UnknownCompression`].
@@ -143,8 +146,8 @@ fn open_archive<'a>(
 }
 
 impl Package {
-    /// Reads name and version from the control archive, and checks the architecture. The outer result
-    /// has the errors of reading the archive.
+    /// Reads name and version from the control archive, and checks the architecture. The outer
+    /// result has the errors of reading the archive.
     fn read_control(
         &mut self,
         mut archive: tar::Archive<impl Read>,
@@ -165,10 +168,10 @@ impl Package {
             if self.name.is_empty() {
                 (self.name, self.version) = (name.clone(), field("Version"));
             }
-            let theirs = field("Architecture");
-            if theirs != arch::facts(arch).debian_arch && theirs != "all" {
+            let package_arch = field("Architecture");
+            if package_arch != arch::facts(arch).debian_arch && package_arch != "all" {
                 let wanted = arch::facts(arch).debian_arch;
-                return Ok(Err(DebError::ForeignPackage { name, theirs, wanted }));
+                return Ok(Err(DebError::ForeignPackage { name, package_arch, wanted }));
             }
         }
         Ok(Ok(()))
@@ -184,7 +187,7 @@ impl Package {
             let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             let size = usize::try_from(entry.size()).unwrap_or(0);
             let mut content = || {
-                // Do not trust the size in the header for the allocation.
+                // The size in the header may be wrong, so it limits only the first allocation.
                 let mut content = Vec::with_capacity(size.min(1 << 20));
                 entry.read_to_end(&mut content).map(|_| content)
             };
@@ -194,7 +197,7 @@ impl Package {
             } else if path.starts_with("boot/config-")
                 || (file == "config" && path.contains("/modules/"))
             {
-                // Symbols are ASCII; a comment or a string may have any bytes.
+                // Symbols are ASCII, but a comment or a string may have any bytes.
                 self.config = Some(String::from_utf8_lossy(&content()?).into_owned());
             } else {
                 self.modules.add(&path, content)?;

@@ -11,8 +11,8 @@ use crate::compression::Compression;
 use crate::error::DamagedImage;
 use crate::image_file::setup;
 
-/// `XEN_ELFNOTE_PHYS32_ENTRY` (include/xen/interface/elfnote.h): type of the note with the PVH entry
-/// point.
+/// `XEN_ELFNOTE_PHYS32_ENTRY` (include/xen/interface/elfnote.h): type of the note with the PVH
+/// entry point.
 const NOTE_PHYS32_ENTRY: u32 = 18;
 
 /// Markers before and after the compressed configuration (kernel/configs.c).
@@ -21,12 +21,12 @@ const CONFIG_END: &[u8] = b"IKCFG_ED";
 
 /// The little-endian number at this offset; `None` beyond the end of `bytes`.
 fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    let four = bytes.get(offset..offset.checked_add(4)?)?;
-    Some(u32::from_le_bytes(four.try_into().ok()?))
+    let field = bytes.get(offset..offset.checked_add(4)?)?;
+    Some(u32::from_le_bytes(field.try_into().ok()?))
 }
 
-/// Unpacks the vmlinux in a bzImage; `None` if the compression is not supported (lzo) or the content
-/// is not an ELF file.
+/// Unpacks the vmlinux in a bzImage; `None` if the compression is not supported (lzo) or the
+/// content is not an ELF file.
 ///
 /// # Errors
 /// [`DamagedImage`] if the image is truncated or the compressed data is damaged.
@@ -35,12 +35,13 @@ pub(crate) fn unpack(image: &[u8]) -> Result<Option<Vec<u8>>, DamagedImage> {
         return Err(DamagedImage::Truncated);
     };
     let Some(compression) = Compression::detect(payload) else { return Ok(None) };
-    let damaged = |why: String| DamagedImage::Payload { compression: compression.name(), why };
+    let damaged =
+        |reason: String| DamagedImage::Payload { compression: compression.name(), reason };
     // The last four bytes are the unpacked size. The build appends them (`size_append`,
     // scripts/Makefile.lib), except to gzip, whose format ends with the size.
-    let (rest, size) = payload.split_at(payload.len().saturating_sub(4));
-    let packed = if compression == Compression::Gzip { payload } else { rest };
-    let vmlinux = compression.decompress(packed).map_err(|e| damaged(e.to_string()))?;
+    let (before_size, size) = payload.split_at(payload.len().saturating_sub(4));
+    let compressed = if compression == Compression::Gzip { payload } else { before_size };
+    let vmlinux = compression.decompress(compressed).map_err(|error| damaged(error.to_string()))?;
     if Some(vmlinux.len()) != u32_at(size, 0).and_then(|size| usize::try_from(size).ok()) {
         return Err(damaged(format!("{} bytes came out of it", vmlinux.len())));
     }
@@ -56,27 +57,27 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     image.get(start..start.checked_add(length)?)
 }
 
-/// Properties of a kernel that its vmlinux tells.
+/// The properties of a kernel that are read from its vmlinux.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct VmlinuxFacts {
     /// Whether the kernel has a PVH entry point.
-    pub(crate) pvh: bool,
+    pub(crate) has_pvh_entry: bool,
     /// The release as `uname -r` prints it.
     pub(crate) release: Option<String>,
     /// The .config, if the kernel contains it (`CONFIG_IKCONFIG`).
     pub(crate) config: Option<String>,
     /// Whether virtio-mmio devices can be given on the command line (`vm_cmdline_set()`,
     /// drivers/virtio/virtio_mmio.c).
-    pub(crate) command_line_devices: bool,
+    pub(crate) takes_command_line_devices: bool,
 }
 
 /// Collects the facts about a vmlinux.
 pub(crate) fn vmlinux_facts(vmlinux: &[u8]) -> VmlinuxFacts {
     VmlinuxFacts {
-        pvh: has_pvh_note(vmlinux).unwrap_or(false),
+        has_pvh_entry: has_pvh_note(vmlinux).unwrap_or(false),
         release: release(vmlinux),
         config: config(vmlinux),
-        command_line_devices: memmem::find(vmlinux, b"virtio_mmio.device\0").is_some(),
+        takes_command_line_devices: memmem::find(vmlinux, b"virtio_mmio.device\0").is_some(),
     }
 }
 
@@ -86,8 +87,9 @@ pub(crate) fn loaded_end(head: &[u8]) -> Option<usize> {
     let header = FileHeader64::<Endianness>::parse(head).ok()?;
     let endian = header.endian().ok()?;
     let segments = header.program_headers(endian, head).ok()?.iter();
-    let loaded = segments.filter(|segment| segment.p_type(endian) == PT_LOAD);
-    let ends = loaded.filter_map(|s| s.p_offset(endian).checked_add(s.p_filesz(endian)));
+    let loaded_segments = segments.filter(|segment| segment.p_type(endian) == PT_LOAD);
+    let ends = loaded_segments
+        .filter_map(|segment| segment.p_offset(endian).checked_add(segment.p_filesz(endian)));
     usize::try_from(ends.max()?).ok()
 }
 
@@ -109,9 +111,10 @@ fn has_pvh_note(vmlinux: &[u8]) -> object::Result<bool> {
 /// The release in the banner (`linux_banner`, init/version.c).
 fn release(vmlinux: &[u8]) -> Option<String> {
     const BANNER: &[u8] = b"Linux version ";
-    memmem::find_iter(vmlinux, BANNER).find_map(|at| {
-        let rest = vmlinux.get(at + BANNER.len()..)?;
-        let word = rest.get(..rest.iter().take(128).position(|byte| *byte == b' ')?)?;
+    memmem::find_iter(vmlinux, BANNER).find_map(|start| {
+        let after_banner = vmlinux.get(start + BANNER.len()..)?;
+        let word =
+            after_banner.get(..after_banner.iter().take(128).position(|byte| *byte == b' ')?)?;
         word.first()?.is_ascii_digit().then(|| String::from_utf8_lossy(word).into_owned())
     })
 }
@@ -119,9 +122,9 @@ fn release(vmlinux: &[u8]) -> Option<String> {
 /// The configuration that a kernel with `CONFIG_IKCONFIG` contains.
 fn config(vmlinux: &[u8]) -> Option<String> {
     let start = memmem::find(vmlinux, CONFIG_BEGIN)? + CONFIG_BEGIN.len();
-    let rest = vmlinux.get(start..)?;
-    let packed = &rest[..memmem::find(rest, CONFIG_END)?];
-    let text = Compression::detect(packed)?.decompress(packed).ok()?;
+    let after_marker = vmlinux.get(start..)?;
+    let compressed = &after_marker[..memmem::find(after_marker, CONFIG_END)?];
+    let text = Compression::detect(compressed)?.decompress(compressed).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 

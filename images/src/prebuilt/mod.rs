@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Prebuilt kernels: unpacks an image, its configuration, and the modules that a guest needs to reach
-//! the host (virtio-mmio, vsock).
+//! Prebuilt kernels: unpacks an image, its configuration, and the modules that a guest needs to
+//! reach the host (virtio-mmio, vsock).
 //!
 //! ```text
 //! package (file or name), installed, image by path
@@ -33,8 +33,8 @@ use packages::WantedPackage;
 
 pub use places::config_of;
 
-/// Version of the layout of cache entries, part of every key. Change it when the layout changes, so
-/// that old entries are no longer found.
+/// Version of the layout of cache entries, a part of every key. Another layout needs a new version,
+/// so that sudbox does not find entries with the old layout.
 const CACHE_LAYOUT: &str = "sudbox ready 1";
 
 /// Configuration symbols that a guest needs to reach the host, and the names of their modules.
@@ -53,7 +53,8 @@ struct PrebuiltMetadata {
     /// Names of the modules, in the order in which they are loaded.
     modules: Vec<String>,
     /// Whether the kernel finds virtio-mmio devices by ACPI only.
-    acpi: bool,
+    #[serde(rename = "acpi")]
+    needs_acpi: bool,
 }
 
 /// A prebuilt kernel that the user named.
@@ -91,8 +92,8 @@ impl PrebuiltKernel {
             WantedPrebuilt::Image(image) => from_image(ctx, image, typed, arch),
             WantedPrebuilt::Installed => {
                 let path = places::find_installed_kernel()?;
-                let image = image_file::inspect(&path, arch).map_err(|why| {
-                    PrebuiltError::Installed { typed: typed.to_owned(), path, why }
+                let image = image_file::inspect(&path, arch).map_err(|reason| {
+                    PrebuiltError::Installed { typed: typed.to_owned(), path, reason }
                 })?;
                 from_image(ctx, &image, typed, arch)
             }
@@ -114,7 +115,8 @@ struct UnpackedKernel {
     /// The kernel's origin for reports.
     label: String,
     kernel: KernelFile,
-    /// The configuration that was found beside the image. A configuration in the image takes precedence.
+    /// The configuration that was found beside the image. A configuration in the image takes
+    /// precedence.
     config: Option<String>,
     modules: Vec<Module>,
 }
@@ -141,17 +143,18 @@ fn cache_key(parts: &[&[u8]]) -> String {
 /// The kernel of an image file, with the configuration and modules that belong to it.
 ///
 /// # Errors
-/// [`PrebuiltError`] if the image is damaged, has no entry for a VM, or needs modules that were not found.
+/// [`PrebuiltError`] if the image is damaged, has no entry for a VM, or needs modules that were not
+/// found.
 fn from_image(
     ctx: &mut Ctx<'_>,
     image: &ImageFile,
     typed: &str,
     arch: Arch,
 ) -> Result<KernelImage, Error> {
-    let unreadable = |why| PrebuiltError::Unreadable { typed: typed.to_owned(), why };
+    let unreadable = |reason| PrebuiltError::Unreadable { typed: typed.to_owned(), reason };
     let bytes = read_loaded(image).map_err(unreadable)?;
     let vmlinux_facts = (image.format == Format::Vmlinux).then(|| image::vmlinux_facts(&bytes));
-    if arch == Arch::X86_64 && vmlinux_facts.as_ref().is_some_and(|facts| !facts.pvh) {
+    if arch == Arch::X86_64 && vmlinux_facts.as_ref().is_some_and(|facts| !facts.has_pvh_entry) {
         return Err(PrebuiltError::NoEntry { typed: typed.to_owned() }.into());
     }
     let release =
@@ -160,16 +163,16 @@ fn from_image(
     let modules = companions
         .modules
         .transport_modules()
-        .map_err(|why| PrebuiltError::Module { typed: typed.to_owned(), why })?;
+        .map_err(|reason| PrebuiltError::Module { typed: typed.to_owned(), reason })?;
     let mut content: Vec<&[u8]> =
         vec![&bytes, companions.config.as_deref().unwrap_or("").as_bytes()];
     content.extend(modules.iter().map(|module| &module.content[..]));
     let key = cache_key(&content);
     let label = format!("{}, as given", image.path.display());
     let users_vmlinux = (image.format == Format::Vmlinux).then_some(image.path.as_path());
-    if let Some(mut found) = find_cached(ctx, &key, users_vmlinux)? {
-        found.source = label;
-        return Ok(found);
+    if let Some(mut image) = find_cached(ctx, &key, users_vmlinux)? {
+        image.source = label;
+        return Ok(image);
     }
     let kernel = match vmlinux_facts {
         Some(vmlinux_facts) => KernelFile::Vmlinux(vmlinux_facts),
@@ -177,8 +180,8 @@ fn from_image(
         None => KernelFile::BzImage { bytes, release },
     };
     let typed = typed.to_owned();
-    let parts = UnpackedKernel { typed, label, kernel, config: companions.config, modules };
-    store(ctx, &key, parts, users_vmlinux)
+    let unpacked = UnpackedKernel { typed, label, kernel, config: companions.config, modules };
+    store(ctx, &key, unpacked, users_vmlinux)
 }
 
 /// The kernel of a package file.
@@ -192,8 +195,8 @@ fn from_package_file(
     arch: Arch,
 ) -> Result<KernelImage, Error> {
     let files = deb::files(path);
-    let sums = files.iter().map(|file| sha256_of(file)).collect::<Result<Vec<_>, _>>()?;
-    from_packages(ctx, &sums, typed, arch, |_| Ok(files))
+    let checksums = files.iter().map(|file| sha256_of(file)).collect::<Result<Vec<_>, _>>()?;
+    from_packages(ctx, &checksums, typed, arch, |_| Ok(files))
 }
 
 /// The kernel of the packages with these checksums, from the cache or from the files that `fetch`
@@ -203,31 +206,36 @@ fn from_package_file(
 /// As [`from_package_file`], and those of `fetch`.
 fn from_packages(
     ctx: &mut Ctx<'_>,
-    sums: &[String],
+    checksums: &[String],
     typed: &str,
     arch: Arch,
     fetch: impl FnOnce(&mut Ctx<'_>) -> Result<Vec<PathBuf>, Error>,
 ) -> Result<KernelImage, Error> {
-    let key = cache_key(&[b"package", sums.join(" ").as_bytes()]);
-    if let Some(found) = find_cached(ctx, &key, None)? {
-        return Ok(found);
+    let key = cache_key(&[b"package", checksums.join(" ").as_bytes()]);
+    if let Some(image) = find_cached(ctx, &key, None)? {
+        return Ok(image);
     }
     let files = fetch(ctx)?;
     ctx.phase("unpacking the package");
     let package = deb::read(&files, arch)
-        .map_err(|why| PrebuiltError::Package { typed: typed.to_owned(), why })?;
+        .map_err(|reason| PrebuiltError::Package { typed: typed.to_owned(), reason })?;
     let modules = package
         .modules
         .transport_modules()
-        .map_err(|why| PrebuiltError::Module { typed: typed.to_owned(), why })?;
-    let parts = UnpackedKernel {
+        .map_err(|reason| PrebuiltError::Module { typed: typed.to_owned(), reason })?;
+    let unpacked = UnpackedKernel {
         typed: typed.to_owned(),
-        label: format!("package {} {}, sha256 {}", package.name, package.version, sums.join(" ")),
+        label: format!(
+            "package {} {}, sha256 {}",
+            package.name,
+            package.version,
+            checksums.join(" ")
+        ),
         kernel: KernelFile::BzImage { bytes: package.image, release: None },
         config: package.config,
         modules,
     };
-    store(ctx, &key, parts, None)
+    store(ctx, &key, unpacked, None)
 }
 
 /// Reads an image, without the symbols and debug information of a vmlinux.
@@ -237,16 +245,17 @@ fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
     if image.format == Format::Vmlinux {
         (&mut file).take(4096).read_to_end(&mut bytes)?;
         let end = image::loaded_end(&bytes).unwrap_or(usize::MAX);
-        let rest = end.saturating_sub(bytes.len());
-        file.take(u64::try_from(rest).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+        let remaining = end.saturating_sub(bytes.len());
+        file.take(u64::try_from(remaining).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
     } else {
         file.read_to_end(&mut bytes)?;
     }
     Ok(bytes)
 }
 
-/// Reads the cache entry `key`; `None` if the entry does not exist or is damaged. A vmlinux that the
-/// user gave (`users_vmlinux`) is booted from its own path, because the entry has no copy of it.
+/// Reads the cache entry `key`; `None` if the entry does not exist or is damaged. A vmlinux that
+/// the user gave (`users_vmlinux`) is booted from its own path, because the entry has no copy of
+/// it.
 fn find_cached(
     ctx: &mut Ctx<'_>,
     key: &str,
@@ -256,19 +265,19 @@ fn find_cached(
     if !folder.is_dir() {
         return Ok(None);
     }
-    let held = ctx.lock("images", key, LockMode::Shared)?;
+    let lock = ctx.lock("images", key, LockMode::Shared)?;
     let Ok(text) = fs::read(folder.join("meta.json")) else { return Ok(None) };
-    let Ok(meta) = serde_json::from_slice::<PrebuiltMetadata>(&text) else { return Ok(None) };
+    let Ok(metadata) = serde_json::from_slice::<PrebuiltMetadata>(&text) else { return Ok(None) };
     Ok(Some(KernelImage {
         kernel: users_vmlinux.map_or_else(|| folder.join("kernel"), Path::to_owned),
         vmlinux: users_vmlinux.map(Path::to_owned),
         config: Some(folder.join("config")).filter(|path| path.exists()),
-        release: meta.release,
-        source: meta.label,
-        modules: meta.modules.iter().map(|name| folder.join(format!("{name}.ko"))).collect(),
-        needs_acpi: meta.acpi,
+        release: metadata.release,
+        source: metadata.label,
+        modules: metadata.modules.iter().map(|name| folder.join(format!("{name}.ko"))).collect(),
+        needs_acpi: metadata.needs_acpi,
         is_prebuilt: true,
-        held,
+        lock,
         ..KernelImage::default()
     }))
 }
@@ -277,78 +286,79 @@ fn find_cached(
 fn store(
     ctx: &mut Ctx<'_>,
     key: &str,
-    parts: UnpackedKernel,
+    unpacked: UnpackedKernel,
     users_vmlinux: Option<&Path>,
 ) -> Result<KernelImage, Error> {
-    let UnpackedKernel { typed, label, kernel, config, modules } = parts;
-    let (vmlinux_facts, packed, unpacked, release) = match kernel {
+    let UnpackedKernel { typed, label, kernel, config, modules } = unpacked;
+    let (vmlinux_facts, boot_image, unpacked_vmlinux, release) = match kernel {
         KernelFile::Vmlinux(vmlinux_facts) => (Some(vmlinux_facts), None, None, None),
         KernelFile::BootImage(bytes) => (None, Some(bytes), None, None),
         KernelFile::BzImage { bytes, release } => {
             ctx.phase("unpacking the kernel");
             let vmlinux = image::unpack(&bytes)
-                .map_err(|why| PrebuiltError::Image { typed: typed.clone(), why })?;
+                .map_err(|reason| PrebuiltError::Image { typed: typed.clone(), reason })?;
             (vmlinux.as_deref().map(image::vmlinux_facts), Some(bytes), vmlinux, release)
         }
     };
-    let command_line_devices = vmlinux_facts.as_ref().map(|facts| facts.command_line_devices);
-    let has_pvh_entry = vmlinux_facts.as_ref().is_some_and(|facts| facts.pvh);
+    let takes_command_line_devices =
+        vmlinux_facts.as_ref().map(|facts| facts.takes_command_line_devices);
+    let has_pvh_entry = vmlinux_facts.as_ref().is_some_and(|facts| facts.has_pvh_entry);
     let (embedded_config, embedded_release) =
-        vmlinux_facts.map(|f| (f.config, f.release)).unwrap_or_default();
+        vmlinux_facts.map(|facts| (facts.config, facts.release)).unwrap_or_default();
     let config = embedded_config.or(config);
-    let is_set = |line: &str| config.as_deref().map(|text| text.lines().any(|l| l == line));
+    let is_set = |line: &str| config.as_deref().map(|text| text.lines().any(|other| other == line));
     check_transport(&typed, config.as_deref(), &modules)?;
     let is_pvh_bootable =
         has_pvh_entry && arch::pvh_entry_works(config.as_deref().unwrap_or_default());
-    let to_boot = match unpacked {
+    let booted_image = match unpacked_vmlinux {
         Some(vmlinux) if is_pvh_bootable => Some(vmlinux),
-        _ => packed,
+        _ => boot_image,
     };
-    let meta = PrebuiltMetadata {
+    let metadata = PrebuiltMetadata {
         label,
         release: embedded_release.or(release),
         modules: modules.iter().map(|module| module.name.clone()).collect(),
-        // If neither the image nor a configuration tells, assume a kernel like sudbox's own, which
-        // takes virtio-mmio devices from the command line and needs no ACPI.
-        acpi: !command_line_devices
+        // If neither the image nor a configuration tells whether the kernel takes virtio-mmio
+        // devices from the command line, assume that it does, like the kernels that sudbox builds.
+        needs_acpi: !takes_command_line_devices
             .or(is_set("CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y"))
             .unwrap_or(true),
     };
 
     let tmp = ctx.cache.temporary_directory()?;
-    let new = tmp.path().join("image");
-    fs::create_dir(&new).context("make", &new)?;
-    let text = serde_json::to_vec_pretty(&meta)
+    let folder = tmp.path().join("image");
+    fs::create_dir(&folder).context("make", &folder)?;
+    let text = serde_json::to_vec_pretty(&metadata)
         .map_err(std::io::Error::from)
-        .context("write the metadata (meta.json) of the kernel in", &new)?;
+        .context("write the metadata (meta.json) of the kernel in", &folder)?;
     let mut files = vec![("meta.json".to_owned(), text)];
-    files.extend(to_boot.map(|bytes| ("kernel".to_owned(), bytes)));
+    files.extend(booted_image.map(|bytes| ("kernel".to_owned(), bytes)));
     files.extend(config.map(|text| ("config".to_owned(), text.into_bytes())));
-    files.extend(modules.into_iter().map(|m| (format!("{}.ko", m.name), m.content)));
+    files.extend(modules.into_iter().map(|module| (format!("{}.ko", module.name), module.content)));
     for (name, bytes) in files {
-        let to = new.join(name);
-        fs::write(&to, bytes).context("write", &to)?;
+        let path = folder.join(name);
+        fs::write(&path, bytes).context("write", &path)?;
     }
-    let held = ctx.lock("images", key, LockMode::Exclusive)?;
-    let place = ctx.entry_path("images", key);
-    if place.exists() {
-        // The existing entry is damaged, or another run stored the same kernel in the meantime. Replace it in
-        // both cases.
-        fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;
+    let lock = ctx.lock("images", key, LockMode::Exclusive)?;
+    let entry_path = ctx.entry_path("images", key);
+    if entry_path.exists() {
+        // The entry is damaged, or another run stored the same kernel meanwhile. Replace the entry
+        // in both cases.
+        fs::rename(&entry_path, tmp.path().join("broken")).context("replace", &entry_path)?;
     }
-    held.record_size(cache::disk_usage(&new));
-    fs::rename(&new, &place).context("write", &place)?;
-    drop(held);
+    lock.record_size(cache::disk_usage(&folder));
+    fs::rename(&folder, &entry_path).context("write", &entry_path)?;
+    drop(lock);
     let stored = find_cached(ctx, key, users_vmlinux)?;
     ctx.cache.evict();
     stored.ok_or_else(|| Error::Vanished {
-        what: "the kernel that was just unpacked",
-        place: ctx.cache.root().to_owned(),
+        item: "the kernel that was just unpacked",
+        directory: ctx.cache.root().to_owned(),
     })
 }
 
-/// Checks that each driver of [`TRANSPORT_DRIVERS`] is built in or among `modules`. Without a configuration,
-/// checks nothing.
+/// Checks that each driver of [`TRANSPORT_DRIVERS`] is built in or among `modules`. Without a
+/// configuration, checks nothing.
 fn check_transport(typed: &str, config: Option<&str>, modules: &[Module]) -> Result<(), Error> {
     let Some(config) = config else { return Ok(()) };
     for (symbol, module) in TRANSPORT_DRIVERS {
@@ -356,7 +366,7 @@ fn check_transport(typed: &str, config: Option<&str>, modules: &[Module]) -> Res
             .lines()
             .find_map(|line| line.strip_prefix(symbol)?.strip_prefix('='))
             .unwrap_or("n");
-        if value == "m" && !modules.iter().any(|found| found.name == module) {
+        if value == "m" && !modules.iter().any(|found_module| found_module.name == module) {
             return Err(PrebuiltError::ModuleMissing { typed: typed.to_owned(), module }.into());
         }
         if value == "n" {

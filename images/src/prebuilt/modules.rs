@@ -38,12 +38,13 @@ pub(crate) struct Module {
 
 /// The kernel's name of the module in a file such as `virtio-rng.ko.xz`: `virtio_rng`.
 fn module_name(file: &str) -> Option<String> {
-    let (name, end) = file.split_once(".ko")?;
-    ["", ".gz", ".xz", ".zst"].contains(&end).then(|| name.replace('-', "_"))
+    let (name, suffix) = file.split_once(".ko")?;
+    ["", ".gz", ".xz", ".zst"].contains(&suffix).then(|| name.replace('-', "_"))
 }
 
 impl Modules {
-    /// The modules below a directory such as `/lib/modules/RELEASE`; none if it does not exist.
+    /// The modules below a directory such as `/lib/modules/RELEASE`; no modules if the directory
+    /// does not exist.
     pub(crate) fn in_folder(folder: &Path) -> Modules {
         let mut modules = Modules::default();
         let mut folders = vec![folder.to_owned()];
@@ -74,46 +75,48 @@ impl Modules {
         Ok(())
     }
 
-    /// The modules of the transport and their dependencies, in loading order. Skips a driver that is
-    /// not a module: it is built in or missing, which the configuration tells.
+    /// The modules of the transport and their dependencies, in loading order. Skips a driver that
+    /// is not a module, because it is built in or missing.
     ///
     /// # Errors
     /// [`ModuleError`] if a module cannot be read or dependencies are circular.
     pub(crate) fn transport_modules(&self) -> Result<Vec<Module>, ModuleError> {
-        let mut order = Vec::new();
+        let mut modules = Vec::new();
         for name in TRANSPORT {
-            self.add_with_dependencies(name, &mut order, 0)?;
+            self.add_with_dependencies(name, &mut modules, 0)?;
         }
-        Ok(order)
+        Ok(modules)
     }
 
-    /// Appends a module to `order`, after its dependencies. Skips a module that is in `order` already,
-    /// or that the kernel does not have.
+    /// Appends a module to `modules`, after its dependencies. Skips a module that `modules` has
+    /// already, or that the kernel does not have.
     fn add_with_dependencies(
         &self,
         name: &str,
-        order: &mut Vec<Module>,
+        modules: &mut Vec<Module>,
         depth: u32,
     ) -> Result<(), ModuleError> {
-        if order.iter().any(|module| module.name == name) {
+        if modules.iter().any(|module| module.name == name) {
             return Ok(());
         }
         let Some(module) = self.0.get(name) else { return Ok(()) };
-        let packed = match module {
+        let file_content = match module {
             PackedModule::File(path) => fs::read(path),
             PackedModule::Bytes(bytes) => Ok(bytes.clone()),
         };
-        let content = packed
+        let content = file_content
             .and_then(compression::decompress_if_compressed)
-            .map_err(|why| ModuleError::Unreadable { name: name.to_owned(), why })?;
+            .map_err(|reason| ModuleError::Unreadable { name: name.to_owned(), reason })?;
         // Damaged modules may have circular dependencies.
         if depth == 16 {
             return Err(ModuleError::Circular { name: name.to_owned() });
         }
-        for needed in module_dependencies(&content).split(',').filter(|needed| !needed.is_empty()) {
-            self.add_with_dependencies(&needed.replace('-', "_"), order, depth + 1)?;
+        for dependency in
+            module_dependencies(&content).split(',').filter(|dependency| !dependency.is_empty())
+        {
+            self.add_with_dependencies(&dependency.replace('-', "_"), modules, depth + 1)?;
         }
-        order.push(Module { name: name.to_owned(), content });
+        modules.push(Module { name: name.to_owned(), content });
         Ok(())
     }
 }
@@ -122,10 +125,10 @@ impl Modules {
 /// separated by commas. The file modules.dep exists only in installed packages.
 fn module_dependencies(module: &[u8]) -> String {
     const FIELD: &[u8] = b"\0depends=";
-    let Some(at) = memmem::find(module, FIELD) else { return String::new() };
-    let rest = &module[at + FIELD.len()..];
-    let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
-    String::from_utf8_lossy(&rest[..end]).into_owned()
+    let Some(start) = memmem::find(module, FIELD) else { return String::new() };
+    let value_and_rest = &module[start + FIELD.len()..];
+    let end = value_and_rest.iter().position(|byte| *byte == 0).unwrap_or(value_and_rest.len());
+    String::from_utf8_lossy(&value_and_rest[..end]).into_owned()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Finds and downloads prebuilt kernels in the distribution's packages, by name or as the newest cloud
-//! kernel of a series.
+//! Finds and downloads prebuilt kernels in the distribution's packages, by name or as the newest
+//! cloud kernel of a series.
 //!
-//! The system's own suites are searched first, then all others (`crate::apt`).
+//! sudbox searches the suites that the system is configured for, then all other suites
+//! (`crate::apt`).
 
 use super::deb;
 use crate::apt::{self, Suites};
@@ -55,17 +56,17 @@ pub(super) fn kernel(
         let (typed, arch) = (typed.to_owned(), arch.name());
         return Err(SourceError::ForeignPackage { typed, arch }.into());
     }
-    let record = record_key(arch, typed);
-    let mut recorded = ctx.cache.read_record::<FoundPackages>("resolved", &record);
-    let mut failed = None;
-    let mut all_reached = false;
+    let record_key = record_key(arch, typed);
+    let mut recorded_packages = ctx.cache.read_record::<FoundPackages>("resolved", &record_key);
+    let mut last_error = None;
+    let mut has_lists = false;
     for suites in [None, Some(Suites::System), Some(Suites::All)] {
         let found = match suites {
-            // The record of an earlier run, which needs no network.
-            None => recorded.take().map(Ok),
+            // The record of an earlier run is tried first, because it needs no network.
+            None => recorded_packages.take().map(Ok),
             Some(suites) => {
-                all_reached = apt::refresh_lists(ctx, suites)?;
-                if !all_reached {
+                has_lists = apt::refresh_lists(ctx, suites)?;
+                if !has_lists {
                     continue;
                 }
                 find(ctx, arch, wanted, suites)?
@@ -76,36 +77,36 @@ pub(super) fn kernel(
             Some(Ok(found)) => found,
             Some(Err(MissingPart { package, part })) => {
                 let typed = typed.to_owned();
-                failed = Some(SourceError::PackageInPart { typed, package, part });
+                last_error = Some(SourceError::PackageInPart { typed, package, part });
                 continue;
             }
         };
         match unpack(ctx, typed, arch, &found) {
             Ok(image) => {
-                ctx.cache.write_record("resolved", &record, &found)?;
+                ctx.cache.write_record("resolved", &record_key, &found)?;
                 return Ok(image);
             }
             // The list may be outdated, and other suites may have the package.
-            Err(Error::Source(error @ SourceError::Download { .. })) => failed = Some(error),
+            Err(Error::Source(error @ SourceError::Download { .. })) => last_error = Some(error),
             Err(error) => return Err(error),
         }
     }
-    if let Some(error) = failed {
+    if let Some(error) = last_error {
         return Err(error.into());
     }
     let typed = typed.to_owned();
     if !apt::is_usable(ctx) {
         return Err(SourceError::NeedsApt { typed }.into());
     }
-    if !all_reached {
+    if !has_lists {
         return Err(SourceError::PackagesUnreachable { typed }.into());
     }
-    let offers = offers(ctx, arch)?;
+    let offers = newest_offers(ctx, arch)?;
     let series: Vec<String> = offers.iter().map(|(series, _)| format!("deb:{series}")).collect();
     Err(SourceError::NoSuchPackage { typed, offers: series.join(", ") }.into())
 }
 
-/// Downloads and unpacks packages, unless they are in the cache.
+/// Downloads and unpacks packages, unless the cache has the kernel.
 fn unpack(
     ctx: &mut Ctx<'_>,
     typed: &str,
@@ -113,8 +114,8 @@ fn unpack(
     found: &FoundPackages,
 ) -> Result<KernelImage, Error> {
     let tmp = ctx.cache.temporary_directory()?;
-    let sums: Vec<String> = found.parts.iter().map(|part| part.sha256.clone()).collect();
-    let mut image = super::from_packages(ctx, &sums, typed, arch, |ctx| {
+    let checksums: Vec<String> = found.parts.iter().map(|part| part.sha256.clone()).collect();
+    let mut image = super::from_packages(ctx, &checksums, typed, arch, |ctx| {
         let names = found.parts.iter().map(|part| (&*part.package, &*part.version));
         apt::fetch(ctx, &names.collect::<Vec<_>>(), found.suites, tmp.path())
     })?;
@@ -122,32 +123,35 @@ fn unpack(
     Ok(image)
 }
 
-/// Finds the kernel in these suites. `None` if the suites lack the kernel; [`MissingPart`] if they lack
-/// a part of the kernel.
+/// Finds the kernel in these suites. `None` if the suites lack the kernel; [`MissingPart`] if they
+/// lack a part of the kernel.
 fn find(
     ctx: &mut Ctx<'_>,
     arch: Arch,
     wanted: WantedPackage<'_>,
     suites: Suites,
 ) -> Result<Option<Result<FoundPackages, MissingPart>>, Error> {
-    let chosen = match wanted {
+    let offer = match wanted {
         WantedPackage::Name(name) => {
-            let listed = look_up(ctx, suites, &[name.to_owned()])?;
-            with_parts(ctx, suites, listed)?.pop()
+            let packages = look_up(ctx, suites, &[name.to_owned()])?;
+            with_parts(ctx, suites, packages)?.pop()
         }
         WantedPackage::Newest(series) => {
             let prefix = format!("linux-image-{series}");
             newest(series, cloud_kernels(ctx, arch, suites, &prefix)?)
         }
     };
-    let Some(Offer { package, parts, .. }) = chosen else { return Ok(None) };
+    let Some(Offer { package, parts, .. }) = offer else { return Ok(None) };
     let names = match parts {
         Ok(names) => names,
         Err(part) => return Ok(Some(Err(MissingPart { package, part }))),
     };
-    let sums = apt::checksums(ctx, &names, suites)?;
+    let checksums = apt::checksums(ctx, &names, suites)?;
     let part = |((package, version), sha256)| PackagePart { package, version, sha256 };
-    Ok(Some(Ok(FoundPackages { suites, parts: names.into_iter().zip(sums).map(part).collect() })))
+    Ok(Some(Ok(FoundPackages {
+        suites,
+        parts: names.into_iter().zip(checksums).map(part).collect(),
+    })))
 }
 
 /// A package of a kernel that the distribution has.
@@ -163,27 +167,29 @@ pub(crate) struct Offer {
     parts: Result<Vec<(String, String)>, String>,
 }
 
-/// The cloud kernel that [`kernel`] takes for each series: the kernel that an earlier run took, else
-/// the newest kernel with all its parts in the first suites that have such a kernel.
-pub(crate) fn offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer)>, Error> {
+/// The cloud kernel that [`kernel`] takes for each series: the kernel that an earlier run took,
+/// else the newest kernel with all its parts in the first suites that have such a kernel.
+pub(crate) fn newest_offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer)>, Error> {
     let mut offers: BTreeMap<Series, Offer> = BTreeMap::new();
     for suites in [Suites::System, Suites::All] {
         if !apt::refresh_lists(ctx, suites)? {
             continue;
         }
-        let all = cloud_kernels(ctx, arch, suites, "linux-image-")?;
-        let series: BTreeSet<Series> = all.iter().filter_map(|o| Some(o.release?.series)).collect();
+        let kernels = cloud_kernels(ctx, arch, suites, "linux-image-")?;
+        let series: BTreeSet<Series> =
+            kernels.iter().filter_map(|offer| Some(offer.release?.series)).collect();
         for series in series {
-            if let Some(offer) = newest(series, all.clone()).filter(|offer| offer.parts.is_ok()) {
+            if let Some(offer) = newest(series, kernels.clone()).filter(|offer| offer.parts.is_ok())
+            {
                 offers.entry(series).or_insert(offer);
             }
         }
     }
     for (series, offer) in &mut offers {
         let record = record_key(arch, &format!("deb:{series}"));
-        let taken = ctx.cache.read_record::<FoundPackages>("resolved", &record);
+        let recorded_packages = ctx.cache.read_record::<FoundPackages>("resolved", &record);
         if let Some(PackagePart { package, version, .. }) =
-            taken.and_then(|found| found.parts.into_iter().next())
+            recorded_packages.and_then(|found| found.parts.into_iter().next())
         {
             (offer.package, offer.version) = (package, version);
         }
@@ -196,11 +202,12 @@ fn record_key(arch: Arch, typed: &str) -> String {
     format!("{}-{typed}", arch.name())
 }
 
-/// The best offer of a series. Preferred are, in this order: offers with all parts, final releases, newer
-/// releases, the name that sorts last.
+/// The best offer of a series. Preferred are, in this order: offers with all parts, final releases,
+/// newer releases, the name that sorts last.
 fn newest(series: Series, offers: Vec<Offer>) -> Option<Offer> {
-    let of_series =
-        offers.into_iter().filter(|offer| offer.release.is_some_and(|r| r.series == series));
+    let of_series = offers
+        .into_iter()
+        .filter(|offer| offer.release.is_some_and(|release| release.series == series));
     of_series.max_by_key(|offer| {
         let release = offer.release.map(|release| (release.candidate.is_none(), release));
         (offer.parts.is_ok(), release, offer.package.clone())
@@ -217,21 +224,21 @@ fn cloud_kernels(
     let mut names = apt::command(ctx, "apt-cache", suites);
     names.args(["pkgnames", prefix]);
     let text = ctx.capture(names)?.unwrap_or_default();
-    let end = format!("-cloud-{}", arch::facts(arch).debian_arch);
+    let suffix = format!("-cloud-{}", arch::facts(arch).debian_arch);
     // Skip meta packages, which have no release in their names.
-    let is_one = |name: &&str| name.ends_with(&end) && deb::kernel_name(name).is_some();
-    let names: Vec<String> = text.lines().filter(is_one).map(str::to_owned).collect();
-    let listed = look_up(ctx, suites, &names)?;
-    with_parts(ctx, suites, listed)
+    let is_cloud_kernel = |name: &&str| name.ends_with(&suffix) && deb::kernel_name(name).is_some();
+    let names: Vec<String> = text.lines().filter(is_cloud_kernel).map(str::to_owned).collect();
+    let packages = look_up(ctx, suites, &names)?;
+    with_parts(ctx, suites, packages)
 }
 
 /// A package in the lists of apt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Listed {
+struct ListedPackage {
     package: String,
     version: String,
     /// Dependencies that are packages of the same kernel; for a meta package, the kernel's package.
-    needs: Vec<String>,
+    dependencies: Vec<String>,
 }
 
 /// Maximum length of a chain of dependencies: meta package, image, part, part of a part.
@@ -241,34 +248,35 @@ const MAX_DEPTH: usize = 4;
 fn with_parts(
     ctx: &mut Ctx<'_>,
     suites: Suites,
-    packages: Vec<Listed>,
+    packages: Vec<ListedPackage>,
 ) -> Result<Vec<Offer>, Error> {
-    let mut all = packages.clone();
+    let mut listed_packages = packages.clone();
     for _ in 0..MAX_DEPTH {
-        let mut wanted: Vec<String> = all.iter().flat_map(|listed| listed.needs.clone()).collect();
-        wanted.retain(|name| all.iter().all(|listed| listed.package != *name));
+        let mut wanted: Vec<String> =
+            listed_packages.iter().flat_map(|listed| listed.dependencies.clone()).collect();
+        wanted.retain(|name| listed_packages.iter().all(|listed| listed.package != *name));
         wanted.sort();
         wanted.dedup();
-        let more = look_up(ctx, suites, &wanted)?;
-        if more.is_empty() {
+        let parts = look_up(ctx, suites, &wanted)?;
+        if parts.is_empty() {
             break;
         }
-        all.extend(more);
+        listed_packages.extend(parts);
     }
-    Ok(packages.into_iter().map(|listed| to_offer(listed, &all)).collect())
+    Ok(packages.into_iter().map(|listed| to_offer(listed, &listed_packages)).collect())
 }
 
-/// The offer of a package; its parts are looked for in `all`.
-fn to_offer(listed: Listed, all: &[Listed]) -> Offer {
+/// Makes the offer of a package. `lists` has the package and its parts, as far as they exist.
+fn to_offer(listed: ListedPackage, lists: &[ListedPackage]) -> Offer {
     let mut names: Vec<(String, String)> = Vec::new();
     let mut wanted = vec![listed.package.clone()];
     let mut missing = None;
     while let Some(name) = wanted.pop() {
-        match all.iter().find(|listed| listed.package == name) {
-            _ if names.iter().any(|(there, _)| *there == name) => {}
+        match lists.iter().find(|listed| listed.package == name) {
+            _ if names.iter().any(|(added, _)| *added == name) => {}
             Some(found_package) => {
                 names.push((name, found_package.version.clone()));
-                wanted.extend(found_package.needs.clone());
+                wanted.extend(found_package.dependencies.clone());
             }
             // linux-base-* has only the configuration, which is optional.
             None if name.starts_with("linux-base-") => {}
@@ -283,8 +291,12 @@ fn to_offer(listed: Listed, all: &[Listed]) -> Offer {
     }
 }
 
-/// Looks up packages by name, and returns those that the suites have.
-fn look_up(ctx: &mut Ctx<'_>, suites: Suites, names: &[String]) -> Result<Vec<Listed>, Error> {
+/// Looks up packages by name. Returns the packages that the suites have.
+fn look_up(
+    ctx: &mut Ctx<'_>,
+    suites: Suites,
+    names: &[String],
+) -> Result<Vec<ListedPackage>, Error> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
@@ -295,8 +307,8 @@ fn look_up(ctx: &mut Ctx<'_>, suites: Suites, names: &[String]) -> Result<Vec<Li
 
 /// Parses the output of `apt-cache showpkg`, which has for each package its versions, newest first,
 /// and after `Dependencies:` the dependencies of each version. Skips packages without a version.
-fn parse_showpkg(text: &str) -> Vec<Listed> {
-    let mut all: Vec<Listed> = Vec::new();
+fn parse_showpkg(text: &str) -> Vec<ListedPackage> {
+    let mut packages: Vec<ListedPackage> = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if let Some(package) = line.strip_prefix("Package: ") {
@@ -305,17 +317,17 @@ fn parse_showpkg(text: &str) -> Vec<Listed> {
             }
             if let Some((version, _)) = lines.next().and_then(|line| line.split_once(" (")) {
                 let (package, version) = (package.to_owned(), version.to_owned());
-                all.push(Listed { package, version, needs: Vec::new() });
+                packages.push(ListedPackage { package, version, dependencies: Vec::new() });
             }
-        } else if let Some(listed) = all.last_mut()
+        } else if let Some(listed) = packages.last_mut()
             && let Some(depends) = line.strip_prefix(&*listed.version)
             && let Some(depends) = depends.strip_prefix(" - ")
-            && listed.needs.is_empty()
+            && listed.dependencies.is_empty()
         {
-            listed.needs = select_parts(&listed.package, depends.split_whitespace());
+            listed.dependencies = select_parts(&listed.package, depends.split_whitespace());
         }
     }
-    all
+    packages
 }
 
 /// The packages of the same kernel among these names; for a meta package, the kernel's package.
@@ -343,10 +355,10 @@ mod tests {
                     Package: linux-base-7.3-c\nVersions: \n\nReverse Depends: \n  z,a\n\
                     Package: linux-image-c\nVersions: \n7.3+1 (/lists/x)\nDependencies: \n\
                     7.3+1 - linux-image-7.3-c (5 7.3)\nProvides: \n7.3+1 - \n";
-        let listed = |package: &str, version: &str, needs: &[&str]| Listed {
+        let listed = |package: &str, version: &str, needs: &[&str]| ListedPackage {
             package: package.into(),
             version: version.into(),
-            needs: needs.iter().map(|name| (*name).to_owned()).collect(),
+            dependencies: needs.iter().map(|name| (*name).to_owned()).collect(),
         };
         let image = listed("linux-image-7.3-c", "7.3~rc7-1~exp1", &["linux-modules-7.3-c"]);
         let meta = listed("linux-image-c", "7.3+1", &["linux-image-7.3-c"]);

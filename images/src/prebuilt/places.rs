@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Finds installed kernels, and the configuration and modules that belong to an image, in the places
-//! where distributions put them.
+//! Finds installed kernels, and the configuration and modules that belong to an image, in the
+//! places where distributions put them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,32 +26,35 @@ pub(super) fn find_companion_files(image: &Path, release: Option<&str>) -> Compa
     };
     let mut folders = vec![folder.to_owned()];
     if let Some(root) = folder.parent() {
-        folders.extend(["lib/modules", "usr/lib/modules"].map(|m| root.join(m).join(release)));
+        folders.extend(
+            ["lib/modules", "usr/lib/modules"].map(|modules| root.join(modules).join(release)),
+        );
     }
     folders.push(Path::new("/lib/modules").join(release));
     // The modules of an image `/usr/lib/modules/RELEASE/vmlinuz` are in the same directory.
     let has_modules = |folder: &&PathBuf| {
         folder.is_dir() && folder.file_name().is_some_and(|name| name == release)
     };
-    let beside = [folder.join(format!("config-{release}")), folder.join("config")];
-    let config = beside.iter().find_map(|path| fs::read_to_string(path).ok());
+    let config_paths = [folder.join(format!("config-{release}")), folder.join("config")];
+    let config = config_paths.iter().find_map(|path| fs::read_to_string(path).ok());
     CompanionFiles {
         config: config.or_else(|| config_of(release)),
         modules: folders
             .iter()
             .find(has_modules)
-            .map_or_else(Modules::default, |f| Modules::in_folder(f)),
+            .map_or_else(Modules::default, |folder| Modules::in_folder(folder)),
     }
 }
 
-/// The configuration of an installed kernel: a file that distributions install, or `/proc/config.gz`
-/// if it is the running kernel.
+/// The configuration of an installed kernel: a file that distributions install, or
+/// `/proc/config.gz` of the running kernel.
 pub fn config_of(release: &str) -> Option<String> {
     let places = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
     places.iter().find_map(|path| fs::read_to_string(path).ok()).or_else(|| {
-        let running = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-        let packed = (running.trim() == release).then(|| fs::read("/proc/config.gz").ok())??;
-        String::from_utf8(compression::decompress_if_compressed(packed).ok()?).ok()
+        let running_release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+        let compressed =
+            (running_release.trim() == release).then(|| fs::read("/proc/config.gz").ok())??;
+        String::from_utf8(compression::decompress_if_compressed(compressed).ok()?).ok()
     })
 }
 
@@ -86,15 +89,17 @@ fn newest_below(root: &Path) -> Option<PathBuf> {
 /// before `6.12`.
 fn sort_key(release: &str) -> Vec<i64> {
     let text = release.replace("-rc", ".-");
-    let mut all = Vec::new();
-    let mut rest = text.as_str();
-    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
-        let sign = if rest[..at].ends_with(".-") { -1_000_000 } else { 0 };
-        let end = rest[at..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |end| at + end);
-        all.push(rest[at..end].parse().unwrap_or(0) + sign);
-        rest = &rest[end..];
+    let mut numbers = Vec::new();
+    let mut remaining = text.as_str();
+    while let Some(start) = remaining.find(|c: char| c.is_ascii_digit()) {
+        let offset = if remaining[..start].ends_with(".-") { -1_000_000 } else { 0 };
+        let end = remaining[start..]
+            .find(|c: char| !c.is_ascii_digit())
+            .map_or(remaining.len(), |length| start + length);
+        numbers.push(remaining[start..end].parse().unwrap_or(0) + offset);
+        remaining = &remaining[end..];
     }
-    all
+    numbers
 }
 
 #[cfg(test)]

@@ -48,18 +48,19 @@ impl Source for Packages {
     }
 
     fn complete(&self, ctx: &mut Ctx<'_>, candidate: &Candidate) -> Result<Candidate, Error> {
-        let unknown = || SourceError::NoChecksum { what: format!("linux {}", candidate.version) };
+        let no_checksum =
+            || SourceError::NoChecksum { what: format!("linux {}", candidate.version) };
         let locator = match candidate.locator()? {
             Locator::Binary { package, version, suites, .. } => {
-                let named = [(package.clone(), version.clone())];
-                let sha256 = apt::checksums(ctx, &named, suites)?.concat();
+                let wanted = [(package.clone(), version.clone())];
+                let sha256 = apt::checksums(ctx, &wanted, suites)?.concat();
                 Locator::Binary { package, version, suites, sha256 }
             }
             Locator::Orig { version, .. } => {
                 let mut show = apt::command(ctx, "apt-cache", Suites::All);
                 show.args(["showsrc", SOURCE_PACKAGE]);
-                let text = ctx.capture(show)?.ok_or_else(unknown)?;
-                let (sha256, file) = find_orig_tarball(&text, &version).ok_or_else(unknown)?;
+                let text = ctx.capture(show)?.ok_or_else(no_checksum)?;
+                let (sha256, file) = find_orig_tarball(&text, &version).ok_or_else(no_checksum)?;
                 Locator::Orig { version, file, sha256 }
             }
         };
@@ -71,10 +72,10 @@ impl Source for Packages {
         ctx: &mut Ctx<'_>,
         candidate: &Candidate,
         part: Part,
-        to: &Path,
+        folder: &Path,
     ) -> Result<PathBuf, Error> {
-        let tarball = download_tarball(ctx, candidate.locator()?, to)?;
-        unpack::unpack_tarball(ctx, &candidate.version, &tarball, to, part)
+        let tarball = download_tarball(ctx, candidate.locator()?, folder)?;
+        unpack::unpack_tarball(ctx, &candidate.version, &tarball, folder, part)
     }
 
     fn label(&self, candidate: &Candidate) -> Result<String, Error> {
@@ -109,7 +110,7 @@ fn list_releases(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<Re
     let mut madison = apt::command(ctx, "apt-cache", suites);
     madison.args(["madison", &package, SOURCE_PACKAGE]);
     let text = ctx.capture(madison)?.unwrap_or_default();
-    let (mut binaries, mut sources) = (Vec::new(), Vec::new());
+    let (mut binary_packages, mut source_packages) = (Vec::new(), Vec::new());
     for (name, version, kind) in text.lines().filter_map(apt::parse_madison) {
         let Some(release) = apt::upstream_version(version) else { continue };
         list.series.push(release.series);
@@ -121,23 +122,33 @@ fn list_releases(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<Re
         match (kind, suites) {
             ("Packages", _) if name == package => {
                 let package = package.clone();
-                binaries.push(candidate(Locator::Binary { package, version, suites, sha256 }));
+                binary_packages.push(candidate(Locator::Binary {
+                    package,
+                    version,
+                    suites,
+                    sha256,
+                }));
             }
-            // Only from the private root, because the system's configuration may lack deb-src.
+            // Source packages are listed only from the private root, because the configuration of
+            // the system may lack deb-src.
             ("Sources", Suites::All) if name == SOURCE_PACKAGE => {
-                sources.push(candidate(Locator::Orig { version, file: String::new(), sha256 }));
+                source_packages.push(candidate(Locator::Orig {
+                    version,
+                    file: String::new(),
+                    sha256,
+                }));
             }
             _ => {}
         }
     }
     // Binary packages are preferred, because users of the distribution build kernels from them.
-    list.candidates = binaries;
-    list.candidates.extend(sources);
+    list.candidates = binary_packages;
+    list.candidates.extend(source_packages);
     let mut names = apt::command(ctx, "apt-cache", suites);
     names.args(["pkgnames", "linux-source-"]);
     let names = ctx.capture(names)?.unwrap_or_default();
-    let of_name = |name: &str| name.strip_prefix("linux-source-")?.parse::<Series>().ok();
-    list.series.extend(names.lines().filter_map(of_name));
+    let series_of = |name: &str| name.strip_prefix("linux-source-")?.parse::<Series>().ok();
+    list.series.extend(names.lines().filter_map(series_of));
     Ok(list)
 }
 
@@ -150,26 +161,26 @@ fn find_orig_tarball(text: &str, version: &str) -> Option<(String, String)> {
         record.lines().skip_while(|line| !line.starts_with("Checksums-Sha256:")).skip(1);
     lines.by_ref().take_while(|line| line.starts_with(' ')).find_map(|line| {
         let mut fields = line.split_whitespace();
-        let (sum, name) = (fields.next()?, fields.nth(1)?);
-        name.contains(".orig.tar.").then(|| (sum.to_owned(), name.to_owned()))
+        let (checksum, name) = (fields.next()?, fields.nth(1)?);
+        name.contains(".orig.tar.").then(|| (checksum.to_owned(), name.to_owned()))
     })
 }
 
 /// Downloads a package and returns the path of its tarball. apt checks the checksums.
-fn download_tarball(ctx: &mut Ctx<'_>, locator: Locator, to: &Path) -> Result<PathBuf, Error> {
+fn download_tarball(ctx: &mut Ctx<'_>, locator: Locator, folder: &Path) -> Result<PathBuf, Error> {
     match locator {
         Locator::Binary { package, version, suites, .. } => {
-            let package = apt::fetch(ctx, &[(&package, &version)], suites, to)?.remove(0);
-            let content = to.join("content");
+            let package = apt::fetch(ctx, &[(&package, &version)], suites, folder)?.remove(0);
+            let content = folder.join("content");
             apt::unpack(ctx, &package, &content)?;
             apt::find_file(&content.join("usr/src"), "", ".tar.xz")
         }
         Locator::Orig { version, file, .. } => {
-            let mut get = apt::command(ctx, "apt-get", Suites::All);
-            get.args(["source", "--download-only", "--tar-only"]);
-            get.arg(format!("{SOURCE_PACKAGE}={version}"));
-            let what = format!("the source of {SOURCE_PACKAGE} {version}");
-            Ok(apt::download_below(ctx, get, &what, to)?.join(file))
+            let mut download = apt::command(ctx, "apt-get", Suites::All);
+            download.args(["source", "--download-only", "--tar-only"]);
+            download.arg(format!("{SOURCE_PACKAGE}={version}"));
+            let name = format!("the source of {SOURCE_PACKAGE} {version}");
+            Ok(apt::download_below(ctx, download, &name, folder)?.join(file))
         }
     }
 }

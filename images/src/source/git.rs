@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Releases and commits in the user's git tree, which is only read.
+//! Releases and commits in the user's git tree. sudbox only reads the tree.
 
 use std::path::{Path, PathBuf};
 
@@ -44,7 +44,8 @@ impl Source for GitTree {
         let Some(linux) = query.linux else { return Ok(None) };
         let (repository, series) = (absolute(linux), query.series);
         let mut git = git::command(ctx.cache, &repository);
-        // `*tree` is the tree of an annotated tag's commit, `tree` that of a lightweight tag's.
+        // `*tree` is the tree of the commit of an annotated tag, `tree` the tree of the commit of a
+        // lightweight tag.
         git.args(["for-each-ref", "--format=%(refname:strip=2) %(*tree)%(tree)"]);
         git.args([format!("refs/tags/v{series}"), format!("refs/tags/v{series}.*")]);
         git.arg(format!("refs/tags/v{series}-rc*"));
@@ -67,10 +68,10 @@ impl Source for GitTree {
         ctx: &mut Ctx<'_>,
         candidate: &Candidate,
         part: Part,
-        to: &Path,
+        folder: &Path,
     ) -> Result<PathBuf, Error> {
         let Locator::Git { repository, tree, .. } = candidate.locator()?;
-        unpack::unpack_git_tree(ctx, &repository, &tree, to, part)
+        unpack::unpack_git_tree(ctx, &repository, &tree, folder, part)
     }
 
     fn label(&self, candidate: &Candidate) -> Result<String, Error> {
@@ -100,21 +101,21 @@ fn absolute(repository: &Path) -> PathBuf {
 /// [`GitError`] if there is no repository, or no such commit in it.
 pub(super) fn commit(ctx: &Ctx<'_>, linux: &Path, name: &str) -> Result<Candidate, Error> {
     let repository = absolute(linux);
-    let ask = |arguments: &[&str]| {
+    let rev_parse = |arguments: &[&str]| {
         let mut git = git::command(ctx.cache, &repository);
         git.arg("rev-parse").args(arguments);
         process::stdout_of(git).map(|text| text.trim().to_owned())
     };
-    if ask(&["--git-dir"]).is_none() {
+    if rev_parse(&["--git-dir"]).is_none() {
         return Err(GitError::NotARepository { linux: repository }.into());
     }
-    let object = |kind: &str| {
-        ask(&["--verify", "--quiet", "--end-of-options", &format!("{name}^{{{kind}}}")])
+    let object_name = |kind: &str| {
+        rev_parse(&["--verify", "--quiet", "--end-of-options", &format!("{name}^{{{kind}}}")])
     };
-    let (Some(commit), Some(tree)) = (object("commit"), object("tree")) else {
-        let shallow = ask(&["--is-shallow-repository"]).as_deref() == Some("true");
+    let (Some(commit), Some(tree)) = (object_name("commit"), object_name("tree")) else {
+        let is_shallow = rev_parse(&["--is-shallow-repository"]).as_deref() == Some("true");
         let (linux, name) = (repository, name.to_owned());
-        return Err(match shallow {
+        return Err(match is_shallow {
             true => GitError::BeyondShallow { linux, name },
             false => GitError::NoSuchCommit { linux, name },
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Finds the newest release (`latest`) and the newest one that is not a release candidate
+//! Finds the newest release (`latest`), and the newest release that is not a release candidate
 //! (`stable`), by upstream's releases.json.
 
 use super::search::{self, FoundRelease, SearchScope};
@@ -8,7 +8,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Fault, SourceError};
 use crate::version::{Release, Version};
 
-/// The newest release that is wanted.
+/// The kind of newest release that the user wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewestRelease {
     /// `latest`: release candidates count too.
@@ -46,20 +46,20 @@ fn accepted_releases(text: &str, wanted: NewestRelease) -> Vec<Release> {
         version: String,
     }
     let Ok(Releases { releases }) = serde_json::from_str(text) else { return Vec::new() };
-    // linux-next is left out: its version is a date.
-    let mut all: Vec<Release> =
-        releases.iter().filter_map(|one| one.version.parse().ok()).collect();
-    all.retain(|release| wanted.accepts(release));
-    all.sort_unstable_by(|a, b| b.cmp(a));
-    all.dedup();
-    all
+    // The version of linux-next is a date, which does not parse.
+    let mut accepted: Vec<Release> =
+        releases.iter().filter_map(|entry| entry.version.parse().ok()).collect();
+    accepted.retain(|release| wanted.accepts(release));
+    accepted.sort_unstable_by(|first, second| second.cmp(first));
+    accepted.dedup();
+    accepted
 }
 
 /// Finds the newest release. If upstream cannot be reached, the newest release in the
 /// distribution's packages stands in for it.
 ///
 /// # Errors
-/// [`SourceError`] if no source has it, or none can be reached.
+/// [`SourceError`] if no source has the release, or no source can be reached.
 pub(super) fn find(
     ctx: &mut Ctx<'_>,
     scope: &SearchScope<'_>,
@@ -80,15 +80,15 @@ fn find_first(
     name: &'static str,
     releases: &[Release],
 ) -> Result<FoundRelease, Error> {
-    let Some(first) = releases.first() else {
+    let Some(newest) = releases.first() else {
         return Err(SourceError::NothingReleased { name }.into());
     };
     for release in releases.iter().take(MAX_TRIES) {
         match search::find_release(ctx, scope, Version::Exact(*release)) {
             Ok(FoundRelease { candidate, substitution_note: None }) => {
-                let substitution_note = (release != first).then(|| {
+                let substitution_note = (release != newest).then(|| {
                     format!(
-                        "the {name} release, v{first}, cannot be had here; v{release} stands in \
+                        "the {name} release, v{newest}, cannot be had here; v{release} stands in \
                          for it"
                     )
                 });
@@ -99,7 +99,7 @@ fn find_first(
             Err(error) => ctx.monitor.note(&error.to_string()),
         }
     }
-    Err(SourceError::NewestNowhere { name, release: *first }.into())
+    Err(SourceError::NewestNowhere { name, release: *newest }.into())
 }
 
 /// Finds the newest release in the distribution's packages.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The sources of Linux releases: a git tree, the upstream archive and the distribution's packages.
 //!
-//! Each source is a file of this directory and a row of [`SOURCES`] (docs/adding-a-kernel-source.md).
-//! A source lists and fetches releases. Choosing (search.rs), caching and building (release.rs) are
-//! the same for all.
+//! Each source is a file of this directory and a row of [`SOURCES`]
+//! (docs/adding-a-kernel-source.md). A source lists and fetches releases. The choice of a release
+//! (search.rs), caching and building (release.rs) are the same for all sources.
 
 mod apt;
 mod git;
@@ -33,8 +33,8 @@ trait Source: Sync {
     /// Name for messages, such as `the upstream archive`.
     fn name(&self) -> &'static str;
 
-    /// The keys of the source's locators ([`Candidate::locator`]). They never change, because records
-    /// in users' caches contain them.
+    /// The keys of the source's locators ([`Candidate::locator`]). They never change, because
+    /// records in users' caches contain them.
     fn locator_keys(&self) -> &'static [&'static str];
 
     /// Whether the source is on this machine. A local source is searched at every run, and its
@@ -43,13 +43,15 @@ trait Source: Sync {
         false
     }
 
-    /// Lists the source's releases of a series. `None` if the source cannot be reached or is not configured.
+    /// Lists the source's releases of a series. `None` if the source cannot be reached or is not
+    /// configured.
     ///
     /// # Errors
     /// If the caller interrupts, or the source that the user named cannot be used.
     fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<ReleaseList>, Error>;
 
-    /// Adds details to a candidate, such as the checksum, that take too long to look up for a whole list.
+    /// Adds details to a candidate, such as the checksum, that take too long to look up for a whole
+    /// list.
     ///
     /// # Errors
     /// If the source does not have these details.
@@ -58,7 +60,7 @@ trait Source: Sync {
         Ok(candidate.clone())
     }
 
-    /// Downloads and checks a release, and unpacks a part of it below the empty directory `to`.
+    /// Downloads and checks a release, and unpacks a part of it below the empty directory `folder`.
     /// Returns the root of the unpacked tree.
     ///
     /// # Errors
@@ -68,7 +70,7 @@ trait Source: Sync {
         ctx: &mut Ctx<'_>,
         candidate: &Candidate,
         part: Part,
-        to: &Path,
+        folder: &Path,
     ) -> Result<PathBuf, Error>;
 
     /// The release's origin and checksum, in one line for the report.
@@ -102,7 +104,8 @@ struct Query<'a> {
 /// The releases of a source.
 #[derive(Debug, Default)]
 struct ReleaseList {
-    /// Releases of the queried series. Of two releases with the same version, the preferred one comes first.
+    /// Releases of the queried series. Of two releases with the same version, the preferred one
+    /// comes first.
     candidates: Vec<Candidate>,
     /// All series of which the source has releases.
     series: Vec<Series>,
@@ -113,7 +116,8 @@ struct ReleaseList {
 struct Candidate {
     /// The version, as [`Release`] prints it; for a commit, the name that the user typed.
     version: String,
-    /// The place in the source: a JSON object with one key, which is one of [`Source::keys`].
+    /// The place in the source: a JSON object with one key, which is one of
+    /// [`Source::locator_keys`].
     #[serde(rename = "origin")]
     locator: Value,
 }
@@ -132,18 +136,18 @@ impl Candidate {
 
     /// The source that this candidate is from.
     fn source(&self) -> Result<&'static dyn Source, Error> {
-        let is_its_own = |source: &&&dyn Source| {
+        let has_locator_key = |source: &&&dyn Source| {
             source.locator_keys().iter().any(|key| self.locator.get(key).is_some())
         };
-        SOURCES.iter().find(is_its_own).copied().ok_or_else(|| self.damaged())
+        SOURCES.iter().find(has_locator_key).copied().ok_or_else(|| self.damaged_record())
     }
 
     /// The locator as the source's own type.
     fn locator<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_value(self.locator.clone()).map_err(|_| self.damaged())
+        serde_json::from_value(self.locator.clone()).map_err(|_| self.damaged_record())
     }
 
-    fn damaged(&self) -> Error {
+    fn damaged_record(&self) -> Error {
         SourceError::DamagedRecord { version: self.version.clone() }.into()
     }
 
@@ -155,10 +159,10 @@ impl Candidate {
         self.source()?.label(self)
     }
 
-    /// Whether both candidates are the same file or commit, regardless of checksums.
+    /// Whether both candidates are the same file or commit. Does not compare checksums.
     fn has_same_location(&self, other: &Candidate) -> bool {
-        let place = |candidate: &Candidate| candidate.source()?.location(candidate);
-        matches!((place(self), place(other)), (Ok(a), Ok(b)) if a == b)
+        let location = |candidate: &Candidate| candidate.source()?.location(candidate);
+        matches!((location(self), location(other)), (Ok(first), Ok(second)) if first == second)
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) struct ReleaseBuild {
     pub(crate) wanted: WantedRelease,
     /// `LINUX=`: the user's git tree.
     pub(crate) linux: Option<PathBuf>,
-    /// `EXACT=`: refuse to take another release than the one that is named.
-    exact: bool,
+    /// `EXACT=`: whether to refuse any release other than the named one.
+    is_exact: bool,
     pub(crate) options: BuildOptions,
     pub(crate) patches: Patches,
     /// The release, after it was found.
@@ -44,8 +44,8 @@ impl ReleaseBuild {
         options: BuildOptions,
         patches: Patches,
     ) -> ReleaseBuild {
-        let (linux, exact) = (request.linux.clone(), request.exact);
-        ReleaseBuild { wanted, linux, exact, options, patches, found: None }
+        let (linux, is_exact) = (request.linux.clone(), request.exact);
+        ReleaseBuild { wanted, linux, is_exact, options, patches, found: None }
     }
 
     /// Finds the release, and returns its image if the cache has it. Returns `None` if this machine
@@ -58,14 +58,14 @@ impl ReleaseBuild {
             return Ok(None);
         }
         let found = self.find(ctx, &[])?;
-        let image = self.image_of(ctx, &found)?;
+        let image = self.find_image(ctx, &found)?;
         self.found = Some(found);
         Ok(image)
     }
 
     /// Whether this machine has the tools to find the release.
     fn can_search(&self, ctx: &Ctx<'_>) -> bool {
-        let has = |program: &str| toolchain::find_program(program).is_some();
+        let has_program = |program: &str| toolchain::find_program(program).is_some();
         let needs_git = self.linux.is_some() || matches!(self.wanted, WantedRelease::Commit(_));
         let is_known = match self.wanted {
             WantedRelease::Commit(_) => true,
@@ -74,7 +74,8 @@ impl ReleaseBuild {
             }
             WantedRelease::Latest | WantedRelease::Stable => false,
         };
-        (!needs_git || has("git")) && (is_known || has("curl") || has("apt-get"))
+        (!needs_git || has_program("git"))
+            && (is_known || has_program("curl") || has_program("apt-get"))
     }
 
     /// The missing tools for fetching and building.
@@ -92,7 +93,7 @@ impl ReleaseBuild {
     ///
     /// # Errors
     /// If no release can be downloaded, or the kernel does not build.
-    pub(crate) fn run(mut self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
+    pub(crate) fn execute(mut self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
         let mut excluded = Vec::new();
         loop {
             let found = match self.found.take() {
@@ -107,12 +108,13 @@ impl ReleaseBuild {
                     ctx.monitor.note(&format!("{error}; looking further"));
                     excluded.push(found.candidate);
                 }
-                built => return built,
+                result => return result,
             }
         }
     }
 
-    /// Finds the release, except for the refused ones. Reports it if another release stands in.
+    /// Finds the release among all candidates that are not excluded. Tells the user if another
+    /// release stands in.
     ///
     /// # Errors
     /// [`SourceError::NotExact`] if another release stands in and the request is exact.
@@ -120,7 +122,7 @@ impl ReleaseBuild {
         let scope = SearchScope { arch: self.options.arch, linux: self.linux.as_deref(), excluded };
         let found = find(ctx, &scope, &self.wanted)?;
         if let Some(substitution_note) = &found.substitution_note {
-            if self.exact {
+            if self.is_exact {
                 return Err(
                     SourceError::NotExact { substitution_note: substitution_note.clone() }.into()
                 );
@@ -131,7 +133,7 @@ impl ReleaseBuild {
     }
 
     /// The image of a release, if the cache has it.
-    fn image_of(
+    fn find_image(
         &self,
         ctx: &mut Ctx<'_>,
         found: &FoundRelease,
@@ -145,13 +147,13 @@ impl ReleaseBuild {
     }
 
     fn build(&self, ctx: &mut Ctx<'_>, found: &FoundRelease) -> Result<KernelImage, Error> {
-        if let Some(image) = self.image_of(ctx, found)? {
+        if let Some(image) = self.find_image(ctx, found)? {
             return Ok(image);
         }
         let arch = self.options.arch;
         let key = self.key(found)?;
         // The lock keeps the source in the cache until the image is built.
-        let _held = unpack(ctx, Part::Build(arch), &key, &found.candidate)?;
+        let _lock = unpack(ctx, Part::Build(arch), &key, &found.candidate)?;
         self.record_result(ctx, found)?;
         let tree = ctx.entry_path("sources", &key);
         let source = self.identity(found)?;
@@ -191,7 +193,7 @@ impl ReleaseBuild {
             directory: name,
             label: found.candidate.label()? + &self.patches.label(),
             substitution_note: found.substitution_note.clone(),
-            is_trimmed: true,
+            lacks_left_out_files: true,
         })
     }
 }
@@ -223,11 +225,11 @@ pub(crate) fn selftests(
 ) -> Result<Selftests, Error> {
     let found = find(ctx, &SearchScope { arch, linux, excluded: &[] }, wanted)?;
     let key = found.candidate.content_id()?;
-    let held = unpack(ctx, Part::Selftests, &key, &found.candidate)?;
+    let lock = unpack(ctx, Part::Selftests, &key, &found.candidate)?;
     if let WantedRelease::Version(version) = wanted {
         search::record_result(ctx, arch, *version, &found)?;
     }
-    Ok(Selftests { tree: ctx.entry_path("selftests", &key), held })
+    Ok(Selftests { tree: ctx.entry_path("selftests", &key), lock })
 }
 
 /// Finds the requested release or commit, and its source.
@@ -248,7 +250,7 @@ fn find(
 }
 
 /// Fetches a part of a release into the cache, unless the cache has it. Returns the lock that keeps
-/// it in the cache.
+/// this part in the cache.
 fn unpack(
     ctx: &mut Ctx<'_>,
     part: Part,
@@ -256,32 +258,32 @@ fn unpack(
     candidate: &Candidate,
 ) -> Result<EntryLock, Error> {
     let folder = part.folder();
-    let place = ctx.entry_path(folder, key);
-    let held = ctx.lock(folder, key, LockMode::Shared)?;
-    if place.is_dir() {
-        return Ok(held);
+    let entry_path = ctx.entry_path(folder, key);
+    let lock = ctx.lock(folder, key, LockMode::Shared)?;
+    if entry_path.is_dir() {
+        return Ok(lock);
     }
-    drop(held);
-    let held = ctx.lock(folder, key, LockMode::Exclusive)?;
-    if !place.is_dir() {
+    drop(lock);
+    let lock = ctx.lock(folder, key, LockMode::Exclusive)?;
+    if !entry_path.is_dir() {
         let tmp = ctx.cache.temporary_directory()?;
         let source = candidate.source()?;
         let tree = source.fetch(ctx, candidate, part, tmp.path())?;
         if let Part::Build(_) = part {
             let label = candidate.label()?;
-            makefile::tree_release(&tree).map_err(|why| {
+            makefile::tree_release(&tree).map_err(|reason| {
                 // The user names a local source, so it may be any git repository.
-                SourceError::NotLinux { label, why, named_by_user: source.is_local() }
+                SourceError::NotLinux { label, reason, named_by_user: source.is_local() }
             })?;
         }
-        std::fs::rename(&tree, &place).context("write", &place)?;
-        held.record_size(cache::disk_usage(&place));
+        std::fs::rename(&tree, &entry_path).context("write", &entry_path)?;
+        lock.record_size(cache::disk_usage(&entry_path));
     }
-    drop(held);
+    drop(lock);
     // A shared lock lets other builds use the source too.
-    let held = ctx.lock(folder, key, LockMode::Shared)?;
-    if place.is_dir() {
-        return Ok(held);
+    let lock = ctx.lock(folder, key, LockMode::Shared)?;
+    if entry_path.is_dir() {
+        return Ok(lock);
     }
-    Err(Error::Vanished { what: "the source that was just unpacked", place })
+    Err(Error::Vanished { item: "the source that was just unpacked", directory: entry_path })
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Finds the release for a version, and the source that has it.
 //!
-//! The result is recorded in the cache, so that the next run needs no network. A series is recorded
-//! too: `6.12` keeps meaning the release that was found first, until the record is removed.
+//! The cache records the result, so that the next run needs no network. For a series such as
+//! `6.12`, the recorded release stays the result until the user removes the record.
 
 use std::path::Path;
 
@@ -66,10 +66,12 @@ fn find_remote_release(
 ) -> Result<FoundRelease, Error> {
     ctx.phase(&format!("looking for linux {version}"));
     let query = Query { series: version.series(), linux: scope.linux };
-    let mut offers: Vec<Series> = Vec::new();
+    let mut offered_series: Vec<Series> = Vec::new();
     for source in SOURCES.iter().filter(|source| !source.is_local()) {
         let Some(mut list) = source.list(ctx, &query)? else { continue };
-        list.candidates.retain(|c| !scope.excluded.iter().any(|r| r.has_same_location(c)));
+        list.candidates.retain(|candidate| {
+            !scope.excluded.iter().any(|excluded| excluded.has_same_location(candidate))
+        });
         if let Some(candidate) = matching_candidate(version, &list.candidates) {
             return Ok(FoundRelease {
                 candidate: source.complete(ctx, candidate)?,
@@ -77,7 +79,7 @@ fn find_remote_release(
             });
         }
         candidates.extend(list.candidates);
-        offers.extend(list.series);
+        offered_series.extend(list.series);
     }
     if let Version::Exact(release) = version
         && let Some(candidate) = nearest(release, &candidates)
@@ -91,19 +93,20 @@ fn find_remote_release(
             substitution_note,
         });
     }
-    offers.sort_unstable();
-    offers.dedup();
-    if offers.is_empty() {
+    offered_series.sort_unstable();
+    offered_series.dedup();
+    if offered_series.is_empty() {
         let sources = remote_source_names().join(" nor ");
         return Err(SourceError::Unreachable { version, sources }.into());
     }
-    let offers: Vec<String> = offers.iter().map(Series::to_string).collect();
+    let offers: Vec<String> = offered_series.iter().map(Series::to_string).collect();
     Err(SourceError::NoSuchSeries { version, offers: offers.join(", ") }.into())
 }
 
 /// The names of the sources that are not on this machine.
 fn remote_source_names() -> Vec<&'static str> {
-    let mut names: Vec<_> = SOURCES.iter().filter(|s| !s.is_local()).map(|s| s.name()).collect();
+    let mut names: Vec<_> =
+        SOURCES.iter().filter(|source| !source.is_local()).map(|source| source.name()).collect();
     names.dedup();
     names
 }
@@ -116,13 +119,13 @@ pub(super) fn offered_series(ctx: &mut Ctx<'_>) -> Result<Vec<Series>, Error> {
     // No source has releases of series 0.0, so only the packages, which list all their series,
     // count.
     let query = Query { series: Series { major: 0, minor: 0 }, linux: None };
-    let mut all = Vec::new();
+    let mut series = Vec::new();
     for source in SOURCES {
-        all.extend(source.list(ctx, &query)?.unwrap_or_default().series);
+        series.extend(source.list(ctx, &query)?.unwrap_or_default().series);
     }
-    all.sort_unstable_by(|a, b| b.cmp(a));
-    all.dedup();
-    Ok(all)
+    series.sort_unstable_by(|first, second| second.cmp(first));
+    series.dedup();
+    Ok(series)
 }
 
 /// Key of a version's record in the cache's folder `resolved`.
@@ -157,7 +160,9 @@ pub(super) fn record_result(
 /// The candidate for a version: the exact release, or the newest release of the series.
 pub(super) fn matching_candidate(version: Version, candidates: &[Candidate]) -> Option<&Candidate> {
     match version {
-        Version::Exact(release) => candidates.iter().find(|c| c.release() == Some(release)),
+        Version::Exact(release) => {
+            candidates.iter().find(|candidate| candidate.release() == Some(release))
+        }
         Version::Newest(series) => newest(series, candidates),
     }
 }
@@ -165,18 +170,21 @@ pub(super) fn matching_candidate(version: Version, candidates: &[Candidate]) -> 
 /// The newest candidate of a series. Release candidates count only if the series has no final
 /// release. If two candidates are equal, the result is the first of them.
 pub(super) fn newest(series: Series, candidates: &[Candidate]) -> Option<&Candidate> {
-    let of_series =
-        |candidate: &&Candidate| candidate.release().is_some_and(|r| r.series == series);
-    let rank = |candidate: &Candidate| candidate.release().map(|r| (r.candidate.is_none(), r));
-    let newer = |a, b| if rank(b) > rank(a) { b } else { a };
-    candidates.iter().filter(of_series).reduce(newer)
+    let is_in_series = |candidate: &&Candidate| {
+        candidate.release().is_some_and(|release| release.series == series)
+    };
+    let rank = |candidate: &Candidate| {
+        candidate.release().map(|release| (release.candidate.is_none(), release))
+    };
+    let newer = |first, second| if rank(second) > rank(first) { second } else { first };
+    candidates.iter().filter(is_in_series).reduce(newer)
 }
 
 /// The candidate of the same series that is nearest to `release`.
 pub(super) fn nearest(release: Release, candidates: &[Candidate]) -> Option<&Candidate> {
     candidates
         .iter()
-        .filter_map(|c| Some((c.release()?, c)))
+        .filter_map(|candidate| Some((candidate.release()?, candidate)))
         .filter(|(other, _)| other.series == release.series)
         .min_by_key(|(other, _)| {
             (other.candidate.is_some() != release.candidate.is_some(), other.distance(&release))

@@ -40,45 +40,45 @@ impl Part {
     }
 }
 
-/// Unpacks a compressed tarball of a release below `to`. Returns the root of the tree.
+/// Unpacks a compressed tarball of a release below `parent`. Returns the root of the tree.
 pub(super) fn unpack_tarball(
     ctx: &mut Ctx<'_>,
     version: &str,
     archive: &Path,
-    to: &Path,
+    parent: &Path,
     part: Part,
 ) -> Result<PathBuf, Error> {
     ctx.phase(&format!("unpacking linux {version}"));
-    let to = to.join("unpacked");
-    fs::create_dir_all(&to).context("make", &to)?;
-    let mut tar = tar_command(ctx, &to, part);
+    let folder = parent.join("unpacked");
+    fs::create_dir_all(&folder).context("make", &folder)?;
+    let mut tar = tar_command(ctx, &folder, part);
     if archive.extension().is_some_and(|extension| extension == "xz") {
-        // By itself, tar would run xz with one thread.
+        // Without this option, tar runs xz with one thread.
         tar.arg("--use-compress-program=xz -T0");
     }
     tar.arg("-f").arg(archive);
     run_pipeline(ctx, vec![tar])?;
-    only_folder(&to)
+    only_folder(&folder)
 }
 
-/// Unpacks a tree object of a git repository below `to`. Returns the root of the tree. Only reads the
-/// repository.
+/// Unpacks a tree object of a git repository below `parent`. Returns the root of the tree. Only
+/// reads the repository.
 pub(super) fn unpack_git_tree(
     ctx: &mut Ctx<'_>,
     repository: &Path,
     tree: &str,
-    to: &Path,
+    parent: &Path,
     part: Part,
 ) -> Result<PathBuf, Error> {
     ctx.phase(&format!("exporting {tree:.12} from {}", repository.display()));
-    let to = to.join("unpacked");
-    fs::create_dir_all(&to).context("make", &to)?;
+    let folder = parent.join("unpacked");
+    fs::create_dir_all(&folder).context("make", &folder)?;
     let mut git = git::command(ctx.cache, repository);
     git.args(["archive", "--format=tar", "--prefix=linux/", tree]);
-    let mut tar = tar_command(ctx, &to, part);
+    let mut tar = tar_command(ctx, &folder, part);
     tar.args(["-f", "-"]);
     run_pipeline(ctx, vec![git, tar])?;
-    only_folder(&to)
+    only_folder(&folder)
 }
 
 /// The only directory in `parent`.
@@ -91,10 +91,10 @@ fn only_folder(parent: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// A tar command that unpacks a part of an archive; the caller adds the archive.
-fn tar_command(ctx: &Ctx<'_>, to: &Path, part: Part) -> Command {
+/// A tar command that unpacks a part of an archive into `folder`. The caller adds the archive.
+fn tar_command(ctx: &Ctx<'_>, folder: &Path, part: Part) -> Command {
     let mut tar = ctx.command("tar");
-    tar.arg("-x").arg("-C").arg(to).args(["--no-same-owner", "--anchored", "--wildcards"]);
+    tar.arg("-x").arg("-C").arg(folder).args(["--no-same-owner", "--anchored", "--wildcards"]);
     match part {
         Part::Build(arch) => {
             tar.args(
@@ -114,16 +114,16 @@ fn tar_command(ctx: &Ctx<'_>, to: &Path, part: Part) -> Command {
 
 /// Runs a pipeline that ends in tar.
 fn run_pipeline(ctx: &mut Ctx<'_>, commands: Vec<Command>) -> Result<(), Error> {
-    let mut first = None;
+    let mut first_line = None;
     let statuses = process::run(commands, &EntryLock::default(), ctx.monitor, &mut |_, event| {
         if let Event::Line(line) = event {
-            first.get_or_insert_with(|| line.to_owned());
+            first_line.get_or_insert_with(|| line.to_owned());
         }
     })?;
     if statuses.iter().all(ExitStatus::success) {
         return Ok(());
     }
-    let output = first.unwrap_or_default();
+    let output = first_line.unwrap_or_default();
     if is_full_disk(&output) {
         return Err(Error::DiskFull("unpack the kernel's source, which takes 1 GB".into()));
     }

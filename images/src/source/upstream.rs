@@ -76,7 +76,7 @@ impl Source for Upstream {
     }
 }
 
-/// Downloads upstream's releases.json; `None` if that fails.
+/// Downloads upstream's releases.json; `None` if the download fails.
 pub(super) fn download_releases_json(ctx: &mut Ctx<'_>) -> Result<Option<String>, Error> {
     let url = match ctx.net.archive.as_str() {
         UPSTREAM_ARCHIVE => RELEASES_JSON.to_owned(),
@@ -133,7 +133,7 @@ fn parse_checksums(text: &str, series: Series) -> ReleaseList {
     for line in text.lines() {
         let Some((sha256, name)) = line.split_once("  ") else { continue };
         let Some(version) =
-            name.strip_prefix("linux-").and_then(|rest| rest.strip_suffix(".tar.xz"))
+            name.strip_prefix("linux-").and_then(|name| name.strip_suffix(".tar.xz"))
         else {
             continue;
         };
@@ -167,12 +167,12 @@ fn download_tarball(
         let advice = "try again, or give a source tree";
         return Err(SourceError::Download { what: url, output, advice }.into());
     }
-    let sum = sha256_of(&tarball)?;
-    if sum != sha256 {
+    let actual = sha256_of(&tarball)?;
+    if actual != sha256 {
         // Do not try another source: an attacker who can change a file can also block the other
         // sources.
         let published = sha256.to_owned();
-        return Err(SourceError::Tampered { url, sum, published }.into());
+        return Err(SourceError::Tampered { url, actual, published }.into());
     }
     Ok(tarball)
 }

@@ -44,10 +44,10 @@ fn bzimage(payload: &[u8]) -> Vec<u8> {
 fn facts_are_found_in_a_vmlinux() {
     let elf = vmlinux(true);
     let all = vmlinux_facts(&elf);
-    assert!(all.pvh && all.command_line_devices, "{all:?}");
+    assert!(all.has_pvh_entry && all.takes_command_line_devices, "{all:?}");
     assert_eq!(all.release.as_deref(), Some("6.12.1-x"));
     assert_eq!(all.config, None);
-    assert!(!vmlinux_facts(&vmlinux(false)).pvh);
+    assert!(!vmlinux_facts(&vmlinux(false)).has_pvh_entry);
     assert_eq!(loaded_end(&elf), Some(elf.len()));
     for length in 0..elf.len() {
         let _ = vmlinux_facts(&elf[..length]);
@@ -75,12 +75,12 @@ fn payloads_are_unpacked_and_damaged_ones_refused() {
         }
         let image = bzimage(&payload);
         assert_eq!(unpack(&image).unwrap().as_deref(), Some(&elf[..]), "{packer:?}");
-        let why = unpack(&image[..image.len() - 110]).unwrap_err().to_string();
-        assert!(why.starts_with("truncated"), "{why}");
+        let reason = unpack(&image[..image.len() - 110]).unwrap_err().to_string();
+        assert!(reason.starts_with("truncated"), "{reason}");
         let last = payload.len() - 1;
         payload[last] ^= 1;
-        let why = unpack(&bzimage(&payload)).unwrap_err().to_string();
-        assert!(why.contains(compression.name()) && why.contains("damaged"), "{why}");
+        let reason = unpack(&bzimage(&payload)).unwrap_err().to_string();
+        assert!(reason.contains(compression.name()) && reason.contains("damaged"), "{reason}");
     }
     assert_eq!(unpack(&bzimage(b"\x89LZO and more")).unwrap(), None);
 }

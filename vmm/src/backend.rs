@@ -50,16 +50,17 @@ pub struct Offer {
 pub enum Clock {
     /// Time on this host's processor.
     Processor,
-    /// Time that an emulator needs, which has no fixed ratio to a processor's time.
+    /// Time that an emulator needs. It has no fixed ratio to the time of a processor.
     Emulator,
-    /// Executed instructions: each advances the clock by 1 ns.
+    /// Executed instructions. Each instruction advances the clock by 1 ns.
     Instructions,
 }
 
 /// Error: the backend offers no machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The backend does not support a requirement; the text says which, and what to use instead.
+    /// The backend does not support a requirement; the text names the requirement and an
+    /// alternative.
     #[error("{0}")]
     UnmetRequirement(String),
     /// The backend cannot be used on this host; the text is the reason.
@@ -68,7 +69,7 @@ pub enum Refusal {
 }
 
 /// Offers a machine of `backend`. If `backend` is `None`, takes the first backend of the table that
-/// offers one.
+/// offers a machine.
 ///
 /// # Errors
 /// The [`Refusal`] of `backend`, or of the last backend of the table.

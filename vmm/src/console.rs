@@ -9,10 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// must wait.
 const PIPE_SIZE: usize = 1024 * 1024;
 
-/// Number of bytes that are kept of the beginning, where a kernel prints its version and machine.
+/// Number of bytes of the beginning that are kept. There a kernel prints its version and machine.
 const HEAD_SIZE: usize = 64 * 1024;
 
-/// Number of bytes that are kept of the end, where a kernel prints the reason of a crash.
+/// Number of bytes of the end that are kept. There a kernel prints the reason of a crash.
 const TAIL_SIZE: usize = 448 * 1024;
 
 /// The guest's console output, of which the first 64 KiB and the last 448 KiB are kept.
@@ -20,37 +20,38 @@ const TAIL_SIZE: usize = 448 * 1024;
 pub struct Console {
     head: Vec<u8>,
     tail: VecDeque<u8>,
-    total: u64,
+    total_bytes: u64,
 }
 
 impl Console {
     /// Number of bytes that the guest has written so far.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        self.total
+        self.total_bytes
     }
 
-    /// Returns the text from byte `mark` on, an earlier value of [`Console::total_bytes`]. Replaces invalid
-    /// UTF-8. If text is missing, a line at its position gives the number of bytes.
+    /// Returns the text from byte `position` on, an earlier value of [`Console::total_bytes`].
+    /// Replaces invalid UTF-8. If text is missing, a line at its position gives the number of
+    /// bytes.
     #[must_use]
-    pub fn text_since(&self, mark: u64) -> String {
+    pub fn text_since(&self, position: u64) -> String {
         let head_end = self.head.len() as u64;
-        let tail_start = self.total - self.tail.len() as u64;
+        let tail_start = self.total_bytes - self.tail.len() as u64;
         let mut bytes = Vec::new();
-        if let Some(head) = self.head.get(to_index(mark)..) {
+        if let Some(head) = self.head.get(to_index(position)..) {
             bytes.extend(head);
         }
-        let mut gap = None;
-        if mark < tail_start && head_end < tail_start {
-            gap = Some((bytes.len(), tail_start - mark.max(head_end)));
+        let mut dropped = None;
+        if position < tail_start && head_end < tail_start {
+            dropped = Some((bytes.len(), tail_start - position.max(head_end)));
         }
         bytes.extend(
-            self.tail.range(to_index(mark.saturating_sub(tail_start)).min(self.tail.len())..),
+            self.tail.range(to_index(position.saturating_sub(tail_start)).min(self.tail.len())..),
         );
-        match gap {
+        match dropped {
             None => String::from_utf8_lossy(&bytes).into_owned(),
-            Some((at, count)) => {
-                let (before, after) = bytes.split_at(at);
+            Some((split, count)) => {
+                let (before, after) = bytes.split_at(split);
                 let (before, after) =
                     (String::from_utf8_lossy(before), String::from_utf8_lossy(after));
                 format!("{before}\n[{count} bytes of console output dropped here]\n{after}")
@@ -61,31 +62,32 @@ impl Console {
     /// Returns the kernel's panic message, from "Kernel panic" to the end of the line.
     pub(crate) fn panic_message(&self) -> Option<String> {
         let text = self.text_since(0);
-        let from = text.find("Kernel panic - not syncing")?;
-        text[from..].lines().next().map(|line| line.trim_end().to_owned())
+        let start = text.find("Kernel panic - not syncing")?;
+        text[start..].lines().next().map(|line| line.trim_end().to_owned())
     }
 
     /// Appends output of the guest.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.total += bytes.len() as u64;
-        let (head, rest) = bytes.split_at(bytes.len().min(HEAD_SIZE - self.head.len()));
+        self.total_bytes += bytes.len() as u64;
+        let (head, new_tail) = bytes.split_at(bytes.len().min(HEAD_SIZE - self.head.len()));
         self.head.extend(head);
-        let rest = &rest[rest.len().saturating_sub(TAIL_SIZE)..];
-        let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL_SIZE);
+        let new_tail = &new_tail[new_tail.len().saturating_sub(TAIL_SIZE)..];
+        let excess = (self.tail.len() + new_tail.len()).saturating_sub(TAIL_SIZE);
         self.tail.drain(..excess);
-        self.tail.extend(rest);
+        self.tail.extend(new_tail);
     }
 }
 
-/// Creates the console's pipe. Returns the non-blocking read end, for [`crate::machine::RunningVm`], and
-/// the write end, for the backend.
+/// Creates the console's pipe. Returns the non-blocking read end, for
+/// [`crate::machine::RunningVm`], and the write end, for the backend.
 ///
 /// # Errors
 /// As `pipe2(2)`.
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = io::pipe()?;
     rustix::io::ioctl_fionbio(&reader, true)?;
-    // Setting the size fails if the user's pipes exceed fs.pipe-user-pages-soft. The default size works too.
+    // Setting the size fails if the user's pipes exceed fs.pipe-user-pages-soft. The console works
+    // with the default size too.
     let _ = rustix::pipe::fcntl_setpipe_size(&reader, PIPE_SIZE);
     Ok((reader, writer))
 }
@@ -94,33 +96,33 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 pub(crate) struct ConsoleReader {
     pipe: PipeReader,
     console: Console,
-    closed: bool,
+    is_closed: bool,
 }
 
 impl ConsoleReader {
     pub(crate) fn new(pipe: PipeReader) -> ConsoleReader {
-        ConsoleReader { pipe, console: Console::default(), closed: false }
+        ConsoleReader { pipe, console: Console::default(), is_closed: false }
     }
 
-    /// Reads the bytes that are in the pipe now. Later bytes are left for the next call, so that a guest that
-    /// prints without end cannot keep the caller here.
+    /// Reads the bytes that are in the pipe now. Leaves later bytes for the next call, because a
+    /// guest that prints without end would otherwise block the caller.
     pub(crate) fn drain(&mut self) {
-        let mut left = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0);
+        let mut bytes_left = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0);
         let mut chunk = [0; 16 * 1024];
         loop {
             match self.pipe.read(&mut chunk) {
                 Ok(0) => {
-                    self.closed = true;
+                    self.is_closed = true;
                     return;
                 }
                 Ok(count) => {
                     self.console.push(&chunk[..count]);
-                    left = left.saturating_sub(count as u64);
-                    if left == 0 {
+                    bytes_left = bytes_left.saturating_sub(count as u64);
+                    if bytes_left == 0 {
                         return;
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
         }
@@ -133,7 +135,7 @@ impl ConsoleReader {
 
     /// Returns true once the write end is closed and everything was read.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed
+        self.is_closed
     }
 }
 

@@ -16,7 +16,7 @@ pub enum DeviceDiscovery {
     /// By the kernel command line.
     #[default]
     CommandLine,
-    /// By ACPI only. A distribution's kernel is built without the other way.
+    /// By ACPI only. Kernels of distributions are built without discovery by the command line.
     Acpi,
 }
 
@@ -117,7 +117,7 @@ pub trait Vm: Send {
     }
 
     /// Describes the activity of each vCPU in one line; empty if the backend cannot tell. The
-    /// backend may stop the vCPUs to find out, so the caller must end the VM afterwards.
+    /// backend may stop the vCPUs for this, so the caller must end the VM after the call.
     fn vcpu_states(&mut self) -> Vec<String> {
         Vec::new()
     }
@@ -153,8 +153,8 @@ pub struct ExecutedInstruction {
 
 /// The host's end of the byte stream between host and guest. No method waits.
 pub trait HostStream: Send {
-    /// Returns true if the guest has connected. The stream is the guest's first connection only:
-    /// after true, the session does not call this method again.
+    /// Returns true if the guest has connected. The stream is only the first connection of the
+    /// guest, so the session does not call this method again after it returned true.
     ///
     /// # Errors
     /// If the transport fails, which is a fault of this machine.

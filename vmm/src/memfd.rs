@@ -22,12 +22,12 @@ pub enum Contents {
 /// # Errors
 /// If there is no descriptor or memory left, or `vm.memfd_noexec` forbids a program.
 pub fn create(name: &CStr, contents: Contents) -> io::Result<File> {
-    let exec = match contents {
+    let exec_flag = match contents {
         Contents::Data => MemfdFlags::NOEXEC_SEAL,
         Contents::Program => MemfdFlags::EXEC,
     };
-    let fd = match memfd_create(name, MemfdFlags::CLOEXEC | exec) {
-        // Linux before 6.3 knows neither flag.
+    let fd = match memfd_create(name, MemfdFlags::CLOEXEC | exec_flag) {
+        // Linux before 6.3 knows neither NOEXEC_SEAL nor EXEC.
         Err(Errno::INVAL) => memfd_create(name, MemfdFlags::CLOEXEC)?,
         result => result?,
     };

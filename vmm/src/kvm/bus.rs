@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Passes the guest's MMIO accesses to the devices. The I/O ports of x86-64 are in `x86_64/ports.rs`.
+//! Passes the guest's MMIO accesses to the devices. The I/O ports of x86-64 are in
+//! `x86_64/ports.rs`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +14,7 @@ pub(super) const SERIAL_REGISTER_COUNT: u16 = 8;
 /// Effect of a guest's write to a device on the whole VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteEffect {
-    /// None.
+    /// The write has no effect on the VM.
     None,
     /// The guest asked for a restart.
     Restart,
@@ -32,14 +33,14 @@ impl Bus {
         Bus { serial: Mutex::new(serial), vsock }
     }
 
-    /// Handles a read at a guest-physical address without memory. An address without a device reads as all
-    /// ones.
+    /// Handles a read at a guest-physical address without memory. An address without a device reads
+    /// as all ones.
     pub fn mmio_read(&self, addr: u64, data: &mut [u8]) {
         if let Some(offset) = vsock_offset(addr) {
             self.vsock.read(offset, data);
-        } else if let Some(first) = serial_offset(addr) {
+        } else if let Some(first_offset) = serial_offset(addr) {
             // Registers have 8 bits: a wider access covers consecutive registers.
-            for (offset, byte) in (first..).zip(data) {
+            for (offset, byte) in (first_offset..).zip(data) {
                 *byte =
                     if offset < SERIAL_REGISTER_COUNT { self.serial().read(offset) } else { 0xff };
             }
@@ -48,12 +49,13 @@ impl Bus {
         }
     }
 
-    /// Handles a write at a guest-physical address without memory. A write to no device has no effect.
+    /// Handles a write at a guest-physical address without memory. A write to no device has no
+    /// effect.
     pub fn mmio_write(&self, addr: u64, data: &[u8]) {
         if let Some(offset) = vsock_offset(addr) {
             self.vsock.write(offset, data);
-        } else if let Some(first) = serial_offset(addr) {
-            for (offset, &byte) in (first..SERIAL_REGISTER_COUNT).zip(data) {
+        } else if let Some(first_offset) = serial_offset(addr) {
+            for (offset, &byte) in (first_offset..SERIAL_REGISTER_COUNT).zip(data) {
                 self.serial().write(offset, byte);
             }
         }
@@ -70,7 +72,8 @@ impl Bus {
     }
 }
 
-/// Returns the offset in the vsock device's registers at an address, if the address belongs to them.
+/// Returns the offset of an address in the registers of the vsock device, if the address is in
+/// them.
 fn vsock_offset(addr: u64) -> Option<u64> {
     addr.checked_sub(VSOCK_MMIO).filter(|&offset| offset < VSOCK_MMIO_SIZE)
 }

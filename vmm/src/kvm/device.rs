@@ -18,20 +18,22 @@ use crate::vsock::shared_device::SharedDevice;
 /// Stack size of the thread in bytes.
 const STACK_SIZE: usize = 256 * 1024;
 
-/// Maximum duration of one wait for events. The thread then waits again, so the value does not matter.
+/// Maximum duration of one wait for events. After it, the thread waits again, so the
+/// value does not matter.
 const WAIT_LIMIT: Duration = Duration::from_secs(3600);
 
 /// State that the thread and its owner share.
 struct SharedState {
-    /// Wakes the thread when `stopping` or `paused` has changed, or when packets were left in the queue.
+    /// Wakes the thread when `is_stopping` or `is_paused` has changed, or when packets were left in
+    /// the queue.
     wake_evt: Arc<EventFd>,
-    stopping: AtomicBool,
+    is_stopping: AtomicBool,
     /// Whether the thread leaves packets in the transmit queue until a snapshot is taken.
-    paused: AtomicBool,
-    /// Becomes readable when `connected` or `failure` has changed.
+    is_paused: AtomicBool,
+    /// Becomes readable when `has_connected` or `failure` has changed.
     changed_evt: EventFd,
     failure: OnceLock<String>,
-    connected: AtomicBool,
+    has_connected: AtomicBool,
 }
 
 /// The running thread. Dropping this value ends the thread.
@@ -41,9 +43,9 @@ pub(super) struct DeviceThread {
 }
 
 impl DeviceThread {
-    /// Starts the thread. The guest's queue notifications (`queue_evts`) and this process (`wake_evt`)
-    /// wake it. If `paused`, the thread leaves packets in the transmit queue until
-    /// [`DeviceThread::resume`].
+    /// Starts the thread. The queue notifications of the guest (`queue_evts`) and this process
+    /// (`wake_evt`) wake the thread. If `is_paused`, the thread leaves packets in the transmit
+    /// queue until [`DeviceThread::resume`].
     ///
     /// # Errors
     /// If a thread or a descriptor cannot be created.
@@ -51,15 +53,15 @@ impl DeviceThread {
         shared_device: Arc<SharedDevice>,
         queue_evts: Vec<EventFd>,
         wake_evt: Arc<EventFd>,
-        paused: bool,
+        is_paused: bool,
     ) -> io::Result<DeviceThread> {
         let shared = Arc::new(SharedState {
             wake_evt,
-            stopping: AtomicBool::new(false),
-            paused: AtomicBool::new(paused),
+            is_stopping: AtomicBool::new(false),
+            is_paused: AtomicBool::new(is_paused),
             changed_evt: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
             failure: OnceLock::new(),
-            connected: AtomicBool::new(false),
+            has_connected: AtomicBool::new(false),
         });
         let thread_shared = shared.clone();
         let thread = thread::Builder::new()
@@ -77,7 +79,7 @@ impl DeviceThread {
 
     /// Returns true if the guest has sent a packet while the thread was paused.
     pub(super) fn has_connected(&self) -> bool {
-        self.shared.connected.load(Ordering::SeqCst)
+        self.shared.has_connected.load(Ordering::SeqCst)
     }
 
     /// Returns the reason for a failure of the thread, if it has failed.
@@ -87,15 +89,15 @@ impl DeviceThread {
 
     /// Lets a paused thread take packets from the transmit queue.
     pub(super) fn resume(&self) {
-        self.shared.paused.store(false, Ordering::SeqCst);
-        // Fails only if the counter is full, and then the event is readable anyway.
+        self.shared.is_paused.store(false, Ordering::SeqCst);
+        // The write fails only if the counter is full, and then the event is readable.
         let _ = self.shared.wake_evt.write(1);
     }
 }
 
 impl Drop for DeviceThread {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.is_stopping.store(true, Ordering::SeqCst);
         let _ = self.shared.wake_evt.write(1);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -103,8 +105,8 @@ impl Drop for DeviceThread {
     }
 }
 
-/// Runs the thread. Reports a failure or panic to the owner: without a report, the guest would appear
-/// to hang.
+/// Runs the thread. Reports a failure or panic to the owner: without a report, the guest would
+/// appear to hang.
 fn run_thread(shared_device: &SharedDevice, queue_evts: &[EventFd], shared: &SharedState) {
     let failure =
         match panic::catch_unwind(AssertUnwindSafe(|| serve(shared_device, queue_evts, shared))) {
@@ -123,23 +125,23 @@ fn serve(
     shared: &SharedState,
 ) -> Result<(), String> {
     seccomp::confine(ThreadKind::Device)
-        .map_err(|e| format!("no seccomp filter for the vsock device: {e}"))?;
+        .map_err(|error| format!("no seccomp filter for the vsock device: {error}"))?;
     let mut fds = vec![poll::borrow_eventfd(&shared.wake_evt)];
     fds.extend(queue_evts.iter().map(poll::borrow_eventfd));
     loop {
-        let ready = poll::wait_readable(&fds, Instant::now() + WAIT_LIMIT)
-            .map_err(|e| format!("the vsock device cannot wait for the guest: {e}"))?;
+        let readable = poll::wait_readable(&fds, Instant::now() + WAIT_LIMIT)
+            .map_err(|error| format!("the vsock device cannot wait for the guest: {error}"))?;
         let _ = shared.wake_evt.read();
         for event in queue_evts {
             let _ = event.read();
         }
-        if shared.stopping.load(Ordering::SeqCst) {
+        if shared.is_stopping.load(Ordering::SeqCst) {
             return Ok(());
         }
-        if !shared.paused.load(Ordering::SeqCst) {
+        if !shared.is_paused.load(Ordering::SeqCst) {
             shared_device.receive_all();
-        } else if ready[1 + TX] {
-            shared.connected.store(true, Ordering::SeqCst);
+        } else if readable[1 + TX] {
+            shared.has_connected.store(true, Ordering::SeqCst);
             let _ = shared.changed_evt.write(1);
         }
     }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Kicks: make a vCPU thread return from `KVM_RUN`, from another thread.
+//! Kicks: one thread makes a vCPU thread return from `KVM_RUN`.
 //!
 //! The kicker sets `kvm_run.immediate_exit` and then sends a signal. If the vCPU thread is inside
 //! `KVM_RUN`, the signal makes the call return `EINTR`. If the thread is about to make the call,
-//! `immediate_exit` makes the call return `EINTR` (`Documentation/virt/kvm/api.rst`, section 5). The signal
-//! has a handler that does nothing, because an ignored signal would not interrupt the call.
+//! `immediate_exit` makes the call return `EINTR` (`Documentation/virt/kvm/api.rst`, section 5).
+//! The signal has a handler that does nothing, because an ignored signal would not interrupt the
+//! call.
 
 use std::io;
 use std::mem::offset_of;
@@ -25,7 +26,8 @@ pub(crate) fn kick_signal() -> c_int {
 
 extern "C" fn noop_handler(_: c_int, _: *mut siginfo_t, _: *mut c_void) {}
 
-/// Installs the handler of [`kick_signal`] for the process, without `SA_RESTART`. A second call does no harm.
+/// Installs the handler of [`kick_signal`] for the process, without `SA_RESTART`. The function may
+/// be called several times.
 ///
 /// # Errors
 /// Those of `sigaction(2)`; none is expected.
@@ -33,20 +35,21 @@ pub(crate) fn install_kick_handler() -> io::Result<()> {
     Ok(register_signal_handler(kick_signal(), noop_handler)?)
 }
 
-/// The byte `kvm_run.immediate_exit` of one vCPU, shared by the vCPU thread and threads that kick it.
+/// The byte `kvm_run.immediate_exit` of one vCPU, shared by the vCPU thread and threads that kick
+/// it.
 ///
-/// The byte is in a mapping of its own, because the mapping of `kvm_run` in [`VcpuFd`] is mutably borrowed
-/// during `KVM_RUN`, and is unmapped with the `VcpuFd`.
+/// The byte is in a mapping of its own, because the mapping of `kvm_run` in [`VcpuFd`] is mutably
+/// borrowed during `KVM_RUN`, and is unmapped with the `VcpuFd`.
 pub(super) struct ImmediateExit {
     page: NonNull<c_void>,
 }
 
-/// Bytes of the mapping. `immediate_exit` is in the first page of `kvm_run`.
+/// Size of the mapping in bytes. `immediate_exit` is in the first page of `kvm_run`.
 const PAGE_SIZE: usize = 4096;
 
 // SAFETY: the page is only used through an atomic, and is unmapped by the last owner.
 unsafe impl Send for ImmediateExit {}
-// SAFETY: as above.
+// SAFETY: the page is only used through an atomic, and is unmapped by the last owner.
 unsafe impl Sync for ImmediateExit {}
 
 impl ImmediateExit {
@@ -77,8 +80,8 @@ impl ImmediateExit {
     fn store(&self, value: u8) {
         const OFFSET: usize = offset_of!(kvm_run, immediate_exit);
         const { assert!(OFFSET < PAGE_SIZE) };
-        // SAFETY: the byte is inside the mapping, which lives as long as `self`. This process accesses the
-        // byte only here, and the kernel reads it atomically (`READ_ONCE`).
+        // SAFETY: the byte is inside the mapping, which lives as long as `self`. This process
+        // accesses the byte only here, and the kernel reads it atomically (`READ_ONCE`).
         let byte = unsafe { self.page.byte_add(OFFSET).cast::<AtomicU8>().as_ref() };
         byte.store(value, Ordering::SeqCst);
     }
@@ -86,8 +89,8 @@ impl ImmediateExit {
 
 impl Drop for ImmediateExit {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and no reference into it outlives `store`. Unmapping what is
-        // mapped does not fail.
+        // SAFETY: the mapping belongs to this value, and no reference into the mapping outlives
+        // `store`. munmap() of a whole mapping does not fail.
         let _ = unsafe { munmap(self.page.as_ptr(), PAGE_SIZE) };
     }
 }

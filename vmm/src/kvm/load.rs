@@ -13,7 +13,7 @@ use super::arch::LoadError;
 /// Smallest page size in bytes.
 pub(super) const PAGE_SIZE: u64 = 0x1000;
 
-/// Checks that the kernel will read the whole command line: at most `limit` bytes, and no NUL among them.
+/// Checks that the kernel will read the whole command line: at most `limit` bytes, and no NUL byte.
 ///
 /// # Errors
 /// [`LoadError::CommandLineTooLong`], [`LoadError::CommandLineNul`].
@@ -27,9 +27,9 @@ pub(super) fn check_cmdline(cmdline: &str, limit: usize) -> Result<(), LoadError
     Ok(())
 }
 
-/// Reads the initramfs `path` into guest memory, page-aligned, as close as possible below `end` and above
-/// `begin`. Close to `begin`, the kernel could overwrite the initramfs while it relocates or unpacks itself.
-/// Returns the physical addresses of the initramfs.
+/// Reads the initramfs `path` into guest memory, page-aligned, as close as possible below `end` and
+/// above `begin`. An initramfs close to `begin` could be overwritten while the kernel relocates or
+/// unpacks itself. Returns the physical addresses of the initramfs.
 ///
 /// # Errors
 /// [`LoadError`] if the file cannot be read or does not fit.
@@ -39,9 +39,9 @@ pub(super) fn load_initramfs(
     begin: u64,
     end: u64,
 ) -> Result<Range<u64>, LoadError> {
-    let read = |source| LoadError::Read { file: path.to_owned(), source };
-    let mut file = File::open(path).map_err(read)?;
-    let size = file.metadata().map_err(read)?.len();
+    let read_error = |source| LoadError::Read { file: path.to_owned(), source };
+    let mut file = File::open(path).map_err(read_error)?;
+    let size = file.metadata().map_err(read_error)?.len();
     let end = end & !(PAGE_SIZE - 1);
     let room = end.saturating_sub(begin.next_multiple_of(PAGE_SIZE));
     if size > room {
@@ -49,7 +49,7 @@ pub(super) fn load_initramfs(
     }
     // No underflow: `size` is at most `room`, and `end` is a multiple of the page size.
     let address = (end - size) & !(PAGE_SIZE - 1);
-    read_file(memory, &mut file, address, size).map_err(read)?;
+    read_file(memory, &mut file, address, size).map_err(read_error)?;
     Ok(address..address + size)
 }
 

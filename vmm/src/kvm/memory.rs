@@ -60,20 +60,22 @@ impl Memory {
         &self.map
     }
 
-    /// Makes the mapping copy-on-write, and returns the file with the current contents. Later writes to the
-    /// memory go to private copies of pages. No thread may access the memory meanwhile.
+    /// Makes the mapping copy-on-write, and returns the file with the current contents. Later
+    /// writes to the memory go to private copies of pages. No thread may access the memory
+    /// meanwhile.
     ///
     /// # Errors
-    /// Those of `mmap(2)` and `mremap(2)`. The memory is then unchanged and usable.
+    /// Those of `mmap(2)` and `mremap(2)`. After an error, the memory is unchanged and usable.
     pub(super) fn freeze(&self) -> io::Result<Arc<File>> {
-        // Create all mappings first, then move them over the old ones. If `mremap` fails, the old mapping
-        // remains (`mremap_to()` in mm/mremap.c). If `mmap` with MAP_FIXED failed, it would not.
-        let private: Vec<_> = self
+        // Create all new mappings first, then move them over the old mappings. If `mremap` fails,
+        // the old mapping remains (`mremap_to()` in mm/mremap.c). A failed `mmap` with MAP_FIXED
+        // would remove the old mapping.
+        let private_mappings: Vec<_> = self
             .map
             .iter()
             .map(|region| PrivateMapping::new(&self.file, region))
             .collect::<io::Result<_>>()?;
-        for (mapping, region) in private.into_iter().zip(self.map.iter()) {
+        for (mapping, region) in private_mappings.into_iter().zip(self.map.iter()) {
             mapping.move_over(region)?;
         }
         Ok(self.file.clone())
@@ -97,10 +99,10 @@ impl PrivateMapping {
         Ok(PrivateMapping { address, size: region.size() })
     }
 
-    /// Moves this mapping to the address of the region's mapping, which it replaces.
+    /// Replaces the mapping of the region by this mapping.
     fn move_over(self, region: &GuestRegionMmap) -> io::Result<()> {
-        // SAFETY: both mappings are ours and of the same size, contents and rights, so that the
-        // region stays as valid as it was. Nothing refers to the old address of `self`.
+        // SAFETY: both mappings belong to this process and have the same size, contents and rights,
+        // so that the region stays valid. Nothing refers to the old address of `self`.
         unsafe {
             mremap_fixed(
                 self.address,
@@ -117,7 +119,7 @@ impl PrivateMapping {
 
 impl Drop for PrivateMapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and nothing refers to it.
+        // SAFETY: the mapping belongs to this value, and nothing refers to the mapping.
         let _ = unsafe { munmap(self.address, self.size) };
     }
 }

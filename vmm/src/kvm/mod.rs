@@ -3,21 +3,20 @@
 //! communicate with the host: in-kernel interrupt controllers and timers, a 16550 UART, a device to
 //! restart, and a virtio-mmio vsock device.
 //!
-//! ```text
-//! vcpu-0..7           KVM_RUN <-> bus: serial -> console pipe, virtio-mmio registers; restart
-//! vsock               queue notifications (ioeventfd) -> transmit queue -> device core
-//! session's thread    orders to the vCPUs; device core -> receive queue, interrupts (irqfd); the VM's end
-//! ```
+//! ```text vcpu-0..7           KVM_RUN <-> bus: serial -> console pipe, virtio-mmio registers;
+//! restart vsock               queue notifications (ioeventfd) -> transmit queue -> device core
+//! session's thread    orders to the vCPUs; device core -> receive queue, interrupts (irqfd); the
+//! VM's end ```
 //!
 //! Each architecture is a folder with the same interface, called `arch` here:
 //!
 //! - `layout`: addresses and interrupts of the devices;
 //! - `memory_ranges`, `kernel_arguments`, `load`: guest memory before the first instruction; `load`
 //!   returns the `KernelEntry`, where the kernel starts;
-//! - `create_parts`, `restore_parts`: the VM's parts inside KVM, as `IrqChips` (interrupt controllers,
-//!   timers) and one `Cpu` for each vCPU;
-//! - `Cpu::set_entry` sets the registers to a `KernelEntry`, `Cpu::run` is one `KVM_RUN` with its exit,
-//!   `Cpu::save` returns a `VcpuState`; `IrqChips::save` returns a `VmState`;
+//! - `create_parts`, `restore_parts`: the VM's parts inside KVM, as `IrqChips` (interrupt
+//!   controllers, timers) and one `Cpu` for each vCPU;
+//! - `Cpu::set_entry` sets the registers to a `KernelEntry`, `Cpu::run` is one `KVM_RUN` with its
+//!   exit, `Cpu::save` returns a `VcpuState`; `IrqChips::save` returns a `VmState`;
 //! - `filter`: the system calls that only this architecture's threads make.
 
 #[cfg(target_arch = "aarch64")]
@@ -77,7 +76,7 @@ pub(super) enum SetupError {
     /// Another system call failed.
     #[error("cannot {action}: {source}")]
     System { action: &'static str, source: io::Error },
-    /// A saved state is invalid, as KVM never saves it.
+    /// A saved state is invalid: KVM never returns such a state.
     #[error("{0}")]
     State(&'static str),
     /// KVM did not accept the saved value of this register.
@@ -127,7 +126,7 @@ fn offer<'p>(
     requirements: &Requirements,
     probe: impl FnOnce() -> &'p Probe,
 ) -> Result<Offer, Refusal> {
-    let lacks = |what: &str| Err(Refusal::UnmetRequirement(what.to_owned()));
+    let refuse = |message: &str| Err(Refusal::UnmetRequirement(message.to_owned()));
     if Arch::host() != Some(requirements.arch) {
         return Err(Refusal::UnmetRequirement(format!(
             "{} kernels do not run on this machine's processor: KVM is of no use to them",
@@ -135,13 +134,13 @@ fn offer<'p>(
         )));
     }
     if requirements.names_cpu_model {
-        return lacks("the microVM's CPU is this machine's: --cpu-model goes with --backend qemu");
+        return refuse("the microVM's CPU is this machine's: --cpu-model goes with --backend qemu");
     }
     if requirements.waits_for_gdb {
-        return lacks("the microVM has no debugger's stub: --gdb goes with --backend qemu");
+        return refuse("the microVM has no debugger's stub: --gdb goes with --backend qemu");
     }
     if requirements.counts_instructions {
-        return lacks("KVM counts no instructions: --by instructions goes without --backend kvm");
+        return refuse("KVM counts no instructions: --by instructions goes without --backend kvm");
     }
     let probe = probe();
     if !probe.finding.is_usable() {
@@ -158,7 +157,7 @@ pub struct MicroVm {
 }
 
 impl MicroVm {
-    /// Creates the machine. `reason` says why this backend was chosen.
+    /// Creates the machine. `reason` is the reason for the choice of this backend.
     #[must_use]
     pub fn new(reason: String) -> MicroVm {
         MicroVm { reason }
@@ -172,15 +171,15 @@ impl Machine for MicroVm {
     }
 
     fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError> {
-        let refused = |message: &str| BootError::Refused {
+        let refusal = |message: &str| BootError::Refused {
             backend: NAME.to_owned(),
             message: message.to_owned(),
         };
         if spec.wait_for_gdb {
-            return Err(refused("it has no stub for a debugger; QEMU has one"));
+            return Err(refusal("it has no stub for a debugger; QEMU has one"));
         }
         if spec.cpu_model.is_some() {
-            return Err(refused("its CPU is the host's; QEMU has models"));
+            return Err(refusal("its CPU is the host's; QEMU has models"));
         }
         let snapshot =
             if spec.take_snapshot { SnapshotState::Wanted } else { SnapshotState::Unwanted };
@@ -188,8 +187,8 @@ impl Machine for MicroVm {
     }
 }
 
-/// Starts a VM whose host listens on vsock port `port`. `snapshot` is [`SnapshotState::Unwanted`] or
-/// [`SnapshotState::Wanted`].
+/// Starts a VM whose host listens on vsock port `port`. `snapshot` is [`SnapshotState::Unwanted`]
+/// or [`SnapshotState::Wanted`].
 fn start(
     source: BootSource<'_>,
     port: u32,
@@ -224,8 +223,8 @@ impl BackendSnapshot for KvmSnapshot {
     }
 }
 
-/// A running VM. The fields are dropped in the order of their declaration, so that no thread runs any more
-/// when guest memory is unmapped.
+/// A running VM. The fields are dropped in the order of their declaration, so that no thread runs
+/// any more when guest memory is unmapped.
 struct KvmVm {
     vcpus: Vcpus,
     device: DeviceThread,
@@ -254,7 +253,7 @@ impl KvmVm {
         // While the device is locked, no thread of this process accesses guest memory.
         let snapshot = self.shared_device.with(|_| self.hardware.snapshot(states, self.port));
         self.vcpus.resume();
-        snapshot.map(Arc::new).map_err(|e| e.to_string())
+        snapshot.map(Arc::new).map_err(|error| error.to_string())
     }
 }
 
@@ -265,19 +264,19 @@ impl Vm for KvmVm {
 
     fn handle_events(&mut self) -> Option<VmEnd> {
         let _ = self.device.changed_evt().read();
-        let mut end = self.vcpus.end();
-        if let Some(why) = self.device.failure() {
-            end.get_or_insert_with(|| VmEnd::Failed(why.to_owned()));
+        let mut vm_end = self.vcpus.end();
+        if let Some(reason) = self.device.failure() {
+            vm_end.get_or_insert_with(|| VmEnd::Failed(reason.to_owned()));
         }
-        let snapshot_wanted = matches!(self.snapshot, SnapshotState::Wanted);
-        if end.is_none() && snapshot_wanted && self.device.has_connected() {
+        let is_snapshot_wanted = matches!(self.snapshot, SnapshotState::Wanted);
+        if vm_end.is_none() && is_snapshot_wanted && self.device.has_connected() {
             self.snapshot = SnapshotState::Taken(self.take_snapshot());
             self.device.resume();
         }
-        if end.is_some() {
+        if vm_end.is_some() {
             self.vcpus.stop();
         }
-        end
+        vm_end
     }
 
     fn snapshot(&self) -> Option<Result<Snapshot, String>> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Seccomp filters of the vCPU threads and the device thread, because these threads handle input from the
-//! guest. A filter allows the system calls in the lists of this module, each with its reason, and no others.
+//! Seccomp filters of the vCPU threads and the device thread, because these threads handle input
+//! from the guest. A filter allows the system calls in the lists of this module, each with its
+//! reason, and no others.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -16,7 +17,7 @@ use super::arch::filter;
 pub(super) struct AllowedSyscall {
     number: i64,
     arguments: Arguments,
-    /// The reason; a test checks that it is not empty.
+    /// The reason why the call is allowed. A test checks that the text is not empty.
     #[cfg_attr(not(test), expect(dead_code, reason = "for people"))]
     reason: &'static str,
 }
@@ -110,8 +111,8 @@ pub(super) enum ThreadKind {
     Device,
 }
 
-/// Installs the filter of the calling thread permanently. A denied call ends the process with a message
-/// and exit code 128.
+/// Installs the filter of the calling thread permanently. A denied call ends the process with a
+/// message and exit code 128.
 ///
 /// # Errors
 /// If the kernel has no seccomp filters.
@@ -128,11 +129,12 @@ pub(super) fn confine(thread: ThreadKind) -> Result<(), seccompiler::Error> {
     seccompiler::apply_filter(slot.get().expect("set above"))
 }
 
-/// Compiles a filter of the common, the architecture's and the thread's system calls.
+/// Compiles a filter that allows the common system calls, those of the architecture and those of
+/// the thread.
 fn compile(thread_syscalls: &[AllowedSyscall]) -> Result<BpfProgram, BackendError> {
     let mut rules = BTreeMap::new();
-    for allowed in COMMON_SYSCALLS.iter().chain(filter::ARCH_SYSCALLS).chain(thread_syscalls) {
-        rules.insert(allowed.number, conditions(&allowed.arguments)?);
+    for syscall in COMMON_SYSCALLS.iter().chain(filter::ARCH_SYSCALLS).chain(thread_syscalls) {
+        rules.insert(syscall.number, conditions(&syscall.arguments)?);
     }
     SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, filter::TARGET)?.try_into()
 }
@@ -158,8 +160,8 @@ fn conditions(arguments: &Arguments) -> Result<Vec<SeccompRule>, BackendError> {
 fn report_denials() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        // SAFETY: the handler makes only async-signal-safe calls, which every filter allows; all zero is a
-        // valid sigaction.
+        // SAFETY: the handler makes only async-signal-safe calls, which every filter allows; all
+        // zero is a valid sigaction.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = handle_denied_syscall as *const () as usize;
@@ -187,8 +189,8 @@ extern "C" fn handle_denied_syscall(
         line[position] = b'0' + (number % 10) as u8;
         number /= 10;
     }
-    // SAFETY: both calls are async-signal-safe, and the buffer is valid. Exit code 128 means a fault
-    // of sudbox.
+    // SAFETY: both calls are async-signal-safe, and the buffer is valid. Exit code 128 means a
+    // fault of sudbox.
     unsafe {
         libc::write(2, line.as_ptr().cast(), line.len());
         libc::_exit(128);

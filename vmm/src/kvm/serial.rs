@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The serial port COM1: a 16550A UART whose output is the guest's console. It has no input.
+//! The serial port COM1: a 16550A UART whose output is the guest's console. The port has no input.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,8 +16,8 @@ pub struct Serial {
     uart: vm_superio::Serial<InterruptLine, NoEvents, Box<dyn Write + Send>>,
 }
 
-/// State of a UART: its registers, each with its name in the data sheet, and its receive buffer, which is
-/// filled only in loopback mode.
+/// State of a UART: its registers, each with its name in the data sheet, and its receive buffer,
+/// which is filled only in loopback mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SerialState {
     /// DLL.
@@ -48,8 +48,9 @@ pub struct SerialState {
 pub struct RestoreError(String);
 
 impl Serial {
-    /// Creates a UART in its power-on state. The UART writes `interrupt` to assert its interrupt line.
-    /// The vCPU thread writes each byte of the guest to `output` at once; see [`ConsoleOutput`].
+    /// Creates a UART in its power-on state. The UART writes `interrupt` to assert its interrupt
+    /// line. The vCPU thread writes each byte of the guest to `output` at once; see
+    /// [`ConsoleOutput`].
     #[must_use]
     pub fn new(interrupt: EventFd, output: Box<dyn Write + Send>) -> Serial {
         Serial { uart: vm_superio::Serial::new(InterruptLine(interrupt), output) }
@@ -78,7 +79,7 @@ impl Serial {
         };
         vm_superio::Serial::from_state(&state, InterruptLine(interrupt), NoEvents, output)
             .map(|uart| Serial { uart })
-            .map_err(|e| RestoreError(e.to_string()))
+            .map_err(|error| RestoreError(error.to_string()))
     }
 
     /// Returns the UART's state.
@@ -121,8 +122,8 @@ impl Trigger for InterruptLine {
 
     fn trigger(&self) -> io::Result<()> {
         match self.0.write(1) {
-            // The counter is full: the interrupt is pending anyway.
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            // If the counter is full, an interrupt is pending already.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             result => result,
         }
     }
@@ -130,9 +131,9 @@ impl Trigger for InterruptLine {
 
 /// Write end of the session's console pipe.
 ///
-/// If a guest prints faster than the session reads, its vCPU thread waits, as for a slow line. To stop the
-/// thread, the owner of the VM writes `abort_evt`; bytes that do not fit into the pipe are then dropped. A
-/// signal alone does not end the wait.
+/// If a guest prints faster than the session reads, its vCPU thread waits, as for a slow line. To
+/// stop the thread, the owner of the VM writes `abort_evt`; bytes that do not fit into the pipe are
+/// then dropped. A signal alone does not end the wait.
 pub struct ConsoleOutput {
     pipe: io::PipeWriter,
     abort_evt: EventFd,
@@ -153,11 +154,11 @@ impl Write for ConsoleOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.pipe.write(bytes) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
             if wait_writable(self.pipe.as_fd(), poll::borrow_eventfd(&self.abort_evt))? {
-                // After `Interrupted` or Ok(0) the caller would try again.
+                // The caller would repeat the write after `Interrupted` or Ok(0).
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }
@@ -168,8 +169,8 @@ impl Write for ConsoleOutput {
     }
 }
 
-/// Waits until `pipe` is writable or has no reader, or until `abort` is readable. Returns true if `abort` is
-/// readable.
+/// Waits until `pipe` is writable or has no reader, or until `abort` is readable. Returns true if
+/// `abort` is readable.
 ///
 /// # Errors
 /// Those of `ppoll(2)`, except `EINTR`.

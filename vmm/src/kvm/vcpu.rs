@@ -9,9 +9,9 @@
 //!                  exit handled      Order::Run
 //! ```
 //!
-//! The session's thread gives the orders. A vCPU thread reads the order after each exit from `KVM_RUN`;
-//! a kick (`kick.rs`) forces an exit. A thread that sees the guest's end reports the end, unless another thread
-//! has reported it, and ends.
+//! The session's thread gives the orders. A vCPU thread reads the order after each exit from
+//! `KVM_RUN`; a kick (`kick.rs`) forces an exit. A thread that sees the end of the guest reports
+//! it, unless another thread has done so, and ends.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -29,8 +29,9 @@ use super::kick::{ImmediateExit, kick_signal};
 use super::seccomp::{self, ThreadKind};
 use crate::machine::VmEnd;
 
-/// Time after which a kick is repeated. A kick has no effect if it arrives just before the thread begins to
-/// wait outside `KVM_RUN`, for example for the console, because `immediate_exit` ends only `KVM_RUN`.
+/// Time after which a kick is repeated. A kick has no effect if it arrives just before the thread
+/// begins to wait outside `KVM_RUN`, for example for the console, because `immediate_exit` ends
+/// only `KVM_RUN`.
 const KICK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Stack size of a vCPU thread in bytes. Calls are shallow, and the largest buffers are KVM's
@@ -49,7 +50,7 @@ enum Order {
     Stop,
 }
 
-/// The current order. It is read without a lock before each `KVM_RUN`.
+/// The current order. A vCPU thread reads the order without a lock before each `KVM_RUN`.
 struct CurrentOrder(AtomicU8);
 
 impl CurrentOrder {
@@ -68,7 +69,7 @@ struct SharedState {
     order: CurrentOrder,
     reports: Mutex<Reports>,
     /// Notified when `order` or `reports` has changed.
-    changed: Condvar,
+    changed_condvar: Condvar,
     /// Becomes readable when the guest has ended.
     ended_evt: EventFd,
     /// Once written, vCPU threads drop console output that does not fit into the pipe.
@@ -78,12 +79,12 @@ struct SharedState {
 /// Reports of the vCPU threads.
 struct Reports {
     /// The state of each vCPU that is parked.
-    parked: Vec<Option<Arc<VcpuState>>>,
+    parked_states: Vec<Option<Arc<VcpuState>>>,
     /// The end of the guest, reported by the first thread that saw it.
     end: Option<VmEnd>,
 }
 
-/// The vCPUs of one VM. Dropping it stops them.
+/// The vCPUs of one VM. Dropping this value stops the vCPUs.
 pub(super) struct Vcpus {
     threads: Vec<VcpuThread>,
     shared: Arc<SharedState>,
@@ -119,8 +120,8 @@ impl Vcpus {
             bus,
             order: CurrentOrder(AtomicU8::new(Order::Run as u8)),
             console_abort_evt,
-            reports: Mutex::new(Reports { parked: vec![None; cpus.len()], end: None }),
-            changed: Condvar::new(),
+            reports: Mutex::new(Reports { parked_states: vec![None; cpus.len()], end: None }),
+            changed_condvar: Condvar::new(),
             ended_evt: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
         });
         let mut vcpus = Vcpus { threads: Vec::new(), shared: shared.clone() };
@@ -142,18 +143,18 @@ impl Vcpus {
         &self.shared.ended_evt
     }
 
-    /// Returns how the guest ended, if it has.
+    /// Returns the end of the guest, if the guest has ended.
     pub(super) fn end(&self) -> Option<VmEnd> {
         self.shared.reports().end.clone()
     }
 
-    /// Parks all vCPUs until [`Vcpus::resume`], and returns their states. Returns `None` if the guest has
-    /// ended, or if a vCPU is not parked within `limit`; the vCPUs then continue.
+    /// Parks all vCPUs until [`Vcpus::resume`], and returns their states. Returns `None` if the
+    /// guest has ended, or if a vCPU is not parked within `limit`; the vCPUs then continue.
     pub(super) fn park(&self, limit: Duration) -> Option<Vec<Arc<VcpuState>>> {
         let deadline = Instant::now() + limit;
         self.shared.order.set(Order::Park);
         let mut reports = self.shared.reports();
-        while reports.parked.iter().any(Option::is_none) {
+        while reports.parked_states.iter().any(Option::is_none) {
             if reports.end.is_some() || Instant::now() >= deadline {
                 drop(reports);
                 self.resume();
@@ -162,7 +163,7 @@ impl Vcpus {
             self.kick();
             reports = self.shared.wait(reports, KICK_INTERVAL);
         }
-        reports.parked.iter().cloned().collect()
+        reports.parked_states.iter().cloned().collect()
     }
 
     /// Lets parked vCPUs continue.
@@ -170,21 +171,22 @@ impl Vcpus {
         // With the lock held, a thread that is about to wait does not miss the notification.
         let reports = self.shared.reports();
         self.shared.order.set(Order::Run);
-        self.shared.changed.notify_all();
+        self.shared.changed_condvar.notify_all();
         drop(reports);
     }
 
-    /// Ends all vCPU threads and waits for them.
+    /// Ends all vCPU threads, and waits for their end.
     pub(super) fn stop(&mut self) {
         {
             let _reports = self.shared.reports();
             self.shared.order.set(Order::Stop);
-            self.shared.changed.notify_all();
+            self.shared.changed_condvar.notify_all();
         }
         let _ = self.shared.console_abort_evt.write(1);
         while self.threads.iter().any(|thread| !thread.handle.is_finished()) {
             self.kick();
-            // No event signals the end of a thread, so check periodically. A kick takes about 10 µs.
+            // No event signals the end of a thread, so check periodically. A kick takes about 10
+            // µs.
             thread::sleep(Duration::from_micros(50));
         }
         for thread in self.threads.drain(..) {
@@ -196,7 +198,7 @@ impl Vcpus {
     fn kick(&self) {
         for thread in self.threads.iter().filter(|thread| !thread.handle.is_finished()) {
             thread.immediate_exit.raise();
-            // Fails only if the thread has just ended.
+            // The call fails only if the thread has just ended.
             let _ = thread.handle.kill(kick_signal());
         }
     }
@@ -217,8 +219,8 @@ impl SharedState {
     /// Reports how the guest ended, unless another thread has reported it.
     fn report_end(&self, end: VmEnd) {
         self.reports().end.get_or_insert(end);
-        self.changed.notify_all();
-        // Fails only if the counter is full, and then the event is readable anyway.
+        self.changed_condvar.notify_all();
+        // The write fails only if the counter is full, and then the event is readable.
         let _ = self.ended_evt.write(1);
     }
 
@@ -227,7 +229,7 @@ impl SharedState {
         reports: MutexGuard<'t, Reports>,
         limit: Duration,
     ) -> MutexGuard<'t, Reports> {
-        self.changed.wait_timeout(reports, limit).unwrap_or_else(PoisonError::into_inner).0
+        self.changed_condvar.wait_timeout(reports, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -240,11 +242,12 @@ struct Vcpu {
 }
 
 impl Vcpu {
-    /// Runs the vCPU until its thread ends. Reports every end, also a panic, except that by [`Order::Stop`].
+    /// Runs the vCPU until its thread ends. Reports every end of the guest, and a panic. Does not
+    /// report [`Order::Stop`].
     fn run_thread(mut self) {
         let result = panic::catch_unwind(AssertUnwindSafe(|| {
             seccomp::confine(ThreadKind::Vcpu)
-                .map_err(|e| VmEnd::Failed(format!("no seccomp filter for a vCPU: {e}")))?;
+                .map_err(|error| VmEnd::Failed(format!("no seccomp filter for a vCPU: {error}")))?;
             self.run()
         }));
         let end = match result {
@@ -261,8 +264,8 @@ impl Vcpu {
     /// The guest's end, if the guest ends before that order.
     fn run(&mut self) -> Result<(), VmEnd> {
         loop {
-            // Clear the flag before reading the order: a kick before this line has set the order already,
-            // and a kick after this line makes KVM_RUN return.
+            // Clear the flag before reading the order: a kick before this line has set the order
+            // already, and a kick after this line makes KVM_RUN return.
             self.immediate_exit.clear();
             if self.shared.order.is(Order::Stop) {
                 return Ok(());
@@ -290,14 +293,15 @@ impl Vcpu {
         let state = self
             .cpu
             .save()
-            .map_err(|e| VmEnd::Failed(format!("cannot read a vCPU's state: {e}")))?;
+            .map_err(|error| VmEnd::Failed(format!("cannot read a vCPU's state: {error}")))?;
         let mut reports = self.shared.reports();
-        reports.parked[self.index] = Some(Arc::new(state));
-        self.shared.changed.notify_all();
+        reports.parked_states[self.index] = Some(Arc::new(state));
+        self.shared.changed_condvar.notify_all();
         while self.shared.order.is(Order::Park) {
-            reports = self.shared.changed.wait(reports).unwrap_or_else(PoisonError::into_inner);
+            reports =
+                self.shared.changed_condvar.wait(reports).unwrap_or_else(PoisonError::into_inner);
         }
-        reports.parked[self.index] = None;
+        reports.parked_states[self.index] = None;
         Ok(())
     }
 

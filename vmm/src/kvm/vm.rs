@@ -25,8 +25,8 @@ use crate::vsock::shared_device::SharedDevice;
 /// Bytes in a MiB.
 const MIB: u64 = 1 << 20;
 
-/// Number of queues (receive and transmit) whose notifications reach the device thread by ioeventfd,
-/// without an exit to user space. The third queue, for events, is almost never notified.
+/// Number of queues (receive and transmit) whose notifications reach the device thread by
+/// ioeventfd, without an exit to user space. The third queue, for events, is almost never notified.
 const IOEVENTFD_QUEUES: u32 = 2;
 
 /// The source of a new VM's initial state.
@@ -71,20 +71,22 @@ impl Hardware {
         let memory = source.create_memory().map_err(SetupError::system("map guest memory"))?;
         let map = memory.map().clone();
         thread::scope(|scope| {
-            // A thread reads the kernel meanwhile, because KVM_CREATE_VM mostly waits for the host's RCU.
-            let loading = match source {
+            // Another thread reads the kernel at the same time, because KVM_CREATE_VM mostly waits
+            // for the RCU of the host.
+            let loader = match source {
                 BootSource::Kernel(spec) => {
                     let thread = thread::Builder::new().name("loader".to_owned());
                     Some(thread.spawn_scoped(scope, move || load_kernel(&map, spec)))
                 }
                 BootSource::Snapshot(_) => None,
             };
-            let loading = loading.transpose().map_err(SetupError::system("start a thread"))?;
-            let assembled = Hardware::assemble(source, shared_device, console, memory);
-            // If both the kernel and the VM failed, report the kernel's error, because the user can fix that.
-            let entry = loading.map(|thread| thread.join().expect("loading does not panic"));
+            let loader = loader.transpose().map_err(SetupError::system("start a thread"))?;
+            let result = Hardware::assemble(source, shared_device, console, memory);
+            // If both the kernel and the VM failed, report the error of the kernel, because the
+            // user can mend it.
+            let entry = loader.map(|thread| thread.join().expect("loading does not panic"));
             let entry = entry.transpose()?;
-            let (hardware, parts) = assembled?;
+            let (hardware, parts) = result?;
             if let (Some(entry), Some(cpu)) = (entry, parts.cpus.first()) {
                 cpu.set_entry(&entry)?;
             }
@@ -117,9 +119,9 @@ impl Hardware {
             ),
             BootSource::Snapshot(snapshot) => (
                 Serial::restore(&snapshot.serial, serial_irq, output)
-                    .map_err(|e| SetupError::Device(e.to_string()))?,
+                    .map_err(|error| SetupError::Device(error.to_string()))?,
                 Transport::restore(map, vsock_irq, queue_evts, weak_device, &snapshot.vsock)
-                    .map_err(|e| SetupError::Device(e.to_string()))?,
+                    .map_err(|error| SetupError::Device(error.to_string()))?,
             ),
         };
         let transport = Arc::new(transport);
@@ -130,11 +132,11 @@ impl Hardware {
             (events.serial_irq, events.vsock_irq, events.queue_evts);
         // An interrupt that a device has asserted by now is delivered when the irqfd is registered
         // (`kvm_irqfd_assign` in `virt/kvm/eventfd.c`).
-        let register = |vm: &VmFd| register_events(vm, &serial_irq, &vsock_irq, &queue_evts);
+        let register_events = |vm: &VmFd| register_events(vm, &serial_irq, &vsock_irq, &queue_evts);
         let (irq_chips, cpus) = match source {
-            BootSource::Kernel(spec) => arch::create_parts(&kvm, &vm, spec.cpus, register)?,
+            BootSource::Kernel(spec) => arch::create_parts(&kvm, &vm, spec.cpus, register_events)?,
             BootSource::Snapshot(snapshot) => {
-                arch::restore_parts(&kvm, &vm, (&snapshot.vm, &snapshot.vcpus), register)?
+                arch::restore_parts(&kvm, &vm, (&snapshot.vm, &snapshot.vcpus), register_events)?
             }
         };
         let parts = ThreadParts {
@@ -148,7 +150,7 @@ impl Hardware {
     }
 
     /// Takes a snapshot with the states `vcpus` of the vCPUs, which must be parked. No thread may
-    /// access guest memory meanwhile. The VM may continue afterwards.
+    /// access guest memory during the call. The VM may continue after it.
     ///
     /// # Errors
     /// If KVM refuses, or guest memory cannot be remapped.
@@ -180,13 +182,13 @@ struct EventFds {
 
 impl EventFds {
     fn new() -> io::Result<EventFds> {
-        let event = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC);
+        let new_event = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC);
         Ok(EventFds {
-            serial_irq: event()?,
-            vsock_irq: event()?,
-            queue_evts: [event()?, event()?, event()?],
-            wake_evt: event()?,
-            console_abort_evt: event()?,
+            serial_irq: new_event()?,
+            vsock_irq: new_event()?,
+            queue_evts: [new_event()?, new_event()?, new_event()?],
+            wake_evt: new_event()?,
+            console_abort_evt: new_event()?,
         })
     }
 
@@ -246,9 +248,9 @@ fn register_events(
     for (event, gsi) in [(serial_irq, layout::SERIAL_GSI), (vsock_irq, layout::VSOCK_GSI)] {
         vm.register_irqfd(event, gsi).map_err(SetupError::kvm("KVM_IRQFD"))?;
     }
-    let notify = layout::VSOCK_MMIO + u64::from(VIRTIO_MMIO_QUEUE_NOTIFY);
+    let notify_address = layout::VSOCK_MMIO + u64::from(VIRTIO_MMIO_QUEUE_NOTIFY);
     for (event, queue) in queue_evts.iter().zip(0..IOEVENTFD_QUEUES) {
-        vm.register_ioevent(event, &IoEventAddress::Mmio(notify), queue)
+        vm.register_ioevent(event, &IoEventAddress::Mmio(notify_address), queue)
             .map_err(SetupError::kvm("KVM_IOEVENTFD"))?;
     }
     Ok(())

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The probe: tests whether /dev/kvm can run a kernel, by a small VM that does what a kernel does.
 //!
-//! The existence of /dev/kvm and its capabilities are not sufficient: a PVM hypervisor offers the whole
-//! interface and every capability, but only runs kernels that were written for it. So the probe runs a VM
-//! with one vCPU, which does what every kernel does: system registers, user mode and back, page tables, a
-//! timer interrupt, a page fault. If KVM works, the probe takes one or two milliseconds.
+//! /dev/kvm and its capabilities do not tell whether KVM runs kernels: a PVM hypervisor offers the
+//! whole interface and every capability, but only runs kernels that were written for PVM. The probe
+//! therefore runs a VM with one vCPU, which uses what every kernel uses: system registers, user
+//! mode and back, page tables, a timer interrupt, a page fault. If KVM works, the probe takes one
+//! or two milliseconds.
 //!
-//! A kernel cannot run if the probe fails, but may fail although the probe succeeds.
+//! If the probe fails, no kernel can run. If the probe succeeds, a kernel may still fail.
 
 use std::fmt::{self, Display};
 use std::sync::OnceLock;
@@ -85,8 +86,8 @@ impl Finding {
         *self == Finding::Usable
     }
 
-    /// Returns true if QEMU may be able to use KVM although the microVM cannot: QEMU may not need the missing
-    /// feature, or may emulate it.
+    /// Returns true if QEMU may be able to use KVM although the microVM cannot: QEMU may not need
+    /// the missing feature, or may emulate it.
     #[must_use]
     pub fn may_work_for_qemu(&self) -> bool {
         matches!(
@@ -122,7 +123,7 @@ impl Display for UnsupportedReason {
             UnsupportedReason::Architecture => {
                 write!(f, "the probe does not support {}", std::env::consts::ARCH)
             }
-            UnsupportedReason::MissingFeature(what) => write!(f, "it has no {what}"),
+            UnsupportedReason::MissingFeature(feature) => write!(f, "it has no {feature}"),
             UnsupportedReason::UnexpectedFault { failure, fault } => write!(f, "{failure} {fault}"),
             UnsupportedReason::WrongResult { failure, what, value } => {
                 write!(f, "{failure} ({what} {value:X}h)")
@@ -148,15 +149,15 @@ impl Display for Probe {
     }
 }
 
-/// Probes /dev/kvm. Takes a millisecond or two if KVM works, 50 ms if the guest hangs, and more on slow
-/// hosts.
+/// Probes /dev/kvm. Takes one or two milliseconds if KVM works, and 50 ms if the guest hangs. Slow
+/// hosts need more time.
 ///
-/// Afterwards, only the handler of the kick signal remains installed.
+/// After the probe, only the handler of the kick signal remains installed.
 #[must_use]
 pub fn probe() -> Probe {
     let start = Instant::now();
     let mut trace = Vec::new();
-    // In a separate thread, because the probe changes the signal mask and creates a timer.
+    // The probe runs in its own thread, because it changes the signal mask and creates a timer.
     let finding = thread::scope(|scope| {
         thread::Builder::new()
             .name("kvm-probe".to_owned())
@@ -169,7 +170,8 @@ pub fn probe() -> Probe {
     Probe { finding, trace, duration: start.elapsed() }
 }
 
-/// Probes /dev/kvm at the first call in this process. Later calls return the result of the first.
+/// Probes /dev/kvm at the first call in this process. Later calls return the result of the first
+/// call.
 pub fn cached_probe() -> &'static Probe {
     static PROBE: OnceLock<Probe> = OnceLock::new();
     PROBE.get_or_init(probe)

@@ -52,17 +52,17 @@ pub(super) fn create(
     tree.property_u64("linux,initrd-end", initramfs.end)?;
     tree.end_node(chosen)?;
 
-    let node = tree.begin_node(&format!("memory@{MEMORY_START:x}"))?;
+    let memory_node = tree.begin_node(&format!("memory@{MEMORY_START:x}"))?;
     tree.property_string("device_type", "memory")?;
     tree.property_array_u64("reg", &[MEMORY_START, memory])?;
-    tree.end_node(node)?;
+    tree.end_node(memory_node)?;
 
     write_cpus(&mut tree, cpus)?;
     write_gic(&mut tree, cpus)?;
 
     let timer = tree.begin_node("timer")?;
     tree.property_string("compatible", "arm,armv8-timer")?;
-    let interrupts: Vec<u32> = TIMER_PPIS.iter().flat_map(|&n| [PPI, n, LEVEL_HIGH]).collect();
+    let interrupts: Vec<u32> = TIMER_PPIS.iter().flat_map(|&ppi| [PPI, ppi, LEVEL_HIGH]).collect();
     tree.property_array_u32("interrupts", &interrupts)?;
     tree.property_null("always-on")?;
     tree.end_node(timer)?;
@@ -94,7 +94,7 @@ pub(super) fn create(
 /// Writes the CPU nodes. KVM gives the vCPU with id n the affinity n (`reset_mpidr` in
 /// `arch/arm64/kvm/sys_regs.c`).
 fn write_cpus(tree: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
-    let all = tree.begin_node("cpus")?;
+    let cpus_node = tree.begin_node("cpus")?;
     tree.property_u32("#address-cells", 1)?;
     tree.property_u32("#size-cells", 0)?;
     for index in 0..cpus {
@@ -105,7 +105,7 @@ fn write_cpus(tree: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
         tree.property_u32("reg", index.into())?;
         tree.end_node(cpu)?;
     }
-    tree.end_node(all)
+    tree.end_node(cpus_node)
 }
 
 fn write_gic(tree: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
@@ -113,10 +113,10 @@ fn write_gic(tree: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
     tree.property_string("compatible", "arm,gic-v3")?;
     tree.property_null("interrupt-controller")?;
     tree.property_u32("#interrupt-cells", 3)?;
-    let redistributors = u64::from(cpus) * GIC_REDISTRIBUTOR_SIZE;
+    let redistributors_size = u64::from(cpus) * GIC_REDISTRIBUTOR_SIZE;
     tree.property_array_u64(
         "reg",
-        &[GIC_DISTRIBUTOR, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTORS, redistributors],
+        &[GIC_DISTRIBUTOR, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTORS, redistributors_size],
     )?;
     tree.property_phandle(GIC_PHANDLE)?;
     tree.end_node(gic)

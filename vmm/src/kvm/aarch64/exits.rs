@@ -10,18 +10,21 @@ use crate::kvm::vcpu::RunResult;
 use crate::machine::VmEnd;
 
 impl Cpu {
-    /// Runs the guest until its next exit, and handles the exit. `index` is for messages.
+    /// Runs the guest until its next exit, and handles the exit. `index`, the number of the vCPU,
+    /// is for messages.
     pub(in crate::kvm) fn run(&mut self, index: usize, bus: &Bus) -> RunResult {
         let exit = match self.fd.run() {
             Ok(exit) => exit,
-            Err(e) if e.errno() == libc::EINTR => return RunResult::Interrupted,
+            Err(error) if error.errno() == libc::EINTR => return RunResult::Interrupted,
             // An MMIO access without a valid syndrome (`io_mem_abort` in `arch/arm64/kvm/mmio.c`).
-            Err(e) if e.errno() == libc::ENOSYS => {
-                let why = "an access to an address without memory by an instruction that the \
+            Err(error) if error.errno() == libc::ENOSYS => {
+                let reason = "an access to an address without memory by an instruction that the \
                            processor does not decode for KVM";
-                return RunResult::Ended(self.vcpu_error(index, why.to_owned()));
+                return RunResult::Ended(self.vcpu_error(index, reason.to_owned()));
             }
-            Err(e) => return RunResult::Ended(self.failed(index, &format!("KVM_RUN: {e}"))),
+            Err(error) => {
+                return RunResult::Ended(self.failure(index, &format!("KVM_RUN: {error}")));
+            }
         };
         match exit {
             VcpuExit::MmioWrite(address, data) => bus.mmio_write(address, data),
@@ -32,31 +35,31 @@ impl Cpu {
                 return RunResult::Ended(VmEnd::Restart);
             }
             VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, data) => {
-                let why = format!("the guest reports a crash: {data:x?}");
-                return RunResult::Ended(self.vcpu_error(index, why));
+                let message = format!("the guest reports a crash: {data:x?}");
+                return RunResult::Ended(self.vcpu_error(index, message));
             }
             VcpuExit::FailEntry(reason, cpu) => {
-                let why = format!(
+                let message = format!(
                     "the processor refuses to enter the guest (reason {reason:#x}, host CPU {cpu})"
                 );
-                return RunResult::Ended(self.vcpu_error(index, why));
+                return RunResult::Ended(self.vcpu_error(index, message));
             }
             VcpuExit::InternalError => {
                 return RunResult::Ended(self.vcpu_error(index, "KVM internal error".to_owned()));
             }
             other => {
-                let what = format!("unexpected exit {other:?}");
-                return RunResult::Ended(self.failed(index, &what));
+                let message = format!("unexpected exit {other:?}");
+                return RunResult::Ended(self.failure(index, &message));
             }
         }
         RunResult::Handled
     }
 
-    fn vcpu_error(&self, index: usize, why: String) -> VmEnd {
-        VmEnd::VcpuError { why, registers: registers::registers(&self.fd, index) }
+    fn vcpu_error(&self, index: usize, reason: String) -> VmEnd {
+        VmEnd::VcpuError { why: reason, registers: registers::registers(&self.fd, index) }
     }
 
-    fn failed(&self, index: usize, what: &str) -> VmEnd {
-        VmEnd::Failed(format!("{what}\n{}", registers::registers(&self.fd, index)))
+    fn failure(&self, index: usize, message: &str) -> VmEnd {
+        VmEnd::Failed(format!("{message}\n{}", registers::registers(&self.fd, index)))
     }
 }

@@ -23,8 +23,8 @@ pub(super) enum GicRegister {
     Distributor(u32),
     /// Redistributor register of this CPU: 32 bits at this offset in the CPU's two frames.
     Redistributor(u8, u32),
-    /// CPU interface register of this CPU: 64 bits, encoded as `op0 << 14 | op1 << 11 | CRn << 7 | CRm
-    /// << 3 | op2`.
+    /// CPU interface register of this CPU: 64 bits, encoded as `op0 << 14 | op1 << 11 | CRn << 7 |
+    /// CRm << 3 | op2`.
     CpuInterface(u8, u32),
 }
 
@@ -32,16 +32,16 @@ impl GicRegister {
     /// Returns the group and the attribute in `struct kvm_device_attr`.
     fn attribute(self) -> (u32, u64) {
         // A CPU's affinity is its index (`reset_mpidr` in `arch/arm64/kvm/sys_regs.c`).
-        let of_cpu = |cpu: u8, register: u32| {
+        let attribute_of_cpu = |cpu: u8, register: u32| {
             u64::from(cpu) << KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT | u64::from(register)
         };
         match self {
             GicRegister::Distributor(offset) => (KVM_DEV_ARM_VGIC_GRP_DIST_REGS, offset.into()),
             GicRegister::Redistributor(cpu, offset) => {
-                (KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, of_cpu(cpu, offset))
+                (KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, attribute_of_cpu(cpu, offset))
             }
-            GicRegister::CpuInterface(cpu, name) => {
-                (KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, of_cpu(cpu, name))
+            GicRegister::CpuInterface(cpu, register) => {
+                (KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, attribute_of_cpu(cpu, register))
             }
         }
     }
@@ -80,8 +80,8 @@ impl Gic {
         let mut value = 0_u64;
         let mut attribute =
             kvm_device_attr { group, attr, addr: (&raw mut value).addr() as u64, flags: 0 };
-        // SAFETY: KVM writes four or eight bytes to `value`, which has eight. The host is
-        // little-endian, so four bytes are its low half.
+        // SAFETY: KVM writes four or eight bytes to `value`, which has eight bytes. The host is
+        // little-endian, so four bytes are the low half of `value`.
         unsafe { self.0.get_device_attr(&mut attribute) }
             .map_err(SetupError::kvm("reading the GIC's state"))?;
         Ok(value)

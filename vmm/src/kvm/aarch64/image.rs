@@ -39,14 +39,14 @@ pub(super) fn load(
     path: &Path,
     memory_end: u64,
 ) -> Result<Kernel, LoadError> {
-    let read = |source| LoadError::Read { file: path.to_owned(), source };
-    let mut file = File::open(path).map_err(read)?;
-    let size = file.metadata().map_err(read)?.len();
+    let read_error = |source| LoadError::Read { file: path.to_owned(), source };
+    let mut file = File::open(path).map_err(read_error)?;
+    let size = file.metadata().map_err(read_error)?.len();
     let mut header = [0; HEADER_SIZE];
     if size < HEADER_SIZE as u64 {
         return Err(LoadError::NotAKernel { file: path.to_owned() });
     }
-    file.read_exact_at(&mut header, 0).map_err(read)?;
+    file.read_exact_at(&mut header, 0).map_err(read_error)?;
     if header[MAGIC.0..MAGIC.0 + 4] != MAGIC.1 {
         return Err(LoadError::NotAKernel { file: path.to_owned() });
     }
@@ -55,16 +55,16 @@ pub(super) fn load(
             header[offset..offset + 8].try_into().expect("eight bytes of the header"),
         )
     };
-    let (offset, image_size, flags) = (field(8), field(16), field(24));
+    let (text_offset, image_size, flags) = (field(8), field(16), field(24));
     if flags & BIG_ENDIAN != 0 {
         return Err(LoadError::BigEndian { file: path.to_owned() });
     }
-    let offset = if image_size == 0 { OLD_TEXT_OFFSET } else { offset };
-    let entry = MEMORY_START.saturating_add(offset);
+    let text_offset = if image_size == 0 { OLD_TEXT_OFFSET } else { text_offset };
+    let entry = MEMORY_START.saturating_add(text_offset);
     let end = entry.saturating_add(image_size.max(size));
     if end > memory_end {
         return Err(LoadError::KernelTooBig { file: path.to_owned(), end, memory_end });
     }
-    read_file(memory, &mut file, entry, size).map_err(read)?;
+    read_file(memory, &mut file, entry, size).map_err(read_error)?;
     Ok(Kernel { entry, end })
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! KVM's ids of registers, and registers as text. The form is QEMU's, so that reports look the same
-//! with every backend.
+//! KVM's ids of registers, and registers as text. The text has the form of QEMU, so that reports
+//! look the same with every backend.
 
 use std::fmt::Write as _;
 use std::mem::offset_of;
@@ -75,22 +75,22 @@ pub(crate) fn set(vcpu: &VcpuFd, id: u64, value: u64) -> Result<(), kvm_ioctls::
 /// Formats the registers of a vCPU that is not running.
 pub(super) fn registers(vcpu: &VcpuFd, index: usize) -> String {
     format_registers(index, |id| get(vcpu, id))
-        .unwrap_or_else(|e| format!("CPU#{index}: its registers cannot be read: {e}"))
+        .unwrap_or_else(|error| format!("CPU#{index}: its registers cannot be read: {error}"))
 }
 
-fn format_registers<E>(index: usize, value: impl Fn(u64) -> Result<u64, E>) -> Result<String, E> {
-    let mut text = format!("CPU#{index}\n PC={:016x}", value(PC)?);
+fn format_registers<E>(index: usize, read: impl Fn(u64) -> Result<u64, E>) -> Result<String, E> {
+    let mut text = format!("CPU#{index}\n PC={:016x}", read(PC)?);
     for number in 0..GENERAL_REGISTERS {
-        // Four in a line, as QEMU prints them.
+        // QEMU prints four registers in a line.
         text.push(if number % 4 == 3 { '\n' } else { ' ' });
-        let _ = write!(text, "X{number:02}={:016x}", value(x_register(number))?);
+        let _ = write!(text, "X{number:02}={:016x}", read(x_register(number))?);
     }
     let _ = write!(
         text,
         " SP={:016x} SP_EL1={:016x}\nPSTATE={:08x}",
-        value(SP)?,
-        value(SP_EL1)?,
-        value(PSTATE)?
+        read(SP)?,
+        read(SP_EL1)?,
+        read(PSTATE)?
     );
     Ok(text)
 }

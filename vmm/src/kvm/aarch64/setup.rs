@@ -26,8 +26,9 @@ pub(in crate::kvm) struct IrqChips {
     cpus: u8,
 }
 
-/// Creates the GIC and the vCPUs in their state after power-on. The first vCPU is to enter the kernel; the
-/// others are off until the kernel starts them (PSCI). Calls `register_events` once the GIC exists.
+/// Creates the GIC and the vCPUs in their state after power-on. The first vCPU enters the kernel.
+/// The other vCPUs are off until the kernel starts them (PSCI). Calls `register_events` when the
+/// GIC exists.
 ///
 /// # Errors
 /// If KVM refuses.
@@ -67,22 +68,22 @@ fn create_vcpu(kvm: &Kvm, vm: &VmFd, index: u8) -> Result<Cpu, SetupError> {
     let fd = vm.create_vcpu(index.into()).map_err(SetupError::kvm("KVM_CREATE_VCPU"))?;
     let mut init = kvm_vcpu_init::default();
     vm.get_preferred_target(&mut init).map_err(SetupError::kvm("KVM_ARM_PREFERRED_TARGET"))?;
-    let mut feature = |number: u32| init.features[0] |= 1 << number;
-    feature(KVM_ARM_VCPU_PSCI_0_2);
+    let mut enable_feature = |number: u32| init.features[0] |= 1 << number;
+    enable_feature(KVM_ARM_VCPU_PSCI_0_2);
     if index > 0 {
-        feature(KVM_ARM_VCPU_POWER_OFF);
+        enable_feature(KVM_ARM_VCPU_POWER_OFF);
     }
     // KVM accepts only both features of pointer authentication, or neither.
     if kvm.check_extension(Cap::ArmPtrAuthAddress) && kvm.check_extension(Cap::ArmPtrAuthGeneric) {
-        feature(KVM_ARM_VCPU_PTRAUTH_ADDRESS);
-        feature(KVM_ARM_VCPU_PTRAUTH_GENERIC);
+        enable_feature(KVM_ARM_VCPU_PTRAUTH_ADDRESS);
+        enable_feature(KVM_ARM_VCPU_PTRAUTH_GENERIC);
     }
-    let sve = kvm.check_extension(Cap::ArmSve);
-    if sve {
-        feature(KVM_ARM_VCPU_SVE);
+    let has_sve = kvm.check_extension(Cap::ArmSve);
+    if has_sve {
+        enable_feature(KVM_ARM_VCPU_SVE);
     }
     fd.vcpu_init(&init).map_err(SetupError::kvm("KVM_ARM_VCPU_INIT"))?;
-    if sve {
+    if has_sve {
         // Finalize SVE with every vector length of the host, so that all vCPUs are equal.
         let feature = KVM_ARM_VCPU_SVE.cast_signed();
         fd.vcpu_finalize(&feature).map_err(SetupError::kvm("KVM_ARM_VCPU_FINALIZE"))?;
@@ -108,8 +109,8 @@ impl Cpu {
     pub(in crate::kvm) fn set_entry(&self, entry: &KernelEntry) -> Result<(), SetupError> {
         let registers =
             [(PSTATE, PSTATE_BOOT), (PC, entry.entry), (x_register(0), entry.device_tree)];
-        for (name, value) in registers {
-            set(&self.fd, name, value).map_err(SetupError::kvm("KVM_SET_ONE_REG"))?;
+        for (register, value) in registers {
+            set(&self.fd, register, value).map_err(SetupError::kvm("KVM_SET_ONE_REG"))?;
         }
         Ok(())
     }

@@ -32,33 +32,35 @@ pub struct VcpuState {
     events: kvm_vcpu_events,
 }
 
-/// Offsets of the distributor's registers that exist once: GICD_CTLR, GICD_STATUSR (GIC architecture
-/// specification, IHI 0069, section 12.9).
+/// Offsets of the distributor's registers that exist once: GICD_CTLR, GICD_STATUSR (GIC
+/// architecture specification, IHI 0069, section 12.9).
 const DISTRIBUTOR_OFFSETS: [u32; 2] = [0x0, 0x10];
 
-/// The distributor's arrays of registers with a field for each shared interrupt: offset of the array,
-/// and bits of a field. They are restored in this order: an interrupt's configuration before its
-/// pending state. GICD_IGROUPR, ICFGR, IPRIORITYR, IROUTER, ISPENDR, ISACTIVER, ISENABLER.
+/// The distributor's arrays of registers with a field for each shared interrupt: offset of the
+/// array, and bits of a field. The arrays are restored in this order, so that the configuration of
+/// an interrupt precedes its pending state. GICD_IGROUPR, ICFGR, IPRIORITYR, IROUTER, ISPENDR,
+/// ISACTIVER, ISENABLER.
 const PER_INTERRUPT_REGISTERS: [(u32, u32); 7] =
     [(0x80, 1), (0xc00, 2), (0x400, 8), (0x6000, 64), (0x200, 1), (0x300, 1), (0x100, 1)];
 
 /// Number of interrupts that are private to a CPU. The redistributor has their registers.
 const PRIVATE_INTERRUPTS: u32 = 32;
 
-/// Offsets of the redistributor's registers: GICR_CTLR, STATUSR, WAKER; in the second frame IGROUPR0,
-/// ICFGR0, ICFGR1, IPRIORITYR0 to 7, ISPENDR0, ISACTIVER0, ISENABLER0.
+/// Offsets of the redistributor's registers: GICR_CTLR, STATUSR, WAKER; in the second frame
+/// IGROUPR0, ICFGR0, ICFGR1, IPRIORITYR0 to 7, ISPENDR0, ISACTIVER0, ISENABLER0.
 const REDISTRIBUTOR_OFFSETS: [u32; 17] = [
     0x0, 0x10, 0x14, 0x1_0080, 0x1_0c00, 0x1_0c04, 0x1_0400, 0x1_0404, 0x1_0408, 0x1_040c,
     0x1_0410, 0x1_0414, 0x1_0418, 0x1_041c, 0x1_0200, 0x1_0300, 0x1_0100,
 ];
 
-/// Encodes a register of the CPU interface, as [`GicRegister::CpuInterface`] has it: op0 is 3 and op1 is 0.
+/// Encodes a register of the CPU interface, as [`GicRegister::CpuInterface`] has it: op0 is 3 and
+/// op1 is 0.
 const fn encode_icc(crn: u32, crm: u32, op2: u32) -> u32 {
     3 << 14 | crn << 7 | crm << 3 | op2
 }
 
-/// Registers of the CPU interface: ICC_SRE_EL1, which must be restored first, CTLR, PMR, BPR0, BPR1,
-/// IGRPEN0, IGRPEN1.
+/// Registers of the CPU interface: ICC_SRE_EL1, which must be restored first, CTLR, PMR, BPR0,
+/// BPR1, IGRPEN0, IGRPEN1.
 const CPU_INTERFACE_REGISTERS: [u32; 7] = [
     encode_icc(12, 12, 5),
     ICC_CTLR,
@@ -74,8 +76,9 @@ const ICC_CTLR: u32 = encode_icc(12, 12, 4);
 /// ICC_AP0R0_EL1 and ICC_AP1R0_EL1, each the first of [`active_priority_register_count`] registers.
 const ACTIVE_PRIORITIES: [u32; 2] = [encode_icc(12, 8, 4), encode_icc(12, 9, 0)];
 
-/// Returns the number of registers ICC_AP0Rn, which is also that of ICC_AP1Rn. They have one bit for each
-/// preemption level. `ctlr` is ICC_CTLR_EL1, which tells the number of levels (PRIbits).
+/// Returns the number of registers ICC_AP0Rn, which is also that of ICC_AP1Rn. These registers have
+/// one bit for each preemption level. `ctlr` is the value of ICC_CTLR_EL1, whose field PRIbits
+/// tells the number of levels.
 fn active_priority_register_count(ctlr: u64) -> u32 {
     match (ctlr >> 8 & 7) + 1 {
         7.. => 4,
@@ -87,29 +90,36 @@ fn active_priority_register_count(ctlr: u64) -> u32 {
 impl VmState {
     /// Reads the state of a VM with `cpus` vCPUs.
     pub(super) fn save(gic: &Gic, cpus: u8) -> Result<VmState, SetupError> {
-        let mut names: Vec<GicRegister> = DISTRIBUTOR_OFFSETS.map(GicRegister::Distributor).into();
-        for (first, bits) in PER_INTERRUPT_REGISTERS {
+        let mut registers: Vec<GicRegister> =
+            DISTRIBUTOR_OFFSETS.map(GicRegister::Distributor).into();
+        for (first_offset, bits) in PER_INTERRUPT_REGISTERS {
             let offsets = (PRIVATE_INTERRUPTS * bits / 8..GIC_INTERRUPTS * bits / 8).step_by(4);
-            names.extend(offsets.map(|offset| GicRegister::Distributor(first + offset)));
+            registers.extend(offsets.map(|offset| GicRegister::Distributor(first_offset + offset)));
         }
         for cpu in 0..cpus {
-            names.extend(
+            registers.extend(
                 REDISTRIBUTOR_OFFSETS.map(|offset| GicRegister::Redistributor(cpu, offset)),
             );
-            names.extend(CPU_INTERFACE_REGISTERS.map(|name| GicRegister::CpuInterface(cpu, name)));
+            registers.extend(
+                CPU_INTERFACE_REGISTERS.map(|register| GicRegister::CpuInterface(cpu, register)),
+            );
             let ctlr = gic.get(GicRegister::CpuInterface(cpu, ICC_CTLR))?;
             for first in ACTIVE_PRIORITIES {
-                let all = first..first + active_priority_register_count(ctlr);
-                names.extend(all.map(|name| GicRegister::CpuInterface(cpu, name)));
+                let active_priorities = first..first + active_priority_register_count(ctlr);
+                registers.extend(
+                    active_priorities.map(|register| GicRegister::CpuInterface(cpu, register)),
+                );
             }
         }
-        let read = |name| Ok((name, gic.get(name)?));
-        Ok(VmState { registers: names.into_iter().map(read).collect::<Result<_, SetupError>>()? })
+        let read = |register| Ok((register, gic.get(register)?));
+        Ok(VmState {
+            registers: registers.into_iter().map(read).collect::<Result<_, SetupError>>()?,
+        })
     }
 
     /// Writes the state to a new GIC, in which the write-1-to-set registers are 0.
     pub(super) fn restore(&self, gic: &Gic) -> Result<(), SetupError> {
-        self.registers.iter().try_for_each(|&(name, value)| gic.set(name, value))
+        self.registers.iter().try_for_each(|&(register, value)| gic.set(register, value))
     }
 }
 
@@ -121,8 +131,8 @@ impl VcpuState {
             .map_err(|_| SetupError::State("too many registers"))?;
         vcpu.get_reg_list(&mut list).map_err(SetupError::kvm("KVM_GET_REG_LIST"))?;
         let mut registers = Vec::new();
-        for &name in list.as_slice() {
-            registers.push((name, read_register(vcpu, name)?));
+        for &id in list.as_slice() {
+            registers.push((id, read_register(vcpu, id)?));
         }
         let events = vcpu.get_vcpu_events().map_err(SetupError::kvm("KVM_GET_VCPU_EVENTS"))?;
         Ok(VcpuState { mp_state, registers, events })
@@ -130,9 +140,9 @@ impl VcpuState {
 
     /// Describes the vCPU's activity in one line.
     pub(in crate::kvm) fn describe(&self, index: usize) -> String {
-        let value = |name| self.registers.iter().find(|(other, _)| *other == name);
-        let value = |name| {
-            let bytes = value(name).and_then(|(_, bytes)| bytes.first_chunk::<8>());
+        let value = |id| {
+            let register = self.registers.iter().find(|(other, _)| *other == id);
+            let bytes = register.and_then(|(_, bytes)| bytes.first_chunk::<8>());
             bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
         };
         let activity = match (self.mp_state.mp_state, value(PSTATE) & PSTATE_I) {
@@ -145,14 +155,15 @@ impl VcpuState {
 
     /// Writes the state to a new vCPU.
     pub(super) fn restore(&self, vcpu: &VcpuFd) -> Result<(), SetupError> {
-        for (name, value) in &self.registers {
-            // The vector lengths are the host's, and were set when the vCPU was created.
-            if *name == SVE_VECTOR_LENGTHS {
+        for (id, value) in &self.registers {
+            // The vector lengths are those of the host, and were set when the vCPU was created.
+            if *id == SVE_VECTOR_LENGTHS {
                 continue;
             }
-            // A register that cannot be written, such as a read-only one, must have the right value already.
-            if vcpu.set_one_reg(*name, value).is_err() && read_register(vcpu, *name)? != *value {
-                return Err(SetupError::register(*name));
+            // A register that cannot be written, such as a read-only one, must have the right value
+            // already.
+            if vcpu.set_one_reg(*id, value).is_err() && read_register(vcpu, *id)? != *value {
+                return Err(SetupError::register(*id));
             }
         }
         vcpu.set_vcpu_events(&self.events).map_err(SetupError::kvm("KVM_SET_VCPU_EVENTS"))?;
@@ -164,10 +175,10 @@ impl VcpuState {
 const SVE_VECTOR_LENGTHS: u64 =
     KVM_REG_ARM64 | KVM_REG_ARM64_SVE as u64 | KVM_REG_SIZE_U512 | 0xffff;
 
-fn read_register(vcpu: &VcpuFd, name: u64) -> Result<Vec<u8>, SetupError> {
+fn read_register(vcpu: &VcpuFd, id: u64) -> Result<Vec<u8>, SetupError> {
     let mut value = [0; LARGEST_REGISTER_SIZE];
-    let size = size(name);
-    vcpu.get_one_reg(name, &mut value[..size]).map_err(SetupError::kvm("KVM_GET_ONE_REG"))?;
+    let size = size(id);
+    vcpu.get_one_reg(id, &mut value[..size]).map_err(SetupError::kvm("KVM_GET_ONE_REG"))?;
     Ok(value[..size].to_vec())
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! ACPI tables for prebuilt kernels, which find processors and virtio-mmio devices by ACPI only. The tables
-//! are of the hardware-reduced kind (ACPI 6.5, section 4.1): no PM timer, no power button, no SCI.
+//! ACPI tables for prebuilt kernels, which find processors and virtio-mmio devices by ACPI only.
+//! The tables are of the hardware-reduced kind (ACPI 6.5, section 4.1): no PM timer, no power
+//! button, no SCI.
 
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
@@ -23,8 +24,8 @@ const OEM_ID: [u8; 6] = *b"SUDBOX";
 const OEM_TABLE_ID: [u8; 8] = *b"MICROVM ";
 const OEM_REVISION: u32 = 1;
 
-/// `IAPC_BOOT_ARCH` bits (ACPI 6.5, table 5.11): "VGA not present", "CMOS RTC not present". "8042 present"
-/// stays clear, so the kernel probes for none of the three.
+/// `IAPC_BOOT_ARCH` bits (ACPI 6.5, table 5.11): "VGA not present", "CMOS RTC not present". The bit
+/// "8042 present" is clear, so the kernel probes for none of the three devices.
 const BOOT_ARCH_NO_VGA: u16 = 1 << 2;
 const BOOT_ARCH_NO_CMOS_CLOCK: u16 = 1 << 5;
 
@@ -93,8 +94,8 @@ fn create_fadt(dsdt: u64) -> impl Aml {
     fadt.finalize()
 }
 
-/// Returns the MADT: processors and I/O APIC. Without interrupt source overrides, ISA interrupts go to
-/// the pin of the same number, as in KVM.
+/// Returns the MADT: processors and I/O APIC. Without interrupt source overrides, ISA interrupts go
+/// to the pin of the same number, as in KVM.
 fn create_madt(cpus: u8) -> impl Aml {
     let local_apic = LocalInterruptController::Address(to_u32(LOCAL_APIC));
     let mut madt = MADT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION, local_apic);
@@ -108,9 +109,10 @@ fn create_madt(cpus: u8) -> impl Aml {
 /// Returns the DSDT: COM1, and the vsock device with the `_HID` that `drivers/virtio/virtio_mmio.c`
 /// matches.
 fn create_dsdt() -> impl Aml {
-    let memory = aml::Memory32Fixed::new(true, to_u32(VSOCK_MMIO), to_u32(VSOCK_MMIO_SIZE));
+    let vsock_registers =
+        aml::Memory32Fixed::new(true, to_u32(VSOCK_MMIO), to_u32(VSOCK_MMIO_SIZE));
     let vsock_interrupt = edge_interrupt(VSOCK_GSI);
-    let ports = aml::IO::new(SERIAL_PORT, SERIAL_PORT, 1, 8);
+    let serial_ports = aml::IO::new(SERIAL_PORT, SERIAL_PORT, 1, 8);
     let serial_interrupt = edge_interrupt(SERIAL_GSI);
 
     let mut body = Vec::new();
@@ -124,7 +126,7 @@ fn create_dsdt() -> impl Aml {
                     &aml::Name::new("_UID".into(), &aml::ZERO),
                     &aml::Name::new(
                         "_CRS".into(),
-                        &aml::ResourceTemplate::new(vec![&memory, &vsock_interrupt]),
+                        &aml::ResourceTemplate::new(vec![&vsock_registers, &vsock_interrupt]),
                     ),
                 ],
             ),
@@ -135,7 +137,7 @@ fn create_dsdt() -> impl Aml {
                     &aml::Name::new("_UID".into(), &aml::ZERO),
                     &aml::Name::new(
                         "_CRS".into(),
-                        &aml::ResourceTemplate::new(vec![&ports, &serial_interrupt]),
+                        &aml::ResourceTemplate::new(vec![&serial_ports, &serial_interrupt]),
                     ),
                 ],
             ),
@@ -149,11 +151,11 @@ fn create_dsdt() -> impl Aml {
     dsdt
 }
 
-/// Describes an interrupt that is edge-triggered, active high and not shared. An irqfd without a resample
-/// descriptor raises such interrupts.
+/// Describes an interrupt that is edge-triggered, active high and not shared. An irqfd without a
+/// resample descriptor raises such interrupts.
 fn edge_interrupt(gsi: u32) -> aml::Interrupt {
-    let (consumer, edge_triggered, active_low, shared) = (true, true, false, false);
-    aml::Interrupt::new(consumer, edge_triggered, active_low, shared, gsi)
+    let (is_consumer, is_edge_triggered, is_active_low, is_shared) = (true, true, false, false);
+    aml::Interrupt::new(is_consumer, is_edge_triggered, is_active_low, is_shared, gsi)
 }
 
 fn to_u32(address: u64) -> u32 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The boot parameters: memory map and addresses of initramfs, command line and ACPI tables. A vmlinux
-//! gets them as PVH's start info, a bzImage as the zero page of the 64-bit boot protocol.
+//! The boot parameters: memory map and addresses of initramfs, command line and ACPI tables. A
+//! vmlinux gets these parameters as the start info of PVH, a bzImage as the zero page of the 64-bit
+//! boot protocol.
 
 use linux_loader::bootparam::{boot_e820_entry, boot_params, setup_header};
 use linux_loader::start_info::{
@@ -21,12 +22,13 @@ use super::layout::{
 /// `type_of_loader` of a boot loader without an assigned id.
 const LOADER_UNDEFINED: u8 = 0xff;
 
-/// Address of the memory map: after the start info in the same page. The module list follows the map.
+/// Address of the memory map: after the start info in the same page. The module list follows the
+/// map.
 const MEMORY_MAP: u64 = PVH_START_INFO + size_of::<hvm_start_info>() as u64;
 
 /// Returns the memory map, as a PC's firmware would describe it. The types have the same numbers in
-/// PVH and in e820 (ACPI 6.5, section 15). The hole between base memory and the ACPI tables is left
-/// out, so the kernel does not use it.
+/// PVH and in e820 (ACPI 6.5, section 15). The map leaves out the hole between base memory and the
+/// ACPI tables, so that the kernel does not use the hole.
 pub(super) fn memory_map(memory: &GuestMemoryMmap) -> Vec<hvm_memmap_table_entry> {
     let entry = |addr, end: u64, type_| hvm_memmap_table_entry {
         addr,
@@ -58,17 +60,17 @@ pub(super) fn write_start_info(
     initramfs: &Initramfs,
 ) -> Result<(), LoadError> {
     let map = memory_map(memory);
-    let modules = MEMORY_MAP + (map.len() * size_of::<hvm_memmap_table_entry>()) as u64;
+    let modules_address = MEMORY_MAP + (map.len() * size_of::<hvm_memmap_table_entry>()) as u64;
     let start_info = hvm_start_info {
         magic: XEN_HVM_START_MAGIC_VALUE,
         version: 1,
         flags: 0,
         nr_modules: 1,
-        modlist_paddr: modules,
+        modlist_paddr: modules_address,
         cmdline_paddr: CMDLINE,
         rsdp_paddr: acpi::RSDP,
         memmap_paddr: MEMORY_MAP,
-        memmap_entries: map_entries(&map),
+        memmap_entries: entry_count(&map),
         reserved: 0,
     };
     memory.write_obj(start_info, GuestAddress(PVH_START_INFO))?;
@@ -80,11 +82,12 @@ pub(super) fn write_start_info(
         size: u64::from(initramfs.size),
         ..Default::default()
     };
-    memory.write_obj(module, GuestAddress(modules))?;
+    memory.write_obj(module, GuestAddress(modules_address))?;
     Ok(())
 }
 
-/// Writes the zero page for a bzImage with this setup header (`Documentation/arch/x86/zero-page.rst`).
+/// Writes the zero page for a bzImage with this setup header
+/// (`Documentation/arch/x86/zero-page.rst`).
 ///
 /// # Errors
 /// [`LoadError::Memory`] if the addresses are not in guest memory.
@@ -100,16 +103,16 @@ pub(super) fn write_zero_page(
     params.hdr.cmd_line_ptr = u32::try_from(CMDLINE).expect("the layout has it below 1 MiB");
     params.acpi_rsdp_addr = acpi::RSDP;
     let map = memory_map(memory);
-    params.e820_entries = u8::try_from(map_entries(&map)).expect("the map has a few entries");
+    params.e820_entries = u8::try_from(entry_count(&map)).expect("the map has a few entries");
     let mut table = params.e820_table;
-    for (slot, range) in table.iter_mut().zip(map) {
-        *slot = boot_e820_entry { addr: range.addr, size: range.size, r#type: range.type_ };
+    for (table_entry, range) in table.iter_mut().zip(map) {
+        *table_entry = boot_e820_entry { addr: range.addr, size: range.size, r#type: range.type_ };
     }
     params.e820_table = table;
     memory.write_obj(params, GuestAddress(ZERO_PAGE))?;
     Ok(())
 }
 
-fn map_entries(map: &[hvm_memmap_table_entry]) -> u32 {
+fn entry_count(map: &[hvm_memmap_table_entry]) -> u32 {
     u32::try_from(map.len()).expect("the map has a few entries")
 }

@@ -17,33 +17,34 @@ const PERFCTR_CORE: u32 = 1 << 23;
 const VENDOR_AMD: u32 = u32::from_le_bytes(*b"Auth");
 
 /// Returns the CPUID leaves of vCPU `index` of `cpus`. `supported` is the result of
-/// `KVM_GET_SUPPORTED_CPUID`: what the host's processor and KVM support, with the ids and topology of
-/// the host CPU that answered. These leaves are changed:
+/// `KVM_GET_SUPPORTED_CPUID`: the features that the host's processor and KVM support, with the ids
+/// and topology of the host CPU that answered. These leaves are changed:
 ///
 /// - The APIC id (leaves 1, 0Bh, 1Fh, 8000001Eh) is the vCPU's index.
-/// - The topology (leaves 1, 4, 0Bh, 1Fh, 80000001h, 80000008h, 8000001Dh, 8000001Eh) is one package
-///   of `cpus` cores with one thread each. Cores share caches from the third level on.
+/// - The topology (leaves 1, 4, 0Bh, 1Fh, 80000001h, 80000008h, 8000001Dh, 8000001Eh) is one
+///   package of `cpus` cores with one thread each. Cores share caches from the third level on.
 /// - A hypervisor is announced, so that the kernel looks for kvm-clock.
-/// - The local APIC timer has TSC deadline mode, so that the kernel need not calibrate it. KVM always
-///   supports it, but does not list it in old releases.
-/// - Performance counters are hidden (leaves 0Ah, 80000001h, 80000022h). Nothing uses them, and the
-///   kernel's check of them costs a dozen exits.
+/// - The local APIC timer has TSC deadline mode, so that the kernel need not calibrate the timer.
+///   KVM always supports this mode, but old releases do not list it.
+/// - Performance counters are hidden (leaves 0Ah, 80000001h, 80000022h). Nothing uses the counters,
+///   and the check of the kernel for them costs a dozen exits.
 #[must_use]
 pub fn cpuid(supported: &CpuId, index: u8, cpus: u8) -> CpuId {
-    let (id, count) = (u32::from(index), u32::from(cpus));
+    let (apic_id, cpu_count) = (u32::from(index), u32::from(cpus));
     // Number of APIC id bits that distinguish cores, and the highest id with that number of bits.
-    let shift = count.next_power_of_two().trailing_zeros();
-    let highest_id = (1 << shift) - 1;
+    let core_bits = cpu_count.next_power_of_two().trailing_zeros();
+    let highest_id = (1 << core_bits) - 1;
     let mut entries = supported.as_slice().to_vec();
-    let leaf_0 = entries.iter().find(|e| e.function == 0).copied().unwrap_or_default();
-    let (max_basic_leaf, amd) = (leaf_0.eax, leaf_0.ebx == VENDOR_AMD);
+    let leaf_0 = entries.iter().find(|entry| entry.function == 0).copied().unwrap_or_default();
+    let (max_basic_leaf, is_amd) = (leaf_0.eax, leaf_0.ebx == VENDOR_AMD);
 
-    // Remove the leaves with the host's topology. Those with the guest's topology are added below.
-    entries.retain(|e| !matches!(e.function, 0xb | 0x1f | 0x8000_0026));
+    // Remove the leaves with the topology of the host. The leaves with the topology of the guest
+    // are added below.
+    entries.retain(|entry| !matches!(entry.function, 0xb | 0x1f | 0x8000_0026));
     for entry in &mut entries {
         match entry.function {
             1 => {
-                entry.ebx = entry.ebx & 0xffff | count << 16 | id << 24;
+                entry.ebx = entry.ebx & 0xffff | cpu_count << 16 | apic_id << 24;
                 entry.ecx |= HYPERVISOR_PRESENT | TSC_DEADLINE;
                 set_bits(&mut entry.edx, HTT, cpus > 1);
             }
@@ -54,22 +55,24 @@ pub fn cpuid(supported: &CpuId, index: u8, cpus: u8) -> CpuId {
                 }
             }
             0xa => (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0),
-            0x8000_0001 if amd => {
+            0x8000_0001 if is_amd => {
                 set_bits(&mut entry.ecx, CMP_LEGACY, cpus > 1);
                 entry.ecx &= !PERFCTR_CORE;
             }
-            0x8000_0008 if amd => {
-                entry.ecx = entry.ecx & !0xf0ff | shift << 12 | count.saturating_sub(1)
+            0x8000_0008 if is_amd => {
+                entry.ecx = entry.ecx & !0xf0ff | core_bits << 12 | cpu_count.saturating_sub(1)
             }
             0x8000_001d => share_cache(entry, highest_id),
-            0x8000_001e => (entry.eax, entry.ebx, entry.ecx) = (id, id, 0),
+            0x8000_001e => (entry.eax, entry.ebx, entry.ecx) = (apic_id, apic_id, 0),
             0x8000_0022 => (entry.eax, entry.ebx) = (0, 0),
             _ => {}
         }
     }
     for function in [0xb, 0x1f].into_iter().filter(|function| *function <= max_basic_leaf) {
         // Level, type (1 thread, 2 core), shift of the id to the next level, number of processors.
-        for (level, kind, shift, count) in [(0, 1, 0, 1), (1, 2, shift, count), (2, 0, 0, 0)] {
+        for (level, kind, shift, count) in
+            [(0, 1, 0, 1), (1, 2, core_bits, cpu_count), (2, 0, 0, 0)]
+        {
             entries.push(kvm_cpuid_entry2 {
                 function,
                 index: level,
@@ -77,7 +80,7 @@ pub fn cpuid(supported: &CpuId, index: u8, cpus: u8) -> CpuId {
                 eax: shift,
                 ebx: count,
                 ecx: kind << 8 | level,
-                edx: id,
+                edx: apic_id,
                 ..Default::default()
             });
         }
@@ -100,8 +103,8 @@ fn cache_type(entry: &kvm_cpuid_entry2) -> u32 {
 fn share_cache(entry: &mut kvm_cpuid_entry2, highest_id: u32) {
     let level = entry.eax >> 5 & 7;
     if cache_type(entry) != 0 {
-        let sharing = if level >= 3 { highest_id } else { 0 };
-        entry.eax = entry.eax & !(0xfff << 14) | sharing << 14;
+        let max_sharing_id = if level >= 3 { highest_id } else { 0 };
+        entry.eax = entry.eax & !(0xfff << 14) | max_sharing_id << 14;
     }
 }
 

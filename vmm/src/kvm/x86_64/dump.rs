@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Registers as text. The form is QEMU's, so that reports look the same with every backend.
+//! Registers as text, in the form of QEMU, so that reports look the same with every backend.
 
 use std::fmt::Write as _;
 
@@ -13,13 +13,15 @@ use kvm_ioctls::VcpuFd;
 pub(super) fn registers(vcpu: &VcpuFd, index: usize) -> String {
     match (vcpu.get_regs(), vcpu.get_sregs()) {
         (Ok(regs), Ok(sregs)) => format_registers(index, &regs, &sregs),
-        (Err(e), _) | (_, Err(e)) => format!("CPU#{index}: its registers cannot be read: {e}"),
+        (Err(error), _) | (_, Err(error)) => {
+            format!("CPU#{index}: its registers cannot be read: {error}")
+        }
     }
 }
 
-/// Formats the registers of a vCPU after a triple fault. On AMD processors the registers are lost: KVM resets
-/// the vCPU before `KVM_RUN` returns (`shutdown_interception` in `arch/x86/kvm/svm/svm.c`). The text then
-/// says that they are lost, because the values after a reset would mislead.
+/// Formats the registers of a vCPU after a triple fault. On AMD processors the registers are lost:
+/// KVM resets the vCPU before `KVM_RUN` returns (`shutdown_interception` in
+/// `arch/x86/kvm/svm/svm.c`). In that case, the text says that the registers are lost.
 pub(super) fn registers_after_triple_fault(vcpu: &VcpuFd, index: usize) -> String {
     match (vcpu.get_regs(), vcpu.get_sregs()) {
         (Ok(regs), Ok(sregs)) if is_reset(&regs, &sregs) => {
@@ -34,21 +36,27 @@ fn is_reset(regs: &kvm_regs, sregs: &kvm_sregs) -> bool {
     regs.rip == 0xfff0 && sregs.cs.base == 0xffff_0000 && regs.rflags == 2
 }
 
-fn format_registers(index: usize, r: &kvm_regs, s: &kvm_sregs) -> String {
+fn format_registers(index: usize, regs: &kvm_regs, sregs: &kvm_sregs) -> String {
     let mut text = format!("CPU#{index}\n");
     let rows = [
-        [("RAX", r.rax), ("RBX", r.rbx), ("RCX", r.rcx), ("RDX", r.rdx)],
-        [("RSI", r.rsi), ("RDI", r.rdi), ("RBP", r.rbp), ("RSP", r.rsp)],
-        [("R8 ", r.r8), ("R9 ", r.r9), ("R10", r.r10), ("R11", r.r11)],
-        [("R12", r.r12), ("R13", r.r13), ("R14", r.r14), ("R15", r.r15)],
+        [("RAX", regs.rax), ("RBX", regs.rbx), ("RCX", regs.rcx), ("RDX", regs.rdx)],
+        [("RSI", regs.rsi), ("RDI", regs.rdi), ("RBP", regs.rbp), ("RSP", regs.rsp)],
+        [("R8 ", regs.r8), ("R9 ", regs.r9), ("R10", regs.r10), ("R11", regs.r11)],
+        [("R12", regs.r12), ("R13", regs.r13), ("R14", regs.r14), ("R15", regs.r15)],
     ];
     for row in rows {
         let words = row.map(|(name, value)| format!("{name}={value:016x}"));
         let _ = writeln!(text, "{}", words.join(" "));
     }
-    let _ = writeln!(text, "RIP={:016x} RFL={:08x} CPL={}", r.rip, r.rflags, s.ss.dpl);
-    let segments =
-        [("ES", s.es), ("CS", s.cs), ("SS", s.ss), ("DS", s.ds), ("FS", s.fs), ("GS", s.gs)];
+    let _ = writeln!(text, "RIP={:016x} RFL={:08x} CPL={}", regs.rip, regs.rflags, sregs.ss.dpl);
+    let segments = [
+        ("ES", sregs.es),
+        ("CS", sregs.cs),
+        ("SS", sregs.ss),
+        ("DS", sregs.ds),
+        ("FS", sregs.fs),
+        ("GS", sregs.gs),
+    ];
     for (name, segment) in segments {
         let _ = writeln!(
             text,
@@ -56,12 +64,12 @@ fn format_registers(index: usize, r: &kvm_regs, s: &kvm_sregs) -> String {
             segment.selector, segment.base, segment.limit
         );
     }
-    let _ = writeln!(text, "GDT=     {:016x} {:08x}", s.gdt.base, s.gdt.limit);
-    let _ = writeln!(text, "IDT=     {:016x} {:08x}", s.idt.base, s.idt.limit);
+    let _ = writeln!(text, "GDT=     {:016x} {:08x}", sregs.gdt.base, sregs.gdt.limit);
+    let _ = writeln!(text, "IDT=     {:016x} {:08x}", sregs.idt.base, sregs.idt.limit);
     let _ = write!(
         text,
         "CR0={:08x} CR2={:016x} CR3={:016x} CR4={:08x} EFER={:016x}",
-        s.cr0, s.cr2, s.cr3, s.cr4, s.efer
+        sregs.cr0, sregs.cr2, sregs.cr3, sregs.cr4, sregs.efer
     );
     text
 }
@@ -78,7 +86,8 @@ pub(super) fn describe_internal_error(run: &kvm_run) -> String {
         _ => "unknown suberror",
     };
     let count = internal.data.len().min(internal.ndata as usize);
-    let data: Vec<String> = internal.data[..count].iter().map(|d| format!("{d:#x}")).collect();
+    let data: Vec<String> =
+        internal.data[..count].iter().map(|value| format!("{value:#x}")).collect();
     format!("KVM internal error {}: {name} [{}]", internal.suberror, data.join(" "))
 }
 

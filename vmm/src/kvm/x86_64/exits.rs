@@ -10,14 +10,17 @@ use crate::kvm::vcpu::RunResult;
 use crate::machine::VmEnd;
 
 impl Cpu {
-    /// Runs the guest until its next exit, and handles the exit. `index` is for messages.
+    /// Runs the guest until its next exit, and handles the exit. `index`, the number of the vCPU,
+    /// is for messages.
     pub(in crate::kvm) fn run(&mut self, index: usize, bus: &Bus) -> RunResult {
         let exit = match self.fd.run() {
             Ok(exit) => exit,
-            Err(e) if e.errno() == libc::EINTR => return RunResult::Interrupted,
+            Err(error) if error.errno() == libc::EINTR => return RunResult::Interrupted,
             // A vCPU that waits for its start-up IPI was woken (`kvm_arch_vcpu_ioctl_run`).
-            Err(e) if e.errno() == libc::EAGAIN => return RunResult::Handled,
-            Err(e) => return RunResult::Ended(self.failed(index, &format!("KVM_RUN: {e}"))),
+            Err(error) if error.errno() == libc::EAGAIN => return RunResult::Handled,
+            Err(error) => {
+                return RunResult::Ended(self.failure(index, &format!("KVM_RUN: {error}")));
+            }
         };
         match exit {
             VcpuExit::IoOut(port, data) => match bus.pio_write(port, data) {
@@ -27,10 +30,10 @@ impl Cpu {
             VcpuExit::MmioWrite(address, data) => bus.mmio_write(address, data),
             VcpuExit::IoIn(port, data) => {
                 let data: *mut [u8] = data;
-                let item = item_size(self.fd.get_kvm_run());
-                // SAFETY: the data is in the pages after kvm_run that KVM shares. They stay mapped, and
-                // nothing else refers to them until the next KVM_RUN.
-                for item in unsafe { &mut *data }.chunks_mut(item) {
+                let item_size = item_size(self.fd.get_kvm_run());
+                // SAFETY: the data is in the pages after kvm_run that KVM shares. They stay mapped,
+                // and nothing else refers to them until the next KVM_RUN.
+                for item in unsafe { &mut *data }.chunks_mut(item_size) {
                     bus.pio_read(port, item);
                 }
             }
@@ -42,34 +45,34 @@ impl Cpu {
                 )));
             }
             VcpuExit::FailEntry(reason, cpu) => {
-                let why = format!(
+                let message = format!(
                     "the processor refuses to enter the guest (reason {reason:#x}, host CPU {cpu})"
                 );
-                return RunResult::Ended(self.vcpu_error(index, why));
+                return RunResult::Ended(self.vcpu_error(index, message));
             }
             VcpuExit::InternalError => {
-                let why = dump::describe_internal_error(self.fd.get_kvm_run());
-                return RunResult::Ended(self.vcpu_error(index, why));
+                let message = dump::describe_internal_error(self.fd.get_kvm_run());
+                return RunResult::Ended(self.vcpu_error(index, message));
             }
             other => {
-                let what = format!("unexpected exit {other:?}");
-                return RunResult::Ended(self.failed(index, &what));
+                let message = format!("unexpected exit {other:?}");
+                return RunResult::Ended(self.failure(index, &message));
             }
         }
         RunResult::Handled
     }
 
-    fn vcpu_error(&self, index: usize, why: String) -> VmEnd {
-        VmEnd::VcpuError { why, registers: dump::registers(&self.fd, index) }
+    fn vcpu_error(&self, index: usize, reason: String) -> VmEnd {
+        VmEnd::VcpuError { why: reason, registers: dump::registers(&self.fd, index) }
     }
 
-    fn failed(&self, index: usize, what: &str) -> VmEnd {
-        VmEnd::Failed(format!("{what}\n{}", dump::registers(&self.fd, index)))
+    fn failure(&self, index: usize, message: &str) -> VmEnd {
+        VmEnd::Failed(format!("{message}\n{}", dump::registers(&self.fd, index)))
     }
 }
 
-/// Returns the size in bytes of each item of a `KVM_EXIT_IO`. A repeated string input has many items in
-/// one exit (`pio_in_emulated` in `arch/x86/kvm/emulate.c`), an output has one.
+/// Returns the size in bytes of each item of a `KVM_EXIT_IO`. A repeated string input has many
+/// items in one exit (`pio_in_emulated` in `arch/x86/kvm/emulate.c`), an output has one item.
 fn item_size(run: &kvm_run) -> usize {
     // SAFETY: the exit fills this member of the union, and any bits are valid integers.
     usize::from(unsafe { run.__bindgen_anon_1.io.size }).max(1)

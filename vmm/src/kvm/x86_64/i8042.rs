@@ -6,8 +6,8 @@ use crate::kvm::bus::WriteEffect;
 /// Status and command port.
 pub(super) const COMMAND_PORT: u16 = 0x64;
 
-/// Command that pulses the reset line. A kernel with `reboot=k` writes it (`native_machine_emergency_restart`
-/// in `arch/x86/kernel/reboot.c`).
+/// Command that pulses the reset line. A kernel with `reboot=k` writes this command
+/// (`native_machine_emergency_restart` in `arch/x86/kernel/reboot.c`).
 const RESET_COMMAND: u8 = 0xfe;
 
 /// Returns the status: both buffers empty, so that `kb_wait` ends at once.

@@ -18,7 +18,7 @@ pub(super) struct Initramfs {
     pub(super) size: u32,
 }
 
-/// Reads the file `path` into guest memory: as high as `kernel` can reach, and above it.
+/// Reads the file `path` into guest memory: as high as `kernel` can reach, and above the kernel.
 ///
 /// # Errors
 /// [`LoadError`] if the file cannot be read or does not fit.

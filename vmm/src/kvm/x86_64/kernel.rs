@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Loads a vmlinux or a bzImage.
 //!
-//! This module checks the headers first, so that errors name the problem. `linux-loader` then reads the file
-//! straight into guest memory.
+//! This module checks the headers first, so that errors name the problem. `linux-loader` then reads
+//! the file straight into guest memory.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -51,9 +51,9 @@ const EM_X86_64: u16 = 62;
 /// # Errors
 /// [`LoadError`] if the file cannot be read, is not a kernel that can be entered, or does not fit.
 pub(super) fn load(memory: &GuestMemoryMmap, path: &Path) -> Result<Kernel, LoadError> {
-    let read = |source| LoadError::Read { file: path.to_owned(), source };
-    let file = File::open(path).map_err(read)?;
-    let size = file.metadata().map_err(read)?.len();
+    let read_error = |source| LoadError::Read { file: path.to_owned(), source };
+    let file = File::open(path).map_err(read_error)?;
+    let size = file.metadata().map_err(read_error)?.len();
     let mut kernel_file = KernelFile { path, file, size, memory_end: low_memory_end(memory) };
     if kernel_file.magic(0)? == Some(*b"\x7fELF") {
         return load_vmlinux(memory, &mut kernel_file);
@@ -68,7 +68,7 @@ fn load_vmlinux(
     memory: &GuestMemoryMmap,
     kernel_file: &mut KernelFile,
 ) -> Result<Kernel, LoadError> {
-    let not_vmlinux = |why| LoadError::NotVmlinux { file: kernel_file.path.to_owned(), why };
+    let not_vmlinux = |reason| LoadError::NotVmlinux { file: kernel_file.path.to_owned(), reason };
     let header: Elf64_Ehdr = kernel_file.read_object(0, "ELF header")?;
     if header.e_ident[EI_CLASS] != ELFCLASS64
         || header.e_ident[EI_DATA] != ELFDATA2LSB
@@ -96,7 +96,7 @@ fn load_vmlinux(
         return Err(not_vmlinux("nothing in it is to be loaded"));
     }
     let loaded = Elf::load(memory, None, &mut kernel_file.file, None)
-        .map_err(|e| kernel_file.loader_error(e))?;
+        .map_err(|error| kernel_file.loader_error(error))?;
     let PvhBootCapability::PvhEntryPresent(GuestAddress(entry)) = loaded.pvh_boot_cap else {
         return Err(LoadError::NoPvhNote { file: kernel_file.path.to_owned() });
     };
@@ -109,7 +109,8 @@ fn load_vmlinux(
     })
 }
 
-/// Loads a bzImage at its preferred address (`pref_address`), so that the kernel need not relocate itself.
+/// Loads a bzImage at its preferred address (`pref_address`), so that the kernel need not relocate
+/// itself.
 fn load_bz_image(
     memory: &GuestMemoryMmap,
     kernel_file: &mut KernelFile,
@@ -121,15 +122,22 @@ fn load_bz_image(
     // 0 means 4 (`Documentation/arch/x86/boot.rst`). The boot sector is not counted.
     let sectors = if header.setup_sects == 0 { 4 } else { u64::from(header.setup_sects) };
     let setup_size = (sectors + 1) * 512;
-    let payload = setup_size + u64::from(header.payload_offset);
-    kernel_file.check_in_file(payload, u64::from(header.payload_length), "compressed kernel")?;
-    // The larger of the file's contents and the room to decompress them.
-    let in_file = kernel_file.size.saturating_sub(setup_size);
-    let end = kernel_file
-        .check_in_memory(header.pref_address, u64::from(header.init_size).max(in_file))?;
+    let payload_offset = setup_size + u64::from(header.payload_offset);
+    kernel_file.check_in_file(
+        payload_offset,
+        u64::from(header.payload_length),
+        "compressed kernel",
+    )?;
+    // The kernel needs the larger of two sizes: its contents in the file, and its room for
+    // decompression.
+    let file_contents_size = kernel_file.size.saturating_sub(setup_size);
+    let end = kernel_file.check_in_memory(
+        header.pref_address,
+        u64::from(header.init_size).max(file_contents_size),
+    )?;
     let address = GuestAddress(header.pref_address);
     let loaded = BzImage::load(memory, Some(address), &mut kernel_file.file, None)
-        .map_err(|e| kernel_file.loader_error(e))?;
+        .map_err(|error| kernel_file.loader_error(error))?;
     Ok(Kernel {
         entry: KernelEntry::Linux64 { entry: header.pref_address + ENTRY_64_OFFSET },
         end,
@@ -139,7 +147,7 @@ fn load_bz_image(
     })
 }
 
-/// A kernel file and the memory it must fit in.
+/// A kernel file, and the end of the memory that it must fit in.
 struct KernelFile<'a> {
     path: &'a Path,
     file: File,
@@ -160,30 +168,31 @@ impl KernelFile<'_> {
         Ok(Some(bytes))
     }
 
-    /// Reads the structure at `offset`. `what` names it in messages.
+    /// Reads the structure at `offset`. `part` names the structure in messages.
     fn read_object<T: ByteValued + Default>(
         &self,
         offset: u64,
-        what: &'static str,
+        part: &'static str,
     ) -> Result<T, LoadError> {
-        self.check_in_file(offset, size_of::<T>() as u64, what)?;
+        self.check_in_file(offset, size_of::<T>() as u64, part)?;
         let mut object = T::default();
         self.read(object.as_mut_slice(), offset)?;
         Ok(object)
     }
 
     fn read(&self, bytes: &mut [u8], offset: u64) -> Result<(), LoadError> {
-        let read = |source| LoadError::Read { file: self.path.to_owned(), source };
-        self.file.read_exact_at(bytes, offset).map_err(read)
+        let read_error = |source| LoadError::Read { file: self.path.to_owned(), source };
+        self.file.read_exact_at(bytes, offset).map_err(read_error)
     }
 
-    /// Checks that `length` bytes at `offset` are inside the file. `what` names them in messages.
-    fn check_in_file(&self, offset: u64, length: u64, what: &'static str) -> Result<(), LoadError> {
+    /// Checks that `length` bytes at `offset` are inside the file. `part` names these bytes in
+    /// messages.
+    fn check_in_file(&self, offset: u64, length: u64, part: &'static str) -> Result<(), LoadError> {
         let end = offset.saturating_add(length);
         if end > self.size {
             return Err(LoadError::Truncated {
                 file: self.path.to_owned(),
-                what,
+                part,
                 end,
                 size: self.size,
             });
@@ -191,7 +200,8 @@ impl KernelFile<'_> {
         Ok(())
     }
 
-    /// Checks that `size` bytes at `address` are in guest memory and above the first MiB. Returns their end.
+    /// Checks that `size` bytes at `address` are in guest memory and above the first MiB. Returns
+    /// their end.
     fn check_in_memory(&self, address: u64, size: u64) -> Result<u64, LoadError> {
         let end = address.saturating_add(size);
         if address < HIGH_MEMORY {

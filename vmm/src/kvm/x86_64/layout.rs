@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The guest's physical address space: boot structures in the first MiB, devices in the hole below
-//! 4 GiB. The kernel looks for some of the structures at fixed addresses; the others are at addresses
-//! that the kernel does not use.
+//! 4 GiB. The kernel looks for some of the structures at fixed addresses; the others are at
+//! addresses that the kernel does not use.
 //!
 //! ```text
 //! 0          500h     6000h       7000h      9000h        20000h   9FC00h   A0000h   E0000h  100000h
@@ -37,8 +37,9 @@ pub const MP_TABLE: u64 = 0x9_fc00;
 /// End of base memory.
 pub const BASE_MEMORY_END: u64 = 0xa_0000;
 
-/// RSDP, followed by the other ACPI tables. They are in the BIOS's read-only memory, where a kernel searches
-/// if its boot parameters have no address (ACPI 6.5, section 5.2.5.1).
+/// RSDP, followed by the other ACPI tables. The tables are in the read-only memory of the BIOS,
+/// which a kernel searches if its boot parameters have no address of the RSDP (ACPI 6.5, section
+/// 5.2.5.1).
 pub const ACPI: u64 = 0xe_0000;
 
 /// End of the BIOS area. Ordinary memory starts here.
@@ -65,17 +66,18 @@ pub const IO_APIC: u64 = 0xfec0_0000;
 /// Local APICs (`APIC_DEFAULT_PHYS_BASE`).
 pub const LOCAL_APIC: u64 = 0xfee0_0000;
 
-/// Page for `KVM_SET_IDENTITY_MAP_ADDR`. KVM uses it on Intel processors without unrestricted guest
-/// mode.
+/// Page for `KVM_SET_IDENTITY_MAP_ADDR`. KVM uses this page on Intel processors without
+/// unrestricted guest mode.
 pub const KVM_IDENTITY_MAP: u64 = 0xfffb_c000;
 
-/// Three pages for `KVM_SET_TSS_ADDR`. KVM uses them on the same processors as [`KVM_IDENTITY_MAP`].
+/// Three pages for `KVM_SET_TSS_ADDR`. KVM uses these pages on the same processors as
+/// [`KVM_IDENTITY_MAP`].
 pub const KVM_TSS: u64 = KVM_IDENTITY_MAP + 0x1000;
 
 /// First I/O port of the UART: COM1.
 pub const SERIAL_PORT: u16 = 0x3f8;
 
-/// MMIO address of the UART: none, because it has I/O ports.
+/// MMIO address of the UART; `None`, because the UART has I/O ports.
 pub const SERIAL_MMIO: Option<u64> = None;
 
 /// Interrupt of the UART: ISA IRQ 4.

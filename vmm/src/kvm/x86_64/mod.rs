@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! load            kernel file -> kernel; initramfs file -> initramfs;
-//!                 tables: boot_params, mp_table, acpi; returns an KernelEntry
+//!                 tables: boot_params, mp_table, acpi; returns a KernelEntry
 //! setup           interrupt controllers, PIT, vCPUs
 //! registers       KernelEntry -> registers of the boot CPU; MSRs of every vCPU
 //! cpuid           CPUID leaves of every vCPU
@@ -73,14 +73,14 @@ pub enum LoadError {
     },
     /// The file ends before a part that its headers announce.
     #[error(
-        "{} is truncated: its {what} ends at byte {end}, the file at byte {size}; build or copy it again",
+        "{} is truncated: its {part} ends at byte {end}, the file at byte {size}; build or copy it again",
         file.display()
     )]
     Truncated {
         /// The kernel.
         file: PathBuf,
         /// The part of the kernel that is cut off.
-        what: &'static str,
+        part: &'static str,
         /// End of that part in the file, in bytes.
         end: u64,
         /// Size of the file in bytes.
@@ -96,12 +96,12 @@ pub enum LoadError {
         file: PathBuf,
     },
     /// The file is an ELF file, but not an x86-64 kernel.
-    #[error("{} is an ELF file, but not a vmlinux for x86-64: {why}", file.display())]
+    #[error("{} is an ELF file, but not a vmlinux for x86-64: {reason}", file.display())]
     NotVmlinux {
         /// The file.
         file: PathBuf,
         /// The difference from an x86-64 kernel.
-        why: &'static str,
+        reason: &'static str,
     },
     /// The vmlinux has no `XEN_ELFNOTE_PHYS32_ENTRY` note.
     #[error(
@@ -161,7 +161,7 @@ pub enum LoadError {
     InitramfsTooBig {
         /// The initramfs.
         file: PathBuf,
-        /// Its size in bytes.
+        /// Size of the initramfs in bytes.
         size: u64,
         /// Bytes between the kernel and the end of memory.
         room: u64,
@@ -169,7 +169,7 @@ pub enum LoadError {
     /// The command line is too long.
     #[error("the kernel's command line has {length} bytes; {limit} are possible")]
     CommandLineTooLong {
-        /// Its length in bytes.
+        /// Length of the command line in bytes.
         length: usize,
         /// Longest command line for this kernel in bytes.
         limit: usize,
@@ -185,8 +185,8 @@ pub enum LoadError {
     Memory(#[from] GuestMemoryError),
 }
 
-/// Returns the address and the size of each region of `bytes` of guest memory: one below the MMIO hole, and
-/// one with the rest from 4 GiB on.
+/// Returns the address and the size of each region of `bytes` of guest memory: one region below the
+/// MMIO hole, and one region with the remaining memory from 4 GiB on.
 #[must_use]
 pub fn memory_ranges(bytes: u64) -> Vec<(GuestAddress, usize)> {
     let size = |bytes: u64| usize::try_from(bytes).expect("x86-64 has 64-bit sizes");
@@ -199,13 +199,14 @@ pub fn memory_ranges(bytes: u64) -> Vec<(GuestAddress, usize)> {
 
 /// Returns the boot arguments for this machine:
 ///
-/// - `console=ttyS0`: the serial port.
-/// - `reboot=k`: restart by the keyboard controller's reset line. Without it the kernel tries other
-///   ways first; a restart by `reboot=t` would look like a crash.
-/// - `panic=-1`: restart at once after a panic.
-/// - `no_timer_check`: do not test whether the PIT is connected. A guest of KVM skips the test anyway
-///   (`kvm_guest_init`). A kernel without `CONFIG_KVM_GUEST` counts ticks for a moment; under emulated
-///   KVM on a busy host it counts too few ticks and panics.
+/// - `console=ttyS0`: the console is the serial port.
+/// - `reboot=k`: the kernel restarts by the keyboard controller's reset line. Without this
+///   argument, the kernel tries other ways first, and a restart by `reboot=t` would look like a
+///   crash.
+/// - `panic=-1`: the kernel restarts at once after a panic.
+/// - `no_timer_check`: the kernel does not test whether the PIT is connected. A guest of KVM skips
+///   the test anyway (`kvm_guest_init`). A kernel without `CONFIG_KVM_GUEST` counts ticks for a
+///   moment; on emulated KVM and a busy host, such a kernel counts too few ticks and panics.
 /// - `virtio_mmio.device=`: the vsock device, for kernels without ACPI.
 ///
 /// No argument is needed for clocks and timers: a guest of KVM knows the frequency of its TSC
@@ -220,8 +221,8 @@ pub fn kernel_arguments() -> String {
     )
 }
 
-/// Loads a kernel, its initramfs, its command line and the machine's tables into zeroed guest memory,
-/// at the addresses in [`layout`]. The files are read straight into guest memory.
+/// Loads a kernel, its initramfs, its command line and the machine's tables into zeroed guest
+/// memory, at the addresses in [`layout`]. The files are read straight into guest memory.
 ///
 /// `kernel` is a vmlinux with a PVH note or a bzImage with a 64-bit entry; `cmdline` is the whole
 /// command line, [`kernel_arguments`] included.

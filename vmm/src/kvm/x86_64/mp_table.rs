@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The MP table (Intel MultiProcessor Specification 1.4, chapter 4): processors and interrupt routes
-//! for kernels without ACPI.
+//! The MP table (Intel MultiProcessor Specification 1.4, chapter 4): processors and interrupt
+//! routes for kernels without ACPI.
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::LoadError;
 use super::layout::{IO_APIC, LOCAL_APIC, MAX_CPUS, MP_TABLE};
 
-/// Id of the I/O APIC: the first id after those of all possible vCPUs. It is below 15, which means broadcast.
+/// Id of the I/O APIC: the first id after those of all possible vCPUs. The id must be below 15,
+/// which means broadcast.
 pub(super) const IO_APIC_ID: u8 = MAX_CPUS;
 
 /// Size of the floating pointer structure; the configuration table follows it.
@@ -41,32 +42,34 @@ const ALL_LOCAL_APICS: u8 = 0xff;
 /// # Errors
 /// [`LoadError::Memory`] if the addresses are not in guest memory.
 pub(super) fn write(memory: &GuestMemoryMmap, cpus: u8) -> Result<(), LoadError> {
-    let table = MP_TABLE + POINTER_SIZE;
+    let table_address = MP_TABLE + POINTER_SIZE;
     let mut pointer = Vec::from(*b"_MP_");
-    pointer.extend(to_u32(table).to_le_bytes());
+    pointer.extend(to_u32(table_address).to_le_bytes());
     // Length in 16 bytes, specification 1.4, checksum, no default configuration, no IMCR.
     pointer.extend([1, 4, 0, 0, 0, 0, 0, 0]);
     set_checksum(&mut pointer, 10);
     memory.write_slice(&pointer, GuestAddress(MP_TABLE))?;
-    memory.write_slice(&configuration_table(cpus), GuestAddress(table))?;
+    memory.write_slice(&configuration_table(cpus), GuestAddress(table_address))?;
     Ok(())
 }
 
 fn configuration_table(cpus: u8) -> Vec<u8> {
     let mut entries = Entries::default();
     for id in 0..cpus {
-        // Enabled. The first one is the boot processor.
+        // Bit 0: the processor is enabled; bit 1: it is the boot processor.
         let flags = if id == 0 { 3 } else { 1 };
         entries.add(PROCESSOR, &[id, LOCAL_APIC_VERSION, flags]);
-        // Signature and features, four bytes each, and eight reserved. The kernel uses CPUID instead.
+        // Signature and features, four bytes each, and eight reserved. The kernel uses CPUID
+        // instead.
         entries.bytes.extend([0; 16]);
     }
     entries.add(BUS, &[ISA_BUS_ID]);
     entries.bytes.extend(*b"ISA   ");
     entries.add(IO_APIC_ENTRY, &[IO_APIC_ID, IO_APIC_VERSION, 1]);
     entries.bytes.extend(to_u32(IO_APIC).to_le_bytes());
-    // Every interrupt, the timer's too, goes to the pin of the same number, as KVM routes it
-    // (`default_routing` in `arch/x86/kvm/irq_comm.c`). IRQ 2 is the 8259's cascade and never raised.
+    // Every interrupt, including that of the timer, goes to the pin of the same number, as KVM
+    // routes it (`default_routing` in `arch/x86/kvm/irq_comm.c`). IRQ 2 is the cascade of the 8259
+    // and is never raised.
     for irq in (0..16).filter(|irq| *irq != 2) {
         entries.add(IO_INTERRUPT, &[INTERRUPT_VECTORED, 0, 0, ISA_BUS_ID, irq, IO_APIC_ID, irq]);
     }
@@ -80,11 +83,11 @@ fn configuration_table(cpus: u8) -> Vec<u8> {
     // Specification 1.4, checksum.
     table.extend([4, 0]);
     table.extend(*b"SUDBOX  MICROVM     ");
-    // No OEM table: a pointer, a size.
+    // Pointer and size of the OEM table, which does not exist.
     table.extend([0; 6]);
     table.extend(entries.count.to_le_bytes());
     table.extend(to_u32(LOCAL_APIC).to_le_bytes());
-    // No extended table: length, checksum, reserved.
+    // Length and checksum of the extended table, which does not exist, and a reserved byte.
     table.extend([0; 4]);
     table.extend(entries.bytes);
     set_checksum(&mut table, 7);
@@ -107,10 +110,10 @@ impl Entries {
     }
 }
 
-/// Sets the byte at index `at` so that all bytes add up to 0.
-fn set_checksum(bytes: &mut [u8], at: usize) {
+/// Sets the byte at index `index` so that all bytes add up to 0.
+fn set_checksum(bytes: &mut [u8], index: usize) {
     let sum = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
-    bytes[at] = bytes[at].wrapping_sub(sum);
+    bytes[index] = bytes[index].wrapping_sub(sum);
 }
 
 fn to_u32(address: u64) -> u32 {

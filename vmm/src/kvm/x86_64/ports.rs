@@ -6,7 +6,8 @@ use super::layout::SERIAL_PORT;
 use crate::kvm::bus::{Bus, SERIAL_REGISTER_COUNT, WriteEffect};
 
 impl Bus {
-    /// Handles an `in` of one item; a string instruction makes one call for each item.
+    /// Handles an `in` of one item. For a string instruction, this function is called once for each
+    /// item.
     ///
     /// All devices are 8 bits wide, so a wider access goes to consecutive ports, as on the ISA bus.
     /// Ports without a device read as all ones.
@@ -36,9 +37,9 @@ impl Bus {
     }
 }
 
-/// Returns consecutive ports from `first` on; `None` beyond the last.
+/// Returns consecutive ports from `first` on; `None` beyond the last port.
 fn consecutive_ports(first: u16) -> impl Iterator<Item = Option<u16>> {
-    (0..).map(move |i| first.checked_add(i))
+    (0..).map(move |offset| first.checked_add(offset))
 }
 
 /// Returns true if a port is a register of the UART.

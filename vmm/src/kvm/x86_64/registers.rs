@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Registers of the boot CPU before its first instruction, and the descriptor table and page tables to
-//! which the registers point. The other vCPUs wait for INIT and SIPI in the state in which KVM creates
-//! them.
+//! Registers of the boot CPU before its first instruction, and the descriptor table and page tables
+//! to which the registers point. The other vCPUs stay in the state in which KVM creates them, and
+//! wait for INIT and SIPI.
 
 use kvm_bindings::{kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -16,11 +16,11 @@ const CR0_PAGING: u64 = 1 << 31;
 const CR4_PAE: u64 = 1 << 5;
 const EFER_LONG_MODE_ENABLE: u64 = 1 << 8;
 const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
-/// `RFLAGS_INTERRUPTS_OFF` with interrupts off: bit 1 is always set.
+/// `RFLAGS` with interrupts off. Bit 1 is always set.
 const RFLAGS_INTERRUPTS_OFF: u64 = 1 << 1;
 
 /// Segment selectors. The 64-bit boot protocol requires these values of code (`__BOOT_CS`) and data
-/// (`__BOOT_DS`). The value for the TSS is free.
+/// (`__BOOT_DS`). The protocol does not define the value for the TSS.
 const CODE_SELECTOR: u16 = 0x10;
 const DATA_SELECTOR: u16 = 0x18;
 const TSS_SELECTOR: u16 = 0x20;
@@ -106,8 +106,8 @@ pub(super) fn write_gdt(memory: &GuestMemoryMmap, entry: &KernelEntry) -> Result
     for segment in [code_segment(entry), data_segment(), tss_segment()] {
         table[usize::from(segment.selector / 8)] = encode_descriptor(&segment);
     }
-    for (at, descriptor) in (GDT..).step_by(8).zip(table) {
-        memory.write_obj::<u64>(descriptor, GuestAddress(at))?;
+    for (address, descriptor) in (GDT..).step_by(8).zip(table) {
+        memory.write_obj::<u64>(descriptor, GuestAddress(address))?;
     }
     Ok(())
 }
@@ -118,23 +118,23 @@ pub(super) fn write_gdt(memory: &GuestMemoryMmap, entry: &KernelEntry) -> Result
 /// # Errors
 /// [`LoadError::Memory`] if the addresses are not in guest memory.
 pub(super) fn write_page_tables(memory: &GuestMemoryMmap) -> Result<(), LoadError> {
-    let (pdpt, directories) = (PAGE_TABLES + PAGE_SIZE, PAGE_TABLES + 2 * PAGE_SIZE);
+    let (pdpt, page_directories) = (PAGE_TABLES + PAGE_SIZE, PAGE_TABLES + 2 * PAGE_SIZE);
     memory.write_obj(pdpt | PRESENT_AND_WRITABLE, GuestAddress(PAGE_TABLES))?;
     let mut table = Vec::new();
     for index in 0..PAGE_DIRECTORIES {
-        table.extend(((directories + index * PAGE_SIZE) | PRESENT_AND_WRITABLE).to_le_bytes());
+        table.extend(((page_directories + index * PAGE_SIZE) | PRESENT_AND_WRITABLE).to_le_bytes());
     }
     memory.write_slice(&table, GuestAddress(pdpt))?;
     table.clear();
     for index in 0..PAGE_DIRECTORIES * TABLE_ENTRIES {
         table.extend((index << 21 | PRESENT_AND_WRITABLE | PAGE_OF_2_MIB).to_le_bytes());
     }
-    memory.write_slice(&table, GuestAddress(directories))?;
+    memory.write_slice(&table, GuestAddress(page_directories))?;
     Ok(())
 }
 
-/// Returns the general registers of the boot CPU for `entry`. `sregs` is the result of `KVM_GET_SREGS`; this
-/// function sets the registers in it that the boot protocols define.
+/// Returns the general registers of the boot CPU for `entry`. `sregs` is the result of
+/// `KVM_GET_SREGS`; this function sets the registers in it that the boot protocols define.
 #[must_use]
 pub fn boot_registers(entry: &KernelEntry, sregs: &mut kvm_sregs) -> kvm_regs {
     sregs.cs = code_segment(entry);
@@ -148,7 +148,7 @@ pub fn boot_registers(entry: &KernelEntry, sregs: &mut kvm_sregs) -> kvm_regs {
         limit: u16::try_from(limit).expect("a few descriptors"),
         ..Default::default()
     };
-    // No IDT: a fault before the kernel has set up an IDT is a triple fault.
+    // The IDT is empty, so a fault before the kernel has set up an IDT is a triple fault.
     sregs.idt = kvm_dtable::default();
     sregs.cr0 = CR0_PROTECTED | CR0_ET;
     sregs.cr3 = 0;
@@ -181,8 +181,8 @@ const MSR_MTRR_DEF_TYPE: u32 = 0x2ff;
 
 /// Returns the MSRs of every vCPU that firmware would set and KVM does not:
 ///
-/// - `IA32_MISC_ENABLE`: fast strings, or the kernel takes `rep movs` for slow on Intel
-///   (`early_init_intel`); BTS and PEBS unavailable, which is KVM's default.
+/// - `IA32_MISC_ENABLE`: fast strings, because the kernel otherwise takes `rep movs` for slow on
+///   Intel processors (`early_init_intel`); BTS and PEBS unavailable, which is KVM's default.
 /// - `IA32_MTRRdefType`: MTRRs on, all memory write-back. With MTRRs off, the kernel would not use
 ///   PAT (`mtrr_bp_init`) and would take memory for uncached.
 #[must_use]

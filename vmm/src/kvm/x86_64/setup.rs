@@ -21,12 +21,13 @@ pub(in crate::kvm) struct Cpu {
     msrs: Arc<MsrList>,
 }
 
-/// Interrupt controllers and PIT. The VM's descriptor gives access to them, so this type stores nothing.
+/// Interrupt controllers and PIT. The VM's descriptor gives access to them, so this type stores
+/// nothing.
 pub(in crate::kvm) struct IrqChips;
 
-/// Creates interrupt controllers, PIT and vCPUs in their state after power-on. The first vCPU is to
-/// enter the kernel; the others wait for its start-up IPI. Calls `register_events` once the interrupt
-/// controllers exist.
+/// Creates interrupt controllers, PIT and vCPUs in their state after power-on. The first vCPU
+/// enters the kernel; the other vCPUs wait for its start-up IPI. Calls `register_events` when the
+/// interrupt controllers exist.
 ///
 /// # Errors
 /// If KVM refuses.
@@ -38,23 +39,23 @@ pub(in crate::kvm) fn create_parts(
 ) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
     let chips = create_irq_chips(vm)?;
     register_events(vm)?;
-    let supported = kvm
+    let supported_cpuid = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .map_err(SetupError::kvm("KVM_GET_SUPPORTED_CPUID"))?;
-    let list = msr_list(kvm)?;
+    let saved_msrs = msr_list(kvm)?;
     let mut vcpus = Vec::new();
     for index in 0..cpus {
         let fd = vm.create_vcpu(index.into()).map_err(SetupError::kvm("KVM_CREATE_VCPU"))?;
-        let cpuid = cpuid(&supported, index, cpus);
+        let cpuid = cpuid(&supported_cpuid, index, cpus);
         fd.set_cpuid2(&cpuid).map_err(SetupError::kvm("KVM_SET_CPUID2"))?;
-        let msrs = boot_msrs();
+        let boot_msrs = boot_msrs();
         let entries =
-            Msrs::from_entries(&msrs).map_err(|_| SetupError::State("too many boot MSRs"))?;
-        let set = fd.set_msrs(&entries).map_err(SetupError::kvm("KVM_SET_MSRS"))?;
-        if let Some(refused) = msrs.get(set) {
+            Msrs::from_entries(&boot_msrs).map_err(|_| SetupError::State("too many boot MSRs"))?;
+        let set_count = fd.set_msrs(&entries).map_err(SetupError::kvm("KVM_SET_MSRS"))?;
+        if let Some(refused) = boot_msrs.get(set_count) {
             return Err(SetupError::register(refused.index));
         }
-        vcpus.push(Cpu { fd, cpuid, msrs: list.clone() });
+        vcpus.push(Cpu { fd, cpuid, msrs: saved_msrs.clone() });
     }
     Ok((chips, vcpus))
 }
@@ -71,16 +72,16 @@ pub(in crate::kvm) fn restore_parts(
 ) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
     let chips = create_irq_chips(vm)?;
     register_events(vm)?;
-    let list = msr_list(kvm)?;
+    let saved_msrs = msr_list(kvm)?;
     let mut vcpus = Vec::new();
     for (id, state) in (0..).zip(states) {
         let fd = vm.create_vcpu(id).map_err(SetupError::kvm("KVM_CREATE_VCPU"))?;
-        vcpus.push(Cpu { fd, cpuid: state.cpuid()?, msrs: list.clone() });
+        vcpus.push(Cpu { fd, cpuid: state.cpuid()?, msrs: saved_msrs.clone() });
     }
     for (state, cpu) in states.iter().zip(&vcpus) {
         state.restore(&cpu.fd)?;
     }
-    // The I/O APIC last: its pending interrupts go to the local APICs at once.
+    // The I/O APIC is restored last, because its pending interrupts go to the local APICs at once.
     vm_state.restore(vm)?;
     Ok((chips, vcpus))
 }

@@ -54,8 +54,8 @@ impl VmState {
         }
         let pit = vm.get_pit2().map_err(SetupError::kvm("KVM_GET_PIT2"))?;
         let mut clock = vm.get_clock().map_err(SetupError::kvm("KVM_GET_CLOCK"))?;
-        // The clock continues where it stopped, so the host's time at the snapshot is not needed. Besides,
-        // KVM_SET_CLOCK rejects the flag KVM_CLOCK_TSC_STABLE.
+        // Without flags, the clock continues where it stopped. KVM_SET_CLOCK would reject the flag
+        // KVM_CLOCK_TSC_STABLE.
         clock.flags = 0;
         Ok(VmState { irqchips, pit, clock })
     }
@@ -78,8 +78,8 @@ impl VcpuState {
         cpuid: &CpuId,
         msrs: &MsrList,
     ) -> Result<VcpuState, SetupError> {
-        // The multiprocessing state first: reading it makes KVM process pending INITs and SIPIs
-        // (`kvm_arch_vcpu_ioctl_get_mpstate`).
+        // The multiprocessing state is read first, because the read makes KVM process pending INITs
+        // and SIPIs (`kvm_arch_vcpu_ioctl_get_mpstate`).
         let mp_state = vcpu.get_mp_state().map_err(SetupError::kvm("KVM_GET_MP_STATE"))?;
         Ok(VcpuState {
             cpuid: cpuid.as_slice().to_vec(),
@@ -103,8 +103,8 @@ impl VcpuState {
 
     /// Describes the vCPU's activity in one line.
     pub(in crate::kvm) fn describe(&self, index: usize) -> String {
-        let halted = self.mp_state.mp_state == KVM_MP_STATE_HALTED;
-        describe_vcpu(index, self.regs.rip, self.regs.rflags, halted)
+        let is_halted = self.mp_state.mp_state == KVM_MP_STATE_HALTED;
+        describe_vcpu(index, self.regs.rip, self.regs.rflags, is_halted)
     }
 
     /// Writes the state to a new vCPU.
@@ -116,7 +116,7 @@ impl VcpuState {
         vcpu.set_regs(&self.regs).map_err(SetupError::kvm("KVM_SET_REGS"))?;
         vcpu.set_sregs(&self.sregs).map_err(SetupError::kvm("KVM_SET_SREGS"))?;
         // SAFETY: KVM reads more than this structure only if features were enabled for the
-        // process by arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM), which this program does not.
+        // process by arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM), which this program does not call.
         unsafe { vcpu.set_xsave(&self.xsave) }.map_err(SetupError::kvm("KVM_SET_XSAVE"))?;
         // A processor without XSAVE has no XCRs, and KVM_SET_XCRS fails on it.
         if self.xcrs.nr_xcrs > 0 {
@@ -131,23 +131,25 @@ impl VcpuState {
     }
 }
 
-/// Reads the MSRs of `list` that the vCPU has. `KVM_GET_MSRS` stops at the first MSR that the vCPU lacks.
+/// Reads the MSRs of `list` that the vCPU has. `KVM_GET_MSRS` stops at the first MSR that the vCPU
+/// lacks.
 fn read_msrs(vcpu: &VcpuFd, list: &MsrList) -> Result<Vec<kvm_msr_entry>, SetupError> {
-    let mut read = Vec::new();
+    let mut msrs = Vec::new();
     let mut remaining = list.as_slice();
     while !remaining.is_empty() {
         let entries: Vec<kvm_msr_entry> =
             remaining.iter().map(|&index| kvm_msr_entry { index, ..Default::default() }).collect();
-        let mut msrs = Msrs::from_entries(&entries)
+        let mut chunk = Msrs::from_entries(&entries)
             .map_err(|_| SetupError::State("more MSRs than KVM can have"))?;
-        let count = vcpu.get_msrs(&mut msrs).map_err(SetupError::kvm("KVM_GET_MSRS"))?;
-        read.extend_from_slice(&msrs.as_slice()[..count]);
+        let count = vcpu.get_msrs(&mut chunk).map_err(SetupError::kvm("KVM_GET_MSRS"))?;
+        msrs.extend_from_slice(&chunk.as_slice()[..count]);
         remaining = remaining.get(count + 1..).unwrap_or(&[]);
     }
-    Ok(read)
+    Ok(msrs)
 }
 
-/// Writes MSRs. An MSR that cannot be written, such as a read-only one, must have the right value already.
+/// Writes MSRs. An MSR that cannot be written, such as a read-only MSR, must have the right value
+/// already.
 fn write_msrs<'a>(
     vcpu: &VcpuFd,
     entries: impl Iterator<Item = &'a kvm_msr_entry>,

@@ -29,7 +29,7 @@ pub enum Event {
     /// The guest connected to the port. Only its first connection belongs to the session.
     Connected,
     /// The guest wrote these bytes, at least one, to the stream. [`Session::console`] has
-    /// everything that the kernel printed before the guest wrote them.
+    /// everything that the kernel printed before the guest wrote these bytes.
     Bytes(Vec<u8>),
     /// The guest printed to the console. The session reports this event at most a hundred times a
     /// second.
@@ -107,7 +107,7 @@ impl Session {
     }
 
     /// Waits for the next event. An event that is ready is returned even if the deadline has
-    /// passed, so that a delayed caller does not take the guest for hung. [`Event::ConsoleOutput`]
+    /// passed, so that a delayed caller does not consider the guest hung. [`Event::ConsoleOutput`]
     /// is the exception, because a guest may print without end: after the deadline,
     /// [`Event::DeadlinePassed`] is returned instead.
     ///
@@ -149,9 +149,9 @@ impl Session {
                     return Ok(Event::ConsoleOutput);
                 }
             }
-            let stream =
+            let stream_event =
                 (self.stream_state != StreamState::Closed).then(|| self.stream.read_event());
-            is_interrupted = self.wait(stream, deadline, interrupt)?;
+            is_interrupted = self.wait(stream_event, deadline, interrupt)?;
         }
     }
 
@@ -172,9 +172,9 @@ impl Session {
                     unsent_bytes = &unsent_bytes[count..];
                     continue;
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                Err(e) => return Err(e),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
             }
             self.handle_events();
             if self.end.is_some() {
@@ -183,8 +183,8 @@ impl Session {
             if Instant::now() >= deadline {
                 return Err(ErrorKind::TimedOut.into());
             }
-            // Read the console meanwhile, because a guest that waits for room in its console does
-            // not read the stream.
+            // Read the console too, because a guest that waits for room in its console does not
+            // read the stream.
             self.console.drain();
             self.wait(Some(self.stream.write_event()), deadline, None)?;
         }
@@ -222,8 +222,8 @@ impl Session {
     }
 
     /// Describes an unresponsive guest: one line for each vCPU, and one line if the guest does not
-    /// read the stream. Empty if the backend cannot tell. The backend may stop the vCPUs to find
-    /// out, so the caller must call [`Session::finish`] afterwards.
+    /// read the stream. Returns no lines if the backend cannot tell. The backend may stop the vCPUs
+    /// to read their state, so the caller must call [`Session::finish`] afterwards.
     pub fn diagnose(&mut self) -> Vec<String> {
         let mut lines = if self.end.is_none() { self.vm.vcpu_states() } else { Vec::new() };
         if self.stream.has_unread_bytes() {
@@ -233,8 +233,8 @@ impl Session {
     }
 
     /// Waits until the VM has ended by itself, but no longer than `patience`. Then stops the VM, if
-    /// it still runs, and returns the VM's end. Ignores bytes that the guest still sends. If the
-    /// kernel panicked, returns the panic even if the session had to stop the VM.
+    /// the VM still runs, and returns the VM's end. Ignores bytes that the guest still sends. If
+    /// the kernel panicked, returns the panic even if the session had to stop the VM.
     #[must_use]
     pub fn finish(mut self, patience: Duration) -> VmEnd {
         let deadline = Instant::now() + patience;
@@ -283,26 +283,26 @@ impl Session {
                         Ok(Some(Event::Disconnected))
                     }
                     Ok(count) => Ok(Some(Event::Bytes(self.read_buffer[..count].to_vec()))),
-                    Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(None),
-                    Err(e) => Err(e),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+                    Err(error) => Err(error),
                 };
             },
             StreamState::Closed => Ok(None),
         }
     }
 
-    /// Waits until `stream`, the backend, the console or the interrupt has an event, or until the
-    /// deadline. Returns true if the interrupt's descriptor is readable.
+    /// Waits until `stream_event`, the backend, the console or the interrupt has an event, or until
+    /// the deadline. Returns true if the interrupt's descriptor is readable.
     fn wait(
         &self,
-        stream: Option<PollFd<'_>>,
+        stream_event: Option<PollFd<'_>>,
         deadline: Instant,
         interrupt: Option<BorrowedFd<'_>>,
     ) -> io::Result<bool> {
         let input_event = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut fds: Vec<PollFd<'_>> = interrupt.map(input_event).into_iter().collect();
-        fds.extend(stream);
+        fds.extend(stream_event);
         fds.extend(self.vm.descriptors().into_iter().map(input_event));
         let mut wake_time = deadline;
         if Instant::now() < self.next_console_report {

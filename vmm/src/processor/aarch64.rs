@@ -5,18 +5,17 @@
 /// target/arm/tcg/cpu64.c, `aarch64_max_tcg_initfn()`). QEMU's models of real processors cannot be
 /// distinguished from the real processors.
 pub(super) fn is_emulated() -> bool {
-    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| is_max(&text))
+    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| is_model_max(&text))
 }
 
 /// Returns true if `/proc/cpuinfo` is that of QEMU's model `max`.
-fn is_max(cpuinfo: &str) -> bool {
-    let has = |name: &str, value: &str| {
-        cpuinfo
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .any(|(left, right)| left.trim() == name && right.trim() == value)
+fn is_model_max(cpuinfo: &str) -> bool {
+    let has_field = |name: &str, value: &str| {
+        cpuinfo.lines().filter_map(|line| line.split_once(':')).any(|(found_name, found_value)| {
+            found_name.trim() == name && found_value.trim() == value
+        })
     };
-    has("CPU implementer", "0x00") && has("CPU part", "0x051")
+    has_field("CPU implementer", "0x00") && has_field("CPU part", "0x051")
 }
 
 #[cfg(test)]
@@ -26,8 +25,8 @@ mod tests {
     #[test]
     fn the_model_max_is_told_by_its_part() {
         let max = "processor\t: 0\nCPU implementer\t: 0x00\nCPU part\t: 0x051\nCPU revision\t: 0\n";
-        assert!(is_max(max));
-        assert!(!is_max(&max.replace("0x051", "0xd0c").replace("0x00", "0x41")));
-        assert!(!is_max(""));
+        assert!(is_model_max(max));
+        assert!(!is_model_max(&max.replace("0x051", "0xd0c").replace("0x00", "0x41")));
+        assert!(!is_model_max(""));
     }
 }

@@ -11,8 +11,9 @@ mod arch;
 #[expect(dead_code, reason = "only the parser is called")]
 mod aarch64;
 
-/// Returns true if this program is known to run on QEMU's emulation. Measured times are then meaningless,
-/// also those in VMs on the emulated KVM. An emulated model of a real processor is not always recognised.
+/// Returns true if this program is known to run on QEMU's emulation. Times measured on the
+/// emulation are meaningless, also the times of VMs on the emulated KVM. An emulated model of a
+/// real processor is not always recognised.
 #[must_use]
 pub fn is_emulated() -> bool {
     arch::is_emulated()

@@ -14,8 +14,8 @@ use sudbox_protocol::Arch;
 pub enum Accelerator {
     /// QEMU's emulation.
     Tcg,
-    /// QEMU's emulation with `-icount`: while the guest is awake, its clock advances by 1 ns for each
-    /// instruction, so the clock counts instructions.
+    /// QEMU's emulation with `-icount`: while the guest is awake, its clock advances by 1 ns for
+    /// each instruction, so the clock counts instructions.
     Counting,
     /// The host's /dev/kvm.
     Kvm,
@@ -42,18 +42,19 @@ pub fn program(arch: Arch) -> &'static str {
     board::for_arch(arch).program
 }
 
-/// Returns all arguments of QEMU. `options` are further options for `-machine`, each preceded by a comma.
+/// Returns all arguments of QEMU. `machine_options` are further options for `-machine`, each
+/// preceded by a comma.
 pub(super) fn arguments(
     spec: &VmSpec,
     board: &Board,
     accelerator: Accelerator,
-    options: &str,
+    machine_options: &str,
     tsc_khz: Option<u64>,
     inherited: Inherited<'_>,
 ) -> Vec<OsString> {
-    let mut all = Vec::new();
-    all.extend(confinement_arguments());
-    all.extend(machine_arguments(spec, board, accelerator, options));
+    let mut arguments = Vec::new();
+    arguments.extend(confinement_arguments());
+    arguments.extend(machine_arguments(spec, board, accelerator, machine_options));
     let board_arguments = (board.kernel_arguments)(&BootFacts {
         accelerator,
         cpus: spec.cpus,
@@ -61,64 +62,67 @@ pub(super) fn arguments(
         tsc_khz,
         timer_hz: spec.timer_hz,
     });
-    all.extend(kernel_arguments(spec, &board_arguments));
-    all.extend(console_arguments(inherited.console, board));
-    all.extend(vsock_arguments(inherited.vsock, board));
-    all.extend(monitor_arguments(inherited.monitor));
+    arguments.extend(kernel_arguments(spec, &board_arguments));
+    arguments.extend(console_arguments(inherited.console, board));
+    arguments.extend(vsock_arguments(inherited.vsock, board));
+    arguments.extend(monitor_arguments(inherited.monitor));
     if let Some(path) = inherited.gdb_socket {
-        all.extend(gdb_arguments(path));
+        arguments.extend(gdb_arguments(path));
     }
     if spec.wait_for_gdb {
-        all.push("-S".into());
+        arguments.push("-S".into());
     }
     if let Some(path) = inherited.log {
-        all.extend(["-D".into(), path.into()]);
+        arguments.extend(["-D".into(), path.into()]);
     }
-    all
+    arguments
 }
 
-/// Returns the arguments that disable default devices and configuration files, and that enable QEMU's seccomp
-/// sandbox, which limits a guest that has taken over QEMU.
+/// Returns the arguments that disable default devices and configuration files, and that enable
+/// QEMU's seccomp sandbox, which limits a guest that has taken over QEMU.
 fn confinement_arguments() -> Vec<OsString> {
-    let mut all = strings(["-no-user-config", "-nodefaults", "-display", "none"]);
-    all.extend(strings([
+    let mut arguments = strings(["-no-user-config", "-nodefaults", "-display", "none"]);
+    arguments.extend(strings([
         "-sandbox",
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     ]));
-    all
+    arguments
 }
 
-/// Returns the arguments for the machine, its CPUs and its memory, which the vhost-user back end shares.
+/// Returns the arguments for the machine, its CPUs and its memory, which the vhost-user back end
+/// shares.
 fn machine_arguments(
     spec: &VmSpec,
     board: &Board,
     accelerator: Accelerator,
-    options: &str,
+    machine_options: &str,
 ) -> Vec<OsString> {
-    let (name, cpu) = match accelerator {
+    let (accelerator_name, default_cpu) = match accelerator {
         Accelerator::Tcg => ("tcg", board.cpu),
         Accelerator::Counting => ("tcg", board.instruction_count_cpu),
         Accelerator::Kvm => ("kvm", "host"),
     };
     let is_emulated = accelerator != Accelerator::Kvm;
     let vendor = spec.cpu_vendor.as_ref().filter(|_| is_emulated);
-    let cpu_with_vendor = vendor.map(|vendor| format!("{cpu},vendor={vendor}"));
-    let cpu = spec.cpu_model.as_deref().or(cpu_with_vendor.as_deref()).unwrap_or(cpu);
-    let kind = (board.machine_argument)(accelerator, spec.discovery, cpu);
-    let machine = format!("{kind}{options},memory-backend=ram");
-    let mut all = strings(["-machine", &machine, "-accel", name, "-smp"]);
-    all.push(spec.cpus.to_string().into());
-    all.push("-m".into());
-    all.push(format!("{}M", spec.memory_mib).into());
-    all.push("-object".into());
-    all.push(format!("memory-backend-memfd,id=ram,size={}M,share=on", spec.memory_mib).into());
-    all.extend(["-cpu".into(), cpu.into()]);
+    let cpu_with_vendor = vendor.map(|vendor| format!("{default_cpu},vendor={vendor}"));
+    let cpu = spec.cpu_model.as_deref().or(cpu_with_vendor.as_deref()).unwrap_or(default_cpu);
+    let board_machine = (board.machine_argument)(accelerator, spec.discovery, cpu);
+    let machine = format!("{board_machine}{machine_options},memory-backend=ram");
+    let mut arguments = strings(["-machine", &machine, "-accel", accelerator_name, "-smp"]);
+    arguments.push(spec.cpus.to_string().into());
+    arguments.push("-m".into());
+    arguments.push(format!("{}M", spec.memory_mib).into());
+    arguments.push("-object".into());
+    arguments
+        .push(format!("memory-backend-memfd,id=ram,size={}M,share=on", spec.memory_mib).into());
+    arguments.extend(["-cpu".into(), cpu.into()]);
     if accelerator == Accelerator::Counting {
-        // sleep=on: while the guest sleeps, its clock follows the host's. Otherwise it would jump to the
-        // guest's next timer, and the guest's time-outs for the host would expire at once.
-        all.extend(strings(["-icount", "shift=0,sleep=on"]));
+        // sleep=on: while the guest sleeps, its clock follows the clock of the host. With
+        // sleep=off, the clock of the guest would jump to the guest's next timer, so that the
+        // time-outs of the guest for the host would expire at once.
+        arguments.extend(strings(["-icount", "shift=0,sleep=on"]));
     }
-    all
+    arguments
 }
 
 /// Returns the arguments for kernel, initramfs and boot arguments.
@@ -137,35 +141,36 @@ fn kernel_arguments(spec: &VmSpec, board_arguments: &str) -> Vec<OsString> {
 /// Returns the arguments for the console: a pipe, because on a socket each byte would take almost a
 /// kilobyte of the buffer. `append=on` prevents QEMU from truncating the pipe.
 fn console_arguments(fd: RawFd, board: &Board) -> Vec<OsString> {
-    let mut all = vec!["-add-fd".into(), format!("fd={fd},set=1").into()];
-    all.extend(strings(["-chardev", "file,id=console,path=/dev/fdset/1,append=on"]));
-    all.extend(board.console.iter().map(OsString::from));
-    all
+    let mut arguments = vec!["-add-fd".into(), format!("fd={fd},set=1").into()];
+    arguments.extend(strings(["-chardev", "file,id=console,path=/dev/fdset/1,append=on"]));
+    arguments.extend(board.console.iter().map(OsString::from));
+    arguments
 }
 
 /// Returns the arguments for the vsock device.
 fn vsock_arguments(fd: RawFd, board: &Board) -> Vec<OsString> {
-    let mut all = vec!["-chardev".into(), format!("socket,id=vsock,fd={fd}").into()];
-    all.extend(board.vsock.iter().map(OsString::from));
-    all
+    let mut arguments = vec!["-chardev".into(), format!("socket,id=vsock,fd={fd}").into()];
+    arguments.extend(board.vsock.iter().map(OsString::from));
+    arguments
 }
 
-/// Returns the arguments for the monitor. When the guest resets the machine, QEMU stops the CPUs instead of
-/// ending, so that this process can read the registers, which distinguish a restart from a crash.
+/// Returns the arguments for the monitor. When the guest resets the machine, QEMU stops the CPUs
+/// instead of ending, so that this process can read the registers, which distinguish a restart from
+/// a crash.
 fn monitor_arguments(fd: RawFd) -> Vec<OsString> {
-    let mut all = vec!["-chardev".into(), format!("socket,id=monitor,fd={fd}").into()];
-    all.extend(strings(["-mon", "chardev=monitor,mode=control"]));
-    all.extend(strings(["-action", "reboot=shutdown,shutdown=pause"]));
-    all
+    let mut arguments = vec!["-chardev".into(), format!("socket,id=monitor,fd={fd}").into()];
+    arguments.extend(strings(["-mon", "chardev=monitor,mode=control"]));
+    arguments.extend(strings(["-action", "reboot=shutdown,shutdown=pause"]));
+    arguments
 }
 
 /// Returns the arguments for a gdb stub.
 fn gdb_arguments(path: &Path) -> Vec<OsString> {
     let mut chardev = OsString::from("socket,id=gdb,server=on,wait=off,path=");
     chardev.push(escaped(path));
-    let mut all = vec!["-chardev".into(), chardev];
-    all.extend(strings(["-gdb", "chardev:gdb"]));
-    all
+    let mut arguments = vec!["-chardev".into(), chardev];
+    arguments.extend(strings(["-gdb", "chardev:gdb"]));
+    arguments
 }
 
 /// Escapes a path for QEMU's comma-separated lists of options.
@@ -173,8 +178,8 @@ fn escaped(path: &Path) -> OsString {
     path.to_string_lossy().replace(',', ",,").into()
 }
 
-fn strings<const N: usize>(words: [&str; N]) -> Vec<OsString> {
-    words.map(OsString::from).into()
+fn strings<const N: usize>(arguments: [&str; N]) -> Vec<OsString> {
+    arguments.map(OsString::from).into()
 }
 
 #[cfg(test)]

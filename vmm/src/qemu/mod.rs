@@ -123,7 +123,7 @@ fn choose_accelerator<'p>(
 }
 
 /// Returns the offer of QEMU on the chosen accelerator. Only emulation can count instructions, so
-/// if `requirements` ask for that, the offer is for emulation.
+/// the offer is for emulation if `requirements` ask for counted instructions.
 fn offer(requirements: &Requirements, choice: (Accelerator, String)) -> Offer {
     let (accelerator, reason) = match choice {
         (Accelerator::Kvm, _) if requirements.counts_instructions => {
@@ -205,7 +205,7 @@ impl Machine for Qemu {
             vsock: vsock.as_raw_fd(),
             monitor: monitor_peer.as_raw_fd(),
             console: console_writer.as_raw_fd(),
-            gdb_socket: gdb_socket.as_ref().map(|d| d.path.as_ref()),
+            gdb_socket: gdb_socket.as_ref().map(|socket| socket.path.as_ref()),
             log: log.as_deref(),
         };
         let board = board::for_arch(self.arch);
@@ -213,18 +213,24 @@ impl Machine for Qemu {
             Accelerator::Tcg if spec.counts_instructions => Accelerator::Counting,
             accelerator => accelerator,
         };
-        let tsc = tsc_khz(accelerator);
-        let arguments =
-            command::arguments(spec, board, accelerator, &self.machine_options, tsc, inherited);
+        let guest_tsc_khz = tsc_khz(accelerator);
+        let arguments = command::arguments(
+            spec,
+            board,
+            accelerator,
+            &self.machine_options,
+            guest_tsc_khz,
+            inherited,
+        );
         let descriptors: Vec<OwnedFd> =
             vec![vsock.into(), monitor_peer.into(), console_writer.into()];
         let program = board.program;
         let process = match Process::spawn(program, &arguments, descriptors) {
             Ok(process) => process,
-            Err(e) if e.kind() == ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(BootError::MissingProgram { program: program.to_owned() });
             }
-            Err(e) => return Err(system_error("start QEMU")(e)),
+            Err(error) => return Err(system_error("start QEMU")(error)),
         };
         let tracer = gdb_socket.as_ref().zip(log);
         let tracer = tracer.map(|(socket, log)| Tracer::start(socket.path.clone(), log));
@@ -281,11 +287,11 @@ impl QemuVm {
     /// Waits until QEMU runs the guest.
     ///
     /// # Errors
-    /// [`BootError::Refused`] if QEMU ends before the guest runs (with QEMU's own message), if the vsock
-    /// device fails, or if QEMU takes longer than [`START_TIME_LIMIT`].
+    /// [`BootError::Refused`] if QEMU ends before the guest runs (with QEMU's own message), if the
+    /// vsock device fails, or if QEMU takes longer than [`START_TIME_LIMIT`].
     fn wait_until_ready(&mut self, program: &str) -> Result<(), BootError> {
         let deadline = Instant::now() + START_TIME_LIMIT;
-        let refused_error = |message| BootError::Refused { backend: program.to_owned(), message };
+        let refusal = |message| BootError::Refused { backend: program.to_owned(), message };
         loop {
             let messages = self.monitor.read();
             if messages.contains(&Message::Ready) {
@@ -294,17 +300,13 @@ impl QemuVm {
             }
             if let Some(status) = self.process.try_wait() {
                 let message = self.process.stderr_text();
-                return Err(refused_error(if message.is_empty() {
-                    status.to_string()
-                } else {
-                    message
-                }));
+                return Err(refusal(if message.is_empty() { status.to_string() } else { message }));
             }
             if let Some(cause) = self.vhost_server.failure() {
-                return Err(refused_error(format!("the vsock device failed: {cause}")));
+                return Err(refusal(format!("the vsock device failed: {cause}")));
             }
             if Instant::now() >= deadline {
-                return Err(refused_error(format!(
+                return Err(refusal(format!(
                     "no machine was set up within {} s",
                     START_TIME_LIMIT.as_secs()
                 )));
@@ -360,8 +362,8 @@ impl Vm for QemuVm {
     }
 
     fn gdb_target(&self) -> Option<&str> {
-        let socket = self.gdb_socket.as_ref().filter(|_| self.tracer.is_none());
-        socket.map(|d| d.path.as_str())
+        let gdb_socket = self.gdb_socket.as_ref().filter(|_| self.tracer.is_none());
+        gdb_socket.map(|socket| socket.path.as_str())
     }
 
     fn operation_traces(&self) -> Result<Vec<OperationTrace>, String> {
@@ -383,11 +385,14 @@ impl Vm for QemuVm {
                     Message::Registers(registers) => {
                         return monitor::vcpu_states(&registers, self.board.describe_cpu);
                     }
-                    other => self.handle(other),
+                    message => self.handle(message),
                 }
             }
-            let waited = poll::wait_readable(&self.descriptors(), deadline);
-            if waited.is_err() || Instant::now() >= deadline || self.process.try_wait().is_some() {
+            let wait_result = poll::wait_readable(&self.descriptors(), deadline);
+            if wait_result.is_err()
+                || Instant::now() >= deadline
+                || self.process.try_wait().is_some()
+            {
                 return Vec::new();
             }
         }
@@ -401,9 +406,11 @@ fn end_of_exited_qemu(status: ExitStatus, message: String) -> VmEnd {
     let caught_signal = message
         .lines()
         .find_map(|line| line.split_once("terminating on signal "))
-        .and_then(|(_, number)| number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+        .and_then(|(_, number)| {
+            number.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
+        });
     match (status.signal(), caught_signal) {
-        // QEMU raises these signals itself when it fails.
+        // A failing QEMU raises these signals itself.
         (Some(signal @ (libc::SIGABRT | libc::SIGSEGV | libc::SIGBUS | libc::SIGILL)), _) => {
             let message = if message.is_empty() { "no message".to_owned() } else { message };
             VmEnd::Failed(format!("died of signal {signal}: {message}"))
@@ -419,15 +426,15 @@ struct GdbSocket {
     /// Path of the socket.
     path: String,
     /// Removes the directory when it is dropped.
-    _dir: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl GdbSocket {
     fn new() -> io::Result<GdbSocket> {
-        let dir = tempfile::Builder::new().prefix("sudbox-").tempdir()?;
-        let path = dir.path().join("gdb").into_os_string().into_string();
+        let directory = tempfile::Builder::new().prefix("sudbox-").tempdir()?;
+        let path = directory.path().join("gdb").into_os_string().into_string();
         let path = path.map_err(|_| io::Error::other("the temporary directory is not UTF-8"))?;
-        Ok(GdbSocket { path, _dir: dir })
+        Ok(GdbSocket { path, _directory: directory })
     }
 
     /// A path for QEMU's log in the same directory.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The connection to QEMU's monitor (QMP). The monitor tells that QEMU is ready, that the guest has reset the
-//! machine, and the contents of the registers.
+//! The connection to QEMU's monitor (QMP). The monitor tells that QEMU is ready, that the guest has
+//! reset the machine, and the contents of the registers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -26,7 +26,7 @@ pub(super) enum Message {
 pub(super) struct Monitor {
     stream: UnixStream,
     /// The received part of the next line.
-    line: Vec<u8>,
+    partial_line: Vec<u8>,
 }
 
 impl Monitor {
@@ -34,23 +34,24 @@ impl Monitor {
     /// [`Message::Ready`].
     pub(super) fn new(mut stream: UnixStream) -> std::io::Result<Monitor> {
         stream.write_all(request("qmp_capabilities", &json!({}), "ready").as_bytes())?;
-        // QEMU reports events only from now on, so ask whether the guest has shut down already.
+        // QEMU reports events only after this command, so ask whether the guest has shut down
+        // already.
         stream.write_all(request("query-status", &json!({}), "status").as_bytes())?;
         stream.set_nonblocking(true)?;
-        Ok(Monitor { stream, line: Vec::new() })
+        Ok(Monitor { stream, partial_line: Vec::new() })
     }
 
     /// Requests the registers of all CPUs.
     pub(super) fn request_registers(&mut self) {
         let arguments = json!({ "command-line": "info registers -a" });
-        // Fails only if QEMU is gone, because the socket has room for the 100 bytes.
+        // The write fails only if QEMU is gone, because the socket has room for the 100 bytes.
         let _ = self
             .stream
             .write_all(request("human-monitor-command", &arguments, "registers").as_bytes());
     }
 
-    /// Stops the vCPUs, so that their registers are consistent. QEMU reports this by the event `STOP`,
-    /// which is no [`Message`]: the guest has not ended.
+    /// Stops the vCPUs, so that their registers are consistent. QEMU reports the stop by the event
+    /// `STOP`, which is no [`Message`], because the guest has not ended.
     pub(super) fn pause_vcpus(&mut self) {
         let _ = self.stream.write_all(request("stop", &json!({}), "paused").as_bytes());
     }
@@ -64,13 +65,13 @@ impl Monitor {
                 Ok(count) if count > 0 => {
                     for &byte in &chunk[..count] {
                         if byte == b'\n' {
-                            messages.extend(parse(&std::mem::take(&mut self.line)));
-                        } else if self.line.len() < LINE_LIMIT {
-                            self.line.push(byte);
+                            messages.extend(parse(&std::mem::take(&mut self.partial_line)));
+                        } else if self.partial_line.len() < LINE_LIMIT {
+                            self.partial_line.push(byte);
                         }
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 _ => return messages,
             }
         }
@@ -96,11 +97,11 @@ pub(super) fn vcpu_states(
         .split("CPU#")
         .skip(1)
         .enumerate()
-        .filter_map(|(cpu, text)| describe_cpu(cpu, text))
+        .filter_map(|(cpu_index, cpu_registers)| describe_cpu(cpu_index, cpu_registers))
         .collect()
 }
 
-/// Parses a line; `None` if it is not a [`Message`].
+/// Parses a line. Returns `None` if the line is not a [`Message`].
 fn parse(line: &[u8]) -> Option<Message> {
     let value: Value = serde_json::from_slice(line).ok()?;
     match (value["event"].as_str(), value["id"].as_str()) {

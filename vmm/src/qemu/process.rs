@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The QEMU process. A pidfd tells its end, and the kernel kills it when this process ends.
+//! The QEMU process. A pidfd tells when QEMU has ended, and the kernel kills QEMU when this process
+//! ends.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
@@ -25,18 +26,19 @@ pub(super) struct Process {
     stderr_text: Vec<u8>,
     status: Option<ExitStatus>,
     /// Ends `parent_thread` when it is dropped.
-    release: Option<mpsc::Sender<()>>,
+    release_sender: Option<mpsc::Sender<()>>,
     /// The thread that forked the process: the kernel kills the process when this thread ends.
     parent_thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Process {
-    /// Starts a program that inherits only `descriptors`, with the same numbers. The kernel kills the new
-    /// process when this process ends for any reason. The new process is in its own process group, so that
-    /// Ctrl-C at the terminal does not reach it.
+    /// Starts a program that inherits only `descriptors`, with the same numbers. The kernel kills
+    /// the new process when this process ends for any reason. The new process is in its own process
+    /// group, so that Ctrl-C at the terminal does not reach it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if the program does not exist; another error if it could not be started.
+    /// [`ErrorKind::NotFound`] if the program does not exist; another error if the program could
+    /// not be started.
     pub(super) fn spawn(
         program: &str,
         arguments: &[OsString],
@@ -45,59 +47,59 @@ impl Process {
         let mut command = Command::new(program);
         command.args(arguments).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let inherited: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        let parent = std::process::id();
-        // SAFETY: the closure runs between fork and exec and makes only system calls; it neither
-        // allocates nor takes locks.
+        let inherited_fds: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let parent_pid = std::process::id();
+        // SAFETY: the closure runs between fork and exec and makes only system calls. The closure
+        // neither allocates nor takes locks.
         unsafe {
             command.pre_exec(move || {
-                // Close all other descriptors, also those that another thread has just received without
-                // FD_CLOEXEC.
+                // Close all other descriptors, also those that another thread has just received
+                // without FD_CLOEXEC.
                 if libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0
                     && *libc::__errno_location() != libc::ENOSYS
                 {
                     return Err(io::Error::last_os_error());
                 }
-                for &fd in &inherited {
+                for &fd in &inherited_fds {
                     if libc::fcntl(fd, libc::F_SETFD, 0) != 0 {
                         return Err(io::Error::last_os_error());
                     }
                 }
-                die_with_parent(parent)
+                die_with_parent(parent_pid)
             });
         }
 
         // The kernel sends the parent-death signal when the *thread* that forked ends. The caller's
         // thread may end before the session, so a separate thread forks.
-        let (release, released) = mpsc::channel::<()>();
-        let (give, child) = mpsc::sync_channel(1);
+        let (release_sender, release_receiver) = mpsc::channel::<()>();
+        let (child_sender, child_receiver) = mpsc::sync_channel(1);
         let parent_thread =
             thread::Builder::new().name("qemu-parent".to_owned()).spawn(move || {
                 let child = command.spawn();
                 // From here on, only the child has these descriptors.
                 drop(descriptors);
                 drop(command);
-                if give.send(child).is_ok() {
-                    let _ = released.recv();
+                if child_sender.send(child).is_ok() {
+                    let _ = release_receiver.recv();
                 }
             })?;
-        let mut child = child.recv().map_err(io::Error::other)??;
+        let mut child = child_receiver.recv().map_err(io::Error::other)??;
         let stderr = child.stderr.take();
         let pidfd = match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
         {
             Ok(pidfd) => pidfd,
-            Err(e) => {
+            Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(e.into());
+                return Err(error.into());
             }
         };
         if let Some(stderr) = &stderr {
             rustix::io::ioctl_fionbio(stderr, true)?;
         }
         let (stderr_text, status) = (Vec::new(), None);
-        let (release, parent_thread) = (Some(release), Some(parent_thread));
-        Ok(Process { child, pidfd, stderr, stderr_text, status, release, parent_thread })
+        let (release_sender, parent_thread) = (Some(release_sender), Some(parent_thread));
+        Ok(Process { child, pidfd, stderr, stderr_text, status, release_sender, parent_thread })
     }
 
     /// Returns descriptors that are readable when [`Process::try_wait`] has work.
@@ -106,8 +108,8 @@ impl Process {
         stderr.into_iter().chain([self.pidfd.as_fd()]).collect()
     }
 
-    /// Reads stderr, and reaps the process if it has ended. Returns the exit status once the process
-    /// has ended.
+    /// Reads stderr, and reaps the process if it has ended. Returns the exit status once the
+    /// process has ended.
     pub(super) fn try_wait(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();
@@ -118,11 +120,11 @@ impl Process {
 
     /// Sends SIGKILL, without waiting for the process to end.
     pub(super) fn kill(&mut self) {
-        // Fails only if the process is dead already.
+        // The call fails only if the process is dead already.
         let _ = self.child.kill();
     }
 
-    /// Returns what the process has written to stderr.
+    /// Returns the text that the process has written to stderr.
     pub(super) fn stderr_text(&self) -> String {
         String::from_utf8_lossy(&self.stderr_text).trim().to_owned()
     }
@@ -130,7 +132,8 @@ impl Process {
     fn read_stderr(&mut self) {
         let Some(stderr) = &mut self.stderr else { return };
         let mut chunk = [0; 4096];
-        // Read at most the size of a pipe, because the process may write faster than this loop reads.
+        // Read at most the size of a pipe, because the process may write faster than this loop
+        // reads.
         for _ in 0..16 {
             match stderr.read(&mut chunk) {
                 Ok(0) => {
@@ -141,7 +144,7 @@ impl Process {
                     let room = STDERR_LIMIT - self.stderr_text.len();
                     self.stderr_text.extend(&chunk[..count.min(room)]);
                 }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
         }
@@ -152,7 +155,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
         let _ = self.child.wait();
-        drop(self.release.take());
+        drop(self.release_sender.take());
         if let Some(thread) = self.parent_thread.take() {
             let _ = thread.join();
         }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Measures the frequency of the host's TSC. Under TCG, `rdtsc` in the guest reads the host's TSC (QEMU's
-//! `cpu_get_host_ticks`). With the frequency on its command line, the guest need not calibrate the TSC: on
-//! a busy host, the kernel's calibration against QEMU's PIT fails about every second time, and the guest
-//! then has only a clock of a millisecond's resolution.
+//! Measures the frequency of the host's TSC. Under TCG, `rdtsc` in the guest reads the host's TSC
+//! (QEMU's `cpu_get_host_ticks`). With the frequency on its command line, the guest need not
+//! calibrate the TSC: on a busy host, the kernel's calibration against QEMU's PIT fails about every
+//! second time, and the guest then has only a clock with a resolution of a millisecond.
 
 use std::arch::x86_64::{__cpuid, _rdtsc};
 use std::sync::OnceLock;
@@ -28,8 +28,8 @@ pub(super) fn take_first_sample() {
     FIRST.get_or_init(sample);
 }
 
-/// Returns the frequency in kHz, or `None` if it is not constant. Waits until 10 ms have passed since
-/// the first sample.
+/// Returns the frequency in kHz, or `None` if it is not constant. Waits until 10 ms have passed
+/// since the first sample.
 pub(super) fn frequency_khz() -> Option<u64> {
     if !is_constant() {
         return None;
@@ -40,7 +40,8 @@ pub(super) fn frequency_khz() -> Option<u64> {
     frequency(first, sample())
 }
 
-/// Returns the frequency in kHz from two samples; `None` if they have no positive distance.
+/// Returns the frequency in kHz from two samples; `None` if no time or a negative number of ticks
+/// lies between the samples.
 fn frequency(first: Sample, second: Sample) -> Option<u64> {
     let ticks = u128::from(second.ticks.checked_sub(first.ticks)?);
     let nanoseconds = second.time.checked_sub(first.time)?.as_nanos();
@@ -54,26 +55,34 @@ fn is_constant() -> bool {
     __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & 1 << 8 != 0
 }
 
-/// Takes several samples and returns the fastest, because the thread may be interrupted during a slower one.
+/// Takes several samples and returns the fastest, because an interrupt of the thread may make a
+/// sample slower and wrong.
 fn sample() -> Sample {
     let take_sample = || {
-        // SAFETY: every x86-64 processor has the instruction, and Linux lets processes use it unless
-        // PR_SET_TSC forbids it, which this program does not.
-        let before = unsafe { _rdtsc() };
+        // SAFETY: every x86-64 processor has the instruction, and Linux lets processes use it
+        // unless PR_SET_TSC forbids the instruction, which this program does not.
+        let start_ticks = unsafe { _rdtsc() };
         let time = raw_clock();
-        // SAFETY: as above.
-        let after = unsafe { _rdtsc() };
-        (after.wrapping_sub(before), Sample { ticks: before.midpoint(after), time })
+        // SAFETY: the processor and Linux allow the instruction, as for `start_ticks`.
+        let end_ticks = unsafe { _rdtsc() };
+        (
+            end_ticks.wrapping_sub(start_ticks),
+            Sample { ticks: start_ticks.midpoint(end_ticks), time },
+        )
     };
-    (0..8).map(|_| take_sample()).min_by_key(|(took, _)| *took).expect("there are eight").1
+    (0..8)
+        .map(|_| take_sample())
+        .min_by_key(|(duration_ticks, _)| *duration_ticks)
+        .expect("there are eight")
+        .1
 }
 
 /// Reads `CLOCK_MONOTONIC_RAW`, which NTP adjusts as little as the TSC.
 fn raw_clock() -> Duration {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec of ours. The clock exists since Linux 2.6.28.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &mut now) };
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    let mut timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a local timespec. The clock exists since Linux 2.6.28.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &mut timespec) };
+    Duration::new(timespec.tv_sec.unsigned_abs(), u32::try_from(timespec.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -39,11 +39,12 @@ use crate::vsock::shared_device::{GuestQueues, QueueStep, SharedDevice};
 /// (`vhost-vsock-common.c`).
 const QUEUES: usize = 2;
 
-/// Maximum size of a queue in descriptors that QEMU's virtio-mmio allows the guest (`VIRTQUEUE_MAX_SIZE`),
-/// regardless of the device.
+/// Maximum size of a queue in descriptors that QEMU's virtio-mmio allows the guest
+/// (`VIRTQUEUE_MAX_SIZE`), regardless of the device.
 const QUEUE_SIZE: usize = 1024;
 
-/// The event number of [`VhostDevice::wake_evt`]. vhost-user-backend uses the numbers up to [`QUEUES`].
+/// The event number of [`VhostDevice::wake_evt`]. vhost-user-backend uses the numbers up to
+/// [`QUEUES`].
 const WAKE_EVENT: u16 = 3;
 
 type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
@@ -55,7 +56,7 @@ struct VhostDevice {
     memory: Memory,
     /// Wakes the worker to continue or to end.
     wake_evt: Arc<EventFd>,
-    stopping: AtomicBool,
+    is_stopping: AtomicBool,
 }
 
 /// The guest's queues, as vhost-user-backend has them.
@@ -71,7 +72,7 @@ impl GuestQueues for Vrings {
         let memory = self.memory.memory();
         let step_result = step(device, vring.get_queue_mut(), &memory);
         if step_result.wants_interrupt {
-            // Fails only if the counter is full, and then the interrupt is pending anyway.
+            // The call fails only if the counter is full, in which case the interrupt is pending.
             let _ = vring.signal_used_queue();
         }
         step_result.has_more
@@ -82,8 +83,8 @@ impl GuestQueues for Vrings {
     }
 
     fn receive_last(&self, device: &mut Device) {
-        // QEMU's message that stops the queue may overtake the guest's last kick. Take the packets that
-        // are still in the queue, because these packets may tell why the guest ended.
+        // QEMU's message that stops the queue may overtake the guest's last kick. Take the packets
+        // that are still in the queue, because these packets may tell why the guest ended.
         self.vrings[TX].get_mut().get_queue_mut().set_ready(true);
         self.receive(device);
         self.vrings[TX].get_mut().get_queue_mut().set_ready(false);
@@ -120,9 +121,9 @@ impl VhostUserBackend for VhostDevice {
     fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
         // struct virtio_vsock_config: the guest's CID (virtio 1.2, section 5.10.4).
         let config = GUEST_CID.to_le_bytes();
-        let from = config.len().min(offset as usize);
-        let to = config.len().min(from.saturating_add(size as usize));
-        config[from..to].to_vec()
+        let start = config.len().min(offset as usize);
+        let end = config.len().min(start.saturating_add(size as usize));
+        config[start..end].to_vec()
     }
 
     fn update_memory(&self, memory: Memory) -> io::Result<()> {
@@ -151,9 +152,9 @@ impl VhostUserBackend for VhostDevice {
     ) -> io::Result<()> {
         if event == WAKE_EVENT {
             let _ = self.wake_evt.read();
-            if self.stopping.load(Ordering::Acquire) {
-                // Return an error to end the worker, because `exit_event` of vhost-user-backend 0.24
-                // leaks a descriptor.
+            if self.is_stopping.load(Ordering::Acquire) {
+                // Return an error to end the worker, because `exit_event` of vhost-user-backend
+                // 0.24 leaks a descriptor.
                 return Err(io::ErrorKind::Interrupted.into());
             }
         }
@@ -161,10 +162,10 @@ impl VhostUserBackend for VhostDevice {
         self.shared_device.attach(|| {
             for vring in [rx, tx] {
                 let state = vring.get_ref();
-                let kick = state.get_kick().as_ref().map(AsRawFd::as_raw_fd);
-                let call = state.get_call().as_ref().map(AsRawFd::as_raw_fd);
-                // Fails for no open descriptor.
-                let _ = kick.into_iter().chain(call).try_for_each(close_on_exec);
+                let kick_fd = state.get_kick().as_ref().map(AsRawFd::as_raw_fd);
+                let call_fd = state.get_call().as_ref().map(AsRawFd::as_raw_fd);
+                // The call does not fail for an open descriptor.
+                let _ = kick_fd.into_iter().chain(call_fd).try_for_each(close_on_exec);
             }
             Box::new(Vrings {
                 vrings: [rx.clone(), tx.clone()],
@@ -178,17 +179,17 @@ impl VhostUserBackend for VhostDevice {
 }
 
 /// Sets `FD_CLOEXEC` on a descriptor that QEMU has sent, so that children do not inherit it.
-/// `ScmSocket::recv_with_fds()` of vmm-sys-util does not set it.
+/// `ScmSocket::recv_with_fds()` of vmm-sys-util does not set this flag.
 fn close_on_exec(fd: RawFd) -> io::Result<()> {
     // SAFETY: the caller owns the descriptor.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     Ok(rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?)
 }
 
-/// The running back end. Dropping it joins its threads, so QEMU must be killed before.
+/// The running back end. Dropping this value joins its threads, so QEMU must be killed before.
 pub(super) struct VhostServer {
     shutdown: ShutdownHandle,
-    /// Waits for the daemon's thread and records why the device failed, if it did.
+    /// Waits for the daemon's thread and records the reason if the device failed.
     watcher: Option<JoinHandle<()>>,
     failure: Arc<Failure>,
 }
@@ -207,7 +208,7 @@ impl VhostServer {
             shared_device,
             memory: memory.clone(),
             wake_evt: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
-            stopping: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
         });
         let failure = Arc::new(Failure {
             message: OnceLock::new(),
@@ -233,7 +234,7 @@ impl VhostServer {
     }
 }
 
-/// The daemon of vhost-user-backend. Dropping it ends and joins its worker.
+/// The daemon of vhost-user-backend. Dropping this value ends and joins its worker.
 struct Daemon {
     daemon: VhostUserDaemon<Arc<VhostDevice>>,
     backend: Arc<VhostDevice>,
@@ -242,41 +243,43 @@ struct Daemon {
 impl Daemon {
     fn start(backend: Arc<VhostDevice>, memory: Memory) -> io::Result<Daemon> {
         let daemon = VhostUserDaemon::new("vhost-user".to_owned(), backend.clone(), memory)
-            .map_err(|e| io::Error::other(e.to_string()))?;
+            .map_err(|error| io::Error::other(error.to_string()))?;
         for handler in daemon.get_epoll_handlers() {
             let wake_evt = backend.wake_evt.as_raw_fd();
-            if let Err(e) = handler.register_listener(wake_evt, EventSet::IN, u64::from(WAKE_EVENT))
+            if let Err(error) =
+                handler.register_listener(wake_evt, EventSet::IN, u64::from(WAKE_EVENT))
             {
-                // Without the event the worker never ends. Forget the daemon, because dropping it would
-                // join the worker.
+                // Without the event, the worker never ends. Forget the daemon, because its drop
+                // would join the worker.
                 std::mem::forget(daemon);
-                return Err(e);
+                return Err(error);
             }
         }
         Ok(Daemon { daemon, backend })
     }
 
-    /// Connects the daemon, which requires a listener with a path. The path is in a temporary directory
-    /// that is removed before QEMU starts, so that no VM can reach another VM's socket.
+    /// Connects the daemon, which requires a listener with a path. The path is in a temporary
+    /// directory that is removed before QEMU starts, so that no VM can reach another VM's socket.
     fn connect(&mut self) -> io::Result<(UnixStream, ShutdownHandle)> {
-        let dir = tempfile::Builder::new().prefix("sudbox-").tempdir()?;
-        let path = dir.path().join("vsock");
+        let directory = tempfile::Builder::new().prefix("sudbox-").tempdir()?;
+        let path = directory.path().join("vsock");
         let mut listener =
-            Listener::new(&path, false).map_err(|e| io::Error::other(e.to_string()))?;
+            Listener::new(&path, false).map_err(|error| io::Error::other(error.to_string()))?;
         let qemu_end = UnixStream::connect(&path)?;
-        self.daemon.start(&mut listener).map_err(|e| io::Error::other(e.to_string()))?;
+        self.daemon.start(&mut listener).map_err(|error| io::Error::other(error.to_string()))?;
         let shutdown = self.daemon.shutdown_handle();
         Ok((qemu_end, shutdown.ok_or_else(|| io::Error::other("the daemon is not connected"))?))
     }
 
-    /// Waits until the connection ends. Records the reason, unless one of the sides closed the connection.
+    /// Waits until the connection ends. Records the reason, unless one of the sides closed the
+    /// connection.
     fn watch(mut self, failure: &Failure) {
         use vhost::vhost_user::Error as VhostError;
         match self.daemon.wait() {
             Ok(())
             | Err(Error::HandleRequest(VhostError::Disconnected | VhostError::PartialMessage)) => {}
-            Err(e) => {
-                let _ = failure.message.set(e.to_string());
+            Err(error) => {
+                let _ = failure.message.set(error.to_string());
                 let _ = failure.event.write(1);
             }
         }
@@ -285,7 +288,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.backend.stopping.store(true, Ordering::Release);
+        self.backend.is_stopping.store(true, Ordering::Release);
         let _ = self.backend.wake_evt.write(1);
     }
 }

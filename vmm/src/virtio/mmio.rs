@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The virtio-mmio transport, version 2 (virtio 1.2, section 4.2.2), of the vsock device.
 //!
-//! The driver may write any value to any register at any time. A write that the specification forbids
-//! has no effect, and an invalid queue makes the device ask for a reset (`DEVICE_NEEDS_RESET`, section
-//! 2.1.2). A [`Queue`] exists only while the driver has set `QueueReady`. The size of a queue is a
-//! power of two, and its three parts are in guest memory.
+//! The driver may write any value to any register at any time. A write that the specification
+//! forbids has no effect, and an invalid queue makes the device ask for a reset
+//! (`DEVICE_NEEDS_RESET`, section 2.1.2). A [`Queue`] exists only while the driver has set
+//! `QueueReady`. The size of a queue is a power of two, and its three parts are in guest memory.
 
 mod registers;
 
@@ -28,12 +28,12 @@ use crate::vsock::packet::GUEST_CID;
 use crate::vsock::queue::TX;
 use crate::vsock::shared_device::SharedDevice;
 
-/// Number of queues of a vsock device: receive, transmit, event (section 5.10.2). The event queue is
-/// never used, but the driver requires it.
+/// Number of queues of a vsock device: receive, transmit, event (section 5.10.2). The event queue
+/// is never used, but the driver requires it.
 pub const QUEUE_COUNT: usize = 3;
 
-/// Maximum size of a queue in descriptors. The driver fills the receive queue with buffers of 4 KiB at boot:
-/// 512 KiB, twice the credit that the host gives.
+/// Maximum size of a queue in descriptors. The driver fills the receive queue with buffers of 4 KiB
+/// at boot: the buffers have 512 KiB, twice the credit that the host gives.
 pub const QUEUE_SIZE: u16 = 128;
 
 /// Feature bits that the device offers.
@@ -54,12 +54,12 @@ pub struct Transport {
     memory: GuestMemoryMmap,
     /// Asserts the interrupt line.
     interrupt_evt: EventFd,
-    /// `InterruptStatus`. It is outside the lock because the driver reads and acknowledges it at each
-    /// interrupt, while packets are moved under the lock.
+    /// `InterruptStatus`. This register is outside the lock because the driver reads and
+    /// acknowledges it at each interrupt, while packets are moved under the lock.
     interrupt_status: AtomicU32,
-    /// Written when the driver notifies a queue; one for each queue.
+    /// The event of each queue, which is written when the driver notifies the queue.
     queue_evts: [EventFd; QUEUE_COUNT],
-    /// Weak, because the shared device owns the queues of this transport.
+    /// The shared device, weak because it owns the queues of this transport.
     shared_device: Weak<SharedDevice>,
     registers: Mutex<Registers>,
 }
@@ -108,8 +108,8 @@ pub struct RestoreError {
 
 impl Transport {
     /// Creates a device in its reset state. Writing `interrupt_evt` asserts its interrupt line;
-    /// `queue_evts` are written when the driver notifies a queue. All are non-blocking. The transport
-    /// reports resets to `shared_device`.
+    /// `queue_evts` are written when the driver notifies a queue. All these events are
+    /// non-blocking. The transport reports resets to `shared_device`.
     #[must_use]
     pub fn new(
         memory: GuestMemoryMmap,
@@ -127,8 +127,8 @@ impl Transport {
         }
     }
 
-    /// Creates a device in a saved state. Notifies all queues and repeats unacknowledged interrupts, because
-    /// redundant notifications and interrupts do no harm.
+    /// Creates a device in a saved state. Notifies all queues and repeats unacknowledged
+    /// interrupts, because redundant notifications and interrupts do no harm.
     ///
     /// # Errors
     /// [`RestoreError`] if a queue that was ready is not in `memory`.
@@ -147,13 +147,15 @@ impl Transport {
             queue_select: state.queue_select,
             queues: Default::default(),
         };
-        let event_idx = registers.has_event_idx();
-        for (index, (slot, saved)) in registers.queues.iter_mut().zip(&state.queues).enumerate() {
-            (slot.size, slot.descriptors) = (saved.size, saved.descriptors);
-            (slot.available, slot.used) = (saved.available, saved.used);
+        let uses_event_idx = registers.has_event_idx();
+        for (index, (queue_registers, saved)) in
+            registers.queues.iter_mut().zip(&state.queues).enumerate()
+        {
+            (queue_registers.size, queue_registers.descriptors) = (saved.size, saved.descriptors);
+            (queue_registers.available, queue_registers.used) = (saved.available, saved.used);
             if let Some(indices) = saved.indices {
-                let queue = slot.create_queue(&memory, event_idx, indices);
-                slot.queue = Some(queue.ok_or(RestoreError { index })?);
+                let queue = queue_registers.create_queue(&memory, uses_event_idx, indices);
+                queue_registers.queue = Some(queue.ok_or(RestoreError { index })?);
             }
         }
         let mut transport = Transport::new(memory, interrupt_evt, queue_evts, shared_device);
@@ -167,7 +169,7 @@ impl Transport {
         Ok(transport)
     }
 
-    /// Returns the device's state. No vCPU may run and no thread may move packets meanwhile.
+    /// Returns the device's state. During the call, no vCPU may run and no thread may move packets.
     #[must_use]
     pub fn save(&self) -> TransportState {
         let registers = self.lock();
@@ -178,32 +180,35 @@ impl Transport {
             driver_features_select: registers.driver_features_select,
             queue_select: registers.queue_select,
             interrupt_status: self.interrupt_status.load(Ordering::SeqCst),
-            queues: registers.queues.each_ref().map(|slot| SavedQueue {
-                size: slot.size,
-                descriptors: slot.descriptors,
-                available: slot.available,
-                used: slot.used,
-                indices: slot.queue.as_ref().map(|q| (q.next_avail(), q.next_used())),
+            queues: registers.queues.each_ref().map(|queue_registers| SavedQueue {
+                size: queue_registers.size,
+                descriptors: queue_registers.descriptors,
+                available: queue_registers.available,
+                used: queue_registers.used,
+                indices: queue_registers
+                    .queue
+                    .as_ref()
+                    .map(|queue| (queue.next_avail(), queue.next_used())),
             }),
         }
     }
 
-    /// Runs `work` on a queue, if the driver has set `DRIVER_OK` and the queue is ready. `work` may
-    /// call [`Transport::interrupt`], but must not access registers.
+    /// Runs `action` on a queue, if the driver has set `DRIVER_OK` and the queue is ready. `action`
+    /// may call [`Transport::interrupt`], but must not access registers.
     ///
-    /// If the available index is further ahead than the size of the queue, the driver is broken, and the
-    /// device asks for a reset.
+    /// If the available index is further ahead than the size of the queue, the driver is broken,
+    /// and the device asks for a reset.
     pub fn with_queue<R>(
         &self,
         index: usize,
-        work: impl FnOnce(&mut Queue, &GuestMemoryMmap) -> R,
+        action: impl FnOnce(&mut Queue, &GuestMemoryMmap) -> R,
     ) -> Option<R> {
         let mut registers = self.lock();
         if !registers.is_running() {
             return None;
         }
         let queue = registers.queues.get_mut(index)?.queue.as_mut()?;
-        let result = work(queue, &self.memory);
+        let result = action(queue, &self.memory);
         if is_overrun(queue, &self.memory) {
             registers.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
             self.raise(VIRTIO_MMIO_INT_CONFIG);
@@ -216,15 +221,15 @@ impl Transport {
         self.raise(VIRTIO_MMIO_INT_VRING);
     }
 
-    /// Handles a read at `offset`. Registers are 32 bits wide, the configuration space can be read in
-    /// any width; any other access reads as 0.
+    /// Handles a read at `offset`. Registers are 32 bits wide, and the configuration space can be
+    /// read in any width. Any other access reads as 0.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0);
-        if let Some(from) = offset.checked_sub(u64::from(VIRTIO_MMIO_CONFIG)) {
+        if let Some(config_offset) = offset.checked_sub(u64::from(VIRTIO_MMIO_CONFIG)) {
             // struct virtio_vsock_config: the guest's CID (section 5.10.4).
             let config = GUEST_CID.to_le_bytes();
-            let from = usize::try_from(from).unwrap_or(usize::MAX);
-            let config = config.get(from..).unwrap_or(&[]);
+            let start = usize::try_from(config_offset).unwrap_or(usize::MAX);
+            let config = config.get(start..).unwrap_or(&[]);
             data.iter_mut().zip(config).for_each(|(byte, &value)| *byte = value);
         } else if let (Some(register), 4) = (register(offset), data.len()) {
             data.copy_from_slice(&self.read_register(register).to_le_bytes());
@@ -252,9 +257,9 @@ impl Transport {
             VIRTIO_MMIO_QUEUE_NUM_MAX => {
                 registers.selected_queue().map_or(0, |_| QUEUE_SIZE.into())
             }
-            VIRTIO_MMIO_QUEUE_READY => {
-                registers.selected_queue().map_or(0, |s| s.queue.is_some().into())
-            }
+            VIRTIO_MMIO_QUEUE_READY => registers
+                .selected_queue()
+                .map_or(0, |queue_registers| queue_registers.queue.is_some().into()),
             VIRTIO_MMIO_STATUS => registers.status,
             // There is no shared memory region (section 4.2.2).
             VIRTIO_MMIO_SHM_LEN_LOW
@@ -273,7 +278,8 @@ impl Transport {
                 let event =
                     usize::try_from(value).ok().and_then(|index| self.queue_evts.get(index));
                 if let Some(event) = event {
-                    // Fails only if the counter is full, and then the event is readable anyway.
+                    // The write fails only if the counter is full, in which case the event is
+                    // readable.
                     let _ = event.write(1);
                 }
             }
@@ -286,9 +292,9 @@ impl Transport {
         }
     }
 
-    /// Handles a reset by the driver (section 2.4). Takes the packets in the transmit queue first: a
-    /// restarting kernel resets its devices right after its last message, perhaps before the device
-    /// thread has seen that message.
+    /// Handles a reset by the driver (section 2.4). Takes the packets in the transmit queue first,
+    /// because a restarting kernel resets its devices right after its last message, perhaps before
+    /// the device thread has seen that message.
     fn reset(&self) {
         let shared_device = self.shared_device.upgrade();
         if let Some(shared_device) = &shared_device {
@@ -297,7 +303,8 @@ impl Transport {
         let mut registers = self.lock();
         *registers = Registers::default();
         self.interrupt_status.store(0, Ordering::SeqCst);
-        // Release this lock, because the shared device's lock must be taken before it (lock order).
+        // Release this lock, because the lock of the shared device must be taken before this lock
+        // (lock order).
         drop(registers);
         if let Some(shared_device) = &shared_device {
             shared_device.with(|device| device.reset_by_driver());
@@ -310,15 +317,15 @@ impl Transport {
         if is_tx && let Some(shared_device) = self.shared_device.upgrade() {
             shared_device.receive_last();
         }
-        if let Some(slot) = self.lock().selected_queue() {
-            slot.queue = None;
+        if let Some(queue_registers) = self.lock().selected_queue() {
+            queue_registers.queue = None;
         }
     }
 
     /// Sets bits of `InterruptStatus` and asserts the interrupt line.
     fn raise(&self, bits: u32) {
         self.interrupt_status.fetch_or(bits, Ordering::SeqCst);
-        // Fails only if the counter is full, and then the interrupt is pending anyway.
+        // The write fails only if the counter is full, in which case the interrupt is pending.
         let _ = self.interrupt_evt.write(1);
     }
 
@@ -328,13 +335,13 @@ impl Transport {
     }
 }
 
-/// Returns true if the driver's available index is further ahead than the queue is long.
+/// Returns true if the driver's available index is further ahead than the size of the queue.
 fn is_overrun(queue: &Queue, memory: &GuestMemoryMmap) -> bool {
-    let ahead = queue.avail_idx(memory, Ordering::Relaxed).map(|index| index.0);
-    ahead.map_or(true, |index| index.wrapping_sub(queue.next_avail()) > queue.size())
+    let available_index = queue.avail_idx(memory, Ordering::Relaxed).map(|index| index.0);
+    available_index.map_or(true, |index| index.wrapping_sub(queue.next_avail()) > queue.size())
 }
 
-/// Returns the register at an offset, if one begins there.
+/// Returns the register at an offset, if a register begins at this offset.
 fn register(offset: u64) -> Option<u32> {
     u32::try_from(offset).ok().filter(|offset| offset % 4 == 0)
 }

@@ -16,9 +16,9 @@ pub struct TransportQueues {
 }
 
 impl TransportQueues {
-    /// Connects the device with the queues of `transport`, also after the driver has reset the device and set
-    /// the queues up again. The thread that waits for the queues' notifications and for `wake_evt` must call
-    /// [`SharedDevice::receive_all`].
+    /// Connects the device with the queues of `transport`, also after the driver has reset the
+    /// device and set the queues up again. The thread that waits for the queues' notifications and
+    /// for `wake_evt` must call [`SharedDevice::receive_all`].
     pub fn attach(shared_device: &SharedDevice, transport: Arc<Transport>, wake_evt: Arc<EventFd>) {
         shared_device.attach(|| Box::new(TransportQueues { transport, wake_evt }));
     }
@@ -26,18 +26,18 @@ impl TransportQueues {
 
 impl GuestQueues for TransportQueues {
     fn process(&self, index: usize, device: &mut Device, step: QueueStep) -> bool {
-        let more = self.transport.with_queue(index, |queue, memory| {
+        let has_more = self.transport.with_queue(index, |queue, memory| {
             let step_result = step(device, queue, memory);
             if step_result.wants_interrupt {
                 self.transport.interrupt();
             }
             step_result.has_more
         });
-        more.unwrap_or(false)
+        has_more.unwrap_or(false)
     }
 
     fn wake(&self) {
-        // Fails only if the counter is full, and then the event is readable anyway.
+        // The write fails only if the counter is full, in which case the event is readable.
         let _ = self.wake_evt.write(1);
     }
 }

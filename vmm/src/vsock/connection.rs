@@ -21,8 +21,8 @@ pub const BUFFER_SIZE: usize = 256 * 1024;
 #[expect(clippy::cast_possible_truncation, reason = "256 KiB fit")]
 const BUF_ALLOC: u32 = BUFFER_SIZE as u32;
 
-/// Number of bytes that the host reads between two credit updates. Updates are rarer than reads, but early
-/// enough that a guest that sends steadily never waits.
+/// Number of bytes that the host reads between two credit updates. Updates are rarer than reads,
+/// but frequent enough that a guest that sends steadily never waits.
 const CREDIT_UPDATE_THRESHOLD: u32 = BUF_ALLOC / 4;
 
 /// The two ports that identify a connection.
@@ -37,8 +37,8 @@ pub(super) struct Ports {
 pub(super) enum State {
     /// The connection is open; both sides may send.
     Open,
-    /// The host has closed the connection. Written bytes are still sent, then a shutdown, which the guest
-    /// answers with a reset.
+    /// The host has closed the connection. Written bytes are still sent, then a shutdown, which the
+    /// guest answers with a reset.
     Closing,
     /// The connection no longer exists for the guest. The host may still read received bytes.
     Gone,
@@ -51,7 +51,7 @@ pub(super) struct Connection {
     pub(super) ports: Ports,
     pub(super) state: State,
     /// Whether the host has accepted the connection ([`super::device::Device::accept`]).
-    pub(super) accepted: bool,
+    pub(super) is_accepted: bool,
     /// Bytes that were received and that the host has not read.
     inbox: VecDeque<u8>,
     /// Bytes that the host wrote and that were not sent.
@@ -90,7 +90,7 @@ impl Connection {
             id,
             ports: Ports { guest: request.src_port, host: request.dst_port },
             state: State::Open,
-            accepted: false,
+            is_accepted: false,
             inbox: VecDeque::new(),
             outbox: VecDeque::new(),
             fwd_cnt: 0,
@@ -123,7 +123,8 @@ impl Connection {
             return Err(Violation);
         }
         if self.state == State::Closing {
-            // The data was in flight when the host closed. Nobody will read the data, so it counts as read.
+            // The data was in flight when the host closed. Nobody will read the data, so it counts
+            // as read.
             self.count_read(payload.len());
             return Ok(());
         }
@@ -168,7 +169,7 @@ impl Connection {
         count
     }
 
-    /// Counts bytes that left the inbox, and makes a credit update due if there were enough.
+    /// Counts bytes that left the inbox, and makes a credit update due after enough bytes.
     fn count_read(&mut self, count: usize) {
         self.fwd_cnt = self.fwd_cnt.wrapping_add(wire_len(count));
         if self.fwd_cnt.wrapping_sub(self.last_fwd_cnt) >= CREDIT_UPDATE_THRESHOLD
@@ -200,7 +201,7 @@ impl Connection {
 
     /// Returns true if the host no longer needs the connection in the table.
     pub(super) fn is_dispensable(&self) -> bool {
-        self.state == State::Closing || (self.state == State::Gone && !self.accepted)
+        self.state == State::Closing || (self.state == State::Gone && !self.is_accepted)
     }
 
     /// Returns true if the guest receives no more bytes.
@@ -216,12 +217,13 @@ impl Connection {
         count
     }
 
-    /// Returns true once when there is room again after a write that found too little.
+    /// Returns true once when the outbox has room again after a write that found too little room.
     pub(super) fn take_writable(&mut self) -> bool {
         self.outbox.len() < BUFFER_SIZE && std::mem::take(&mut self.writer_waits)
     }
 
-    /// Closes the connection for the host. Received bytes are dropped; written bytes are still sent.
+    /// Closes the connection for the host. Received bytes are dropped; written bytes are still
+    /// sent.
     pub(super) fn close(&mut self) {
         self.state = State::Closing;
         self.count_read(self.inbox.len());
@@ -230,8 +232,8 @@ impl Connection {
 
     /// Returns the number of bytes that the guest has credit for.
     fn credit(&self) -> u32 {
-        // 0 if the guest claims to have read more than was sent, or has made its buffer smaller than
-        // the bytes in flight.
+        // The credit is 0 if the guest claims to have read more than was sent, or has made its
+        // buffer smaller than the bytes in flight.
         self.peer_buf_alloc.saturating_sub(self.sent.wrapping_sub(self.peer_fwd_cnt))
     }
 
@@ -267,11 +269,11 @@ impl Connection {
         } else if self.state == State::Closing && !self.shutdown_sent {
             return Some(op::SHUTDOWN);
         }
-        // Every packet has the credit, so an update is sent only if there is no other packet.
+        // Every packet tells the credit, so an update is sent only if there is no other packet.
         self.update_due.then_some(op::CREDIT_UPDATE)
     }
 
-    /// Returns true if [`Connection::next_packet`] returns a packet, given room enough.
+    /// Returns true if [`Connection::next_packet`] returns a packet if the packet fits.
     pub(super) fn has_packet(&self) -> bool {
         self.next_op(usize::MAX).is_some()
     }
@@ -327,8 +329,8 @@ impl Connection {
     }
 }
 
-/// Converts a length to the 32 bits of a header field. The length must be at most [`BUFFER_SIZE`], or
-/// come from a header.
+/// Converts a length to the 32 bits of a header field. The length must be at most [`BUFFER_SIZE`],
+/// or come from a header.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "bounded by BUFFER_SIZE or a u32 from the wire"

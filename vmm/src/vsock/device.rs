@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The device core: the table of connections, and the effect of each packet on it.
+//! The device core: the table of connections, and the effect of each packet on the table.
 //!
 //! The core has no clock, no I/O and no threads. Its memory is bounded: at most [`MAX_CONNECTIONS`]
-//! connections with two [`BUFFER_SIZE`](super::BUFFER_SIZE)s each, and [`MAX_RESETS`] resets. A packet
-//! whose answer would exceed a maximum is dropped. Handling a packet of the guest never waits for the
-//! guest to receive one, so there is no deadlock.
+//! connections with two [`BUFFER_SIZE`](super::BUFFER_SIZE)s each, and [`MAX_RESETS`] resets. A
+//! packet whose answer would exceed a maximum is dropped. Handling a packet of the guest never
+//! waits for the guest to receive a packet, so there is no deadlock.
 
 use std::collections::VecDeque;
 
@@ -41,11 +41,11 @@ pub struct GuestClosed;
 #[derive(Clone, Debug, Default)]
 pub struct Device {
     connections: Vec<Connection>,
-    listening: Vec<u32>,
+    listening_ports: Vec<u32>,
     resets: VecDeque<Header>,
     next_id: u64,
-    /// Index of the last connection that sent a packet. The search for the next packet begins after this
-    /// connection.
+    /// Index of the last connection that sent a packet. The search for the next packet begins after
+    /// this connection.
     last_sender: usize,
     /// See [`Device::take_changed`].
     changed: bool,
@@ -62,8 +62,8 @@ impl Device {
     /// buffer was too small, which violates the protocol.
     pub fn receive(&mut self, header: &Header, payload: &[u8]) {
         if header.src_cid != GUEST_CID {
-            // Drop packets with another source than the guest's CID (section 5.10.6.2); nobody would
-            // receive an answer.
+            // Drop packets with another source than the guest's CID (section 5.10.6.2); nobody
+            // would receive an answer.
             return;
         }
         if header.dst_cid != HOST_CID || header.kind != TYPE_STREAM {
@@ -71,9 +71,14 @@ impl Device {
             return;
         }
         let ports = Ports { guest: header.src_port, host: header.dst_port };
-        let Some(index) = self.connections.iter().position(|c| c.ports == ports && c.is_live())
+        let Some(index) = self
+            .connections
+            .iter()
+            .position(|connection| connection.ports == ports && connection.is_live())
         else {
-            if header.op == op::REQUEST && self.listening.contains(&ports.host) && self.make_room()
+            if header.op == op::REQUEST
+                && self.listening_ports.contains(&ports.host)
+                && self.make_room()
             {
                 self.next_id += 1;
                 self.connections.push(Connection::new(self.next_id, header));
@@ -96,8 +101,8 @@ impl Device {
             }
             // Both halves end a connection, and the guest waits for a reset (section 5.10.6.5).
             op::SHUTDOWN => !connection.receive_shutdown(header.flags),
-            // A reset; a request for an existing connection; a response, although the host never sends
-            // requests; an unknown operation.
+            // These operations end the connection: a reset, a request for an existing connection, a
+            // response (the host never sends requests), and an unknown operation.
             _ => false,
         };
         if !stays_open {
@@ -111,15 +116,15 @@ impl Device {
         self.changed |= !stays_open || matches!(header.op, op::RW | op::SHUTDOWN);
     }
 
-    /// Returns the next packet for the guest, with at most `max_payload` bytes after the header. `None` if no
-    /// packet fits.
+    /// Returns the next packet for the guest, with at most `max_payload` bytes after the header.
+    /// `None` if no packet fits.
     pub fn next_packet(&mut self, max_payload: usize) -> Option<Packet> {
         if let Some(header) = self.resets.pop_front() {
             return Some(Packet { header, payload: Vec::new() });
         }
-        let count = self.connections.len();
-        for step in 1..=count {
-            let index = (self.last_sender + step) % count;
+        let connection_count = self.connections.len();
+        for distance in 1..=connection_count {
+            let index = (self.last_sender + distance) % connection_count;
             if let Some(packet) = self.connections[index].next_packet(max_payload) {
                 self.last_sender = index;
                 self.changed |= self.connections[index].take_writable();
@@ -129,7 +134,7 @@ impl Device {
         None
     }
 
-    /// Returns true if [`Device::next_packet`] returns a packet, given room enough.
+    /// Returns true if [`Device::next_packet`] returns a packet if the packet fits.
     #[must_use]
     pub fn has_packet(&self) -> bool {
         !self.resets.is_empty() || self.connections.iter().any(Connection::has_packet)
@@ -137,16 +142,19 @@ impl Device {
 
     /// Accepts connections to this port from now on.
     pub fn listen(&mut self, port: u32) {
-        if !self.listening.contains(&port) {
-            self.listening.push(port);
+        if !self.listening_ports.contains(&port) {
+            self.listening_ports.push(port);
         }
     }
 
-    /// Refuses connections to this port from now on, and resets those that the host has not accepted.
+    /// Refuses connections to this port from now on, and resets connections that the host has not
+    /// accepted.
     pub fn stop_listening(&mut self, port: u32) {
-        self.listening.retain(|&p| p != port);
-        while let Some(index) =
-            self.connections.iter().position(|c| c.ports.host == port && !c.accepted)
+        self.listening_ports.retain(|&listening_port| listening_port != port);
+        while let Some(index) = self
+            .connections
+            .iter()
+            .position(|connection| connection.ports.host == port && !connection.is_accepted)
         {
             self.evict(index);
         }
@@ -154,37 +162,48 @@ impl Device {
 
     /// Accepts the oldest connection to `port` that waits to be accepted.
     pub fn accept(&mut self, port: u32) -> Option<ConnectionId> {
-        let new = self.connections.iter_mut().find(|c| c.ports.host == port && !c.accepted)?;
-        new.accepted = true;
-        Some(ConnectionId(new.id))
+        let connection = self
+            .connections
+            .iter_mut()
+            .find(|connection| connection.ports.host == port && !connection.is_accepted)?;
+        connection.is_accepted = true;
+        Some(ConnectionId(connection.id))
     }
 
-    /// Moves received bytes into `buffer`. Received bytes stay readable after the guest has closed the
-    /// connection or reset the device.
+    /// Moves received bytes into `buffer`. Received bytes stay readable after the guest has closed
+    /// the connection or reset the device.
     pub fn read(&mut self, id: ConnectionId, buffer: &mut [u8]) -> ReadResult {
         match self.find_open(id) {
             None => ReadResult::End,
-            Some(c) if c.is_readable() && !buffer.is_empty() => ReadResult::Bytes(c.read(buffer)),
-            Some(c) if c.is_read_closed() && !c.is_readable() => ReadResult::End,
+            Some(connection) if connection.is_readable() && !buffer.is_empty() => {
+                ReadResult::Bytes(connection.read(buffer))
+            }
+            Some(connection) if connection.is_read_closed() && !connection.is_readable() => {
+                ReadResult::End
+            }
             Some(_) => ReadResult::Empty,
         }
     }
 
-    /// Writes as many of these bytes as the buffer has room for, and returns their number, which may be 0.
-    /// After a write that found too little room, [`Device::take_changed`] tells when there is room again.
+    /// Writes as many of these bytes as the buffer has room for, and returns their number, which
+    /// may be 0. After a write that found too little room, [`Device::take_changed`] tells when
+    /// there is room again.
     ///
     /// # Errors
     /// [`GuestClosed`] if the guest receives no more bytes.
     pub fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<usize, GuestClosed> {
         match self.find_open(id) {
-            Some(c) if !c.is_write_closed() => Ok(c.write(bytes)),
+            Some(connection) if !connection.is_write_closed() => Ok(connection.write(bytes)),
             _ => Err(GuestClosed),
         }
     }
 
-    /// Closes a connection. Bytes that were written are still sent if the guest receives them.
+    /// Closes a connection. Written bytes are still sent if the guest receives.
     pub fn close(&mut self, id: ConnectionId) {
-        let Some(index) = self.connections.iter().position(|c| c.id == id.0) else { return };
+        let Some(index) = self.connections.iter().position(|connection| connection.id == id.0)
+        else {
+            return;
+        };
         match self.connections[index].state {
             State::Open => self.connections[index].close(),
             State::Closing => {}
@@ -192,27 +211,29 @@ impl Device {
         }
     }
 
-    /// Handles a reset of the device by the driver: for the guest, no connection exists any more. Received
-    /// bytes stay readable, and the listening ports stay.
+    /// Handles a reset of the device by the driver: for the guest, no connection exists any more.
+    /// Received bytes stay readable, and the listening ports stay.
     pub fn reset_by_driver(&mut self) {
         self.changed |= !self.connections.is_empty();
         self.resets.clear();
         self.connections.retain_mut(|connection| {
-            let in_use = connection.accepted && !connection.is_closed();
+            let is_in_use = connection.is_accepted && !connection.is_closed();
             connection.set_gone();
-            in_use
+            is_in_use
         });
     }
 
-    /// Returns true once after each change for which the host may wait: a new connection, bytes to read,
-    /// room to write, or the end of a connection.
+    /// Returns true once after each change for which the host may wait: a new connection, bytes to
+    /// read, room to write, or the end of a connection.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
     /// Returns the connection with this id, unless the host has closed it.
     fn find_open(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.connections.iter_mut().find(|c| c.id == id.0 && c.state != State::Closing)
+        self.connections
+            .iter_mut()
+            .find(|connection| connection.id == id.0 && connection.state != State::Closing)
     }
 
     /// Answers a packet with a reset, unless the packet is a reset or [`MAX_RESETS`] wait already.
@@ -222,15 +243,16 @@ impl Device {
         }
     }
 
-    /// Makes room for a connection in the table. If the table is full, removes a connection that the host
-    /// does not need: one that the guest dropped before the host accepted it, or one that the host has closed
-    /// and the guest does not reset. Returns false if there is no such connection.
+    /// Makes room for a connection in the table. If the table is full, removes a connection that
+    /// the host does not need: a connection that the guest dropped before the host accepted it, or
+    /// a connection that the host has closed and the guest does not reset. Returns false if there
+    /// is no such connection.
     fn make_room(&mut self) -> bool {
         if self.connections.len() < MAX_CONNECTIONS {
             return true;
         }
-        let dispensable = self.connections.iter().position(Connection::is_dispensable);
-        dispensable.map(|index| self.evict(index)).is_some()
+        let dispensable_index = self.connections.iter().position(Connection::is_dispensable);
+        dispensable_index.map(|index| self.evict(index)).is_some()
     }
 
     /// Removes a connection, and sends a reset if the connection exists for the guest.

@@ -6,18 +6,18 @@
 //!                packets                              bytes
 //! ```
 //!
-//! [`device::Device`] takes packets and returns packets; [`queue`] moves them between the device and
-//! the guest's virtqueues; [`shared_device::SharedDevice`] shares the device between threads; [`stream::VsockStream`]
-//! is the guest's connection as bytes. The guest is not trusted: buffers and tables have limits, and
-//! every length and index from the guest is checked where it is read.
+//! [`device::Device`] takes packets and returns packets; [`queue`] moves them between the device
+//! and the guest's virtqueues; [`shared_device::SharedDevice`] shares the device between threads;
+//! [`stream::VsockStream`] is the guest's connection as bytes. The guest is not trusted: buffers
+//! and tables have limits, and every length and index from the guest is checked where it is read.
 //!
 //! # The protocol
 //!
-//! Every packet is a header of 44 bytes and, for `RW`, data. A connection is identified by its two CIDs
-//! (the host's CID is 2, the guest's CID is 3) and two ports.
+//! Every packet is a header of 44 bytes and, for `RW`, data. A connection is identified by its two
+//! CIDs (the host's CID is 2, the guest's CID is 3) and two ports.
 //!
-//! Connecting: only the guest connects. The host answers a `REQUEST` for a port on which the host listens with
-//! `RESPONSE`, and one for another port with `RST`.
+//! Connecting: only the guest connects. The host answers a `REQUEST` for a port on which the host
+//! listens with `RESPONSE`, and a `REQUEST` for another port with `RST`.
 //!
 //! ```text
 //! guest                              host
@@ -31,22 +31,22 @@
 //!   |<--------------------------------|  Device::write
 //! ```
 //!
-//! Credit: each side has a buffer for the data that it receives. In *every* packet, a side tells the
-//! size of its buffer (`buf_alloc`), and how many bytes its reader has taken out of the buffer since the
-//! connection began, modulo 2^32 (`fwd_cnt`). The other side counts the bytes that it has sent, and may send at
-//! most this number of further bytes:
+//! Credit: each side has a buffer for the data that it receives. In *every* packet, a side tells
+//! the size of its buffer (`buf_alloc`), and how many bytes its reader has taken out of the buffer
+//! since the connection began, modulo 2^32 (`fwd_cnt`). The other side counts the bytes that it has
+//! sent, and may send at most this number of further bytes:
 //!
 //! ```text
 //! credit = receiver's buf_alloc - (bytes sent - receiver's fwd_cnt)
 //! ```
 //!
-//! A sender without credit asks for the receiver's values with `CREDIT_REQUEST`. A receiver that has freed a
-//! good part of its buffer tells its values with `CREDIT_UPDATE`. The host resets a connection on which the
-//! guest sends more than its credit.
+//! A sender without credit asks for the receiver's values with `CREDIT_REQUEST`. A receiver that
+//! has freed a good part of its buffer tells its values with `CREDIT_UPDATE`. The host resets a
+//! connection on which the guest sends more than its credit.
 //!
 //! Closing: `SHUTDOWN` ends one half of a connection (the sender will receive, or send, no more) or
-//! both. After both, the other side answers with `RST`, and the connection is gone. `RST` also ends a
-//! connection at once, and refuses one.
+//! both. After the end of both halves, the other side answers with `RST`, and the connection is
+//! gone. `RST` also ends a connection at once, and refuses a new connection.
 
 mod connection;
 pub mod device;

@@ -10,7 +10,7 @@ pub const HOST_CID: u64 = 2;
 /// The CID of every guest. Guests may have the same CID, because each VM has its own device.
 pub const GUEST_CID: u64 = 3;
 
-/// `VIRTIO_VSOCK_TYPE_STREAM`, the only type this device offers.
+/// `VIRTIO_VSOCK_TYPE_STREAM`, the only type that this device offers.
 pub const TYPE_STREAM: u16 = 1;
 
 /// `VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE`: the sender of the packet will receive no more.
@@ -69,44 +69,45 @@ pub struct Header {
 impl Header {
     /// Decodes a header from its little-endian form on the wire.
     #[must_use]
-    pub fn decode(b: &[u8; HEADER_LEN]) -> Header {
-        fn field<const N: usize>(b: &[u8; HEADER_LEN], offset: usize) -> [u8; N] {
-            let mut out = [0; N];
-            out.copy_from_slice(&b[offset..offset + N]);
-            out
+    pub fn decode(bytes: &[u8; HEADER_LEN]) -> Header {
+        fn field<const N: usize>(bytes: &[u8; HEADER_LEN], offset: usize) -> [u8; N] {
+            let mut value = [0; N];
+            value.copy_from_slice(&bytes[offset..offset + N]);
+            value
         }
         Header {
-            src_cid: u64::from_le_bytes(field(b, 0)),
-            dst_cid: u64::from_le_bytes(field(b, 8)),
-            src_port: u32::from_le_bytes(field(b, 16)),
-            dst_port: u32::from_le_bytes(field(b, 20)),
-            len: u32::from_le_bytes(field(b, 24)),
-            kind: u16::from_le_bytes(field(b, 28)),
-            op: u16::from_le_bytes(field(b, 30)),
-            flags: u32::from_le_bytes(field(b, 32)),
-            buf_alloc: u32::from_le_bytes(field(b, 36)),
-            fwd_cnt: u32::from_le_bytes(field(b, 40)),
+            src_cid: u64::from_le_bytes(field(bytes, 0)),
+            dst_cid: u64::from_le_bytes(field(bytes, 8)),
+            src_port: u32::from_le_bytes(field(bytes, 16)),
+            dst_port: u32::from_le_bytes(field(bytes, 20)),
+            len: u32::from_le_bytes(field(bytes, 24)),
+            kind: u16::from_le_bytes(field(bytes, 28)),
+            op: u16::from_le_bytes(field(bytes, 30)),
+            flags: u32::from_le_bytes(field(bytes, 32)),
+            buf_alloc: u32::from_le_bytes(field(bytes, 36)),
+            fwd_cnt: u32::from_le_bytes(field(bytes, 40)),
         }
     }
 
     /// Encodes the header for the wire.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_LEN] {
-        let mut b = [0; HEADER_LEN];
-        b[0..8].copy_from_slice(&self.src_cid.to_le_bytes());
-        b[8..16].copy_from_slice(&self.dst_cid.to_le_bytes());
-        b[16..20].copy_from_slice(&self.src_port.to_le_bytes());
-        b[20..24].copy_from_slice(&self.dst_port.to_le_bytes());
-        b[24..28].copy_from_slice(&self.len.to_le_bytes());
-        b[28..30].copy_from_slice(&self.kind.to_le_bytes());
-        b[30..32].copy_from_slice(&self.op.to_le_bytes());
-        b[32..36].copy_from_slice(&self.flags.to_le_bytes());
-        b[36..40].copy_from_slice(&self.buf_alloc.to_le_bytes());
-        b[40..44].copy_from_slice(&self.fwd_cnt.to_le_bytes());
-        b
+        let mut bytes = [0; HEADER_LEN];
+        bytes[0..8].copy_from_slice(&self.src_cid.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.dst_cid.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.src_port.to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.dst_port.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.len.to_le_bytes());
+        bytes[28..30].copy_from_slice(&self.kind.to_le_bytes());
+        bytes[30..32].copy_from_slice(&self.op.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.flags.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.buf_alloc.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.fwd_cnt.to_le_bytes());
+        bytes
     }
 
-    /// Returns the reset that answers this packet. Source and destination are exchanged, and credit is 0.
+    /// Returns the reset that answers this packet. Source and destination are exchanged, and credit
+    /// is 0.
     #[must_use]
     pub fn reset(&self) -> Header {
         Header {

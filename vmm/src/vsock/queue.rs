@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Moves packets between the device core and the guest's virtqueues (virtio 1.2, section 2.7).
 //!
-//! Descriptors, ring indices and lengths come from the guest and may have any value. virtio-queue and
-//! vm-memory keep every access inside guest memory and every chain finite. This module checks everything
-//! else: an available index out of range, a buffer too small for a header, a header whose `len`
-//! exceeds its buffer.
+//! Descriptors, ring indices and lengths come from the guest and may have any value. virtio-queue
+//! and vm-memory keep every access inside guest memory and every chain finite. This module checks
+//! everything else: an available index out of range, a buffer too small for a header, a header
+//! whose `len` exceeds its buffer.
 //!
 //! The event queue needs no code. Its only event is the transport reset after a migration, and
 //! snapshots are taken before the guest has a connection.
@@ -29,8 +29,8 @@ pub const TX: usize = 1;
 pub struct StepResult {
     /// Whether the guest wants an interrupt for the used buffers.
     pub wants_interrupt: bool,
-    /// Whether the step ended at its limit and must be repeated. Steps are limited so that a guest that sends
-    /// without end cannot keep the device locked.
+    /// Whether the step ended at its limit and must be repeated. Steps are limited so that a guest
+    /// that sends without end cannot keep the device locked.
     pub has_more: bool,
 }
 
@@ -38,83 +38,96 @@ pub struct StepResult {
 pub fn receive_packets(
     device: &mut Device,
     queue: &mut Queue,
-    mem: &GuestMemoryMmap,
+    memory: &GuestMemoryMmap,
 ) -> StepResult {
     let mut payload = Vec::new();
-    let mut used = 0;
-    while used < queue.size() {
-        let Some(chain) = pop(queue, mem) else { return step_result(queue, mem, used, false) };
+    let mut used_count = 0;
+    while used_count < queue.size() {
+        let Some(chain) = pop(queue, memory) else {
+            return step_result(queue, memory, used_count, false);
+        };
         let head = chain.head_index();
-        if let Some(header) = read_packet(chain, mem, &mut payload) {
+        if let Some(header) = read_packet(chain, memory, &mut payload) {
             device.receive(&header, &payload);
         }
-        add_used(queue, mem, head, 0);
-        used += 1;
+        add_used(queue, memory, head, 0);
+        used_count += 1;
     }
-    step_result(queue, mem, used, true)
+    step_result(queue, memory, used_count, true)
 }
 
 /// Moves packets from the device to the guest's receive queue.
-pub fn send_packets(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap) -> StepResult {
-    let mut used = 0;
+pub fn send_packets(
+    device: &mut Device,
+    queue: &mut Queue,
+    memory: &GuestMemoryMmap,
+) -> StepResult {
+    let mut used_count = 0;
     while device.has_packet() {
-        if used >= queue.size() {
-            return step_result(queue, mem, used, true);
+        if used_count >= queue.size() {
+            return step_result(queue, memory, used_count, true);
         }
-        let Some(chain) = pop(queue, mem) else { break };
+        let Some(chain) = pop(queue, memory) else { break };
         let head = chain.head_index();
-        let written = write_packet(chain, mem, device);
-        add_used(queue, mem, head, written);
-        used += 1;
+        let written = write_packet(chain, memory, device);
+        add_used(queue, memory, head, written);
+        used_count += 1;
     }
-    step_result(queue, mem, used, false)
+    step_result(queue, memory, used_count, false)
 }
 
 /// Returns the next chain that the guest made available. If there is none, enables the guest's
-/// notification of the next one.
-fn pop<'m>(
+/// notification of the next chain.
+fn pop<'mem>(
     queue: &mut Queue,
-    mem: &'m GuestMemoryMmap,
-) -> Option<DescriptorChain<&'m GuestMemoryMmap>> {
-    if let Some(chain) = queue.pop_descriptor_chain(mem) {
+    memory: &'mem GuestMemoryMmap,
+) -> Option<DescriptorChain<&'mem GuestMemoryMmap>> {
+    if let Some(chain) = queue.pop_descriptor_chain(memory) {
         return Some(chain);
     }
     // The guest may have added a chain before it saw that notifications are enabled, so check once
-    // more. Do not check in a loop, because a queue with an invalid available index always claims to
-    // have another chain.
-    match queue.enable_notification(mem) {
-        Ok(true) => queue.pop_descriptor_chain(mem),
+    // more. Do not check in a loop, because a queue with an invalid available index always claims
+    // to have another chain.
+    match queue.enable_notification(memory) {
+        Ok(true) => queue.pop_descriptor_chain(memory),
         _ => None,
     }
 }
 
-/// Puts a chain on the used ring. If the guest made an invalid index available or placed the ring outside its
-/// memory, the chain is lost to the guest.
-fn add_used(queue: &mut Queue, mem: &GuestMemoryMmap, head: u16, written: u32) {
-    let _ = queue.add_used(mem, head, written);
+/// Puts a chain on the used ring. If the guest made an invalid index available or placed the ring
+/// outside its memory, the chain is lost to the guest.
+fn add_used(queue: &mut Queue, memory: &GuestMemoryMmap, head: u16, written: u32) {
+    let _ = queue.add_used(memory, head, written);
 }
 
-/// Returns the result of a step that used `used` buffers.
-fn step_result(queue: &mut Queue, mem: &GuestMemoryMmap, used: u16, has_more: bool) -> StepResult {
-    // If the memory in which the guest suppresses interrupts cannot be read, interrupt: that does no harm.
+/// Returns the result of a step that used this number of buffers.
+fn step_result(
+    queue: &mut Queue,
+    memory: &GuestMemoryMmap,
+    used_count: u16,
+    has_more: bool,
+) -> StepResult {
+    // If the memory in which the guest suppresses interrupts cannot be read, interrupt the guest. A
+    // redundant interrupt does no harm.
     StepResult {
-        wants_interrupt: used > 0 && queue.needs_notification(mem).unwrap_or(true),
+        wants_interrupt: used_count > 0 && queue.needs_notification(memory).unwrap_or(true),
         has_more,
     }
 }
 
-/// Reads the packet in a chain: returns the header and stores the data in `payload`. Returns `None` if the
-/// chain is too short for a header. If the chain is shorter than the header's `len`, or `len` exceeds the
-/// largest possible credit, `payload` stays empty, and the device rejects the packet.
+/// Reads the packet in a chain: returns the header and stores the data in `payload`. Returns `None`
+/// if the chain is too short for a header. If the chain is shorter than the header's `len`, or
+/// `len` exceeds the largest possible credit, `payload` stays empty, and the device rejects the
+/// packet.
 fn read_packet(
     chain: DescriptorChain<&GuestMemoryMmap>,
-    mem: &GuestMemoryMmap,
+    memory: &GuestMemoryMmap,
     payload: &mut Vec<u8>,
 ) -> Option<Header> {
-    let mut reader = chain.reader(mem).ok()?;
-    let mut wire = [0; HEADER_LEN];
-    reader.read_exact(&mut wire).ok()?;
-    let header = Header::decode(&wire);
+    let mut reader = chain.reader(memory).ok()?;
+    let mut header_bytes = [0; HEADER_LEN];
+    reader.read_exact(&mut header_bytes).ok()?;
+    let header = Header::decode(&header_bytes);
     payload.clear();
     let len = header.len as usize;
     if len <= BUFFER_SIZE && len <= reader.available_bytes() {
@@ -128,17 +141,17 @@ fn read_packet(
 /// chain is too small.
 fn write_packet(
     chain: DescriptorChain<&GuestMemoryMmap>,
-    mem: &GuestMemoryMmap,
+    memory: &GuestMemoryMmap,
     device: &mut Device,
 ) -> u32 {
-    let Ok(mut writer) = chain.writer(mem) else { return 0 };
+    let Ok(mut writer) = chain.writer(memory) else { return 0 };
     let Some(room) = writer.available_bytes().checked_sub(HEADER_LEN) else { return 0 };
     let Some(packet) = device.next_packet(room) else { return 0 };
     let written = writer
         .write_all(&packet.header.encode())
         .and_then(|()| writer.write_all(&packet.payload))
         .map(|()| writer.bytes_written());
-    written.ok().and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
+    written.ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

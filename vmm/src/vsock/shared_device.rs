@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The vsock device, shared by the session's thread and the backend's thread.
 //!
-//! Both threads work on one [`Device`] under a lock, so that bytes are copied once in each direction and the
-//! guest's credit is the only flow control. A packet for the guest is put into the receive queue by
-//! the thread that caused it.
+//! Both threads work on one [`Device`] under a lock, so that bytes are copied once in each
+//! direction and the guest's credit is the only flow control. A packet for the guest is put into
+//! the receive queue by the thread that caused it.
 
 use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -29,16 +29,16 @@ pub trait GuestQueues: Send + Sync {
         self.process(TX, device, queue::receive_packets)
     }
 
-    /// Moves packets from the device to the receive queue while the queue has buffers. The amount of work is
-    /// limited; for the rest, this wakes the backend's thread.
+    /// Moves packets from the device to the receive queue while the queue has buffers. The amount
+    /// of work is limited; for the remaining packets, this method wakes the backend's thread.
     fn deliver(&self, device: &mut Device) {
         if device.has_packet() && self.process(RX, device, queue::send_packets) {
             self.wake();
         }
     }
 
-    /// Moves the remaining packets of a transmit queue that stops to the device. One step takes as many
-    /// chains as a queue can have, so one step is enough.
+    /// Moves the remaining packets of a transmit queue that stops to the device. One step takes as
+    /// many chains as a queue can have, so one step is enough.
     fn receive_last(&self, device: &mut Device) {
         self.receive(device);
     }
@@ -69,16 +69,16 @@ impl SharedDevice {
         self.queues.get_or_init(queues);
     }
 
-    /// Runs `work` on the device, then delivers the device's packets for the guest.
-    pub fn with<R>(&self, work: impl FnOnce(&mut Device) -> R) -> R {
+    /// Runs `action` on the device, then delivers the device's packets for the guest.
+    pub fn with<R>(&self, action: impl FnOnce(&mut Device) -> R) -> R {
         // The device is consistent between its methods, even after a panic with the lock held.
         let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = work(&mut device);
+        let result = action(&mut device);
         if let Some(queues) = self.queues.get() {
             queues.deliver(&mut device);
         }
         if device.take_changed() {
-            // Fails only if the counter is full, and then the event is readable anyway.
+            // The write fails only if the counter is full, in which case the event is readable.
             let _ = self.changed_evt.write(1);
         }
         result
@@ -87,12 +87,12 @@ impl SharedDevice {
     /// Takes all packets that the guest has sent so far.
     pub fn receive_all(&self) {
         let Some(queues) = self.queues.get() else { return };
-        // The lock is released after each step, so that a guest that sends without end does not block the
-        // session.
+        // The lock is released after each step, so that a guest that sends without end does not
+        // block the session.
         while self.with(|device| queues.receive(device)) {}
     }
 
-    /// Takes the packets that were left in the transmit queue when it stopped.
+    /// Takes the packets that were left in the transmit queue when the queue stopped.
     pub fn receive_last(&self) {
         if let Some(queues) = self.queues.get() {
             self.with(|device| queues.receive_last(device));

@@ -23,15 +23,15 @@ impl VsockStream {
         VsockStream { shared_device, port, connection: None }
     }
 
-    /// Runs `work` on the device and the connection. Clears the device's event before, so that any
+    /// Runs `action` on the device and the connection. First clears the device's event, so that any
     /// later change sets the event again.
     fn with<R>(
         &self,
-        work: impl FnOnce(&mut Device, ConnectionId) -> io::Result<R>,
+        action: impl FnOnce(&mut Device, ConnectionId) -> io::Result<R>,
     ) -> io::Result<R> {
         let connection = self.connection.ok_or(ErrorKind::NotConnected)?;
         self.shared_device.clear_changed();
-        self.shared_device.with(|device| work(device, connection))
+        self.shared_device.with(|device| action(device, connection))
     }
 
     fn event(&self) -> PollFd<'_> {
@@ -65,7 +65,7 @@ impl HostStream for VsockStream {
         self.with(|device, connection| match device.write(connection, bytes) {
             Ok(0) => Err(ErrorKind::WouldBlock.into()),
             Ok(count) => Ok(count),
-            Err(closed) => Err(io::Error::new(ErrorKind::BrokenPipe, closed)),
+            Err(error) => Err(io::Error::new(ErrorKind::BrokenPipe, error)),
         })
     }
 

@@ -4,9 +4,9 @@
 use super::Step;
 use crate::probe::{Finding, UnsupportedReason};
 
-/// Ratio of the loop's time in the guest's user mode to the loop's time on the host. From this ratio
-/// on, the guest counts as emulated. Measured: 1 on a processor and under QEMU's TCG; 2000 in KVM's
-/// instruction emulator.
+/// Ratio of the loop's time in the guest's user mode to the loop's time on the host, from which on
+/// the guest counts as emulated. The measured ratio is 1 on a processor and under QEMU's TCG, and
+/// 2000 in KVM's instruction emulator.
 const EMULATION_RATIO: u64 = 50;
 
 /// The end of the payload.
@@ -20,8 +20,8 @@ pub(super) enum PayloadEnd {
     Exit(String),
     /// No step was completed within the time limit.
     Hang {
-        /// The vCPU's registers, for a message.
-        place: String,
+        /// The vCPU's registers as text.
+        registers: String,
     },
 }
 
@@ -33,7 +33,7 @@ pub(super) enum PayloadReport {
     /// The payload got an unexpected exception or interrupt.
     Fault(String),
     /// A result differs from the processor's manual.
-    WrongResult { what: &'static str, value: u64 },
+    WrongResult { result_name: &'static str, value: u64 },
 }
 
 /// Ticks of the time stamp counter that the same loop took in the guest and on the host.
@@ -43,24 +43,25 @@ pub(super) struct LoopTicks {
     pub(super) host: u64,
 }
 
-/// Returns the finding from the number of completed steps and the payload's end, report and loop times.
+/// Returns the finding from the number of completed steps and the payload's end, report and loop
+/// times.
 pub(super) fn judge(
     steps: &[Step],
-    completed: usize,
+    completed_steps: usize,
     end: &PayloadEnd,
     report: PayloadReport,
     ticks: LoopTicks,
 ) -> Finding {
-    let failure = steps.get(completed).or(steps.last()).map_or("", |step| step.failure);
-    let broken = |how: &str| Finding::Broken { cause: format!("{failure}: {how}") };
+    let failure = steps.get(completed_steps).or(steps.last()).map_or("", |step| step.failure);
+    let broken = |description: &str| Finding::Broken { cause: format!("{failure}: {description}") };
     match (report, end) {
         // A reported fault or wrong result is more informative than the payload's end.
         (PayloadReport::Fault(fault), _) => {
             Finding::Unsupported { reason: UnsupportedReason::UnexpectedFault { failure, fault } }
         }
-        (PayloadReport::WrongResult { what, value }, _) => {
-            Finding::Unsupported { reason: UnsupportedReason::WrongResult { failure, what, value } }
-        }
+        (PayloadReport::WrongResult { result_name, value }, _) => Finding::Unsupported {
+            reason: UnsupportedReason::WrongResult { failure, what: result_name, value },
+        },
         (PayloadReport::NothingWrong, PayloadEnd::Done)
             if ticks.guest / EMULATION_RATIO >= ticks.host.max(1) =>
         {
@@ -70,9 +71,9 @@ pub(super) fn judge(
         (PayloadReport::NothingWrong, PayloadEnd::Reported) => {
             broken("the guest stops and cannot say why")
         }
-        (PayloadReport::NothingWrong, PayloadEnd::Exit(words)) => broken(words),
-        (PayloadReport::NothingWrong, PayloadEnd::Hang { place }) => {
-            broken(&format!("the guest hangs, {place}"))
+        (PayloadReport::NothingWrong, PayloadEnd::Exit(description)) => broken(description),
+        (PayloadReport::NothingWrong, PayloadEnd::Hang { registers }) => {
+            broken(&format!("the guest hangs, {registers}"))
         }
     }
 }
@@ -93,7 +94,7 @@ mod tests {
         [
             PayloadEnd::Reported,
             PayloadEnd::Exit("Shutdown".into()),
-            PayloadEnd::Hang { place: "rip 1h".into() },
+            PayloadEnd::Hang { registers: "rip 1h".into() },
         ]
     }
 
@@ -111,7 +112,7 @@ mod tests {
                 assert!(finding.to_string().contains(step.failure), "{finding}");
             }
         }
-        let report = PayloadReport::WrongResult { what: "a lost write", value: 1 };
+        let report = PayloadReport::WrongResult { result_name: "a lost write", value: 1 };
         assert!(!judge(&STEPS, ALL, &PayloadEnd::Done, report, LOOP_TICKS).is_usable());
     }
 

@@ -10,56 +10,60 @@ use crate::kvm::kick::{install_kick_handler, kick_signal};
 /// A periodic kick: a timer that, until it is dropped, signals the thread that called
 /// [`KickTimer::start`] once per period.
 ///
-/// A kick that arrives just before `KVM_RUN` has no effect, but the next one follows a period later. So
-/// `kvm_run.immediate_exit`, which prevents this race elsewhere, is not needed.
+/// A kick that arrives just before `KVM_RUN` has no effect, but the next kick follows a period
+/// later. So `kvm_run.immediate_exit`, which prevents this race elsewhere, is not needed.
 pub(super) struct KickTimer {
     timer: libc::timer_t,
 }
 
 impl KickTimer {
-    /// Starts the timer, and blocks all other signals in this thread, so that `EINTR` always means a
-    /// kick.
+    /// Starts the timer, and blocks all other signals in this thread, so that `EINTR` always means
+    /// a kick.
     ///
     /// # Errors
     /// As `timer_create(2)`.
     pub(super) fn start(period: Duration) -> io::Result<KickTimer> {
         install_kick_handler()?;
-        let mut blocked = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigfillset initialises the set, which then is valid for the other calls. They
-        // have no reason to fail: the signal's number is valid.
+        let mut blocked_signals = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigfillset initialises the set, which is then valid for the other calls.
         unsafe {
-            libc::sigfillset(blocked.as_mut_ptr());
-            libc::sigdelset(blocked.as_mut_ptr(), kick_signal());
-            libc::pthread_sigmask(libc::SIG_SETMASK, blocked.as_ptr(), std::ptr::null_mut());
+            libc::sigfillset(blocked_signals.as_mut_ptr());
+            libc::sigdelset(blocked_signals.as_mut_ptr(), kick_signal());
+            libc::pthread_sigmask(
+                libc::SIG_SETMASK,
+                blocked_signals.as_ptr(),
+                std::ptr::null_mut(),
+            );
         }
         // SAFETY: A `sigevent` of zero bytes is a valid value.
         let mut event: libc::sigevent = unsafe { MaybeUninit::zeroed().assume_init() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
         event.sigev_signo = kick_signal();
-        // SAFETY: Has no preconditions.
+        // SAFETY: gettid has no preconditions.
         event.sigev_notify_thread_id = unsafe { libc::gettid() };
         let mut timer = MaybeUninit::uninit();
         // SAFETY: `event` is valid, and `timer` is written if the call succeeds.
-        let made = unsafe {
+        let status = unsafe {
             libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, timer.as_mut_ptr())
         };
-        if made != 0 {
+        if status != 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: The call succeeded.
-        let kicks = KickTimer { timer: unsafe { timer.assume_init() } };
+        // SAFETY: The successful call has written `timer`.
+        let kick_timer = KickTimer { timer: unsafe { timer.assume_init() } };
         let period = libc::timespec {
             tv_sec: libc::time_t::try_from(period.as_secs()).unwrap_or(libc::time_t::MAX),
             tv_nsec: period.subsec_nanos().into(),
         };
         let setting = libc::itimerspec { it_interval: period, it_value: period };
         // SAFETY: The timer exists, and `setting` is valid.
-        if unsafe { libc::timer_settime(kicks.timer, 0, &raw const setting, std::ptr::null_mut()) }
-            != 0
+        if unsafe {
+            libc::timer_settime(kick_timer.timer, 0, &raw const setting, std::ptr::null_mut())
+        } != 0
         {
             return Err(io::Error::last_os_error());
         }
-        Ok(kicks)
+        Ok(kick_timer)
     }
 }
 
@@ -78,14 +82,14 @@ mod tests {
     #[test]
     fn kicks_come_until_they_are_dropped() {
         std::thread::spawn(|| {
-            let kicks = KickTimer::start(Duration::from_millis(2)).unwrap();
+            let kick_timer = KickTimer::start(Duration::from_millis(2)).unwrap();
             // SAFETY: No descriptors.
             let wait = |ms| unsafe { libc::poll(std::ptr::null_mut(), 0, ms) };
             for _ in 0..3 {
                 assert_eq!(wait(20_000), -1);
                 assert_eq!(io::Error::last_os_error().kind(), io::ErrorKind::Interrupted);
             }
-            drop(kicks);
+            drop(kick_timer);
             let start = Instant::now();
             assert_eq!(wait(20), 0);
             assert!(start.elapsed() >= Duration::from_millis(20));

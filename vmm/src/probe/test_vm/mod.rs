@@ -50,12 +50,12 @@ enum PayloadExit {
 /// Letter that the payload writes when it stops early. The payload's report has the reason.
 const STOP_LETTER: u8 = b'!';
 
-/// Contents of [`MAPPED_PAGE`], the page that the last step maps: before the step, and written by the step.
+/// Contents of [`MAPPED_PAGE`], the page that the last step maps, before the step and after it.
 const PATTERN_BEFORE: u64 = 0x5375_6442_6f78_2131;
 const PATTERN_AFTER: u64 = 0x5375_6442_6f78_2132;
 
-/// Number of kicks without a completed step after which the guest counts as hung. One kick is not enough,
-/// because on a busy processor the guest may not have run since the last kick.
+/// Number of kicks without a completed step after which the guest counts as hung. One kick is not
+/// enough, because on a busy processor the guest may not have run since the last kick.
 const HUNG_AFTER: u32 = 5;
 
 /// Minimum time between two kicks. With [`HUNG_AFTER`], a hang is detected after 50 ms.
@@ -92,21 +92,28 @@ fn try_run_probe(trace: &mut Vec<String>) -> Result<Finding, Finding> {
         format_milliseconds(start.elapsed())
     ));
 
-    let (host, loop_time) = payload::time_loop_on_host();
+    let (host_ticks, loop_time) = payload::time_loop_on_host();
     let period = KICK_PERIOD.max(loop_time * LOOPS_PER_KICK);
     let kick_timer = KickTimer::start(period)
         .map_err(|error| Finding::Broken { cause: format!("cannot make a timer: {error}") })?;
-    let (completed, end) = run(&mut guest, trace);
+    let (completed_steps, end) = run(&mut guest, trace);
     drop(kick_timer);
 
-    let (mut report, ticks) = guest.report(&memory).map_err(call_failed("reading its memory"))?;
+    let (mut report, guest_ticks) =
+        guest.report(&memory).map_err(call_failed("reading its memory"))?;
     if end == PayloadEnd::Done && report == PayloadReport::NothingWrong {
         report = check_last_write(&memory).map_err(call_failed("reading its memory"))?;
     }
-    if completed > TIMED_STEP {
-        trace.push(format!("loop in a program: {ticks} ticks, outside: {host} ticks"));
+    if completed_steps > TIMED_STEP {
+        trace.push(format!("loop in a program: {guest_ticks} ticks, outside: {host_ticks} ticks"));
     }
-    Ok(judge(&STEPS, completed, &end, report, LoopTicks { guest: ticks, host }))
+    Ok(judge(
+        &STEPS,
+        completed_steps,
+        &end,
+        report,
+        LoopTicks { guest: guest_ticks, host: host_ticks },
+    ))
 }
 
 /// Checks API version and capabilities.
@@ -117,8 +124,8 @@ fn check_capabilities(kvm: &Kvm, trace: &mut Vec<String>) -> Result<(), Finding>
         return Err(Finding::Broken { cause: "it is not KVM's device".to_owned() });
     }
     if version.cast_unsigned() != KVM_API_VERSION {
-        let lacks = format!("API version {KVM_API_VERSION}, but {version}");
-        return Err(Finding::Unsupported { reason: UnsupportedReason::MissingFeature(lacks) });
+        let missing = format!("API version {KVM_API_VERSION}, but {version}");
+        return Err(Finding::Unsupported { reason: UnsupportedReason::MissingFeature(missing) });
     }
     let missing: Vec<&str> = CAPABILITIES
         .iter()
@@ -135,9 +142,9 @@ fn check_capabilities(kvm: &Kvm, trace: &mut Vec<String>) -> Result<(), Finding>
     }
 }
 
-/// Returns a function from the error of a failed call to the finding. `what` names the call.
-fn call_failed<E: Display>(what: &'static str) -> impl Fn(E) -> Finding {
-    move |error| Finding::Broken { cause: format!("{what}: {error}") }
+/// Returns a function from the error of a failed call to the finding. `action` names the call.
+fn call_failed<E: Display>(action: &'static str) -> impl Fn(E) -> Finding {
+    move |error| Finding::Broken { cause: format!("{action}: {error}") }
 }
 
 /// Adds the memory to the VM.
@@ -150,7 +157,8 @@ fn set_memory_region(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), Finding>
         userspace_addr,
         ..Default::default()
     };
-    // SAFETY: The mapping has this size, and in `examine` it lives longer than VM and vCPU.
+    // SAFETY: The mapping has this size, and in `try_run_probe` the mapping lives longer than VM
+    // and vCPU.
     unsafe { vm.set_user_memory_region(region) }.map_err(call_failed("KVM_SET_USER_MEMORY_REGION"))
 }
 
@@ -164,7 +172,7 @@ fn check_last_write(memory: &GuestMemoryMmap) -> Result<PayloadReport, GuestMemo
         PayloadReport::NothingWrong
     } else {
         PayloadReport::WrongResult {
-            what: "a write to the page that was mapped is lost: value",
+            result_name: "a write to the page that was mapped is lost: value",
             value,
         }
     })
@@ -175,12 +183,12 @@ fn run(guest: &mut Guest, trace: &mut Vec<String>) -> (usize, PayloadEnd) {
     let mut kicks = 0;
     let mut start = Instant::now();
     let mut steps = (b'A'..).zip(&STEPS).enumerate();
-    let mut next = steps.next();
-    while let Some((completed, (letter, step))) = next {
+    let mut next_step = steps.next();
+    while let Some((completed_steps, (letter, step))) = next_step {
         let label = char::from(letter);
         let exit = guest.run();
         let with_registers =
-            |words: &str| PayloadEnd::Exit(format!("{words}, {}", guest.describe()));
+            |description: &str| PayloadEnd::Exit(format!("{description}, {}", guest.describe()));
         let end = match exit {
             Ok(PayloadExit::Letter(written)) if written == letter => {
                 trace.push(format!(
@@ -189,20 +197,20 @@ fn run(guest: &mut Guest, trace: &mut Vec<String>) -> (usize, PayloadEnd) {
                     format_milliseconds(start.elapsed())
                 ));
                 (kicks, start) = (0, Instant::now());
-                next = steps.next();
+                next_step = steps.next();
                 continue;
             }
             Ok(PayloadExit::Letter(STOP_LETTER)) => PayloadEnd::Reported,
             Ok(PayloadExit::Letter(other)) => {
                 with_registers(&format!("the letter {other:#x} out of turn"))
             }
-            Ok(PayloadExit::Other(words)) => with_registers(&words),
+            Ok(PayloadExit::Other(description)) => with_registers(&description),
             Err(error) if error.errno() == libc::EINTR => {
                 kicks += 1;
                 if kicks < HUNG_AFTER {
                     continue;
                 }
-                PayloadEnd::Hang { place: guest.describe() }
+                PayloadEnd::Hang { registers: guest.describe() }
             }
             Err(error) => with_registers(&format!("KVM_RUN: {error}")),
         };
@@ -211,7 +219,7 @@ fn run(guest: &mut Guest, trace: &mut Vec<String>) -> (usize, PayloadEnd) {
             step.success,
             format_milliseconds(start.elapsed())
         ));
-        return (completed, end);
+        return (completed_steps, end);
     }
     (STEPS.len(), PayloadEnd::Done)
 }

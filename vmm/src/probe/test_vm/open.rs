@@ -19,7 +19,7 @@ pub(super) struct DeviceNode {
 }
 
 impl DeviceNode {
-    /// Examines /dev/kvm. Fields that cannot be found out stay empty.
+    /// Examines /dev/kvm. A field whose value cannot be found out stays empty.
     pub(super) fn examine() -> DeviceNode {
         use std::os::unix::fs::MetadataExt as _;
         let Ok(node) = std::fs::metadata("/dev/kvm") else { return DeviceNode::default() };

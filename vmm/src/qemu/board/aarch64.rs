@@ -9,12 +9,12 @@ pub(super) const BOARD: Board = Board {
     program: "qemu-system-aarch64",
     name: |_| "virt",
     machine_argument,
-    // `max` has all features that QEMU emulates. A boot takes as long as with Cortex-A72 (0.42 s of CPU
-    // time, QEMU 7.2). pauth-impdef selects a fast algorithm of pointer authentication; with the
-    // architecture's algorithm a boot takes ten times as long.
+    // `max` has all features that QEMU emulates. A boot takes as long as with Cortex-A72 (0.42 s of
+    // CPU time, QEMU 7.2). pauth-impdef selects a fast algorithm of pointer authentication; with
+    // the algorithm of the architecture, a boot takes ten times as long.
     cpu: "max,pauth-impdef=on",
-    // A task that has used SVE, as the C library's memcpy() does, pays 64 instructions in each system
-    // call (`fpsimd_syscall_enter()`) until the scheduler happens to take SVE away again
+    // A task that has used SVE, as the C library's memcpy() does, pays 64 instructions in each
+    // system call (`fpsimd_syscall_enter()`) until the scheduler happens to take SVE from the task
     // (`task_fpsimd_load()`).
     instruction_count_cpu: "max,pauth-impdef=on,sve=off,sme=off",
     kernel_arguments,
@@ -24,8 +24,9 @@ pub(super) const BOARD: Board = Board {
     describe_cpu,
 };
 
-/// Returns the argument of `-machine`. The kernel finds its devices in the device tree. Memory tagging
-/// (`mte=on`) is only accepted with a CPU model that supports it: `max`, of the models in QEMU 7.2.
+/// Returns the argument of `-machine`. The kernel finds its devices in the device tree. Memory
+/// tagging (`mte=on`) is only accepted with a CPU model that supports it: `max`, of the models in
+/// QEMU 7.2.
 fn machine_argument(accelerator: Accelerator, _: DeviceDiscovery, cpu: &str) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "virt,gic-version=host",
@@ -37,18 +38,19 @@ fn machine_argument(accelerator: Accelerator, _: DeviceDiscovery, cpu: &str) -> 
 /// Returns the boot arguments:
 ///
 /// - `console=ttyAMA0`: the one serial port.
-/// - `panic=-1`: restart at once after a panic.
+/// - `panic=-1`: the kernel restarts at once after a panic.
 fn kernel_arguments(_: &BootFacts) -> String {
     "console=ttyAMA0 panic=-1".to_owned()
 }
 
-/// A reset is always a restart: the kernel calls the firmware (PSCI), and no fault resets the machine.
+/// A reset is always a restart: the kernel calls the firmware (PSCI), and no fault resets the
+/// machine.
 fn end_after_reset(_: &str) -> VmEnd {
     VmEnd::Restart
 }
 
-fn describe_cpu(cpu: usize, registers: &str) -> Option<String> {
-    Some(format!("CPU {cpu} is at PC={:016x}", hex_field(registers, " PC=")?))
+fn describe_cpu(cpu_index: usize, registers: &str) -> Option<String> {
+    Some(format!("CPU {cpu_index} is at PC={:016x}", hex_field(registers, " PC=")?))
 }
 
 #[cfg(test)]

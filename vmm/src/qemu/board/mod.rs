@@ -35,8 +35,8 @@ pub(super) struct Board {
     pub(super) machine_argument: fn(Accelerator, DeviceDiscovery, cpu: &str) -> &'static str,
     /// Default CPU model with TCG.
     pub(super) cpu: &'static str,
-    /// Default CPU model for [`Accelerator::Counting`], without features that make a program's number of
-    /// instructions vary between runs.
+    /// Default CPU model for [`Accelerator::Counting`], without features that make a program's
+    /// number of instructions vary between runs.
     pub(super) instruction_count_cpu: &'static str,
     /// Returns the boot arguments for the machine.
     pub(super) kernel_arguments: fn(&BootFacts) -> String,
@@ -44,11 +44,11 @@ pub(super) struct Board {
     pub(super) console: &'static [&'static str],
     /// QEMU's arguments for the vsock device, on chardev `vsock`.
     pub(super) vsock: &'static [&'static str],
-    /// Returns the end of a guest that reset the machine, from QEMU's dump of the registers: a restart or a
-    /// crash.
+    /// Returns the end of a guest that reset the machine, from QEMU's dump of the registers: a
+    /// restart or a crash.
     pub(super) end_after_reset: fn(&str) -> VmEnd,
     /// Describes the state of a CPU in one line, from its part of the dump.
-    pub(super) describe_cpu: fn(cpu: usize, registers: &str) -> Option<String>,
+    pub(super) describe_cpu: fn(cpu_index: usize, registers: &str) -> Option<String>,
 }
 
 /// Returns the board of an architecture.
@@ -64,8 +64,8 @@ pub(super) fn for_arch(arch: Arch) -> &'static Board {
 /// QEMU's arguments for a console on the only serial port.
 const SERIAL_CONSOLE: &[&str] = &["-serial", "chardev:console"];
 
-/// QEMU's arguments for a vsock device on virtio-mmio. The legacy interface is off, because vhost-user needs
-/// virtio 1.
+/// QEMU's arguments for a vsock device on virtio-mmio. The legacy interface is off, because
+/// vhost-user needs virtio 1.
 const MMIO_VSOCK: &[&str] = &[
     "-global",
     "virtio-mmio.force-legacy=false",
@@ -75,7 +75,7 @@ const MMIO_VSOCK: &[&str] = &[
 
 /// Returns the hexadecimal number after the first `name` in a dump of registers.
 fn hex_field(text: &str, name: &str) -> Option<u64> {
-    let rest = text.split(name).nth(1)?.trim_start();
-    let digits = rest.split(|c: char| !c.is_ascii_hexdigit()).next()?;
+    let field = text.split(name).nth(1)?.trim_start();
+    let digits = field.split(|character: char| !character.is_ascii_hexdigit()).next()?;
     u64::from_str_radix(digits, 16).ok()
 }

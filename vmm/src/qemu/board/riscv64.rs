@@ -9,7 +9,8 @@ pub(super) const BOARD: Board = Board {
     name: |_| "virt",
     // The kernel finds its devices in the device tree.
     machine_argument: |_, _, _| "virt",
-    // Not `max`: the kernel probes each extension of the CPU and patches itself, which slows the boot.
+    // With the model `max`, the kernel probes more extensions of the CPU and patches itself, which
+    // slows the boot.
     cpu: "rv64",
     instruction_count_cpu: "rv64",
     kernel_arguments,
@@ -22,18 +23,19 @@ pub(super) const BOARD: Board = Board {
 /// Returns the boot arguments:
 ///
 /// - `console=ttyS0`: the serial port.
-/// - `panic=-1`: restart at once after a panic.
+/// - `panic=-1`: the kernel restarts at once after a panic.
 fn kernel_arguments(_: &BootFacts) -> String {
     "console=ttyS0 panic=-1".to_owned()
 }
 
-/// A reset is always a restart: the kernel calls the firmware (SBI), and no fault resets the machine.
+/// A reset is always a restart: the kernel calls the firmware (SBI), and no fault resets the
+/// machine.
 fn end_after_reset(_: &str) -> VmEnd {
     VmEnd::Restart
 }
 
-fn describe_cpu(cpu: usize, registers: &str) -> Option<String> {
-    Some(format!("CPU {cpu} is at pc={:016x}", hex_field(registers, " pc ")?))
+fn describe_cpu(cpu_index: usize, registers: &str) -> Option<String> {
+    Some(format!("CPU {cpu_index} is at pc={:016x}", hex_field(registers, " pc ")?))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub(super) const BOARD: Board = Board {
     instruction_count_cpu: "max",
     kernel_arguments,
     console: &["-device", "sclpconsole,chardev=console"],
-    // QEMU has no vhost-user-vsock for channel I/O. On PCI it is always virtio 1.
+    // QEMU has no vhost-user-vsock for channel I/O. A vsock device on PCI is always virtio 1.
     vsock: &["-device", "vhost-user-vsock-pci,chardev=vsock"],
     end_after_reset,
     describe_cpu,
@@ -23,7 +23,7 @@ pub(super) const BOARD: Board = Board {
 /// Returns the boot arguments:
 ///
 /// - `console=ttysclp0`: the SCLP terminal.
-/// - `panic=-1`: restart at once after a panic.
+/// - `panic=-1`: the kernel restarts at once after a panic.
 fn kernel_arguments(_: &BootFacts) -> String {
     "console=ttysclp0 panic=-1".to_owned()
 }
@@ -33,10 +33,10 @@ fn kernel_arguments(_: &BootFacts) -> String {
 const PSW_WAIT: u64 = 1 << 49;
 const PSW_INTERRUPTS_ENABLED: u64 = 3 << 56;
 
-/// Distinguishes a restart from a disabled wait. A kernel that gives up waits with interrupts disabled
-/// (`disabled_wait()`), and QEMU then ends the machine.
+/// Distinguishes a restart from a disabled wait. A kernel that cannot go on waits with interrupts
+/// disabled (`disabled_wait()`), and QEMU then ends the machine.
 fn end_after_reset(registers: &str) -> VmEnd {
-    let mut masks = registers.split("CPU#").filter_map(|cpu| hex_field(cpu, "PSW=mask "));
+    let mut masks = registers.split("CPU#").filter_map(|cpu_dump| hex_field(cpu_dump, "PSW=mask "));
     if masks.any(|mask| mask & PSW_WAIT != 0 && mask & PSW_INTERRUPTS_ENABLED == 0) {
         return VmEnd::VcpuError {
             why: "disabled wait: the CPU waits and cannot be interrupted".to_owned(),
@@ -46,8 +46,8 @@ fn end_after_reset(registers: &str) -> VmEnd {
     VmEnd::Restart
 }
 
-fn describe_cpu(cpu: usize, registers: &str) -> Option<String> {
-    Some(format!("CPU {cpu} is at addr={:016x}", hex_field(registers, " addr ")?))
+fn describe_cpu(cpu_index: usize, registers: &str) -> Option<String> {
+    Some(format!("CPU {cpu_index} is at addr={:016x}", hex_field(registers, " addr ")?))
 }
 
 #[cfg(test)]

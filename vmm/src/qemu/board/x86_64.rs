@@ -9,9 +9,9 @@ pub(super) const BOARD: Board = Board {
     program: "qemu-system-x86_64",
     name,
     machine_argument,
-    // `max` has all features that TCG emulates; QEMU's default model is a CPU of 2003. With ERMS or FSRM, the
-    // kernel clears and copies pages by `rep stosb` and `rep movsb`, which TCG
-    // executes byte by byte: a sixth of the time of all cases.
+    // `max` has all features that TCG emulates; QEMU's default model is a CPU of 2003. With ERMS or
+    // FSRM, the kernel clears and copies pages by `rep stosb` and `rep movsb`, which TCG executes
+    // byte by byte. Without both, all cases take a sixth less time.
     cpu: "max,erms=off,fsrm=off",
     instruction_count_cpu: "max",
     kernel_arguments,
@@ -24,46 +24,48 @@ pub(super) const BOARD: Board = Board {
 /// Returns the boot arguments:
 ///
 /// - `console=ttyS0`: the serial port.
-/// - `reboot=t`: restart by a triple fault. microvm has no keyboard controller and, without ACPI, no
-///   reset register.
-/// - `panic=-1`: restart at once after a panic.
+/// - `reboot=t`: the kernel restarts by a triple fault. microvm has no keyboard controller and,
+///   without ACPI, no reset register.
+/// - `panic=-1`: the kernel restarts at once after a panic.
 ///
-/// Under TCG, these arguments spare the guest its calibrations, which take half of a small kernel's boot:
+/// Under TCG, these arguments spare the guest its calibrations, which take half of a small kernel's
+/// boot:
 ///
-/// - `no_timer_check`: do not test whether the timer's interrupt arrives.
-/// - `nolapic_timer`: with one CPU, use the PIT instead of the local APIC timer, whose calibration
-///   waits for 100 ticks. Not used with several CPUs, which would lose ticks, nor with ACPI: a tickless
-///   Linux 6.12 was seen to sleep for ever.
-/// - `initcall_blacklist=trace_eval_init`: do not look for names of enumerators in the format of every
-///   tracepoint. Formats are read by people only.
-/// - `noreplace-smp`: on one CPU, do not patch the lock prefixes out of the kernel. Each patch switches
-///   page tables twice (docs/boot-time.md has the figures).
-/// - `tsc_early_khz`, `tsc=reliable`: the frequency of the guest's TSC, which is the host's, if it is
-///   known.
-/// - `lpj`: with several CPUs, the TSC's ticks in one period of the timer, if both frequencies are known.
-///   Otherwise each CPU but the first measures this number for 50 ms (`calibrate_delay_direct()`).
+/// - `no_timer_check`: the kernel does not test whether the timer's interrupt arrives.
+/// - `nolapic_timer`: with one CPU, the kernel uses the PIT instead of the local APIC timer, whose
+///   calibration waits for 100 ticks. The argument is not used with several CPUs, which would lose
+///   ticks, nor with ACPI, where a tickless Linux 6.12 was seen to sleep for ever.
+/// - `initcall_blacklist=trace_eval_init`: the kernel does not look for names of enumerators in the
+///   format of every tracepoint. Only people read these formats.
+/// - `noreplace-smp`: on one CPU, the kernel does not patch the lock prefixes out of the kernel.
+///   Each patch switches page tables twice (docs/boot-time.md has the figures).
+/// - `tsc_early_khz`, `tsc=reliable`: the frequency of the guest's TSC, which is the host's, if it
+///   is known.
+/// - `lpj`: with several CPUs, the TSC's ticks in one period of the timer, if both frequencies are
+///   known. Otherwise each CPU but the first measures this number for 50 ms
+///   (`calibrate_delay_direct()`).
 fn kernel_arguments(facts: &BootFacts) -> String {
-    let mut all = "console=ttyS0 reboot=t panic=-1".to_owned();
+    let mut arguments = "console=ttyS0 reboot=t panic=-1".to_owned();
     match facts.accelerator {
         Accelerator::Tcg | Accelerator::Counting => {
-            all += " no_timer_check initcall_blacklist=trace_eval_init";
+            arguments += " no_timer_check initcall_blacklist=trace_eval_init";
             if facts.cpus == 1 {
-                all += " noreplace-smp";
+                arguments += " noreplace-smp";
                 if facts.discovery == DeviceDiscovery::CommandLine {
-                    all += " nolapic_timer";
+                    arguments += " nolapic_timer";
                 }
             }
             if let Some(khz) = facts.tsc_khz {
-                all += &format!(" tsc=reliable tsc_early_khz={khz}");
+                arguments += &format!(" tsc=reliable tsc_early_khz={khz}");
                 if let Some(hz) = facts.timer_hz.filter(|hz| *hz > 0 && facts.cpus > 1) {
-                    all += &format!(" lpj={}", khz * 1000 / u64::from(hz));
+                    arguments += &format!(" lpj={}", khz * 1000 / u64::from(hz));
                 }
             }
         }
         // A guest of KVM needs no calibration.
         Accelerator::Kvm => {}
     }
-    all
+    arguments
 }
 
 fn name(discovery: DeviceDiscovery) -> &'static str {
@@ -81,8 +83,8 @@ fn machine_argument(_: Accelerator, discovery: DeviceDiscovery, _: &str) -> &'st
     }
 }
 
-/// Distinguishes a restart from a crash. On microvm without ACPI, both are triple faults, which reset the
-/// machine.
+/// Distinguishes a restart from a crash. On microvm without ACPI, both are triple faults, which
+/// reset the machine.
 fn end_after_reset(registers: &str) -> VmEnd {
     if restarts_on_purpose(registers) {
         VmEnd::Restart
@@ -91,26 +93,28 @@ fn end_after_reset(registers: &str) -> VmEnd {
     }
 }
 
-fn describe_cpu(cpu: usize, registers: &str) -> Option<String> {
+fn describe_cpu(cpu_index: usize, registers: &str) -> Option<String> {
     let (rip, flags) = (hex_field(registers, "RIP=")?, hex_field(registers, "RFL=")?);
-    let halted = hex_field(registers, " HLT=") == Some(1);
-    Some(crate::x86_64::describe_vcpu(cpu, rip, flags, halted))
+    let is_halted = hex_field(registers, " HLT=") == Some(1);
+    Some(crate::x86_64::describe_vcpu(cpu_index, rip, flags, is_halted))
 }
 
-/// Returns true if the registers are those of a kernel that restarts by `reboot=t`: it loads an empty
-/// IDT and then traps on purpose (`native_machine_emergency_restart` in `arch/x86/kernel/reboot.c`).
-/// A kernel that crashes has an IDT with entries.
+/// Returns true if the registers are those of a kernel that restarts by `reboot=t`. Such a kernel
+/// loads an empty IDT and then traps on purpose (`native_machine_emergency_restart` in
+/// `arch/x86/kernel/reboot.c`). A kernel that crashes has an IDT with entries.
 fn restarts_on_purpose(registers: &str) -> bool {
     registers.lines().any(|line| {
         let mut words = line.split_whitespace();
-        words.next() == Some("IDT=") && words.all(|word| word.bytes().all(|b| b == b'0'))
+        words.next() == Some("IDT=") && words.all(|word| word.bytes().all(|byte| byte == b'0'))
     })
 }
 
 /// Removes the floating-point and vector registers, which do not help with a triple fault.
 fn without_fpu(registers: &str) -> String {
     let is_relevant = |line: &&str| {
-        !["FCW=", "FPR", "XMM", "YMM", "ZMM", "Opmask"].iter().any(|p| line.starts_with(p))
+        !["FCW=", "FPR", "XMM", "YMM", "ZMM", "Opmask"]
+            .iter()
+            .any(|prefix| line.starts_with(prefix))
     };
     registers.trim().lines().map(str::trim_end).filter(is_relevant).collect::<Vec<_>>().join("\n")
 }

@@ -47,7 +47,8 @@ fn a_guest_reads_its_cid() {
     let shared_device = Arc::new(SharedDevice::new(Device::new()).unwrap());
     let wake_evt = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    let backend = VhostDevice { shared_device, memory, wake_evt, stopping: AtomicBool::new(false) };
+    let backend =
+        VhostDevice { shared_device, memory, wake_evt, is_stopping: AtomicBool::new(false) };
     assert_eq!(backend.get_config(0, 8), GUEST_CID.to_le_bytes());
     assert_eq!(backend.get_config(4, 100), [0; 4]);
     assert!(backend.get_config(9, u32::MAX).is_empty());

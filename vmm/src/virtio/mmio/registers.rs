@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The registers that the driver writes, and the effect of a write on the device's status and queues.
+//! The registers that the driver writes, and the effect of a write on the device's status and
+//! queues.
 
 use virtio_bindings::bindings::virtio_config::*;
 use virtio_bindings::bindings::virtio_mmio::*;
@@ -45,12 +46,12 @@ pub(super) struct QueueRegisters {
 impl Registers {
     /// Handles a write that affects no other part of the device.
     pub(super) fn write(&mut self, register: u32, value: u32, memory: &GuestMemoryMmap) {
-        let negotiates = self.has_status(VIRTIO_CONFIG_S_DRIVER)
+        let is_negotiating = self.has_status(VIRTIO_CONFIG_S_DRIVER)
             && !self.has_status(VIRTIO_CONFIG_S_FEATURES_OK);
         match register {
             VIRTIO_MMIO_DEVICE_FEATURES_SEL => self.device_features_select = value,
             VIRTIO_MMIO_DRIVER_FEATURES_SEL => self.driver_features_select = value,
-            VIRTIO_MMIO_DRIVER_FEATURES if negotiates => {
+            VIRTIO_MMIO_DRIVER_FEATURES if is_negotiating => {
                 set_half(&mut self.driver_features, self.driver_features_select, value);
             }
             VIRTIO_MMIO_QUEUE_SEL => self.queue_select = value,
@@ -61,29 +62,29 @@ impl Registers {
                 }
             }
             _ => {
-                if let Some(slot) = self.configurable_queue() {
-                    slot.write(register, value);
+                if let Some(queue_registers) = self.configurable_queue() {
+                    queue_registers.write(register, value);
                 }
             }
         }
     }
 
-    /// Handles a write to `Status` (sections 2.1.1 and 3.1.1). Only a reset clears bits, and a bit is
-    /// set only after the one before it in [`STATUS_ORDER`].
+    /// Handles a write to `Status` (sections 2.1.1 and 3.1.1). Only a reset clears bits, and a bit
+    /// is set only after the previous bit in [`STATUS_ORDER`].
     pub(super) fn write_status(&mut self, value: u32) {
-        let new = value & DRIVER_BITS;
-        if self.status & DRIVER_BITS & !new != 0 {
+        let new_bits = value & DRIVER_BITS;
+        if self.status & DRIVER_BITS & !new_bits != 0 {
             return;
         }
-        for step in STATUS_ORDER {
-            if new & step == 0
-                || step == VIRTIO_CONFIG_S_FEATURES_OK && !self.features_are_supported()
+        for bit in STATUS_ORDER {
+            if new_bits & bit == 0
+                || bit == VIRTIO_CONFIG_S_FEATURES_OK && !self.features_are_supported()
             {
                 break;
             }
-            self.status |= step;
+            self.status |= bit;
         }
-        self.status |= new & VIRTIO_CONFIG_S_FAILED;
+        self.status |= new_bits & VIRTIO_CONFIG_S_FAILED;
     }
 
     /// Returns true if the device supports the features that the driver has accepted.
@@ -112,24 +113,27 @@ impl Registers {
     }
 
     /// Returns the selected queue if the driver may configure it: between `FEATURES_OK` and
-    /// `DRIVER_OK` (section 3.1.1), and not while it is ready (section 4.2.2.2).
+    /// `DRIVER_OK` (section 3.1.1), and not while the queue is ready (section 4.2.2.2).
     pub(super) fn configurable_queue(&mut self) -> Option<&mut QueueRegisters> {
         let is_configurable = self.has_status(VIRTIO_CONFIG_S_FEATURES_OK)
             && !self.has_status(VIRTIO_CONFIG_S_DRIVER_OK);
-        self.selected_queue().filter(|slot| is_configurable && slot.queue.is_none())
+        self.selected_queue()
+            .filter(|queue_registers| is_configurable && queue_registers.queue.is_none())
     }
 
     /// Handles a write of 1 to `QueueReady`.
     pub(super) fn start_queue(&mut self, memory: &GuestMemoryMmap) -> Result<(), InvalidQueue> {
-        let event_idx = self.has_event_idx();
-        if let Some(slot) = self.configurable_queue() {
-            slot.queue = Some(slot.create_queue(memory, event_idx, (0, 0)).ok_or(InvalidQueue)?);
+        let uses_event_idx = self.has_event_idx();
+        if let Some(queue_registers) = self.configurable_queue() {
+            queue_registers.queue = Some(
+                queue_registers.create_queue(memory, uses_event_idx, (0, 0)).ok_or(InvalidQueue)?,
+            );
         }
         Ok(())
     }
 }
 
-/// The queue is not in guest memory, or has an invalid size.
+/// Error: the queue is not in guest memory, or has an invalid size.
 pub(super) struct InvalidQueue;
 
 impl Default for QueueRegisters {
@@ -158,19 +162,19 @@ impl QueueRegisters {
         }
     }
 
-    /// Creates the queue that these registers describe. `None` if its size or alignment is invalid
-    /// (section 2.7), or it is not in guest memory.
+    /// Creates the queue that these registers describe. Returns `None` if the size or alignment of
+    /// the queue is invalid (section 2.7), or the queue is not in guest memory.
     pub(super) fn create_queue(
         &self,
         memory: &GuestMemoryMmap,
-        event_idx: bool,
+        uses_event_idx: bool,
         (next_avail, next_used): (u16, u16),
     ) -> Option<Queue> {
         let state = QueueState {
             max_size: QUEUE_SIZE,
             next_avail,
             next_used,
-            event_idx_enabled: event_idx,
+            event_idx_enabled: uses_event_idx,
             size: u16::try_from(self.size).ok()?,
             ready: true,
             desc_table: self.descriptors,
@@ -181,8 +185,8 @@ impl QueueRegisters {
     }
 }
 
-/// Returns the 32 bits of a value that a selector register selects: the lower for 0, the upper for 1,
-/// else 0.
+/// Returns the 32 bits of a value that a selector register selects: the lower for 0, the upper for
+/// 1, else 0.
 pub(super) fn select_half(value: u64, select: u32) -> u32 {
     let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
     match select {
@@ -193,11 +197,11 @@ pub(super) fn select_half(value: u64, select: u32) -> u32 {
 }
 
 /// Replaces the 32 bits of a value that a selector register selects.
-pub(super) fn set_half(value: &mut u64, select: u32, new: u32) {
+pub(super) fn set_half(value: &mut u64, select: u32, new_half: u32) {
     let (low, high) = (select_half(*value, 0), select_half(*value, 1));
     match select {
-        0 => *value = u64::from(high) << 32 | u64::from(new),
-        1 => *value = u64::from(new) << 32 | u64::from(low),
+        0 => *value = u64::from(high) << 32 | u64::from(new_half),
+        1 => *value = u64::from(new_half) << 32 | u64::from(low),
         _ => {}
     }
 }

@@ -18,7 +18,7 @@ pub(super) mod payload;
 /// Usual reason for a host without KVM.
 pub(super) const NO_KVM: &str = "the kernel has no KVM or was not started in EL2";
 
-/// Capabilities that the microVM and its snapshots use. A GICv3 is needed too.
+/// Capabilities that the microVM and its snapshots use, besides a GICv3.
 pub(super) const CAPABILITIES: [(Cap, &str); 10] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::OneReg, "KVM_CAP_ONE_REG"),
@@ -52,12 +52,12 @@ pub(super) const STEPS: [Step; 7] = [
 /// Index of the step whose loop is timed.
 pub(super) const TIMED_STEP: usize = 3;
 
-/// Time between two kicks, in multiples of the duration of the payload's loop on the host. Slow hosts,
-/// such as emulated ones, thus get more time. At 3 GHz the loop takes 7 µs, and the shortest period
-/// applies.
+/// Time between two kicks, in multiples of the duration of the payload's loop on the host. Slow
+/// hosts, such as emulated ones, thus get more time. At 3 GHz the loop takes 7 µs, and the shortest
+/// period applies.
 pub(super) const LOOPS_PER_KICK: u32 = 1000;
 
-/// The vCPU, and what must live as long.
+/// The vCPU, the GIC that must live as long, and the report of the payload.
 pub(super) struct Guest {
     vcpu: VcpuFd,
     _gic: Gic,
@@ -79,13 +79,14 @@ impl Guest {
         let gic = Gic::new(vm).map_err(|error| Finding::Unsupported {
             reason: UnsupportedReason::MissingFeature(format!("GICv3 for guests ({error})")),
         })?;
-        for (name, value) in [(PSTATE, PSTATE_BOOT), (PC, payload::entry())] {
-            registers::set(&vcpu, name, value).map_err(call_failed("KVM_SET_ONE_REG"))?;
+        for (register, value) in [(PSTATE, PSTATE_BOOT), (PC, payload::entry())] {
+            registers::set(&vcpu, register, value).map_err(call_failed("KVM_SET_ONE_REG"))?;
         }
         Ok(Guest { vcpu, _gic: gic, report: payload::Report::default() })
     }
 
-    /// Runs the payload until its next letter, or another exit. Collects its report on the way.
+    /// Runs the payload until its next letter, or another exit. Collects the
+    /// words of its report that it writes before.
     ///
     /// # Errors
     /// As `KVM_RUN`.
@@ -116,7 +117,7 @@ impl Guest {
 
     /// Returns PC and PSTATE as text; 0 for a register that KVM does not tell.
     pub(super) fn describe(&self) -> String {
-        let value = |name| registers::get(&self.vcpu, name).unwrap_or(0);
+        let value = |register| registers::get(&self.vcpu, register).unwrap_or(0);
         format!("PC {:X}h, PSTATE {:X}h", value(PC), value(PSTATE))
     }
 }

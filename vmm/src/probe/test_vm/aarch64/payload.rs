@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The payload: the code that the probe's vCPU runs.
 //!
-//! The payload performs operations that every kernel performs. After each successful step it writes a
-//! letter to [`LETTER_PORT`]. On an error, it writes a report word by word to the addresses after
-//! [`LETTER_PORT`], then [`STOP_LETTER`]. The report is not in memory, because the host may not see
-//! writes while the MMU is off. Each of the 16 exception vectors has an entry, so every fault is
-//! reported.
+//! The payload performs operations that every kernel performs. After each successful step, the
+//! payload writes a letter to [`LETTER_PORT`]. On an error, the payload writes a report word by
+//! word to the addresses after [`LETTER_PORT`], then [`STOP_LETTER`]. The report is not in memory,
+//! because the host may not see writes while the MMU is off. Each of the 16 exception vectors has
+//! an entry, so every fault is reported.
 
 use std::arch::{asm, global_asm};
 use std::time::{Duration, Instant};
@@ -238,7 +238,8 @@ global_asm!(
     "mov x0, #1",
     "msr cntv_ctl_el0, x0",
     "isb",
-    // Interrupts are masked: wfi still ends at a pending one, and none is taken before wfi.
+    // Interrupts are masked: a pending interrupt still ends wfi, and no interrupt is taken before
+    // wfi.
     "23: wfi",
     "msr daifclr, #2",
     "isb",
@@ -247,7 +248,7 @@ global_asm!(
     "mov w0, #'F'",
     "strb w0, [x28]",
 
-    // G: a page fault; the access is repeated after it and works.
+    // G: a page fault, after which the repeated access works.
     "ldr x3, ={UNMAPPED_ADDRESS}",
     ".Laccess:",
     "ldr x2, [x3]",
@@ -368,12 +369,13 @@ unsafe extern "C" {
 pub(super) struct Report([Option<u64>; (WORDS_END / 8) as usize]);
 
 impl Report {
-    /// Handles a write at an offset from [`LETTER_PORT`]. Ignores writes that are not of one aligned word.
+    /// Handles a write at an offset from [`LETTER_PORT`]. Ignores writes that are not of one
+    /// aligned word.
     pub(super) fn record_write(&mut self, offset: u64, data: &[u8]) {
         let Ok(word) = data.try_into().map(u64::from_le_bytes) else { return };
-        let place = usize::try_from(offset / 8).ok().and_then(|index| self.0.get_mut(index));
-        if let (Some(place), 0) = (place, offset % 8) {
-            *place = Some(word);
+        let slot = usize::try_from(offset / 8).ok().and_then(|index| self.0.get_mut(index));
+        if let (Some(slot), 0) = (slot, offset % 8) {
+            *slot = Some(word);
         }
     }
 
@@ -381,13 +383,14 @@ impl Report {
         self.0[usize::try_from(offset / 8).expect("an offset of ours")]
     }
 
-    /// Decodes the words that were written so far.
+    /// Decodes the words that the payload has written so far.
     pub(super) fn decode(&self) -> PayloadReport {
         if let Some(number) = self.word(WRONG_RESULT_WORD) {
-            let what = usize::try_from(number).ok().and_then(|number| WRONG_RESULTS.get(number));
-            let what = what.copied().unwrap_or("an unknown check");
+            let result_name =
+                usize::try_from(number).ok().and_then(|number| WRONG_RESULTS.get(number));
+            let result_name = result_name.copied().unwrap_or("an unknown check");
             return PayloadReport::WrongResult {
-                what,
+                result_name,
                 value: self.word(WRONG_VALUE_WORD).unwrap_or(0),
             };
         }
@@ -411,10 +414,10 @@ impl Report {
 /// Returns the bytes between two labels of the payload.
 ///
 /// # Safety
-/// `from` and `to` are labels of the payload, in this order.
-unsafe fn bytes_between(from: *const u8, to: *const u8) -> &'static [u8] {
-    // SAFETY: the caller guarantees that both are in one read-only section of this program.
-    unsafe { std::slice::from_raw_parts(from, to.addr() - from.addr()) }
+/// `start` and `end` are labels of the payload, in this order.
+unsafe fn bytes_between(start: *const u8, end: *const u8) -> &'static [u8] {
+    // SAFETY: the caller guarantees that both labels are in one read-only section of this program.
+    unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
 }
 
 /// Returns the address of the payload's first instruction.
@@ -430,7 +433,7 @@ pub(super) fn entry() -> u64 {
 pub(in crate::probe::test_vm) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemoryError> {
     memory::write_tables(memory)?;
     memory.write_obj(PATTERN_BEFORE, GuestAddress(MAPPED_PAGE))?;
-    // SAFETY: The labels are the payload's, in this order.
+    // SAFETY: The labels of each pair are labels of the payload, in this order.
     let (kernel, user) = unsafe {
         (
             bytes_between(&raw const sudbox_probe_kernel, &raw const sudbox_probe_kernel_end),
@@ -443,20 +446,20 @@ pub(in crate::probe::test_vm) fn write(memory: &GuestMemoryMmap) -> Result<(), G
 
 /// Times the loop on the host: ticks of the virtual counter and duration of the fastest run.
 pub(in crate::probe::test_vm) fn time_loop_on_host() -> (u64, Duration) {
-    let round = || {
-        let (start, before) = (Instant::now(), counter());
-        // SAFETY: Counts a register down, which is declared as changed.
+    let timed_run = || {
+        let (start_time, start_count) = (Instant::now(), counter());
+        // SAFETY: The code only counts a register down, which is declared as changed.
         unsafe {
             asm!(timed_loop!(), inout("x7") LOOP_ITERATIONS => _, options(nomem, nostack));
         }
-        (counter().wrapping_sub(before), start.elapsed())
+        (counter().wrapping_sub(start_count), start_time.elapsed())
     };
-    (0..LOOP_RUNS).map(|_| round()).min().unwrap_or((u64::MAX, Duration::ZERO))
+    (0..LOOP_RUNS).map(|_| timed_run()).min().unwrap_or((u64::MAX, Duration::ZERO))
 }
 
 fn counter() -> u64 {
     let value: u64;
-    // SAFETY: Reads a register that Linux lets programs read.
+    // SAFETY: The code only reads a register that Linux lets programs read.
     unsafe { asm!("isb", "mrs {}, cntvct_el0", out(reg) value, options(nomem, nostack)) };
     value
 }
@@ -469,7 +472,7 @@ mod tests {
 
     #[test]
     fn code_ends_before_what_follows() {
-        // SAFETY: The labels are the payload's, in this order.
+        // SAFETY: The labels of each pair are labels of the payload, in this order.
         let kernel = unsafe {
             bytes_between(&raw const sudbox_probe_kernel, &raw const sudbox_probe_kernel_end)
         };
@@ -493,8 +496,10 @@ mod tests {
         assert_eq!(report.decode(), PayloadReport::Fault(fault.to_owned()));
         report.record_write(WRONG_RESULT_WORD, &BAD_ADDRESS.to_le_bytes());
         report.record_write(WRONG_VALUE_WORD, &7_u64.to_le_bytes());
-        let PayloadReport::WrongResult { what, value: 7 } = report.decode() else { panic!() };
-        assert!(what.ends_with("FAR_EL1"), "{what}");
+        let PayloadReport::WrongResult { result_name, value: 7 } = report.decode() else {
+            panic!()
+        };
+        assert!(result_name.ends_with("FAR_EL1"), "{result_name}");
     }
 
     #[test]

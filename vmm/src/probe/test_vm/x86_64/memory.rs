@@ -17,7 +17,8 @@ const APIC_PAGE_DIRECTORY: u64 = 0x5000;
 pub(super) const GDT: u64 = 0x6000;
 pub(super) const TSS: u64 = 0x6100;
 pub(super) const IDT: u64 = 0x7000;
-/// Code of ring 0. It begins with the entry points of the 256 vectors, [`VECTOR_ENTRY_SIZE`] bytes each.
+/// Code of ring 0. It begins with the entry points of the 256 vectors, [`VECTOR_ENTRY_SIZE`] bytes
+/// each.
 pub(super) const KERNEL_TEXT: u64 = 0x8000;
 /// Code of ring 3.
 pub(super) const USER_TEXT: u64 = 0xb000;
@@ -61,8 +62,8 @@ fn gdt() -> [u64; 8] {
     ]
 }
 
-/// Encodes a 64-bit interrupt gate (Intel SDM, volume 3, section 7.14.1). `stack` is an index in the
-/// TSS's interrupt stack table, or 0.
+/// Encodes a 64-bit interrupt gate (Intel SDM, volume 3, section 7.14.1). `stack` is an index in
+/// the TSS's interrupt stack table, or 0.
 fn gate(handler: u64, stack: u64) -> [u64; 2] {
     let low = handler & 0xffff
         | u64::from(KERNEL_CODE) << 16
@@ -87,8 +88,8 @@ fn page_entry(address: u64) -> u64 {
 /// Vectors with a handler of their own, and the handlers' addresses.
 pub(super) type Handlers = [(u8, u64); 3];
 
-/// Returns the IDT. Vectors that a step expects go to `handlers`, all others to the entry points at
-/// [`KERNEL_TEXT`], which report them, on a stack of their own.
+/// Returns the IDT. Vectors that a step expects go to `handlers`. All other vectors go to the entry
+/// points at [`KERNEL_TEXT`], which report the vector and have a stack of their own.
 fn idt(handlers: &Handlers) -> [[u64; 2]; 256] {
     let mut gates =
         std::array::from_fn(|vector| gate(KERNEL_TEXT + VECTOR_ENTRY_SIZE * vector as u64, 1));
@@ -107,7 +108,7 @@ pub(super) fn write_tables(
     handlers: &Handlers,
 ) -> Result<(), GuestMemoryError> {
     let write_u64 = |value: u64, address: u64| memory.write_obj(value, GuestAddress(address));
-    // Present, writable and user: the last level decides.
+    // Each upper entry is present, writable and for user mode, so the last level decides.
     write_u64(PDPT + 7, PML4)?;
     write_u64(PAGE_DIRECTORY + 7, PDPT)?;
     write_u64(APIC_PAGE_DIRECTORY + 7, PDPT + (LOCAL_APIC >> 30) * 8)?;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The payload: the code that the probe's vCPU runs.
 //!
-//! The payload performs operations that every kernel performs. After each successful step it writes a
-//! letter to [`LETTER_PORT`]. On an error, it writes the report page, then [`STOP_LETTER`] to the port;
-//! the report can be read even if that write fails. Each of the 256 vectors has a gate, so every fault
-//! is reported and none becomes a triple fault without a reason.
+//! The payload performs operations that every kernel performs. After each successful step it writes
+//! a letter to [`LETTER_PORT`]. On an error, it writes the report page, then [`STOP_LETTER`] to the
+//! port; the report can be read even if that write fails. Each of the 256 vectors has a gate, so
+//! every fault is reported and none becomes a triple fault without a reason.
 
 use std::arch::{asm, global_asm};
 use std::fmt::Write as _;
@@ -30,9 +30,9 @@ const TIMER_VECTOR: u8 = 0x40;
 /// First period of the timer in nanoseconds, which KVM's APIC counts (`APIC_BUS_CYCLE_NS_DEFAULT`).
 const TIMER_COUNT: u32 = 100_000;
 
-/// Length of the timer's further periods in nanoseconds. QEMU's emulated SVM (7.2) sometimes ignores
-/// the interrupt shadow of `sti`, so that the interrupt arrives before `hlt` and does not end it. A
-/// kernel's timer continues, and so does this timer.
+/// Length of the timer's further periods in nanoseconds. QEMU's emulated SVM (7.2) sometimes
+/// ignores the interrupt shadow of `sti`, so that the interrupt arrives before `hlt` and does not
+/// end it. A kernel's timer continues, and so does this timer.
 const TIMER_NEXT_COUNT: u32 = 5_000_000;
 
 /// Iterations of the timed loop. The fastest of [`LOOP_RUNS`] runs counts.
@@ -95,12 +95,13 @@ struct Report {
     ticks: u64,
 }
 
-// SAFETY: Nothing but integers of one size, so no padding, and every value is valid.
+// SAFETY: The fields are integers of one size, so the structure has no padding, and every value is
+// valid.
 unsafe impl ByteValued for Report {}
 
 impl Report {
-    /// Describes the fault, and names PVM if the fault shows it: only PVM hypervisors were seen to run
-    /// code of ring 0 in ring 3.
+    /// Describes the fault, and names PVM if the fault shows it: only PVM hypervisors were seen to
+    /// run code of ring 0 in ring 3.
     fn fault(&self) -> String {
         let Report { number, value, rip, cs, cr2, .. } = self;
         let mut text = format!("(vector {number}, error code {value:X}h, rip {rip:X}h, cs {cs:X}h");
@@ -306,7 +307,7 @@ global_asm!(
     "movb $'F', %al",
     "outb %al, ${LETTER_PORT}",
 
-    // G: a page fault; the access is repeated after it and works.
+    // G: a page fault, after which the repeated access works.
     "movabsq ${PATTERN_AFTER}, %rax",
     ".Laccess:",
     "xchgq %rax, {UNMAPPED_ADDRESS}",
@@ -431,10 +432,10 @@ unsafe extern "C" {
 /// Returns the bytes between two labels of the payload.
 ///
 /// # Safety
-/// `from` and `to` are labels of the payload, in this order.
-unsafe fn bytes_between(from: *const u8, to: *const u8) -> &'static [u8] {
-    // SAFETY: the caller guarantees that both are in one read-only section of this program.
-    unsafe { std::slice::from_raw_parts(from, to.addr() - from.addr()) }
+/// `start` and `end` are labels of the payload, in this order.
+unsafe fn bytes_between(start: *const u8, end: *const u8) -> &'static [u8] {
+    // SAFETY: the caller guarantees that both labels are in one read-only section of this program.
+    unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
 }
 
 /// Returns the guest address of a label in the code of ring 0.
@@ -459,7 +460,7 @@ pub(in crate::probe::test_vm) fn write(memory: &GuestMemoryMmap) -> Result<(), G
     ];
     memory::write_tables(memory, &handlers)?;
     memory.write_obj(PATTERN_BEFORE, GuestAddress(MAPPED_PAGE))?;
-    // SAFETY: The labels are the payload's, in this order.
+    // SAFETY: The labels of each pair are labels of the payload, in this order.
     let (kernel, user) = unsafe {
         (
             bytes_between(&raw const sudbox_probe_kernel, &raw const sudbox_probe_kernel_end),
@@ -479,9 +480,10 @@ pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(PayloadReport, u64), G
     let anomaly = if report.kind == u64::from(FAULT) {
         PayloadReport::Fault(report.fault())
     } else if report.kind == u64::from(WRONG) {
-        let what = usize::try_from(report.number).ok().and_then(|number| WRONG_RESULTS.get(number));
+        let result_name =
+            usize::try_from(report.number).ok().and_then(|number| WRONG_RESULTS.get(number));
         PayloadReport::WrongResult {
-            what: what.copied().unwrap_or("an unknown check"),
+            result_name: result_name.copied().unwrap_or("an unknown check"),
             value: report.value,
         }
     } else {
@@ -492,15 +494,15 @@ pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(PayloadReport, u64), G
 
 /// Times the loop on the host: ticks of the TSC and duration of the fastest run.
 pub(in crate::probe::test_vm) fn time_loop_on_host() -> (u64, Duration) {
-    let round = || {
-        let (start, before) = (Instant::now(), rdtsc());
-        // SAFETY: Counts a register down, which is declared as changed.
+    let timed_run = || {
+        let (start_time, start_count) = (Instant::now(), rdtsc());
+        // SAFETY: The code only counts a register down, which is declared as changed.
         unsafe {
             asm!(timed_loop!(), inout("ecx") LOOP_ITERATIONS => _, options(att_syntax, nomem, nostack));
         }
-        (rdtsc().wrapping_sub(before), start.elapsed())
+        (rdtsc().wrapping_sub(start_count), start_time.elapsed())
     };
-    (0..LOOP_RUNS).map(|_| round()).min().unwrap_or((u64::MAX, Duration::ZERO))
+    (0..LOOP_RUNS).map(|_| timed_run()).min().unwrap_or((u64::MAX, Duration::ZERO))
 }
 
 fn rdtsc() -> u64 {

@@ -61,10 +61,10 @@ fn reports_are_read_as_the_payload_writes_them() {
     assert_eq!(report(&memory).unwrap(), (PayloadReport::Fault(fault), 5));
 
     write_u64(Report { kind: WRONG.into(), number: BAD_CR2.into(), value: 1, ..faulted });
-    let PayloadReport::WrongResult { what, value: 1 } = report(&memory).unwrap().0 else {
+    let PayloadReport::WrongResult { result_name, value: 1 } = report(&memory).unwrap().0 else {
         panic!()
     };
-    assert!(what.ends_with("cr2"), "{what}");
+    assert!(result_name.ends_with("cr2"), "{result_name}");
     write_u64(Report { kind: WRONG.into(), number: u64::MAX, ..faulted });
     assert!(matches!(report(&memory).unwrap().0, PayloadReport::WrongResult { .. }));
 }

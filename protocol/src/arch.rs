@@ -58,8 +58,8 @@ impl Default for Arch {
 }
 
 impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
     }
 }
 
@@ -80,9 +80,9 @@ impl FromStr for Arch {
 pub struct UnknownArch(pub String);
 
 impl fmt::Display for UnknownArch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
-            f,
+            formatter,
             "architecture {}: this version of sudbox judges kernels for {} only",
             self.0,
             Arch::ALL.map(Arch::name).join(", ")

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The encoding of integers, strings and lists: little-endian, with each length before its content.
-//! A decoder compares each length with the number of bytes that are left before it allocates memory.
+//! A decoder compares each length with the number of bytes that are left before it allocates
+//! memory.
 
 /// The reason why bytes are not a valid message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,13 +25,13 @@ pub enum DecodeError {
 }
 
 impl std::fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            DecodeError::Truncated => write!(f, "the message ends early"),
-            DecodeError::Trailing(n) => write!(f, "{n} bytes follow the message"),
-            DecodeError::UnknownTag { what, tag } => write!(f, "unknown {what} {tag}"),
-            DecodeError::NotUtf8 => write!(f, "a string is not UTF-8"),
-            DecodeError::ListTooLong(n) => write!(f, "a list claims {n} entries"),
+            DecodeError::Truncated => write!(formatter, "the message ends early"),
+            DecodeError::Trailing(count) => write!(formatter, "{count} bytes follow the message"),
+            DecodeError::UnknownTag { what, tag } => write!(formatter, "unknown {what} {tag}"),
+            DecodeError::NotUtf8 => write!(formatter, "a string is not UTF-8"),
+            DecodeError::ListTooLong(count) => write!(formatter, "a list claims {count} entries"),
         }
     }
 }
@@ -46,24 +47,24 @@ impl Writer {
         self.0
     }
 
-    pub(crate) fn write_u8(&mut self, v: u8) {
-        self.0.push(v);
+    pub(crate) fn write_u8(&mut self, value: u8) {
+        self.0.push(value);
     }
 
-    pub(crate) fn write_u16(&mut self, v: u16) {
-        self.0.extend_from_slice(&v.to_le_bytes());
+    pub(crate) fn write_u16(&mut self, value: u16) {
+        self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    pub(crate) fn write_u32(&mut self, v: u32) {
-        self.0.extend_from_slice(&v.to_le_bytes());
+    pub(crate) fn write_u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    pub(crate) fn write_u64(&mut self, v: u64) {
-        self.0.extend_from_slice(&v.to_le_bytes());
+    pub(crate) fn write_u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    pub(crate) fn write_str(&mut self, s: &str) {
-        self.write_bytes(s.as_bytes());
+    pub(crate) fn write_str(&mut self, text: &str) {
+        self.write_bytes(text.as_bytes());
     }
 
     pub(crate) fn write_bytes(&mut self, bytes: &[u8]) {
@@ -101,14 +102,14 @@ impl<'a> Reader<'a> {
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
         match self.0.len() {
             0 => Ok(()),
-            n => Err(DecodeError::Trailing(n)),
+            count => Err(DecodeError::Trailing(count)),
         }
     }
 
     fn read_array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
-        self.0 = tail;
-        Ok(*head)
+        let (array, unread) = self.0.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
+        self.0 = unread;
+        Ok(*array)
     }
 
     pub(crate) fn read_u8(&mut self) -> Result<u8, DecodeError> {
@@ -136,9 +137,9 @@ impl<'a> Reader<'a> {
         if length > self.0.len() {
             return Err(DecodeError::Truncated);
         }
-        let (head, tail) = self.0.split_at(length);
-        self.0 = tail;
-        Ok(head.to_vec())
+        let (bytes, unread) = self.0.split_at(length);
+        self.0 = unread;
+        Ok(bytes.to_vec())
     }
 
     pub(crate) fn read_list<T>(
@@ -146,7 +147,7 @@ impl<'a> Reader<'a> {
         mut read_item: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
         let count = self.read_u32()?;
-        // Each entry takes at least one byte, so the bytes left bound the allocation.
+        // Each entry takes at least one byte, so the number of unread bytes limits the allocation.
         if count as usize > self.0.len() {
             return Err(DecodeError::ListTooLong(count));
         }

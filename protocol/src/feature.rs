@@ -62,8 +62,8 @@ features! {
     PtraceSetCallInfo = "ptrace-set-call-info",
     /// `prctl(PR_RSEQ_SLICE_EXTENSION)` exists (since 7.0, `CONFIG_RSEQ_SLICE_EXTENSION`).
     RseqSlices = "rseq-slices",
-    /// A system call in a critical section of `rseq(2)` kills the process (`CONFIG_DEBUG_RSEQ`; since 6.19
-    /// with `rseq_debug=1`). Only the case that tests this feature can detect it.
+    /// A system call in a critical section of `rseq(2)` kills the process (`CONFIG_DEBUG_RSEQ`;
+    /// since 6.19 with `rseq_debug=1`). Only the case that tests this feature can detect it.
     RseqChecks = "rseq-checks",
 }
 
@@ -74,12 +74,12 @@ impl Feature {
         Feature::ALL.iter().copied().find(|feature| feature.as_str() == name)
     }
 
-    pub(crate) fn encode(self, out: &mut Writer) {
-        out.write_u8(self as u8);
+    pub(crate) fn encode(self, writer: &mut Writer) {
+        writer.write_u8(self as u8);
     }
 
-    pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Feature, DecodeError> {
-        let tag = input.read_u8()?;
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Feature, DecodeError> {
+        let tag = reader.read_u8()?;
         Feature::ALL
             .get(usize::from(tag))
             .copied()
@@ -88,7 +88,7 @@ impl Feature {
 }
 
 impl std::fmt::Display for Feature {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
     }
 }

@@ -16,9 +16,9 @@ pub enum FrameError {
 }
 
 impl std::fmt::Display for FrameError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let FrameError::TooLong(n) = self;
-        write!(f, "a frame announces {n} bytes, more than {MAX_BODY}")
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let FrameError::TooLong(length) = self;
+        write!(formatter, "a frame announces {length} bytes, more than {MAX_BODY}")
     }
 }
 
@@ -27,8 +27,8 @@ impl std::error::Error for FrameError {}
 /// Wraps a body in a frame.
 ///
 /// # Panics
-/// If the body is longer than [`MAX_BODY`]. Messages cut long strings but not long lists: if a user chooses
-/// the length of a list, such as a plan with repeats, the sender must split the list.
+/// If the body is longer than [`MAX_BODY`]. Messages cut long strings but not long lists: if a user
+/// chooses the length of a list, such as a plan with repeats, the sender must split the list.
 #[must_use]
 pub fn wrap(body: &[u8]) -> Vec<u8> {
     assert!(body.len() <= MAX_BODY, "a body of {} bytes", body.len());
@@ -60,18 +60,20 @@ impl FrameReader {
     /// The next complete body, or `None` if more bytes are needed.
     ///
     /// # Errors
-    /// [`FrameError::TooLong`], at this and every later call: the stream cannot be resynchronised.
+    /// [`FrameError::TooLong`], at this and every later call, because the stream cannot be
+    /// resynchronised.
     pub fn next_body(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
-        let Some((header, rest)) = self.buffer[self.start..].split_first_chunk::<HEADER_SIZE>()
+        let Some((header, following_bytes)) =
+            self.buffer[self.start..].split_first_chunk::<HEADER_SIZE>()
         else {
             return Ok(None);
         };
-        let announced = u32::from_le_bytes(*header);
-        let length = announced as usize;
+        let announced_length = u32::from_le_bytes(*header);
+        let length = announced_length as usize;
         if length > MAX_BODY {
-            return Err(FrameError::TooLong(announced));
+            return Err(FrameError::TooLong(announced_length));
         }
-        let Some(body) = rest.get(..length) else {
+        let Some(body) = following_bytes.get(..length) else {
             return Ok(None);
         };
         let body = body.to_vec();

@@ -11,39 +11,41 @@ pub struct Measurement {
     pub operations: u32,
     /// The ticks of each batch, in the order of measurement.
     pub batches: Vec<u64>,
-    /// The ticks of each batch in which the loop had no operation. The host subtracts them from `batches`.
+    /// The ticks of each batch in which the loop had no operation. The host subtracts these ticks
+    /// from the ticks of `batches`.
     pub empty_batches: Vec<u64>,
     /// The duration of the whole measurement in ticks.
     pub ticks: u64,
-    /// The duration of the whole measurement by `CLOCK_MONOTONIC_RAW`, in nanoseconds. The host computes the
-    /// length of a tick from `ticks` and `nanoseconds`.
+    /// The duration of the whole measurement by `CLOCK_MONOTONIC_RAW`, in nanoseconds. The host
+    /// computes the length of a tick from `ticks` and `nanoseconds`.
     pub nanoseconds: u64,
-    /// The number of operations during the whole measurement: batches, warm-up and marked operations.
+    /// The number of operations during the whole measurement: batches, warm-up and marked
+    /// operations.
     pub total_operations: u64,
     /// The number of interrupts of all CPUs during the whole measurement, except those of timers.
     pub interrupts: u64,
 }
 
 impl Measurement {
-    pub(crate) fn encode(&self, out: &mut Writer) {
-        out.write_u32(self.operations);
-        out.write_list(&self.batches, |out, ticks| out.write_u64(*ticks));
-        out.write_list(&self.empty_batches, |out, ticks| out.write_u64(*ticks));
-        out.write_u64(self.ticks);
-        out.write_u64(self.nanoseconds);
-        out.write_u64(self.total_operations);
-        out.write_u64(self.interrupts);
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.write_u32(self.operations);
+        writer.write_list(&self.batches, |writer, ticks| writer.write_u64(*ticks));
+        writer.write_list(&self.empty_batches, |writer, ticks| writer.write_u64(*ticks));
+        writer.write_u64(self.ticks);
+        writer.write_u64(self.nanoseconds);
+        writer.write_u64(self.total_operations);
+        writer.write_u64(self.interrupts);
     }
 
-    pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Measurement {
-            operations: input.read_u32()?,
-            batches: input.read_list(Reader::read_u64)?,
-            empty_batches: input.read_list(Reader::read_u64)?,
-            ticks: input.read_u64()?,
-            nanoseconds: input.read_u64()?,
-            total_operations: input.read_u64()?,
-            interrupts: input.read_u64()?,
+            operations: reader.read_u32()?,
+            batches: reader.read_list(Reader::read_u64)?,
+            empty_batches: reader.read_list(Reader::read_u64)?,
+            ticks: reader.read_u64()?,
+            nanoseconds: reader.read_u64()?,
+            total_operations: reader.read_u64()?,
+            interrupts: reader.read_u64()?,
         })
     }
 }

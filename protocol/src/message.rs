@@ -9,8 +9,8 @@ use crate::measurement::Measurement;
 use crate::observation::Observation;
 use crate::program::{Program, ProgramEnd};
 
-/// Longest string in a message, in bytes. [`GuestMessage::to_frame`] cuts longer strings, so that the end
-/// of a case and its logs always fit in a frame.
+/// Longest string in a message, in bytes. [`GuestMessage::to_frame`] cuts longer strings, so that
+/// the end of a case and its logs always fit in a frame.
 pub const MAX_TEXT: usize = 16 * 1024;
 
 /// The guest's first message: the properties of the machine and the kernel.
@@ -53,17 +53,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn encode(&self, out: &mut Writer) {
-        out.write_list(&self.cases, |out, case| {
-            out.write_str(truncated(&case.id));
-            out.write_u32(case.deadline_ms);
+    fn encode(&self, writer: &mut Writer) {
+        writer.write_list(&self.cases, |writer, case| {
+            writer.write_str(truncated(&case.id));
+            writer.write_u32(case.deadline_ms);
         });
     }
 
-    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Plan {
-            cases: input.read_list(|input| {
-                Ok(PlannedCase { id: input.read_str()?, deadline_ms: input.read_u32()? })
+            cases: reader.read_list(|reader| {
+                Ok(PlannedCase { id: reader.read_str()?, deadline_ms: reader.read_u32()? })
             })?,
         })
     }
@@ -119,8 +119,8 @@ impl ResultKind {
         ResultKind::Broken,
     ];
 
-    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let tag = input.read_u8()?;
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let tag = reader.read_u8()?;
         ResultKind::ALL
             .get(usize::from(tag))
             .copied()
@@ -142,29 +142,29 @@ impl CaseResult {
         }
     }
 
-    fn encode(&self, out: &mut Writer) {
-        out.write_u8(self.kind() as u8);
+    fn encode(&self, writer: &mut Writer) {
+        writer.write_u8(self.kind() as u8);
         match self {
             CaseResult::Pass | CaseResult::Hang => {}
             CaseResult::Fail { expected, got } => {
-                out.write_str(truncated(expected));
-                out.write_str(truncated(got));
+                writer.write_str(truncated(expected));
+                writer.write_str(truncated(got));
             }
-            CaseResult::Absent(feature) => feature.encode(out),
-            CaseResult::Unmet(text) | CaseResult::Broken(text) => out.write_str(truncated(text)),
+            CaseResult::Absent(feature) => feature.encode(writer),
+            CaseResult::Unmet(text) | CaseResult::Broken(text) => writer.write_str(truncated(text)),
         }
     }
 
-    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(match ResultKind::decode(input)? {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match ResultKind::decode(reader)? {
             ResultKind::Pass => CaseResult::Pass,
             ResultKind::Fail => {
-                CaseResult::Fail { expected: input.read_str()?, got: input.read_str()? }
+                CaseResult::Fail { expected: reader.read_str()?, got: reader.read_str()? }
             }
-            ResultKind::Absent => CaseResult::Absent(Feature::decode(input)?),
-            ResultKind::Unmet => CaseResult::Unmet(input.read_str()?),
+            ResultKind::Absent => CaseResult::Absent(Feature::decode(reader)?),
+            ResultKind::Unmet => CaseResult::Unmet(reader.read_str()?),
             ResultKind::Hang => CaseResult::Hang,
-            ResultKind::Broken => CaseResult::Broken(input.read_str()?),
+            ResultKind::Broken => CaseResult::Broken(reader.read_str()?),
         })
     }
 }
@@ -200,8 +200,8 @@ pub enum GuestMessage {
         /// The observation.
         observation: Observation,
     },
-    /// No other case may run in this VM, because the last case left a process that SIGKILL does not end. The
-    /// guest waits until the host ends the VM.
+    /// No other case may run in this VM, because the last case left a process that SIGKILL does not
+    /// end. The guest waits until the host ends the VM.
     VmSpent {
         /// Index in the plan.
         case: u32,
@@ -219,7 +219,7 @@ pub enum GuestMessage {
     AllResults(Vec<ResultKind>),
     /// Bytes that the program of [`HostMessage::Execute`] wrote.
     Output {
-        /// Whether the program wrote them to stderr instead of stdout.
+        /// Whether the program wrote the bytes to stderr instead of stdout.
         is_stderr: bool,
         /// The bytes.
         bytes: Vec<u8>,
@@ -240,14 +240,15 @@ pub enum HostMessage {
         /// Index in the plan.
         case: u32,
     },
-    /// Answer to [`GuestMessage::AllResults`] and [`GuestMessage::ProgramEnded`]: the guest may reboot.
+    /// Answer to [`GuestMessage::AllResults`] and [`GuestMessage::ProgramEnded`]: the guest may
+    /// reboot.
     Acknowledge,
     /// Answer to [`GuestMessage::Hello`] instead of a plan: run this program.
     Execute(Program),
     /// Answer to [`GuestMessage::StdinWanted`]: input for the program. Empty input is end of file.
     Stdin(Vec<u8>),
-    /// Answer to [`GuestMessage::Hello`] like [`HostMessage::Plan`]. The guest also sends the observations of
-    /// each case.
+    /// Answer to [`GuestMessage::Hello`] like [`HostMessage::Plan`]. The guest also sends the
+    /// observations of each case.
     Record(Plan),
 }
 
@@ -258,65 +259,67 @@ impl GuestMessage {
     /// If a list or an observation makes the message longer than [`frame::MAX_BODY`].
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
-        let mut out = Writer::default();
+        let mut writer = Writer::default();
         match self {
-            GuestMessage::Hello(h) => {
-                out.write_u8(0);
-                out.write_u16(h.version);
-                out.write_str(truncated(&h.release));
-                out.write_str(truncated(&h.build));
-                out.write_str(truncated(&h.machine));
-                out.write_u32(h.cpus);
-                out.write_str(truncated(&h.cpu_model));
-                out.write_list(&h.cpu_features, |out, s| out.write_str(truncated(s)));
-                out.write_list(&h.features, |out, f| f.encode(out));
-                out.write_u64(h.boot_micros);
+            GuestMessage::Hello(hello) => {
+                writer.write_u8(0);
+                writer.write_u16(hello.version);
+                writer.write_str(truncated(&hello.release));
+                writer.write_str(truncated(&hello.build));
+                writer.write_str(truncated(&hello.machine));
+                writer.write_u32(hello.cpus);
+                writer.write_str(truncated(&hello.cpu_model));
+                writer.write_list(&hello.cpu_features, |writer, name| {
+                    writer.write_str(truncated(name));
+                });
+                writer.write_list(&hello.features, |writer, feature| feature.encode(writer));
+                writer.write_u64(hello.boot_micros);
             }
             GuestMessage::Start { case } => {
-                out.write_u8(1);
-                out.write_u32(*case);
+                writer.write_u8(1);
+                writer.write_u32(*case);
             }
             GuestMessage::Log { case, text } => {
-                out.write_u8(2);
-                out.write_u32(*case);
-                out.write_str(truncated(text));
+                writer.write_u8(2);
+                writer.write_u32(*case);
+                writer.write_str(truncated(text));
             }
             GuestMessage::End { case, result, micros } => {
-                out.write_u8(3);
-                out.write_u32(*case);
-                result.encode(&mut out);
-                out.write_u64(*micros);
+                writer.write_u8(3);
+                writer.write_u32(*case);
+                result.encode(&mut writer);
+                writer.write_u64(*micros);
             }
             GuestMessage::AllResults(kinds) => {
-                out.write_u8(4);
-                out.write_list(kinds, |out, kind| out.write_u8(*kind as u8));
+                writer.write_u8(4);
+                writer.write_list(kinds, |writer, kind| writer.write_u8(*kind as u8));
             }
             GuestMessage::Output { is_stderr, bytes } => {
-                out.write_u8(5);
-                out.write_u8((*is_stderr).into());
-                out.write_bytes(bytes);
+                writer.write_u8(5);
+                writer.write_u8((*is_stderr).into());
+                writer.write_bytes(bytes);
             }
-            GuestMessage::StdinWanted => out.write_u8(6),
+            GuestMessage::StdinWanted => writer.write_u8(6),
             GuestMessage::ProgramEnded(end) => {
-                out.write_u8(7);
-                end.encode(&mut out);
+                writer.write_u8(7);
+                end.encode(&mut writer);
             }
             GuestMessage::Measured { case, measurement } => {
-                out.write_u8(8);
-                out.write_u32(*case);
-                measurement.encode(&mut out);
+                writer.write_u8(8);
+                writer.write_u32(*case);
+                measurement.encode(&mut writer);
             }
             GuestMessage::VmSpent { case } => {
-                out.write_u8(9);
-                out.write_u32(*case);
+                writer.write_u8(9);
+                writer.write_u32(*case);
             }
             GuestMessage::Observed { case, observation } => {
-                out.write_u8(10);
-                out.write_u32(*case);
-                observation.encode(&mut out);
+                writer.write_u8(10);
+                writer.write_u32(*case);
+                observation.encode(&mut writer);
             }
         }
-        frame::wrap(&out.into_bytes())
+        frame::wrap(&writer.into_bytes())
     }
 
     /// Reads the body of a frame.
@@ -324,49 +327,49 @@ impl GuestMessage {
     /// # Errors
     /// [`DecodeError`] if the bytes are not exactly one message.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
-        let mut input = Reader::new(body);
-        let message = match input.read_u8()? {
+        let mut reader = Reader::new(body);
+        let message = match reader.read_u8()? {
             0 => GuestMessage::Hello(Hello {
-                version: input.read_u16()?,
-                release: input.read_str()?,
-                build: input.read_str()?,
-                machine: input.read_str()?,
-                cpus: input.read_u32()?,
-                cpu_model: input.read_str()?,
-                cpu_features: input.read_list(Reader::read_str)?,
-                features: input.read_list(Feature::decode)?,
-                boot_micros: input.read_u64()?,
+                version: reader.read_u16()?,
+                release: reader.read_str()?,
+                build: reader.read_str()?,
+                machine: reader.read_str()?,
+                cpus: reader.read_u32()?,
+                cpu_model: reader.read_str()?,
+                cpu_features: reader.read_list(Reader::read_str)?,
+                features: reader.read_list(Feature::decode)?,
+                boot_micros: reader.read_u64()?,
             }),
-            1 => GuestMessage::Start { case: input.read_u32()? },
-            2 => GuestMessage::Log { case: input.read_u32()?, text: input.read_str()? },
+            1 => GuestMessage::Start { case: reader.read_u32()? },
+            2 => GuestMessage::Log { case: reader.read_u32()?, text: reader.read_str()? },
             3 => GuestMessage::End {
-                case: input.read_u32()?,
-                result: CaseResult::decode(&mut input)?,
-                micros: input.read_u64()?,
+                case: reader.read_u32()?,
+                result: CaseResult::decode(&mut reader)?,
+                micros: reader.read_u64()?,
             },
-            4 => GuestMessage::AllResults(input.read_list(ResultKind::decode)?),
+            4 => GuestMessage::AllResults(reader.read_list(ResultKind::decode)?),
             5 => GuestMessage::Output {
-                is_stderr: match input.read_u8()? {
+                is_stderr: match reader.read_u8()? {
                     0 => false,
                     1 => true,
                     tag => return Err(DecodeError::UnknownTag { what: "stream", tag }),
                 },
-                bytes: input.read_bytes()?,
+                bytes: reader.read_bytes()?,
             },
             6 => GuestMessage::StdinWanted,
-            7 => GuestMessage::ProgramEnded(ProgramEnd::decode(&mut input)?),
+            7 => GuestMessage::ProgramEnded(ProgramEnd::decode(&mut reader)?),
             8 => GuestMessage::Measured {
-                case: input.read_u32()?,
-                measurement: Measurement::decode(&mut input)?,
+                case: reader.read_u32()?,
+                measurement: Measurement::decode(&mut reader)?,
             },
-            9 => GuestMessage::VmSpent { case: input.read_u32()? },
+            9 => GuestMessage::VmSpent { case: reader.read_u32()? },
             10 => GuestMessage::Observed {
-                case: input.read_u32()?,
-                observation: Observation::decode(&mut input)?,
+                case: reader.read_u32()?,
+                observation: Observation::decode(&mut reader)?,
             },
             tag => return Err(DecodeError::UnknownTag { what: "guest message", tag }),
         };
-        input.finish()?;
+        reader.finish()?;
         Ok(message)
     }
 }
@@ -375,35 +378,35 @@ impl HostMessage {
     /// The message as a frame.
     ///
     /// # Panics
-    /// If the message is longer than [`frame::MAX_BODY`]. A plan of some 6000 cases is longer. For a program,
-    /// [`Program::fits_in_frame`] tells whether its message is short enough.
+    /// If the message is longer than [`frame::MAX_BODY`]. A plan of some 6000 cases is longer. For
+    /// a program, [`Program::fits_in_frame`] tells whether its message is short enough.
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
-        let mut out = Writer::default();
+        let mut writer = Writer::default();
         match self {
             HostMessage::Plan(plan) => {
-                out.write_u8(0);
-                plan.encode(&mut out);
+                writer.write_u8(0);
+                plan.encode(&mut writer);
             }
             HostMessage::Go { case } => {
-                out.write_u8(1);
-                out.write_u32(*case);
+                writer.write_u8(1);
+                writer.write_u32(*case);
             }
-            HostMessage::Acknowledge => out.write_u8(2),
+            HostMessage::Acknowledge => writer.write_u8(2),
             HostMessage::Execute(program) => {
-                out.write_u8(3);
-                program.encode(&mut out);
+                writer.write_u8(3);
+                program.encode(&mut writer);
             }
             HostMessage::Stdin(bytes) => {
-                out.write_u8(4);
-                out.write_bytes(bytes);
+                writer.write_u8(4);
+                writer.write_bytes(bytes);
             }
             HostMessage::Record(plan) => {
-                out.write_u8(5);
-                plan.encode(&mut out);
+                writer.write_u8(5);
+                plan.encode(&mut writer);
             }
         }
-        frame::wrap(&out.into_bytes())
+        frame::wrap(&writer.into_bytes())
     }
 
     /// Reads the body of a frame.
@@ -411,17 +414,17 @@ impl HostMessage {
     /// # Errors
     /// [`DecodeError`] if the bytes are not exactly one message.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
-        let mut input = Reader::new(body);
-        let message = match input.read_u8()? {
-            0 => HostMessage::Plan(Plan::decode(&mut input)?),
-            1 => HostMessage::Go { case: input.read_u32()? },
+        let mut reader = Reader::new(body);
+        let message = match reader.read_u8()? {
+            0 => HostMessage::Plan(Plan::decode(&mut reader)?),
+            1 => HostMessage::Go { case: reader.read_u32()? },
             2 => HostMessage::Acknowledge,
-            3 => HostMessage::Execute(Program::decode(&mut input)?),
-            4 => HostMessage::Stdin(input.read_bytes()?),
-            5 => HostMessage::Record(Plan::decode(&mut input)?),
+            3 => HostMessage::Execute(Program::decode(&mut reader)?),
+            4 => HostMessage::Stdin(reader.read_bytes()?),
+            5 => HostMessage::Record(Plan::decode(&mut reader)?),
             tag => return Err(DecodeError::UnknownTag { what: "host message", tag }),
         };
-        input.finish()?;
+        reader.finish()?;
         Ok(message)
     }
 }

@@ -29,25 +29,25 @@ pub struct ObservedPart {
 }
 
 impl Observation {
-    pub(crate) fn encode(&self, out: &mut Writer) {
-        out.write_str(&self.scenario);
-        out.write_str(&self.step);
-        out.write_str(&self.field);
-        out.write_str(&self.function);
-        out.write_list(&self.parts, |out, part| {
-            out.write_str(&part.name);
-            out.write_bytes(&part.bytes);
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.write_str(&self.scenario);
+        writer.write_str(&self.step);
+        writer.write_str(&self.field);
+        writer.write_str(&self.function);
+        writer.write_list(&self.parts, |writer, part| {
+            writer.write_str(&part.name);
+            writer.write_bytes(&part.bytes);
         });
     }
 
-    pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Observation {
-            scenario: input.read_str()?,
-            step: input.read_str()?,
-            field: input.read_str()?,
-            function: input.read_str()?,
-            parts: input.read_list(|input| {
-                Ok(ObservedPart { name: input.read_str()?, bytes: input.read_bytes()? })
+            scenario: reader.read_str()?,
+            step: reader.read_str()?,
+            field: reader.read_str()?,
+            function: reader.read_str()?,
+            parts: reader.read_list(|reader| {
+                Ok(ObservedPart { name: reader.read_str()?, bytes: reader.read_bytes()? })
             })?,
         })
     }

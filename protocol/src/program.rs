@@ -43,54 +43,55 @@ impl Program {
     /// Whether the program fits in one message.
     #[must_use]
     pub fn fits_in_frame(&self) -> bool {
-        let mut out = Writer::default();
-        self.encode(&mut out);
-        out.into_bytes().len() < MAX_BODY
+        let mut writer = Writer::default();
+        self.encode(&mut writer);
+        writer.into_bytes().len() < MAX_BODY
     }
 
-    pub(crate) fn encode(&self, out: &mut Writer) {
-        out.write_bytes(&self.path);
-        out.write_list(&self.arguments, |out, argument| out.write_bytes(argument));
-        out.write_list(&self.environment, |out, (name, value)| {
-            out.write_bytes(name);
-            out.write_bytes(value);
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.write_bytes(&self.path);
+        writer.write_list(&self.arguments, |writer, argument| writer.write_bytes(argument));
+        writer.write_list(&self.environment, |writer, (name, value)| {
+            writer.write_bytes(name);
+            writer.write_bytes(value);
         });
-        out.write_bytes(&self.directory);
+        writer.write_bytes(&self.directory);
     }
 
-    pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Program {
-            path: input.read_bytes()?,
-            arguments: input.read_list(Reader::read_bytes)?,
-            environment: input.read_list(|input| Ok((input.read_bytes()?, input.read_bytes()?)))?,
-            directory: input.read_bytes()?,
+            path: reader.read_bytes()?,
+            arguments: reader.read_list(Reader::read_bytes)?,
+            environment: reader
+                .read_list(|reader| Ok((reader.read_bytes()?, reader.read_bytes()?)))?,
+            directory: reader.read_bytes()?,
         })
     }
 }
 
 impl ProgramEnd {
-    pub(crate) fn encode(&self, out: &mut Writer) {
+    pub(crate) fn encode(&self, writer: &mut Writer) {
         match self {
             ProgramEnd::Exited(code) => {
-                out.write_u8(0);
-                out.write_u8(*code);
+                writer.write_u8(0);
+                writer.write_u8(*code);
             }
             ProgramEnd::Killed(signal) => {
-                out.write_u8(1);
-                out.write_u8(*signal);
+                writer.write_u8(1);
+                writer.write_u8(*signal);
             }
-            ProgramEnd::NotStarted(why) => {
-                out.write_u8(2);
-                out.write_str(why);
+            ProgramEnd::NotStarted(reason) => {
+                writer.write_u8(2);
+                writer.write_str(reason);
             }
         }
     }
 
-    pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(match input.read_u8()? {
-            0 => ProgramEnd::Exited(input.read_u8()?),
-            1 => ProgramEnd::Killed(input.read_u8()?),
-            2 => ProgramEnd::NotStarted(input.read_str()?),
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match reader.read_u8()? {
+            0 => ProgramEnd::Exited(reader.read_u8()?),
+            1 => ProgramEnd::Killed(reader.read_u8()?),
+            2 => ProgramEnd::NotStarted(reader.read_str()?),
             tag => return Err(DecodeError::UnknownTag { what: "end of a program", tag }),
         })
     }

@@ -23,6 +23,7 @@ TAKES_test-kernel := KERNEL CASES FUZZ SEED PATCHES APPEND $(BUILD)
 TAKES_matrix := KERNELS ARCHES FLAVOURS CASES LINUX EXACT CONFIG APPEND $(TOOLCHAIN)
 TAKES_bench := KERNEL BENCH COMPARE PATCHES APPEND $(BUILD)
 TAKES_diff := KERNELS CASES PATCHES APPEND $(BUILD)
+TAKES_campaign := KERNEL HOURS SEED PATCHES APPEND $(BUILD)
 TAKES_bisect := GOOD BAD CASES BENCH THRESHOLD RESUME APPEND $(BUILD)
 TAKES_kselftest := KERNEL APPEND $(BUILD)
 TAKES_coverage := KERNEL CASES
@@ -44,7 +45,7 @@ endif
 $(foreach name,$(TAKEN),$(if $(filter default undefined,$(origin $(name))),,$(if $($(name)),$(eval export SUDBOX_$(name) := $$($(name))))))
 
 .DEFAULT_GOAL := help
-.PHONY: help build test-kernel matrix diff bench bisect kselftest test test-all test-long test-faults test-blind test-releases test-kvm lint fuzz bench-kvm bench-harness coverage doctor setup dist install clean
+.PHONY: help build test-kernel matrix diff campaign bench bisect kselftest test test-all test-long test-faults test-blind test-releases test-kvm lint fuzz bench-kvm bench-harness coverage doctor setup dist install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -63,6 +64,9 @@ matrix: build ## judge many kernels and say what differs: KERNELS="6.1 6.12" [AR
 
 diff: build ## what user space can see of one kernel and not of another: KERNELS="6.12 7.3"; PATCHES= are for the second
 	@$(SUDBOX) diff
+
+campaign: build ## random walks and points of the grid on KERNEL, on all cores, for HOURS=; killed, it goes on
+	@$(SUDBOX) campaign
 
 # COMPARE is the kernel that KERNEL is compared with: the older, or the one without the patches.
 bench: build ## what dispatch costs on KERNEL [BENCH=names]; COMPARE=kernel says which difference is real

@@ -32,8 +32,8 @@ use failure::{Code, Failure};
 use std::io::ErrorKind;
 use std::process::ExitCode;
 use verb::{
-    bench, bisect, completions, diff, doctor, exec, kernels, kselftest, matrix, report, run,
-    sandbox,
+    bench, bisect, campaign, completions, diff, doctor, exec, kernels, kselftest, matrix, report,
+    run, sandbox,
 };
 
 fn main() -> ExitCode {
@@ -100,6 +100,7 @@ fn run_verb(verb: &Verb, given: &GivenOptions) -> anyhow::Result<u8> {
         Verb::Bench(args) => bench::bench(args, given),
         Verb::Bisect(args) => bisect::bisect(args, given),
         Verb::Diff(args) => diff::diff(args, given),
+        Verb::Campaign(args) => campaign::campaign(args, given),
         Verb::Exec(args) => exec::exec(args, given),
         Verb::Sandbox { verb: SandboxVerb::Run(args) } => sandbox::run(args, given),
         Verb::Kselftest(args) => kselftest::kselftest(args, given),

@@ -4,6 +4,8 @@
 
 use crate::failure::Failure;
 use globset::GlobBuilder;
+use std::ops::Range;
+use std::time::SystemTime;
 use sudbox_guest_init::case::Case;
 use sudbox_guest_init::cases;
 use sudbox_guest_init::{grid, walk};
@@ -205,6 +207,17 @@ pub(crate) fn add_walks(selection: &mut Selection, words: &str, count: u32, seed
     }
     let seeds = (0..count).map(|index| seed.wrapping_add(index.into()));
     selection.cases.extend(seeds.map(walk::case));
+}
+
+/// The walks of these seeds.
+pub(crate) fn walks(seeds: Range<u64>) -> Selection {
+    Selection { cases: seeds.map(walk::case).collect(), includes_boot: false }
+}
+
+/// A seed from the clock, of at most nine digits.
+pub(crate) fn seed_by_clock() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs() % 1_000_000 * 1000 + u64::from(now.subsec_millis())
 }
 
 /// Returns a function that tells whether the case with an id matches the glob `word` or belongs to

@@ -13,6 +13,7 @@
 //! toolchains/  Rust compilers that build guest-init
 //! bisections/  states of bisections, and their runs
 //! behaviours/  recorded behaviour of kernels, by image, guest-init and machine
+//! campaigns/   states of campaigns, by image, guest-init and options; never evicted
 //! runs/        report folders of the last runs
 //! apt/         the private apt root
 //! locks/       one lock file per entry: its mtime is the entry's last use, its content the size
@@ -48,7 +49,7 @@ const EVICTABLE_FOLDERS: [&str; 8] =
     ["images", "trees", "sources", "selftests", "guests", "toolchains", "bisections", "behaviours"];
 
 /// The other folders of a new cache.
-const OTHER_FOLDERS: [&str; 5] = ["recipes", "resolved", "locks", "tmp", "apt"];
+const OTHER_FOLDERS: [&str; 6] = ["recipes", "resolved", "locks", "tmp", "apt", "campaigns"];
 
 /// An open cache.
 #[derive(Debug)]

@@ -36,6 +36,7 @@ pub trait Report: Sized + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::campaign::Campaign;
     use crate::costs::Costs;
     use crate::costs::comparison::Comparison;
     use crate::diff::Diff;
@@ -57,5 +58,6 @@ mod tests {
         names_are_distinct::<Costs>();
         names_are_distinct::<Comparison>();
         names_are_distinct::<Diff>();
+        names_are_distinct::<Campaign>();
     }
 }

@@ -16,6 +16,7 @@
 //! outcomes into the results of other tools' formats. [`text`] escapes text of the guest.
 
 pub mod bisection;
+pub mod campaign;
 pub mod case_list;
 mod case_measurement;
 mod console_excerpt;

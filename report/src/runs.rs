@@ -31,6 +31,8 @@ pub enum RunKind {
     Comparison,
     /// The behaviour of two kernels, compared.
     Diff,
+    /// Random walks and points on one kernel.
+    Campaign,
 }
 
 impl RunKind {
@@ -43,6 +45,7 @@ impl RunKind {
             RunKind::Bench => "bench",
             RunKind::Comparison => "comparison",
             RunKind::Diff => "diff",
+            RunKind::Campaign => "campaign",
         }
     }
 }
@@ -77,7 +80,7 @@ pub trait Summarised {
 }
 
 /// Release (or reference), architecture and flavour of a kernel.
-fn kernel_name(kernel: &Kernel) -> String {
+pub(crate) fn kernel_name(kernel: &Kernel) -> String {
     let name = if kernel.release.is_empty() { &kernel.reference } else { &kernel.release };
     let words = [name, &kernel.arch, &kernel.flavour];
     let words: Vec<&str> =

@@ -2,6 +2,7 @@
 //! Checks that the published schemas of the JSON forms, `schemas/*.json`, match the serialised types.
 
 use crate::bisection::Bisection;
+use crate::campaign::Campaign;
 use crate::case_list::{CaseList, ListedCase};
 use crate::costs::Costs;
 use crate::costs::comparison::Comparison;
@@ -69,6 +70,7 @@ fn the_published_schemas_are_those_of_the_reports() {
     check_fields(&schema, &Matrix { plan, shards: None, results: Vec::new() });
     let _ = published("bench", &schema_for!(CostsDocument<'_, Costs>));
     let _ = published("bench-compare", &schema_for!(CostsDocument<'_, Comparison>));
+    check_fields(&published("campaign", &schema_for!(Campaign)), &Campaign::default());
     check_fields(&published("diff", &schema_for!(Diff)), &Diff::default());
     check_fields(&published("kernels", &schema_for!(KernelList)), &KernelList::default());
     check_fields(&published("doctor", &schema_for!(MachineReport)), &MachineReport::default());

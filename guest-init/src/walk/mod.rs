@@ -37,7 +37,7 @@ use sudbox_protocol::Feature;
 const PREFIX: &str = "walk/";
 
 /// Time limit for shrinking a sequence that differs.
-const SHRINK_TIMEOUT: Duration = Duration::from_secs(4);
+const SHRINK_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The optional operations that the kernel supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -67,10 +67,11 @@ pub(super) fn trace_child(step: u16, child: i32, way: Way) -> sys::Result<()> {
     let resume = if way.stops_at_calls { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT };
     let mut signal = 0;
     loop {
-        ptrace::request(child, resume, 0, u64::from(i32::cast_unsigned(signal)))?;
+        let resumed = ptrace::request(child, resume, 0, u64::from(i32::cast_unsigned(signal)));
+        unless_killed(resumed.map(drop))?;
         signal = match next_stop(child)? {
             Some(Change::Stopped(ptrace::CALL_STOP)) => {
-                record_entry(step, child)?;
+                unless_killed(record_entry(step, child))?;
                 0
             }
             Some(Change::Stopped(libc::SIGSTOP)) => {
@@ -105,6 +106,15 @@ pub(super) fn trace_child(step: u16, child: i32, way: Way) -> sys::Result<()> {
             }
             None => return Err(sys::Errno(libc::ECHILD)),
         };
+    }
+}
+
+/// The result of a request, without the error that the tracee is no longer stopped: another thread of its
+/// process has killed it. The next wait tells its end.
+fn unless_killed(result: sys::Result<()>) -> sys::Result<()> {
+    match result {
+        Err(sys::Errno(libc::ESRCH)) => Ok(()),
+        result => result,
     }
 }
 

@@ -5,6 +5,7 @@
 mod backend;
 mod bench;
 mod bisect;
+mod campaign;
 mod completers;
 mod diff;
 mod formats;
@@ -16,6 +17,7 @@ mod report;
 pub(crate) use backend::Backend;
 pub(crate) use bench::*;
 pub(crate) use bisect::*;
+pub(crate) use campaign::CampaignArgs;
 pub(crate) use diff::*;
 pub(crate) use formats::OutputFormat;
 use formats::form_parser;
@@ -96,6 +98,8 @@ Exits with 0; with 129 if there is no such run or case.")]
     Bisect(Box<BisectArgs>),
     /// Record what user space can see of two kernels, and say what differs
     Diff(Box<DiffArgs>),
+    /// Run random walks and random points of the grid on a kernel for hours, and file what they find
+    Campaign(Box<CampaignArgs>),
     /// Boot a kernel and run a program of this machine on it
     Exec(Box<ExecArgs>),
     /// Run foreign programs whose system calls are emulated
@@ -269,7 +273,7 @@ pub(crate) struct MatrixArgs {
     pub(crate) source: SourceArgs,
 }
 
-/// A part of a matrix, as in `--shard 2/8`.
+/// A part of a matrix or campaign, as in `--shard 2/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shard {
     /// Number of the part, from 1 on.

@@ -58,6 +58,16 @@ impl RunFolder {
         Ok(RunFolder { path, owner: self.owner, _lock: self._lock.clone() })
     }
 
+    /// As [`RunFolder::create_subfolder`], but an existing folder of this name is removed first.
+    pub(crate) fn create_subfolder_anew(&self, name: &str) -> anyhow::Result<RunFolder> {
+        let path = self.path.join(name);
+        if path.exists() {
+            fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        self.create_subfolder(name)
+    }
+
     /// Adds the outcomes of a verdict to the record of all runs, a file beside this folder.
     ///
     /// # Errors

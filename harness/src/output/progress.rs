@@ -27,6 +27,8 @@ pub(crate) struct Progress {
     prefix: String,
     bar: Option<ProgressBar>,
     is_terminal: bool,
+    /// Whether nothing is printed but notes.
+    is_silent: bool,
     phase: String,
     last_printed: Instant,
 }
@@ -37,6 +39,7 @@ impl Progress {
             prefix: String::new(),
             bar: None,
             is_terminal: std::io::stderr().is_terminal(),
+            is_silent: false,
             phase: String::new(),
             last_printed: Instant::now(),
         }
@@ -51,10 +54,18 @@ impl Progress {
         progress
     }
 
+    /// Makes a `Progress` that prints notes only, for one of many short runs.
+    pub(crate) fn silent() -> Self {
+        let mut progress = Progress::new();
+        (progress.is_silent, progress.is_terminal) = (true, false);
+        progress
+    }
+
     /// Prints a line with a label, and removes the bar.
     pub(crate) fn print(&mut self, label: &str, text: &str) {
         self.end_bar();
-        if !super::QUIET.load(Ordering::Relaxed) {
+        let is_shown = !self.is_silent || label == "note";
+        if is_shown && !super::QUIET.load(Ordering::Relaxed) {
             let text = format!("{}{text}", self.prefix);
             for line in labelled_lines(label, &text, terminal_width()) {
                 super::stderr_line(&line);
@@ -120,7 +131,7 @@ impl Monitor for Progress {
     }
 
     fn progress(&mut self, done: u64, expected: u64, unit: &str) {
-        if super::QUIET.load(Ordering::Relaxed) {
+        if self.is_silent || super::QUIET.load(Ordering::Relaxed) {
             return;
         }
         if self.is_terminal {

@@ -4,6 +4,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod bisect;
+pub(crate) mod campaign;
 pub(crate) mod completions;
 pub(crate) mod diff;
 pub(crate) mod doctor;

@@ -11,7 +11,7 @@ use crate::output::rerun::{RerunCommand, RerunVerb};
 use crate::output::{archive, print, reports, screen};
 use crate::selection::{self, BOOT_CASE, BOOT_PROMISE, Selection};
 use crate::{backend, capacity, running};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use sudbox_images::{Arch, Cache};
 use sudbox_report::case_list::{CaseList, ListedCase};
 use sudbox_report::history::{Entry, History};
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let kernel = args.kernel.as_deref().unwrap_or_default();
     let mut selection = selection::parse_selection(cases)?;
     if let Some(count) = args.fuzz {
-        let seed = args.seed.unwrap_or_else(seed_by_clock);
+        let seed = args.seed.unwrap_or_else(selection::seed_by_clock);
         progress.print("walk", &format!("--fuzz {count} --seed {seed}"));
         selection::add_walks(&mut selection, cases, count, seed);
     }
@@ -115,12 +115,6 @@ fn print_flaky_cases(verdict: &Verdict, folder: &RunFolder, progress: &mut Progr
             progress.print("flaky", &format!("{}: {} on this image", case.id, flake.counts()));
         }
     }
-}
-
-/// A seed from the clock, of at most nine digits.
-fn seed_by_clock() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.as_secs() % 1_000_000 * 1000 + u64::from(now.subsec_millis())
 }
 
 /// The cases of the selection, for `--list`.

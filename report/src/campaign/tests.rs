@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+use crate::Outcome;
+
+fn passed(id: &str) -> CaseReport {
+    CaseReport {
+        id: id.into(),
+        promise: String::new(),
+        kernel_function: "syscall_user_dispatch()".into(),
+        outcome: Outcome::Pass,
+        expected: String::new(),
+        actual: String::new(),
+        bug: None,
+        log: Vec::new(),
+        console: None,
+        rerun: String::new(),
+        duration_micros: 0,
+    }
+}
+
+fn failed(id: &str, expected: &str, actual: &str, log: &[&str]) -> CaseReport {
+    CaseReport {
+        outcome: Outcome::Fail,
+        expected: expected.into(),
+        actual: actual.into(),
+        log: log.iter().map(|line| (*line).to_owned()).collect(),
+        ..passed(id)
+    }
+}
+
+#[test]
+fn failures_that_differ_in_numbers_and_steps_are_one_find() {
+    let mut campaign = Campaign::default();
+    let long = failed(
+        "walk/2",
+        "in step 3, the call gives 18",
+        "in step 3, the call gives 0",
+        &["a", "b"],
+    );
+    let short =
+        failed("walk/3", "in step 12, the call gives 5", "in step 9, the call gives 77", &["a"]);
+    campaign.add(&[passed("walk/1"), long, short.clone()]);
+    assert_eq!(campaign.finds.len(), 1, "{:?}", campaign.finds);
+    assert_eq!((campaign.finds[0].count, &campaign.finds[0].example), (2, &short));
+    assert_eq!(campaign.total(), Hour { walks: 3, products: 0, failures: 2, finds: 1 });
+    let negative =
+        failed("walk/4", "in step 1, the call gives 0", "in step 1, the call gives -22", &[]);
+    campaign.add(&[negative]);
+    assert_eq!(campaign.finds.len(), 2, "an error is not a value");
+    assert_eq!(campaign.exit_code(), 1);
+}
+
+#[test]
+fn the_point_of_the_grid_does_not_matter_for_its_find() {
+    let at = |point: &str| {
+        let expected = format!("killed by SIGSYS (grid/at-{point}: selector's value 2)");
+        failed("grid/random-5", &expected, "the call took effect", &[])
+    };
+    assert_eq!(signature(&at("0102")), signature(&at("02")));
+    let mut campaign = Campaign::default();
+    campaign.add(&[at("0102")]);
+    assert_eq!(campaign.total().products, 1);
+}
+
+#[test]
+fn hours_are_counted_apart() {
+    let walk = passed("walk/1");
+    let mut campaign = Campaign::default();
+    campaign.add(std::slice::from_ref(&walk));
+    campaign.duration_millis = 2 * 3_600_000 + 1;
+    campaign.add(&[walk]);
+    let walks: Vec<u64> = campaign.hours.iter().map(|hour| hour.walks).collect();
+    assert_eq!(walks, [1, 0, 1]);
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `sudbox campaign`: finds are filed once, a killed campaign goes on, shards share nothing.
+
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use sudbox_tests::{Tree, run, sudbox};
+
+/// A few seconds, in hours: one batch for each worker, since a batch that has begun is not cut off.
+const MOMENT: &str = "0.0005";
+
+/// `sudbox campaign` with these arguments, on the kernel of `switchable.patch`, which warns when a
+/// selector is neither ALLOW nor BLOCK. The seed begins a campaign of its own for each test.
+fn campaign(seed: &str, arguments: &[&str]) -> Command {
+    // The tests share the patched tree, so that its kernel is built once.
+    static TREE: Mutex<Option<Tree>> = Mutex::new(None);
+    let mut tree = TREE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let tree = tree.get_or_insert_with(|| Tree::with_faults(&["switchable.patch"]));
+    let mut command = sudbox();
+    command.args(["campaign", tree.argument(), "--seed", seed, "--format", "json"]);
+    // The arguments of the boot are part of what a campaign is known by.
+    command.args(["--append", &format!("sudbox_fault=warn sudbox_test={seed}")]);
+    command.args(arguments);
+    command
+}
+
+fn number(report: &Value, field: &str) -> u64 {
+    report[field].as_u64().unwrap_or_else(|| panic!("{field} in {report}"))
+}
+
+/// The sum of a count of all hours.
+fn total(report: &Value, field: &str) -> u64 {
+    let hours = report["hours"].as_array().expect("hours");
+    hours.iter().map(|hour| number(hour, field)).sum()
+}
+
+#[test]
+fn a_fault_is_filed_once_and_the_count_goes_on_after_a_kill() {
+    let result = run(campaign("0", &["--hours", MOMENT, "--restart"])).expect_code(1);
+    let first = result.json();
+    assert_eq!(number(&first, "runs"), 1);
+    assert!(total(&first, "walks").is_multiple_of(200) && total(&first, "products") > 0);
+    let finds = first["finds"].as_array().expect("finds");
+    let failures = total(&first, "failures");
+    assert!(failures > finds.len() as u64, "several failures have one signature: {first}");
+    let counts: u64 = finds.iter().map(|find| number(find, "count")).sum();
+    assert_eq!(counts, failures);
+    let signature = |find: &Value| find["signature"].as_str().expect("text").to_owned();
+    let is_warning = |find: &&Value| signature(find).starts_with("walk crash");
+    assert!(finds.iter().any(|find| is_warning(&find)), "{first}");
+
+    let mut child = campaign("0", &["--hours", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sudbox");
+    let stderr = BufReader::new(child.stderr.take().expect("stderr"));
+    let batch = stderr.lines().map_while(Result::ok).find(|line| line.contains("batch  "));
+    child.kill().expect("SIGKILL");
+    child.wait().expect("an end");
+    let walks_at_kill: u64 = batch
+        .and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .expect("the walks of a finished batch");
+    assert!(walks_at_kill > total(&first, "walks"));
+
+    let last = run(campaign("0", &["--hours", MOMENT])).expect_code(1).json();
+    assert_eq!(number(&last, "runs"), 3);
+    assert!(total(&last, "walks") > walks_at_kill, "{last}");
+    assert!(total(&last, "walks").is_multiple_of(200), "no batch is counted in part");
+    let signatures: Vec<String> =
+        last["finds"].as_array().expect("finds").iter().map(signature).collect();
+    let mut distinct = signatures.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), signatures.len(), "a find is filed once");
+    for find in finds {
+        assert!(signatures.contains(&signature(find)), "finds stay");
+    }
+}
+
+#[test]
+fn another_seed_is_refused() {
+    let _ = run(campaign("1", &["--hours", MOMENT, "--restart"])).expect_code(1);
+    let mut other = sudbox();
+    other.args(
+        campaign("1", &["--hours", MOMENT])
+            .get_args()
+            .map(|argument| if argument == "1" { "2".as_ref() } else { argument }),
+    );
+    let refused = run(other).expect_code(129);
+    assert!(refused.stderr.contains("has seed 1"), "{}", refused.stderr);
+}

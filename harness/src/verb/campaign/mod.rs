@@ -22,8 +22,9 @@ use sudbox_report::Verdict;
 use sudbox_report::campaign::{Campaign, SCHEMA};
 use sudbox_vmm::machine::Machine;
 
-/// Time without progress after which a boot is a hang; the deadline of a walk is a sixth of it.
-const WALKS_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time without progress after which a boot is a hang; the deadline of a walk is a sixth of it. It is longer than
+/// that of `run`, because campaigns often have the lowest priority on a busy machine.
+const WALKS_TIMEOUT: Duration = Duration::from_secs(360);
 
 /// As [`WALKS_TIMEOUT`], for a product of ten thousand points, which takes minutes on a busy machine.
 const POINTS_TIMEOUT: Duration = Duration::from_secs(3600);

@@ -17,7 +17,7 @@ const CACHE_FOLDER: &str = "campaigns";
 /// Number of walks in a batch of walks.
 const WALKS_PER_BATCH: u64 = 200;
 
-/// One of this many batches of a shard is a product of random points.
+/// The last of this many batches of a shard is a product of random points.
 const BATCHES_PER_PRODUCT: u64 = 4;
 
 /// The cases of a batch.
@@ -72,9 +72,10 @@ impl CampaignState {
     pub(super) fn batch(&self, number: u64, shard: Option<Shard>) -> Batch {
         let shards = shard.map_or(1, |shard| shard.count as u64);
         let first = self.campaign.seed.wrapping_add(number.wrapping_mul(WALKS_PER_BATCH));
-        match number / shards % BATCHES_PER_PRODUCT {
-            0 => Batch::Points(first),
-            _ => Batch::Walks(first..first.saturating_add(WALKS_PER_BATCH)),
+        if number / shards % BATCHES_PER_PRODUCT == BATCHES_PER_PRODUCT - 1 {
+            Batch::Points(first)
+        } else {
+            Batch::Walks(first..first.saturating_add(WALKS_PER_BATCH))
         }
     }
 
@@ -161,10 +162,10 @@ mod tests {
     fn batches_have_different_seeds() {
         let campaign = Campaign { seed: 1000, ..Campaign::default() };
         let state = CampaignState::new(campaign);
-        assert_eq!(state.batch(0, None), Batch::Points(1000));
+        assert_eq!(state.batch(0, None), Batch::Walks(1000..1200));
         assert_eq!(state.batch(1, None), Batch::Walks(1200..1400));
-        assert_eq!(state.batch(2, None), Batch::Walks(1400..1600));
-        assert_eq!(state.batch(2, shard(3)), Batch::Points(1400), "the first batch of the shard");
-        assert_eq!(state.batch(5, shard(3)), Batch::Walks(2000..2200));
+        assert_eq!(state.batch(3, None), Batch::Points(1600));
+        assert_eq!(state.batch(3, shard(1)), Batch::Walks(1600..1800));
+        assert_eq!(state.batch(9, shard(1)), Batch::Points(2800), "the fourth batch of the shard");
     }
 }

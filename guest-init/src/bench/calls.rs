@@ -3,12 +3,13 @@
 //! Benchmarks of system calls with and without dispatch, and of the other operations of emulators:
 //! flips of the selector, prctl(), personality() and rewritten calls.
 
-use super::watch::{SIZE_FOR_CALLS, Stopwatch};
+use super::watch::{SETTLE_TIME, SIZE_FOR_CALLS, Stopwatch};
 use crate::arch::{self, OperationLoop, issue_inside};
 use crate::case::{Check, Failure};
 use crate::support::*;
 use crate::sys::{self, Action};
 use std::ops::Range;
+use std::time::Duration;
 
 /// The system call of most benchmarks, chosen because the kernel does little in it.
 pub(super) const GETPID: i64 = libc::SYS_getpid;
@@ -141,27 +142,34 @@ fn prctl_arguments() -> [[u64; 6]; 2] {
     [on, [option, MODE_OFF, 0, 0, 0, 0]]
 }
 
-/// As [`bench_prctl`], while a thread of this process runs on another CPU.
+/// As [`bench_prctl`], while a thread of this process sleeps on another CPU.
+///
+/// A running thread would take time from this CPU where an emulator runs the CPUs in turn.
 pub(super) fn bench_prctl_threads() -> Check {
-    let stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?.without_marks();
-    spawn_thread(run_on_another_cpu, own_cpu()?.into())?;
-    while shared_word(RUNNING_WORD) == 0 {
+    pin_to_current_cpu()?;
+    spawn_thread(sleep_on_another_cpu, own_cpu()?.into())?;
+    while shared_word(ARRIVED_WORD) == 0 {
         sys::sched_yield();
     }
+    sys::sleep(SETTLE_TIME);
+    let stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?.without_marks();
     let [on, off] = prctl_arguments();
     time_pair(stopwatch, libc::SYS_prctl.cast_unsigned(), [on, off], 0)
 }
 
 /// Index of the shared word that the thread of [`bench_prctl_threads`] sets.
-const RUNNING_WORD: usize = 0;
+const ARRIVED_WORD: usize = 0;
 
-/// The function of a thread that leaves the CPU `own` and runs until the process ends.
-extern "C" fn run_on_another_cpu(own: u64) -> u64 {
+/// Length of a sleep of this thread.
+const LONG_SLEEP: Duration = Duration::from_secs(3600);
+
+/// The function of a thread that leaves the CPU `own` and sleeps until the process ends.
+extern "C" fn sleep_on_another_cpu(own: u64) -> u64 {
     if allow_all_cpus_but(own).is_ok() {
-        set_shared_word(RUNNING_WORD, 1);
+        set_shared_word(ARRIVED_WORD, 1);
     }
     loop {
-        std::hint::spin_loop();
+        sys::sleep(LONG_SLEEP);
     }
 }
 

@@ -42,8 +42,8 @@ pub(super) fn set_operation_number(number: u64) {
     OPERATION_NUMBER.store(number, Ordering::Relaxed);
 }
 
-/// Time to sleep before tasks become real-time tasks.
-const SETTLE_TIME: Duration = Duration::from_millis(100);
+/// Time to sleep before tasks become real-time tasks, and after a thread has changed its CPU.
+pub(super) const SETTLE_TIME: Duration = Duration::from_millis(100);
 
 /// The measurement of this process's case.
 static MEASUREMENT: Mutex<Option<Measurement>> = Mutex::new(None);

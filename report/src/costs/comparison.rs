@@ -2,7 +2,7 @@
 //! Compares the costs on two kernels, and decides by a fixed test which differences the kernels cause and
 //! which are chance.
 
-use super::causes::{Cause, find_causes, weight};
+use super::causes::{Cause, INTERRUPTS, find_causes, weight};
 use super::{Cost, Costs, Unit};
 use crate::{Kernel, Outcome};
 use serde::{Deserialize, Serialize};
@@ -221,8 +221,10 @@ impl ComparedCost {
     /// number of instructions.
     fn explain(&mut self, first: &[&Cost], second: &[&Cost]) {
         let causes = find_causes(first, second);
-        let decisive = causes.iter().any(Cause::is_decisive);
-        if self.finding != Finding::Unsteady && decisive {
+        // An operation that other CPUs take part in is not counted exactly.
+        let is_interrupted = causes.iter().any(|cause| cause.kind == INTERRUPTS);
+        let is_decided = causes.iter().any(Cause::is_decisive);
+        if is_interrupted || is_decided && self.finding != Finding::Unsteady {
             self.finding = slower_or_faster(weight(&causes));
         }
         if self.finding != Finding::Same {

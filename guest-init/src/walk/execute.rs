@@ -13,7 +13,7 @@ use super::layout::{self, layout, probed_gate};
 use super::model::INITIAL_UMASK;
 use super::operations::{Call, CallSite, Disposition, Filter, FilterAction, Operation, Step};
 use super::registers::{number_and_arguments, registers};
-use super::section::{RseqArea, context_switches};
+use super::section::{FIRST_AREA, RseqArea, context_switches};
 use super::tasks;
 use crate::arch::{self, Reg, UserContext};
 use crate::case::Failure;
@@ -57,7 +57,6 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
         // `struct itimerval` for one signal.
         let timer = [0, 0, TIME_LIMIT_SECONDS, 0];
         let real = u64::from(libc::ITIMER_REAL.cast_unsigned());
-        let rseq = RseqArea::new();
         // SAFETY: reads the timer.
         let set_up = unsafe {
             sys::call(libc::SYS_setitimer, &[real, timer.as_ptr() as u64, 0])
@@ -66,11 +65,11 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
         if let Err(error) = set_up
             .and_then(|_| install_usr1_handler())
             .and_then(|()| set_disposition(Disposition::Handler))
-            .and_then(|()| rseq.register())
+            .and_then(|()| FIRST_AREA.register())
         {
             record(0, EventKind::SetupFailed(error.0));
         }
-        run_steps(steps, Task { is_tracee: false, may_exec: true, rseq: &rseq });
+        run_steps(steps, Task { is_tracee: false, may_exec: true, rseq: &FIRST_AREA });
         record_final_umask(0)
     })?;
     record_end(0, wait_for_change(child)?);

@@ -29,6 +29,10 @@ struct CriticalSection {
     abort: u64,
 }
 
+/// The area of the first task of a process that is not in another task's memory. A forked child has its own copy.
+/// The kernel accesses the area until the task has ended, so the area is in no stack frame.
+pub(super) static FIRST_AREA: RseqArea = RseqArea::new();
+
 /// Whether sections can be used.
 static USABLE: AtomicBool = AtomicBool::new(false);
 
@@ -89,7 +93,7 @@ pub(super) fn prepare() -> bool {
     let umask = arch::Registers::for_call(libc::SYS_umask.cast_unsigned(), [0; 6]);
     let end = spawn_child(|| {
         USABLE.store(true, Ordering::SeqCst);
-        let area = RseqArea::new();
+        let area = &FIRST_AREA;
         if area.register().is_err() {
             return 1;
         }

@@ -105,6 +105,7 @@ impl Machine {
             cpus: self.cpus,
             cpu_model: self.cpu_model.clone(),
             cpu_features: self.cpu_features.clone(),
+            state_layout: arch::state_layout(),
             features: self.features.clone(),
             boot_micros: u64::try_from(sys::clock(libc::CLOCK_BOOTTIME).as_micros())
                 .unwrap_or(u64::MAX),

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Records a case's observations for the host, if the host asked for them.
+//! Records a case's observations for the host, if the host asked for them, and their digest in any case.
 //!
 //! The case's child writes observations to memory that the child shares with the runner. The runner sends
-//! the observations to the host after the child has ended.
+//! the observations to the host after the child has ended. The digest stays in the child, which leaves it
+//! with its report.
 
 use crate::case::Failure;
+use crate::digest::Digest;
 use crate::sys;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use sudbox_protocol::{GuestMessage, Observation, ObservedPart};
 
 /// Size in bytes of the recording memory. Pages of it that are never written take no memory.
@@ -20,6 +22,9 @@ static RECORDING_MEMORY: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 const FRAMES_OFFSET: usize = 64;
 /// The index of the running case in the plan.
 static CASE_INDEX: AtomicU32 = AtomicU32::new(0);
+
+/// The digest of the observations of this process's case; [`Digest::EMPTY`] if there are none.
+static DIGEST: AtomicU64 = AtomicU64::new(Digest::EMPTY.value());
 
 /// Maps the recording memory, so that the observations of all later cases are recorded. The runner calls this
 /// once.
@@ -63,7 +68,23 @@ pub(crate) fn case_frames() -> Vec<u8> {
     }
 }
 
-/// Adds an observation. Only one task may call this at a time.
+/// The digest of the observations so far; `None` if there are none.
+pub(crate) fn digest() -> Option<u64> {
+    let digest = DIGEST.load(Ordering::SeqCst);
+    (digest != Digest::EMPTY.value()).then_some(digest)
+}
+
+/// The digest so far, to which the process that will leave the case's report may add.
+pub(crate) fn digest_so_far() -> Digest {
+    Digest::from_value(DIGEST.load(Ordering::SeqCst))
+}
+
+/// Replaces the digest.
+pub(crate) fn set_digest(digest: Digest) {
+    DIGEST.store(digest.value(), Ordering::SeqCst);
+}
+
+/// Adds an observation, but not to the digest. Only one task may call this at a time.
 ///
 /// # Errors
 /// [`Failure::Broken`] if the memory is full.
@@ -86,11 +107,27 @@ pub(crate) fn add_observation(observation: Observation) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Adds an observation that is a text.
+/// Adds an observation that is a text, also to the digest.
 ///
 /// # Errors
 /// As [`add_observation`].
 pub(crate) fn add_text(
+    scenario: &str,
+    field: &str,
+    function: &str,
+    text: &str,
+) -> Result<(), Failure> {
+    let mut digest = digest_so_far();
+    [scenario, field, text].iter().for_each(|item| digest.add(item.as_bytes()));
+    set_digest(digest);
+    add_text_without_digest(scenario, field, function, text)
+}
+
+/// As [`add_text`], but without the digest.
+///
+/// # Errors
+/// As [`add_observation`].
+pub(crate) fn add_text_without_digest(
     scenario: &str,
     field: &str,
     function: &str,

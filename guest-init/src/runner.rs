@@ -232,6 +232,10 @@ fn run_in_child(case: &Case, index: u32, runner: i32) -> ! {
     if let Some(measurement) = bench::take_measurement() {
         report.extend_from_slice(&GuestMessage::Measured { case: index, measurement }.to_frame());
     }
+    if let Some(digest) = recording::digest() {
+        report
+            .extend_from_slice(&GuestMessage::ObservationDigest { case: index, digest }.to_frame());
+    }
     let end = GuestMessage::End { case: index, result, micros: 0 };
     report.extend_from_slice(&end.to_frame());
     shared().leave_report(&report);

@@ -30,6 +30,10 @@ pub struct Hello {
     pub cpu_model: String,
     /// CPU features, named as in `/proc/cpuinfo`.
     pub cpu_features: Vec<String>,
+    /// The layout of the floating point state that the CPU saves, on which the size of signal frames
+    /// depends: on x86-64 the components of the XSAVE area with offsets and sizes. Equal for CPUs with the
+    /// same layout.
+    pub state_layout: String,
     /// The kernel's features, as probed.
     pub features: Vec<Feature>,
     /// Microseconds from the start of the kernel (`CLOCK_BOOTTIME`) to this message.
@@ -200,6 +204,14 @@ pub enum GuestMessage {
         /// The observation.
         observation: Observation,
     },
+    /// The digest of all observations of the running case, also of those that were not asked for.
+    /// Guests with the same cases send the same digest if they observe the same.
+    ObservationDigest {
+        /// Index in the plan.
+        case: u32,
+        /// The digest.
+        digest: u64,
+    },
     /// No other case may run in this VM, because the last case left a process that SIGKILL does not
     /// end. The guest waits until the host ends the VM.
     VmSpent {
@@ -272,6 +284,7 @@ impl GuestMessage {
                 writer.write_list(&hello.cpu_features, |writer, name| {
                     writer.write_str(truncated(name));
                 });
+                writer.write_str(truncated(&hello.state_layout));
                 writer.write_list(&hello.features, |writer, feature| feature.encode(writer));
                 writer.write_u64(hello.boot_micros);
             }
@@ -318,6 +331,11 @@ impl GuestMessage {
                 writer.write_u32(*case);
                 observation.encode(&mut writer);
             }
+            GuestMessage::ObservationDigest { case, digest } => {
+                writer.write_u8(11);
+                writer.write_u32(*case);
+                writer.write_u64(*digest);
+            }
         }
         frame::wrap(&writer.into_bytes())
     }
@@ -337,6 +355,7 @@ impl GuestMessage {
                 cpus: reader.read_u32()?,
                 cpu_model: reader.read_str()?,
                 cpu_features: reader.read_list(Reader::read_str)?,
+                state_layout: reader.read_str()?,
                 features: reader.read_list(Feature::decode)?,
                 boot_micros: reader.read_u64()?,
             }),
@@ -366,6 +385,10 @@ impl GuestMessage {
             10 => GuestMessage::Observed {
                 case: reader.read_u32()?,
                 observation: Observation::decode(&mut reader)?,
+            },
+            11 => GuestMessage::ObservationDigest {
+                case: reader.read_u32()?,
+                digest: reader.read_u64()?,
             },
             tag => return Err(DecodeError::UnknownTag { what: "guest message", tag }),
         };

@@ -18,6 +18,7 @@ fn hello() -> Hello {
         cpus: 2,
         cpu_model: "AuthenticAMD EPYC".into(),
         cpu_features: vec!["fpu".into(), "avx".into(), String::new()],
+        state_layout: "xcr0 0x7 2:576+256".into(),
         features: Feature::ALL.to_vec(),
         boot_micros: u64::MAX,
     }
@@ -51,6 +52,7 @@ fn guest_messages() -> Vec<GuestMessage> {
                 interrupts: 5,
             },
         },
+        GuestMessage::ObservationDigest { case: 4, digest: u64::MAX - 1 },
         GuestMessage::Observed { case: 4, observation: Observation::default() },
         GuestMessage::Observed {
             case: 4,
@@ -170,7 +172,7 @@ fn bytes_after_a_message_are_refused() {
 #[test]
 fn unknown_tags_are_refused() {
     let unknown = |what, tag| Err(DecodeError::UnknownTag { what, tag });
-    assert_eq!(GuestMessage::decode(&[11]), unknown("guest message", 11));
+    assert_eq!(GuestMessage::decode(&[12]), unknown("guest message", 12));
     assert_eq!(GuestMessage::decode(&[4, 1, 0, 0, 0, 6]), unknown("result", 6));
     assert_eq!(GuestMessage::decode(&[5, 2]), unknown("stream", 2));
     assert_eq!(GuestMessage::decode(&[7, 3]), unknown("end of a program", 3));

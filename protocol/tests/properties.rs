@@ -37,12 +37,24 @@ prop_compose! {
     fn hello()(
         version: u16,
         (release, build, machine, cpu_model) in (text(), text(), text(), text()),
+        state_layout in text(),
         cpus: u32,
         cpu_features in vec(text(), 0..20),
         features in vec(feature(), 0..40),
         boot_micros: u64,
     ) -> Hello {
-        Hello { version, release, build, machine, cpus, cpu_model, cpu_features, features, boot_micros }
+        Hello {
+            version,
+            release,
+            build,
+            machine,
+            cpus,
+            cpu_model,
+            cpu_features,
+            state_layout,
+            features,
+            boot_micros,
+        }
     }
 }
 
@@ -114,6 +126,8 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
         (any::<u32>(), measurement())
             .prop_map(|(case, measurement)| GuestMessage::Measured { case, measurement }),
         program_end().prop_map(GuestMessage::ProgramEnded),
+        (any::<u32>(), any::<u64>())
+            .prop_map(|(case, digest)| GuestMessage::ObservationDigest { case, digest }),
         (any::<u32>(), observation())
             .prop_map(|(case, observation)| GuestMessage::Observed { case, observation }),
     ]

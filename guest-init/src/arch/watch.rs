@@ -117,6 +117,12 @@ pub fn floating_parts() -> &'static [Part] {
     &[]
 }
 
+/// Empty: the size of signal frames does not depend on the CPU, or no comparison observes frames.
+#[must_use]
+pub fn state_layout() -> String {
+    String::new()
+}
+
 /// The signal frame of a handler.
 #[derive(Debug)]
 pub struct Frame {

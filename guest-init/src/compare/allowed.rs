@@ -13,6 +13,8 @@ pub(super) struct AllowedDifference {
     pub(super) variant: &'static str,
     /// The step; empty for all steps.
     pub(super) step: &'static str,
+    /// The number of earlier steps of the same name from which on the row holds.
+    pub(super) first_count: u32,
     /// The field; empty for all fields.
     pub(super) field: &'static str,
     /// The parts of the field. Empty if the whole field may differ or be missing.
@@ -22,6 +24,18 @@ pub(super) struct AllowedDifference {
 }
 
 impl AllowedDifference {
+    /// Whether this row is about this field at some moment.
+    pub(super) fn is_about_field(&self, field: &str) -> bool {
+        self.field.is_empty() || self.field == field
+    }
+
+    /// Whether this row is about some field at this moment.
+    pub(super) fn is_about_moment(&self, moment: Moment) -> bool {
+        (self.variant.is_empty() || self.variant == moment.variant)
+            && (self.step.is_empty() || self.step == moment.step)
+            && self.first_count <= moment.count
+    }
+
     /// Whether this row allows a difference in this part of this field. `seen` is the part in the second
     /// record.
     pub(super) fn allows(&self, moment: Moment, field: &str, part: &str, seen: &[u8]) -> bool {
@@ -29,16 +43,23 @@ impl AllowedDifference {
             .strip_prefix(self.seen)
             .is_some_and(|rest| self.seen.is_empty() || rest.iter().all(|byte| *byte == 0));
         has_seen
-            && (self.variant.is_empty() || self.variant == moment.variant)
-            && (self.step.is_empty() || self.step == moment.step)
-            && (self.field.is_empty() || self.field == field)
+            && self.is_about_moment(moment)
+            && self.is_about_field(field)
             && (self.parts.is_empty() || self.parts.contains(&part))
     }
 }
 
 /// A row for a whole field, in all comparisons.
 const fn whole_field(field: &'static str) -> AllowedDifference {
-    AllowedDifference { comparisons: &[], variant: "", step: "", field, parts: &[], seen: &[] }
+    AllowedDifference {
+        comparisons: &[],
+        variant: "",
+        step: "",
+        first_count: 0,
+        field,
+        parts: &[],
+        seen: &[],
+    }
 }
 
 /// A row for parts of a field, in all comparisons.
@@ -65,6 +86,11 @@ impl AllowedDifference {
     /// Restricts a row to a step.
     const fn at_step(self, step: &'static str) -> AllowedDifference {
         AllowedDifference { step, ..self }
+    }
+
+    /// Restricts a row to the steps of a name after the first.
+    const fn after_first_step(self, step: &'static str) -> AllowedDifference {
+        AllowedDifference { step, first_count: 1, ..self }
     }
 }
 
@@ -140,6 +166,22 @@ const UNRECORDED: &[AllowedDifference] = &[
         "core's NT_AUXV",
         &["AT_SYSINFO_EHDR", "AT_RANDOM", "AT_EXECFN", "AT_PLATFORM", "AT_BASE"],
     ),
+    // The features of the processor, such as that it has several threads.
+    parts_of("core's NT_AUXV", &["AT_HWCAP", "AT_HWCAP2"]),
+    // The number of this program's headers, and the size of its code.
+    parts_of("core's NT_AUXV", &["AT_PHNUM"]),
+    whole_field("VmExe"),
+    // A text with addresses of this program. The field `syscall info` has the same values.
+    whole_field("/proc/PID/syscall"),
+    // The handler's code may leave any value in these registers before it returns. They are the arguments
+    // of rt_sigreturn too.
+    parts_of("NT_PRSTATUS", &["dx", "si", "di", "r8", "r9", "r10"])
+        .after_first_step("stop")
+        .in_variant("PTRACE_SYSCALL"),
+    parts_of("syscall info", &["call"]).after_first_step("stop").in_variant("PTRACE_SYSCALL"),
+    // 32-bit code leaves the upper registers as the compiled code before it.
+    parts_of("NT_PRSTATUS", &["r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"])
+        .in_comparisons(&["trap-32"]),
     // The memory of the C library's thread, at a random place.
     parts_of("bases", &["fs"]),
     parts_of("NT_PRSTATUS", &["fs_base"]),
@@ -149,7 +191,22 @@ const UNRECORDED: &[AllowedDifference] = &[
     whole_field("NT_PRFPREG").at_step("idle"),
     whole_field("NT_X86_XSTATE").at_step("idle"),
     parts_of("syscall info", &["stack_pointer"]).at_step("idle"),
-    whole_field("/proc/PID/syscall").at_step("idle"),
+];
+
+/// Fields with addresses of this program, which differ between two builds of it. They are recorded with
+/// placeholders in place of the addresses.
+pub(super) const FIELDS_WITH_ADDRESSES: &[&str] = &[
+    "registers",
+    "frame",
+    "siginfo",
+    "queue of the task",
+    "queue of the process",
+    "dispatch",
+    "syscall info",
+    "NT_PRSTATUS",
+    "core's NT_PRSTATUS",
+    "core's NT_SIGINFO",
+    "core's NT_AUXV",
 ];
 
 /// The rows for parts of the case `id` that are not recorded.

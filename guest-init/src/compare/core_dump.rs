@@ -2,7 +2,7 @@
 //! Records the notes of a core dump (elf(5), fs/binfmt_elf.c).
 
 use super::record::{Moment, Record};
-use sudbox_protocol::ObservedPart;
+use std::borrow::Cow;
 
 /// A kind of note that is recorded.
 struct Note {
@@ -55,15 +55,13 @@ const AUXILIARY_VECTOR_NAMES: &[(u64, &str)] = &[
 ];
 
 /// The entries of an auxiliary vector as parts of a field.
-pub(super) fn auxiliary_vector_parts(bytes: &[u8]) -> Vec<ObservedPart> {
-    let words: Vec<_> = bytes.as_chunks::<8>().0.iter().map(|w| u64::from_ne_bytes(*w)).collect();
-    let part = |pair: &[u64; 2]| {
-        let known = AUXILIARY_VECTOR_NAMES.iter().find(|(kind, _)| *kind == pair[0]);
-        let name =
-            known.map_or_else(|| format!("entry {}", pair[0]), |(_, name)| (*name).to_owned());
-        ObservedPart { name, bytes: pair[1].to_ne_bytes().to_vec() }
+pub(super) fn auxiliary_vector_parts(bytes: &[u8]) -> Vec<(Cow<'static, str>, &[u8])> {
+    let part = |entry: &'_ [u8; 16]| {
+        let kind = u64::from_ne_bytes(*entry.first_chunk().unwrap_or(&[0; 8]));
+        let known = AUXILIARY_VECTOR_NAMES.iter().find(|(known, _)| *known == kind);
+        known.map_or_else(|| format!("entry {kind}").into(), |(_, name)| Cow::Borrowed(*name))
     };
-    words.as_chunks::<2>().0.iter().map(part).collect()
+    bytes.as_chunks::<16>().0.iter().map(|entry| (part(entry), &entry[8..])).collect()
 }
 
 /// The kinds of notes that are recorded; others are skipped.

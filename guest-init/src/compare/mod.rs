@@ -23,7 +23,6 @@ mod variants;
 use crate::arch;
 use crate::case::{Case, Check, Failure, Run, case};
 use crate::probe;
-use crate::recording;
 use crate::support::broken;
 use crate::sys;
 use comparison::{Observer, X86_FRAMES_ONLY};
@@ -97,12 +96,10 @@ pub(crate) fn check(index: usize) -> Check {
         })?;
         record.mark_complete();
     }
-    if recording::is_recording() {
-        if references::is_first(index) {
-            expected.export(comparison.id, "reference: ")?;
-        }
-        seen.export(comparison.id, "")?;
+    if references::is_first(index) {
+        expected.export(comparison.id, "reference: ")?;
     }
+    seen.export(comparison.id, "")?;
     difference::compare(comparison.id, &expected, &seen)?;
     match comparison.observer {
         Observer::Program => {

@@ -9,7 +9,7 @@ use crate::arch;
 use crate::case::{Case, Check, Failure, Need, Run, case};
 use crate::compare::{self, Record};
 use crate::support::*;
-use crate::{probe, ptrace, recording, sys};
+use crate::{probe, ptrace, sys};
 use counters::Counters;
 use std::time::Duration;
 use sudbox_protocol::Feature;
@@ -277,9 +277,7 @@ pub(crate) fn check(index: usize) -> Check {
         let again = growth_in_a_round(workload)?;
         growth.retain(|(name, ..)| again.iter().any(|(grown, ..)| grown == name));
     }
-    if recording::is_recording() {
-        before.export(workload.id, "")?;
-    }
+    before.export(workload.id, "")?;
     if let Some((name, from, to)) = growth.first() {
         return Err(mismatch(
             format!("{name} after {} repetitions: {from}", workload.repetitions),

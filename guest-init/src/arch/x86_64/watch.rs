@@ -7,6 +7,7 @@ use crate::arch::gates::symbol_address;
 use crate::arch::{CallInstruction, Part, Reg, Registers, WatchedCallSite};
 use crate::case::Need;
 use std::arch::x86_64::__cpuid_count;
+use std::fmt::Write as _;
 use std::ops::Range;
 
 std::arch::global_asm!(include_str!("watch.s"));
@@ -72,6 +73,26 @@ pub(super) fn component_range(index: u32) -> Range<usize> {
     let found = __cpuid_count(0xd, index);
     let start = found.ebx as usize;
     start..start + found.eax as usize
+}
+
+/// The components of the XSAVE area that the kernel enabled (XCR0), and the offset and size of each after
+/// SSE. Empty without XSAVE.
+#[must_use]
+pub fn state_layout() -> String {
+    const OSXSAVE: u32 = 1 << 27;
+    if __cpuid_count(1, 0).ecx & OSXSAVE == 0 {
+        return String::new();
+    }
+    let (low, high): (u32, u32);
+    // SAFETY: OSXSAVE says that the kernel enabled the instruction.
+    unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high) };
+    let enabled = u64::from(high) << 32 | u64::from(low);
+    let mut text = format!("xcr0 {enabled:#x}");
+    for index in (2..63).filter(|index| enabled & 1 << index != 0) {
+        let range = component_range(index);
+        let _ = write!(text, " {index}:{}+{}", range.start, range.len());
+    }
+    text
 }
 
 /// A pattern byte that depends on its offset.

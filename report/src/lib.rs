@@ -45,4 +45,6 @@ pub use case_measurement::{CaseMeasurement, FunctionCost};
 pub use form::{Form, Report};
 pub use judgement::Judgement;
 pub use terminal::Screen;
-pub use verdict::{Bug, CaseReport, Coverage, Kernel, Outcome, Totals, Verdict};
+pub use verdict::{
+    Bug, CaseReport, Coverage, Kernel, Outcome, RecordingComparison, Totals, Verdict,
+};

@@ -45,7 +45,9 @@ pub const NOT_JUDGED: FormatStatus = FormatStatus {
 #[must_use]
 pub const fn status_of_outcome(outcome: Outcome) -> FormatStatus {
     let (ktap_ok, ktap_directive, junit, kcidb) = match outcome {
-        Outcome::Crash | Outcome::Fail => (false, None, JunitElement::Failure, "FAIL"),
+        Outcome::Crash | Outcome::Fail | Outcome::Changed => {
+            (false, None, JunitElement::Failure, "FAIL")
+        }
         Outcome::Hang => (false, Some("TIMEOUT"), JunitElement::Failure, "FAIL"),
         Outcome::Fixed | Outcome::Pass => (true, None, JunitElement::NoElement, "PASS"),
         Outcome::Unmet | Outcome::Absent => (true, Some("SKIP"), JunitElement::Skipped, "SKIP"),

@@ -15,6 +15,9 @@ pub enum Outcome {
     Hang,
     /// The kernel broke the promise.
     Fail,
+    /// The promise is kept, but user space sees something else than on the neighbours in the series, and
+    /// no known change explains the difference.
+    Changed,
     /// A recorded kernel bug no longer shows.
     Fixed,
     /// The machine lacks something that the case needs: a CPU feature, a privilege.
@@ -29,10 +32,11 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, worst first.
-    pub const ALL: [Outcome; 8] = [
+    pub const ALL: [Outcome; 9] = [
         Outcome::Crash,
         Outcome::Hang,
         Outcome::Fail,
+        Outcome::Changed,
         Outcome::Fixed,
         Outcome::Unmet,
         Outcome::Known,
@@ -47,6 +51,7 @@ impl Outcome {
             Outcome::Crash => "crash",
             Outcome::Hang => "hang",
             Outcome::Fail => "fail",
+            Outcome::Changed => "changed",
             Outcome::Fixed => "fixed",
             Outcome::Unmet => "unmet",
             Outcome::Known => "known",
@@ -55,10 +60,10 @@ impl Outcome {
         }
     }
 
-    /// Whether the kernel broke a promise.
+    /// Whether the kernel broke a promise, or changed what user space sees without a known reason.
     #[must_use]
     pub fn is_failure(self) -> bool {
-        matches!(self, Outcome::Crash | Outcome::Hang | Outcome::Fail)
+        matches!(self, Outcome::Crash | Outcome::Hang | Outcome::Fail | Outcome::Changed)
     }
 }
 
@@ -131,6 +136,38 @@ impl CaseReport {
     }
 }
 
+/// The comparison of a kernel with the recorded behaviour of its neighbours in the series. The cases in which
+/// something differs for no known reason have the outcome `changed`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RecordingComparison {
+    /// The releases of the recorded kernels.
+    pub releases: Vec<String>,
+    /// Number of cases whose observations were compared.
+    pub compared: usize,
+    /// The known changes that explain differences, with their commits or releases.
+    pub expected: Vec<String>,
+    /// The reason why nothing was compared, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl RecordingComparison {
+    /// The comparison in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        if let Some(reason) = &self.reason {
+            return format!("not compared: {reason}");
+        }
+        let (cases, releases) = (self.compared, self.releases.join(" and "));
+        let explained = match self.expected.as_slice() {
+            [] => String::new(),
+            changes => format!("; known changes: {}", changes.join("; ")),
+        };
+        format!("{cases} cases compared with {releases}{explained}")
+    }
+}
+
 /// The result of judging one kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -173,6 +210,9 @@ pub struct Verdict {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[serde(rename = "measured")]
     pub measurements: Vec<CaseMeasurement>,
+    /// The comparison with the recorded behaviour of neighbours in the series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingComparison>,
     /// Number of booted VMs.
     pub boots: u32,
     /// Number of VMs that were restored from the snapshot of a booted one.

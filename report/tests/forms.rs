@@ -13,6 +13,7 @@ const TABLE: &str = r#"Linux 6.12.117, x86_64, default. v6.12 is not to be had h
   source    linux-source-6.12 6.12.117-1, sha256 0123456789abcdef
   machine   qemu microvm on tcg: /dev/kvm cannot be opened
   guest     AuthenticAMD EPYC, 2 CPUs, dispatch
+  recorded  68 cases compared with 6.12.117; known changes: a longer area (7.0)
 
 CRASH  registers/all-kept
   promise   a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS
@@ -49,6 +50,13 @@ FAIL   selector/invalid-value-kills
   log       | selector = 0x2
   again     sudbox run --kernel v6.12 selector/invalid-value-kills
 
+CHANGED compare/trap
+  promise   a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS
+  expected  as recorded of 6.12.117: frame.si_errno = 0x0
+  got       frame.si_errno = 0x26
+  kernel    syscall_user_dispatch()
+  again     sudbox run --kernel v6.12 compare/trap
+
 fixed       a recorded kernel bug no longer shows
   range/fixed-bug: 0123456789ab ("fix the range")
 
@@ -65,8 +73,9 @@ absent      the kernel does not offer it, as expected
 pass        promises kept, by group
   arguments 2      selector 1 of 2
 
-12 cases: 1 crash, 1 hang, 1 fail, 1 fixed, 2 unmet, 1 known, 2 absent, 3 pass; 3 VMs, 2345 ms
-BROKEN: 3 of 12
+13 cases: 1 crash, 1 hang, 1 fail, 1 changed, 1 fixed, 2 unmet, 1 known, 2 absent, 3 pass; 3 VMs,
+2345 ms
+BROKEN: 4 of 13
 "#;
 
 const KTAP: &str = r#"KTAP version 1
@@ -79,7 +88,8 @@ const KTAP: &str = r#"KTAP version 1
 # source: linux-source-6.12 6.12.117-1, sha256 0123456789abcdef
 # machine: qemu microvm on tcg: /dev/kvm cannot be opened
 # guest: AuthenticAMD EPYC, 2 CPUs, dispatch
-1..12
+# recorded: 68 cases compared with 6.12.117; known changes: a longer area (7.0)
+1..13
 ok 1 arguments/zero-offset
 ok 2 arguments/wrapping-range
 # promise: a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS
@@ -119,12 +129,18 @@ not ok 5 registers/all-kept # crash: BUG: kernel NULL pointer dereference
 # kernel function: syscall_user_dispatch()
 # again: sudbox run --kernel v6.12 signals/nested
 not ok 6 signals/nested # TIMEOUT hang: no end within 2 s
-ok 7 range/fixed-bug # fixed, a recorded bug no longer shows: 0123456789ab ("fix the range")
-ok 8 registers/avx # SKIP unmet: needs the CPU feature avx
-ok 9 registers/avx512 # SKIP unmet: needs the CPU feature avx512f
-ok 10 ptrace/known-bug # XFAIL known: fedcba987654 ("ptrace: forget it")
-ok 11 range/inclusive-on # SKIP absent: inclusive
-ok 12 range/inclusive-wraps # SKIP absent: inclusive
+# promise: a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS
+# expected: as recorded of 6.12.117: frame.si_errno = 0x0
+# got: frame.si_errno = 0x26
+# kernel function: syscall_user_dispatch()
+# again: sudbox run --kernel v6.12 compare/trap
+not ok 7 compare/trap # changed: frame.si_errno = 0x26
+ok 8 range/fixed-bug # fixed, a recorded bug no longer shows: 0123456789ab ("fix the range")
+ok 9 registers/avx # SKIP unmet: needs the CPU feature avx
+ok 10 registers/avx512 # SKIP unmet: needs the CPU feature avx512f
+ok 11 ptrace/known-bug # XFAIL known: fedcba987654 ("ptrace: forget it")
+ok 12 range/inclusive-on # SKIP absent: inclusive
+ok 13 range/inclusive-wraps # SKIP absent: inclusive
 "#;
 
 #[test]
@@ -200,7 +216,7 @@ fn the_table_fits_from_40_to_200_columns() {
     for width in [0, 40, 61, 80, 100, 137, 200, 500] {
         let table = shown(width);
         assert!(columns(&table) <= width.clamp(40, 200), "{width}\n{table}");
-        assert!(table.contains("registers/all-kept") && table.contains("BROKEN: 3 of 12"));
+        assert!(table.contains("registers/all-kept") && table.contains("BROKEN: 4 of 13"));
     }
     assert!(columns(&shown(200)) > 150, "{}", shown(200));
 }
@@ -276,13 +292,14 @@ fn junit_has_the_result_of_each_case() {
             ("registers/avx", "skipped unmet"),
             ("registers/avx512", "skipped unmet"),
             ("signals/nested", "failure hang"),
+            ("compare/trap", "failure changed"),
             ("range/fixed-bug", "pass"),
             ("range/inclusive-on", "skipped absent"),
             ("range/inclusive-wraps", "skipped absent"),
             ("ptrace/known-bug", "skipped known"),
         ]
     );
-    assert_eq!(root, ["12", "3", "0", "5"]);
+    assert_eq!(root, ["13", "4", "0", "5"]);
 }
 
 #[test]
@@ -397,7 +414,7 @@ fn a_hostile_guests_table_is_bounded_and_its_json_complete() {
     assert!(text.lines().count() < 400, "{}", text.lines().count());
     assert_eq!(text.lines().find(|l| l.chars().count() > 100), None);
     assert_eq!(serde_json::from_str::<Verdict>(&rendered(&verdict, "json")).unwrap(), verdict);
-    assert_eq!(Judgement::from_verdict(&verdict), Judgement::Broken(3));
+    assert_eq!(Judgement::from_verdict(&verdict), Judgement::Broken(4));
 }
 
 #[test]
@@ -411,7 +428,7 @@ fn the_page_explains_bugs_and_shows_consoles() {
         "Kernel panic - not syncing: Fatal exception",
         "needs the CPU feature avx512f",
         "arguments/zero-offset",
-        "3 broken",
+        "4 broken",
     ] {
         assert!(page.contains(words), "`{words}` is not in {page}");
     }

@@ -54,6 +54,7 @@ fn sample() -> Matrix {
         match case.outcome {
             Outcome::Absent => case.outcome = Outcome::Pass,
             Outcome::Crash | Outcome::Hang => case.outcome = Outcome::Known,
+            Outcome::Changed => case.outcome = Outcome::Pass,
             _ => {}
         }
     }
@@ -65,11 +66,11 @@ fn sample() -> Matrix {
     ])
 }
 
-const TABLE: &str = r#"  1  6.12, x86_64, default: Linux 6.12.117, BROKEN: 3 (1 crash, 1 hang, 1 fail, 1 fixed, 2 unmet, 1
-     known, 2 absent, 3 pass) (v6.12 is not to be had here, 6.12.117 stands in for it.)
+const TABLE: &str = r#"  1  6.12, x86_64, default: Linux 6.12.117, BROKEN: 4 (1 crash, 1 hang, 1 fail, 1 changed, 1 fixed,
+     2 unmet, 1 known, 2 absent, 3 pass) (v6.12 is not to be had here, 6.12.117 stands in for it.)
   2  ./broken, x86_64, default: NOT JUDGED (125): make vmlinux failed: kernel/fork.c:1: error:
      expected ';'
-  3  6.13, x86_64, default: Linux 6.13.1, BROKEN: 1 (1 fail, 1 fixed, 2 unmet, 3 known, 5 pass)
+  3  6.13, x86_64, default: Linux 6.13.1, BROKEN: 1 (1 fail, 1 fixed, 2 unmet, 3 known, 6 pass)
   4  v6.99, x86_64, default: NOT JUDGED (129): there is no Linux v6.99
 
 pass         1 6.12       3 6.13
@@ -77,6 +78,7 @@ pass         1 6.12       3 6.13
   selector   1/2 FAIL     1/2 FAIL
   registers  0/3 CRASH    0/3 unmet
   signals    0/1 HANG     0/1 known
+  compare    0/1 CHANGED  1
   range      0/3 fixed    2/3 fixed
   ptrace     0/1 known    0/1 known
 
@@ -84,6 +86,7 @@ differs     from the one before it
   6.12 -> 6.13
     crash -> known: registers/all-kept
     hang -> known: signals/nested
+    changed -> pass: compare/trap
     absent -> pass: range/inclusive-on range/inclusive-wraps
 
 FAIL   selector/invalid-value-kills on 6.12, x86_64, default
@@ -100,6 +103,11 @@ HANG   signals/nested on 6.12, x86_64, default
   expected  an end
   got       no end within 2 s
   again     sudbox run --kernel v6.12 signals/nested
+
+CHANGED compare/trap on 6.12, x86_64, default
+  expected  as recorded of 6.12.117: frame.si_errno = 0x0
+  got       frame.si_errno = 0x26
+  again     sudbox run --kernel v6.12 compare/trap
 
 FAIL   selector/invalid-value-kills on 6.13, x86_64, default
   expected  death by SIGSYS
@@ -191,10 +199,10 @@ fn annotations_name_failures_and_unjudged_kernels() {
     let said = rendered(&sample(), "annotations");
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines.iter().all(|line| line.starts_with("::error title=")), "{said}");
-    // A crash, a hang, a failure; a kernel that does not build; a failure; an unknown release.
-    assert_eq!(lines.len(), 6, "{said}");
+    // A crash, a hang, a failure, a change; a kernel that does not build; a failure; an unknown release.
+    assert_eq!(lines.len(), 7, "{said}");
     assert!(
-        lines[3].starts_with("::error title=./broken%2C x86_64%2C default%3A not judged::make")
+        lines[4].starts_with("::error title=./broken%2C x86_64%2C default%3A not judged::make")
     );
     assert_eq!(
         rendered(&of(vec![("6.12", judged(verdict(&[("a/b", Outcome::Pass)])))]), "annotations"),

@@ -234,11 +234,11 @@ impl ComparedKernel<'_> {
 
 /// An explanation of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Explanation {
+pub(crate) struct Explanation {
     /// The commit, release or recorded bug.
-    pub(super) commit: &'static str,
+    pub(crate) commit: &'static str,
     /// The change in words.
-    pub(super) about: &'static str,
+    pub(crate) about: &'static str,
 }
 
 /// The change that explains a difference between two kernels, if there is one.

@@ -19,15 +19,32 @@ pub(super) const MISSING: &str = "missing";
 /// The text for a value that only one kernel has, in place of its bytes.
 pub(super) const PRESENT: &str = "present";
 
+/// The field of a difference in whether a step is observed at all.
+const STEP_FIELD: &str = "the step itself";
+
 /// One difference at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RawDifference {
-    pub(super) place: ObservationPlace,
+pub(crate) struct RawDifference {
+    pub(crate) place: ObservationPlace,
     /// The field and its part, such as `frame.si_code`.
-    pub(super) field: String,
-    pub(super) kernel_function: String,
+    pub(crate) field: String,
+    pub(crate) kernel_function: String,
     /// The values on both kernels, as text.
-    pub(super) values: [String; 2],
+    pub(crate) values: [String; 2],
+}
+
+impl RawDifference {
+    /// Whether another difference is about the same observed value: the same field at the same place, or the
+    /// whole step.
+    pub(crate) fn is_about_same_value(&self, other: &RawDifference) -> bool {
+        // The offset of the first byte that differs is no part of the field.
+        let field = |difference: &RawDifference| {
+            difference.field.split("+0x").next().map(str::to_owned).unwrap_or_default()
+        };
+        self.place == other.place
+            && (field(self) == field(other)
+                || [&self.field, &other.field].contains(&&STEP_FIELD.to_owned()))
+    }
 }
 
 /// The result of comparing two behaviours.
@@ -160,11 +177,8 @@ impl CaseComparison<'_> {
             .any(|other| other.scenario == *scenario && other.step == *step);
         let mut values = [MISSING.to_owned(), MISSING.to_owned()];
         values[index] = PRESENT.to_owned();
-        let (field, function) = if other_has_step {
-            (field.as_str(), function.as_str())
-        } else {
-            ("the step itself", "")
-        };
+        let (field, function) =
+            if other_has_step { (field.as_str(), function.as_str()) } else { (STEP_FIELD, "") };
         let added = self.compared.differences.last().is_some_and(|last| {
             !other_has_step
                 && last.place.scenario == *scenario

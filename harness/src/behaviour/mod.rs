@@ -6,11 +6,12 @@ mod changes;
 mod differences;
 mod store;
 
-pub(crate) use store::BehaviourStore;
+pub(crate) use store::{BehaviourStore, decode_plain, write_plain};
 
 use crate::session::cases::EndedCase;
-use changes::{ComparedKernel, Explanation};
-use differences::RawDifference;
+use changes::ComparedKernel;
+pub(crate) use changes::Explanation;
+pub(crate) use differences::RawDifference;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -28,6 +29,8 @@ pub(crate) struct Behaviour {
     pub(crate) release: String,
     /// The names of the features that the guest reported.
     pub(crate) features: BTreeSet<String>,
+    /// The layout of the floating point state that the guest reported ([`Hello::state_layout`]).
+    pub(crate) state_layout: String,
     /// The recorded cases by id.
     pub(crate) cases: BTreeMap<String, CaseBehaviour>,
 }
@@ -40,6 +43,9 @@ pub(crate) struct CaseBehaviour {
     pub(crate) observations: Vec<Observation>,
     /// The parts of observations that differed between two boots. `observations` lacks them.
     pub(crate) unstable_parts: BTreeSet<PartName>,
+    /// The digest of the observations that every run of the case makes; `None` if there are none, or if
+    /// two boots had different digests.
+    pub(crate) digest: Option<u64>,
 }
 
 /// The name of a part of an observation.
@@ -72,7 +78,8 @@ impl CaseBehaviour {
     /// `unstable_parts`.
     fn common_to_both(first: CaseBehaviour, second: &CaseBehaviour) -> CaseBehaviour {
         let result = if first.result == second.result { first.result } else { String::new() };
-        let mut agreed = CaseBehaviour { result, ..CaseBehaviour::default() };
+        let digest = first.digest.filter(|digest| second.digest == Some(*digest));
+        let mut agreed = CaseBehaviour { result, digest, ..CaseBehaviour::default() };
         let key = |observation: &Observation| {
             let Observation { scenario, step, field, .. } = observation;
             (scenario.clone(), step.clone(), field.clone())
@@ -104,11 +111,12 @@ impl CaseBehaviour {
 impl Behaviour {
     /// The behaviour on which two boots of one kernel agree, in the cases that ran in both.
     pub(crate) fn common_to_both(first: Behaviour, mut second: Behaviour) -> Behaviour {
-        let both = first.cases.into_iter().filter_map(|(id, case)| {
+        let Behaviour { release, features, state_layout, cases } = first;
+        let both = cases.into_iter().filter_map(|(id, case)| {
             let other = second.cases.remove(&id)?;
             Some((id, CaseBehaviour::common_to_both(case, &other)))
         });
-        Behaviour { cases: both.collect(), release: first.release, features: first.features }
+        Behaviour { cases: both.collect(), release, features, state_layout }
     }
 }
 
@@ -129,7 +137,8 @@ impl Recorder {
             (None, CaseResult::Broken(reason)) => format!("broken: {reason}"),
         };
         let observations = std::mem::take(&mut ended.observations);
-        self.insert(id, CaseBehaviour { result, observations, ..CaseBehaviour::default() });
+        let digest = ended.digest;
+        self.insert(id, CaseBehaviour { result, observations, digest, ..CaseBehaviour::default() });
     }
 
     /// Adds a case during which the VM crashed or hung.
@@ -142,6 +151,7 @@ impl Recorder {
     pub(crate) fn add_guest_facts(&self, hello: &Hello) {
         let mut behaviour = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         behaviour.release.clone_from(&hello.release);
+        behaviour.state_layout.clone_from(&hello.state_layout);
         if behaviour.features.is_empty() {
             behaviour.features = hello.features.iter().map(ToString::to_string).collect();
         }
@@ -189,18 +199,7 @@ pub(crate) fn diff_of_behaviours(
             }
         }
     }
-    let sides = behaviours.map(|behaviour| ComparedKernel {
-        release: &behaviour.release,
-        features: &behaviour.features,
-    });
-    let mut expected: BTreeMap<Explanation, Vec<RawDifference>> = BTreeMap::new();
-    let mut unexpected = Vec::new();
-    for difference in compared.differences {
-        match changes::explanation(&difference, &sides, arch) {
-            Some(explanation) => expected.entry(explanation).or_default().push(difference),
-            None => unexpected.push(difference),
-        }
-    }
+    let (expected, unexpected) = explain_differences(compared.differences, behaviours, arch);
     let change = |(explanation, differences): (Explanation, Vec<RawDifference>)| ExpectedChange {
         commit: explanation.commit.to_owned(),
         about: explanation.about.to_owned(),
@@ -218,8 +217,51 @@ pub(crate) fn diff_of_behaviours(
     }
 }
 
+/// Differences by the change that explains them.
+pub(crate) type ExplainedDifferences = BTreeMap<Explanation, Vec<RawDifference>>;
+
+/// Separates the differences between two behaviours that a known change explains from the others.
+fn explain_differences(
+    differences: Vec<RawDifference>,
+    behaviours: [&Behaviour; 2],
+    arch: Arch,
+) -> (ExplainedDifferences, Vec<RawDifference>) {
+    let sides = behaviours.map(|behaviour| ComparedKernel {
+        release: &behaviour.release,
+        features: &behaviour.features,
+    });
+    let mut expected = ExplainedDifferences::new();
+    let mut unexpected = Vec::new();
+    for difference in differences {
+        match changes::explanation(&difference, &sides, arch) {
+            Some(explanation) => expected.entry(explanation).or_default().push(difference),
+            None => unexpected.push(difference),
+        }
+    }
+    (expected, unexpected)
+}
+
+/// The differences between the observations of two kernels in the cases that `selected` accepts: those
+/// that a known change explains, and the others. Cases with different results are left out, since their
+/// results say more.
+pub(crate) fn differences_of_observations(
+    behaviours: [&Behaviour; 2],
+    selected: impl Fn(&str) -> bool,
+    arch: Arch,
+) -> (ExplainedDifferences, Vec<RawDifference>) {
+    let [first, second] = behaviours;
+    let is_compared = |id: &str| {
+        let results = [first, second].map(|behaviour| behaviour.cases.get(id).map(|c| &c.result));
+        selected(id) && results[0] == results[1]
+    };
+    let compared =
+        differences::compare_behaviours(behaviours, is_compared, arch == Arch::S390x).differences;
+    let of_cases = compared.into_iter().filter(|difference| !difference.place.case.is_empty());
+    explain_differences(of_cases.collect(), behaviours, arch)
+}
+
 /// Groups differences of one field with the same values.
-fn group_by_values(differences: &[RawDifference]) -> Vec<Difference> {
+pub(crate) fn group_by_values(differences: &[RawDifference]) -> Vec<Difference> {
     let mut groups: Vec<Difference> = Vec::new();
     let mut index: HashMap<(&str, &[String; 2]), usize> = HashMap::new();
     for RawDifference { place, field, kernel_function: function, values } in differences {

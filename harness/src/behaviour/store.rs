@@ -12,7 +12,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Write};
 use sudbox_images::{Cache, EntryLock, LockMode, Monitor};
 use sudbox_protocol::{FrameReader, GuestMessage};
 
@@ -30,6 +30,8 @@ struct Header {
     format: u32,
     release: String,
     features: BTreeSet<String>,
+    #[serde(default)]
+    state_layout: String,
     cases: Vec<CaseHeader>,
 }
 
@@ -38,6 +40,8 @@ struct CaseHeader {
     id: String,
     result: String,
     unstable: BTreeSet<PartName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest: Option<u64>,
 }
 
 /// The stored behaviour of one kernel, locked against other runs that record it.
@@ -80,43 +84,62 @@ impl BehaviourStore<'_> {
 
 /// The content of a file with this behaviour.
 fn encode(behaviour: &Behaviour) -> anyhow::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    write_plain(behaviour, &mut encoder)?;
+    Ok(encoder.finish()?)
+}
+
+/// Writes the content of a file before its compression.
+pub(crate) fn write_plain(behaviour: &Behaviour, out: &mut impl Write) -> anyhow::Result<()> {
     let case = |(id, case): (&String, &CaseBehaviour)| CaseHeader {
         id: id.clone(),
         result: case.result.clone(),
         unstable: case.unstable_parts.clone(),
+        digest: case.digest,
     };
     let header = Header {
         format: FORMAT_VERSION,
         release: behaviour.release.clone(),
         features: behaviour.features.clone(),
+        state_layout: behaviour.state_layout.clone(),
         cases: behaviour.cases.iter().map(case).collect(),
     };
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    serde_json::to_writer(&mut encoder, &header)?;
-    encoder.write_all(b"\n")?;
+    serde_json::to_writer(&mut *out, &header)?;
+    out.write_all(b"\n")?;
     for (case, recorded) in (0u32..).zip(behaviour.cases.values()) {
         for observation in &recorded.observations {
             let message = GuestMessage::Observed { case, observation: observation.clone() };
-            encoder.write_all(&message.to_frame())?;
+            out.write_all(&message.to_frame())?;
         }
     }
-    Ok(encoder.finish()?)
+    Ok(())
 }
 
 /// The behaviour in a file; `None` if the file is damaged or of another format.
 fn decode(file: &[u8]) -> Option<Behaviour> {
     let mut content = Vec::new();
     GzDecoder::new(file).take(MAX_DECOMPRESSED_BYTES).read_to_end(&mut content).ok()?;
+    decode_plain(&content)
+}
+
+/// The behaviour in the content of a file after its decompression; `None` if the content is damaged or of
+/// another format.
+pub(crate) fn decode_plain(content: &[u8]) -> Option<Behaviour> {
     let end = content.iter().position(|byte| *byte == b'\n')?;
     let header: Header = serde_json::from_slice(&content[..end]).ok()?;
     if header.format != FORMAT_VERSION {
         return None;
     }
     let mut ids = Vec::new();
-    let mut behaviour =
-        Behaviour { release: header.release, features: header.features, ..Behaviour::default() };
-    for CaseHeader { id, result, unstable } in header.cases {
-        let case = CaseBehaviour { result, unstable_parts: unstable, observations: Vec::new() };
+    let mut behaviour = Behaviour {
+        release: header.release,
+        features: header.features,
+        state_layout: header.state_layout,
+        ..Behaviour::default()
+    };
+    for CaseHeader { id, result, unstable, digest } in header.cases {
+        let case =
+            CaseBehaviour { result, unstable_parts: unstable, digest, observations: Vec::new() };
         ids.push(id.clone());
         behaviour.cases.insert(id, case);
     }
@@ -146,10 +169,12 @@ mod tests {
             result: "pass".into(),
             observations: vec![observation.clone(), observation],
             unstable_parts: [unstable].into(),
+            digest: Some(7),
         };
         Behaviour {
             release: "7.3.4".into(),
             features: ["sysctl".to_owned()].into(),
+            state_layout: "xcr0 0x7 2:576+256".into(),
             cases: [("compare/trap".to_owned(), case)].into(),
         }
     }

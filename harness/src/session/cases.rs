@@ -41,6 +41,8 @@ pub(crate) struct EndedCase {
     pub(crate) measurement: Option<Measurement>,
     /// The observations; empty if the guest does not send observations.
     pub(crate) observations: Vec<Observation>,
+    /// The digest of the observations; `None` if the case observes nothing that kernels are compared by.
+    pub(crate) digest: Option<u64>,
     /// The first fault that the kernel reported while the case ran.
     pub(crate) kernel_fault: Option<FaultReport>,
 }
@@ -104,6 +106,8 @@ pub(crate) struct CaseHandler<'a> {
     measurement: Option<Measurement>,
     /// Observations of the running case.
     observations: Vec<Observation>,
+    /// Digest of the observations of the running case.
+    digest: Option<u64>,
 }
 
 impl<'a> CaseHandler<'a> {
@@ -129,6 +133,7 @@ impl<'a> CaseHandler<'a> {
             log: Vec::new(),
             measurement: None,
             observations: Vec::new(),
+            digest: None,
         }
     }
 
@@ -210,6 +215,11 @@ impl Handler for CaseHandler<'_> {
             {
                 self.observations.push(observation);
             }
+            (State::Running(running), GuestMessage::ObservationDigest { case, digest })
+                if case as usize == running =>
+            {
+                self.digest = Some(digest);
+            }
             (State::Running(running), GuestMessage::End { case, result, micros })
                 if case as usize == running =>
             {
@@ -222,6 +232,7 @@ impl Handler for CaseHandler<'_> {
                     log,
                     measurement,
                     observations,
+                    digest: self.digest.take(),
                     kernel_fault: None,
                 });
                 self.state = State::BetweenCases;

@@ -377,6 +377,7 @@ pub(crate) fn message_name(message: &GuestMessage) -> &'static str {
         GuestMessage::Log { .. } => "Log",
         GuestMessage::Measured { .. } => "Measured",
         GuestMessage::Observed { .. } => "Observed",
+        GuestMessage::ObservationDigest { .. } => "ObservationDigest",
         GuestMessage::VmSpent { .. } => "VmSpent",
         GuestMessage::End { .. } => "End",
         GuestMessage::AllResults(_) => "AllResults",

@@ -110,6 +110,7 @@ fn push_facts(body: &mut String, verdict: &Verdict) {
         verdict.duration_millis,
         escaped_html_line(&verdict.sudbox_version)
     );
+    let recorded = verdict.recording.as_ref().map(|it| escaped_html_line(&it.summary()));
     body.push_str(&definition_list(&[
         ("date", escaped_html_line(&verdict.start_time)),
         ("kernel", escaped_html_line(&kernel.reference)),
@@ -120,6 +121,7 @@ fn push_facts(body: &mut String, verdict: &Verdict) {
         ("options", escaped_html_line(&verdict.options)),
         ("machine", escaped_html_line(&verdict.machine)),
         ("guest", preformatted(&guest)),
+        ("recorded", recorded.unwrap_or_default()),
         ("VMs", vms),
     ]));
 }

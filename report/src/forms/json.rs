@@ -7,7 +7,7 @@ use crate::case_measurement::CaseMeasurement;
 use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::status_map;
-use crate::{CaseReport, Coverage, Kernel, Outcome, Verdict};
+use crate::{CaseReport, Coverage, Kernel, Outcome, RecordingComparison, Verdict};
 
 /// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> = Form {
@@ -42,6 +42,8 @@ pub(crate) struct Document<'a> {
     unjudged: &'a Option<String>,
     coverage: Coverage,
     totals: std::collections::BTreeMap<&'static str, usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording: &'a Option<RecordingComparison>,
     boots: u32,
     restored: u32,
     millis: u64,
@@ -76,6 +78,7 @@ impl<'a> Document<'a> {
             unjudged_reason: unjudged,
             cases,
             measurements: measured,
+            recording,
             boots,
             restored,
             duration_millis: millis,
@@ -105,6 +108,7 @@ impl<'a> Document<'a> {
                 .into_iter()
                 .map(|outcome| (outcome.as_str(), totals.count_of(outcome)))
                 .collect(),
+            recording,
             boots: *boots,
             restored: *restored,
             millis: *millis,

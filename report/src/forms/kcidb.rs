@@ -74,10 +74,15 @@ impl Report {
     fn add_verdict(&mut self, verdict: &Verdict) {
         let build = self.add_build(&verdict.kernel, "PASS", None);
         let run = id_digest(&verdict);
-        let environment = json!({
+        let guest: Vec<String> =
+            verdict.guest_facts.iter().map(|fact| text::escaped_line(fact)).collect();
+        let mut environment = json!({
             "comment": text::escaped_line(&verdict.machine),
-            "misc": { "guest": verdict.guest_facts.iter().map(|fact| text::escaped_line(fact)).collect::<Vec<_>>() },
+            "misc": { "guest": guest },
         });
+        if let Some(recording) = &verdict.recording {
+            environment["misc"]["recorded"] = text::escaped_line(&recording.summary()).into();
+        }
         if let Some(reason) = Judgement::from_verdict(verdict).reason() {
             self.tests.push(json!({
                 "id": format!("{ORIGIN}:{run}.kernel-can-be-judged"),

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::status_map::{self, FormatStatus};
-use crate::{CaseReport, Outcome, Verdict, text};
+use crate::{CaseReport, Outcome, RecordingComparison, Verdict, text};
 
 /// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> = Form {
@@ -37,6 +37,8 @@ fn render(verdict: &Verdict) -> String {
     for fact in &verdict.guest_facts {
         push_diagnostic(&mut out, "guest", fact);
     }
+    let recorded = verdict.recording.as_ref().map(RecordingComparison::summary);
+    push_diagnostic(&mut out, "recorded", &recorded.unwrap_or_default());
     let _ = writeln!(out, "1..{}", verdict.cases.len() + usize::from(unjudged.is_some()));
     for (index, case) in verdict.cases.iter().enumerate() {
         if case.outcome.is_failure() {

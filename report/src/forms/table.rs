@@ -55,6 +55,9 @@ fn write_header(writer: &mut ReportWriter, verdict: &Verdict) {
     for fact in &verdict.guest_facts {
         writer.write_labelled("guest", fact);
     }
+    if let Some(recording) = &verdict.recording {
+        writer.write_labelled("recorded", &recording.summary());
+    }
 }
 
 fn write_failure(writer: &mut ReportWriter, case: &CaseReport) {

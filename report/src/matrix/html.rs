@@ -237,6 +237,7 @@ fn outcome_letter(outcome: Outcome) -> char {
         Outcome::Crash => 'c',
         Outcome::Hang => 'h',
         Outcome::Fail => 'f',
+        Outcome::Changed => 'd',
         Outcome::Fixed => 'x',
         Outcome::Unmet => 'u',
         Outcome::Known => 'k',

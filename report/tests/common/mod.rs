@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Shared by the tests: a verdict with every outcome, and rendering by the form's name.
 
-use sudbox_report::{Bug, CaseReport, Kernel, Outcome, Report, Screen, Verdict};
+use sudbox_report::{
+    Bug, CaseReport, Kernel, Outcome, RecordingComparison, Report, Screen, Verdict,
+};
 
 /// Renders a report for a file, in the form with this name.
 pub(crate) fn rendered<T: Report>(subject: &T, form: &str) -> String {
@@ -39,6 +41,8 @@ pub(crate) fn every_outcome() -> Verdict {
     let mut known =
         case("ptrace/known-bug", Outcome::Known, "fedcba987654 (\"ptrace: forget it\")");
     known.bug = Some(Bug { id: "forgetful".into(), citation: "ptrace: forget it".into() });
+    let mut changed = case("compare/trap", Outcome::Changed, "frame.si_errno = 0x26");
+    changed.expected = "as recorded of 6.12.117: frame.si_errno = 0x0".into();
     Verdict {
         sudbox_version: "0.1.0".into(),
         start_time: "2026-11-29T19:43:58Z".into(),
@@ -67,6 +71,7 @@ pub(crate) fn every_outcome() -> Verdict {
             case("selector/allow-passes", Outcome::Pass, ""),
             crash,
             hang,
+            changed,
             case("range/fixed-bug", Outcome::Fixed, "0123456789ab (\"fix the range\")"),
             case("registers/avx", Outcome::Unmet, "needs the CPU feature avx"),
             case("registers/avx512", Outcome::Unmet, "needs the CPU feature avx512f"),
@@ -75,6 +80,12 @@ pub(crate) fn every_outcome() -> Verdict {
             case("range/inclusive-wraps", Outcome::Absent, "inclusive"),
         ],
         measurements: Vec::new(),
+        recording: Some(RecordingComparison {
+            releases: vec!["6.12.117".into()],
+            compared: 68,
+            expected: vec!["a longer area (7.0)".into()],
+            reason: None,
+        }),
         boots: 3,
         restored: 0,
         duration_millis: 2345,

@@ -24,7 +24,7 @@ TAKES_matrix := KERNELS ARCHES FLAVOURS CASES LINUX EXACT CONFIG APPEND $(TOOLCH
 TAKES_bench := KERNEL BENCH COMPARE PATCHES APPEND $(BUILD)
 TAKES_diff := KERNELS CASES PATCHES APPEND $(BUILD)
 TAKES_campaign := KERNEL HOURS SEED PATCHES APPEND $(BUILD)
-TAKES_bisect := GOOD BAD CASES BENCH THRESHOLD RESUME APPEND $(BUILD)
+TAKES_bisect := GOOD BAD CASES BENCH CHANGED THRESHOLD RESUME APPEND $(BUILD)
 TAKES_kselftest := KERNEL APPEND $(BUILD)
 TAKES_coverage := KERNEL CASES
 TAKES_bench-kvm := ARCH
@@ -45,7 +45,7 @@ endif
 $(foreach name,$(TAKEN),$(if $(filter default undefined,$(origin $(name))),,$(if $($(name)),$(eval export SUDBOX_$(name) := $$($(name))))))
 
 .DEFAULT_GOAL := help
-.PHONY: help build test-kernel matrix diff campaign bench bisect kselftest test test-all test-long test-faults test-blind test-releases test-kvm lint fuzz bench-kvm bench-harness coverage doctor setup dist install clean
+.PHONY: help build test-kernel matrix diff campaign recordings bench bisect kselftest test test-all test-long test-faults test-blind test-releases test-kvm lint fuzz bench-kvm bench-harness coverage doctor setup dist install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -71,6 +71,11 @@ campaign: build ## random walks and points of the grid on KERNEL, on all cores, 
 # COMPARE is the kernel that KERNEL is compared with: the older, or the one without the patches.
 bench: build ## what dispatch costs on KERNEL [BENCH=names]; COMPARE=kernel says which difference is real
 	@$(SUDBOX) bench
+
+recordings: build ## record the pinned kernels anew, with which verdicts are compared (docs/diff.md)
+	@for flavour in default full debug; do \
+		$(SUDBOX) record 6.1 6.12 7.2 7.3 --flavour $$flavour --cpu-model max --folder recordings || exit; \
+	done
 
 bisect: build ## find the commit that broke or mended it: GOOD= BAD= LINUX=tree [CASES=], or slowed it: [BENCH= THRESHOLD=5%]; RESUME=1 goes on
 	@$(SUDBOX) bisect

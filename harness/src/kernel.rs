@@ -10,6 +10,7 @@ use crate::judge::{self, CaseRunner, Environment};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::RerunCommand;
+use crate::recordings::{self, Baseline};
 use crate::selection::Selection;
 use crate::session::cases::Timeouts;
 use crate::{guest, running, setup};
@@ -41,6 +42,18 @@ pub(crate) struct JudgeOptions {
     pub(crate) recorder: Option<Arc<Recorder>>,
     /// Trace the operations of benchmarks, on a machine that counts instructions.
     pub(crate) trace_operations: bool,
+    pub(crate) compared_with: ComparedWith,
+}
+
+/// The recordings with which a kernel's observations are compared.
+#[derive(Clone, Debug)]
+pub(crate) enum ComparedWith {
+    /// Those of its neighbours in the series, of the same architecture and flavour.
+    Neighbours,
+    /// This one.
+    Recording(Arc<Baseline>),
+    /// None.
+    Nothing,
 }
 
 /// Prints a note if a file of the run could not be written. The result of the run stays valid.
@@ -97,6 +110,7 @@ impl JudgeOptions {
             show_console: self.vm.console,
             rerun: self.rerun.clone(),
             recorder: self.recorder.clone(),
+            baseline: None,
         }
     }
 }
@@ -252,6 +266,39 @@ fn expectations_for(image: &KernelImage, request: &Request, config: Option<&str>
     Expectations::new(request.arch, image.release.as_deref(), config, headers)
 }
 
+/// The recordings of kernels with the same architecture and flavour, or the reason why the kernel is
+/// compared with none.
+///
+/// # Errors
+/// If the recordings cannot be read.
+fn baseline_of_series(
+    image: &KernelImage,
+    request: &Request,
+    vm: &VmArgs,
+    init: &[u8],
+) -> anyhow::Result<Result<Arc<Baseline>, String>> {
+    if image.is_prebuilt {
+        return Ok(Err("a prebuilt kernel has no flavour that is recorded".to_owned()));
+    }
+    if !request.fragments.is_empty() {
+        return Ok(Err("--config makes another configuration than the recorded one".to_owned()));
+    }
+    if vm.append.is_some() {
+        return Ok(Err("--append gives other boot arguments than the recorded ones".to_owned()));
+    }
+    let mut recordings = recordings::shipped_recordings(request.arch)?;
+    let guest = sudbox_images::digest(&[init]);
+    // Recordings that cannot be read are made anew by `sudbox record`; they spoil no verdict.
+    let own = Cache::open().ok().map(|cache| recordings::own_folder(&cache, request.arch));
+    recordings.extend(own.and_then(|own| own.read(Some(&guest)).ok()).unwrap_or_default());
+    recordings.retain(|recording| recording.flavour == request.flavour);
+    if recordings.is_empty() {
+        let (arch, flavour) = (request.arch.name(), &request.flavour);
+        return Ok(Err(format!("no kernel of flavour {flavour} is recorded on {arch}")));
+    }
+    Ok(Ok(Arc::new(Baseline::Series(recordings))))
+}
+
 /// Runs the selected cases in VMs with this kernel image. Cases of other architectures are left
 /// out. Writes the configuration, build log and console log into the folder.
 ///
@@ -302,6 +349,11 @@ pub(crate) fn judge_image(
     spec.trace_operations = options.trace_operations;
     let mut runner = options.case_runner(Environment::Vm { machine, spec }, timeout);
     runner.vmlinux.clone_from(&image.vmlinux);
+    runner.baseline = match &options.compared_with {
+        ComparedWith::Neighbours => Some(baseline_of_series(image, request, &options.vm, &init)?),
+        ComparedWith::Recording(baseline) => Some(Ok(baseline.clone())),
+        ComparedWith::Nothing => None,
+    };
     let selection = selection.for_arch(request.arch)?;
     let mut console_log = String::new();
     let result =

@@ -18,6 +18,7 @@ mod known_bugs;
 mod measure;
 mod output;
 mod program;
+mod recordings;
 mod running;
 mod selection;
 mod session;
@@ -32,8 +33,8 @@ use failure::{Code, Failure};
 use std::io::ErrorKind;
 use std::process::ExitCode;
 use verb::{
-    bench, bisect, campaign, completions, diff, doctor, exec, kernels, kselftest, matrix, report,
-    run, sandbox,
+    bench, bisect, campaign, completions, diff, doctor, exec, kernels, kselftest, matrix, record,
+    report, run, sandbox,
 };
 
 fn main() -> ExitCode {
@@ -101,6 +102,7 @@ fn run_verb(verb: &Verb, given: &GivenOptions) -> anyhow::Result<u8> {
         Verb::Bisect(args) => bisect::bisect(args, given),
         Verb::Diff(args) => diff::diff(args, given),
         Verb::Campaign(args) => campaign::campaign(args, given),
+        Verb::Record(args) => record::record(args, given),
         Verb::Exec(args) => exec::exec(args, given),
         Verb::Sandbox { verb: SandboxVerb::Run(args) } => sandbox::run(args, given),
         Verb::Kselftest(args) => kselftest::kselftest(args, given),

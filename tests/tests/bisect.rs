@@ -184,6 +184,8 @@ fn invalid_bisections_are_refused_in_one_line_and_leave_nothing_in_the_cache() {
     refused("linux", &["--good", "one", "--bad", "one^0"], "the same commit");
     refused("linux", &["--good", "one"], "(BAD=) is missing");
     refused("linux", &["--good", "one", "--bad", "one~0", "--cases", "selektor"], "`selektor`");
+    let without_recording = ["--good", "one", "--bad", "one~0", "--cases", "siginfo", "--changed"];
+    refused("linux", &without_recording, "none of these cases is recorded");
     refused("linux", &["--resume"], "no bisection");
     refused("shallow", &["--good", "HEAD", "--bad", "HEAD"], "shallow");
     refused("cache", &["--good", "HEAD", "--bad", "HEAD"], "not a git repository");

@@ -16,6 +16,7 @@ const VERBS: &[(&str, &[&str])] = &[
     ("bisect", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "Exit codes:\n", "125"]),
     ("diff", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "\nExit codes:\n", "125"]),
     ("campaign", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "\nExit codes:\n", "125"]),
+    ("record", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "\nExit codes:\n", "125"]),
     ("exec", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "124", "125", "128 + N", "130"]),
     ("sandbox run", &["\nVM:\n", "\nKernel build:\n", "\nExample:\n", "Exits with 0", "125"]),
     ("kselftest", &["\nVM:\n", "\nKernel build:\n", "\nExample:\n", "a test fails", "125"]),

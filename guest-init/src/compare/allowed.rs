@@ -159,8 +159,9 @@ const UNRECORDED: &[AllowedDifference] = &[
     parts_of("core's NT_PRPSINFO", &["pr_psargs", "pr_flag"]),
     // The first thread, which the note describes, may have begun to wait or not: fill_psinfo().
     parts_of("core's NT_PRPSINFO", &["pr_state", "pr_sname"]).in_comparisons(&["thread"]),
-    // The vDSO has more or fewer pages.
+    // The vDSO has more or fewer pages, and two builds of this program have more or less data.
     whole_field("VmLib"),
+    whole_field("bytes of memory in the core"),
     // Addresses of the vDSO and of the process's stack.
     parts_of(
         "core's NT_AUXV",

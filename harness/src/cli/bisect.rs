@@ -16,6 +16,7 @@ use sudbox_report::{Form, Report as _};
 #[command(after_help = "\
 Examples:
   sudbox bisect --linux ~/src/linux --good v6.16 --bad v6.17
+  sudbox bisect --linux ~/src/linux --good v6.16 --bad HEAD --changed
   sudbox bisect --linux ~/src/linux --good v6.16 --bad HEAD --bench round-trip --threshold 3%
   sudbox bisect --resume
 
@@ -60,6 +61,12 @@ pub(crate) struct BisectArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = Threshold::DEFAULT, requires = "bench", env = "SUDBOX_THRESHOLD", hide_env = true)]
     pub(crate) threshold: Threshold,
 
+    /// Bisect what user space sees of the good end, beside the outcomes: a commit at which a case observes
+    /// anything else, without a known reason, is bad
+    #[arg(long, conflicts_with = "bench", env = "SUDBOX_CHANGED", hide_env = true)]
+    #[serde(default)]
+    pub(crate) changed: bool,
+
     /// Number of repeated runs at each end, and of a doubtful commit: an outcome of neither end, a
     /// crash, a hang
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=100))]
@@ -70,7 +77,7 @@ pub(crate) struct BisectArgs {
     pub(crate) timeout: u64,
 
     /// Continue the last unfinished bisection, or the one of --linux
-    #[arg(long, conflicts_with_all = ["good", "bad", "cases", "bench", "confirm", "timeout"], env = "SUDBOX_RESUME", hide_env = true)]
+    #[arg(long, conflicts_with_all = ["good", "bad", "cases", "bench", "changed", "confirm", "timeout"], env = "SUDBOX_RESUME", hide_env = true)]
     pub(crate) resume: bool,
 
     /// Form of the report

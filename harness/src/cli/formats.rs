@@ -28,8 +28,8 @@ mod tests {
     use clap::error::ErrorKind;
     use clap::{Command, CommandFactory as _};
 
-    /// Verbs whose output is for another program, in the form that it takes.
-    const WITHOUT_FORMAT: [&str; 2] = ["completions", "man"];
+    /// Verbs whose output is for another program, in the form that it takes, or a file alone.
+    const WITHOUT_FORMAT: [&str; 3] = ["completions", "man", "record"];
 
     /// Collects the command lines of the verbs that do something: `sudbox run`, `sudbox report list`.
     fn verbs(command: &Command, line: &str, found: &mut Vec<String>) {

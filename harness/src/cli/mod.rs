@@ -12,6 +12,7 @@ mod formats;
 mod given;
 mod kernel;
 mod programs;
+mod record;
 mod report;
 
 pub(crate) use backend::Backend;
@@ -24,6 +25,7 @@ use formats::form_parser;
 pub(crate) use given::{GivenOptions, OptionSubject};
 pub(crate) use kernel::*;
 pub(crate) use programs::*;
+pub(crate) use record::*;
 pub(crate) use report::*;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -100,6 +102,8 @@ Exits with 0; with 129 if there is no such run or case.")]
     Diff(Box<DiffArgs>),
     /// Run random walks and random points of the grid on a kernel for hours, and file what they find
     Campaign(Box<CampaignArgs>),
+    /// Record what user space can see of kernels, for verdicts on others
+    Record(Box<RecordArgs>),
     /// Boot a kernel and run a program of this machine on it
     Exec(Box<ExecArgs>),
     /// Run foreign programs whose system calls are emulated

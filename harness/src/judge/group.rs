@@ -5,6 +5,7 @@
 //! Only the case that was running is blamed for a crash or hang; the cases after it run in a new
 //! VM.
 
+use super::changed::CaseDigest;
 use super::outcome::{add_or_keep_worse, add_walk_steps};
 use super::shape::CaseGroup;
 use super::trace::add_functions;
@@ -52,6 +53,8 @@ pub(super) enum BootResult {
 pub(super) struct GroupResult {
     pub(super) cases: Vec<CaseReport>,
     pub(super) measurements: Vec<CaseMeasurement>,
+    /// The digests of the observations, one for each run of a case that has observations.
+    pub(super) digests: Vec<CaseDigest>,
     /// Number of VMs that were booted.
     pub(super) boots: u32,
     /// Number of VMs that were restored from a snapshot.
@@ -171,6 +174,8 @@ impl<'a> GroupRunner<'a> {
                 if let Some(recorder) = &self.runner.recorder {
                     recorder.add_case(case.id, &mut ended);
                 }
+                let digest = ended.digest.map(|digest| CaseDigest { case, digest });
+                self.result.digests.extend(digest);
                 let measurement = ended.measurement.take();
                 self.result
                     .measurements

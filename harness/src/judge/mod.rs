@@ -3,6 +3,7 @@
 //! Runs the selected cases in VMs, several at a time if CPUs and memory allow, and compares their
 //! results with the expectations.
 
+mod changed;
 mod group;
 mod outcome;
 mod shape;
@@ -14,6 +15,7 @@ use crate::expectations::{Expectations, Expected};
 use crate::failure::{self, Code, Failure, Interrupted};
 use crate::output::progress::Progress;
 use crate::output::rerun::RerunCommand;
+use crate::recordings::Baseline;
 use crate::selection::Selection;
 use crate::session::cases::Timeouts;
 use group::{BootResult, GroupResult, GroupRunner, RunProgress};
@@ -43,6 +45,7 @@ pub(crate) fn boot_arguments(vm: &VmArgs) -> &'static str {
 }
 
 /// Runs cases and judges how they end.
+#[derive(Clone)]
 pub(crate) struct CaseRunner<'a> {
     pub(crate) environment: Environment<'a>,
     /// The vmlinux with the symbols for addresses in registers and traces.
@@ -61,9 +64,13 @@ pub(crate) struct CaseRunner<'a> {
     pub(crate) rerun: RerunCommand,
     /// Collects the observations of the cases; `None` if they are not recorded.
     pub(crate) recorder: Option<Arc<Recorder>>,
+    /// The recordings with which the observations are compared, or the reason why there are none; `None` if
+    /// no comparison is wanted.
+    pub(crate) baseline: Option<Result<Arc<Baseline>, String>>,
 }
 
 /// The kernel that the cases run on.
+#[derive(Clone)]
 pub(crate) enum Environment<'a> {
     /// The kernel of `spec`, in VMs of `machine`.
     Vm { machine: &'a dyn Machine, spec: VmSpec },
@@ -94,13 +101,16 @@ impl CaseRunner<'_> {
         let groups = self.case_groups(selection, expectations, without_dispatch)?;
         verdict.not_selected = selection.count_not_selected(expectations.arch(), without_dispatch);
         let mut boot_result = Ok(BootResult::Booted);
+        let (mut digests, mut first_hello) = (Vec::new(), None);
         for (result, group_boot_result) in self.run_groups(&groups, expectations, progress) {
             verdict.cases.extend(result.cases);
             verdict.measurements.extend(result.measurements);
             verdict.boots += result.boots;
             verdict.restored += result.restored;
             console_log.push_str(&result.console_log);
+            digests.extend(result.digests);
             if let Some(hello) = &result.hello {
+                first_hello.get_or_insert_with(|| hello.clone());
                 expectations.update(&hello.release, &hello.features);
                 if verdict.guest_facts.is_empty() {
                     describe_guest(hello, verdict);
@@ -115,6 +125,16 @@ impl CaseRunner<'_> {
             if matches!(boot_result, Ok(BootResult::Booted | BootResult::FailedInAnotherGroup)) {
                 boot_result = group_boot_result;
             }
+        }
+        if let (Some(hello), Ok(BootResult::Booted)) = (&first_hello, &boot_result) {
+            self.compare_with_recordings(
+                &digests,
+                hello,
+                expectations,
+                verdict,
+                console_log,
+                progress,
+            )?;
         }
         verdict.duration_millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         // The groups do not keep the order of the case table.

@@ -160,6 +160,7 @@ fn judge_options(kernel: &str, args: &BenchArgs, given: &GivenOptions) -> JudgeO
         rerun: RerunCommand::new(RerunVerb::Bench, kernel, given),
         trace_operations: true,
         recorder: None,
+        compared_with: kernel::ComparedWith::Nothing,
     }
 }
 

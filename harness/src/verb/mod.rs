@@ -12,6 +12,7 @@ pub(crate) mod exec;
 pub(crate) mod kernels;
 pub(crate) mod kselftest;
 pub(crate) mod matrix;
+pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod sandbox;

@@ -48,6 +48,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         rerun: RerunCommand::new(RerunVerb::Run, kernel, given),
         trace_operations: false,
         recorder: None,
+        compared_with: kernel::ComparedWith::Neighbours,
     };
     let (verdict, folder) = if kernel == running::REFERENCE {
         running::refuse_options(given, request.arch)?;

@@ -15,18 +15,20 @@ mod summary;
 
 use crate::cli::{self, BisectArgs, CostUnit, GivenOptions};
 use crate::failure::{self, Code, Failure};
-use crate::kernel::{self, JudgeOptions};
+use crate::kernel::{self, ComparedWith, JudgeOptions};
 use crate::measure::{self, MeasuringMachine};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::{RerunCommand, RerunVerb};
 use crate::output::{self, reports};
+use crate::recordings::{self, Baseline, RecordJob, Recording};
 use crate::selection::{self, BOOT_CASE, Selection};
 use crate::{backend, capacity, setup};
 use differences::{BUILD_ID, BisectedCases, CaseOutcome, RunOutcomes};
 use messages::{ancestor_message, no_difference_message, resume_hint};
 use slowdown::MilliInstructions;
 use state::{BisectionState, BisectionStore, JudgedCommit, StepTimes};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use sudbox_guest_init::bench::TABLE;
 use sudbox_images::{
@@ -101,6 +103,9 @@ fn new_state(
         ));
     }
     requested_cases(args)?.for_arch(arch)?;
+    if args.changed {
+        requested_recorded_cases(args, arch)?;
+    }
     if let Some(name) = &args.bench
         && !TABLE.iter().any(|case| case.id == slowdown::case_id(name))
     {
@@ -159,7 +164,9 @@ fn run_remaining_steps(
     if !missing_tools.is_empty() {
         setup::install(&missing_tools, &mut progress)?;
     }
-    let mut commit_judge = CommitJudge { history, machine_and_unit, request, store, progress };
+    let baseline = None;
+    let mut commit_judge =
+        CommitJudge { history, machine_and_unit, request, store, progress, baseline };
     let result = commit_judge
         .judge_ends(&mut state)
         .and_then(|()| commit_judge.judge_commits_between(&mut state));
@@ -233,12 +240,17 @@ struct CommitJudge<'a> {
     request: Request,
     store: &'a BisectionStore,
     progress: Progress,
+    /// The recording of the good end, with which all commits are compared (`--changed`).
+    baseline: Option<Arc<Baseline>>,
 }
 
 impl CommitJudge<'_> {
     /// Judges the ends that are not judged yet, and finds the cases to bisect: the cases whose
     /// outcomes differ between the ends in every run.
     fn judge_ends(&mut self, state: &mut BisectionState) -> anyhow::Result<()> {
+        if state.args.changed {
+            self.record_good_end(state)?;
+        }
         while state.ends.len() < 2 {
             let is_good = state.ends.is_empty();
             let (commit, name) =
@@ -298,6 +310,29 @@ impl CommitJudge<'_> {
         );
         state.bisected = Some(bisected);
         self.store.write(state)
+    }
+
+    /// Records the behaviour of the good end, unless it is in the cache.
+    fn record_good_end(&mut self, state: &BisectionState) -> anyhow::Result<()> {
+        self.progress.print("end", &commit_line(&state.good, "good, recorded"));
+        let selection = requested_recorded_cases(&state.args, self.request.arch)?;
+        let image = self.history.kernel(&self.request, &state.good, &mut self.progress)?;
+        let request = Request { reference: state.good.id.clone(), ..self.request.clone() };
+        let path = self.store.path().join("good-end-recorded");
+        let folder = RunFolder::create_at(path, self.store.owner())?;
+        let cache = Cache::open()?;
+        let job = RecordJob {
+            machine: &*self.machine_and_unit.machine,
+            cache: &cache,
+            vm: &state.args.vm,
+            given: &state.given,
+            selection: &selection,
+        };
+        let behaviour =
+            job.behaviour("the good end", &image, &request, &folder, &mut self.progress)?;
+        let recording = Recording::of_behaviour(&request.flavour, behaviour);
+        self.baseline = Some(Arc::new(Baseline::Fixed(Box::new(recording))));
+        Ok(())
     }
 
     fn print_bisected_cases(
@@ -449,6 +484,10 @@ impl CommitJudge<'_> {
             rerun: RerunCommand::new(RerunVerb::Run, &commit.id, &state.given),
             trace_operations: false,
             recorder: None,
+            compared_with: match &self.baseline {
+                Some(baseline) => ComparedWith::Recording(baseline.clone()),
+                None => ComparedWith::Neighbours,
+            },
         };
         let started = Instant::now();
         let verdict = kernel::judge_image(
@@ -518,6 +557,22 @@ fn requested_cases(args: &BisectArgs) -> anyhow::Result<Selection> {
         Some(name) => measure::select_benchmarks(name),
         None => selection::parse_selection(args.cases.as_deref().unwrap_or_default()),
     }
+}
+
+/// The selected cases whose observations are recorded.
+///
+/// # Errors
+/// If there are none.
+fn requested_recorded_cases(args: &BisectArgs, arch: Arch) -> anyhow::Result<Selection> {
+    let mut selection = requested_cases(args)?.for_arch(arch)?;
+    selection.cases.retain(|case| recordings::is_recorded(case));
+    if selection.cases.is_empty() {
+        return Err(Failure::usage(
+            "--changed compares what cases observe, and none of these cases is recorded: name \
+             `compare`, or leave out --cases",
+        ));
+    }
+    Ok(selection)
 }
 
 /// Adds `boot/reaches-init` to a selection.

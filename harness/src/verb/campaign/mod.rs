@@ -232,6 +232,7 @@ impl CampaignRun<'_> {
             max_parallel_vms: 1,
             rerun: self.rerun.clone(),
             recorder: None,
+            compared_with: kernel::ComparedWith::Nothing,
             trace_operations: false,
         };
         let (image, request, machine) = (self.image, self.request, self.machine);

@@ -85,6 +85,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
                 .with_arch_and_flavour(&cell.arch, &cell.flavour),
             trace_operations: false,
             recorder: None,
+            compared_with: kernel::ComparedWith::Neighbours,
         };
         let verdict = image.and_then(|image| {
             let (request, progress) = (&job.request, &mut progress);

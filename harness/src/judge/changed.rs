@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Compares the observations of the cases that ran with the recordings of the kernel's neighbours. Cases
+//! whose digests differ are recorded in a further run, whose observations tell what differs. A case with
+//! a difference that no known change explains gets the outcome `changed`.
+
+use super::outcome::add_or_keep_worse;
+use super::shape::group_cases;
+use super::{CaseRunner, Environment};
+use crate::behaviour::{self, Behaviour, Explanation, RawDifference, Recorder};
+use crate::expectations::Expectations;
+use crate::output::progress::Progress;
+use crate::recordings::Recording;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use sudbox_guest_init::case::Case;
+use sudbox_protocol::Hello;
+use sudbox_report::diff::Difference;
+use sudbox_report::{CaseReport, Outcome, RecordingComparison, Verdict};
+
+/// Maximum number of differences in the summary of a case.
+const MAX_SUMMARISED: usize = 4;
+/// Maximum number of differences in the log of a case.
+const MAX_LOGGED: usize = 40;
+
+/// The digest of the observations that one run of a case made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CaseDigest {
+    pub(super) case: &'static Case,
+    pub(super) digest: u64,
+}
+
+impl CaseRunner<'_> {
+    /// Compares the cases that ran in a guest with this `hello` with the recordings of its neighbours, and
+    /// changes the outcomes of those that differ for no known reason.
+    ///
+    /// # Errors
+    /// As [`CaseRunner::judge`].
+    pub(super) fn compare_with_recordings(
+        &self,
+        digests: &[CaseDigest],
+        hello: &Hello,
+        expectations: &Expectations,
+        verdict: &mut Verdict,
+        console_log: &mut String,
+        progress: &mut Progress,
+    ) -> anyhow::Result<()> {
+        let Some(baseline) = self.baseline.as_ref().filter(|_| !digests.is_empty()) else {
+            return Ok(());
+        };
+        let neighbours = match baseline {
+            Ok(baseline) => baseline.neighbours(&hello.release, &hello.state_layout),
+            Err(reason) => Err(reason.clone()),
+        };
+        let neighbours = match neighbours {
+            Ok(neighbours) => neighbours,
+            Err(reason) => {
+                let reason = Some(reason);
+                verdict.recording =
+                    Some(RecordingComparison { reason, ..RecordingComparison::default() });
+                return Ok(());
+            }
+        };
+        let (compared, differing) = differing_cases(digests, &neighbours, &verdict.cases);
+        let mut comparison = RecordingComparison {
+            releases: neighbours.iter().map(|recording| recording.release.clone()).collect(),
+            compared,
+            ..RecordingComparison::default()
+        };
+        if !differing.is_empty() {
+            let releases = comparison.releases.join(" and ");
+            let what = format!(
+                "{} of {compared} cases differ from the recording of {releases}",
+                differing.len()
+            );
+            progress.print("record", &what);
+            let seen =
+                self.record(&differing, hello, expectations, verdict, console_log, progress)?;
+            let arch = expectations.arch();
+            let explained = explain(&seen, &neighbours, &differing, arch)?;
+            comparison.expected = explained.expected;
+            for report in &mut verdict.cases {
+                if !differing.iter().any(|case| case.id == report.id) || !may_change(report) {
+                    continue;
+                }
+                let of_case = |difference: &&RawDifference| difference.place.case == report.id;
+                let unexpected: Vec<RawDifference> =
+                    explained.unexpected.iter().filter(of_case).cloned().collect();
+                if !unexpected.is_empty() {
+                    mark_changed(report, &unexpected, &releases);
+                } else if !explained.explained_cases.contains(&report.id) {
+                    report.log.push(format!(
+                        "something differed from the recording of {releases}, but not when the \
+                         case was recorded in a further run"
+                    ));
+                }
+            }
+        }
+        verdict.recording = Some(comparison);
+        Ok(())
+    }
+
+    /// Runs cases once more and records their observations. Adds the failures of the run to the verdict.
+    fn record(
+        &self,
+        cases: &[&'static Case],
+        hello: &Hello,
+        expectations: &Expectations,
+        verdict: &mut Verdict,
+        console_log: &mut String,
+        progress: &mut Progress,
+    ) -> anyhow::Result<Behaviour> {
+        let Environment::Vm { spec, .. } = &self.environment else {
+            return Ok(Behaviour::default());
+        };
+        let recorder = Arc::new(Recorder::default());
+        recorder.add_guest_facts(hello);
+        let groups = group_cases(cases, spec.cpus, |feature| !hello.features.contains(&feature));
+        let runner = CaseRunner {
+            recorder: Some(recorder.clone()),
+            baseline: None,
+            runs_per_case: 1,
+            isolate_cases: false,
+            ..self.clone()
+        };
+        for (result, booted) in runner.run_groups(&groups, expectations, progress) {
+            verdict.boots += result.boots;
+            verdict.restored += result.restored;
+            console_log.push_str(&result.console_log);
+            let failed = result.cases.into_iter().filter(|report| report.outcome.is_failure());
+            failed.for_each(|report| add_or_keep_worse(&mut verdict.cases, report));
+            booted?;
+        }
+        Ok(recorder.take_behaviour())
+    }
+}
+
+/// The number of cases that a neighbour has too, and those of them whose digests all neighbours lack.
+/// Cases whose reports cannot become `changed` are left out.
+fn differing_cases(
+    digests: &[CaseDigest],
+    neighbours: &[&Recording],
+    reports: &[CaseReport],
+) -> (usize, Vec<&'static Case>) {
+    let mut compared = BTreeSet::new();
+    let mut differing: Vec<&'static Case> = Vec::new();
+    for CaseDigest { case, digest } in digests {
+        let reports_differ = reports.iter().any(|it| it.id == case.id && may_change(it));
+        let recorded: Vec<u64> =
+            neighbours.iter().filter_map(|it| it.digests.get(case.id).copied()).collect();
+        if recorded.is_empty() || !reports_differ {
+            continue;
+        }
+        compared.insert(case.id);
+        if !recorded.contains(digest) && !differing.iter().any(|other| other.id == case.id) {
+            differing.push(case);
+        }
+    }
+    (compared.len(), differing)
+}
+
+/// Whether a difference changes the outcome. A failure says more than a difference.
+fn may_change(report: &CaseReport) -> bool {
+    matches!(report.outcome, Outcome::Pass | Outcome::Known | Outcome::Fixed)
+}
+
+/// The differences between a kernel and its neighbours.
+#[derive(Default)]
+struct Explained {
+    /// The known changes that explain differences, in words.
+    expected: Vec<String>,
+    /// The cases with differences that are all explained.
+    explained_cases: BTreeSet<String>,
+    /// The differences from every neighbour that nothing explains, with the values of the first.
+    unexpected: Vec<RawDifference>,
+}
+
+/// Compares what was recorded of `cases` with the neighbours. A value that one of the neighbours has, or
+/// that a known change explains, is no news.
+fn explain(
+    seen: &Behaviour,
+    neighbours: &[&Recording],
+    cases: &[&'static Case],
+    arch: sudbox_protocol::Arch,
+) -> anyhow::Result<Explained> {
+    let mut explained = Explained::default();
+    let mut changes: BTreeSet<Explanation> = BTreeSet::new();
+    let is_differing = |id: &str| cases.iter().any(|case| case.id == id);
+    let mut all = Vec::new();
+    for neighbour in neighbours {
+        let recorded = neighbour.behaviour()?;
+        let (expected, unexpected) =
+            behaviour::differences_of_observations([&recorded, seen], is_differing, arch);
+        for (change, differences) in expected {
+            changes.insert(change);
+            let ids = differences.into_iter().map(|difference| difference.place.case);
+            explained.explained_cases.extend(ids);
+        }
+        let ids = unexpected.iter().map(|difference| difference.place.case.clone());
+        explained.explained_cases.extend(ids);
+        all.push((neighbour, unexpected));
+    }
+    let mut all = all.into_iter();
+    if let Some((_, first)) = all.next() {
+        explained.unexpected = first;
+    }
+    for (neighbour, unexpected) in all {
+        // A case that one neighbour lacks is compared with the other alone.
+        let lacks = |id: &str| !neighbour.digests.contains_key(id);
+        let also_here = |difference: &RawDifference| {
+            lacks(&difference.place.case)
+                || unexpected.iter().any(|other| difference.is_about_same_value(other))
+        };
+        explained.unexpected.retain(also_here);
+    }
+    let words = |change: Explanation| format!("{} ({})", change.about, change.commit);
+    explained.expected = changes.into_iter().map(words).collect();
+    Ok(explained)
+}
+
+/// Gives a report the outcome `changed`, with these differences from `releases`.
+fn mark_changed(report: &mut CaseReport, unexpected: &[RawDifference], releases: &str) {
+    let groups = behaviour::group_by_values(unexpected);
+    let list = |value: fn(&Difference) -> String| {
+        let shown: Vec<String> = groups.iter().take(MAX_SUMMARISED).map(value).collect();
+        let more = groups.len().saturating_sub(MAX_SUMMARISED);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        shown.join("; ") + &more
+    };
+    report.outcome = Outcome::Changed;
+    report.expected =
+        format!("as recorded of {releases}: {}", list(|it| format!("{} = {}", it.field, it.first)));
+    report.actual = list(|it| {
+        let function = match it.kernel_function.as_str() {
+            "" => String::new(),
+            function => format!(" [{function}]"),
+        };
+        format!("{} = {}{function}", it.field, it.second)
+    });
+    report.bug = None;
+    for group in groups.iter().take(MAX_LOGGED) {
+        let first = group.places.first();
+        let place = first.map(|place| format!("{}, {}", place.scenario, place.step));
+        let more = group.places.len().saturating_sub(1);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        report.log.push(format!(
+            "{}: {} -> {} in {}{more}",
+            group.field,
+            group.first,
+            group.second,
+            place.unwrap_or_default()
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::behaviour::CaseBehaviour;
+    use sudbox_protocol::{Arch, Observation, ObservedPart};
+
+    /// The behaviour of a kernel in `compare/trap`, with one value for each of these fields.
+    fn behaviour(release: &str, values: [(&str, u8); 2]) -> Behaviour {
+        let observation = |(field, value): (&str, u8)| Observation {
+            scenario: "plain".into(),
+            step: "handler 0".into(),
+            field: field.into(),
+            function: "a_function()".into(),
+            parts: vec![ObservedPart { name: String::new(), bytes: vec![value] }],
+        };
+        let case = CaseBehaviour {
+            result: "pass".into(),
+            observations: values.into_iter().map(observation).collect(),
+            digest: Some(u64::from(values[0].1) << 8 | u64::from(values[1].1)),
+            ..CaseBehaviour::default()
+        };
+        let cases = [("compare/trap".to_owned(), case)].into();
+        Behaviour { release: release.into(), cases, ..Behaviour::default() }
+    }
+
+    fn report(outcome: Outcome) -> CaseReport {
+        CaseReport {
+            id: "compare/trap".into(),
+            promise: String::new(),
+            kernel_function: String::new(),
+            outcome,
+            expected: String::new(),
+            actual: String::new(),
+            bug: None,
+            log: Vec::new(),
+            console: None,
+            rerun: String::new(),
+            duration_micros: 0,
+        }
+    }
+
+    fn trap() -> &'static Case {
+        let case = crate::selection::all_cases().find(|case| case.id == "compare/trap");
+        case.expect("a case of the table")
+    }
+
+    #[test]
+    fn only_a_value_that_both_neighbours_lack_is_news() {
+        let older = Recording::of_behaviour("default", behaviour("6.1.7", [("a", 1), ("b", 1)]));
+        let newer = Recording::of_behaviour("default", behaviour("6.12.7", [("a", 2), ("b", 1)]));
+        let neighbours = [&older, &newer];
+        let news = |values| {
+            let seen = behaviour("6.6.7", values);
+            let explained = explain(&seen, &neighbours, &[trap()], Arch::X86_64).unwrap();
+            let fields = explained.unexpected.iter().map(|it| it.field.clone());
+            fields.collect::<Vec<String>>().join(" ")
+        };
+        assert_eq!(news([("a", 1), ("b", 1)]), "");
+        assert_eq!(news([("a", 2), ("b", 1)]), "");
+        assert_eq!(news([("a", 3), ("b", 1)]), "a");
+        assert_eq!(news([("a", 2), ("b", 2)]), "b");
+    }
+
+    #[test]
+    fn a_case_differs_if_its_digest_is_that_of_no_neighbour_and_it_did_not_fail() {
+        let older = Recording::of_behaviour("default", behaviour("6.1.7", [("a", 1), ("b", 1)]));
+        let newer = Recording::of_behaviour("default", behaviour("6.12.7", [("a", 2), ("b", 1)]));
+        let differing = |digest, outcome| {
+            let digests = [CaseDigest { case: trap(), digest }];
+            let (compared, cases) =
+                differing_cases(&digests, &[&older, &newer], &[report(outcome)]);
+            (compared, cases.len())
+        };
+        assert_eq!(differing(0x101, Outcome::Pass), (1, 0));
+        assert_eq!(differing(0x201, Outcome::Pass), (1, 0));
+        assert_eq!(differing(0x202, Outcome::Pass), (1, 1));
+        assert_eq!(differing(0x202, Outcome::Known), (1, 1));
+        assert_eq!(differing(0x202, Outcome::Fail), (0, 0));
+    }
+
+    #[test]
+    fn a_changed_report_names_field_values_function_and_place() {
+        let older = Recording::of_behaviour("default", behaviour("7.3.4", [("a", 1), ("b", 1)]));
+        let seen = behaviour("7.3.5", [("a", 1), ("b", 9)]);
+        let explained = explain(&seen, &[&older], &[trap()], Arch::X86_64).unwrap();
+        let mut changed = report(Outcome::Pass);
+        mark_changed(&mut changed, &explained.unexpected, "7.3.4");
+        assert_eq!(changed.outcome, Outcome::Changed);
+        assert_eq!(changed.expected, "as recorded of 7.3.4: b = 0x1");
+        assert_eq!(changed.actual, "b = 0x9 [a_function()]");
+        assert_eq!(changed.log, ["b: 0x1 -> 0x9 in plain, handler 0"]);
+    }
+}

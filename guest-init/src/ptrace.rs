@@ -12,6 +12,8 @@ pub(crate) const SYSEMU: u32 = 31;
 const SEIZE: u32 = 0x4206;
 /// `PTRACE_INTERRUPT`.
 pub(crate) const INTERRUPT: u32 = 0x4207;
+/// `PTRACE_PEEKSIGINFO`, which reads queued signals (include/uapi/linux/ptrace.h); the `libc` crate lacks it.
+pub(crate) const PEEK_SIGINFO: u32 = 0x4209;
 /// `PTRACE_EVENT_STOP`, the event of the stop that `PTRACE_INTERRUPT` causes.
 pub(crate) const EVENT_STOP: i32 = 128;
 

@@ -3,7 +3,7 @@
 //! faults keeps the results of the others. `docs/faults.md` is generated from them.
 
 use crate::faults::Fault;
-use crate::mutants::{self, Mutant};
+use crate::mutants::{self, Family, Mutant};
 use crate::root;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +24,9 @@ pub struct Findings {
     pub mutants: BTreeMap<String, Mutants>,
     /// By kernel, the results of its pairs of mutants.
     pub pairs: BTreeMap<String, MutantPairs>,
+    /// By kernel and file, the results of the mutants of its signal code.
+    #[serde(default)]
+    pub signal_mutants: BTreeMap<String, BTreeMap<String, SignalMutants>>,
 }
 
 /// The tests that noticed a fault.
@@ -61,6 +64,21 @@ pub struct MutantPairs {
     pub cases: BTreeSet<String>,
 }
 
+/// Results of the mutants of a file of the signal code.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct SignalMutants {
+    /// Number of mutants.
+    pub all: usize,
+    /// Number of mutants with which the kernel does not get as far as running cases.
+    pub unbootable: usize,
+    /// Number of mutants that a case noticed.
+    pub noticed: usize,
+    /// Mutants that no case noticed.
+    pub survivors: Vec<Mutant>,
+    /// Cases that noticed a mutant.
+    pub cases: BTreeSet<String>,
+}
+
 impl Findings {
     /// Loads the results of earlier runs, without those of faults that no longer exist.
     ///
@@ -88,14 +106,36 @@ impl Findings {
         fs::write(root().join(PAGE_FILE), self.render_page(faults)).expect(PAGE_FILE);
     }
 
+    /// Number of mutants of all kernels, without pairs.
+    #[must_use]
+    pub fn count_mutants(&self) -> usize {
+        let dispatch = self.mutants.values().map(|mutants| mutants.all);
+        let signals = self.signal_mutants.values().flat_map(BTreeMap::values);
+        dispatch.chain(signals.map(|mutants| mutants.all)).sum()
+    }
+
+    /// The mutants of a family that no case noticed, of all kernels.
+    pub fn survivors(&self, family: Family) -> impl Iterator<Item = &Mutant> {
+        let dispatch = self.mutants.values().map(|mutants| &mutants.survivors);
+        let signals = self.signal_mutants.values().flat_map(BTreeMap::values);
+        let signals = signals.map(|mutants| &mutants.survivors);
+        let of_family: Vec<_> = match family {
+            Family::Dispatch => dispatch.collect(),
+            Family::Signals => signals.collect(),
+        };
+        of_family.into_iter().flatten()
+    }
+
     /// Cases that failed on some kernel.
     #[must_use]
     pub fn failed_cases(&self) -> BTreeSet<&str> {
         let faults = self.faults.values().flat_map(BTreeMap::values).map(|noticed| &noticed.cases);
         let mutants = self.mutants.values().map(|mutants| &mutants.cases);
         let pairs = self.pairs.values().map(|pairs| &pairs.cases);
+        let signals = self.signal_mutants.values().flat_map(BTreeMap::values);
         faults
             .chain(mutants)
+            .chain(signals.map(|mutants| &mutants.cases))
             .chain(pairs)
             .chain(self.known.values())
             .flatten()
@@ -151,33 +191,18 @@ impl Findings {
             "\n## Mutants\n\n| kernel | mutants | noticed | equivalent | selftests notice |\n\
              |---|---|---|---|---|\n",
         );
-        let equivalents = mutants::equivalents();
-        let equivalent_to =
-            |mutant: &Mutant| equivalents.iter().find(|entry| entry.matches(mutant));
+        let equivalents = mutants::equivalents(Family::Dispatch);
+        let is_equivalent =
+            |mutant: &&Mutant| equivalents.iter().any(|entry| entry.matches(mutant));
         for (kernel, results) in &self.mutants {
             let Mutants { all, noticed, selftests, survivors, .. } = results;
-            let equivalent = survivors.iter().filter(|mutant| equivalent_to(mutant).is_some());
             let _ = writeln!(
                 text,
                 "| {kernel} | {all} | {noticed} | {} | {selftests} |",
-                equivalent.count()
+                survivors.iter().filter(is_equivalent).count()
             );
         }
-        let (mut explained, mut unexplained) = (String::new(), String::new());
-        let mut listed = BTreeSet::new();
-        for mutant in self.mutants.values().flat_map(|mutants| &mutants.survivors) {
-            if !listed.insert(mutant.to_string()) {
-                continue;
-            }
-            let _ = match equivalent_to(mutant) {
-                Some(entry) => writeln!(explained, "- {mutant}: {}", entry.reason),
-                None => writeln!(unexplained, "- {mutant}"),
-            };
-        }
-        let _ = write!(text, "\nEquivalent, so that no case can notice:\n\n{explained}");
-        if !unexplained.is_empty() {
-            let _ = write!(text, "\nNeither noticed nor known to be equivalent:\n\n{unexplained}");
-        }
+        self.render_survivors(&mut text, Family::Dispatch);
         text.push_str("\n## Pairs of mutants\n\n");
         for (kernel, pairs) in &self.pairs {
             let MutantPairs { all, survivors, .. } = pairs;
@@ -192,11 +217,53 @@ impl Findings {
                 let _ = writeln!(text, "\n- {first}; {second}");
             }
         }
+        self.render_signal_mutants(&mut text);
         text.push_str("\n## Cases that nothing here makes fail\n\n");
         for (case, reason) in never_failed() {
             let _ = writeln!(text, "- `{case}`: {reason}");
         }
         text
+    }
+
+    /// Appends the mutants of a family that no case noticed, with the reasons of those that are equivalent.
+    fn render_survivors(&self, text: &mut String, family: Family) {
+        let equivalents = mutants::equivalents(family);
+        let (mut explained, mut unexplained) = (String::new(), String::new());
+        let mut listed = BTreeSet::new();
+        for mutant in self.survivors(family) {
+            if !listed.insert(mutant.to_string()) {
+                continue;
+            }
+            let _ = match equivalents.iter().find(|entry| entry.matches(mutant)) {
+                Some(entry) => writeln!(explained, "- {mutant}: {}", entry.reason),
+                None => writeln!(unexplained, "- {mutant}"),
+            };
+        }
+        let _ = write!(text, "\nEquivalent, so that no case can notice:\n\n{explained}");
+        if !unexplained.is_empty() {
+            let _ = write!(text, "\nNeither noticed nor known to be equivalent:\n\n{unexplained}");
+        }
+    }
+
+    /// Appends the results of the mutants of the signal code.
+    fn render_signal_mutants(&self, text: &mut String) {
+        let equivalents = mutants::equivalents(Family::Signals);
+        let is_equivalent =
+            |mutant: &&Mutant| equivalents.iter().any(|entry| entry.matches(mutant));
+        text.push_str(include_str!("findings-signals.md"));
+        text.push_str(
+            "\n| kernel | file | mutants | do not boot | noticed | equivalent |\n|---|---|---|---|---|---|\n",
+        );
+        for (kernel, files) in &self.signal_mutants {
+            for (file, SignalMutants { all, unbootable, noticed, survivors, .. }) in files {
+                let equivalent = survivors.iter().filter(is_equivalent).count();
+                let _ = writeln!(
+                    text,
+                    "| {kernel} | `{file}` | {all} | {unbootable} | {noticed} | {equivalent} |"
+                );
+            }
+        }
+        self.render_survivors(text, Family::Signals);
     }
 }
 

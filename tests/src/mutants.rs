@@ -1,104 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Mutants of the kernel's dispatch code, made by rules: negated conditions, dropped statements,
-//! values off by one, replaced operators, constants and operands.
+//! Mutants of the kernel's dispatch code, and of the signal code around it, made by rules: negated
+//! conditions, dropped statements, values off by one, replaced operators, constants and operands.
 //!
-//! One kernel contains all mutants: each condition or statement becomes an expression that selects
+//! One kernel contains all mutants of a family: each condition or statement becomes an expression that selects
 //! the original or one of its mutants. The boot argument `sudbox_mutant=N` selects a mutant, and
 //! `sudbox_second_mutant=M` one more, so that trying a mutant or a pair costs a boot and not a build.
 
 mod code;
+mod sections;
 
 use crate::Tree;
 use crate::root;
+use sections::{DISPATCH_SECTIONS, MutatedSection, SIGNAL_SECTIONS};
 use serde::{Deserialize, Serialize};
 use std::fs;
 
 const DISPATCH: &str = "kernel/entry/syscall_user_dispatch.c";
 
-/// A section of code to mutate.
-struct MutatedSection {
-    /// Series whose source has the section.
-    kernels: &'static [&'static str],
-    /// File below the root of the tree.
-    file: &'static str,
-    /// Text with which the section begins.
-    from: &'static str,
-    /// Text before which the section ends; empty for the end of the file.
-    to: &'static str,
+/// A family of mutants, which share a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The dispatch code, and the lines about dispatch in other files.
+    Dispatch,
+    /// The code of signals, frames, core dumps, seccomp and ptrace that a dispatched call passes.
+    Signals,
 }
 
-const fn scope_in_both(file: &'static str, from: &'static str, to: &'static str) -> MutatedSection {
-    MutatedSection { kernels: &["6.12", "7.3"], file, from, to }
-}
+impl Family {
+    fn sections(self) -> &'static [MutatedSection] {
+        match self {
+            Family::Dispatch => DISPATCH_SECTIONS,
+            Family::Signals => SIGNAL_SECTIONS,
+        }
+    }
 
-const fn scope_in_6_12(file: &'static str, from: &'static str, to: &'static str) -> MutatedSection {
-    MutatedSection { kernels: &["6.12"], file, from, to }
-}
+    /// The file in `tests/faults/` that lists the equivalent mutants.
+    #[must_use]
+    pub fn equivalents_file(self) -> &'static str {
+        match self {
+            Family::Dispatch => "equivalent.txt",
+            Family::Signals => "equivalent-signals.txt",
+        }
+    }
 
-const fn scope_in_7_3(file: &'static str, from: &'static str, to: &'static str) -> MutatedSection {
-    MutatedSection { kernels: &["7.3"], file, from, to }
+    /// The mutated files of a kernel, in the order of their mutants.
+    #[must_use]
+    pub fn files(self, kernel: &str) -> Vec<&'static str> {
+        let sections = self.sections().iter().filter(|section| section.kernels.contains(&kernel));
+        let mut files: Vec<&str> = sections.map(|section| section.file).collect();
+        files.dedup();
+        files
+    }
 }
-
-/// The dispatch code, and the lines about dispatch in other files.
-const MUTATED_SECTIONS: &[MutatedSection] = &[
-    scope_in_6_12(DISPATCH, "static void trigger_sigsys(", ""),
-    scope_in_7_3(DISPATCH, "static void trigger_sigsys(", "\n#ifdef CONFIG_SYSCTL"),
-    scope_in_7_3(
-        DISPATCH,
-        "static int __init syscall_user_dispatch_sysctl_init(",
-        "late_initcall(",
-    ),
-    scope_in_6_12(
-        "kernel/entry/common.c",
-        "\tif (work & SYSCALL_WORK_SYSCALL_USER_DISPATCH) {\n\t\tif (syscall_user_dispatch(",
-        "\t/* Handle ptrace */",
-    ),
-    scope_in_6_12(
-        "kernel/entry/common.c",
-        "\tif (work & SYSCALL_WORK_SYSCALL_USER_DISPATCH) {\n\t\tif (unlikely(",
-        "\taudit_syscall_exit(",
-    ),
-    scope_in_7_3(
-        "include/linux/entry-common.h",
-        "\tif (work & SYSCALL_WORK_SYSCALL_USER_DISPATCH) {\n\t\tif (syscall_user_dispatch(",
-        "\t/*\n\t * User space got a time slice",
-    ),
-    scope_in_7_3(
-        "include/linux/entry-common.h",
-        "\tif (work & SYSCALL_WORK_SYSCALL_USER_DISPATCH) {\n\t\tif (syscall_user_dispatch_clear",
-        "\taudit_syscall_exit(",
-    ),
-    scope_in_7_3(
-        "include/linux/syscall_user_dispatch.h",
-        "static __always_inline bool syscall_user_dispatch_clear_on_dispatch(",
-        "int set_syscall_user_dispatch(",
-    ),
-    scope_in_both(
-        "kernel/fork.c",
-        "\tclear_syscall_work_syscall_user_dispatch(",
-        "#ifdef CONFIG_STACKPROTECTOR",
-    ),
-    scope_in_both(
-        "fs/exec.c",
-        "\tclear_syscall_work_syscall_user_dispatch(",
-        "\tif (bprm->secureexec)",
-    ),
-    scope_in_both(
-        "kernel/ptrace.c",
-        "\tcase PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG:",
-        "\tdefault:",
-    ),
-    scope_in_both(
-        "kernel/sys.c",
-        "\tcase PR_SET_SYSCALL_USER_DISPATCH:",
-        "#ifdef CONFIG_SCHED_CORE",
-    ),
-    scope_in_both(
-        "arch/x86/entry/vdso/vma.c",
-        "bool arch_syscall_is_vdso_sigreturn(",
-        "#ifdef CONFIG_X86_64",
-    ),
-];
 
 /// C code, inserted at the start of each file with mutants. Some of the files include others.
 const DECLARATIONS: &str = "#ifndef SUDBOX_MUTANTS
@@ -148,6 +101,14 @@ pub struct Mutant {
     pub replacement: String,
 }
 
+impl Mutant {
+    /// The mutated file.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        self.place.split_once(',').map_or(self.place.as_str(), |(file, _)| file)
+    }
+}
+
 impl std::fmt::Display for Mutant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let new = if self.replacement.is_empty() { "nothing" } else { &self.replacement };
@@ -155,45 +116,39 @@ impl std::fmt::Display for Mutant {
     }
 }
 
-/// Inserts all mutants into the tree of a kernel, and returns them.
+/// Inserts all mutants of a family into the tree of a kernel, and returns them.
 ///
 /// # Panics
 /// If a section to mutate is not in its file.
 #[must_use]
-pub fn insert_all(tree: &Tree, kernel: &str) -> Vec<Mutant> {
+pub fn insert_all(tree: &Tree, kernel: &str, family: Family) -> Vec<Mutant> {
     let mut mutants = Vec::new();
-    let mut files: Vec<&str> = MUTATED_SECTIONS.iter().map(|scope| scope.file).collect();
-    files.dedup();
-    for file in files {
-        let scopes: Vec<&MutatedSection> = MUTATED_SECTIONS
+    for file in family.files(kernel) {
+        let sections = family
+            .sections()
             .iter()
-            .filter(|scope| scope.file == file && scope.kernels.contains(&kernel))
-            .collect();
-        if scopes.is_empty() {
-            continue;
-        }
+            .filter(|section| section.file == file && section.kernels.contains(&kernel));
         tree.edit(file, |text| {
             let mut out = DECLARATIONS.to_owned();
             let mut rest = text;
-            for scope in scopes {
-                let begin = rest.find(scope.from);
-                let begin = begin.unwrap_or_else(|| panic!("{file} without {:?}", scope.from));
-                let length = match scope.to {
+            for section in sections {
+                let begin = rest.find(section.from);
+                let begin = begin.unwrap_or_else(|| panic!("{file} without {:?}", section.from));
+                let length = match section.to {
                     "" => Some(rest.len() - begin),
                     to => rest[begin..].find(to),
                 };
-                let end = begin + length.unwrap_or_else(|| panic!("{file} without {:?}", scope.to));
+                let end =
+                    begin + length.unwrap_or_else(|| panic!("{file} without {:?}", section.to));
                 out.push_str(&rest[..begin]);
-                out.push_str(&code::mutate(&rest[begin..end], file, &mut mutants));
+                out.push_str(&code::mutate(&rest[begin..end], file, family, &mut mutants));
                 rest = &rest[end..];
             }
             out.push_str(rest);
-            if file == DISPATCH {
-                out.push_str(BOOT_ARGUMENTS);
-            }
             out
         });
     }
+    tree.edit(DISPATCH, |text| text.to_owned() + BOOT_ARGUMENTS);
     mutants
 }
 
@@ -206,7 +161,7 @@ const PAIRS_SEED: u64 = 1;
 /// two places. Neither mutant of a pair is equivalent to the original.
 #[must_use]
 pub fn sample_pairs(mutants: &[Mutant]) -> Vec<[Mutant; 2]> {
-    let equivalents = equivalents();
+    let equivalents = equivalents(Family::Dispatch);
     let mutants: Vec<&Mutant> = mutants
         .iter()
         .filter(|mutant| PAIRED_FILES.iter().any(|file| mutant.place.starts_with(file)))
@@ -246,13 +201,13 @@ impl Equivalent {
     }
 }
 
-/// Reads `tests/faults/equivalent.txt`.
+/// Reads the list of the equivalent mutants of a family in `tests/faults/`.
 ///
 /// # Panics
 /// If the file cannot be read or an entry is incomplete.
 #[must_use]
-pub fn equivalents() -> Vec<Equivalent> {
-    let file = root().join("tests/faults/equivalent.txt");
+pub fn equivalents(family: Family) -> Vec<Equivalent> {
+    let file = root().join("tests/faults").join(family.equivalents_file());
     let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     lines

@@ -23,6 +23,7 @@ mod ptrace_calls;
 mod ptrace_events;
 mod ptrace_numbers;
 mod ptrace_signal;
+mod ptrace_stops;
 mod range;
 mod registers;
 mod restart;
@@ -30,6 +31,7 @@ mod rseq;
 mod rseq_long;
 mod sandbox;
 mod seccomp;
+mod seccomp_sync;
 mod selector;
 mod selector_memory;
 mod siblings;
@@ -132,7 +134,9 @@ pub const TABLE: &[&[Case]] = &[
     ptrace_events::CASES,
     ptrace_numbers::CASES,
     ptrace_signal::CASES,
+    ptrace_stops::CASES,
     seccomp::CASES,
+    seccomp_sync::CASES,
     entries::CASES,
     tracing::CASES,
     restart::CASES,

@@ -60,11 +60,11 @@ pub(super) const SYS_SECCOMP: i32 = 1;
 
 /// Installs a filter that returns this action for umask(2), and allows all other calls.
 pub(super) fn filter_umask(action: u32) -> sys::Result<()> {
-    filter_umask_with(action, 0)
+    filter_umask_with(action, 0).map(drop)
 }
 
-/// As [`filter_umask`], with `SECCOMP_FILTER_FLAG_*`.
-pub(super) fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
+/// As [`filter_umask`], with `SECCOMP_FILTER_FLAG_*`. Returns the result of `seccomp(2)`.
+pub(super) fn filter_umask_with(action: u32, flags: u64) -> sys::Result<u64> {
     let umask = u32::try_from(libc::SYS_umask).unwrap_or(0);
     let mut program = [
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
@@ -72,7 +72,7 @@ pub(super) fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
         statement(libc::BPF_RET | libc::BPF_K, 0, 0, action),
         statement(libc::BPF_RET | libc::BPF_K, 0, 0, SECCOMP_RET_ALLOW),
     ];
-    filter::install(&mut program, flags).map(drop)
+    filter::install(&mut program, flags)
 }
 
 /// The registers of a umask(2) call. Unlike [`fresh_umask_call`], this function issues no call, which
@@ -184,7 +184,7 @@ fn install_for_all() -> i32 {
     await_shared_word(INSTALL_REQUESTED, 1);
     let action = SECCOMP_RET_ERRNO | FILTER_ERRNO.cast_unsigned();
     let flag = libc::SECCOMP_FILTER_FLAG_TSYNC;
-    let installed = filter_umask_with(action, flag).is_ok();
+    let installed = filter_umask_with(action, flag) == Ok(0);
     set_shared_word(INSTALL_RESULT, if installed { 1 } else { 2 });
     loop {
         sys::sched_yield();

@@ -36,7 +36,7 @@ const OPERATIONS: [Operation; 8] = [
 
 /// Installs a filter in all threads, and returns whether the kernel accepted it.
 fn install_filter_in_all_threads() -> bool {
-    filter_umask_with(libc::SECCOMP_RET_ALLOW, libc::SECCOMP_FILTER_FLAG_TSYNC).is_ok()
+    filter_umask_with(libc::SECCOMP_RET_ALLOW, libc::SECCOMP_FILTER_FLAG_TSYNC) == Ok(0)
 }
 
 /// The selector of the armed sibling.

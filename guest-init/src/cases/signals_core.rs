@@ -10,8 +10,8 @@ use crate::sys::{self, Change};
 
 pub(super) const CASES: &[Case] = &[outside_core(
     "signals/core-tells",
-    "the core dump of an unhandled dispatch has its siginfo and the registers of the call, that of an \
-     invalid selector the code SI_KERNEL",
+    "the core dump of an unhandled dispatch has its siginfo, its status and the registers of the call, that \
+     of an invalid selector the code SI_KERNEL",
     "fill_note_info()",
     core_has_siginfo_and_registers,
 )
@@ -23,6 +23,14 @@ const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 /// Types of notes in a core (include/uapi/linux/elf.h).
 const NT_PRSTATUS: u32 = 1;
 const NT_SIGINFO: u32 = 0x5349_4749;
+const NT_PRFPREG: u32 = 2;
+const NT_PRPSINFO: u32 = 3;
+const NT_AUXV: u32 = 6;
+const NT_FILE: u32 = 0x4649_4c45;
+/// The types of notes in the order in which a core of one thread begins with them.
+const FIRST_NOTES: [u32; 4] = [NT_PRSTATUS, NT_PRPSINFO, NT_SIGINFO, NT_AUXV];
+/// The signal that is blocked and pending in the process.
+const PENDING_SIGNAL: i32 = libc::SIGUSR1;
 /// The offset of the registers in the 64-bit `struct elf_prstatus` (include/linux/elfcore.h).
 const REGISTERS_OFFSET: usize = 112;
 /// `SI_KERNEL`, the `si_code` of signals by `force_exit_sig()`.
@@ -39,8 +47,10 @@ fn check_core_dumps() -> Check {
     std::fs::write(CORE_PATTERN, "core").map_err(broken("core_pattern"))?;
     let gate = arch::gate();
     for (selector, code) in [(BLOCK, SYS_USER_DISPATCH), (2, SI_KERNEL)] {
-        let core = dump_core_of_child(selector)?;
-        let info = first_note(&core, NT_SIGINFO)?;
+        let (child, core) = dump_core_of_child(selector)?;
+        let notes = notes_of(&core)?;
+        check_note_list(&notes)?;
+        let info = first_note(&notes, NT_SIGINFO)?;
         let field =
             |at: usize| info.get(at..at + 4).map_or(0, |b| i32::from_ne_bytes(four_bytes(b)));
         expect_equal("signal, errno, code", [0, 4, 8].map(field), [libc::SIGSYS, 0, code])?;
@@ -52,7 +62,8 @@ fn check_core_dumps() -> Check {
             let rest = info.get(32..128).is_some_and(|rest| rest.iter().all(|byte| *byte == 0));
             expect_equal("bytes after si_arch are zero", rest, true)?;
         }
-        let status = first_note(&core, NT_PRSTATUS)?;
+        let status = first_note(&notes, NT_PRSTATUS)?;
+        check_status(status, child)?;
         let bytes = status.get(REGISTERS_OFFSET..REGISTERS_OFFSET + size_of::<TraceeRegisters>());
         let bytes = bytes.ok_or_else(|| mismatch("registers in NT_PRSTATUS", "a shorter note"))?;
         // SAFETY: the structure consists of integers, and is as long as the bytes.
@@ -74,8 +85,47 @@ fn check_core_dumps() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
-/// Runs a process that a call with this selector value kills, and returns its core dump.
-fn dump_core_of_child(selector: u8) -> Result<Vec<u8>, Failure> {
+/// Checks the types and names of the notes.
+fn check_note_list(notes: &[Note<'_>]) -> Check {
+    let kinds: Vec<u32> = notes.iter().map(|note| note.kind).collect();
+    let first = kinds.get(..FIRST_NOTES.len()).unwrap_or_default();
+    expect_equal("first notes of the core", first, &FIRST_NOTES)?;
+    let has_registers = kinds.contains(&NT_PRFPREG);
+    expect_equal("a note with the floating-point registers", has_registers, true)?;
+    for Note { kind, name, content } in notes {
+        let is_common = FIRST_NOTES.contains(kind) || [NT_PRFPREG, NT_FILE].contains(kind);
+        let expected: &[u8] = if is_common { b"CORE\0" } else { b"LINUX\0" };
+        expect_equal(&format!("name of the note of type {kind:#x}"), *name, expected)?;
+        let is_empty = *kind == 0 || content.is_empty();
+        expect_equal(&format!("the note of type {kind:#x} is empty"), is_empty, false)?;
+        let count = kinds.iter().filter(|other| *other == kind).count();
+        expect_equal(&format!("notes of type {kind:#x}"), count, 1)?;
+    }
+    Ok(())
+}
+
+/// Checks what `struct elf_prstatus` tells of a process that SIGSYS killed, but for times and registers.
+fn check_status(status: &[u8], child: i32) -> Check {
+    let word = |at: usize| status.get(at..at + 4).map_or(-1, |b| i32::from_ne_bytes(four_bytes(b)));
+    let set = |at: usize| status.get(at..at + 8).map_or(0, |b| u64::from_ne_bytes(eight_bytes(b)));
+    let current = status.get(12..14).map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]));
+    expect_equal("pr_info.si_signo", word(0), libc::SIGSYS)?;
+    expect_equal("pr_cursig", i32::from(current), libc::SIGSYS)?;
+    let pending = sys::signal_bit(PENDING_SIGNAL);
+    expect_equal_hex("pr_sigpend", set(16), pending)?;
+    expect_equal_hex("pr_sighold", set(24), pending)?;
+    // SAFETY: take no pointers.
+    let ids = unsafe {
+        [libc::SYS_getpgid, libc::SYS_getsid].map(|call| sys::call(call, &[0]).unwrap_or(0))
+    };
+    let [group, session] = ids.map(|id| i32::try_from(id).unwrap_or(0));
+    let expected = [child, sys::getpid(), group, session];
+    expect_equal("pr_pid, pr_ppid, pr_pgrp, pr_sid", [32, 36, 40, 44].map(word), expected)?;
+    expect_equal("pr_fpvalid", word(status.len().saturating_sub(8)), 1)
+}
+
+/// Runs a process that a call with this selector value kills, and returns its id and its core dump.
+fn dump_core_of_child(selector: u8) -> Result<(i32, Vec<u8>), Failure> {
     let _ = std::fs::remove_dir_all(CORE_FOLDER);
     std::fs::create_dir_all(CORE_FOLDER).map_err(broken("a folder"))?;
     let child = spawn_child(|| {
@@ -88,7 +138,9 @@ fn dump_core_of_child(selector: u8) -> Result<Vec<u8>, Failure> {
                 let core = u64::from(libc::RLIMIT_CORE);
                 sys::call(libc::SYS_prlimit64, &[0, core, limits.as_ptr() as u64, 0]).is_ok()
             };
-        if !set || arm().is_err() {
+        let pending = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(PENDING_SIGNAL)).is_ok()
+            && sys::tgkill(sys::getpid(), sys::gettid(), PENDING_SIGNAL).is_ok();
+        if !set || !pending || arm().is_err() {
             return 99;
         }
         let regs = pattern_registers();
@@ -103,7 +155,7 @@ fn dump_core_of_child(selector: u8) -> Result<Vec<u8>, Failure> {
         .and_then(|mut folder| folder.next())
         .and_then(Result::ok)
         .ok_or_else(|| mismatch("a core", "an empty folder"))?;
-    std::fs::read(entry.path()).map_err(broken("reading the core"))
+    Ok((child, std::fs::read(entry.path()).map_err(broken("reading the core"))?))
 }
 
 fn four_bytes(bytes: &[u8]) -> [u8; 4] {
@@ -114,12 +166,29 @@ fn eight_bytes(bytes: &[u8]) -> [u8; 8] {
     std::array::from_fn(|i| bytes[i])
 }
 
-/// The first note of a type in a core (elf(5)).
-fn first_note(core: &[u8], kind: u32) -> Result<&[u8], Failure> {
-    find_note(core, kind).ok_or_else(|| mismatch(format!("a note of type {kind:#x}"), "none"))
+/// A note of a core (elf(5)).
+struct Note<'a> {
+    /// `NT_*` (include/uapi/linux/elf.h).
+    kind: u32,
+    /// The name, with the zero that ends it.
+    name: &'a [u8],
+    content: &'a [u8],
 }
 
-fn find_note(core: &[u8], kind: u32) -> Option<&[u8]> {
+/// The content of the first note of a type.
+fn first_note<'a>(notes: &[Note<'a>], kind: u32) -> Result<&'a [u8], Failure> {
+    let note = notes.iter().find(|note| note.kind == kind);
+    note.map(|note| note.content)
+        .ok_or_else(|| mismatch(format!("a note of type {kind:#x}"), "none"))
+}
+
+/// The notes of a core.
+fn notes_of(core: &[u8]) -> Result<Vec<Note<'_>>, Failure> {
+    parse_notes(core).ok_or_else(|| mismatch("notes up to the end of their segment", "others"))
+}
+
+/// The notes of a core; `None` if they do not fill their segment.
+fn parse_notes(core: &[u8]) -> Option<Vec<Note<'_>>> {
     const PT_NOTE: u32 = 4;
     let at = |value: u64| usize::try_from(value).ok();
     let half = |from: usize| Some(u16::from_ne_bytes(core.get(from..from + 2)?.try_into().ok()?));
@@ -131,13 +200,16 @@ fn find_note(core: &[u8], kind: u32) -> Option<&[u8]> {
         .find(|from| word(*from) == Some(PT_NOTE))?;
     let (mut from, length) = (long(header + 8)?, long(header + 32)?);
     let end = from + length;
-    while from + 12 <= end {
-        let (name, bytes) = (word(from)? as usize, word(from + 4)? as usize);
+    let mut notes = Vec::new();
+    while from < end {
+        let (name, length) = (word(from)? as usize, word(from + 4)? as usize);
         let start = from + 12 + name.next_multiple_of(4);
-        if word(from + 8)? == kind {
-            return core.get(start..start + bytes);
-        }
-        from = start + bytes.next_multiple_of(4);
+        notes.push(Note {
+            kind: word(from + 8)?,
+            name: core.get(from + 12..from + 12 + name)?,
+            content: core.get(start..start + length)?,
+        });
+        from = start + length.next_multiple_of(4);
     }
-    None
+    (from == end).then_some(notes)
 }

@@ -41,7 +41,6 @@ pub(crate) const RESUMES: &[Resume] = &[
 ];
 
 /// Requests of include/uapi/linux/ptrace.h that the `libc` crate lacks.
-const PTRACE_PEEKSIGINFO: u32 = 0x4209;
 const PTRACE_GET_RSEQ_CONFIGURATION: u32 = 0x420f;
 const PTRACE_GETSIGMASK: u32 = 0x420a;
 const PTRACE_SETSIGMASK: u32 = 0x420b;
@@ -108,7 +107,8 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
         // struct ptrace_peeksiginfo_args: offset, flags, number.
         let arguments: [u64; 2] = [0, u64::from(flags) | 4 << 32];
         let from = arguments.as_ptr() as u64;
-        let count = request(pid, PTRACE_PEEKSIGINFO, from, queued.as_mut_ptr() as u64).unwrap_or(0);
+        let count =
+            request(pid, ptrace::PEEK_SIGINFO, from, queued.as_mut_ptr() as u64).unwrap_or(0);
         queued.truncate(128 * usize::try_from(count).unwrap_or(0));
         record.put(moment, name, &queued);
     }

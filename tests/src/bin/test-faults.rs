@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Checks that cases fail on broken kernels: those with a patch of `tests/faults/`, and those with a
-//! mutant of the dispatch code ([`sudbox_tests::mutants`]).
+//! mutant of the dispatch code or of the signal code around it ([`sudbox_tests::mutants`]).
 //!
-//! Run by `make test-faults`; `FAULTS=` takes globs over `KERNEL/FAULT`, `KERNEL/mutants` and
-//! `KERNEL/pairs`, pairs of mutants that are active at once. The
+//! Run by `make test-faults`; `FAULTS=` takes globs over `KERNEL/FAULT`, `KERNEL/mutants`,
+//! `KERNEL/pairs`, pairs of mutants that are active at once, and `KERNEL/signal-mutants/FILE`. The
 //! results are stored and shown in `docs/faults.md` ([`sudbox_tests::findings`]).
 
 use globset::{Glob, GlobMatcher};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 use sudbox_tests::faults::{self, Fault, KERNELS};
-use sudbox_tests::findings::{self, Findings, MutantPairs, Mutants, Noticed};
-use sudbox_tests::mutants::{self, Mutant};
+use sudbox_tests::findings::{self, Findings, MutantPairs, Mutants, Noticed, SignalMutants};
+use sudbox_tests::mutants::{self, Equivalent, Family, Mutant};
 use sudbox_tests::{Tree, listed_cases, run, series_and_arch, sudbox, sudbox_run};
 
 /// Value of `--timeout` in seconds: half of the default, because many broken kernels hang.
@@ -24,6 +24,16 @@ const PAIRS_KERNEL: &str = "7.3";
 /// the first few cases within a second; all cases would take a minute.
 const CASE_SELECTIONS: [&str; 3] =
     ["boot,siginfo/number,selector/flips,range/everything", "core", "all"];
+
+/// Such selections for a mutant of the signal code.
+const SIGNAL_SELECTIONS: [&str; 3] = [
+    "boot,registers/general-kept,siginfo/number,signals/alternate-stack,entries/int80-32",
+    "boot,compare,ptrace,signals,seccomp",
+    "all",
+];
+
+/// The kernels whose signal code is mutated.
+const SIGNAL_KERNELS: [&str; 1] = ["7.3"];
 
 /// The result of running cases on a kernel.
 enum JudgedKernel {
@@ -64,9 +74,16 @@ fn main() {
         .flat_map(|fault| fault.kernels.iter().map(|kernel| format!("{kernel}/{}", fault.name())))
         .chain(KERNELS.iter().map(|kernel| format!("{kernel}/mutants")))
         .chain([format!("{PAIRS_KERNEL}/pairs")])
+        .chain(SIGNAL_KERNELS.iter().flat_map(|kernel| {
+            let files = Family::Signals.files(kernel).into_iter();
+            files.map(move |file| format!("{kernel}/{}", signal_mutants_of(file)))
+        }))
         .collect();
     if let Some(glob) = chosen.iter().find(|glob| !names.iter().any(|name| glob.is_match(name))) {
-        eprintln!("{}: no KERNEL/FAULT, KERNEL/mutants or KERNEL/pairs matches", glob.glob());
+        eprintln!(
+            "{}: no KERNEL/FAULT, KERNEL/mutants, KERNEL/pairs or KERNEL/signal-mutants/FILE matches",
+            glob.glob()
+        );
         std::process::exit(2);
     }
     let mut fault_run = FaultRun { findings: Findings::load(&faults), failures: Vec::new() };
@@ -79,7 +96,11 @@ fn main() {
         // The mutated code is the same on every architecture.
         let mutants = is_x86_64(kernel) && is_chosen(kernel, "mutants");
         let pairs = kernel == PAIRS_KERNEL && is_chosen(kernel, "pairs");
-        if chosen_faults.is_empty() && !mutants && !pairs {
+        let mut signal_files = Family::Signals.files(kernel);
+        signal_files.retain(|file| {
+            SIGNAL_KERNELS.contains(&kernel) && is_chosen(kernel, &signal_mutants_of(file))
+        });
+        if chosen_faults.is_empty() && !mutants && !pairs && signal_files.is_empty() {
             continue;
         }
         let tree = Tree::wait_for(kernel);
@@ -99,6 +120,9 @@ fn main() {
             try_pairs(&tree, kernel, &mut fault_run);
             fault_run.findings.store(&faults);
         }
+        if !signal_files.is_empty() {
+            try_signal_mutants(&tree, kernel, &signal_files, &faults, &mut fault_run);
+        }
         // The tree must be unbroken again after the faults.
         check_unbroken(&tree, kernel, &mut fault_run);
     }
@@ -109,7 +133,7 @@ fn main() {
     println!(
         "{} faults, {} mutants, {} cases seen to fail, {} failures",
         fault_run.findings.faults.len(),
-        fault_run.findings.mutants.values().map(|mutants| mutants.all).sum::<usize>(),
+        fault_run.findings.count_mutants(),
         fault_run.findings.failed_cases().len(),
         fault_run.failures.len()
     );
@@ -122,6 +146,11 @@ fn main() {
 /// Whether a kernel is for x86-64. Only then its own selftests run.
 fn is_x86_64(kernel: &str) -> bool {
     series_and_arch(kernel).1 == "x86_64"
+}
+
+/// Name of the mutants of a file of the signal code.
+fn signal_mutants_of(file: &str) -> String {
+    format!("signal-mutants/{file}")
 }
 
 /// Runs cases on the kernel of the tree.
@@ -197,9 +226,9 @@ fn try_fault(tree: &Tree, kernel: &str, fault: &Fault, fault_run: &mut FaultRun)
     }
 }
 
-/// Runs cases on the mutated kernel with these boot arguments, until a case fails.
-fn judge_mutated(tree: &Tree, boot_arguments: &str) -> JudgedKernel {
-    CASE_SELECTIONS
+/// Runs the selections of cases on the mutated kernel with these boot arguments, until a case fails.
+fn judge_mutated(tree: &Tree, boot_arguments: &str, selections: &[&str]) -> JudgedKernel {
+    selections
         .iter()
         .map(|cases| judge(tree, cases, &["--append", boot_arguments]))
         .find(|judged| match judged {
@@ -222,12 +251,12 @@ fn check_without_mutant(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
 
 /// Builds the kernel with all mutants, and checks that a case fails on each pair of a sample.
 fn try_pairs(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
-    let mutants = mutants::insert_all(tree, kernel);
+    let mutants = mutants::insert_all(tree, kernel, Family::Dispatch);
     let pairs = mutants::sample_pairs(&mutants);
     check_without_mutant(tree, kernel, fault_run);
     // The second boot argument alone must activate its mutant, or the pairs would be single mutants.
     let second = pairs[0][1].number;
-    match judge_mutated(tree, &format!("sudbox_second_mutant={second}")) {
+    match judge_mutated(tree, &format!("sudbox_second_mutant={second}"), &CASE_SELECTIONS) {
         JudgedKernel::Outcomes(outcomes) if !failed_cases(&outcomes).is_empty() => {}
         _ => fault_run.fail(format!("{kernel}: sudbox_second_mutant={second} breaks nothing")),
     }
@@ -237,7 +266,7 @@ fn try_pairs(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
         let boot_arguments =
             format!("sudbox_mutant={} sudbox_second_mutant={}", numbers[0], numbers[1]);
         let name = format!("{kernel} mutants {numbers:?}, {first}; {second}");
-        match judge_mutated(tree, &boot_arguments) {
+        match judge_mutated(tree, &boot_arguments, &CASE_SELECTIONS) {
             JudgedKernel::NotJudged(why) => fault_run.fail(format!("{name}: {why}")),
             JudgedKernel::Outcomes(outcomes) => {
                 let noticed_by = failed_cases(&outcomes);
@@ -256,15 +285,15 @@ fn try_pairs(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
 
 /// Builds the kernel with all mutants, and checks that a case fails on each that is not equivalent.
 fn try_mutants(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
-    let mutants = mutants::insert_all(tree, kernel);
-    let equivalents = mutants::equivalents();
+    let mutants = mutants::insert_all(tree, kernel, Family::Dispatch);
+    let equivalents = mutants::equivalents(Family::Dispatch);
     let mut found = Mutants { all: mutants.len(), ..Mutants::default() };
     check_without_mutant(tree, kernel, fault_run);
     for mutant in mutants {
         let append = format!("sudbox_mutant={}", mutant.number);
         let name = format!("{kernel} mutant {}, {mutant}", mutant.number);
         let reason = equivalents.iter().find(|entry| entry.matches(&mutant));
-        match judge_mutated(tree, &append) {
+        match judge_mutated(tree, &append, &CASE_SELECTIONS) {
             JudgedKernel::NotJudged(why) => fault_run.fail(format!("{name}: {why}")),
             JudgedKernel::Outcomes(outcomes) => {
                 let noticed_by = failed_cases(&outcomes);
@@ -296,6 +325,60 @@ fn try_mutants(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
     fault_run.findings.mutants.insert(kernel.to_owned(), found);
 }
 
+/// Builds the kernel with all mutants of the signal code, and checks that a case fails on each mutant
+/// of these files that is not equivalent. One that does not boot is noticed too.
+fn try_signal_mutants(
+    tree: &Tree,
+    kernel: &str,
+    files: &[&str],
+    faults: &[Fault],
+    fault_run: &mut FaultRun,
+) {
+    let mutants = mutants::insert_all(tree, kernel, Family::Signals);
+    let equivalents = mutants::equivalents(Family::Signals);
+    check_without_mutant(tree, kernel, fault_run);
+    for file in files {
+        let mut found = SignalMutants::default();
+        for mutant in mutants.iter().filter(|mutant| mutant.file() == *file) {
+            let append = format!("sudbox_mutant={}", mutant.number);
+            let name = format!("{kernel} signal mutant {}, {mutant}", mutant.number);
+            let reason = equivalents.iter().find(|entry| entry.matches(mutant));
+            found.all += 1;
+            match judge_mutated(tree, &append, &SIGNAL_SELECTIONS) {
+                JudgedKernel::NotJudged(why) => {
+                    println!("{name}: {why}");
+                    found.unbootable += 1;
+                }
+                JudgedKernel::Outcomes(outcomes) => {
+                    let noticed_by = failed_cases(&outcomes);
+                    println!("{name}: {noticed_by:?}");
+                    if noticed_by.is_empty() {
+                        found.survivors.push(mutant.clone());
+                    }
+                    found.noticed += usize::from(!noticed_by.is_empty());
+                    if let Some(what) = contradiction(noticed_by.is_empty(), reason) {
+                        fault_run.fail(format!("{name}: {what}"));
+                    }
+                    found.cases.extend(noticed_by);
+                }
+            }
+        }
+        let of_kernel = fault_run.findings.signal_mutants.entry(kernel.to_owned()).or_default();
+        of_kernel.insert((*file).to_owned(), found);
+        fault_run.findings.store(faults);
+    }
+    tree.reset();
+}
+
+/// The failure if a mutant survives without a reason, or is noticed though it has one.
+fn contradiction(survives: bool, reason: Option<&Equivalent>) -> Option<&'static str> {
+    match (survives, reason) {
+        (true, None) => Some("survives"),
+        (false, Some(_)) => Some("is noticed, though it is called equivalent"),
+        _ => None,
+    }
+}
+
 /// Whether the kernel's own selftests of dispatch notice the fault: one fails or hangs, or the kernel
 /// crashes.
 fn selftests_notice(tree: &Tree, arguments: &[&str]) -> Result<bool, String> {
@@ -310,13 +393,14 @@ fn selftests_notice(tree: &Tree, arguments: &[&str]) -> Result<bool, String> {
     }
 }
 
-/// Checks that every entry of equivalent.txt describes a mutant that survived.
+/// Checks that every entry of the lists of equivalent mutants describes a mutant that survived.
 fn check_equivalents(fault_run: &mut FaultRun) {
-    let mutants = fault_run.findings.mutants.values();
-    let survivors: Vec<Mutant> = mutants.flat_map(|mutants| mutants.survivors.clone()).collect();
-    for entry in mutants::equivalents() {
-        if !survivors.iter().any(|mutant| entry.matches(mutant)) {
-            fault_run.fail(format!("equivalent.txt speaks of no mutant that survives: {entry:?}"));
+    for family in [Family::Dispatch, Family::Signals] {
+        let survivors: Vec<Mutant> = fault_run.findings.survivors(family).cloned().collect();
+        for entry in mutants::equivalents(family) {
+            if !survivors.iter().any(|mutant| entry.matches(mutant)) {
+                fault_run.fail(format!("no mutant of {family:?} survives that matches {entry:?}"));
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Finds conditions and statements in C code of the kernel's coding style, and makes mutants of them.
 
-use super::Mutant;
+use super::{Family, Mutant};
 use std::fmt::Write as _;
 
 /// Operators and their replacements.
@@ -15,6 +15,10 @@ const OPERATOR_REPLACEMENTS: &[(&str, &str)] = &[
     (" + ", " - "),
     (" - ", " + "),
     (" & ", " | "),
+    (" | ", " & "),
+    (" |= ", " &= "),
+    (" &= ", " |= "),
+    (" -= ", " += "),
 ];
 
 /// Constants, operands and functions, and their replacements.
@@ -26,7 +30,6 @@ const WORD_REPLACEMENTS: &[(&str, &str)] = &[
     ("len", "offset"),
     ("task", "current"),
     ("child", "current"),
-    ("tsk", "orig"),
     ("arg2", "arg3"),
     ("arg3", "arg4"),
     ("arg4", "arg3"),
@@ -48,11 +51,60 @@ const WORD_REPLACEMENTS: &[(&str, &str)] = &[
     ("syscall_user_dispatch_get_config", "syscall_user_dispatch_set_config"),
     ("sym_vdso32_sigreturn_landing_pad", "sym_vdso32_rt_sigreturn_landing_pad"),
     ("sym_vdso32_rt_sigreturn_landing_pad", "sym_vdso32_sigreturn_landing_pad"),
+    ("SIG_DFL", "SIG_IGN"),
+    ("SIG_IGN", "SIG_DFL"),
+    ("HANDLER_CURRENT", "HANDLER_SIG_DFL"),
+    ("HANDLER_SIG_DFL", "HANDLER_EXIT"),
+    ("HANDLER_EXIT", "HANDLER_SIG_DFL"),
+    ("PIDTYPE_PID", "PIDTYPE_TGID"),
+    ("caller", "thread"),
 ];
 
-/// Keywords that begin a declaration.
-const DECLARATION_KEYWORDS: &[&str] =
-    &["struct", "const", "unsigned", "char", "bool", "int", "long", "static"];
+/// The parameter of the functions in `kernel/fork.c` that copy a task, and its neighbour.
+const FORK_REPLACEMENTS: &[(&str, &str)] = &[("tsk", "orig")];
+
+/// Words of [`WORD_REPLACEMENTS`] that are replaced as a variable, not as the name of a member.
+const VARIABLES: &[&str] = &["task", "child", "caller"];
+
+/// Words that begin a declaration.
+const DECLARATION_KEYWORDS: &[&str] = &[
+    "struct",
+    "const",
+    "unsigned",
+    "char",
+    "bool",
+    "int",
+    "long",
+    "static",
+    "enum",
+    "void",
+    "u16",
+    "u32",
+    "u64",
+    "pid_t",
+    "size_t",
+    "sigset_t",
+    "stack_t",
+    "kernel_siginfo_t",
+    "siginfo_t",
+    "compat_siginfo_t",
+    "compat_sigset_t",
+];
+
+/// Beginnings of statements without mutants: locks, checks of the kernel's own state, and what a
+/// compiler demands at its place.
+const KEPT_STATEMENTS: &[&str] = &[
+    "fallthrough;",
+    "lockdep_assert_held(",
+    "assert_spin_locked(",
+    "BUG_ON(",
+    "spin_lock_irq",
+    "spin_unlock_irq",
+    "rcu_read_lock(",
+    "rcu_read_unlock(",
+    "cond_resched(",
+    "smp_mb__before_atomic(",
+];
 
 /// A piece of code that has mutants.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,19 +113,20 @@ enum CodeKind {
     /// The initializer of a declaration.
     Initializer,
     Statement,
-    /// The `return` at the end of a function. It is never dropped, because the function would have no value.
+    /// A `return` after which the function has no further statement. It is never dropped, because the
+    /// function would have no value.
     LastReturn,
 }
 
 /// Returns the code with a selection of a mutant at each condition and statement, and adds the
 /// mutants to the list.
-pub(super) fn mutate(code: &str, file: &str, mutants: &mut Vec<Mutant>) -> String {
+pub(super) fn mutate(code: &str, file: &str, family: Family, mutants: &mut Vec<Mutant>) -> String {
     let mut out = String::new();
     let mut copied_until = 0;
     for (kind, begin, end) in find_mutable_code(&without_comments(code)) {
         let original = code[begin..end].split_whitespace().collect::<Vec<_>>().join(" ");
         let mut selection = String::new();
-        for replacement in find_replacements(kind, &original) {
+        for replacement in find_replacements(kind, &original, file, family) {
             let number = mutants.len() + 1;
             let _ = match kind {
                 CodeKind::Condition | CodeKind::Initializer => {
@@ -84,8 +137,8 @@ pub(super) fn mutate(code: &str, file: &str, mutants: &mut Vec<Mutant>) -> Strin
                 }
             };
             let is_equal = |mutant: &&Mutant| {
-                let in_file = mutant.place.split(',').next() == Some(file);
-                in_file && (&mutant.original, &mutant.replacement) == (&original, &replacement)
+                mutant.file() == file
+                    && (&mutant.original, &mutant.replacement) == (&original, &replacement)
             };
             let place = match mutants.iter().filter(is_equal).count() {
                 0 => file.to_owned(),
@@ -109,8 +162,8 @@ pub(super) fn mutate(code: &str, file: &str, mutants: &mut Vec<Mutant>) -> Strin
     out
 }
 
-/// The replacements for one condition, initializer or statement.
-fn find_replacements(kind: CodeKind, original: &str) -> Vec<String> {
+/// The replacements for one condition, initializer or statement of a file.
+fn find_replacements(kind: CodeKind, original: &str, file: &str, family: Family) -> Vec<String> {
     let mut all = Vec::new();
     if kind == CodeKind::Condition {
         all.push(format!("!({original})"));
@@ -123,9 +176,13 @@ fn find_replacements(kind: CodeKind, original: &str) -> Vec<String> {
             original.match_indices(old).map(|(offset, _)| replace_at(original, offset, old, new)),
         );
     }
-    for (old, new) in WORD_REPLACEMENTS {
-        let places =
-            original.match_indices(old).filter(|(offset, _)| is_word(original, *offset, old.len()));
+    let of_file = if file == "kernel/fork.c" { FORK_REPLACEMENTS } else { &[] };
+    for (old, new) in WORD_REPLACEMENTS.iter().chain(of_file) {
+        let places = original.match_indices(old).filter(|(offset, _)| {
+            let is_member =
+                original[..*offset].ends_with("->") || original[..*offset].ends_with('.');
+            is_word(original, *offset, old.len()) && !(is_member && VARIABLES.contains(old))
+        });
         all.extend(places.map(|(offset, _)| replace_at(original, offset, old, new)));
     }
     // Signs and negations.
@@ -138,14 +195,31 @@ fn find_replacements(kind: CodeKind, original: &str) -> Vec<String> {
         });
         all.extend(places.map(|(offset, _)| replace_at(original, offset, sign, "")));
     }
-    // Off by one.
-    if let Some((target, value)) =
-        original.strip_suffix(';').and_then(|text| text.split_once(" = "))
+    // The negation of a comparison, or of a negation, is there already.
+    let is_single = ![" && ", " || "].iter().any(|operator| original.contains(operator));
+    let is_negatable =
+        original.starts_with('!') || [" == ", " != "].iter().any(|o| original.contains(o));
+    if family == Family::Signals && kind == CodeKind::Condition && is_single && is_negatable {
+        all.remove(0);
+    }
+    // Off by one. Most statements of the signal code copy a register or a field; whoever sees that one is
+    // dropped sees also that its value is another.
+    if family == Family::Dispatch
+        && let Some((target, value)) =
+            original.strip_suffix(';').and_then(|text| text.split_once(" = "))
         && !["0", "true", "false"].contains(&value)
+        && !is_whole_structure(value)
     {
         all.push(format!("{target} = {value} + 1;"));
     }
     all
+}
+
+/// Whether a value is a structure to which a pointer points, such as `*info`, not a number.
+fn is_whole_structure(value: &str) -> bool {
+    value
+        .strip_prefix('*')
+        .is_some_and(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
 }
 
 fn replace_at(text: &str, offset: usize, old: &str, new: &str) -> String {
@@ -170,7 +244,11 @@ fn without_comments(code: &str) -> String {
     }
     out.push_str(rest);
     out.split_inclusive('\n')
-        .map(|line| if line.starts_with('#') { " ".repeat(line.len()) } else { line.to_owned() })
+        .map(|line| match line.find("//") {
+            _ if line.starts_with('#') => " ".repeat(line.len()),
+            Some(begin) => format!("{}{}", &line[..begin], " ".repeat(line.len() - begin)),
+            None => line.to_owned(),
+        })
         .collect()
 }
 
@@ -186,21 +264,30 @@ fn find_mutable_code(code: &str) -> Vec<(CodeKind, usize, usize)> {
             let end = offset + closing_parenthesis(rest);
             all.push((CodeKind::Condition, offset + 4, end));
             offset = end + 1;
-        } else if rest.starts_with("switch (") {
+        } else if rest.starts_with("switch (") || rest.starts_with("for (") {
             offset += closing_parenthesis(rest) + 1;
         } else if rest.starts_with("else") && is_word(code, offset, 4) {
             offset += 4;
-        } else if rest.starts_with("case ") || rest.starts_with("default:") {
+        } else if rest.starts_with("case ") {
             offset += rest.find(':').map_or(rest.len(), |colon| colon + 1);
+        } else if let Some(length) = label_length(rest) {
+            offset += length;
         } else {
             let end = offset + rest.find([';', '{', '}']).unwrap_or(rest.len() - 1);
-            if code.as_bytes()[end] == b';' {
+            let is_kept = KEPT_STATEMENTS.iter().any(|begin| rest.starts_with(begin));
+            if code.as_bytes()[end] == b';' && !is_kept {
                 all.extend(classify_statement(code, offset, end));
             }
             offset = end + 1;
         }
     }
     all
+}
+
+/// Length of the label with its colon at the start of the text, such as `default:` or `Efault:`.
+fn label_length(text: &str) -> Option<usize> {
+    let length = text.find(|c: char| !c.is_alphanumeric() && c != '_')?;
+    (length > 0 && text[length..].starts_with(':')).then_some(length + 1)
 }
 
 /// Returns the statement from `begin` to the semicolon at `end`. Of a declaration, returns the
@@ -214,8 +301,19 @@ fn classify_statement(code: &str, begin: usize, end: usize) -> Option<(CodeKind,
         let value = begin + text.find(" = ")? + 3;
         return Some((CodeKind::Initializer, value, end));
     }
-    let last = text.starts_with("return") && code[end + 1..].starts_with("\n}");
+    let last = text.starts_with("return") && ends_function(&code[end + 1..]);
     Some((if last { CodeKind::LastReturn } else { CodeKind::Statement }, begin, end + 1))
+}
+
+/// Whether a function ends with the blocks that end in `code`: up to its closing brace, no line at the
+/// function's own indentation begins a statement.
+fn ends_function(code: &str) -> bool {
+    code.split_once("\n}").is_some_and(|(rest, _)| {
+        rest.lines().all(|line| {
+            let depth = line.len() - line.trim_start_matches('\t').len();
+            depth != 1 || line.starts_with("\t}")
+        })
+    })
 }
 
 /// Offset of the parenthesis that closes the first one of the text.
@@ -238,7 +336,7 @@ mod tests {
 
     fn list(code: &str) -> Vec<String> {
         let mut mutants = Vec::new();
-        let _ = mutate(code, "f.c", &mut mutants);
+        let _ = mutate(code, "f.c", Family::Dispatch, &mut mutants);
         mutants.iter().map(ToString::to_string).collect()
     }
 
@@ -288,6 +386,6 @@ static int f(struct task *task, unsigned long len)
         let expected = "{\n\tif ((sudbox_is_mutant(1) ? (!(!a)) : sudbox_is_mutant(2) ? (a) : (!a)))\
                         \n\t\t{ if (sudbox_is_mutant(3)) {  } else if (sudbox_is_mutant(4)) \
                         { b = c + 1; } else b = c; } /* why */\n}\n";
-        assert_eq!(mutate(code, "f.c", &mut mutants), expected);
+        assert_eq!(mutate(code, "f.c", Family::Dispatch, &mut mutants), expected);
     }
 }

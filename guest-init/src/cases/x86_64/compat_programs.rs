@@ -11,6 +11,7 @@ use crate::case::Check;
 use crate::cases::ptrace::{ALL_BITS_CONFIG, armed_config};
 use crate::cases::siginfo::expect_siginfo;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
+use crate::ptrace::PEEK_SIGINFO;
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::Change;
@@ -113,7 +114,12 @@ pub(crate) fn tracer() -> Check {
     let info = program.put(18, [0u8; 64]);
     program.put(19, [0u8; 64]);
     let signal_info = |request: u32| ptrace(request.into(), 0, info);
-    let [stop, end] = [14, 15].map(|slot| program.put(slot, 0i32));
+    // struct ptrace_peeksiginfo_args: one signal of the queue of the process.
+    let peeked = program.put(20, [0u32, 0, 1, 1]);
+    let queued = program.put(21, [0u8; 64]);
+    program.put(22, [0u8; 64]);
+    let urgent = libc::SIGURG.cast_unsigned();
+    let [stop, end, urgent_stop] = [14, 15, 23].map(|slot| program.put(slot, 0i32));
     let wait = |status| compat::inside_request(compat_number::WAIT4, &[pid, status, 0, 0]);
     let sigsys = libc::SIGSYS.cast_unsigned();
     let (invalid, fault) = (-libc::EINVAL, -libc::EFAULT);
@@ -142,7 +148,12 @@ pub(crate) fn tracer() -> Check {
         (wait(stop), stops),
         (signal_info(libc::PTRACE_GETSIGINFO), 0),
         (signal_info(libc::PTRACE_SETSIGINFO), 0),
+        (compat::inside_request(compat_number::KILL, &[pid, urgent]), 0),
+        (ptrace(PEEK_SIGINFO.into(), peeked.into(), queued), 1),
+        (ptrace(PEEK_SIGINFO.into(), peeked.into(), nowhere), fault),
         (ptrace(CONT.into(), 0, sigsys), 0),
+        (wait(urgent_stop), stops),
+        (ptrace(CONT.into(), 0, 0), 0),
         (wait(end), stops),
     ]
     .into_iter()
@@ -155,6 +166,12 @@ pub(crate) fn tracer() -> Check {
     expect_equal("configuration read after setting", program.get::<Config>(9), longer)?;
     let child_change = |slot| Change::from_status(program.get(slot)).to_string();
     expect_equal("the tracee", child_change(14), Change::Stopped(libc::SIGSYS).to_string())?;
+    expect_equal("the tracee", child_change(23), Change::Stopped(libc::SIGURG).to_string())?;
+    let sender = program.pid();
+    let due = [libc::SIGURG, 0, 0, sender, 0].map(i32::cast_unsigned);
+    let queued = program.get::<[u32; 16]>(21);
+    expect_equal("words of the siginfo in the queue", &queued[..5], &due[..])?;
+    expect_equal("words after them", &queued[5..], &[0; 11][..])?;
     expect_equal("the tracee", child_change(15), Change::Exited(0).to_string())?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_siginfo_by_tracer(&program)

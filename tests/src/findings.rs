@@ -69,8 +69,8 @@ pub struct MutantPairs {
 pub struct SignalMutants {
     /// Number of mutants.
     pub all: usize,
-    /// Number of mutants with which the kernel does not get as far as running cases.
-    pub unbootable: usize,
+    /// Number of mutants without a verdict: the kernel does not boot, or a case cannot be prepared.
+    pub unjudged: usize,
     /// Number of mutants that a case noticed.
     pub noticed: usize,
     /// Mutants that no case noticed.
@@ -252,14 +252,14 @@ impl Findings {
             |mutant: &&Mutant| equivalents.iter().any(|entry| entry.matches(mutant));
         text.push_str(include_str!("findings-signals.md"));
         text.push_str(
-            "\n| kernel | file | mutants | do not boot | noticed | equivalent |\n|---|---|---|---|---|---|\n",
+            "\n| kernel | file | mutants | not judged | noticed | equivalent |\n|---|---|---|---|---|---|\n",
         );
         for (kernel, files) in &self.signal_mutants {
-            for (file, SignalMutants { all, unbootable, noticed, survivors, .. }) in files {
+            for (file, SignalMutants { all, unjudged, noticed, survivors, .. }) in files {
                 let equivalent = survivors.iter().filter(is_equivalent).count();
                 let _ = writeln!(
                     text,
-                    "| {kernel} | `{file}` | {all} | {unbootable} | {noticed} | {equivalent} |"
+                    "| {kernel} | `{file}` | {all} | {unjudged} | {noticed} | {equivalent} |"
                 );
             }
         }

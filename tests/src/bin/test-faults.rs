@@ -326,7 +326,8 @@ fn try_mutants(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
 }
 
 /// Builds the kernel with all mutants of the signal code, and checks that a case fails on each mutant
-/// of these files that is not equivalent. One that does not boot is noticed too.
+/// of these files that is not equivalent. One that gets no verdict, because the kernel does not boot or a
+/// case cannot be prepared, is counted apart.
 fn try_signal_mutants(
     tree: &Tree,
     kernel: &str,
@@ -347,7 +348,7 @@ fn try_signal_mutants(
             match judge_mutated(tree, &append, &SIGNAL_SELECTIONS) {
                 JudgedKernel::NotJudged(why) => {
                     println!("{name}: {why}");
-                    found.unbootable += 1;
+                    found.unjudged += 1;
                 }
                 JudgedKernel::Outcomes(outcomes) => {
                     let noticed_by = failed_cases(&outcomes);

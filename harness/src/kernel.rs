@@ -148,6 +148,11 @@ pub(crate) fn new_request(
         },
         flavour: build.flavour.clone().unwrap_or_else(|| "default".to_owned()),
         exact: build.source.exact,
+        contain: match build.source.contain {
+            None | Some(cli::Contain::Auto) => sudbox_images::Contain::Auto,
+            Some(cli::Contain::Require) => sudbox_images::Contain::Require,
+            Some(cli::Contain::Off) => sudbox_images::Contain::Off,
+        },
         linux: build.source.linux.as_deref().map(cli::expand_path),
         fragments: build.source.config.iter().map(|text| cli::expand_path(text)).collect(),
         toolchain: Toolchain {

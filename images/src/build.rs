@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 
 use crate::arch::{self, Arch, BootImage};
 use crate::config::Configuration;
+use crate::containment::Containment;
 use crate::ctx::Ctx;
 use crate::error::{BuildError, ConfigError, Context as _, Error, is_full_disk};
 use crate::hash::digest;
 use crate::lock::{EntryLock, LockMode};
 use crate::makefile;
 use crate::process::Event;
+use crate::slot_files::SlotFiles;
 use crate::toolchain::Toolchain;
-use crate::types::{KernelImage, Request};
+use crate::types::{Contain, KernelImage, Request};
 use crate::{cache, process, source_filter};
 
 /// Version of the image format, a part of every key. A change that makes another image from the
@@ -30,6 +32,12 @@ const IMAGE_FORMAT: &str = "sudbox image 2";
 /// lines have relative paths (`srcroot := ..` in the top Makefile). ccache then finds files that
 /// were compiled in another tree, mirror or cache.
 const SLOT_PREFIX: &str = "sudbox-";
+
+/// Files of a slot that this module writes: the log of the build, the digest of the configuration, and the kernel
+/// without symbols.
+const LOG: &str = "sudbox.log";
+const CONFIGURED: &str = "sudbox.configured";
+const STRIPPED: &str = "sudbox.stripped";
 
 /// Assumed number of `CC` lines of a first build, for the progress bar, until a build was counted.
 const ESTIMATED_COMPILED_FILES: u64 = 800;
@@ -44,6 +52,7 @@ pub(crate) struct BuildOptions {
     pub(crate) configuration: Configuration,
     /// The compiler, for this architecture.
     pub(crate) toolchain: Toolchain,
+    pub(crate) contain: Contain,
 }
 
 impl BuildOptions {
@@ -52,9 +61,14 @@ impl BuildOptions {
     /// # Errors
     /// If the flavour is unknown, or a fragment cannot be read.
     pub(crate) fn from_request(request: &Request) -> Result<BuildOptions, Error> {
-        let Request { arch, flavour, fragments, toolchain, .. } = request;
+        let Request { arch, flavour, fragments, toolchain, contain, .. } = request;
         let configuration = Configuration::new(*arch, flavour, fragments)?;
-        Ok(BuildOptions { arch: *arch, configuration, toolchain: toolchain.for_arch(*arch) })
+        Ok(BuildOptions {
+            arch: *arch,
+            configuration,
+            toolchain: toolchain.for_arch(*arch),
+            contain: *contain,
+        })
     }
 }
 
@@ -155,6 +169,35 @@ impl<'a> Recipe<'a> {
         }))
     }
 
+    /// The containment of a build of `source_folder` in the slot `out`. Notes the measures that this machine lacks.
+    ///
+    /// # Errors
+    /// [`BuildError::NotContained`] if the request requires a measure that is missing.
+    fn containment(
+        &self,
+        ctx: &mut Ctx<'_>,
+        source_folder: &Path,
+        out: &SlotFiles,
+    ) -> Result<Containment, Error> {
+        if self.options.contain == Contain::Off {
+            return Ok(Containment::default());
+        }
+        let containment =
+            Containment::for_build(source_folder, out, &self.options.toolchain, ctx.cache.owner)
+                .context("contain the build in", out.path())?;
+        let missing = containment.missing_measures();
+        if !missing.is_empty() {
+            let missing = missing.join(" and ");
+            if self.options.contain == Contain::Require {
+                return Err(BuildError::NotContained { missing }.into());
+            }
+            ctx.monitor.note(&format!(
+                "the kernel's build is contained in part only: this machine has no {missing}"
+            ));
+        }
+        Ok(containment)
+    }
+
     /// Configures and builds the source in `source_folder`, which the caller has locked.
     ///
     /// # Errors
@@ -181,9 +224,11 @@ impl<'a> Recipe<'a> {
         let out = source_folder.join(format!("{SLOT_PREFIX}{slot_key}"));
         let is_new = !out.exists();
         fs::create_dir_all(&out).context("make", &out)?;
-        let log_path = out.join("sudbox.log");
-        let log = File::create(&log_path).context("write", &log_path)?;
+        let out = SlotFiles::new(out);
+        let log_path = out.path().join(LOG);
+        let log = out.create(LOG).context("write", &log_path)?;
         let make_time = Duration::ZERO;
+        let containment = self.containment(ctx, source_folder, &out)?;
         let mut slot = BuildSlot {
             recipe: self,
             source_folder,
@@ -193,6 +238,7 @@ impl<'a> Recipe<'a> {
             slot_lock,
             is_new,
             make_time,
+            containment,
         };
         slot.configure(ctx)?;
         let dot_config = slot.read_file(".config")?;
@@ -223,7 +269,7 @@ impl<'a> Recipe<'a> {
 struct BuildSlot<'a> {
     recipe: &'a Recipe<'a>,
     source_folder: &'a Path,
-    out: PathBuf,
+    out: SlotFiles,
     log: File,
     log_path: PathBuf,
     slot_lock: EntryLock,
@@ -231,13 +277,18 @@ struct BuildSlot<'a> {
     is_new: bool,
     /// Time that make has taken so far.
     make_time: Duration,
+    containment: Containment,
 }
 
 impl BuildSlot<'_> {
     /// Reads a file of the slot.
     fn read_file(&self, name: &str) -> Result<String, Error> {
-        let path = self.out.join(name);
-        fs::read_to_string(&path).context("read", &path)
+        self.out.read_to_string(name).context("read", &self.out.path().join(name))
+    }
+
+    /// Writes a file of the slot.
+    fn write_file(&self, name: &str, text: &str) -> Result<(), Error> {
+        self.out.write(name, text).context("write", &self.out.path().join(name))
     }
 
     /// The command `make TARGET` with the slot as `O=`.
@@ -245,7 +296,7 @@ impl BuildSlot<'_> {
         let options = self.recipe.options;
         let mut make = ctx.command("make");
         make.arg("-C").arg(self.source_folder).arg("--no-print-directory");
-        make.arg(format!("O={}", self.out.display()));
+        make.arg(format!("O={}", self.out.path().display()));
         make.arg(format!("ARCH={}", arch::facts(options.arch).make_arch));
         make.arg(format!("-j{}", options.toolchain.jobs()));
         options.toolchain.add_make_arguments(&mut make);
@@ -253,6 +304,7 @@ impl BuildSlot<'_> {
         make.env("KBUILD_BUILD_TIMESTAMP", "@0").env("KBUILD_BUILD_VERSION", "1");
         make.env("KBUILD_BUILD_USER", "sudbox").env("KBUILD_BUILD_HOST", "sudbox");
         make.arg(target);
+        self.containment.add_variables(&mut make);
         make
     }
 
@@ -269,8 +321,12 @@ impl BuildSlot<'_> {
         let log = &mut self.log;
         let mut log_error = None;
         let started = Instant::now();
-        let statuses =
-            process::run(vec![make], &self.slot_lock, ctx.monitor, &mut |monitor, event| {
+        let statuses = process::run_contained(
+            vec![make],
+            &self.containment,
+            &self.slot_lock,
+            ctx.monitor,
+            &mut |monitor, event| {
                 let Event::Line(line) = event else { return };
                 if let Err(error) = writeln!(log, "{line}") {
                     log_error = Some(error);
@@ -280,7 +336,8 @@ impl BuildSlot<'_> {
                 } else if expected_files == 0 && output.compiled_files > 0 {
                     monitor.progress(output.compiled_files, 0, "files");
                 }
-            })?;
+            },
+        )?;
         self.make_time += started.elapsed();
         if let Some(error) = log_error {
             return Err(Error::io("write", &self.log_path, error));
@@ -294,22 +351,18 @@ impl BuildSlot<'_> {
     /// Writes the `.config` of the recipe, unless the slot has that `.config`.
     fn configure(&mut self, ctx: &mut Ctx<'_>) -> Result<(), Error> {
         let recipe = self.recipe;
-        let configuration_digest_path = self.out.join("sudbox.configured");
         let configuration_digest = digest(&[
             IMAGE_FORMAT,
             &recipe.source.kconfig,
             &recipe.options.configuration.digest(),
             &recipe.compiler_text(),
         ]);
-        let dot_config = self.out.join(".config");
-        let is_current =
-            fs::read_to_string(&configuration_digest_path).is_ok_and(|recorded_digests| {
-                // The file also has the digest of .config, because somebody may have edited
-                // .config.
-                fs::read_to_string(&dot_config).is_ok_and(|text| {
-                    recorded_digests == format!("{configuration_digest} {}", digest(&[&text]))
-                })
-            });
+        let is_current = self.out.read_to_string(CONFIGURED).is_ok_and(|recorded_digests| {
+            // The file also has the digest of .config, because somebody may have edited .config.
+            self.out.read_to_string(".config").is_ok_and(|text| {
+                recorded_digests == format!("{configuration_digest} {}", digest(&[&text]))
+            })
+        });
         if is_current {
             return Ok(());
         }
@@ -320,7 +373,8 @@ impl BuildSlot<'_> {
             recipe.options.configuration.flavour()
         ));
         self.run_make(ctx, "tinyconfig", 0)?;
-        recipe.options.configuration.merge(&dot_config)?;
+        let merged = recipe.options.configuration.merge(&self.read_file(".config")?);
+        self.write_file(".config", &merged)?;
         self.run_make(ctx, "olddefconfig", 0)?;
         let text = self.read_file(".config")?;
         for output in recipe.options.configuration.check(&text, series)? {
@@ -332,11 +386,7 @@ impl BuildSlot<'_> {
             let symbol = source_filter::LEFT_OUT_DRIVER;
             return Err(ConfigError::LeftOut { symbol }.into());
         }
-        fs::write(
-            &configuration_digest_path,
-            format!("{configuration_digest} {}", digest(&[&text])),
-        )
-        .context("write", &configuration_digest_path)
+        self.write_file(CONFIGURED, &format!("{configuration_digest} {}", digest(&[&text])))
     }
 
     /// Builds the image, incrementally if the slot was built before. Returns the number of compiled
@@ -375,16 +425,23 @@ impl BuildSlot<'_> {
         fs::write(path, text).context("write", path)
     }
 
-    /// Writes a copy of a vmlinux without symbols and debug information.
-    fn strip(&self, ctx: &mut Ctx<'_>, vmlinux: &Path, stripped: &Path) -> Result<(), Error> {
+    /// Writes the file [`STRIPPED`]: a copy of a vmlinux without symbols and debug information.
+    fn strip(&self, ctx: &mut Ctx<'_>, vmlinux: &Path) -> Result<(), Error> {
         let mut strip = ctx.command(self.recipe.options.toolchain.objcopy());
-        strip.arg("-S").arg(vmlinux).arg(stripped);
+        strip.arg("-S").arg(vmlinux).arg(self.out.path().join(STRIPPED));
+        self.containment.add_variables(&mut strip);
         let mut output = String::new();
-        let statuses = process::run(vec![strip], &self.slot_lock, ctx.monitor, &mut |_, event| {
-            if let Event::Line(line) = event {
-                output = line.to_owned();
-            }
-        })?;
+        let statuses = process::run_contained(
+            vec![strip],
+            &self.containment,
+            &self.slot_lock,
+            ctx.monitor,
+            &mut |_, event| {
+                if let Event::Line(line) = event {
+                    output = line.to_owned();
+                }
+            },
+        )?;
         if !statuses.iter().all(std::process::ExitStatus::success) {
             return Err(if is_full_disk(&output) {
                 full_disk_error()
@@ -406,21 +463,18 @@ impl BuildSlot<'_> {
         let tmp = ctx.cache.temporary_directory()?;
         let folder = tmp.path().join("image");
         fs::create_dir(&folder).context("make", &folder)?;
-        let vmlinux = self.out.join("vmlinux");
-        let (built_image, stored_image) = (self.out.join(image.file), folder.join("kernel"));
-        if image.is_elf {
-            self.strip(ctx, &built_image, &stored_image)?;
+        let kernel = if image.is_elf {
+            self.strip(ctx, &self.out.path().join(image.file))?;
+            STRIPPED
         } else {
-            fs::copy(&built_image, &stored_image).context("write", &stored_image)?;
-        }
+            image.file
+        };
         self.store_uapi_headers(&folder.join("uapi.h"))?;
-        for (file, name) in [
-            (&vmlinux, "vmlinux"),
-            (&self.out.join(".config"), "config"),
-            (&self.log_path, "build.log"),
-        ] {
+        for (file, name) in
+            [(kernel, "kernel"), ("vmlinux", "vmlinux"), (".config", "config"), (LOG, "build.log")]
+        {
             let copy = folder.join(name);
-            fs::copy(file, &copy).context("write", &copy)?;
+            self.out.copy(file, &copy).context("write", &copy)?;
         }
         let release = self.read_file("include/config/kernel.release")?.trim().to_owned();
         let metadata =

@@ -36,6 +36,7 @@ use crate::lock;
 use crate::lock::EntryLock;
 use crate::lock::LockMode;
 use crate::monitor::Monitor;
+use crate::slot_files::SlotFiles;
 
 /// Maximum size of the cache in bytes. If the cache is larger, the least recently used entries are
 /// evicted.
@@ -317,9 +318,9 @@ pub(crate) fn disk_usage(path: &Path) -> u64 {
 }
 
 /// Records the size of a build slot in the slot.
-pub(crate) fn record_slot_size(slot: &Path) {
+pub(crate) fn record_slot_size(slot: &SlotFiles) {
     // Without the recorded size, eviction is only less exact.
-    let _ = fs::write(slot.join(SLOT_SIZE_FILE_NAME), disk_usage(slot).to_string());
+    let _ = slot.write(SLOT_SIZE_FILE_NAME, &disk_usage(slot.path()).to_string());
 }
 
 /// Name of the file in a build slot that holds the slot's size in bytes.

@@ -2,13 +2,12 @@
 //! The kernel's configuration: merges fragments into tinyconfig, and checks the final .config.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::arch::{self, Arch};
-use crate::error::{ConfigError, Context as _, Error};
+use crate::error::{ConfigError, Error};
 use crate::hash::hex;
 use crate::paths::{expand_home, read_text};
 use crate::version::Series;
@@ -87,10 +86,9 @@ impl Configuration {
         &self.flavour
     }
 
-    /// Merges the fragments into the .config that `make tinyconfig` wrote. The last setting of a
+    /// Merges the fragments into the text of the .config that `make tinyconfig` wrote. The last setting of a
     /// symbol counts, as in `conf_read_simple()` (scripts/kconfig/confdata.c).
-    pub(crate) fn merge(&self, dot_config: &Path) -> Result<(), Error> {
-        let tiny = fs::read_to_string(dot_config).context("read", dot_config)?;
+    pub(crate) fn merge(&self, tiny: &str) -> String {
         let fragments = self.fragments.iter().flat_map(|(_, text)| text.lines());
         let lines: Vec<&str> = tiny.lines().chain(fragments).collect();
         let mut set_symbols = HashSet::new();
@@ -99,8 +97,7 @@ impl Configuration {
             parse_setting(line).is_some_and(|(symbol, _)| set_symbols.insert(symbol))
         });
         // The order stays, because of the symbols of a choice only the last one counts.
-        let text: String = last_settings.iter().rev().flat_map(|line| [*line, "\n"]).collect();
-        fs::write(dot_config, text).context("write", dot_config)
+        last_settings.iter().rev().flat_map(|line| [*line, "\n"]).collect()
     }
 
     /// Checks a final .config against `required.list`. Returns a note for each setting of the

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
+use crate::containment::Containment;
 use crate::error::Error;
 use crate::file_owner::Owner;
 use crate::lock::EntryLock;
@@ -96,7 +97,18 @@ pub(crate) fn run(
     monitor: &mut dyn Monitor,
     on_event: &mut dyn FnMut(&mut dyn Monitor, Event<'_>),
 ) -> Result<Vec<ExitStatus>, Error> {
-    let (reader, mut group) = spawn_pipeline(commands, lock)?;
+    run_contained(commands, &Containment::default(), lock, monitor, on_event)
+}
+
+/// Like [`run`], with a containment around each child.
+pub(crate) fn run_contained(
+    commands: Vec<Command>,
+    containment: &Containment,
+    lock: &EntryLock,
+    monitor: &mut dyn Monitor,
+    on_event: &mut dyn FnMut(&mut dyn Monitor, Event<'_>),
+) -> Result<Vec<ExitStatus>, Error> {
+    let (reader, mut group) = spawn_pipeline(commands, containment, lock)?;
     let result = read_lines(reader, monitor, on_event);
     if result.is_err() {
         group.stop();
@@ -145,6 +157,7 @@ pub(crate) fn capture(
 /// Starts a pipeline. Returns the pipe from which to read its output, and its process group.
 fn spawn_pipeline(
     commands: Vec<Command>,
+    containment: &Containment,
     lock: &EntryLock,
 ) -> Result<(PipeReader, ProcessGroup), Error> {
     let make_pipe =
@@ -189,6 +202,8 @@ fn spawn_pipeline(
         // SAFETY: between fork and exec the closure only makes system calls (prctl, getppid,
         // fcntl), all of which are allowed there, and allocates nothing.
         unsafe { command.pre_exec(prepare) };
+        // Last, because it forks once more.
+        containment.add_to(&mut command);
         match command.spawn() {
             Ok(child) => {
                 group.leader.get_or_insert(Pid::from_child(&child));

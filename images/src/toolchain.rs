@@ -95,7 +95,7 @@ impl Toolchain {
     }
 
     /// The compiler's command, without ccache.
-    fn compiler(&self) -> String {
+    pub(crate) fn compiler(&self) -> String {
         if let Some(cc) = &self.cc {
             return cc.clone();
         }

@@ -19,6 +19,8 @@ pub struct Request {
     pub flavour: String,
     /// `EXACT=`: whether to refuse any release other than the named one.
     pub exact: bool,
+    /// `CONTAIN=`: whether the build must, may or must not be contained.
+    pub contain: Contain,
     /// `LINUX=`: a git tree, the first source of releases.
     pub linux: Option<PathBuf>,
     /// `CONFIG=`: configuration fragments. A later fragment takes precedence.
@@ -27,6 +29,18 @@ pub struct Request {
     pub toolchain: Toolchain,
     /// `PATCHES=`: files and folders of patches, applied in the order of this list.
     pub patches: Vec<PathBuf>,
+}
+
+/// Whether a build is contained, so that the tree's Makefiles and scripts reach nothing else on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Contain {
+    /// By the measures that this machine allows; a note names those that are missing.
+    #[default]
+    Auto,
+    /// By all measures, or there is no build.
+    Require,
+    /// By none.
+    Off,
 }
 
 /// A kernel that can be booted.

@@ -3,7 +3,7 @@
 //! The options about VMs and about building a kernel, which several verbs have.
 
 use super::{Backend, DEFAULT_MEMORY, completers};
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 
 /// Options about the VM.
@@ -70,12 +70,28 @@ pub(crate) struct SourceArgs {
     #[arg(long, env = "SUDBOX_EXACT", hide_env = true)]
     pub(crate) exact: bool,
 
+    /// Whether the build must, may or must not be contained, away from your files and the network
+    #[arg(long, value_enum, value_name = "WHEN", env = "SUDBOX_CONTAIN", hide_env = true)]
+    pub(crate) contain: Option<Contain>,
+
     /// Configuration fragment, applied last; may be given again
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, env = "SUDBOX_CONFIG", hide_env = true)]
     pub(crate) config: Vec<String>,
 
     #[command(flatten)]
     pub(crate) toolchain: ToolchainArgs,
+}
+
+/// Values of `--contain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Contain {
+    /// By what this machine allows; a note names what is missing (default)
+    Auto,
+    /// Fully, or fail
+    Require,
+    /// Not at all: the build can do what you can
+    Off,
 }
 
 /// Options that are passed to make of the kernel. Its environment has nothing else from outside.

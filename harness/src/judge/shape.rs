@@ -170,12 +170,16 @@ mod tests {
     #[test]
     fn needs_are_served_by_few_vms() {
         let groups = grouped("", 1);
-        assert_eq!(groups.len(), 3);
+        assert_eq!(groups.len(), 4);
+        assert!(groups[3].shape.counts_instructions);
         assert_eq!(groups[1].shape.cpu_vendor, Some("GenuineIntel"), "with the oracles");
         assert_eq!((groups[1].shape.cpus, groups[1].shape.boot_arguments.len()), (1, 0));
         assert_eq!((groups[2].shape.cpus, groups[2].shape.boot_arguments.len()), (2, 2));
         let alone = grouped("entries/sysenter", 1);
         assert_eq!(alone[0].shape.cpu_vendor, Some("GenuineIntel"));
+        let cases = parse_selection("").unwrap().cases;
+        let groups = group_cases(&cases, 1, |feature| feature == Feature::RseqSlices);
+        assert_eq!(groups.len(), 3, "no VM for a feature that the kernel lacks");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use super::*;
+use std::fs;
 
 const SERIES: Series = Series { major: 6, minor: 12 };
 
@@ -30,10 +31,8 @@ fn settings_are_read() {
 
 #[test]
 fn the_last_setting_of_a_symbol_counts() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), "# CONFIG_MINE is not set\nCONFIG_TINY=y\n").unwrap();
-    configuration(Some("CONFIG_MINE=y\n# CONFIG_SMP is not set\n")).merge(file.path()).unwrap();
-    let merged = fs::read_to_string(file.path()).unwrap();
+    let merged = configuration(Some("CONFIG_MINE=y\n# CONFIG_SMP is not set\n"))
+        .merge("# CONFIG_MINE is not set\nCONFIG_TINY=y\n");
     assert!(merged.contains("CONFIG_TINY=y\n") && merged.contains("CONFIG_MINE=y\n"));
     assert!(!merged.contains("# CONFIG_MINE") && !merged.contains("CONFIG_SMP=y"));
     assert!(merged.contains("# CONFIG_SMP is not set\n"));
@@ -41,10 +40,7 @@ fn the_last_setting_of_a_symbol_counts() {
 
 #[test]
 fn the_last_symbol_of_a_choice_counts() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), "CONFIG_SLOB=y\n# CONFIG_SLUB is not set\n").unwrap();
-    configuration(None).merge(file.path()).unwrap();
-    let merged = fs::read_to_string(file.path()).unwrap();
+    let merged = configuration(None).merge("CONFIG_SLOB=y\n# CONFIG_SLUB is not set\n");
     assert!(merged.find("CONFIG_SLOB=y").unwrap() < merged.find("CONFIG_SLUB=y").unwrap());
 }
 

@@ -80,6 +80,11 @@ impl PatchError {
 /// An error in building a kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    #[error(
+        "the build cannot be contained, which --contain require (CONTAIN=require) asks for: this machine has no \
+         {missing}; see SECURITY.md"
+    )]
+    NotContained { missing: String },
     #[error("this kernel does not {operation}: {reason}; the full log is {}", log.display())]
     Failed { operation: &'static str, reason: String, log: PathBuf },
     #[error("not a kernel: {0}")]
@@ -107,7 +112,8 @@ impl BuildError {
             BuildError::Failed { .. }
             | BuildError::NotAKernel(_)
             | BuildError::BadVersion { .. } => Fault::Kernel,
-            BuildError::UnusableCache { .. }
+            BuildError::NotContained { .. }
+            | BuildError::UnusableCache { .. }
             | BuildError::CompilerKilled
             | BuildError::CannotStrip { .. } => Fault::Machine,
         }

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Contains a kernel build, because a tree's Makefiles and scripts run on the host. Each measure needs no
+//! privilege and is taken where the host's kernel allows it:
+//!
+//! - Landlock: the build reads the source, the system's programs and the compiler; it writes to its slot and
+//!   to ccache's folder. It reaches no other file, and no process outside.
+//! - Namespaces: the build has no network, and its processes end with it.
+//! - seccomp: the build makes no sockets.
+//! - Limits of the size of files and of memory.
+
+mod namespaces;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
+    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
+};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+use crate::file_owner::Owner;
+use crate::process;
+use crate::slot_files::SlotFiles;
+use crate::toolchain::{Toolchain, find_program};
+use namespaces::Namespaces;
+
+/// Newest Landlock version whose rights are used (Linux 6.12).
+const LANDLOCK_ABI: ABI = ABI::V6;
+
+/// Folders of programs, libraries and compilers that a build may read.
+const SYSTEM_FOLDERS: &[&str] = &[
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/gnu", "/proc",
+];
+
+/// Files and folders of /etc that compilers, make, shells and scripts read. The other files may hold secrets.
+const SYSTEM_SETTINGS: &[&str] = &[
+    "alternatives",
+    "ccache.conf",
+    "group",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "nsswitch.conf",
+    "os-release",
+    "passwd",
+    "perl",
+    "pki/tls/openssl.cnf",
+    "ssl/openssl.cnf",
+];
+
+/// Devices that a build may read and write.
+const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/// Programs of a build that may be outside [`SYSTEM_FOLDERS`], beside the compiler.
+const PROGRAMS: &[&str] = &[
+    "ccache", "make", "gcc", "ld", "flex", "bison", "bc", "cmp", "sh", "bash", "awk", "sed",
+    "perl", "python3",
+];
+
+/// The folder in a slot for temporary files of the build.
+const TEMPORARY_FOLDER: &str = "tmp";
+
+/// Maximum size in bytes of a file that a build writes.
+const MAX_FILE_SIZE: u64 = 8 << 30;
+
+/// Maximum size in bytes of the memory of one process of a build.
+const MAX_MEMORY: u64 = 16 << 30;
+
+/// The measures that contain a child process. The default contains nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Containment {
+    measures: Option<Measures>,
+    /// Variables for the child's environment.
+    variables: Vec<(&'static str, PathBuf)>,
+}
+
+#[derive(Debug, Clone)]
+struct Measures {
+    /// `None` if the host's kernel has no Landlock.
+    ruleset: Option<Arc<OwnedFd>>,
+    namespaces: Namespaces,
+    /// `None` on architectures that the library does not support.
+    filter: Option<Arc<BpfProgram>>,
+}
+
+impl Containment {
+    /// The containment of a build of the tree `src` in the slot `slot`.
+    ///
+    /// # Errors
+    /// If a folder cannot be made, or a rule cannot be added.
+    pub(crate) fn for_build(
+        src: &Path,
+        slot: &SlotFiles,
+        toolchain: &Toolchain,
+        owner: Owner,
+    ) -> io::Result<Containment> {
+        let mut readable: Vec<PathBuf> = SYSTEM_FOLDERS.iter().map(PathBuf::from).collect();
+        readable.extend(SYSTEM_SETTINGS.iter().map(|name| Path::new("/etc").join(name)));
+        readable.push(src.to_owned());
+        readable.extend(compiler_folders(toolchain));
+        slot.create_folder(TEMPORARY_FOLDER)?;
+        let mut writable = vec![slot.path().to_owned()];
+        writable.extend(DEVICES.iter().map(PathBuf::from));
+        let mut variables = vec![("TMPDIR", slot.path().join(TEMPORARY_FOLDER))];
+        if let Some(ccache) = Ccache::find(owner) {
+            for folder in ccache.shared.into_iter().chain([ccache.folder.clone()]) {
+                std::fs::create_dir_all(&folder)?;
+                writable.push(folder);
+            }
+            variables.push(("CCACHE_TEMPDIR", ccache.folder.join("tmp")));
+            variables.push(("CCACHE_DIR", ccache.folder));
+            readable.extend(ccache.settings);
+        }
+        let measures = Measures {
+            ruleset: landlock_ruleset(&readable, &writable)
+                .map_err(io::Error::other)?
+                .map(Arc::new),
+            namespaces: Namespaces::available(),
+            filter: socket_filter().map(Arc::new),
+        };
+        Ok(Containment { measures: Some(measures), variables })
+    }
+
+    /// The names of measures that this machine lacks.
+    pub(crate) fn missing_measures(&self) -> Vec<&'static str> {
+        let Some(measures) = &self.measures else { return Vec::new() };
+        [
+            (measures.ruleset.is_none(), "Landlock"),
+            (measures.namespaces == Namespaces::None, "namespaces for processes and network"),
+            (measures.filter.is_none(), "seccomp filter"),
+        ]
+        .into_iter()
+        .filter_map(|(is_missing, name)| is_missing.then_some(name))
+        .collect()
+    }
+
+    /// Adds the variables to the environment of a command.
+    pub(crate) fn add_variables(&self, command: &mut Command) {
+        command.envs(self.variables.iter().map(|(name, path)| (name, path)));
+    }
+
+    /// Makes a command start contained. Add it after every other preparation, because it forks: the program runs
+    /// in a child of the process that [`Command::spawn`] starts.
+    pub(crate) fn add_to(&self, command: &mut Command) {
+        let Some(measures) = self.measures.clone() else { return };
+        let contain = move || -> io::Result<()> {
+            limit(libc::RLIMIT_FSIZE, MAX_FILE_SIZE)?;
+            limit(libc::RLIMIT_AS, MAX_MEMORY)?;
+            limit(libc::RLIMIT_CORE, 0)?;
+            measures.namespaces.enter()?;
+            // SAFETY: takes no pointers.
+            if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            if let Some(ruleset) = &measures.ruleset {
+                // SAFETY: takes no pointers.
+                let result = unsafe {
+                    libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0)
+                };
+                if result != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            if let Some(filter) = &measures.filter {
+                seccompiler::apply_filter(filter)
+                    .map_err(|_| io::Error::from_raw_os_error(libc::EPERM))?;
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec the closure makes system calls and allocates nothing.
+        unsafe { command.pre_exec(contain) };
+    }
+}
+
+/// Sets a resource limit, unless a lower one is set already.
+fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    // SAFETY: the calls read and write the structure.
+    unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if libc::getrlimit(resource, &raw mut limit) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        limit.rlim_cur = limit.rlim_cur.min(value);
+        limit.rlim_max = limit.rlim_max.min(value);
+        if libc::setrlimit(resource, &raw const limit) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// The folders with the toolchain's programs that are outside [`SYSTEM_FOLDERS`], such as
+/// `~/x-tools/aarch64-linux` for `~/x-tools/aarch64-linux/bin/aarch64-linux-gcc`.
+fn compiler_folders(toolchain: &Toolchain) -> Vec<PathBuf> {
+    let compiler = toolchain.compiler();
+    let programs = PROGRAMS.iter().copied().chain(compiler.split_whitespace());
+    let mut folders: Vec<PathBuf> = programs
+        .filter_map(find_program)
+        .filter_map(|path| path.canonicalize().ok())
+        .filter(|path| !SYSTEM_FOLDERS.iter().any(|folder| path.starts_with(folder)))
+        .filter_map(|path| Some(installation_folder(path.parent()?).to_owned()))
+        .collect();
+    folders.sort();
+    folders.dedup();
+    folders
+}
+
+/// The folder of which `programs` is the folder `bin`; `programs` itself if it is not, or if that is the home of
+/// the user.
+fn installation_folder(programs: &Path) -> &Path {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    match programs.parent() {
+        Some(parent)
+            if programs.ends_with("bin")
+                && home.is_none_or(|home| !home.starts_with(parent))
+                && parent.parent().is_some() =>
+        {
+            parent
+        }
+        _ => programs,
+    }
+}
+
+/// The files of ccache.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Ccache {
+    /// The folder of the cache.
+    folder: PathBuf,
+    /// Folders of remote storage (`file:` URLs). Storage over the network cannot be reached from a build.
+    shared: Vec<PathBuf>,
+    /// The user's settings file.
+    settings: Option<PathBuf>,
+}
+
+impl Ccache {
+    /// The files of ccache; `None` if it is not installed.
+    fn find(owner: Owner) -> Option<Ccache> {
+        find_program("ccache")?;
+        let mut show = process::command("ccache", owner);
+        show.arg("--show-config");
+        Ccache::from_settings(&process::stdout_of(show)?)
+    }
+
+    /// Parses the output of `ccache --show-config`: lines `(ORIGIN) NAME = VALUE`.
+    fn from_settings(text: &str) -> Option<Ccache> {
+        let mut ccache = Ccache::default();
+        for line in text.lines() {
+            let Some((origin, setting)) =
+                line.strip_prefix('(').and_then(|rest| rest.split_once(") "))
+            else {
+                continue;
+            };
+            if Path::new(origin).is_absolute() {
+                ccache.settings = Some(origin.into());
+            }
+            match setting.split_once(" = ") {
+                Some(("cache_dir", folder)) => ccache.folder = folder.into(),
+                // URLs with attributes after `|`, separated by spaces.
+                Some(("remote_storage" | "secondary_storage", urls)) => {
+                    let urls = urls.split_whitespace().filter_map(|url| url.split('|').next());
+                    let paths = urls.filter_map(|url| url.strip_prefix("file:"));
+                    ccache.shared =
+                        paths.map(|path| path.strip_prefix("//").unwrap_or(path).into()).collect();
+                }
+                _ => {}
+            }
+        }
+        ccache.folder.is_absolute().then_some(ccache)
+    }
+}
+
+/// A Landlock ruleset: files in `readable` can be read and executed, files in `writable` also written, and
+/// nothing else. Paths that do not exist are left out. `None` if the host's kernel has no Landlock.
+fn landlock_ruleset(
+    readable: &[PathBuf],
+    writable: &[PathBuf],
+) -> Result<Option<OwnedFd>, RulesetError> {
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(LANDLOCK_ABI))?
+        .scope(Scope::from_all(LANDLOCK_ABI))?
+        .create()?;
+    let rules = [
+        (readable, AccessFs::from_read(LANDLOCK_ABI)),
+        (writable, AccessFs::from_all(LANDLOCK_ABI)),
+    ];
+    for (paths, access) in rules {
+        for path in paths {
+            let Ok(file) = PathFd::new(path) else { continue };
+            let access: BitFlags<AccessFs> =
+                if path.is_dir() { access } else { access & AccessFs::from_file(LANDLOCK_ABI) };
+            ruleset = ruleset.add_rule(PathBeneath::new(file, access))?;
+        }
+    }
+    Ok(ruleset.into())
+}
+
+/// A filter that refuses to make sockets, also by io_uring. Pairs of connected sockets are allowed.
+fn socket_filter() -> Option<BpfProgram> {
+    let target = TargetArch::try_from(std::env::consts::ARCH).ok()?;
+    let refused = [libc::SYS_socket, libc::SYS_io_uring_setup];
+    let rules: BTreeMap<i64, _> = refused.iter().map(|number| (*number, Vec::new())).collect();
+    let errno = libc::EACCES.cast_unsigned();
+    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), target)
+        .ok()?
+        .try_into()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Namespaces of a contained process: of processes, so that none outlives it, of the network and of IPC.
+
+use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// Flags of unshare(2) for namespaces that need `CAP_SYS_ADMIN`, or a new user namespace.
+const PROCESS_NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
+
+/// Maximum length in bytes of a line in `/proc/self/uid_map`.
+const MAX_MAP_LENGTH: usize = 64;
+
+/// The namespaces that this process may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Namespaces {
+    /// All, within a new user namespace.
+    WithUser,
+    /// All but a user namespace: the host allows none, and this process has `CAP_SYS_ADMIN`.
+    Privileged,
+    /// None.
+    None,
+}
+
+impl Namespaces {
+    /// The namespaces that this host allows. Tries them once, in a child.
+    pub(super) fn available() -> Namespaces {
+        static AVAILABLE: OnceLock<Namespaces> = OnceLock::new();
+        *AVAILABLE.get_or_init(|| {
+            let is_possible = |namespaces: Namespaces| {
+                let mut command = Command::new("/proc/self/exe");
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                // SAFETY: between fork and exec the closure makes system calls and allocates nothing. It
+                // never returns.
+                unsafe {
+                    command.pre_exec(move || {
+                        namespaces.enter()?;
+                        libc::_exit(0)
+                    });
+                }
+                command.status().is_ok_and(|status| status.success())
+            };
+            [Namespaces::WithUser, Namespaces::Privileged]
+                .into_iter()
+                .find(|namespaces| is_possible(*namespaces))
+                .unwrap_or(Namespaces::None)
+        })
+    }
+
+    /// Enters the namespaces. Returns in a child, which is the first process of its PID namespace; this process
+    /// waits for the child and exits with the child's exit code. Allocates nothing, for use between fork and exec.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(super) fn enter(self) -> io::Result<()> {
+        // SAFETY: takes no pointers.
+        let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
+        match self {
+            Namespaces::None => return Ok(()),
+            Namespaces::Privileged => unshare(PROCESS_NAMESPACES)?,
+            Namespaces::WithUser => {
+                unshare(PROCESS_NAMESPACES | libc::CLONE_NEWUSER)?;
+                write_file(c"/proc/self/setgroups", b"deny")?;
+                write_map(c"/proc/self/uid_map", user)?;
+                write_map(c"/proc/self/gid_map", group)?;
+            }
+        }
+        // SAFETY: the caller has one thread.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            // SAFETY: takes no pointers.
+            0 => match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            },
+            child => wait_and_exit(child),
+        }
+    }
+}
+
+fn unshare(flags: i32) -> io::Result<()> {
+    // SAFETY: takes no pointers, and the caller has one thread.
+    match unsafe { libc::unshare(flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Maps an id of the new user namespace to the same id outside (user_namespaces(7)).
+fn write_map(path: &std::ffi::CStr, id: u32) -> io::Result<()> {
+    let mut line = [0u8; MAX_MAP_LENGTH];
+    let mut rest = &mut line[..];
+    writeln!(rest, "{id} {id} 1")?;
+    let length = MAX_MAP_LENGTH - rest.len();
+    write_file(path, &line[..length])
+}
+
+fn write_file(path: &std::ffi::CStr, text: &[u8]) -> io::Result<()> {
+    // SAFETY: the path is terminated, and the text is live.
+    unsafe {
+        let file = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if file < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let written = libc::write(file, text.as_ptr().cast(), text.len());
+        let result = if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+        libc::close(file);
+        result
+    }
+}
+
+/// Waits for the child and exits with its exit code, or 128 and the number of the signal that killed it. Passes
+/// SIGTERM on to the child. When this process is killed, the kernel kills the child, and with it its namespace.
+fn wait_and_exit(child: i32) -> ! {
+    // SAFETY: the calls get live structures. Closing all files is allowed, because this process uses none:
+    // the parent waits for the end of pipes.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
+        let mut signals: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut signals);
+        libc::sigaddset(&raw mut signals, libc::SIGTERM);
+        libc::sigaddset(&raw mut signals, libc::SIGCHLD);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut());
+        loop {
+            let mut status = 0;
+            let ended = libc::waitpid(child, &raw mut status, libc::WNOHANG);
+            if ended == child && libc::WIFEXITED(status) {
+                libc::_exit(libc::WEXITSTATUS(status));
+            }
+            if ended != 0 {
+                libc::_exit(128 + libc::WTERMSIG(status));
+            }
+            let mut signal = 0;
+            libc::sigwait(&raw const signals, &raw mut signal);
+            if signal == libc::SIGTERM {
+                libc::kill(child, libc::SIGTERM);
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+use crate::error::Fault;
+use crate::monitor::Silent;
+use crate::testing::Fixture;
+use crate::types::{Contain, Request};
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+
+/// A number that no other process has on its command line.
+const MARKER: &str = "98765.4321";
+
+/// Builds a tree that runs this shell script, and returns what the script printed. The tree's own folder has
+/// the file `secret`.
+fn run_in_build(fixture: &Fixture, contain: Contain, script: &str) -> String {
+    fixture.write("hook", &format!("exec > \"$O/printed\" 2>&1\n{script}\nexit 0\n"));
+    let request = Request { contain, ..fixture.request() };
+    fixture.build(&request, &mut Silent).unwrap();
+    let trees = fs::read_dir(fixture.cache.root().join("trees")).unwrap().flatten();
+    let folders = trees.flat_map(|tree| fs::read_dir(tree.path().join("src")).unwrap().flatten());
+    folders.filter_map(|entry| fs::read_to_string(entry.path().join("printed")).ok()).collect()
+}
+
+/// Whether this machine has all measures. If it has not, says so.
+fn is_complete(fixture: &Fixture) -> bool {
+    let slot = SlotFiles::new(fixture.dir.path().to_owned());
+    let all =
+        Containment::for_build(fixture.dir.path(), &slot, &Toolchain::default(), Owner::default());
+    let missing = all.unwrap().missing_measures();
+    if !missing.is_empty() {
+        let _ = writeln!(io::stderr(), "NOT RUN: this machine has no {}", missing.join(", "));
+    }
+    missing.is_empty()
+}
+
+/// A script that tries to get out, and prints a line for each success.
+fn escape_script(fixture: &Fixture, port: u16) -> String {
+    let folder = fixture.dir.path().display();
+    let cache = fixture.cache.root().display();
+    format!(
+        "cat {folder}/secret
+        cat ~/.ssh/* ~/.gnupg/* /etc/shadow 2>/dev/null && echo READ HOME
+        ls {cache} && echo LISTED THE CACHE
+        echo x > {folder}/written && echo WROTE
+        echo x >> {cache}/recipes/x && echo WROTE A RECIPE
+        echo x > /tmp/sudbox-escape && echo WROTE TMP
+        bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}' && echo CONNECTED
+        python3 -c 'import socket; socket.socket(socket.AF_UNIX)' && echo MADE A SOCKET
+        kill -0 {parent} && echo SIGNALLED
+        cat /proc/{parent}/environ && echo READ AN ENVIRONMENT
+        setsid sh -c 'sleep {MARKER}' > /dev/null 2>&1 < /dev/null &",
+        parent = std::process::id(),
+    )
+}
+
+/// Process ids with [`MARKER`] on their command line.
+fn left_processes() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter(|entry| {
+            fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|line| line.contains(MARKER))
+        })
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+#[test]
+fn a_hostile_build_gets_nowhere() {
+    let fixture = Fixture::new();
+    if !is_complete(&fixture) {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fs::write(fixture.dir.path().join("secret"), "THE SECRET\n").unwrap();
+    let script = escape_script(&fixture, listener.local_addr().unwrap().port());
+    let printed = run_in_build(&fixture, Contain::Require, &script);
+    for success in
+        ["THE SECRET", "READ", "LISTED", "WROTE", "CONNECTED", "MADE A SOCKET", "SIGNALLED"]
+    {
+        assert!(!printed.contains(success), "{success}: {printed}");
+    }
+    assert!(printed.contains("Permission denied"), "{printed}");
+    assert!(!Path::new("/tmp/sudbox-escape").exists());
+    assert_eq!(left_processes(), Vec::<i32>::new());
+}
+
+/// The same script gets out of a build that is not contained, so the test above can fail.
+#[test]
+fn a_build_that_is_not_contained_gets_everywhere() {
+    let fixture = Fixture::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fs::write(fixture.dir.path().join("secret"), "THE SECRET\n").unwrap();
+    let script = escape_script(&fixture, listener.local_addr().unwrap().port())
+        .replace(MARKER, "0.1")
+        .replace("/tmp/sudbox-escape", "/dev/null");
+    let printed = run_in_build(&fixture, Contain::Off, &script);
+    for success in ["THE SECRET", "LISTED", "WROTE\n", "WROTE A RECIPE", "CONNECTED", "SIGNALLED"] {
+        assert!(printed.contains(success), "{success}: {printed}");
+    }
+}
+
+#[test]
+fn a_build_that_cannot_be_contained_is_refused_if_that_is_required() {
+    let error = crate::error::BuildError::NotContained { missing: "Landlock".into() };
+    assert_eq!(crate::Error::from(error).fault(), Fault::Machine);
+}
+
+#[test]
+fn ccaches_folders_are_found() {
+    let text = "(/home/u/.config/ccache/ccache.conf) max_size = 5.0 GB
+(environment) remote_storage = file:/shared|layout=flat http://cache.example file:///other
+(default) cache_dir = /home/u/.cache/ccache
+";
+    assert_eq!(
+        Ccache::from_settings(text),
+        Some(Ccache {
+            folder: "/home/u/.cache/ccache".into(),
+            shared: vec!["/shared".into(), "/other".into()],
+            settings: Some("/home/u/.config/ccache/ccache.conf".into()),
+        })
+    );
+    assert_eq!(Ccache::from_settings("nothing"), None);
+}
+
+#[test]
+fn a_toolchain_outside_the_system_is_readable_as_a_whole() {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or("/home/u".into()));
+    let tools = home.join("x-tools/aarch64/bin");
+    assert_eq!(installation_folder(&tools), home.join("x-tools/aarch64"));
+    let own = home.join("bin");
+    assert_eq!(installation_folder(&own), own);
+    assert_eq!(installation_folder(Path::new("/bin")), Path::new("/bin"));
+}

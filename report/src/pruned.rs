@@ -60,12 +60,15 @@ fn kernels_table(pruned: &PrunedKernels, screen: Screen) -> String {
         let list = KernelList::from_entries(pruned.kernels.clone());
         text.push_str(&(KernelList::FORMS[0].render)(&list, screen));
     }
+    let entries = if count == 1 { "entry" } else { "entries" };
     let age = format!("not used for {days} days");
     let _ = match (pruned.removed, count) {
-        (true, _) => writeln!(text, "freed {freed}: {count} entries {age}"),
-        (false, 0) => writeln!(text, "nothing to free: no entry is {age}"),
+        (true, _) => writeln!(text, "freed {freed}: {count} {entries} {age}"),
+        (false, 0) => {
+            writeln!(text, "nothing to free: every entry was used in the last {days} days")
+        }
         (false, _) => {
-            writeln!(text, "would free {freed}: {count} entries {age}; --yes frees them")
+            writeln!(text, "would free {freed}: {count} {entries} {age}; --yes frees them")
         }
     };
     text
@@ -115,7 +118,7 @@ fn runs_table(pruned: &PrunedRuns) -> String {
     let (count, days) = (pruned.runs.len(), pruned.days);
     let runs = if count == 1 { "run" } else { "runs" };
     let _ = match (pruned.removed, count) {
-        (_, 0) => writeln!(text, "no run is {days} days old"),
+        (_, 0) => writeln!(text, "no run is at least {days} days old"),
         (true, _) => writeln!(text, "removed {count} {runs} at least {days} days old"),
         (false, _) => writeln!(text, "{count} {runs} at least {days} days old; --yes removes them"),
     };

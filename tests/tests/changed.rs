@@ -10,7 +10,7 @@ const RECORDED: &str = "compare conserve ptrace/number-replaced";
 #[test]
 fn the_pinned_kernels_are_as_recorded() {
     for series in [PINNED_SERIES, "7.3"] {
-        let result = run(sudbox_run(&[series, "--cases", RECORDED, "--format", "json"]));
+        let result = run(sudbox_run(&[series, "--cases", RECORDED]));
         let result = result.expect_code(0);
         let (report, stderr) = (result.json(), &result.stderr);
         let recording = &report["recording"];

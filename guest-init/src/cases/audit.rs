@@ -20,14 +20,14 @@ const ALWAYS: u32 = 2;
 
 /// Bytes of `struct nlmsghdr`.
 const MESSAGE_HEADER_LENGTH: usize = 16;
-/// The length of `struct audit_rule_data` in 32-bit words. Its mask of system calls follows the third
-/// word.
+/// The length of `struct audit_rule_data` in 32-bit words: three words, four arrays of 64 (the mask of system
+/// calls, fields, values and flags of fields), and the length of the buffer.
 const RULE_WORDS: usize = 3 + 64 * 4 + 1;
 
-/// Time limit in milliseconds for a record, which the thread kauditd sends.
+/// Time limit in milliseconds for the next message. The kernel's thread kauditd sends records later than the call.
 const RECORD_TIMEOUT_MS: i32 = 5000;
 
-/// Audit, enabled with a rule that records a system call of every task that starts from now on.
+/// Enabled audit, with a rule that records one system call of each task that starts after [`Audit::start`].
 pub(crate) struct Audit {
     socket: i32,
     call: i64,
@@ -149,7 +149,8 @@ impl Audit {
         }
     }
 
-    /// Waits for the next message: an acknowledgement, or a record, which is stored.
+    /// Waits for the next message. Returns the result in an acknowledgement, and `None` for any other message.
+    /// Stores records of system calls.
     fn receive(&mut self) -> sys::Result<Option<sys::Result<()>>> {
         let mut message = vec![0u8; 9000];
         let mut poll = libc::pollfd { fd: self.socket, events: libc::POLLIN, revents: 0 };

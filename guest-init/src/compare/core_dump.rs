@@ -10,7 +10,7 @@ struct Note {
     kind: u32,
     /// The field's name in the record.
     name: &'static str,
-    /// The start and end of the bytes with ids and times, which differ from process to process.
+    /// The range of bytes with ids and times. It is zeroed, because they differ from process to process.
     id_bytes: Option<(usize, usize)>,
 }
 
@@ -22,7 +22,7 @@ const NT_PRSTATUS: u32 = 1;
 /// The kind of a segment that holds notes (elf(5)).
 const PT_NOTE: u32 = 4;
 
-/// The field with the auxiliary vector.
+/// The name of the field with the auxiliary vector.
 pub(super) const AUXILIARY_VECTOR: &str = "core's NT_AUXV";
 
 /// The names of entries of the auxiliary vector (include/uapi/linux/auxvec.h and
@@ -137,7 +137,7 @@ pub(super) fn record_notes(
             found[index] += 1;
         }
     }
-    // The number of segments is that of the mappings, which two equal processes merge differently.
+    // The number of segments is not recorded: the kernel merges the mappings of equal processes differently.
     record.put_number(moment, "bytes of memory in the core", memory_bytes as u64);
     Some(())
 }

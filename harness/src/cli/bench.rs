@@ -23,22 +23,22 @@ pub(crate) enum CostUnit {
 #[command(after_help = "\
 Examples:
   sudbox bench 7.3                                  what dispatch costs on a kernel
-  sudbox bench running --only 'native round-trip'   on this one, in nanoseconds
+  sudbox bench running --only 'native round-trip'   what they cost on the running kernel
   sudbox bench --compare 6.12 ~/src/linux           which differences are real
 
 Exit codes:
     0  every benchmark ran; --compare: nothing is slower
     1  a benchmark failed; --compare: something is slower
-  125  this kernel does not build or boot, or counts of one kernel do not agree
+  125  this kernel does not build or boot, or repeated counts of one kernel differ
   128  this machine can measure no kernel
   129  usage, bad input
   130  interrupted")]
 pub(crate) struct BenchArgs {
-    /// The kernel, as `run` takes it; the pinned one if not given
+    /// Kernel to measure, in any form that `run` takes; the pinned one if not given
     #[arg(value_name = "KERNEL", add = completers::kernel(), env = "SUDBOX_KERNEL", hide_env = true)]
     pub(crate) kernel: Option<String>,
 
-    /// Compare this kernel with KERNEL; --patches are for KERNEL
+    /// Measure this kernel too, and compare; --patches are for KERNEL
     #[arg(long, value_name = "OTHER", add = completers::kernel(), env = "SUDBOX_COMPARE", hide_env = true)]
     pub(crate) compare: Option<String>,
 

@@ -100,7 +100,7 @@ Exits with 0; with 129 if there is no such run or case.")]
     Bisect(Box<BisectArgs>),
     /// Record what user space can see of two kernels, and say what differs
     Diff(Box<DiffArgs>),
-    /// Run random walks and random points of the grid on a kernel for hours, and file what they find
+    /// Run random walks and random points of the grid for hours, and file the failures
     Campaign(Box<CampaignArgs>),
     /// Record what user space can see of kernels, for verdicts on others
     Record(Box<RecordArgs>),

@@ -132,19 +132,19 @@ fn record_file(folder: &Path) -> PathBuf {
     folder.join("history.jsonl")
 }
 
+/// Appends a line. Of a file that is longer than [`MAX_RECORD_BYTES`], removes the older half first.
 fn append_line(path: &Path, line: &str, owner: Owner) -> std::io::Result<()> {
     let _impersonation = owner.impersonate();
     let mut file = File::options().create(true).read(true).append(true).open(path)?;
     file.lock()?;
     if file.metadata()?.len() > MAX_RECORD_BYTES {
-        let mut text = String::new();
+        let mut text = Vec::new();
         file.rewind()?;
-        file.read_to_string(&mut text)?;
-        let newer_half = text[text.len() / 2..]
-            .split_once('\n')
-            .map_or("", |(_, complete_lines)| complete_lines);
+        file.read_to_end(&mut text)?;
+        let newer_half = &text[text.len() / 2..];
+        let complete_lines = newer_half.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
         file.set_len(0)?;
-        file.write_all(newer_half.as_bytes())?;
+        file.write_all(&newer_half[complete_lines.unwrap_or(newer_half.len())..])?;
     }
     file.write_all(line.as_bytes())
 }

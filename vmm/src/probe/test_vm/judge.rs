@@ -4,12 +4,12 @@
 use super::Step;
 use crate::probe::{Finding, UnsupportedReason};
 
-/// Ratio of the loop's time in the guest's user mode to the loop's time on the host, from which on
-/// the guest counts as emulated. The measured ratio is 1 on a processor and under QEMU's TCG, and
+/// The guest counts as emulated by KVM if the timing loop takes at least this many times as long in its user
+/// mode as on the host. The measured ratio is 1 on a processor and under QEMU's TCG, and
 /// 2000 in KVM's instruction emulator.
 const EMULATION_RATIO: u64 = 50;
 
-/// The end of the payload.
+/// How the payload ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PayloadEnd {
     /// The payload completed the last step.

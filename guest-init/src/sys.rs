@@ -209,6 +209,14 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Change)>> {
     }
 }
 
+/// Flags of clone(2) for a thread without the C library.
+pub(crate) const THREAD_FLAGS: i32 = libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_THREAD
+    | libc::CLONE_SYSVSEM;
+
 /// `kill(2)`
 ///
 /// # Errors

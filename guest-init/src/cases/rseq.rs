@@ -5,10 +5,11 @@
 use super::registers::expect_next_instruction;
 use crate::arch::{self, Gate};
 use crate::case::{Case, Check, Failure, Need, outside_core};
+use crate::rseq::{self, CriticalSection, RseqArea};
 use crate::shared::shared;
 use crate::support::*;
-use crate::sys::{self, Change};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::Change;
+use std::sync::atomic::Ordering;
 use sudbox_protocol::Feature;
 
 const NEEDS_RSEQ: &[Feature] = &[Feature::Dispatch, Feature::Rseq];
@@ -39,73 +40,28 @@ pub(super) const CASES: &[Case] = &[
     .features(NEEDS_RSEQ),
 ];
 
-/// The original `struct rseq` (include/uapi/linux/rseq.h).
-#[repr(C, align(32))]
-struct RseqArea {
-    cpu_start: AtomicU32,
-    cpu: AtomicU32,
-    section: AtomicU64,
-    flags: u32,
-    rest: [u32; 3],
-}
-
-/// `struct rseq_cs`.
-#[repr(C, align(32))]
-struct CriticalSection {
-    version: u32,
-    flags: u32,
-    start: u64,
-    length: u64,
-    abort: u64,
-}
-
 /// Registers an rseq area. Sections of this gate abort to [`Gate::other_continuation`].
 fn register_area(gate: &Gate) -> Result<&'static RseqArea, Failure> {
-    // The kernel compares the four bytes before the abort address with the signature that is registered here.
-    // It accepts any signature, so register the bytes that the gate has there.
-    // SAFETY: reads the gate's code.
-    let signature = unsafe { ((gate.other_continuation() - 4) as *const u32).read_unaligned() };
-    let area = Box::leak(Box::new(RseqArea {
-        cpu_start: AtomicU32::new(0),
-        cpu: AtomicU32::new(u32::MAX),
-        section: AtomicU64::new(0),
-        flags: 0,
-        rest: [0; 3],
-    }));
-    let place = std::ptr::from_ref(area) as u64;
+    let area = Box::leak(Box::new(RseqArea::new()));
     // SAFETY: the area is never freed.
-    unsafe {
-        sys::call(libc::SYS_rseq, &[place, size_of::<RseqArea>() as u64, 0, signature.into()])
-    }
-    .map_err(broken("rseq"))?;
+    unsafe { area.register(gate) }.map_err(broken("rseq"))?;
     Ok(area)
 }
 
-/// Creates a critical section with this start and length, which aborts to `gate.other_continuation()`.
-/// Returns the address of its [`CriticalSection`].
+/// Creates a critical section, which aborts to `gate.other_continuation()`. Returns its address.
 fn section_address(gate: &Gate, start: u64, length: u64) -> u64 {
-    let abort = gate.other_continuation();
-    let section =
-        Box::leak(Box::new(CriticalSection { version: 0, flags: 0, start, length, abort }));
-    std::ptr::from_ref(section) as u64
+    Box::leak(Box::new(CriticalSection::new(gate, start, length))).address()
 }
 
-/// Creates a critical section around the system call instruction of a gate. The section contains the
-/// compared address, for which the kernel looks. Returns the address of its [`CriticalSection`].
+/// Creates a critical section around the system call instruction of a gate. Returns its address.
 fn section_around_call(gate: &Gate) -> u64 {
-    section_address(gate, gate.call_address(), arch::CALL_LENGTH + 1)
+    Box::leak(Box::new(CriticalSection::around_call(gate))).address()
 }
 
-/// The number of context switches of this thread (getrusage(2)). At a context switch outside the critical
-/// section the kernel clears the section (`rseq_ip_fixup()`), so that the trial must be repeated.
+/// The number of context switches of this task. After one outside the critical section the trial must be
+/// repeated.
 fn context_switches() -> Result<i64, Failure> {
-    // SAFETY: a structure of integers.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
-    // SAFETY: the structure is live.
-    unsafe { sys::call(libc::SYS_getrusage, &[who, &raw mut usage as u64]) }
-        .map_err(broken("getrusage"))?;
-    Ok(usage.ru_nvcsw + usage.ru_nivcsw)
+    rseq::context_switches().map_err(broken("getrusage"))
 }
 
 /// Exit code of a child with a context switch before the section.

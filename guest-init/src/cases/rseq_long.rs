@@ -7,9 +7,9 @@ use super::check_on;
 use super::registers::expect_next_instruction;
 use crate::arch::{self, Gate};
 use crate::case::{Case, Check, Failure, Need, OnlyArchs, outside_core};
+use crate::rseq::{self, CriticalSection};
 use crate::shared::shared;
 use crate::support::*;
-use crate::sys;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use sudbox_protocol::Feature;
 
@@ -40,7 +40,7 @@ pub(super) const CASES: &[Case] = &[
 /// `struct rseq` with the fields of 7.0 (include/uapi/linux/rseq.h). By its size the kernel recognises the
 /// extended interface.
 #[repr(C, align(64))]
-pub(super) struct RseqArea {
+pub(super) struct LongRseqArea {
     cpu_start: AtomicU32,
     cpu: AtomicU32,
     section: AtomicU64,
@@ -54,7 +54,7 @@ pub(super) struct RseqArea {
     rest: [u8; 34],
 }
 
-pub(super) static AREA: RseqArea = RseqArea {
+pub(super) static AREA: LongRseqArea = LongRseqArea {
     cpu_start: AtomicU32::new(0),
     cpu: AtomicU32::new(0),
     section: AtomicU64::new(0),
@@ -66,42 +66,24 @@ pub(super) static AREA: RseqArea = RseqArea {
     rest: [0; 34],
 };
 
-/// `struct rseq_cs`.
-#[repr(C, align(32))]
-struct CriticalSection {
-    version: u32,
-    flags: u32,
-    start: u64,
-    length: u64,
-    abort: u64,
-}
-
 /// Registers [`AREA`]; sections of this gate are aborted to [`Gate::other_continuation`].
 pub(super) fn register_area(gate: &Gate) -> Check {
-    // SAFETY: the four bytes before that place are code of the gate.
-    let signature = unsafe { ((gate.other_continuation() - 4) as *const u32).read_unaligned() };
-    let words = [&raw const AREA as u64, size_of::<RseqArea>() as u64, 0, signature.into()];
     // SAFETY: the area is a static whose fields are atomics.
-    unsafe { sys::call(libc::SYS_rseq, &words) }.map_err(broken("rseq")).map(drop)
+    unsafe { rseq::register(&raw const AREA as u64, size_of::<LongRseqArea>(), gate) }
+        .map_err(broken("rseq"))
 }
 
 fn optimized_section() -> Check {
     let gate = arch::gate();
     register_area(&gate)?;
-    let section = Box::leak(Box::new(CriticalSection {
-        version: 0,
-        flags: 0,
-        start: gate.call_address(),
-        length: arch::CALL_LENGTH + 1,
-        abort: gate.other_continuation(),
-    }));
+    let section = Box::leak(Box::new(CriticalSection::around_call(&gate)));
     handle_dispatches(do_nothing)?;
     let regs = fresh_umask_call();
     arm()?;
     // A timer interrupt in the section aborts it, which is correct; then try again.
     for _ in 0..100 {
         reset_dispatch_count();
-        AREA.section.store(std::ptr::from_ref(section) as u64, Ordering::SeqCst);
+        AREA.section.store(section.address(), Ordering::SeqCst);
         let got = issue_blocked(&gate, &regs);
         let section_after = AREA.section.swap(0, Ordering::SeqCst);
         expect_equal("SIGSYS handled", dispatch_count(), 1)?;

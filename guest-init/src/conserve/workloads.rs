@@ -255,17 +255,11 @@ pub(super) fn threads(count: u32) -> Check {
     arm()?;
     // All threads use this stack, one after the other.
     let stack = reused_stack()?;
-    let flags = libc::CLONE_VM
-        | libc::CLONE_FS
-        | libc::CLONE_FILES
-        | libc::CLONE_SIGHAND
-        | libc::CLONE_THREAD
-        | libc::CLONE_SYSVSEM;
     for round in 1..=u64::from(count) {
         // SAFETY: the previous thread has ended, so the stack is unused.
         let slice = unsafe { std::slice::from_raw_parts_mut(stack, STACK_PAGES * PAGE_SIZE) };
         let top = arch::prepare_stack(slice, arm_and_dispatch, round);
-        let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
+        let arguments = [u64::from(sys::THREAD_FLAGS.cast_unsigned()), top, 0, 0];
         // SAFETY: the stack was prepared and stays.
         let thread =
             sys::split_result(unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) });

@@ -193,13 +193,7 @@ extern "C" fn run_first_thread(input: u64) -> u64 {
     }
     let shared = shared_state();
     shared.is_thread_alive.store(1, Ordering::SeqCst);
-    let flags = libc::CLONE_VM
-        | libc::CLONE_FS
-        | libc::CLONE_FILES
-        | libc::CLONE_SIGHAND
-        | libc::CLONE_THREAD
-        | libc::CLONE_SYSVSEM;
-    if let Err(error) = spawn_sharing_memory(flags, run_points, input, 1) {
+    if let Err(error) = spawn_sharing_memory(sys::THREAD_FLAGS, run_points, input, 1) {
         observe(Observation::SetupFailed(error.0));
         sys::exit(1);
     }

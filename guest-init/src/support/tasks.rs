@@ -160,13 +160,8 @@ pub(crate) fn prepare_task_stack(
 /// Starts a thread without the C library, and returns its thread id. The thread shares its creator's
 /// thread-local storage, so the thread must neither allocate nor panic.
 pub(crate) fn spawn_thread(run: extern "C" fn(u64) -> u64, argument: u64) -> Result<u64, Failure> {
-    let flags = libc::CLONE_VM
-        | libc::CLONE_FS
-        | libc::CLONE_FILES
-        | libc::CLONE_SIGHAND
-        | libc::CLONE_THREAD
-        | libc::CLONE_SYSVSEM;
-    let arguments = [u64::from(flags.cast_unsigned()), prepare_task_stack(run, argument)?, 0, 0];
+    let arguments =
+        [u64::from(sys::THREAD_FLAGS.cast_unsigned()), prepare_task_stack(run, argument)?, 0, 0];
     // SAFETY: the stack is prepared and stays mapped.
     sys::split_result(unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) })
         .map_err(broken("clone"))

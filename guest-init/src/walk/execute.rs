@@ -13,11 +13,12 @@ use super::layout::{self, layout, probed_gate};
 use super::model::INITIAL_UMASK;
 use super::operations::{Call, CallSite, Disposition, Filter, FilterAction, Operation, Step};
 use super::registers::{number_and_arguments, registers};
-use super::section::{FIRST_AREA, RseqArea, context_switches};
+use super::section::{self, FIRST_AREA};
 use super::tasks;
 use crate::arch::{self, Reg, UserContext};
 use crate::case::Failure;
 use crate::filter::{self, statement};
+use crate::rseq::{self, RseqArea};
 use crate::shared::SigsysRecord;
 use crate::support::{spawn_child, wait_for_change};
 use crate::sys::{self, Action, Change};
@@ -43,8 +44,8 @@ pub(super) struct StepInProgress<'a> {
     task: Task<'a>,
     /// The number of signals of the step's call.
     signals: AtomicU32,
-    /// The number of context switches at the start of the call's critical section; -1 without one.
-    switches_before: i64,
+    /// The number of context switches at the start of the call's critical section; `None` without one.
+    switches_before: Option<i64>,
 }
 
 /// Executes a sequence in a child process. Returns the observed events in order.
@@ -65,7 +66,7 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
         if let Err(error) = set_up
             .and_then(|_| install_usr1_handler())
             .and_then(|()| set_disposition(Disposition::Handler))
-            .and_then(|()| FIRST_AREA.register())
+            .and_then(|()| section::register(&FIRST_AREA))
         {
             record(0, EventKind::SetupFailed(error.0));
         }
@@ -115,7 +116,7 @@ pub(super) fn run_steps(steps: &[Step], task: Task<'_>) {
                 sys::sigmask(how, sys::signal_bit(libc::SIGSYS)).map(drop)
             }
             Operation::RaiseSigusr1(_) => {
-                with_step_in_progress(&lanes::STEP_OF_SIGUSR1, step, task, -1, || {
+                with_step_in_progress(&lanes::STEP_OF_SIGUSR1, step, task, None, || {
                     sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1)
                 })
             }
@@ -164,7 +165,7 @@ fn with_step_in_progress<T>(
     holder: &StepHolder,
     step: &Step,
     task: Task<'_>,
-    switches_before: i64,
+    switches_before: Option<i64>,
     run: impl FnOnce() -> T,
 ) -> T {
     let signals = AtomicU32::new(0);
@@ -194,14 +195,14 @@ fn issue_call(step: &Step, site: CallSite, call: Call, is_in_section: bool, task
     let regs = registers(site, call, &layout());
     let is_in_section = is_in_section && site == CallSite::FirstGate;
     let holder = lanes::step_of_call();
-    let switches_before = if is_in_section { context_switches() } else { -1 };
+    let switches_before = is_in_section.then(rseq::context_switches).and_then(Result::ok);
     let after = with_step_in_progress(holder, step, task, switches_before, || {
         if is_in_section {
-            task.rseq.start_section();
+            section::start_section(task.rseq);
         }
         let after = gate.issue(&regs);
         if is_in_section {
-            task.rseq.end_section();
+            section::end_section(task.rseq);
         }
         after
     });
@@ -216,8 +217,8 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext)
     // SAFETY: `with_step_in_progress` sets the step while a call is issued, and the step outlives
     // the call.
     let current = unsafe { lanes::step_of_call().load(Ordering::SeqCst).as_ref() };
-    let before = current.map_or(-1, |current| current.switches_before);
-    let is_disturbed = before >= 0 && context_switches() != before;
+    let before = current.and_then(|current| current.switches_before);
+    let is_disturbed = before.is_some_and(|before| rseq::context_switches() != Ok(before));
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &mut *frame) };
     let registers = frame.registers;

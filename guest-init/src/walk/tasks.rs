@@ -7,8 +7,9 @@ use super::event_log::record;
 use super::execute::{Task, record_end, record_final_umask, run_steps};
 use super::lanes::{self, await_start};
 use super::operations::{NewTask, Step};
-use super::section::RseqArea;
+use super::section;
 use super::trace::{self, Way};
+use crate::rseq::RseqArea;
 use crate::{arch, sys};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -90,7 +91,7 @@ fn start_on_stack(flags: i32, enter: extern "C" fn(u64) -> u64, argument: u64) -
 
 /// Registers a new area for this task, which has none, and runs steps.
 fn run_with_area(steps: &[Step], may_exec: bool, area: &RseqArea) {
-    if let Err(error) = area.register() {
+    if let Err(error) = section::register(area) {
         record(0, EventKind::SetupFailed(error.0));
     }
     run_steps(steps, Task { is_tracee: false, may_exec, rseq: area });
@@ -154,14 +155,8 @@ impl<'a> ThreadBody<'a> {
             run_with_area(body.steps, body.may_exec, &body.rseq);
             0
         }
-        let flags = libc::CLONE_VM
-            | libc::CLONE_FS
-            | libc::CLONE_FILES
-            | libc::CLONE_SIGHAND
-            | libc::CLONE_THREAD
-            | libc::CLONE_SYSVSEM;
         self.is_alive.store(1, Ordering::SeqCst);
-        start_on_stack(flags, enter, std::ptr::from_ref(self) as u64)
+        start_on_stack(sys::THREAD_FLAGS, enter, std::ptr::from_ref(self) as u64)
             .inspect_err(|_| self.is_alive.store(0, Ordering::SeqCst))
             .map(drop)
     }

@@ -44,6 +44,14 @@ pub struct RunOutput {
     pub elapsed: Duration,
 }
 
+/// The ids of the cases whose outcome is a failure.
+#[must_use]
+pub fn failed_cases(outcomes: &BTreeMap<String, String>) -> BTreeSet<String> {
+    const FAILURES: [&str; 4] = ["fail", "crash", "hang", "changed"];
+    let failed = outcomes.iter().filter(|(_, outcome)| FAILURES.contains(&outcome.as_str()));
+    failed.map(|(id, _)| id.clone()).collect()
+}
+
 impl RunOutput {
     /// Parses stdout as JSON.
     ///

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 use sudbox_tests::blind::{self, KERNEL, Slip};
-use sudbox_tests::{Tree, run, sudbox, sudbox_run};
+use sudbox_tests::{Tree, failed_cases, run, sudbox, sudbox_run};
 
 /// Value of `--timeout` in seconds: a boot without progress for this time counts as hung.
 const TIMEOUT: &str = "40";
@@ -108,13 +108,7 @@ fn try_broken(tree: &Tree, program: &str) -> Result<SlipResult, String> {
     }
     let result = run(sudbox_run(&[tree.argument(), "--timeout", TIMEOUT, "--cases", "all"]));
     if [0, 1].contains(&result.code) {
-        let failed = result
-            .outcomes()
-            .into_iter()
-            .filter(|(_, outcome)| ["fail", "crash", "hang"].contains(&outcome.as_str()))
-            .map(|(id, _)| id)
-            .collect();
-        return Ok(SlipResult::Cases(failed));
+        return Ok(SlipResult::Cases(failed_cases(&result.outcomes())));
     }
     let why =
         result.stderr.lines().rfind(|line| line.starts_with("sudbox: ")).unwrap_or("no reason");

@@ -12,7 +12,7 @@ use std::time::Instant;
 use sudbox_tests::faults::{self, Fault, KERNELS};
 use sudbox_tests::findings::{self, Findings, MutantPairs, Mutants, Noticed, SignalMutants};
 use sudbox_tests::mutants::{self, Equivalent, Family, Mutant};
-use sudbox_tests::{Tree, listed_cases, run, series_and_arch, sudbox, sudbox_run};
+use sudbox_tests::{Tree, failed_cases, listed_cases, run, series_and_arch, sudbox, sudbox_run};
 
 /// Value of `--timeout` in seconds: half of the default, because many broken kernels hang.
 const TIMEOUT: &str = "30";
@@ -164,15 +164,6 @@ fn judge(tree: &Tree, cases: &str, arguments: &[&str]) -> JudgedKernel {
     }
     let why = result.stderr.lines().filter(|line| !line.starts_with("      ")).collect::<Vec<_>>();
     JudgedKernel::NotJudged(format!("exit code {}: {}", result.code, why.join(" | ")))
-}
-
-/// The ids of the cases that failed, crashed or hung.
-fn failed_cases(outcomes: &BTreeMap<String, String>) -> BTreeSet<String> {
-    outcomes
-        .iter()
-        .filter(|(_, outcome)| ["fail", "crash", "hang"].contains(&outcome.as_str()))
-        .map(|(id, _)| id.clone())
-        .collect()
 }
 
 /// Checks that no case fails on the unmodified tree.

@@ -7,6 +7,7 @@
 //! state is saved after every step, so `--resume` continues after an interrupt, a kill or a power
 //! loss.
 
+mod cases;
 mod differences;
 mod messages;
 mod slowdown;
@@ -21,9 +22,10 @@ use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::{RerunCommand, RerunVerb};
 use crate::output::{self, reports};
-use crate::recordings::{self, Baseline, RecordJob, Recording};
-use crate::selection::{self, BOOT_CASE, Selection};
+use crate::recordings::{Baseline, RecordJob, Recording};
+use crate::selection::{BOOT_CASE, Selection};
 use crate::{backend, capacity, setup};
+use cases::{bisected_selection, requested_cases, requested_recorded_cases, with_boot};
 use differences::{BUILD_ID, BisectedCases, CaseOutcome, RunOutcomes};
 use messages::{ancestor_message, no_difference_message, resume_hint};
 use slowdown::MilliInstructions;
@@ -549,50 +551,6 @@ impl JudgedCommit {
         let (runs, folders, times) = (Vec::new(), Vec::new(), StepTimes::default());
         JudgedCommit { commit: commit.clone(), runs, folders, times }
     }
-}
-
-/// The cases that the arguments select.
-fn requested_cases(args: &BisectArgs) -> anyhow::Result<Selection> {
-    match &args.bench {
-        Some(name) => measure::select_benchmarks(name),
-        None => selection::parse_selection(args.cases.as_deref().unwrap_or_default()),
-    }
-}
-
-/// The selected cases whose observations are recorded.
-///
-/// # Errors
-/// If there are none.
-fn requested_recorded_cases(args: &BisectArgs, arch: Arch) -> anyhow::Result<Selection> {
-    let mut selection = requested_cases(args)?.for_arch(arch)?;
-    selection.cases.retain(|case| recordings::is_recorded(case));
-    if selection.cases.is_empty() {
-        return Err(Failure::usage(
-            "--changed compares what cases observe, and none of these cases is recorded: name \
-             `compare`, or leave out --cases",
-        ));
-    }
-    Ok(selection)
-}
-
-/// Adds `boot/reaches-init` to a selection.
-fn with_boot(selection: Selection) -> Selection {
-    Selection { includes_boot: true, ..selection }
-}
-
-/// The bisected cases and `boot/reaches-init`; `None` if only the build is bisected.
-fn bisected_selection(
-    bisected: &BisectedCases,
-    args: &BisectArgs,
-) -> anyhow::Result<Option<Selection>> {
-    if bisected.is_build_only() {
-        return Ok(None);
-    }
-    let selection = match &args.bench {
-        Some(_) => requested_cases(args)?,
-        None => selection::parse_selection(&bisected.case_ids())?,
-    };
-    Ok(Some(with_boot(selection)))
 }
 
 fn commit_line(commit: &Commit, prefix: &str) -> String {

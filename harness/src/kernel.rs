@@ -10,8 +10,8 @@ use crate::judge::{self, CaseRunner, Environment};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::RerunCommand;
-use crate::recordings::{self, Baseline};
-use crate::selection::Selection;
+use crate::recordings::{self, Baseline, RecordingFolder};
+use crate::selection::{self, Selection};
 use crate::session::cases::Timeouts;
 use crate::{guest, running, setup};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use sudbox_images::{Cache, Ctx, KernelImage, Request, Toolchain};
 use sudbox_protocol::Arch;
-use sudbox_report::Verdict;
+use sudbox_report::{CaseReport, Verdict};
 use sudbox_vmm::machine::{DeviceDiscovery, Machine, VmSpec};
 
 /// Options of judging a kernel.
@@ -264,6 +264,15 @@ pub(crate) fn kernel_for_report(image: &KernelImage, request: &Request) -> sudbo
     }
 }
 
+/// The reason why a verdict has no results of cases, if there is one: no verdict was possible, or the kernel
+/// did not boot.
+pub(crate) fn reason_without_results(verdict: &Verdict) -> Option<String> {
+    let is_failed_boot =
+        |case: &&CaseReport| case.id == selection::BOOT_CASE && case.outcome.is_failure();
+    let boot_failure = verdict.cases.iter().find(is_failed_boot).map(|case| case.actual.clone());
+    verdict.unjudged_reason.clone().or(boot_failure)
+}
+
 /// The facts from which the features and bugs of a kernel are predicted. `config` is its
 /// configuration.
 fn expectations_for(image: &KernelImage, request: &Request, config: Option<&str>) -> Expectations {
@@ -292,10 +301,12 @@ fn baseline_of_series(
         return Ok(Err("--append gives other boot arguments than the recorded ones".to_owned()));
     }
     let mut recordings = recordings::shipped_recordings(request.arch)?;
-    let guest = sudbox_images::digest(&[init]);
-    // Recordings that cannot be read are made anew by `sudbox record`; they spoil no verdict.
     let own = Cache::open().ok().map(|cache| recordings::own_folder(&cache, request.arch));
-    recordings.extend(own.and_then(|own| own.read(Some(&guest)).ok()).unwrap_or_default());
+    if let Some(own) = own.filter(RecordingFolder::exists) {
+        // Recordings that cannot be read are made anew by `sudbox record`; they spoil no verdict.
+        let guest = sudbox_images::digest(&[init]);
+        recordings.extend(own.read(Some(&guest)).unwrap_or_default());
+    }
     recordings.retain(|recording| recording.flavour == request.flavour);
     if recordings.is_empty() {
         let (arch, flavour) = (request.arch.name(), &request.flavour);

@@ -43,6 +43,15 @@ pub(crate) struct VmArgs {
     pub(crate) append: Option<String>,
 }
 
+impl VmArgs {
+    /// A text that identifies the VM, except for its backend, in keys of the cache.
+    pub(crate) fn identity(&self) -> String {
+        let (cpu_model, append) = (self.cpu_model.as_deref(), self.append.as_deref());
+        let texts = [cpu_model, append].map(Option::unwrap_or_default);
+        format!("{} {} {} {}", self.cpus, self.memory, texts[0], texts[1])
+    }
+}
+
 /// Options about the kernel build.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct BuildArgs {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use sudbox_images::Arch;
@@ -37,6 +38,8 @@ struct Index {
     /// Digest of the guest-init that made the recordings, if they are for that guest-init alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     guest: Option<String>,
+    /// Digest of the compressed archive.
+    archive: String,
     /// The cases that were to be recorded, also those that a kernel could not run.
     cases: BTreeSet<String>,
     recordings: Vec<IndexEntry>,
@@ -84,7 +87,7 @@ impl Archive {
 /// The recordings of an index and its archive; none if they were made by another guest-init than `guest`.
 ///
 /// # Errors
-/// If the index is damaged or of another format.
+/// If the index is damaged, of another format or for another archive.
 fn read_index(
     index: &str,
     archive: Cow<'static, [u8]>,
@@ -95,6 +98,7 @@ fn read_index(
     if index.guest.as_deref() != guest {
         return Ok(Vec::new());
     }
+    anyhow::ensure!(index.archive == sudbox_images::digest(&[&archive]), "another archive");
     let archive = Arc::new(Archive::new(archive));
     let recording = |entry: IndexEntry| Recording {
         flavour: entry.flavour,
@@ -133,13 +137,18 @@ impl RecordingFolder {
         RecordingFolder { index: file("json"), archive: file("xz") }
     }
 
+    /// Whether there are recordings.
+    pub(crate) fn exists(&self) -> bool {
+        self.index.exists()
+    }
+
     /// The recordings; none if the folder has no index. `guest` is the digest of guest-init if only
     /// recordings of that guest-init are wanted.
     ///
     /// # Errors
     /// If a file cannot be read or is damaged.
     pub(crate) fn read(&self, guest: Option<&str>) -> anyhow::Result<Vec<Recording>> {
-        if !self.index.exists() {
+        if !self.exists() {
             return Ok(Vec::new());
         }
         let (index, archive) =
@@ -158,17 +167,13 @@ impl RecordingFolder {
         cases: BTreeSet<String>,
         guest: Option<&str>,
     ) -> anyhow::Result<()> {
-        if let Some(folder) = self.index.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
         let mut content = Vec::new();
-        let guest = guest.map(str::to_owned);
-        let mut index = Index { format: FORMAT_VERSION, guest, cases, recordings: Vec::new() };
+        let mut entries = Vec::new();
         for recording in recordings {
             let start = content.len();
             let behaviour: Cow<'_, Behaviour> = recording.behaviour()?;
             behaviour::write_plain(&behaviour, &mut content)?;
-            index.recordings.push(IndexEntry {
+            entries.push(IndexEntry {
                 flavour: recording.flavour.clone(),
                 release: recording.release.clone(),
                 state_layout: recording.state_layout.clone(),
@@ -179,12 +184,31 @@ impl RecordingFolder {
         }
         let mut writer = XzWriter::new(Vec::new(), XzOptions::with_preset(XZ_PRESET))?;
         writer.write_all(&content)?;
-        std::fs::write(&self.archive, writer.finish()?)?;
+        let archive = writer.finish()?;
+        let index = Index {
+            format: FORMAT_VERSION,
+            guest: guest.map(str::to_owned),
+            archive: sudbox_images::digest(&[&archive]),
+            cases,
+            recordings: entries,
+        };
         let mut text = serde_json::to_string_pretty(&index)?;
         text.push('\n');
-        std::fs::write(&self.index, text)?;
-        Ok(())
+        replace_file(&self.archive, &archive)?;
+        replace_file(&self.index, text.as_bytes())
     }
+}
+
+/// Writes a file and makes its folder. A reader finds either the old content or the new one.
+fn replace_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(content)?;
+    // Temporary files are for their owner alone.
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.persist(path)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -241,8 +265,7 @@ mod tests {
         assert_eq!(behaviour.release, "7.3.4");
         let ids: Vec<&String> = behaviour.cases.keys().collect();
         assert_eq!(ids, ["compare/trap"], "cases without a digest are not kept");
-        // The archive of a damaged file is refused when it is used.
         std::fs::write(&folder.archive, b"nothing").unwrap();
-        assert!(folder.read(Some("a guest")).unwrap()[0].behaviour().is_err());
+        assert!(folder.read(Some("a guest")).is_err(), "the index is for another archive");
     }
 }

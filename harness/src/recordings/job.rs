@@ -10,12 +10,11 @@ use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::reports;
 use crate::output::rerun::{RerunCommand, RerunVerb};
-use crate::selection::{BOOT_CASE, Selection};
+use crate::selection::Selection;
 use crate::{capacity, guest};
 use std::sync::Arc;
 use std::time::Duration;
 use sudbox_images::{Cache, KernelImage, Request};
-use sudbox_report::{Outcome, Verdict};
 use sudbox_vmm::machine::Machine;
 
 /// Time without progress after which a boot is a hang; a case has a sixth of it. Twice the time
@@ -49,14 +48,7 @@ impl RecordJob<'_> {
         let id = kernel::image_id(&image.kernel);
         let machine = self.machine.describe(kernel::device_discovery(image));
         let machine = machine.split(": ").next().unwrap_or_default();
-        let vm = self.vm;
-        let options = format!(
-            "{} {} {} {}",
-            vm.cpus,
-            vm.memory,
-            vm.cpu_model.as_deref().unwrap_or_default(),
-            vm.append.as_deref().unwrap_or_default()
-        );
+        let options = self.vm.identity();
         let identity: [&[u8]; 4] = [id.as_bytes(), &init, machine.as_bytes(), options.as_bytes()];
         let store = BehaviourStore::open(self.cache, &identity, progress)?;
         let mut behaviour = store.read();
@@ -115,7 +107,7 @@ impl RecordJob<'_> {
             progress,
         )?;
         reports::write_forms(&verdict, folder)?;
-        match reason_without_behaviour(&verdict) {
+        match kernel::reason_without_results(&verdict) {
             Some(reason) => Err(Failure {
                 code: Code::Unjudged,
                 message: format!("{}: nothing can be recorded: {reason}", request.reference),
@@ -124,12 +116,4 @@ impl RecordJob<'_> {
             None => Ok(recorder.take_behaviour()),
         }
     }
-}
-
-/// The reason why a kernel has no behaviour that could be compared, if there is one.
-fn reason_without_behaviour(verdict: &Verdict) -> Option<String> {
-    let is_failed_boot =
-        |case: &&sudbox_report::CaseReport| case.id == BOOT_CASE && case.outcome != Outcome::Pass;
-    let boot_failure = verdict.cases.iter().find(is_failed_boot).map(|case| case.actual.clone());
-    verdict.unjudged_reason.clone().or(boot_failure)
 }

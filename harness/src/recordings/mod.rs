@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use sudbox_guest_init::case::{Case, Run};
-use sudbox_images::{Arch, Cache};
+use sudbox_images::{Arch, Cache, EntryLock, LockMode, Monitor};
 
 /// The recorded behaviour of one kernel.
 #[derive(Clone, Debug)]
@@ -55,8 +55,23 @@ pub(crate) fn is_recorded(case: &Case) -> bool {
 }
 
 /// The folder in the cache with the recordings that the user made (`sudbox record`).
+const OWN_FOLDER: &str = "recordings";
+
+/// The recordings that the user made.
 pub(crate) fn own_folder(cache: &Cache, arch: Arch) -> RecordingFolder {
-    RecordingFolder::new(&cache.root().join("recordings"), arch)
+    RecordingFolder::new(&cache.root().join(OWN_FOLDER), arch)
+}
+
+/// Locks the recordings that the user made against other runs that add some. Waits for them.
+///
+/// # Errors
+/// If the lock cannot be taken.
+pub(crate) fn lock_own_folder(
+    cache: &Cache,
+    arch: Arch,
+    monitor: &mut dyn Monitor,
+) -> anyhow::Result<EntryLock> {
+    Ok(cache.lock(OWN_FOLDER, arch.name(), LockMode::Exclusive, monitor)?)
 }
 
 impl Recording {

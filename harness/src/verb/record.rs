@@ -39,10 +39,19 @@ pub(crate) fn record(args: &RecordArgs, given: &GivenOptions) -> anyhow::Result<
             (recordings::own_folder(&cache, arch), Some(sudbox_images::digest(&[&init])))
         }
     };
+    // The recordings stay as they are until this run has added its own.
+    let _lock = match args.folder {
+        Some(_) => None,
+        None => Some(recordings::lock_own_folder(&cache, arch, &mut progress)?),
+    };
     let run_folder = RunFolder::create(&cache)?;
     let job =
         RecordJob { machine: &*machine, cache: &cache, vm: &args.vm, given, selection: &selection };
-    let mut all = folder.read(guest.as_deref())?;
+    // The user's own recordings are made anew if they cannot be read.
+    let mut all = match folder.read(guest.as_deref()) {
+        Err(error) if args.folder.is_some() => return Err(error),
+        read => read.unwrap_or_default(),
+    };
     for name in kernels {
         let request = kernel::new_request(name, &args.build, given)?;
         let image = kernel::find_or_build(&cache, &request, &mut progress)?;

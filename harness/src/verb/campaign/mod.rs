@@ -11,15 +11,15 @@ use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::reports;
 use crate::output::rerun::{RerunCommand, RerunVerb};
-use crate::selection::{self, BOOT_CASE, Selection};
+use crate::selection::{self, Selection};
 use crate::{backend, capacity, guest, interrupt, running};
 use state::{Batch, CampaignState, CampaignStore};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sudbox_images::{Cache, KernelImage, Request};
-use sudbox_report::Verdict;
 use sudbox_report::campaign::{Campaign, SCHEMA};
+use sudbox_report::{Outcome, Verdict};
 use sudbox_vmm::machine::Machine;
 
 /// Time without progress after which a boot is a hang; the deadline of a walk is a sixth of it. It is longer than
@@ -104,14 +104,7 @@ fn open_store<'a>(
     let init = guest::guest_init(request.arch, progress)?;
     let id = kernel::image_id(&image.kernel);
     let shard = args.shard.map_or(String::new(), |s| format!("{} {}", s.number, s.count));
-    let options = format!(
-        "{:?} {} {} {} {}",
-        args.vm.backend,
-        args.vm.cpus,
-        args.vm.memory,
-        args.vm.cpu_model.as_deref().unwrap_or_default(),
-        args.vm.append.as_deref().unwrap_or_default()
-    );
+    let options = format!("{:?} {}", args.vm.backend, args.vm.identity());
     let identity = [id.as_bytes(), &init, options.as_bytes(), shard.as_bytes()];
     CampaignStore::open(cache, &identity, progress)
 }
@@ -259,14 +252,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The reason why a batch has no results, if there is one.
 fn reason_without_results(verdict: &Verdict) -> Option<String> {
-    let is_failed_boot =
-        |case: &&sudbox_report::CaseReport| case.id == BOOT_CASE && case.outcome.is_failure();
-    let boot_failure = verdict.cases.iter().find(is_failed_boot).map(|case| case.actual.clone());
-    let all_absent =
-        verdict.cases.iter().all(|case| case.outcome == sudbox_report::Outcome::Absent);
-    verdict
-        .unjudged_reason
-        .clone()
-        .or(boot_failure)
+    let all_absent = verdict.cases.iter().all(|case| case.outcome == Outcome::Absent);
+    kernel::reason_without_results(verdict)
         .or_else(|| all_absent.then(|| "it has no dispatch".to_owned()))
 }

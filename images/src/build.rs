@@ -304,7 +304,6 @@ impl BuildSlot<'_> {
         make.env("KBUILD_BUILD_TIMESTAMP", "@0").env("KBUILD_BUILD_VERSION", "1");
         make.env("KBUILD_BUILD_USER", "sudbox").env("KBUILD_BUILD_HOST", "sudbox");
         make.arg(target);
-        self.containment.add_variables(&mut make);
         make
     }
 
@@ -429,7 +428,6 @@ impl BuildSlot<'_> {
     fn strip(&self, ctx: &mut Ctx<'_>, vmlinux: &Path) -> Result<(), Error> {
         let mut strip = ctx.command(self.recipe.options.toolchain.objcopy());
         strip.arg("-S").arg(vmlinux).arg(self.out.path().join(STRIPPED));
-        self.containment.add_variables(&mut strip);
         let mut output = String::new();
         let statuses = process::run_contained(
             vec![strip],
@@ -475,6 +473,9 @@ impl BuildSlot<'_> {
         {
             let copy = folder.join(name);
             self.out.copy(file, &copy).context("write", &copy)?;
+        }
+        if image.is_elf {
+            self.out.remove(STRIPPED).context("remove", &self.out.path().join(STRIPPED))?;
         }
         let release = self.read_file("include/config/kernel.release")?.trim().to_owned();
         let metadata =

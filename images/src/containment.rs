@@ -6,7 +6,7 @@
 //!   to ccache's folder. It reaches no other file, and no process outside.
 //! - Namespaces: the build has no network, and its processes end with it.
 //! - seccomp: the build makes no sockets.
-//! - Limits of the size of files and of memory.
+//! - Limits of the size of files, of memory, and, for users other than root, of the number of processes.
 
 mod namespaces;
 
@@ -73,6 +73,15 @@ const MAX_FILE_SIZE: u64 = 8 << 30;
 /// Maximum size in bytes of the memory of one process of a build.
 const MAX_MEMORY: u64 = 16 << 30;
 
+/// Maximum number of processes of a build in a user namespace. The kernel does not limit root.
+const MAX_PROCESSES: u64 = 4096;
+
+/// Landlock version from which on files cannot be truncated (Linux 6.2).
+const LANDLOCK_WITH_TRUNCATION: i64 = 3;
+
+/// Bit that the numbers of x32's system calls have (arch/x86/include/uapi/asm/unistd.h).
+const X32_BIT: i64 = 0x4000_0000;
+
 /// The measures that contain a child process. The default contains nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Containment {
@@ -133,6 +142,10 @@ impl Containment {
         let Some(measures) = &self.measures else { return Vec::new() };
         [
             (measures.ruleset.is_none(), "Landlock"),
+            (
+                measures.ruleset.is_some() && landlock_version() < LANDLOCK_WITH_TRUNCATION,
+                "Landlock against truncating files (Linux 6.2)",
+            ),
             (measures.namespaces == Namespaces::None, "namespaces for processes and network"),
             (measures.filter.is_none(), "seccomp filter"),
         ]
@@ -141,20 +154,19 @@ impl Containment {
         .collect()
     }
 
-    /// Adds the variables to the environment of a command.
-    pub(crate) fn add_variables(&self, command: &mut Command) {
-        command.envs(self.variables.iter().map(|(name, path)| (name, path)));
-    }
-
     /// Makes a command start contained. Add it after every other preparation, because it forks: the program runs
     /// in a child of the process that [`Command::spawn`] starts.
     pub(crate) fn add_to(&self, command: &mut Command) {
         let Some(measures) = self.measures.clone() else { return };
+        command.envs(self.variables.iter().map(|(name, path)| (name, path)));
         let contain = move || -> io::Result<()> {
             limit(libc::RLIMIT_FSIZE, MAX_FILE_SIZE)?;
             limit(libc::RLIMIT_AS, MAX_MEMORY)?;
             limit(libc::RLIMIT_CORE, 0)?;
             measures.namespaces.enter()?;
+            if measures.namespaces == Namespaces::WithUser {
+                limit(libc::RLIMIT_NPROC, MAX_PROCESSES)?;
+            }
             // SAFETY: takes no pointers.
             if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
                 return Err(io::Error::last_os_error());
@@ -200,22 +212,22 @@ fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
 /// `~/x-tools/aarch64-linux` for `~/x-tools/aarch64-linux/bin/aarch64-linux-gcc`.
 fn compiler_folders(toolchain: &Toolchain) -> Vec<PathBuf> {
     let compiler = toolchain.compiler();
+    let home = std::env::var_os("HOME").map(PathBuf::from);
     let programs = PROGRAMS.iter().copied().chain(compiler.split_whitespace());
     let mut folders: Vec<PathBuf> = programs
         .filter_map(find_program)
         .filter_map(|path| path.canonicalize().ok())
         .filter(|path| !SYSTEM_FOLDERS.iter().any(|folder| path.starts_with(folder)))
-        .filter_map(|path| Some(installation_folder(path.parent()?).to_owned()))
+        .filter_map(|path| Some(installation_folder(path.parent()?, home.as_deref()).to_owned()))
         .collect();
     folders.sort();
     folders.dedup();
     folders
 }
 
-/// The folder of which `programs` is the folder `bin`; `programs` itself if it is not, or if that is the home of
-/// the user.
-fn installation_folder(programs: &Path) -> &Path {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
+/// The folder of which `programs` is the folder `bin`. Returns `programs` itself if it has another name, or if
+/// that folder contains the user's home.
+fn installation_folder<'a>(programs: &'a Path, home: Option<&Path>) -> &'a Path {
     match programs.parent() {
         Some(parent)
             if programs.ends_with("bin")
@@ -276,6 +288,21 @@ impl Ccache {
     }
 }
 
+/// The version of the host's Landlock; negative without Landlock (landlock_create_ruleset(2)).
+fn landlock_version() -> i64 {
+    const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
+    let no_attributes = std::ptr::null::<u8>();
+    // SAFETY: with this flag the call reads no memory.
+    unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            no_attributes,
+            0usize,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    }
+}
+
 /// A Landlock ruleset: files in `readable` can be read and executed, files in `writable` also written, and
 /// nothing else. Paths that do not exist are left out. `None` if the host's kernel has no Landlock.
 fn landlock_ruleset(
@@ -306,7 +333,8 @@ fn landlock_ruleset(
 fn socket_filter() -> Option<BpfProgram> {
     let target = TargetArch::try_from(std::env::consts::ARCH).ok()?;
     let refused = [libc::SYS_socket, libc::SYS_io_uring_setup];
-    let rules: BTreeMap<i64, _> = refused.iter().map(|number| (*number, Vec::new())).collect();
+    let numbers = refused.into_iter().flat_map(|number| [number, number | X32_BIT]);
+    let rules: BTreeMap<i64, _> = numbers.map(|number| (number, Vec::new())).collect();
     let errno = libc::EACCES.cast_unsigned();
     SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), target)
         .ok()?

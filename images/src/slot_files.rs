@@ -8,7 +8,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 
 /// The files of a build slot.
 #[derive(Debug)]
@@ -54,14 +53,20 @@ impl SlotFiles {
 
     /// Creates an empty file. A file of this name is removed.
     pub(crate) fn create(&self, name: &str) -> io::Result<File> {
-        let (folder, file) = self.open_parent(name)?;
-        match rustix::fs::unlinkat(folder.as_fd(), file, rustix::fs::AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(e) => return Err(e.into()),
+        match self.remove(name) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
         }
+        let (folder, file) = self.open_parent(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
         Ok(rustix::fs::openat(folder.as_fd(), file, flags, mode)?.into())
+    }
+
+    /// Removes a file.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        let (folder, file) = self.open_parent(name)?;
+        Ok(rustix::fs::unlinkat(folder.as_fd(), file, rustix::fs::AtFlags::empty())?)
     }
 
     /// Creates a file with this text. A file of this name is removed.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::Fault;
 use crate::monitor::Silent;
+use crate::monitor::tests::Recording;
 use crate::testing::Fixture;
 use crate::types::{Contain, Request};
 use std::fs;
@@ -50,6 +51,7 @@ fn escape_script(fixture: &Fixture, port: u16) -> String {
         python3 -c 'import socket; socket.socket(socket.AF_UNIX)' && echo MADE A SOCKET
         kill -0 {parent} && echo SIGNALLED
         cat /proc/{parent}/environ && echo READ AN ENVIRONMENT
+        bash -c 'echo PROCESSES $(ulimit -u)'
         setsid sh -c 'sleep {MARKER}' > /dev/null 2>&1 < /dev/null &",
         parent = std::process::id(),
     )
@@ -82,6 +84,9 @@ fn a_hostile_build_gets_nowhere() {
         assert!(!printed.contains(success), "{success}: {printed}");
     }
     assert!(printed.contains("Permission denied"), "{printed}");
+    if Namespaces::available() == Namespaces::WithUser {
+        assert!(printed.contains(&format!("PROCESSES {MAX_PROCESSES}")), "{printed}");
+    }
     assert!(!Path::new("/tmp/sudbox-escape").exists());
     assert_eq!(left_processes(), Vec::<i32>::new());
 }
@@ -101,24 +106,48 @@ fn a_build_that_is_not_contained_gets_everywhere() {
     }
 }
 
+/// Runs a function on a machine without Landlock: in a thread for which its system call does not exist.
+fn without_landlock<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    let hide = || {
+        let rules = [(libc::SYS_landlock_create_ruleset, Vec::new())].into();
+        let missing = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+        let target = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, missing, target).unwrap();
+        seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+        run()
+    };
+    std::thread::scope(|scope| scope.spawn(hide).join().unwrap())
+}
+
 #[test]
-fn a_build_that_cannot_be_contained_is_refused_if_that_is_required() {
-    let error = crate::error::BuildError::NotContained { missing: "Landlock".into() };
-    assert_eq!(crate::Error::from(error).fault(), Fault::Machine);
+fn without_landlock_a_note_says_so_and_require_refuses_to_build() {
+    let fixture = Fixture::new();
+    let build = |contain| {
+        let request = Request { contain, ..fixture.request() };
+        let mut monitor = Recording::default();
+        let result = fixture.build(&request, &mut monitor).map(|image| image.is_newly_built);
+        (result, monitor.messages.join("; "))
+    };
+    let (refused, _) = without_landlock(|| build(Contain::Require));
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.fault(), Fault::Machine);
+    assert!(refused.to_string().contains("no Landlock"), "{refused}");
+    let (built, notes) = without_landlock(|| build(Contain::Auto));
+    assert!(built.unwrap() && notes.contains("no Landlock"), "{notes}");
 }
 
 #[test]
 fn ccaches_folders_are_found() {
-    let text = "(/home/u/.config/ccache/ccache.conf) max_size = 5.0 GB
+    let text = "(/settings/ccache.conf) max_size = 5.0 GB
 (environment) remote_storage = file:/shared|layout=flat http://cache.example file:///other
-(default) cache_dir = /home/u/.cache/ccache
+(default) cache_dir = /cache
 ";
     assert_eq!(
         Ccache::from_settings(text),
         Some(Ccache {
-            folder: "/home/u/.cache/ccache".into(),
+            folder: "/cache".into(),
             shared: vec!["/shared".into(), "/other".into()],
-            settings: Some("/home/u/.config/ccache/ccache.conf".into()),
+            settings: Some("/settings/ccache.conf".into()),
         })
     );
     assert_eq!(Ccache::from_settings("nothing"), None);
@@ -126,10 +155,10 @@ fn ccaches_folders_are_found() {
 
 #[test]
 fn a_toolchain_outside_the_system_is_readable_as_a_whole() {
-    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or("/home/u".into()));
-    let tools = home.join("x-tools/aarch64/bin");
-    assert_eq!(installation_folder(&tools), home.join("x-tools/aarch64"));
-    let own = home.join("bin");
-    assert_eq!(installation_folder(&own), own);
-    assert_eq!(installation_folder(Path::new("/bin")), Path::new("/bin"));
+    let folder_of = |programs| installation_folder(Path::new(programs), Some(Path::new("/u/me")));
+    assert_eq!(folder_of("/u/me/x-tools/aarch64/bin"), Path::new("/u/me/x-tools/aarch64"));
+    assert_eq!(folder_of("/u/me/x-tools/aarch64"), Path::new("/u/me/x-tools/aarch64"));
+    for itself in ["/u/me/bin", "/u/bin", "/bin"] {
+        assert_eq!(folder_of(itself), Path::new(itself));
+    }
 }

@@ -9,7 +9,7 @@ use crate::probe::{Finding, UnsupportedReason};
 /// 2000 in KVM's instruction emulator.
 const EMULATION_RATIO: u64 = 50;
 
-/// How the payload ended.
+/// The way in which the payload ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PayloadEnd {
     /// The payload completed the last step.

@@ -358,9 +358,9 @@ fn kernels_are_listed_and_old_ones_pruned() {
     }
     assert!(prune(&["--yes"]).contains("freed 0 B: 0 entries"));
     let would = prune(&["--days", "0"]);
-    assert!(would.contains("would free") && would.contains(": 1 entries"), "{would}");
+    assert!(would.contains("would free") && would.contains(": 1 entry"), "{would}");
     assert!(kernels(&[]).contains("cached image"), "a dry run frees nothing");
-    assert!(prune(&["--days", "0", "--yes"]).contains(": 1 entries"));
+    assert!(prune(&["--days", "0", "--yes"]).contains(": 1 entry"));
     assert!(!kernels(&[]).contains("cached image"));
 }
 

@@ -90,6 +90,13 @@ pub fn getpid() -> i32 {
     unsafe { call(libc::SYS_getpid, &[]) }.map_or(-1, int_result)
 }
 
+/// `getuid(2)`
+#[must_use]
+pub fn getuid() -> u32 {
+    // SAFETY: takes no pointers.
+    unsafe { call(libc::SYS_getuid, &[]) }.map_or(0, |id| int_result(id).cast_unsigned())
+}
+
 /// `gettid(2)`
 #[must_use]
 pub fn gettid() -> i32 {

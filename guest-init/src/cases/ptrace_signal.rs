@@ -88,9 +88,7 @@ fn signal_changed() -> Check {
     let mut expected = [0u8; 128];
     expected[0..4].copy_from_slice(&libc::SIGUSR1.to_ne_bytes());
     expected[16..20].copy_from_slice(&sys::getpid().to_ne_bytes());
-    // SAFETY: takes no pointers.
-    let user = unsafe { sys::call(libc::SYS_getuid, &[]) }.map_err(broken("getuid"))?;
-    expected[20..24].copy_from_slice(&u32::try_from(user).unwrap_or(0).to_ne_bytes());
+    expected[20..24].copy_from_slice(&sys::getuid().to_ne_bytes());
     let seen = record_of_signal(0)?;
     expect_equal("siginfo of a signal in place of SIGSYS", seen.info, expected)?;
     expect_equal_hex(

@@ -39,6 +39,15 @@ fn options_for_vms_or_booting_are_bad_usage() {
 }
 
 #[test]
+fn all_cases_are_those_of_a_kernel_that_has_booted() {
+    let report = run(sudbox_run(&["running", "--cases", "all", "--list"])).expect_code(0).stdout;
+    assert!(report.contains("boot/reaches-init"), "{report}");
+    let outcomes = run(sudbox_run(&["running", "--cases", "all"])).expect_code(0).outcomes();
+    assert!(!outcomes.contains_key("boot/reaches-init"));
+    assert!(outcomes.contains_key("selector/flips"));
+}
+
+#[test]
 fn files_of_a_run_under_sudo_belong_to_the_user() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
     // SAFETY: geteuid() has no preconditions.

@@ -55,7 +55,8 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         if args.isolate {
             return Err(Failure::usage(running::no_vm_message("--isolate")));
         }
-        if selection.includes_boot {
+        // `all` means every case that a kernel that has booted can be asked.
+        if selection.cases.is_empty() {
             return Err(Failure::usage(format!(
                 "{BOOT_CASE}: the running kernel has booted already"
             )));

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// A configuration of dispatch as it was set: `struct ptrace_sud_config`
+/// A dispatch configuration: `struct ptrace_sud_config`
 /// (include/uapi/linux/ptrace.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]

@@ -10,8 +10,8 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
 use sudbox_protocol::{NO_HOST_LINE_PREFIX, PORT, PROBLEM_LINE_PREFIX};
 
-/// The devices for the line of a fatal error, with their device numbers. The line is written to the first of
-/// them that accepts the line.
+/// Devices for the line of a fatal error, with major and minor number. The line goes to the first device
+/// that accepts it.
 const ERROR_DEVICES: &[(&CStr, u32, u32)] = &[(c"/dev/console", 5, 1), (c"/dev/kmsg", 1, 11)];
 
 /// Runs the guest to its reboot. Errors are reported on the console.
@@ -30,7 +30,7 @@ pub fn run() -> ! {
         give_up(PROBLEM_LINE_PREFIX, &error);
     }
     // The host may take a snapshot of the VM when the guest connects, and start further VMs from the
-    // snapshot. So the probe, whose result is the same in all of them, comes before the connection.
+    // snapshot. Probe before connecting, so that those VMs need not probe again.
     let machine = probe::probe_vm();
     let mut stream = match connect() {
         Ok(stream) => stream,
@@ -51,16 +51,16 @@ fn connect() -> Result<File, String> {
         svm_cid: libc::VMADDR_CID_HOST,
         svm_zero: [0; 4],
     };
-    let failed = |what: &str| Err(format!("{what}: {}", std::io::Error::last_os_error()));
+    let os_error = |context: &str| Err(format!("{context}: {}", std::io::Error::last_os_error()));
     // SAFETY: `length` is the length of `address`; the file becomes the owner of the new socket.
     unsafe {
         let fd = libc::socket(libc::AF_VSOCK, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
         if fd < 0 {
-            return failed("cannot open a vsock socket");
+            return os_error("cannot open a vsock socket");
         }
         let length = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or(0);
         if libc::connect(fd, (&raw const address).cast(), length) != 0 {
-            return failed("cannot connect over vsock");
+            return os_error("cannot connect over vsock");
         }
         Ok(File::from_raw_fd(fd))
     }

@@ -30,7 +30,7 @@ pub struct Machine {
 
 static MACHINE: OnceLock<Machine> = OnceLock::new();
 
-/// The result of the first probe; empty before.
+/// The result of the first probe. Before that probe, a machine without features and CPUs.
 #[must_use]
 pub fn machine() -> &'static Machine {
     static EMPTY: Machine = Machine {
@@ -58,12 +58,12 @@ pub fn probe_machine() -> &'static Machine {
 
 fn probe(is_vm: bool) -> &'static Machine {
     MACHINE.get_or_init(|| {
-        let (cpu_model, cpu_features) = cpu();
+        let (cpu_model, cpu_features) = cpu_model_and_features();
         Machine {
-            features: features(),
+            features: kernel_features(),
             cpu_features,
             cpu_model,
-            cpus: cpus(),
+            cpus: usable_cpus(),
             is_vm,
             release: release(),
         }
@@ -93,7 +93,7 @@ impl Machine {
         features.iter().copied().find(|f| !self.features.contains(f))
     }
 
-    /// The first message to the host.
+    /// The content of the first message to the host.
     #[must_use]
     pub fn hello(&self) -> Hello {
         let (release, build, machine) = uname();
@@ -141,7 +141,8 @@ fn effective_user() -> u64 {
     unsafe { sys::call(libc::SYS_geteuid, &[]) }.unwrap_or(u64::MAX)
 }
 
-fn cpus() -> u32 {
+/// The number of CPUs that this process may run on.
+fn usable_cpus() -> u32 {
     let mut set = [0u64; 128];
     // SAFETY: writes at most the length given.
     let written = unsafe {
@@ -155,7 +156,7 @@ fn cpus() -> u32 {
 
 /// Model and features of the first CPU in `/proc/cpuinfo`. The file omits features that the kernel disabled.
 /// One read(2) returns at most a page, so the later CPUs are not read.
-fn cpu() -> (String, Vec<String>) {
+fn cpu_model_and_features() -> (String, Vec<String>) {
     use std::io::Read;
     let mut text = vec![0; 4096];
     let length = std::fs::File::open("/proc/cpuinfo").and_then(|mut f| f.read(&mut text));
@@ -174,7 +175,7 @@ fn cpu() -> (String, Vec<String>) {
     (model.trim().to_owned(), features)
 }
 
-fn features() -> Vec<Feature> {
+fn kernel_features() -> Vec<Feature> {
     let (has_syscall_events, has_uprobes) = tracefs_features();
     Feature::ALL
         .iter()
@@ -185,12 +186,12 @@ fn features() -> Vec<Feature> {
             // known mode it returns EFAULT because of the selector, or it arms (s390x refuses no address)
             // with address 0 as the range.
             Feature::Inclusive => {
-                let answer = sys::set_dispatch(2, 0, 1, u64::MAX);
+                let result = sys::set_dispatch(2, 0, 1, u64::MAX);
                 let _ = sys::set_dispatch(0, 0, 0, 0);
-                answer != Err(sys::Errno(libc::EINVAL))
+                result != Err(sys::Errno(libc::EINVAL))
             }
             Feature::PtraceConfig => has_ptrace_config(),
-            Feature::Sysctl => is_file(c"/proc/sys/kernel/syscall_user_dispatch"),
+            Feature::Sysctl => path_exists(c"/proc/sys/kernel/syscall_user_dispatch"),
             // SAFETY: the kernel refuses the address of the filter before it installs anything.
             Feature::SeccompFilter => unsafe {
                 sys::call(libc::SYS_seccomp, &[u64::from(libc::SECCOMP_SET_MODE_FILTER), 0, 0])
@@ -212,7 +213,7 @@ fn features() -> Vec<Feature> {
             Feature::Swap => unsafe {
                 is_implemented(sys::call(libc::SYS_swapon, &[0, u64::from(u32::MAX)]))
             },
-            Feature::PidNamespace => is_file(c"/proc/self/ns/pid"),
+            Feature::PidNamespace => path_exists(c"/proc/self/ns/pid"),
             // A kernel with these checks kills the process that fails them, so cases find out, not the probe.
             Feature::RseqChecks => false,
             Feature::PtraceSetCallInfo => has_ptrace_set_call_info(),
@@ -230,17 +231,17 @@ fn is_implemented(result: sys::Result<u64>) -> bool {
     result != Err(sys::Errno(libc::ENOSYS))
 }
 
-fn is_file(path: &std::ffi::CStr) -> bool {
-    is_file_at(libc::AT_FDCWD, path)
+fn path_exists(path: &std::ffi::CStr) -> bool {
+    path_exists_at(libc::AT_FDCWD, path)
 }
 
-fn is_file_at(directory: i32, path: &std::ffi::CStr) -> bool {
+fn path_exists_at(directory: i32, path: &std::ffi::CStr) -> bool {
     // SAFETY: the string is terminated.
     unsafe { libc::faccessat(directory, path.as_ptr(), libc::F_OK, 0) == 0 }
 }
 
-/// Whether a tracer can read the dispatch configuration. The request has the right size: for a wrong size
-/// the stub of kernels without dispatch returns `EINVAL`, as the real function does.
+/// Whether a tracer can read the dispatch configuration. The probe passes the right size (32 bytes), for
+/// which only the stub of kernels without dispatch returns `EINVAL`; for a wrong size every kernel does.
 fn has_ptrace_config() -> bool {
     let mut config = [0u64; 4];
     request_of_tracee(PTRACE_GET_DISPATCH, 32, config.as_mut_ptr() as u64).is_ok()
@@ -272,13 +273,13 @@ fn request_of_tracee(request: u64, address: u64, data: u64) -> sys::Result<u64> 
         unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), [u64::from(flags), top, 0, 0]) };
     let no_child = Err(sys::Errno(libc::ESRCH));
     let Ok(Ok(pid)) = sys::split_result(child).map(i32::try_from) else { return no_child };
-    let stopped = matches!(sys::wait(pid, 0), Ok(Some((_, sys::Change::Stopped(_)))));
-    let words = [request, u64::from(pid.cast_unsigned()), address, data];
+    let stopped = matches!(sys::wait(pid, 0), Ok(Some((_, sys::WaitStatus::Stopped(_)))));
+    let arguments = [request, u64::from(pid.cast_unsigned()), address, data];
     // SAFETY: the callers pass the address of the memory that the request reads or writes.
-    let answer = unsafe { sys::call(libc::SYS_ptrace, &words) };
+    let result = unsafe { sys::call(libc::SYS_ptrace, &arguments) };
     let _ = sys::kill(pid, libc::SIGKILL);
     let _ = sys::wait(pid, 0);
-    if stopped { answer } else { no_child }
+    if stopped { result } else { no_child }
 }
 
 /// `PR_RSEQ_SLICE_EXTENSION` and `PR_RSEQ_SLICE_EXTENSION_GET` (include/uapi/linux/prctl.h, since 7.0).
@@ -301,7 +302,8 @@ fn has_audit() -> bool {
 /// Whether tracefs has system call events, and whether it has uprobes. Reads a detached mount of tracefs.
 fn tracefs_features() -> (bool, bool) {
     let Ok(mount) = sys::mount_detached(c"tracefs") else { return (false, false) };
-    let found = (is_file_at(mount, c"events/syscalls/enable"), is_file_at(mount, c"uprobe_events"));
+    let has_syscall_events = path_exists_at(mount, c"events/syscalls/enable");
+    let has_uprobes = path_exists_at(mount, c"uprobe_events");
     let _ = sys::close(mount);
-    found
+    (has_syscall_events, has_uprobes)
 }

@@ -15,7 +15,8 @@ use sudbox_protocol::{FrameReader, GuestMessage, HostMessage, Program, ProgramEn
 /// Maximum number of bytes in one [`GuestMessage::Output`].
 const MAX_OUTPUT_LENGTH: usize = 32 * 1024;
 
-/// Runs the program and reports how it ended. Processes that it leaves behind end with the machine.
+/// Runs the program and reports how it ended. Processes that the program leaves behind are not killed; they
+/// end with the VM.
 ///
 /// # Errors
 /// [`ConversationError`] if the connection or the host fails.
@@ -80,8 +81,8 @@ struct RunningProgram {
     pid: i32,
     /// The program's stdin; `None` once it is closed.
     stdin: Option<ChildStdin>,
-    /// Input from the host that the pipe has not taken yet.
-    unwritten: Vec<u8>,
+    /// Input from the host that is not yet written to `stdin`.
+    unwritten_input: Vec<u8>,
     outputs: [Output; 2],
     /// A signalfd(2) for SIGCHLD.
     sigchld: OwnedFd,
@@ -115,7 +116,7 @@ impl RunningProgram {
             OwnedFd::from_raw_fd(fd)
         };
         let pid = i32::try_from(child.id()).unwrap_or(-1);
-        Ok(RunningProgram { pid, stdin, unwritten: Vec::new(), outputs, sigchld })
+        Ok(RunningProgram { pid, stdin, unwritten_input: Vec::new(), outputs, sigchld })
     }
 
     /// Transfers the standard streams until the program has ended.
@@ -136,7 +137,7 @@ impl RunningProgram {
             if host_wrote {
                 match receive(stream, frames)? {
                     HostMessage::Stdin(bytes) if bytes.is_empty() => self.stdin = None,
-                    HostMessage::Stdin(bytes) => self.unwritten = bytes,
+                    HostMessage::Stdin(bytes) => self.unwritten_input = bytes,
                     other => {
                         return Err(ConversationError::Protocol(format!(
                             "{other:?} while a program runs"
@@ -150,18 +151,19 @@ impl RunningProgram {
         }
     }
 
-    /// Waits for the host, a child or a pipe (`poll(2)`). Returns whether the host wrote, and whether a child
-    /// ended.
+    /// Waits for the host, a child or a pipe (`poll(2)`). Returns whether the host has sent data, and whether
+    /// a child has ended.
     fn wait(&self, stream: RawFd) -> Result<[bool; 2], ConversationError> {
         let poll = |fd, events| libc::pollfd { fd, events, revents: 0 };
-        let open = |output: &Output| output.pipe.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        let pending = self.stdin.as_ref().filter(|_| !self.unwritten.is_empty());
+        // poll(2) ignores the descriptor -1.
+        let output_fd = |output: &Output| output.pipe.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let stdin_to_write = self.stdin.as_ref().filter(|_| !self.unwritten_input.is_empty());
         let mut fds = [
             poll(stream, libc::POLLIN),
             poll(self.sigchld.as_raw_fd(), libc::POLLIN),
-            poll(open(&self.outputs[0]), libc::POLLIN),
-            poll(open(&self.outputs[1]), libc::POLLIN),
-            poll(pending.map_or(-1, AsRawFd::as_raw_fd), libc::POLLOUT),
+            poll(output_fd(&self.outputs[0]), libc::POLLIN),
+            poll(output_fd(&self.outputs[1]), libc::POLLIN),
+            poll(stdin_to_write.map_or(-1, AsRawFd::as_raw_fd), libc::POLLOUT),
         ];
         // SAFETY: the array has five entries.
         while unsafe { libc::poll(fds.as_mut_ptr(), 5, -1) } < 0 {
@@ -199,45 +201,45 @@ impl RunningProgram {
 
     /// Writes pending input to the program's stdin. Returns whether all of it is now written.
     fn write_stdin(&mut self) -> bool {
-        if self.unwritten.is_empty() {
+        if self.unwritten_input.is_empty() {
             return false;
         }
         let Some(stdin) = &mut self.stdin else {
-            self.unwritten.clear();
+            self.unwritten_input.clear();
             return false;
         };
-        match stdin.write(&self.unwritten) {
+        match stdin.write(&self.unwritten_input) {
             Ok(count) => {
-                self.unwritten.drain(..count);
+                self.unwritten_input.drain(..count);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             // The program has closed its stdin.
             Err(_) => {
                 self.stdin = None;
-                self.unwritten.clear();
+                self.unwritten_input.clear();
                 return false;
             }
         }
-        self.unwritten.is_empty()
+        self.unwritten_input.is_empty()
     }
 
     /// Reaps dead children. Returns the program's end if it is among them.
     fn reap(&self) -> Option<ProgramEnd> {
         let mut siginfo = [0u8; 128];
-        // One SIGCHLD can stand for several deaths, so the content does not matter.
+        // One SIGCHLD can report the ends of several children, so wait4(2) finds them, not the siginfo.
         // SAFETY: writes at most 128 bytes, the size of `struct signalfd_siginfo`.
         unsafe { libc::read(self.sigchld.as_raw_fd(), siginfo.as_mut_ptr().cast(), siginfo.len()) };
         let mut end = None;
         while let Ok(Some((pid, change))) = sys::wait(-1, libc::WNOHANG) {
             if pid == self.pid {
                 end = match change {
-                    sys::Change::Exited(code) => {
+                    sys::WaitStatus::Exited(code) => {
                         Some(ProgramEnd::Exited(u8::try_from(code).unwrap_or(u8::MAX)))
                     }
-                    sys::Change::Killed { signal, .. } => {
+                    sys::WaitStatus::Killed { signal, .. } => {
                         Some(ProgramEnd::Killed(u8::try_from(signal).unwrap_or(u8::MAX)))
                     }
-                    sys::Change::Stopped(_) => None,
+                    sys::WaitStatus::Stopped(_) => None,
                 };
             }
         }

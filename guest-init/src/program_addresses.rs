@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Placeholders for addresses of this program, so that two builds of the program record the same.
+//! Placeholders for addresses of this program, so that two builds of the program record the same
+//! observations.
 //!
-//! The code of watched calls is assembly on pages of its own. An address in code keeps its offset in the
-//! page. Data may be anywhere.
+//! The placeholder of a code address keeps the offset in the page: the code of watched calls is assembly on
+//! pages of its own, so the offset is the same in all builds. All data addresses have one placeholder.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -16,7 +17,7 @@ const DATA_PLACEHOLDER: u64 = 0x7d00_0000_0000_0000;
 #[derive(Debug, Default)]
 pub(crate) struct ProgramAddresses {
     code: Range<u64>,
-    /// Data that can be written. Constants are left out: processor flags look like their addresses.
+    /// Writable data. Read-only data is left out, since values of the flags register look like its addresses.
     data: Range<u64>,
 }
 
@@ -31,20 +32,20 @@ impl ProgramAddresses {
                 let count = usize::try_from(libc::getauxval(libc::AT_PHNUM)).unwrap_or_default();
                 std::slice::from_raw_parts(start, count)
             };
-            let segment = |flag: u32| {
+            let segments_with = |flag: u32| {
                 let has_flag = |header: &&libc::Elf64_Phdr| {
                     header.p_type == libc::PT_LOAD && header.p_flags & flag != 0
                 };
-                let found = headers.iter().filter(has_flag);
-                let start = found.clone().map(|header| header.p_vaddr).min();
-                let end = found.map(|header| header.p_vaddr + header.p_memsz).max();
+                let headers = headers.iter().filter(has_flag);
+                let start = headers.clone().map(|header| header.p_vaddr).min();
+                let end = headers.map(|header| header.p_vaddr + header.p_memsz).max();
                 start.unwrap_or_default()..end.unwrap_or_default()
             };
-            ProgramAddresses { code: segment(libc::PF_X), data: segment(libc::PF_W) }
+            ProgramAddresses { code: segments_with(libc::PF_X), data: segments_with(libc::PF_W) }
         })
     }
 
-    /// The word, or the placeholder of the address that it is.
+    /// The placeholder of `word` if it is an address of the program, else `word`.
     #[inline]
     pub(crate) fn replaced(&self, word: u64) -> u64 {
         if self.code.contains(&word) {
@@ -56,7 +57,8 @@ impl ProgramAddresses {
         }
     }
 
-    /// The bytes with placeholders in place of the addresses in whole words.
+    /// A copy of `bytes` with placeholders in place of addresses. Each 8 bytes are one word; an incomplete
+    /// last word is copied.
     pub(crate) fn replaced_in(&self, bytes: &[u8]) -> Vec<u8> {
         let mut replaced = bytes.to_vec();
         for word in replaced.as_chunks_mut::<8>().0 {

@@ -5,7 +5,7 @@
 use crate::arch::TraceeRegisters;
 use crate::sys;
 
-/// `PTRACE_SYSEMU`, which has the same number on all architectures that have it.
+/// `PTRACE_SYSEMU`; the number is the same on all architectures that have the request.
 pub(crate) const SYSEMU: u32 = 31;
 
 /// `PTRACE_SEIZE` (include/uapi/linux/ptrace.h).
@@ -85,7 +85,12 @@ pub(crate) fn call_info(pid: i32) -> sys::Result<[u8; CALL_INFO_LENGTH]> {
 /// As `ptrace(2)`; `EIO` if the kernel's set has another length.
 pub(crate) fn registers(pid: i32) -> sys::Result<TraceeRegisters> {
     let mut registers = TraceeRegisters::default();
-    check_length(regset(pid, libc::PTRACE_GETREGSET, libc::NT_PRSTATUS, bytes(&mut registers))?)?;
+    check_length(regset(
+        pid,
+        libc::PTRACE_GETREGSET,
+        libc::NT_PRSTATUS,
+        as_bytes(&mut registers),
+    )?)?;
     Ok(registers)
 }
 
@@ -95,15 +100,15 @@ pub(crate) fn registers(pid: i32) -> sys::Result<TraceeRegisters> {
 /// As `ptrace(2)`; `EIO` if the kernel's set has another length.
 pub(crate) fn set_registers(pid: i32, registers: &TraceeRegisters) -> sys::Result<()> {
     let mut registers = *registers;
-    check_length(regset(pid, libc::PTRACE_SETREGSET, libc::NT_PRSTATUS, bytes(&mut registers))?)
+    check_length(regset(pid, libc::PTRACE_SETREGSET, libc::NT_PRSTATUS, as_bytes(&mut registers))?)
 }
 
-/// Checks the length of a transferred register set.
+/// Checks that the kernel transferred `length` bytes for a whole [`TraceeRegisters`].
 fn check_length(length: usize) -> sys::Result<()> {
     if length == size_of::<TraceeRegisters>() { Ok(()) } else { Err(sys::Errno(libc::EIO)) }
 }
 
-fn bytes(registers: &mut TraceeRegisters) -> &mut [u8] {
+fn as_bytes(registers: &mut TraceeRegisters) -> &mut [u8] {
     // SAFETY: the structure consists of integers, for which any bytes are valid.
     unsafe {
         std::slice::from_raw_parts_mut(

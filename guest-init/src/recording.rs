@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Records a case's observations for the host, if the host asked for them, and their digest in any case.
+//! Records a case's observations for the host, if the host asked for them, and always their digest.
 //!
-//! The case's child writes observations to memory that the child shares with the runner. The runner sends
-//! the observations to the host after the child has ended. The digest stays in the child, which leaves it
-//! with its report.
+//! The case's child writes observations to memory that it shares with the runner. The runner sends
+//! the observations to the host after the child has ended. The child stores the digest with its report.
 
 use crate::case::Failure;
 use crate::digest::Digest;
@@ -12,7 +11,7 @@ use crate::sys;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use sudbox_protocol::{GuestMessage, Observation, ObservedPart};
 
-/// Size in bytes of the recording memory. Pages of it that are never written take no memory.
+/// Size in bytes of the recording memory. Its pages are allocated when they are first written.
 const RECORDING_MEMORY_LENGTH: usize = 48 << 20;
 
 /// The recording memory: a word with the length of the frames in bytes, then the frames from
@@ -74,7 +73,7 @@ pub(crate) fn digest() -> Option<u64> {
     (digest != Digest::EMPTY.value()).then_some(digest)
 }
 
-/// The digest so far, to which the process that will leave the case's report may add.
+/// The digest so far, for the process that stores the case's report to add to.
 pub(crate) fn digest_so_far() -> Digest {
     Digest::from_value(DIGEST.load(Ordering::SeqCst))
 }
@@ -84,7 +83,7 @@ pub(crate) fn set_digest(digest: Digest) {
     DIGEST.store(digest.value(), Ordering::SeqCst);
 }
 
-/// Adds an observation, but not to the digest. Only one task may call this at a time.
+/// Records an observation, but does not add it to the digest. Only one task may call this at a time.
 ///
 /// # Errors
 /// [`Failure::Broken`] if the memory is full.
@@ -107,7 +106,7 @@ pub(crate) fn add_observation(observation: Observation) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Adds an observation that is a text, also to the digest.
+/// Records a text as an observation, and adds the observation to the digest.
 ///
 /// # Errors
 /// As [`add_observation`].
@@ -123,7 +122,7 @@ pub(crate) fn add_text(
     add_text_without_digest(scenario, field, function, text)
 }
 
-/// As [`add_text`], but without the digest.
+/// Records a text as an observation, but does not add it to the digest.
 ///
 /// # Errors
 /// As [`add_observation`].

@@ -28,7 +28,7 @@ impl RseqArea {
         }
     }
 
-    /// Registers the area for this task.
+    /// Registers the area for this task. Critical sections of this gate can be aborted.
     ///
     /// # Safety
     /// The area outlives the task.
@@ -54,8 +54,8 @@ impl CriticalSection {
         CriticalSection { version: 0, flags: 0, start, length, abort: gate.other_continuation() }
     }
 
-    /// The section around the system call instruction of a gate. It contains the compared address, for
-    /// which the kernel looks.
+    /// The section around the system call instruction of a gate. The section ends after the compared
+    /// address, by which the kernel looks a section up (`rseq_ip_fixup()`).
     pub(crate) fn around_call(gate: &Gate) -> CriticalSection {
         CriticalSection::new(gate, gate.call_address(), arch::CALL_LENGTH + 1)
     }
@@ -66,13 +66,14 @@ impl CriticalSection {
     }
 }
 
-/// Registers an area of any version of `struct rseq` for this task. Sections of this gate can be aborted.
+/// Registers an area of any version of `struct rseq` for this task. Critical sections of this gate can be
+/// aborted.
 ///
 /// # Safety
 /// The area outlives the task, which may write all of it.
 pub(crate) unsafe fn register(area: u64, length: usize, gate: &Gate) -> sys::Result<()> {
-    // The kernel compares the four bytes before the abort address with the signature that is registered
-    // here. It accepts any signature, so register the bytes that the gate has there.
+    // The kernel compares the four bytes before the abort address with the registered signature, which may
+    // have any value. So register the four bytes of the gate's code.
     // SAFETY: reads the gate's code.
     let signature = unsafe { ((gate.other_continuation() - 4) as *const u32).read_unaligned() };
     // SAFETY: as the caller guarantees.
@@ -113,7 +114,7 @@ std::arch::global_asm!(
 );
 
 /// Unregisters the area that the C library may have registered for this thread. The kernel accesses a
-/// registered area at returns to user mode, and cases would test these accesses as well.
+/// registered area at returns to user mode, which most cases do not want to test.
 pub(crate) fn unregister() {
     // SAFETY: the weak symbol is either absent or the C library's constant: the offset of the area
     // from the thread pointer. The kernel only compares the address with the registered one.

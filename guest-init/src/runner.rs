@@ -12,7 +12,7 @@ use crate::probe::Machine;
 use crate::program;
 use crate::recording;
 use crate::shared::{self, shared};
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -38,7 +38,7 @@ const PANICKED: i32 = 101;
 pub fn prepare() -> Result<(), ConversationError> {
     for signal in (1..=64).filter(|s| *s != libc::SIGKILL && *s != libc::SIGSTOP) {
         // SAFETY: SIG_DFL has no handler.
-        let _ = unsafe { sys::sigaction(signal, &sys::Action::default()) };
+        let _ = unsafe { sys::sigaction(signal, &sys::SigAction::default()) };
     }
     // SAFETY: no handler is left that could run on the stack.
     let _ = unsafe { sys::sigaltstack(0, 0, libc::SS_DISABLE) };
@@ -71,7 +71,7 @@ pub fn converse<S: Read + Write + AsFd>(
             recording::start().map_err(ConversationError::Setup)?;
             plan
         }
-        HostMessage::Execute(wanted) => return program::run(stream, &mut frames, &wanted),
+        HostMessage::Execute(program) => return program::run(stream, &mut frames, &program),
         other => {
             return Err(ConversationError::Protocol(format!("{other:?} instead of a plan")));
         }
@@ -85,8 +85,8 @@ pub fn converse<S: Read + Write + AsFd>(
     }
 }
 
-/// Runs the cases and sends the list of their results. Returns the number of cases. The messages of one case
-/// and the start of the next are sent in one write, since a vsock packet and its interrupt take longer than
+/// Runs the cases and sends the list of their results. Returns the number of cases. One write sends the
+/// messages of a case and the `Start` of the next, since a vsock packet and its interrupt take longer than
 /// most cases.
 fn run_plan<S: Read + Write>(
     stream: &mut S,
@@ -141,19 +141,16 @@ fn run_case(
     index: u32,
     planned: &PlannedCase,
 ) -> (Vec<GuestMessage>, CaseResult, bool) {
-    let found = table.iter().copied().flatten().find(|case| case.id == planned.id);
-    let found = found.or_else(|| crate::walk::by_id(&planned.id));
-    let found = found.or_else(|| crate::grid::by_id(&planned.id));
-    let found = found.or_else(|| bench::TABLE.iter().find(|case| case.id == planned.id));
-    let Some(case) = found else {
-        return (
-            vec![],
-            CaseResult::Broken(format!("this guest-init has no case {}", planned.id)),
-            true,
-        );
+    let id = &planned.id;
+    let case = table.iter().copied().flatten().find(|case| case.id == id);
+    let case = case.or_else(|| crate::walk::by_id(id));
+    let case = case.or_else(|| crate::grid::by_id(id));
+    let case = case.or_else(|| bench::TABLE.iter().find(|case| case.id == id));
+    let Some(case) = case else {
+        return (vec![], CaseResult::Broken(format!("this guest-init has no case {id}")), true);
     };
-    // Check needs before features: if the CPU lacks a feature, so does the kernel, and the result must be an
-    // unmet need, not an absent feature.
+    // Check needs before features: a kernel lacks some features because its CPU lacks them, and then the
+    // result must be an unmet need.
     if let Some(need) = machine.first_unmet(case.needs) {
         return (vec![], CaseResult::Unmet(need.to_string()), true);
     }
@@ -165,17 +162,21 @@ fn run_case(
     {
         return (vec![], CaseResult::Broken(format!("{failure:?}")), true);
     }
-    run_child(case, index, Duration::from_millis(planned.deadline_ms.into()))
+    run_forked(case, index, Duration::from_millis(planned.deadline_ms.into()))
 }
 
-/// Runs a case in a child process, and kills all processes that it leaves behind. Returns the same as
-/// [`run_case`].
-fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>, CaseResult, bool) {
+/// Forks a child process that runs a case, and kills all processes that the case leaves behind. Returns the
+/// case's messages and result, and whether all processes of the case have ended.
+fn run_forked(
+    case: &Case,
+    index: u32,
+    deadline: Duration,
+) -> (Vec<GuestMessage>, CaseResult, bool) {
     shared().clear();
     let runner = sys::getpid();
     // SAFETY: the runner has one thread.
     let child = match unsafe { sys::fork() } {
-        Ok(0) => run_in_child(case, index, runner),
+        Ok(0) => child_main(case, index, runner),
         Ok(child) => child,
         Err(error) => return (vec![], CaseResult::Broken(format!("fork: {error}")), true),
     };
@@ -187,9 +188,9 @@ fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>,
     let (mut messages, result) = read_report(change, &shared().report());
     match cleaned_up {
         Ok(()) => (messages, result, true),
-        Err(what) if result.kind() == ResultKind::Pass => {
+        Err(message) if result.kind() == ResultKind::Pass => {
             let expected = "SIGKILL kills the processes that a case leaves behind".into();
-            (messages, CaseResult::Fail { expected, got: what }, false)
+            (messages, CaseResult::Fail { expected, got: message }, false)
         }
         Err(text) => {
             messages.push(GuestMessage::Log { case: index, text });
@@ -198,8 +199,8 @@ fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>,
     }
 }
 
-/// Runs in the case's child: runs the check and stores the report.
-fn run_in_child(case: &Case, index: u32, runner: i32) -> ! {
+/// Runs the check in the case's child, stores the report, and exits.
+fn child_main(case: &Case, index: u32, runner: i32) -> ! {
     // In a new session the child cannot signal the runner's process group.
     // SAFETY: the name is terminated, and only read.
     let set_up = unsafe {
@@ -218,12 +219,11 @@ fn run_in_child(case: &Case, index: u32, runner: i32) -> ! {
         sys::exit(NOT_SET_UP);
     }
     bench::begin_case(case.id);
-    let outcome: Check = check(case.run);
-    let result = match outcome {
+    let result = match run_check(case.run) {
         Ok(()) => CaseResult::Pass,
         Err(Failure::Mismatch { expected, got }) => CaseResult::Fail { expected, got },
-        Err(Failure::Unmet(what)) => CaseResult::Unmet(what),
-        Err(Failure::Broken(why)) => CaseResult::Broken(why),
+        Err(Failure::Unmet(need)) => CaseResult::Unmet(need),
+        Err(Failure::Broken(reason)) => CaseResult::Broken(reason),
     };
     let mut report = Vec::new();
     for text in crate::support::take_logs() {
@@ -238,12 +238,12 @@ fn run_in_child(case: &Case, index: u32, runner: i32) -> ! {
     }
     let end = GuestMessage::End { case: index, result, micros: 0 };
     report.extend_from_slice(&end.to_frame());
-    shared().leave_report(&report);
+    shared().store_report(&report);
     sys::exit(REPORTED);
 }
 
 /// Runs the check of a case.
-fn check(run: Run) -> Check {
+fn run_check(run: Run) -> Check {
     match run {
         Run::Check(check) => check(),
         Run::Walk(seed) => crate::walk::check(seed),
@@ -254,72 +254,72 @@ fn check(run: Run) -> Check {
     }
 }
 
-/// Reports a panic to the runner and exits. The panic hook calls it in all processes but the runner.
-pub fn exit_panicked_child(what: &str) -> ! {
-    let result = CaseResult::Broken(format!("the case panicked: {what}"));
+/// Reports a panic to the runner and exits. The panic hook calls this in all processes but the runner.
+pub fn exit_panicked_child(message: &str) -> ! {
+    let result = CaseResult::Broken(format!("the case panicked: {message}"));
     let end = GuestMessage::End { case: 0, result, micros: 0 };
-    shared().leave_report(&end.to_frame());
+    shared().store_report(&end.to_frame());
     sys::exit(PANICKED);
 }
 
-/// Waits until the child ends, without reaping it. `None` if the deadline passes first.
-fn await_child(child: i32, deadline: Duration) -> Option<Change> {
-    let end = sys::now() + deadline;
+/// Waits until the child ends, without reaping it. `None` after `timeout`.
+fn await_child(child: i32, timeout: Duration) -> Option<WaitStatus> {
+    let deadline = sys::now() + timeout;
     loop {
-        if let Some(change) = child_end(child) {
-            return Some(change);
+        if let Some(status) = child_end(child) {
+            return Some(status);
         }
-        let left = end.checked_sub(sys::now())?;
+        let remaining = deadline.checked_sub(sys::now())?;
         // The result of the wait is ignored: after a timeout or an error, too, the loop checks the
         // child again.
-        let _ = sys::sigtimedwait(sys::signal_bit(libc::SIGCHLD), left);
+        let _ = sys::sigtimedwait(sys::signal_bit(libc::SIGCHLD), remaining);
     }
 }
 
-/// The end of the child, or `None` if the child runs. The child stays a zombie, so that its process
-/// group ID is not reused.
-fn child_end(child: i32) -> Option<Change> {
+/// The end of the child, or `None` if the child still runs. The child stays a zombie, so that its
+/// process group ID is not reused.
+fn child_end(child: i32) -> Option<WaitStatus> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: an all-zero siginfo is valid, and the call writes no more than one.
-    let (answer, info) = unsafe {
+    let (result, info) = unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let id = child.cast_unsigned();
-        let answer = libc::waitid(libc::P_PID, id, &raw mut info, options);
-        (answer, info)
+        let result = libc::waitid(libc::P_PID, id, &raw mut info, options);
+        (result, info)
     };
     // SAFETY: waitid() sets these fields.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-    if answer != 0 || pid != child {
+    if result != 0 || pid != child {
         return None;
     }
     Some(match info.si_code {
-        libc::CLD_EXITED => Change::Exited(status),
-        code => Change::Killed { signal: status, core: code == libc::CLD_DUMPED },
+        libc::CLD_EXITED => WaitStatus::Exited(status),
+        code => WaitStatus::Killed { signal: status, core: code == libc::CLD_DUMPED },
     })
 }
 
-/// Reaps the child, which has ended or was sent SIGKILL, and kills and reaps its process group and all
-/// further descendants. Orphaned descendants become children of the runner, which is a subreaper.
+/// Reaps the child, which has ended or has a SIGKILL pending. Kills and reaps its process group and all
+/// other descendants. Orphaned descendants become children of the runner, which is a subreaper.
 ///
 /// # Errors
 /// A message if a process survives [`KILL_TIMEOUT`].
 fn kill_and_reap_all(child: i32) -> Result<(), String> {
     let _ = sys::kill(-child, libc::SIGKILL);
-    let end = sys::now() + KILL_TIMEOUT;
+    let deadline = sys::now() + KILL_TIMEOUT;
     loop {
         match sys::wait(-1, libc::WNOHANG | libc::__WALL) {
             Ok(Some(_)) => {}
             Err(_) => return Ok(()),
             Ok(None) => {
                 kill_descendants();
-                let Some(left) = end.checked_sub(sys::now()) else {
+                let Some(remaining) = deadline.checked_sub(sys::now()) else {
                     return Err("a process of the case does not die of SIGKILL".into());
                 };
-                // An orphan sends no SIGCHLD at the time when it becomes the runner's child, so check again
-                // after 50 ms.
+                // The kernel sends no SIGCHLD when an orphan becomes the runner's child, so check again after
+                // 50 ms.
                 let _ = sys::sigtimedwait(
                     sys::signal_bit(libc::SIGCHLD),
-                    left.min(Duration::from_millis(50)),
+                    remaining.min(Duration::from_millis(50)),
                 );
             }
         }
@@ -346,9 +346,9 @@ fn kill_descendants() {
     }
 }
 
-/// Returns the messages and the result of a case. `child_end` says how the case's child ended (`None`: not by
-/// the deadline), and `report` is what the child stored.
-fn read_report(child_end: Option<Change>, report: &[u8]) -> (Vec<GuestMessage>, CaseResult) {
+/// Returns the messages and the result of a case. `child_end` is the end of the case's child, or `None` if
+/// the child was killed at the deadline. `report` has the frames that the child stored.
+fn read_report(child_end: Option<WaitStatus>, report: &[u8]) -> (Vec<GuestMessage>, CaseResult) {
     let mut messages = Vec::new();
     let mut result = None;
     let mut frames = FrameReader::default();
@@ -362,8 +362,8 @@ fn read_report(child_end: Option<Change>, report: &[u8]) -> (Vec<GuestMessage>, 
     }
     let result = match (child_end, result) {
         (None, _) => CaseResult::Hang,
-        (Some(Change::Exited(REPORTED | PANICKED)), Some(result)) => result,
-        (Some(Change::Exited(NOT_SET_UP)), None) => {
+        (Some(WaitStatus::Exited(REPORTED | PANICKED)), Some(result)) => result,
+        (Some(WaitStatus::Exited(NOT_SET_UP)), None) => {
             CaseResult::Broken("the case's child could not set itself up".into())
         }
         (Some(child_end), _) => CaseResult::Fail {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Memory that the runner shares with a case's child and with the processes that the child starts. It holds
-//! the case's report and the records of handled signals, which survive the process that wrote them.
+//! Memory that the runner shares with a case's child and with the processes that the child starts. The
+//! case's report and the records of dispatches are in this memory, so that they survive their process.
 
 use crate::arch::Registers;
 use crate::sys;
@@ -59,13 +59,13 @@ pub fn create() -> sys::Result<()> {
 /// The shared memory.
 #[must_use]
 pub fn shared() -> &'static Shared {
-    // SAFETY: the runner maps it before any case and never unmaps it; zeros are valid for every field;
-    // the fields that are not atomic are accessed by the methods below only.
+    // SAFETY: the runner maps the memory before any case and never unmaps it; zeros are valid for every
+    // field; only the methods of `Shared` access the fields that are not atomic.
     unsafe { &*SHARED.load(Ordering::Relaxed) }
 }
 
 impl Shared {
-    /// Zeroes everything but the report's text. The runner calls this between cases.
+    /// Zeroes all fields before the report. The runner calls this between cases.
     pub fn clear(&self) {
         let start = std::ptr::from_ref(self).cast_mut().cast::<u8>();
         // SAFETY: zeros are valid for every field, and no other process uses the memory now.
@@ -91,7 +91,7 @@ impl Shared {
     }
 
     /// Stores the case's messages, as frames, for the runner.
-    pub fn leave_report(&self, frames: &[u8]) {
+    pub fn store_report(&self, frames: &[u8]) {
         let length = frames.len().min(REPORT_CAPACITY);
         // SAFETY: only the case's child writes, and the runner reads after its death.
         unsafe { (&mut (*self.report.get()))[..length].copy_from_slice(&frames[..length]) };

@@ -15,7 +15,7 @@ use crate::arch::{self, Gate, Reg, Registers, UserContext};
 use crate::case::{Check, Failure};
 use crate::probe;
 use crate::shared::{SigsysRecord, shared};
-use crate::sys::{self, Action};
+use crate::sys::{self, SigAction};
 use std::fmt::Debug;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -75,7 +75,7 @@ pub(crate) fn disarm() -> Check {
 
 /// Arms or disarms, which the kernel must accept.
 pub(crate) fn expect_accepted(mode: u64, offset: u64, length: u64, selector: u64) -> Check {
-    set_expecting(mode, offset, length, selector, Ok(()))
+    set_dispatch_expecting(mode, offset, length, selector, Ok(()))
 }
 
 /// Arms or disarms, which the kernel must refuse with this error.
@@ -86,11 +86,11 @@ pub(crate) fn expect_refused(
     selector: u64,
     errno: i32,
 ) -> Check {
-    set_expecting(mode, offset, length, selector, Err(sys::Errno(errno)))
+    set_dispatch_expecting(mode, offset, length, selector, Err(sys::Errno(errno)))
 }
 
 /// Arms or disarms, which must give this result.
-fn set_expecting(
+fn set_dispatch_expecting(
     mode: u64,
     offset: u64,
     length: u64,
@@ -101,12 +101,12 @@ fn set_expecting(
     if result == expected {
         return Ok(());
     }
-    let text = |result| match result {
+    let describe = |result| match result {
         Ok(()) => "success".to_owned(),
         Err(error) => format!("{error}"),
     };
     let call = format!("prctl(59, {mode:#x}, {offset:#x}, {length:#x}, {selector:#x})");
-    Err(mismatch(format!("{call} = {}", text(expected)), text(result)))
+    Err(mismatch(format!("{call} = {}", describe(expected)), describe(result)))
 }
 
 /// The failure of a check whose promise the kernel broke.
@@ -120,7 +120,7 @@ pub(crate) fn broken<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Fail
     move |error| Failure::Broken(format!("{what}: {error}"))
 }
 
-/// Checks a condition. `expected` describes the condition, `got` the observation that breaks it.
+/// Checks a condition. `expected` describes the condition; `got` describes the observation that breaks it.
 pub(crate) fn ensure(holds: bool, expected: &str, got: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(mismatch(expected, got())) }
 }
@@ -193,7 +193,7 @@ impl SigsysRecord {
     }
 }
 
-/// A dispatch, as the handler passes it to its [`HandlerBody`].
+/// A dispatch that the SIGSYS handler passes to its [`HandlerBody`].
 pub(crate) struct Dispatch<'a> {
     /// The number of dispatches before this one, since [`reset_dispatch_count`].
     pub(crate) index: u32,
@@ -212,14 +212,14 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext)
     let flags = arch::current_flags();
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &mut *frame) };
-    let seen = SigsysRecord {
+    let record = SigsysRecord {
         info,
         registers: frame.registers,
         flags,
         stack: arch::current_stack_pointer(),
         frame_mask: frame.mask,
     };
-    let index = shared().record_sigsys(&seen);
+    let index = shared().record_sigsys(&record);
     let body = HANDLER_BODY.load(Ordering::SeqCst);
     // SAFETY: `handle_dispatches_with_restorer` stored a `HandlerBody` before it installed this
     // handler.
@@ -231,7 +231,7 @@ extern "C" fn on_other_signal(_: i32, _: *const u8, _: *mut UserContext) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
 }
 
-/// The address of the handler of SIGSYS.
+/// The address of the SIGSYS handler.
 pub(crate) fn handler_address() -> u64 {
     on_sigsys as *const () as u64
 }
@@ -269,24 +269,24 @@ pub(crate) fn handle_dispatches_with_restorer(
     restorer: u64,
 ) -> Check {
     HANDLER_BODY.store(body as usize, Ordering::SeqCst);
-    install_with(libc::SIGSYS, handler_address(), flags, mask, restorer)
+    install_handler(libc::SIGSYS, handler_address(), flags, mask, restorer)
 }
 
 /// Installs a handler of this signal that counts in
 /// [`Shared::other_signals`](crate::shared::Shared::other_signals).
 pub(crate) fn install_counting_handler(signal: i32) -> Check {
-    install_with(signal, on_other_signal as *const () as u64, 0, 0, arch::restorer())
+    install_handler(signal, on_other_signal as *const () as u64, 0, 0, arch::restorer())
 }
 
-/// Installs a handler of a signal with these `SA_*` flags, and SA_SIGINFO, this mask and this restorer.
-pub(crate) fn install_with(
+/// Installs a handler of a signal. `flags` are further `SA_*` flags besides `SA_SIGINFO` and `SA_RESTORER`.
+pub(crate) fn install_handler(
     signal: i32,
     handler: u64,
     flags: i32,
     mask: u64,
     restorer: u64,
 ) -> Check {
-    let action = Action {
+    let action = SigAction {
         handler,
         flags: u64::from((flags | libc::SA_SIGINFO).cast_unsigned()) | sys::SA_RESTORER,
         restorer,
@@ -324,9 +324,9 @@ pub(crate) fn issue_dispatched(
     reset_dispatch_count();
     let after = issue_blocked(gate, regs);
     expect_equal("SIGSYS handled for a blocked call", dispatch_count(), 1)?;
-    let seen =
+    let record =
         shared().sigsys_record(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
-    Ok((after, seen))
+    Ok((after, record))
 }
 
 /// The umask that the call of [`fresh_umask_call`] sets.
@@ -334,8 +334,8 @@ const CHANGED_UMASK: u64 = 0o137;
 /// The umask before the call of [`fresh_umask_call`].
 const RESET_UMASK: u64 = 0o022;
 
-/// Resets the umask and returns the registers of a umask(2) call that changes it. Only this process
-/// sees the effect of the call.
+/// Resets the umask and returns the registers of a umask(2) call that changes the umask. Only this
+/// process sees the effect of the call.
 pub(crate) fn fresh_umask_call() -> Registers {
     let _ = take_umask_effect();
     Registers::for_call(libc::SYS_umask.cast_unsigned(), [CHANGED_UMASK, 0, 0, 0, 0, 0])
@@ -374,8 +374,7 @@ pub(crate) fn expect_result_kept(when: &str, got: &Registers) -> Check {
     )
 }
 
-/// Whether the call of [`fresh_umask_call`] took effect since this function was called last. Resets
-/// the umask.
+/// Resets the umask. Returns whether the call of [`fresh_umask_call`] had changed it.
 pub(crate) fn take_umask_effect() -> bool {
     // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[RESET_UMASK]) == Ok(CHANGED_UMASK) }
@@ -387,7 +386,7 @@ pub(crate) fn expect_dispatched(gate: &Gate) -> Check {
     ensure(!take_umask_effect(), "a dispatched call has no effect", || "it took effect".into())
 }
 
-/// Checks that a umask(2) call, with [`SELECTOR`] as it is, takes effect and is not dispatched.
+/// Checks that a umask(2) call takes effect and is not dispatched. Does not change [`SELECTOR`].
 pub(crate) fn expect_executed(gate: &Gate) -> Check {
     reset_dispatch_count();
     let regs = fresh_umask_call();
@@ -409,7 +408,8 @@ fn expect_umask_executed(result: i64) -> Check {
     expect_equal("result of an allowed call", result, RESET_UMASK.cast_signed())
 }
 
-/// The system call number that the kernel reads from this value of the number register.
+/// The system call number that the kernel reads from this value of the number register: its low
+/// [`arch::NUMBER_BITS`] bits.
 pub(crate) fn number_read_by_kernel(register: u64) -> i32 {
     let number = register & (u64::MAX >> (64 - arch::NUMBER_BITS));
     (number as u32).cast_signed()

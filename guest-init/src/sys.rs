@@ -125,9 +125,9 @@ pub fn exit(code: i32) -> ! {
     }
 }
 
-/// The change of a process that `wait4(2)` reports.
+/// The end or stop of a process that `wait4(2)` reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum WaitStatus {
     /// The process exited with this code.
     Exited(i32),
     /// A signal killed the process.
@@ -141,29 +141,29 @@ pub enum Change {
     Stopped(i32),
 }
 
-impl Change {
+impl WaitStatus {
     /// Decodes the status of `wait4(2)`.
     #[must_use]
-    pub fn from_status(status: i32) -> Change {
+    pub fn from_status(status: i32) -> WaitStatus {
         if libc::WIFEXITED(status) {
-            Change::Exited(libc::WEXITSTATUS(status))
+            WaitStatus::Exited(libc::WEXITSTATUS(status))
         } else if libc::WIFSIGNALED(status) {
-            Change::Killed { signal: libc::WTERMSIG(status), core: libc::WCOREDUMP(status) }
+            WaitStatus::Killed { signal: libc::WTERMSIG(status), core: libc::WCOREDUMP(status) }
         } else {
-            Change::Stopped(status >> 8)
+            WaitStatus::Stopped(status >> 8)
         }
     }
 }
 
-impl std::fmt::Display for Change {
+impl std::fmt::Display for WaitStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Change::Exited(code) => write!(f, "exited with {code}"),
-            Change::Killed { signal, .. } => write!(f, "killed by {}", signal_name(*signal)),
-            Change::Stopped(stop) if stop >> 8 == 0 => {
+            WaitStatus::Exited(code) => write!(f, "exited with {code}"),
+            WaitStatus::Killed { signal, .. } => write!(f, "killed by {}", signal_name(*signal)),
+            WaitStatus::Stopped(stop) if stop >> 8 == 0 => {
                 write!(f, "stopped with {}", signal_name(*stop))
             }
-            Change::Stopped(stop) => {
+            WaitStatus::Stopped(stop) => {
                 write!(f, "stopped with {}, event {}", signal_name(stop & 0xff), stop >> 8)
             }
         }
@@ -198,20 +198,22 @@ pub fn signal_name(signal: i32) -> String {
 ///
 /// # Errors
 /// The error that the kernel returns.
-pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Change)>> {
+pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, WaitStatus)>> {
     let mut status = 0i32;
     loop {
         // SAFETY: writes `status` only.
-        let answer = unsafe {
+        let result = unsafe {
             call(
                 libc::SYS_wait4,
                 &[int_argument(pid), &raw mut status as u64, int_argument(options), 0],
             )
         };
-        match answer {
+        match result {
             Err(Errno(libc::EINTR)) => {}
             Ok(0) => return Ok(None),
-            other => return other.map(|pid| Some((int_result(pid), Change::from_status(status)))),
+            other => {
+                return other.map(|pid| Some((int_result(pid), WaitStatus::from_status(status))));
+            }
         }
     }
 }
@@ -267,10 +269,10 @@ pub fn set_dispatch(mode: u64, offset: u64, length: u64, selector: u64) -> Resul
     unsafe { prctl(PR_SET_SYSCALL_USER_DISPATCH, mode, offset, length, selector) }.map(drop)
 }
 
-/// The disposition of a signal: the kernel's `struct sigaction` of architectures with `SA_RESTORER`.
+/// The disposition of a signal: the kernel's `struct sigaction`, as architectures with `SA_RESTORER` have it.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub struct Action {
+pub struct SigAction {
     /// The handler's address, or `SIG_DFL` (0), or `SIG_IGN` (1).
     pub handler: u64,
     /// `SA_*`.
@@ -290,8 +292,8 @@ pub use arch::SA_RESTORER;
 ///
 /// # Safety
 /// The handler's address must be that of a signal handler.
-pub unsafe fn sigaction(signal: i32, action: &Action) -> Result<()> {
-    let action = arch::kernel_action(signal, action);
+pub unsafe fn sigaction(signal: i32, action: &SigAction) -> Result<()> {
+    let action = arch::kernel_sigaction(signal, action);
     let pointer = &raw const action as u64;
     // SAFETY: reads the action only; the handler is the caller's duty.
     unsafe { call(libc::SYS_rt_sigaction, &[int_argument(signal), pointer, 0, 8]) }.map(drop)
@@ -338,7 +340,7 @@ pub fn sigtimedwait(mask: u64, timeout: Duration) -> Result<i32> {
 /// The alternate stack by `sigaltstack(2)`: start, length in bytes, flags.
 ///
 /// # Errors
-/// None is known.
+/// The error that the kernel returns.
 pub fn alternate_stack() -> Result<(u64, u64, i32)> {
     let mut stack = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: 0, ss_size: 0 };
     // SAFETY: writes the structure.
@@ -408,8 +410,8 @@ pub fn map_at(hint: u64, length: usize, flags: i32, fd: i32) -> Result<*mut u8> 
 /// With `MAP_FIXED`, nothing may use the memory that is replaced.
 pub unsafe fn mmap(arguments: &[u64; 6]) -> Result<*mut u8> {
     // SAFETY: by the contract of this function.
-    let answer = unsafe { call(libc::SYS_mmap, &arch::mmap_arguments(arguments)) };
-    answer.map(|address| address as *mut u8)
+    let result = unsafe { call(libc::SYS_mmap, &arch::mmap_arguments(arguments)) };
+    result.map(|address| address as *mut u8)
 }
 
 /// `mprotect(2)`
@@ -458,17 +460,17 @@ pub fn memory_file() -> Result<i32> {
     unsafe { call(libc::SYS_memfd_create, &[c"sudbox".as_ptr() as u64, 0]) }.map(int_result)
 }
 
-/// Mounts a file system of the type `kind` without a mount point, and returns the descriptor of the mount.
+/// Mounts a file system of this type without a mount point, and returns the descriptor of the mount.
 /// Closing the descriptor unmounts the file system.
 ///
 /// # Errors
-/// As `fsopen(2)`, `fsconfig(2)` and `fsmount(2)` say.
-pub fn mount_detached(kind: &std::ffi::CStr) -> Result<i32> {
+/// As `fsopen(2)`, `fsconfig(2)` and `fsmount(2)`.
+pub fn mount_detached(file_system_type: &std::ffi::CStr) -> Result<i32> {
     const CLOEXEC: u64 = 1; // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
     const CREATE: u64 = 6; // FSCONFIG_CMD_CREATE
     // SAFETY: the string is terminated.
     unsafe {
-        let fs = call(libc::SYS_fsopen, &[kind.as_ptr() as u64, CLOEXEC])?;
+        let fs = call(libc::SYS_fsopen, &[file_system_type.as_ptr() as u64, CLOEXEC])?;
         let mount = call(libc::SYS_fsconfig, &[fs, CREATE, 0, 0, 0])
             .and_then(|_| call(libc::SYS_fsmount, &[fs, CLOEXEC, 0]));
         let _ = close(int_result(fs));
@@ -485,7 +487,7 @@ pub fn close(fd: i32) -> Result<()> {
     unsafe { call(libc::SYS_close, &[int_argument(fd)]) }.map(drop)
 }
 
-/// Lets another task run.
+/// `sched_yield(2)`: lets another task run.
 pub fn sched_yield() {
     // SAFETY: takes no pointers.
     let _ = unsafe { call(libc::SYS_sched_yield, &[]) };

@@ -7,7 +7,7 @@ use crate::case::{Check, Failure};
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::ptrace::{self, CALL_STOP};
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 
 /// A dispatch configuration: `struct ptrace_sud_config` (include/uapi/linux/ptrace.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) struct Config {
 /// The size of a [`Config`] in bytes.
 pub(crate) const CONFIG_SIZE: u64 = size_of::<Config>() as u64;
 
-/// The kind of a stop, `PTRACE_SYSCALL_INFO_*`.
+/// The kind of a stop: `PTRACE_SYSCALL_INFO_*` (include/uapi/linux/ptrace.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopKind {
     None,
@@ -55,12 +55,12 @@ impl Tracee {
             run()
         })?;
         let tracee = Tracee { pid };
-        let first = wait_for_change(pid)?;
-        if first == Change::Exited(NOT_TRACED) {
+        let status = wait_for_change(pid)?;
+        if status == WaitStatus::Exited(NOT_TRACED) {
             return Err(Failure::Broken("PTRACE_TRACEME is refused".into()));
         }
-        if first != Change::Stopped(libc::SIGSTOP) {
-            return Err(mismatch("the tracee sets itself up and stops", format!("it {first}")));
+        if status != WaitStatus::Stopped(libc::SIGSTOP) {
+            return Err(mismatch("the tracee sets itself up and stops", format!("it {status}")));
         }
         ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
         Ok(tracee)
@@ -76,10 +76,11 @@ impl Tracee {
     }
 
     /// The stop that [`Tracee::interrupt`] causes.
-    pub(crate) const INTERRUPTED: Change = Change::Stopped(libc::SIGTRAP | ptrace::EVENT_STOP << 8);
+    pub(crate) const INTERRUPTED: WaitStatus =
+        WaitStatus::Stopped(libc::SIGTRAP | ptrace::EVENT_STOP << 8);
 
-    /// Stops a seized task (`PTRACE_INTERRUPT`). A task that is stopped already stops again when the tracer
-    /// resumes it.
+    /// Stops a seized task (`PTRACE_INTERRUPT`). If the task is stopped already, it stops again when the
+    /// tracer resumes it.
     pub(crate) fn interrupt(&self) -> Check {
         self.request(ptrace::INTERRUPT, 0, 0).map_err(broken("PTRACE_INTERRUPT")).map(drop)
     }
@@ -90,7 +91,7 @@ impl Tracee {
     }
 
     /// Resumes the tracee by `request`, delivering `signal`, and waits until the tracee stops or ends.
-    pub(crate) fn resume(&self, request: u32, signal: i32) -> Result<Change, Failure> {
+    pub(crate) fn resume(&self, request: u32, signal: i32) -> Result<WaitStatus, Failure> {
         self.request(request, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))?;
         wait_for_change(self.pid)
     }
@@ -98,9 +99,9 @@ impl Tracee {
     /// Resumes the tracee, and checks that it stops next with the status `stop`.
     fn expect_stop(&self, request: u32, signal: i32, stop: i32) -> Check {
         let got = self.resume(request, signal)?;
-        let expected = Change::Stopped(stop);
-        let describe = |change: Change| match change {
-            Change::Stopped(CALL_STOP) => "stopped at a system call".to_owned(),
+        let expected = WaitStatus::Stopped(stop);
+        let describe = |change: WaitStatus| match change {
+            WaitStatus::Stopped(CALL_STOP) => "stopped at a system call".to_owned(),
             other => other.to_string(),
         };
         ensure(got == expected, &format!("the tracee: {}", describe(expected)), || describe(got))
@@ -116,17 +117,17 @@ impl Tracee {
         self.expect_stop(request, signal, CALL_STOP)
     }
 
-    /// Resumes the tracee, and checks that it stops next at the entry or exit (`side`) of the system call
-    /// with the number `call`.
+    /// Resumes the tracee, and checks that it stops next at the system call with the number `call`, with a
+    /// stop of this kind (entry or exit).
     pub(crate) fn expect_call(
         &self,
         request: u32,
         signal: i32,
-        side: StopKind,
+        kind: StopKind,
         call: i64,
     ) -> Check {
         self.expect_call_stop(request, signal)?;
-        expect_equal("kind of stop", self.stop_kind()?, side)?;
+        expect_equal("kind of stop", self.stop_kind()?, kind)?;
         let got = self.registers()?.number.cast_signed();
         expect_equal("number of the call", got, call)
     }
@@ -142,21 +143,21 @@ impl Tracee {
     }
 
     /// A register set (`NT_*`, include/uapi/linux/elf.h) as bytes.
-    pub(crate) fn register_set(&self, kind: i32) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn register_set(&self, set: i32) -> Result<Vec<u8>, Failure> {
         let mut bytes = vec![0; PAGE_SIZE];
-        let length = self.regset(libc::PTRACE_GETREGSET, kind, &mut bytes)?;
+        let length = self.regset(libc::PTRACE_GETREGSET, set, &mut bytes)?;
         bytes.truncate(length);
         Ok(bytes)
     }
 
-    /// Sets a register set from bytes as [`Tracee::register_set`] returns them.
-    pub(crate) fn set_register_set(&self, kind: i32, bytes: &[u8]) -> Check {
-        self.regset(libc::PTRACE_SETREGSET, kind, &mut bytes.to_vec()).map(drop)
+    /// Sets a register set to bytes that [`Tracee::register_set`] returned.
+    pub(crate) fn set_register_set(&self, set: i32, bytes: &[u8]) -> Check {
+        self.regset(libc::PTRACE_SETREGSET, set, &mut bytes.to_vec()).map(drop)
     }
 
-    /// Reads or writes a register set; returns the number of bytes.
-    fn regset(&self, request: u32, kind: i32, bytes: &mut [u8]) -> Result<usize, Failure> {
-        ptrace::regset(self.pid, request, kind, bytes)
+    /// Reads or writes a register set. Returns the number of bytes.
+    fn regset(&self, request: u32, set: i32, bytes: &mut [u8]) -> Result<usize, Failure> {
+        ptrace::regset(self.pid, request, set, bytes)
             .map_err(broken("PTRACE_GETREGSET or PTRACE_SETREGSET"))
     }
 
@@ -183,6 +184,7 @@ impl Tracee {
 
     /// The dispatch configuration.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
+        // The kernel must overwrite all fields, so fill them with a value that no configuration has.
         let mut config = Config { mode: 9, selector: 9, offset: 9, length: 9 };
         match self.get_config_at(CONFIG_SIZE, &raw mut config as u64) {
             Ok(_) => Ok(config),
@@ -200,7 +202,7 @@ impl Tracee {
     /// Kills and reaps the tracee.
     pub(crate) fn kill(&self) -> Check {
         sys::kill(self.pid, libc::SIGKILL).map_err(broken("kill"))?;
-        while let Change::Stopped(_) = wait_for_change(self.pid)? {}
+        while let WaitStatus::Stopped(_) = wait_for_change(self.pid)? {}
         Ok(())
     }
 }

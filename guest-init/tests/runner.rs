@@ -51,7 +51,7 @@ const TABLE: &[&[Case]] = &[&[
 
 /// Ignores every signal that can be ignored, forks a child with the same dispositions, and sleeps in both.
 fn hang() -> Check {
-    let ignore = sys::Action { handler: 1, ..sys::Action::default() };
+    let ignore = sys::SigAction { handler: 1, ..sys::SigAction::default() };
     for signal in (1..=64).filter(|s| *s != libc::SIGKILL && *s != libc::SIGSTOP) {
         // SAFETY: ignoring needs no handler; there is one thread.
         unsafe { sys::sigaction(signal, &ignore) }.expect("sigaction");
@@ -91,7 +91,7 @@ fn clean() -> Check {
         problems.push(format!("mask {mask:?}"));
     }
     for signal in (1..=64).filter(|s| *s != libc::SIGKILL && *s != libc::SIGSTOP) {
-        let mut old = sys::Action { handler: 7, ..sys::Action::default() };
+        let mut old = sys::SigAction { handler: 7, ..sys::SigAction::default() };
         let number = u64::try_from(signal).expect("small");
         // SAFETY: reads the disposition.
         unsafe { sys::call(libc::SYS_rt_sigaction, &[number, 0, &raw mut old as u64, 8]) }
@@ -178,7 +178,7 @@ fn with_runner(host: impl FnOnce(&mut Host), succeeds: bool) {
     host(&mut peer);
     drop(peer);
     let (_, change) = sys::wait(child, 0).expect("wait").expect("a wait status");
-    assert_eq!(change, sys::Change::Exited(i32::from(!succeeds)));
+    assert_eq!(change, sys::WaitStatus::Exited(i32::from(!succeeds)));
 }
 
 fn misbehaving_cases() {

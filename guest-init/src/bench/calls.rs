@@ -7,7 +7,7 @@ use super::watch::{SETTLE_TIME, SIZE_FOR_CALLS, Stopwatch};
 use crate::arch::{self, OperationLoop, issue_inside};
 use crate::case::{Check, Failure};
 use crate::support::*;
-use crate::sys::{self, Action};
+use crate::sys::{self, SigAction};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) fn install_counting_sigsys_handler() -> Check {
     extern "C" fn count(_: i32, _: *const u8, _: *mut u8) {
         arch::count_emulated_call();
     }
-    let action = Action {
+    let action = SigAction {
         handler: count as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),

@@ -8,7 +8,7 @@ use crate::arch::OperationLoop;
 use crate::case::Check;
 use crate::ptrace::{self, CALL_STOP, SYSEMU};
 use crate::support::*;
-use crate::sys::Change;
+use crate::sys::WaitStatus;
 use crate::tracee::{Tracee, pause_for_tracer};
 
 /// The shared word that the tracee sets after its last batch.
@@ -33,7 +33,7 @@ pub(super) fn bench_sysemu() -> Check {
     loop {
         ptrace::request(tracee.pid, SYSEMU, 0, 0).map_err(unmet("PTRACE_SYSEMU"))?;
         let stop = wait_for_change(tracee.pid)?;
-        ensure(stop == Change::Stopped(CALL_STOP), "the tracee stops at a call", || {
+        ensure(stop == WaitStatus::Stopped(CALL_STOP), "the tracee stops at a call", || {
             format!("it {stop}")
         })?;
         if shared_word(DONE) == 1 {

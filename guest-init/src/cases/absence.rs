@@ -8,7 +8,7 @@ use crate::case::{Case, Check, absence_case};
 use crate::ptrace::SYSEMU;
 use crate::shared::shared;
 use crate::support::*;
-use crate::sys::{Change, Errno};
+use crate::sys::{Errno, WaitStatus};
 use crate::tracee::{CONFIG_SIZE, StopKind, Tracee, pause_for_tracer};
 use libc::{SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP};
 use sudbox_protocol::Feature;
@@ -97,7 +97,7 @@ fn tracer_sees_calls() -> Check {
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
     tracee.expect_call(SYSEMU, 0, StopKind::Entry, libc::SYS_umask)?;
-    expect_equal("the tracee", tracee.resume(libc::PTRACE_CONT, 0)?, Change::Exited(0))
+    expect_equal("the tracee", tracee.resume(libc::PTRACE_CONT, 0)?, WaitStatus::Exited(0))
 }
 
 /// The release that introduced the ptrace(2) requests (include/uapi/linux/ptrace.h).

@@ -5,7 +5,7 @@
 use crate::arch;
 use crate::case::{Case, Check, Failure, case};
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
@@ -323,7 +323,11 @@ fn exec_disarms() -> Check {
         execute(fd);
         98
     })?;
-    expect_equal("the program", end.to_string(), Change::Exited(i32::from(EXECUTED)).to_string())
+    expect_equal(
+        "the program",
+        end.to_string(),
+        WaitStatus::Exited(i32::from(EXECUTED)).to_string(),
+    )
 }
 
 /// Creates a file with a program that exits with [`EXECUTED`] if its system calls are executed.

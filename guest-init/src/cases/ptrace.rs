@@ -7,7 +7,7 @@ use crate::arch::{self};
 use crate::case::{Case, Check, Failure, Need, OnlyArchs, all_but, case, outside_core};
 use crate::ptrace::SYSEMU;
 use crate::support::*;
-use crate::sys::{self, Change, Errno};
+use crate::sys::{self, Errno, WaitStatus};
 use crate::tracee::{CONFIG_SIZE, Config, StopKind, Tracee, pause_for_tracer};
 use sudbox_protocol::Feature;
 
@@ -227,7 +227,7 @@ fn no_emulation_stop() -> Check {
 fn killed_without_stops() -> Check {
     let tracee = start_caller(2)?;
     let end = tracee.resume(SYSCALL, 0)?;
-    if let Change::Stopped(_) = end {
+    if let WaitStatus::Stopped(_) = end {
         log(format!("the stop is of kind {:?}", tracee.stop_kind()?));
         tracee.kill()?;
     }

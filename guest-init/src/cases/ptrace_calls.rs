@@ -8,7 +8,7 @@ use crate::arch;
 use crate::case::{Case, Check, Failure, OnlyArchs, case, outside_core};
 use crate::ptrace::{self, INTERRUPT};
 use crate::support::*;
-use crate::sys::{self, Change, Errno};
+use crate::sys::{self, Errno, WaitStatus};
 use crate::tracee::{StopKind, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::{Arch, Feature};
@@ -157,6 +157,6 @@ fn seized_interrupt() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
     let end = wait_for_change(child)?;
-    expect_equal("the program", end, Change::Exited(0))?;
+    expect_equal("the program", end, WaitStatus::Exited(0))?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }

@@ -7,7 +7,7 @@ use super::ptrace::armed_config;
 use crate::arch;
 use crate::case::{Case, Check, Failure, OnlyArchs, case};
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
 use sudbox_protocol::{Arch, Feature};
 
@@ -86,7 +86,7 @@ fn configuration_at_events() -> Check {
         let Some((pid, change)) = waited else { return Err(Failure::Broken("wait4".into())) };
         let is_tracee = pid == tracee.pid;
         match change {
-            Change::Stopped(stop) if is_tracee && stop >> 8 != 0 => {
+            WaitStatus::Stopped(stop) if is_tracee && stop >> 8 != 0 => {
                 events.push(stop >> 8);
                 if stop >> 8 == libc::PTRACE_EVENT_EXEC {
                     break;
@@ -94,7 +94,7 @@ fn configuration_at_events() -> Check {
                 expect_equal("configuration of a parent", tracee.config()?, armed_config())?;
                 resume(pid, 0)?;
             }
-            Change::Stopped(libc::SIGSTOP) if !is_tracee => {
+            WaitStatus::Stopped(libc::SIGSTOP) if !is_tracee => {
                 expect_equal(
                     "mode of a child at its first stop",
                     Tracee { pid }.config()?.mode,
@@ -103,8 +103,8 @@ fn configuration_at_events() -> Check {
                 children += 1;
                 resume(pid, 0)?;
             }
-            Change::Stopped(libc::SIGCHLD) => drop(resume(pid, libc::SIGCHLD)?),
-            Change::Exited(0) if !is_tracee => {}
+            WaitStatus::Stopped(libc::SIGCHLD) => drop(resume(pid, libc::SIGCHLD)?),
+            WaitStatus::Exited(0) if !is_tracee => {}
             other => {
                 let who = if is_tracee { "the tracee" } else { "a child" };
                 return Err(mismatch(

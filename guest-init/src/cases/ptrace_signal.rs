@@ -7,7 +7,7 @@ use crate::case::{Case, Check, Failure, OnlyArchs, case};
 use crate::ptrace;
 use crate::shared::{SigsysRecord, shared};
 use crate::support::*;
-use crate::sys::{self, Action};
+use crate::sys::{self, SigAction};
 use crate::tracee::{Tracee, pause_for_tracer};
 use sudbox_protocol::Arch;
 
@@ -44,7 +44,7 @@ const CALLS: usize = 4;
 /// Starts a tracee that makes [`CALLS`] dispatched calls, and checks the registers after each.
 fn start_program() -> Result<Tracee, Failure> {
     handle_dispatches(do_nothing)?;
-    let action = Action {
+    let action = SigAction {
         handler: handler_address(),
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),

@@ -10,7 +10,7 @@ use crate::arch::{self, Registers};
 use crate::case::{Case, Check, case};
 use crate::ptrace::{self, CALL_STOP, PEEK_SIGINFO, request};
 use crate::support::*;
-use crate::sys::{self, Change, Errno};
+use crate::sys::{self, Errno, WaitStatus};
 use crate::tracee::{Tracee, pause_for_tracer};
 use sudbox_protocol::Feature;
 
@@ -188,7 +188,7 @@ fn stops_told() -> Check {
     expect_call_info("the stop for SIGSYS", &tracee, 0, &[])?;
     expect_queues(&tracee)?;
     let mut change = tracee.resume(SYSCALL, libc::SIGSYS)?;
-    while change == Change::Stopped(CALL_STOP)
+    while change == WaitStatus::Stopped(CALL_STOP)
         && tracee.registers()?.number.cast_signed() != libc::SYS_close
     {
         change = tracee.resume(SYSCALL, 0)?;
@@ -198,7 +198,7 @@ fn stops_told() -> Check {
     tracee.expect_call_stop(SYSCALL, 0)?;
     let failed = exit_bytes(-i64::from(libc::EBADF), true);
     expect_call_info("the exit of a call that fails", &tracee, 2, &failed)?;
-    let stopped = Change::Stopped(libc::SIGTRAP | PTRACE_EVENT_SECCOMP << 8);
+    let stopped = WaitStatus::Stopped(libc::SIGTRAP | PTRACE_EVENT_SECCOMP << 8);
     expect_equal("the tracee", tracee.resume(CONT, 0)?, stopped)?;
     let mut traced = entry_bytes(libc::SYS_umask, [0o111, 0, 0, 0, 0, 0]);
     traced.extend(FILTER_DATA.to_ne_bytes());

@@ -8,7 +8,7 @@ use crate::arch::{self, Reg, Registers};
 use crate::case::{Case, Check, Failure, OnlyArchs, all_but, outside_core};
 use crate::shared::shared;
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -279,7 +279,7 @@ fn stopped_sleep() -> Check {
     }
     sys::kill(child, libc::SIGSTOP).map_err(broken("kill"))?;
     let stop = sys::wait(child, libc::WUNTRACED).map_err(broken("wait4"))?;
-    expect_equal("the child", stop, Some((child, Change::Stopped(libc::SIGSTOP))))?;
+    expect_equal("the child", stop, Some((child, WaitStatus::Stopped(libc::SIGSTOP))))?;
     selector.store(BLOCK, Ordering::SeqCst);
     sys::kill(child, libc::SIGCONT).map_err(broken("kill"))?;
     expect_success(wait_for_change(child)?)?;
@@ -308,7 +308,7 @@ extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::UserContext) {
 
 fn failed_stays_failed() -> Check {
     handle_dispatches(do_nothing)?;
-    let action = sys::Action {
+    let action = sys::SigAction {
         handler: set_block as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),
@@ -354,7 +354,7 @@ fn suppressed_number_kept() -> Check {
         })?;
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         let end = tracee.resume(CONT, 0)?;
-        if let Change::Stopped(_) = end {
+        if let WaitStatus::Stopped(_) = end {
             log(format!("{code} came back as {}", tracee.registers()?.result.cast_signed()));
             tracee.kill()?;
         }

@@ -8,7 +8,7 @@ use crate::case::{Case, Check, Failure, Need, outside_core};
 use crate::rseq::{self, CriticalSection, RseqArea};
 use crate::shared::shared;
 use crate::support::*;
-use crate::sys::Change;
+use crate::sys::WaitStatus;
 use std::sync::atomic::Ordering;
 use sudbox_protocol::Feature;
 
@@ -69,7 +69,7 @@ const CONTEXT_SWITCHED: i32 = 98;
 
 /// Forks a child that calls `enter` and then exits with 0, and returns how it ended. Repeats this until no
 /// context switch comes before the section.
-fn run_undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
+fn run_undisturbed(enter: impl Fn() -> Check) -> Result<WaitStatus, Failure> {
     loop {
         let end = wait_for_change(spawn_child(|| {
             let Ok(before) = context_switches() else { return 99 };
@@ -82,7 +82,7 @@ fn run_undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
                 Err(_) => 99,
             }
         })?)?;
-        if end != Change::Exited(CONTEXT_SWITCHED) {
+        if end != WaitStatus::Exited(CONTEXT_SWITCHED) {
             return Ok(end);
         }
     }
@@ -98,8 +98,8 @@ fn kills_in_section(gate: &Gate, area: &'static RseqArea, section: u64) -> Resul
         Ok(())
     })?;
     match end {
-        Change::Exited(0) => Ok(false),
-        Change::Killed { signal: libc::SIGSEGV, .. } => Ok(true),
+        WaitStatus::Exited(0) => Ok(false),
+        WaitStatus::Killed { signal: libc::SIGSEGV, .. } => Ok(true),
         other => {
             Err(mismatch("a call in a critical section returns or kills", format!("it {other}")))
         }

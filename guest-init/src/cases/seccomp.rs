@@ -7,7 +7,7 @@ use crate::case::{Case, Check, Failure, case, outside_core};
 use crate::filter::{self, statement};
 use crate::shared::shared;
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use crate::tracee::{StopKind, Tracee};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP};
 use sudbox_protocol::Feature;
@@ -239,7 +239,7 @@ fn exit_thread(_: Dispatch<'_>) {
 
 fn dispatched_unseen_strict() -> Check {
     handle_dispatches(exit_thread)?;
-    for (selector, expected) in [(BLOCK, Change::Exited(0)), (ALLOW, killed())] {
+    for (selector, expected) in [(BLOCK, WaitStatus::Exited(0)), (ALLOW, killed())] {
         reset_dispatch_count();
         let end = run_vforked(|| {
             // SAFETY: takes no pointers.
@@ -262,6 +262,6 @@ fn dispatched_unseen_strict() -> Check {
 }
 
 /// The death by SIGKILL.
-fn killed() -> Change {
-    Change::Killed { signal: libc::SIGKILL, core: false }
+fn killed() -> WaitStatus {
+    WaitStatus::Killed { signal: libc::SIGKILL, core: false }
 }

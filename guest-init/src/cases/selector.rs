@@ -7,7 +7,7 @@ use super::check_on;
 use crate::arch::{self, Registers};
 use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, outside_core};
 use crate::support::*;
-use crate::sys::{self, Action};
+use crate::sys::{self, SigAction};
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
 
@@ -272,7 +272,7 @@ fn invalid_value_kills_if_blocked_or_ignored() -> Check {
     expect_invalid_kills(2, || {
         let _ = sys::sigmask(libc::SIG_BLOCK, mask);
     })?;
-    let ignore = Action { handler: 1, ..Action::default() };
+    let ignore = SigAction { handler: 1, ..SigAction::default() };
     expect_invalid_kills(0xff, || {
         // SAFETY: SIG_IGN has no handler.
         let _ = unsafe { sys::sigaction(libc::SIGSYS, &ignore) };
@@ -338,7 +338,7 @@ fn kill_dumps_core() -> Check {
                 let _ = arch::gate().issue(&fresh_umask_call());
                 0
             })?;
-            let expected = sys::Change::Killed { signal, core: limit != 0 };
+            let expected = sys::WaitStatus::Killed { signal, core: limit != 0 };
             expect_equal(
                 &format!("the end with a limit of {limit}"),
                 wait_for_change(child)?,

@@ -6,7 +6,7 @@ use crate::arch::{self, Reg};
 use crate::case::{Case, Check, Need, OnlyArchs, all_but, case, outside_core};
 use crate::shared::shared;
 use crate::support::*;
-use crate::sys::{self, Action};
+use crate::sys::{self, SigAction};
 use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::Ordering;
 use sudbox_protocol::Feature;
@@ -132,7 +132,7 @@ fn expect_death_by_dispatch(prepare: impl FnOnce()) -> Check {
 
 /// Sets the disposition of SIGSYS: 0 for the default, 1 for ignored.
 fn set_disposition(handler: u64) {
-    let action = Action { handler, ..Action::default() };
+    let action = SigAction { handler, ..SigAction::default() };
     // SAFETY: SIG_DFL and SIG_IGN have no handler.
     let _ = unsafe { sys::sigaction(libc::SIGSYS, &action) };
 }
@@ -323,7 +323,7 @@ extern "C" fn block_and_return(_: i32, _: *const u8, _: *mut arch::UserContext) 
 unsafe fn return_blocked_through(restorer: u64) -> Check {
     handle_dispatches(allow_and_reissue)?;
     let flag = if restorer == 0 { 0 } else { sys::SA_RESTORER };
-    let action = Action {
+    let action = SigAction {
         handler: block_and_return as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | flag,
         restorer,
@@ -369,7 +369,7 @@ fn restarted_call() -> Check {
     // SAFETY: writes two descriptors to a live array.
     unsafe { sys::call(libc::SYS_pipe2, &[ends.as_mut_ptr() as u64, 0]) }
         .map_err(broken("pipe2"))?;
-    let action = Action {
+    let action = SigAction {
         handler: block_and_return as *const () as u64,
         flags: u64::from((libc::SA_SIGINFO | libc::SA_RESTART).cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),

@@ -6,7 +6,7 @@ use super::registers::pattern_registers;
 use crate::arch::{self, TraceeRegisters};
 use crate::case::{Case, Check, Failure, Need, outside_core};
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 
 pub(super) const CASES: &[Case] = &[outside_core(
     "signals/core-tells",
@@ -148,7 +148,7 @@ fn dump_core_of_child(selector: u8) -> Result<(i32, Vec<u8>), Failure> {
         let _ = arch::gate().issue(&regs);
         0
     })?;
-    let expected = Change::Killed { signal: libc::SIGSYS, core: true };
+    let expected = WaitStatus::Killed { signal: libc::SIGSYS, core: true };
     expect_equal("the end of the process", wait_for_change(child)?, expected)?;
     let entry = std::fs::read_dir(CORE_FOLDER)
         .ok()

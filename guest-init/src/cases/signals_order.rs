@@ -7,7 +7,7 @@ use crate::arch::{self, Reg};
 use crate::case::{Case, Check, Failure, Need, case};
 use crate::shared::shared;
 use crate::support::*;
-use crate::sys::{self, Action};
+use crate::sys::{self, SigAction};
 use std::sync::atomic::Ordering;
 use sudbox_protocol::Feature;
 
@@ -41,7 +41,7 @@ extern "C" fn record_interruption(_: i32, _: *const u8, frame: *mut arch::UserCo
 
 /// Installs [`record_interruption`] as the handler of a signal.
 fn install_recorder(signal: i32) -> Check {
-    let action = Action {
+    let action = SigAction {
         handler: record_interruption as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),

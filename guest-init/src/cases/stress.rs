@@ -7,7 +7,7 @@ use super::inheritance::{EXECUTED, execute, program};
 use crate::arch::{self, Reg, Registers};
 use crate::case::{Case, Check, Failure, Need, outside_core};
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use sudbox_protocol::Feature;
@@ -266,7 +266,7 @@ fn count_and_fork(dispatch: Dispatch<'_>) {
         }
         Ok(child) => {
             let end = sys::wait(child, libc::__WALL);
-            if end != Ok(Some((child, Change::Exited(0)))) {
+            if end != Ok(Some((child, WaitStatus::Exited(0)))) {
                 data.count_wrong_call();
             }
         }
@@ -330,7 +330,7 @@ fn fork_and_exec() -> Check {
             }
         })?;
         let end = wait_for_change(child)?;
-        let expected = Change::Exited(i32::from(EXECUTED)).to_string();
+        let expected = WaitStatus::Exited(i32::from(EXECUTED)).to_string();
         expect_equal(&format!("the program in round {round}"), end.to_string(), expected)?;
     }
     Ok(())
@@ -397,8 +397,8 @@ fn tracer_sets() -> Check {
             }
             match sys::wait(tracee.pid, libc::WNOHANG | libc::__WALL).map_err(broken("wait4"))? {
                 None => sys::sched_yield(),
-                Some((_, Change::Stopped(libc::SIGUSR2))) => break,
-                Some((_, Change::Stopped(libc::SIGSYS))) => drop(resume(libc::SIGSYS)?),
+                Some((_, WaitStatus::Stopped(libc::SIGUSR2))) => break,
+                Some((_, WaitStatus::Stopped(libc::SIGSYS))) => drop(resume(libc::SIGSYS)?),
                 Some((_, change)) => return Err(end_too_early(change)),
             }
         }
@@ -410,6 +410,6 @@ fn tracer_sets() -> Check {
 }
 
 /// The failure of a tracee that stopped or ended unexpectedly.
-fn end_too_early(change: Change) -> Failure {
+fn end_too_early(change: WaitStatus) -> Failure {
     mismatch("the tracee stops for SIGSYS and SIGUSR2 only", format!("it {change}"))
 }

@@ -6,7 +6,7 @@ use crate::arch;
 use crate::case::{Case, Check, Failure, Need, case};
 use crate::probe::machine;
 use crate::support::*;
-use crate::sys::{self, Change, Errno};
+use crate::sys::{self, Errno, WaitStatus};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
 use sudbox_protocol::Feature;
 
@@ -191,7 +191,7 @@ fn only_for_root() -> Check {
         })?;
         let end = wait_for_change(child)?;
         let _ = write_sysctl("1");
-        if end == Change::Exited(99) {
+        if end == WaitStatus::Exited(99) {
             return Err(Failure::Unmet("user-namespace".into()));
         }
         expect_success(end)?;

@@ -9,7 +9,7 @@ use super::{ptrace, registers};
 use crate::arch::{self, Registers};
 use crate::case::{Case, Check, Failure, Need, outside_core};
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use sudbox_protocol::Feature;
 
 const ENTER_FUNCTION: &str = "syscall_trace_enter()";
@@ -164,7 +164,7 @@ fn killed_by_fault() -> i32 {
 fn trace<const N: usize>(
     events: &[&str],
     runs: [fn() -> i32; N],
-) -> Result<[(Change, Vec<String>); N], Failure> {
+) -> Result<[(WaitStatus, Vec<String>); N], Failure> {
     let tracefs = Tracefs::start(events)?;
     let mut ends = Vec::new();
     for run in runs {
@@ -284,7 +284,7 @@ fn ptrace_while_traced() -> Check {
 
 /// Runs each function in an audited child, and then a child whose record must come last. Returns the ends
 /// of the children, and the arguments of umask(2) in all records up to the last.
-fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<Change>, Vec<u64>), Failure> {
+fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<WaitStatus>, Vec<u64>), Failure> {
     let mut audit = Audit::start(libc::SYS_umask)?;
     let (mut pids, mut ends) = (Vec::new(), Vec::new());
     for run in runs {

@@ -7,7 +7,7 @@ use crate::arch::{self, Registers};
 use crate::case::{Case, Check, Failure, outside_core};
 use crate::ptrace::{self, CALL_STOP};
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use crate::tracee::{Config, StopKind, Tracee, pause_for_tracer};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -230,7 +230,7 @@ fn expected_events() -> Vec<Event> {
 /// Runs the tracee to its next stop, and returns its event.
 fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
     Ok(match tracee.resume(libc::PTRACE_SYSCALL, signal)? {
-        Change::Stopped(CALL_STOP) => match tracee.stop_kind()? {
+        WaitStatus::Stopped(CALL_STOP) => match tracee.stop_kind()? {
             StopKind::Entry => (Event::Entry(tracee.registers()?.number.cast_signed()), 0),
             StopKind::Exit => (Event::Exit, 0),
             other => {
@@ -240,7 +240,7 @@ fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
                 ));
             }
         },
-        Change::Stopped(signal) => {
+        WaitStatus::Stopped(signal) => {
             let info = ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
             let field = |at: usize| i32::from_ne_bytes(std::array::from_fn(|i| info[at + i]));
             (Event::Signal { number: field(24).into(), code: field(8) }, signal)

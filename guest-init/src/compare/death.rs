@@ -9,7 +9,7 @@ use super::{core_dump, process, stacks, tracer};
 use crate::arch;
 use crate::case::{Check, Failure};
 use crate::support::*;
-use crate::sys::{self, Action, Change};
+use crate::sys::{self, SigAction, WaitStatus};
 use crate::{ptrace, shared::shared};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -88,11 +88,11 @@ fn make_fatal_call(scenario: &Scenario, death: Death) -> i32 {
         return code;
     }
     variants::install_recording_handler(libc::SIGSYS);
-    let ignore = Action { handler: 1, ..Action::default() };
+    let ignore = SigAction { handler: 1, ..SigAction::default() };
     // SAFETY: sets the default action, or SIG_IGN.
     unsafe {
         let _ = match death {
-            Death::DefaultAction => sys::sigaction(libc::SIGSYS, &Action::default()),
+            Death::DefaultAction => sys::sigaction(libc::SIGSYS, &SigAction::default()),
             Death::Ignored => sys::sigaction(libc::SIGSYS, &ignore),
             Death::Blocked => {
                 sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(libc::SIGSYS)).map(drop)
@@ -215,7 +215,7 @@ fn deliver_until_exit(pid: i32) -> Check {
         if info[8] != 4 {
             return Ok(());
         }
-        if let Change::Stopped(stop) = wait_for_change(pid)?
+        if let WaitStatus::Stopped(stop) = wait_for_change(pid)?
             && stop != libc::SIGSTOP
         {
             signal = stop;

@@ -7,7 +7,7 @@ use crate::arch;
 use crate::case::Failure;
 use crate::ptrace::{self, request};
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Starts the process of a scenario from the parent that the scenario asks for. Returns its process id.
@@ -58,8 +58,9 @@ fn start_child_of_traced(
             }
         }
     })?;
-    let expect_stop =
-        |signal: i32| expect_equal("a parent", wait_for_change(forker)?, Change::Stopped(signal));
+    let expect_stop = |signal: i32| {
+        expect_equal("a parent", wait_for_change(forker)?, WaitStatus::Stopped(signal))
+    };
     let resume_by = |resume: u32| request(forker, resume, 0, 0).map(drop).map_err(broken("ptrace"));
     expect_stop(libc::SIGSTOP)?;
     ptrace::set_options(forker).map_err(broken("PTRACE_SETOPTIONS"))?;
@@ -72,7 +73,7 @@ fn start_child_of_traced(
         wait_for_change(forker)?;
     }
     resume_by(libc::PTRACE_DETACH)?;
-    expect_equal("a parent", wait_for_change(forker)?, Change::Exited(variants::COMPLETED))?;
+    expect_equal("a parent", wait_for_change(forker)?, WaitStatus::Exited(variants::COMPLETED))?;
     i32::try_from(shared_word(CHILD_PID)).map_err(broken("a child's number"))
 }
 

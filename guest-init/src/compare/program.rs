@@ -13,7 +13,7 @@ use crate::cases::audit::Audit;
 use crate::cases::tracefs::Tracefs;
 use crate::ptrace::CALL_STOP;
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use crate::tracee::{Tracee, pause_for_tracer};
 
 /// Runs `observe` while the scenario's system-wide monitor is on and, if the scenario asks for an
@@ -40,7 +40,7 @@ pub(super) fn in_environment(scenario: &Scenario, observe: impl FnOnce() -> Chec
         expect_dispatched(&arch::gate())?;
         disarm()?;
         // SAFETY: the default action.
-        unsafe { sys::sigaction(libc::SIGSYS, &sys::Action::default()) }
+        unsafe { sys::sigaction(libc::SIGSYS, &sys::SigAction::default()) }
             .map_err(broken("rt_sigaction"))?;
     }
     drop(trace);
@@ -51,20 +51,22 @@ pub(super) fn in_environment(scenario: &Scenario, observe: impl FnOnce() -> Chec
 /// Runs the variants of a scenario and records what the program sees and how it ends.
 pub(super) fn observe(record: &Record, scenario: &Scenario) -> Check {
     match run_in_process(record, scenario)? {
-        Change::Exited(variants::NOT_FILTERED) => {
+        WaitStatus::Exited(variants::NOT_FILTERED) => {
             Err(Failure::Broken("the filter is refused".into()))
         }
-        Change::Exited(variants::NOT_PREPARED) => {
+        WaitStatus::Exited(variants::NOT_PREPARED) => {
             Err(Failure::Broken("a handler is refused".into()))
         }
-        Change::Exited(variants::NOT_ARMED) => Err(mismatch("arming is accepted", "it is refused")),
-        Change::Exited(variants::COMPLETED) => Ok(()),
+        WaitStatus::Exited(variants::NOT_ARMED) => {
+            Err(mismatch("arming is accepted", "it is refused"))
+        }
+        WaitStatus::Exited(variants::COMPLETED) => Ok(()),
         end => Err(mismatch("the program runs to its end", format!("it {end}"))),
     }
 }
 
 /// Runs the variants in a new process and returns how the process ended.
-fn run_in_process(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
+fn run_in_process(record: &Record, scenario: &Scenario) -> Result<WaitStatus, Failure> {
     let traced = matches!(scenario.monitor, Monitor::Tracer | Monitor::RewritingTracer)
         || scenario.arming == Arming::ByTracer;
     if traced {
@@ -78,7 +80,7 @@ fn run_in_process(record: &Record, scenario: &Scenario) -> Result<Change, Failur
 
 /// Runs the variants in a new process with this process as its tracer, and returns how the process ended. The
 /// tracer arms the tracee and detaches, or stays attached and delivers every signal.
-fn run_traced(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
+fn run_traced(record: &Record, scenario: &Scenario) -> Result<WaitStatus, Failure> {
     let tracee = Tracee::start(|| {
         pause_for_tracer();
         variants::run_variants(record, scenario)
@@ -93,8 +95,8 @@ fn run_traced(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
     let mut signal = 0;
     loop {
         match tracee.resume(request, signal)? {
-            Change::Stopped(CALL_STOP) => signal = 0,
-            Change::Stopped(stop) => {
+            WaitStatus::Stopped(CALL_STOP) => signal = 0,
+            WaitStatus::Stopped(stop) => {
                 if rewrites {
                     tracer::write_back(tracee.pid);
                 }

@@ -12,7 +12,7 @@ use crate::case::{Check, Failure};
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::ptrace::{self, request};
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use std::ffi::CString;
 use std::ops::Range;
 
@@ -211,7 +211,7 @@ pub(super) fn arm_if_asked(scenario: &Scenario, pid: i32) -> Check {
 }
 
 /// Waits for a change of the tracee. Returns the change and the siginfo of waitid(2), without the process id.
-fn wait_with_siginfo(pid: i32) -> Result<(Change, [u8; 128]), Failure> {
+fn wait_with_siginfo(pid: i32) -> Result<(WaitStatus, [u8; 128]), Failure> {
     let mut info = [0u8; 128];
     let options = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL;
     // SAFETY: writes a siginfo_t.
@@ -238,7 +238,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
         pid = i32::try_from(shared_word(ID_WORDS[1])).unwrap_or(0);
     }
     let stopped = wait_for_change(pid)?;
-    expect_equal("a tracee", stopped.to_string(), Change::Stopped(libc::SIGSTOP).to_string())?;
+    expect_equal("a tracee", stopped.to_string(), WaitStatus::Stopped(libc::SIGSTOP).to_string())?;
     ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
     arm_if_asked(scenario, pid)?;
     let resume_by = |resume: u32, signal: i32| {
@@ -246,7 +246,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
     };
     let mut change = resume_to_sigstop(pid)?;
     for resume in RESUMES {
-        if change != Change::Stopped(libc::SIGSTOP) {
+        if change != WaitStatus::Stopped(libc::SIGSTOP) {
             break;
         }
         if !resumes.contains(&resume.name) {
@@ -256,7 +256,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
         if arch::HAS_CALL_BREAKPOINTS {
             resume_by(libc::PTRACE_CONT, 0)?;
             let before = wait_for_change(pid)?;
-            expect_equal("right before the call", before, Change::Stopped(libc::SIGTRAP))?;
+            expect_equal("right before the call", before, WaitStatus::Stopped(libc::SIGTRAP))?;
         }
         let mut count = 0;
         loop {
@@ -265,7 +265,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
             resume_by(request, signal)?;
             let (next, info) = wait_with_siginfo(pid)?;
             change = next;
-            let Change::Stopped(stop) = next else { break };
+            let WaitStatus::Stopped(stop) = next else { break };
             if stop == libc::SIGSTOP {
                 break;
             }
@@ -290,7 +290,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
             count.into(),
         );
     }
-    while let Change::Stopped(stop) = change {
+    while let WaitStatus::Stopped(stop) = change {
         let signal = if stop == libc::SIGSYS { stop } else { 0 };
         resume_by(libc::PTRACE_CONT, signal)?;
         change = wait_for_change(pid)?;
@@ -300,17 +300,21 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
     if pid != process {
         change = wait_for_change(process)?;
     }
-    expect_equal("the tracee", change.to_string(), Change::Exited(variants::COMPLETED).to_string())
+    expect_equal(
+        "the tracee",
+        change.to_string(),
+        WaitStatus::Exited(variants::COMPLETED).to_string(),
+    )
 }
 
 /// Resumes the tracee and delivers its signals, until it stops itself by SIGSTOP or ends.
-fn resume_to_sigstop(pid: i32) -> Result<Change, Failure> {
+fn resume_to_sigstop(pid: i32) -> Result<WaitStatus, Failure> {
     let mut signal: i32 = 0;
     loop {
         request(pid, libc::PTRACE_CONT, 0, u64::from(signal.cast_unsigned()))
             .map_err(broken("ptrace"))?;
         match wait_for_change(pid)? {
-            Change::Stopped(stop) if stop != libc::SIGSTOP => {
+            WaitStatus::Stopped(stop) if stop != libc::SIGSTOP => {
                 signal = if stop == libc::SIGTRAP { 0 } else { stop };
             }
             other => return Ok(other),

@@ -13,7 +13,7 @@ use super::{proc, stacks};
 use crate::arch::{self, CallInstruction, Floating, FrameFormat, Reg, Registers, WatchedCallSite};
 use crate::filter::{self, statement};
 use crate::support::*;
-use crate::sys::{self, Action};
+use crate::sys::{self, SigAction};
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
@@ -241,7 +241,7 @@ fn install_recording_handler_with(signal: i32, flags: i32, mask: u64) -> bool {
 
 /// Installs a handler. Returns whether the kernel accepted it.
 fn install_handler(signal: i32, handler: u64, flags: i32, mask: u64) -> bool {
-    let action = Action {
+    let action = SigAction {
         handler,
         flags: u64::from(flags.cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),
@@ -416,7 +416,7 @@ fn apply_history(history: History) -> bool {
                 && sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1).is_ok()
                 && {
                     // SAFETY: the default action.
-                    unsafe { sys::sigaction(libc::SIGUSR1, &Action::default()) }.is_ok()
+                    unsafe { sys::sigaction(libc::SIGUSR1, &SigAction::default()) }.is_ok()
                 }
         }
     }

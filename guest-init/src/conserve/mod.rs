@@ -214,7 +214,7 @@ impl IdleTracees {
                 0
             })?;
             let stopped = wait_for_change(pid)?;
-            expect_equal("an idle process", stopped, sys::Change::Stopped(libc::SIGSTOP))?;
+            expect_equal("an idle process", stopped, sys::WaitStatus::Stopped(libc::SIGSTOP))?;
             ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
             pids.push(pid);
         }
@@ -231,11 +231,11 @@ impl IdleTracees {
     /// Resumes the tracees for one call: the armed one's is dispatched, the other's executed. Kills and
     /// reaps both.
     fn resume(self) -> Check {
-        let dispatched = sys::Change::Stopped(libc::SIGSYS);
-        for (pid, expected) in self.pids.into_iter().zip([dispatched, sys::Change::Exited(0)]) {
+        let dispatched = sys::WaitStatus::Stopped(libc::SIGSYS);
+        for (pid, expected) in self.pids.into_iter().zip([dispatched, sys::WaitStatus::Exited(0)]) {
             ptrace::request(pid, libc::PTRACE_CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
             let change = wait_for_change(pid)?;
-            if matches!(change, sys::Change::Stopped(_)) {
+            if matches!(change, sys::WaitStatus::Stopped(_)) {
                 let _ = sys::kill(pid, libc::SIGKILL);
                 wait_for_change(pid)?;
             }

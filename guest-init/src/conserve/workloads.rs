@@ -5,7 +5,7 @@ use crate::arch::{self, Registers};
 use crate::case::{Check, Failure};
 use crate::ptrace;
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -128,7 +128,7 @@ pub(super) fn suppressed_dispatches(count: u32) -> Check {
 
 /// Runs a function in a child that shares this process's memory, on a stack from [`reused_stack`]. The
 /// function's result is the child's exit code. Returns how the child ended.
-fn run_on_stack(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure> {
+fn run_on_stack(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<WaitStatus, Failure> {
     extern "C" fn enter(run: u64) -> u64 {
         // SAFETY: the parent passes the address of the reference, and waits.
         sys::exit(unsafe { *(run as *const &dyn Fn() -> i32) }())
@@ -168,7 +168,8 @@ fn expect_children_killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool
             let _ = arch::gate().issue(&harmless_call());
             0
         })?;
-        let is_killed = matches!(end, Change::Killed { signal: killer, .. } if killer == signal);
+        let is_killed =
+            matches!(end, WaitStatus::Killed { signal: killer, .. } if killer == signal);
         ensure(is_killed, &format!("it is killed by {}", sys::signal_name(signal)), || {
             format!("it {end}")
         })?;
@@ -193,7 +194,8 @@ pub(super) fn deaths_by_unreadable_selector(count: u32) -> Check {
 /// Starts children that a SIGSYS kills because it has no handler, is ignored, or is blocked.
 pub(super) fn deaths_by_unhandled_sigsys(count: u32) -> Check {
     expect_children_killed(count, libc::SIGSYS, |round| {
-        let ignore = sys::Action { handler: u64::from(round % 3 == 1), ..sys::Action::default() };
+        let ignore =
+            sys::SigAction { handler: u64::from(round % 3 == 1), ..sys::SigAction::default() };
         // SAFETY: sets the default action, or SIG_IGN.
         let set = unsafe { sys::sigaction(libc::SIGSYS, &ignore) }.is_ok();
         let mask = if round % 3 == 2 { sys::signal_bit(libc::SIGSYS) } else { 0 };
@@ -222,7 +224,7 @@ pub(super) fn deaths_of_threads(count: u32) -> Check {
             0
         })?;
         let end = wait_for_change(child)?;
-        let is_killed = matches!(end, Change::Killed { signal: libc::SIGSYS, .. });
+        let is_killed = matches!(end, WaitStatus::Killed { signal: libc::SIGSYS, .. });
         ensure(is_killed, "it is killed by SIGSYS", || format!("it {end}"))?;
     }
     Ok(())
@@ -285,7 +287,7 @@ pub(super) fn execs(count: u32) -> Check {
             execute(file);
             98
         })?;
-        expect_equal("the program", end, Change::Exited(i32::from(EXECUTED)))?;
+        expect_equal("the program", end, WaitStatus::Exited(i32::from(EXECUTED)))?;
     }
     sys::close(file).map_err(broken("close"))
 }

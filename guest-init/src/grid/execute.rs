@@ -19,7 +19,7 @@ use super::{dimension::Disposition, trace};
 use crate::arch::{self, Reg};
 use crate::case::Failure;
 use crate::support::{PAGE_SIZE, broken};
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
@@ -97,18 +97,20 @@ pub(super) fn execute(
     let current = shared.current_index();
     if shared.records[current].is_done.load(Ordering::SeqCst) == 0 {
         observe(match end {
-            Change::Exited(0) if first.task() == Task::Thread && !is_traced => {
+            WaitStatus::Exited(0) if first.task() == Task::Thread && !is_traced => {
                 Observation::ThreadGone
             }
-            Change::Exited(code) => Observation::Exited(code),
-            Change::Killed { signal, .. } => Observation::Killed(signal),
-            Change::Stopped(signal) => Observation::SetupFailed(signal),
+            WaitStatus::Exited(code) => Observation::Exited(code),
+            WaitStatus::Killed { signal, .. } => Observation::Killed(signal),
+            WaitStatus::Stopped(signal) => Observation::SetupFailed(signal),
         });
         match process_end {
             None => {}
-            Some(Change::Exited(code)) => observe(Observation::ProcessEnded(code)),
-            Some(Change::Killed { signal, .. }) => observe(Observation::ProcessEnded(128 + signal)),
-            Some(Change::Stopped(signal)) => observe(Observation::SetupFailed(signal)),
+            Some(WaitStatus::Exited(code)) => observe(Observation::ProcessEnded(code)),
+            Some(WaitStatus::Killed { signal, .. }) => {
+                observe(Observation::ProcessEnded(128 + signal))
+            }
+            Some(WaitStatus::Stopped(signal)) => observe(Observation::SetupFailed(signal)),
         }
     }
     if first.task() != Task::Thread {
@@ -119,7 +121,7 @@ pub(super) fn execute(
 }
 
 /// Waits until the process ends. Returns how it ended.
-fn wait_for_end(process: i32) -> Result<Change, Failure> {
+fn wait_for_end(process: i32) -> Result<WaitStatus, Failure> {
     let waited = sys::wait(process, libc::__WALL).map_err(broken("wait4"))?;
     waited.map(|(_, change)| change).ok_or_else(|| Failure::Broken("wait4 gave nothing".into()))
 }

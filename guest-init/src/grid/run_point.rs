@@ -11,7 +11,7 @@ use super::shared_state::{memory, observe, shared_state};
 use crate::arch::{self, Gate, Reg, Registers, UserContext};
 use crate::filter::{self, statement};
 use crate::shared::SigsysRecord;
-use crate::sys::{self, Action};
+use crate::sys::{self, SigAction};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
 /// The selector that the handler of SIGSYS sets to ALLOW; null for none.
@@ -277,7 +277,7 @@ pub(super) fn set_disposition(disposition: Disposition) -> sys::Result<()> {
 
 fn install_handler(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
     let flags = u64::from(flags.cast_unsigned()) | sys::SA_RESTORER;
-    let action = Action { handler, flags, restorer: arch::restorer(), mask: 0 };
+    let action = SigAction { handler, flags, restorer: arch::restorer(), mask: 0 };
     // SAFETY: the address is that of a handler, SIG_IGN or SIG_DFL.
     unsafe { sys::sigaction(signal, &action) }
 }

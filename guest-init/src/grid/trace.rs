@@ -13,7 +13,7 @@ use crate::probe::PTRACE_SET_DISPATCH;
 use crate::ptrace::{self, CALL_STOP, SYSEMU};
 use crate::shared::SigsysRecord;
 use crate::support::broken;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use std::sync::atomic::Ordering;
 
 const SYSEMU_SINGLESTEP: u32 = 32;
@@ -22,7 +22,7 @@ const SYSEMU_SINGLESTEP: u32 = 32;
 ///
 /// # Errors
 /// [`Failure::Broken`] if the task cannot be traced.
-pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<Change, Failure> {
+pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<WaitStatus, Failure> {
     let first = points[0];
     let tracer = first.tracer();
     let mut pid = process;
@@ -47,7 +47,7 @@ pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<Change, Failu
         let Some((_, change)) = waited else {
             return Err(Failure::Broken("wait4 gave nothing".into()));
         };
-        let Change::Stopped(stop) = change else { return Ok(change) };
+        let WaitStatus::Stopped(stop) = change else { return Ok(change) };
         if !are_options_set {
             let options = u64::from(options.cast_unsigned());
             ptrace::request(pid, libc::PTRACE_SETOPTIONS, 0, options)
@@ -201,7 +201,7 @@ impl TraceState<'_> {
         ptrace::request(self.pid, libc::PTRACE_CONT, 0, 0)?;
         let stop = sys::wait(self.pid, libc::__WALL)?;
         poke(first(bytes))?;
-        if stop != Some((self.pid, Change::Stopped(libc::SIGTRAP))) {
+        if stop != Some((self.pid, WaitStatus::Stopped(libc::SIGTRAP))) {
             return Err(sys::Errno(libc::ESRCH));
         }
         let mut registers = ptrace::registers(self.pid)?;

@@ -13,7 +13,7 @@ use super::program_memory;
 use super::state::{NATIVE_STACK_LENGTH, SandboxState};
 use crate::arch::{self, Reg, UserContext};
 use crate::support::{ALLOW, BLOCK};
-use crate::sys::{self, Action, Errno};
+use crate::sys::{self, Errno, SigAction};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -108,9 +108,9 @@ fn set_up_task(state: &SandboxState, thread: usize) -> sys::Result<()> {
 
 /// The disposition of a handler that runs on the task's native stack with all signals blocked, and
 /// returns through the allowed range.
-fn native_action(handler: u64) -> Action {
+fn native_action(handler: u64) -> SigAction {
     let flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-    Action {
+    SigAction {
         handler,
         flags: u64::from(flags.cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),

@@ -6,20 +6,22 @@ use super::*;
 use crate::arch;
 use crate::case::{Check, Failure};
 use crate::shared::shared;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use std::sync::atomic::Ordering;
 
 /// Runs a function in a child and returns how the child ended. The result of the function is the exit code.
 ///
-/// The child shares this process's memory on a separate stack, and this process waits, as with
-/// vfork(2). In an emulated machine a start without a copy of the memory takes an eighth of the time of
-/// a fork. The child has its own signal dispositions, mask and dispatch configuration. The selector is
-/// shared, and is set to ALLOW afterwards.
-pub(crate) fn run_vforked<F: FnOnce() -> i32>(run: F) -> Result<Change, Failure> {
+/// As with vfork(2), the child shares this process's memory, and this process waits. The child has a
+/// stack, signal dispositions, a mask and a dispatch configuration of its own. The selector is shared, and
+/// is set to ALLOW afterwards. In an emulated machine such a child starts in an eighth of the time of a
+/// forked child, since the kernel copies no page tables.
+pub(crate) fn run_vforked<F: FnOnce() -> i32>(run: F) -> Result<WaitStatus, Failure> {
+    /// Exit code if the parent has passed no function, which never happens.
+    const NO_FUNCTION: i32 = 97;
     extern "C" fn enter<F: FnOnce() -> i32>(function: u64) -> u64 {
         // SAFETY: the parent passes the address of a live value, and waits.
         let function = unsafe { &mut *(function as *mut Option<F>) };
-        sys::exit(function.take().map_or(97, |run| run()))
+        sys::exit(function.take().map_or(NO_FUNCTION, |run| run()))
     }
     let mut function = Some(run);
     let stack = prepare_task_stack(enter::<F>, &raw mut function as u64)?;
@@ -46,29 +48,29 @@ pub(crate) fn spawn_child(run: impl FnOnce() -> i32) -> Result<i32, Failure> {
 }
 
 /// Waits until a child ends or, if it is traced, stops.
-pub(crate) fn wait_for_change(child: i32) -> Result<Change, Failure> {
+pub(crate) fn wait_for_change(child: i32) -> Result<WaitStatus, Failure> {
     let waited = sys::wait(child, libc::__WALL).map_err(broken("wait4"))?;
     waited.map(|(_, change)| change).ok_or_else(|| Failure::Broken("wait4 gave nothing".into()))
 }
 
 /// Checks that a child exited with 0.
-pub(crate) fn expect_success(change: Change) -> Check {
-    expect_equal("the child", change.to_string(), Change::Exited(0).to_string())
+pub(crate) fn expect_success(change: WaitStatus) -> Check {
+    expect_equal("the child", change.to_string(), WaitStatus::Exited(0).to_string())
 }
 
-/// Checks that a child was killed by this signal, after it handled exactly `handled` dispatches and no
+/// Checks that a child was killed by this signal, after it handled exactly `dispatches` dispatches and no
 /// other signal.
-pub(crate) fn expect_killed(change: Change, signal: i32, handled: u32) -> Check {
+pub(crate) fn expect_killed(change: WaitStatus, signal: i32, dispatches: u32) -> Check {
     ensure(
-        matches!(change, Change::Killed { signal: killer, .. } if killer == signal),
+        matches!(change, WaitStatus::Killed { signal: killer, .. } if killer == signal),
         &format!("the process is killed by {}", sys::signal_name(signal)),
         || format!("it {change}"),
     )?;
-    expect_equal("handlers of SIGSYS run", dispatch_count(), handled)?;
+    expect_equal("handlers of SIGSYS run", dispatch_count(), dispatches)?;
     expect_equal("handlers of other signals run", shared().other_signals.load(Ordering::SeqCst), 0)
 }
 
-/// The exit code for a child's success or failure: 0 for true, 1 for false.
+/// The exit code of a child: 0 for success, 1 for failure.
 pub(crate) fn exit_code(success: bool) -> i32 {
     i32::from(!success)
 }
@@ -128,7 +130,7 @@ pub(crate) fn protect(start: *mut u8, count: usize, protection: i32) -> Check {
     unsafe { sys::protect(start, count * PAGE_SIZE, protection) }.map_err(broken("mprotect"))
 }
 
-/// Waits until another task sets a word of [`Shared::words`](crate::shared::Shared::words) to this value.
+/// Waits until another task has set a word of [`Shared::words`](crate::shared::Shared::words) to this value.
 pub(crate) fn await_shared_word(index: usize, value: u64) {
     while shared().words[index].load(Ordering::SeqCst) != value {
         sys::sched_yield();
@@ -146,7 +148,7 @@ pub(crate) fn shared_word(index: usize) -> u64 {
 }
 
 /// Maps the stack of a task that shares this process's memory, and prepares it to call `run`. Returns the
-/// task's first stack pointer. The stack is never freed, since nothing reports when the task has ended.
+/// task's first stack pointer. The stack is never freed, since this process is not told when the task ends.
 pub(crate) fn prepare_task_stack(
     run: extern "C" fn(u64) -> u64,
     argument: u64,

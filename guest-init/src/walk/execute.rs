@@ -21,7 +21,7 @@ use crate::filter::{self, statement};
 use crate::rseq::{self, RseqArea};
 use crate::shared::SigsysRecord;
 use crate::support::{spawn_child, wait_for_change};
-use crate::sys::{self, Action, Change};
+use crate::sys::{self, SigAction, WaitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Seconds after which SIGALRM kills a sequence, which takes milliseconds on a machine that is not busy.
@@ -87,13 +87,13 @@ pub(super) fn record_final_umask(step: u16) -> i32 {
     0
 }
 
-pub(super) fn record_end(step: u16, change: Change) {
+pub(super) fn record_end(step: u16, change: WaitStatus) {
     record(
         step,
         match change {
-            Change::Exited(code) => EventKind::Exited(code),
-            Change::Killed { signal, .. } => EventKind::Killed(signal),
-            Change::Stopped(signal) => EventKind::Stopped(signal),
+            WaitStatus::Exited(code) => EventKind::Exited(code),
+            WaitStatus::Killed { signal, .. } => EventKind::Killed(signal),
+            WaitStatus::Stopped(signal) => EventKind::Stopped(signal),
         },
     );
 }
@@ -271,7 +271,7 @@ fn install_usr1_handler() -> sys::Result<()> {
 
 fn install_handler(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
     let flags = u64::from((flags | libc::SA_SIGINFO).cast_unsigned()) | sys::SA_RESTORER;
-    let action = Action { handler, flags, restorer: arch::restorer(), mask: 0 };
+    let action = SigAction { handler, flags, restorer: arch::restorer(), mask: 0 };
     // SAFETY: both addresses are those of signal handlers.
     unsafe { sys::sigaction(signal, &action) }
 }

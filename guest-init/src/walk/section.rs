@@ -5,7 +5,7 @@
 use crate::arch::{self, Gate};
 use crate::rseq::{CriticalSection, RseqArea};
 use crate::support::{spawn_child, wait_for_change};
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -57,7 +57,7 @@ pub(super) fn prepare() -> bool {
         0
     })
     .and_then(wait_for_change);
-    let usable = matches!(end, Ok(Change::Exited(0)));
+    let usable = matches!(end, Ok(WaitStatus::Exited(0)));
     USABLE.store(usable, Ordering::SeqCst);
     usable
 }

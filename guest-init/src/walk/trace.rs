@@ -9,7 +9,7 @@ use super::layout::compared_sites;
 use crate::oracle::Config;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::ptrace;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use crate::tracee::request_code;
 use std::sync::atomic::Ordering;
 
@@ -36,19 +36,19 @@ pub(super) fn become_tracee(way: Way) -> sys::Result<()> {
 }
 
 /// Waits for the next stop or the end of a child.
-fn next_stop(child: i32) -> sys::Result<Option<Change>> {
+fn next_stop(child: i32) -> sys::Result<Option<WaitStatus>> {
     Ok(sys::wait(child, libc::__WALL)?.map(|(_, how)| how))
 }
 
 /// Stops a child that waits in [`become_tracee`], as its tracer.
 fn attach(child: i32, way: Way) -> sys::Result<()> {
-    const INTERRUPTED: Change = Change::Stopped(libc::SIGTRAP | ptrace::EVENT_STOP << 8);
+    const INTERRUPTED: WaitStatus = WaitStatus::Stopped(libc::SIGTRAP | ptrace::EVENT_STOP << 8);
     let first = if way.is_seized {
         ptrace::seize(child)?;
         ptrace::request(child, ptrace::INTERRUPT, 0, 0)?;
         INTERRUPTED
     } else {
-        Change::Stopped(libc::SIGSTOP)
+        WaitStatus::Stopped(libc::SIGSTOP)
     };
     if next_stop(child)? != Some(first) {
         return Err(sys::Errno(libc::ESRCH));
@@ -70,11 +70,11 @@ pub(super) fn trace_child(step: u16, child: i32, way: Way) -> sys::Result<()> {
         let resumed = ptrace::request(child, resume, 0, u64::from(i32::cast_unsigned(signal)));
         unless_killed(resumed.map(drop))?;
         signal = match next_stop(child)? {
-            Some(Change::Stopped(ptrace::CALL_STOP)) => {
+            Some(WaitStatus::Stopped(ptrace::CALL_STOP)) => {
                 unless_killed(record_entry(step, child))?;
                 0
             }
-            Some(Change::Stopped(libc::SIGSTOP)) => {
+            Some(WaitStatus::Stopped(libc::SIGSTOP)) => {
                 // SAFETY: the tracee wrote it, and is stopped.
                 let [mode, offset, length, selector] =
                     unsafe { *event_log().requested_configuration.get() };
@@ -90,13 +90,13 @@ pub(super) fn trace_child(step: u16, child: i32, way: Way) -> sys::Result<()> {
                 0
             }
             // SIGCHLD from the tracee's children is not an event of the walk.
-            Some(Change::Stopped(libc::SIGCHLD)) => libc::SIGCHLD,
+            Some(WaitStatus::Stopped(libc::SIGCHLD)) => libc::SIGCHLD,
             // The signal that tells of an exec would kill the new program.
-            Some(Change::Stopped(libc::SIGTRAP)) => {
+            Some(WaitStatus::Stopped(libc::SIGTRAP)) => {
                 record(step, EventKind::Stopped(libc::SIGTRAP));
                 0
             }
-            Some(Change::Stopped(other)) => {
+            Some(WaitStatus::Stopped(other)) => {
                 record(step, EventKind::Stopped(other));
                 other
             }

@@ -3,7 +3,7 @@
 //! The machine code of gates.
 
 use crate::arch::gates::declare_symbols;
-use crate::sys::Action;
+use crate::sys::SigAction;
 use std::ops::Range;
 
 std::arch::global_asm!(include_str!("gates.s"));
@@ -38,11 +38,11 @@ pub unsafe fn make_executable(range: Range<u64>) {
 }
 
 /// The kernel's `struct sigaction` (include/linux/signal_types.h).
-pub type KernelAction = Action;
+pub type KernelSigAction = SigAction;
 
-/// Returns `action` unchanged: the kernel's structure is an [`Action`] on this architecture.
+/// Returns `action` unchanged: the kernel's structure is a [`SigAction`] on this architecture.
 #[must_use]
-pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
+pub fn kernel_sigaction(_: i32, action: &SigAction) -> KernelSigAction {
     *action
 }
 

@@ -5,7 +5,7 @@
 //! as the handler replaces this address by that of the case's own restorer, then jumps to the handler.
 
 use crate::arch::gates::{declare_symbols, issue_inside, symbol_address};
-use crate::sys::Action;
+use crate::sys::SigAction;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,24 +38,24 @@ static sudbox_handler_table: [[AtomicU64; 2]; 65] =
 /// `SA_RESTORER`).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct KernelAction {
+pub struct KernelSigAction {
     handler: u64,
     flags: u64,
     mask: u64,
 }
 
-/// Converts an [`Action`] to a [`KernelAction`]. With a restorer, the kernel enters the handler through
+/// Converts a [`SigAction`] to a [`KernelSigAction`]. With a restorer, the kernel enters the handler through
 /// the stub.
 #[must_use]
-pub fn kernel_action(signal: i32, action: &Action) -> KernelAction {
-    let Action { handler, flags, restorer, mask } = *action;
+pub fn kernel_sigaction(signal: i32, action: &SigAction) -> KernelSigAction {
+    let SigAction { handler, flags, restorer, mask } = *action;
     let signal = usize::try_from(signal).unwrap_or(0);
     let Some(slot) = sudbox_handler_table.get(signal).filter(|_| restorer != 0) else {
-        return KernelAction { handler, flags, mask };
+        return KernelSigAction { handler, flags, mask };
     };
     slot[0].store(handler, Ordering::SeqCst);
     slot[1].store(restorer, Ordering::SeqCst);
-    KernelAction { handler: handler_entry_address(handler), flags, mask }
+    KernelSigAction { handler: handler_entry_address(handler), flags, mask }
 }
 
 /// The address at which the kernel enters a handler with a restorer: the stub.

@@ -3,7 +3,7 @@
 //! The machine code of gates, and the entry to signal handlers.
 
 use super::SA_RESTORER;
-use crate::sys::Action;
+use crate::sys::SigAction;
 use std::ops::Range;
 
 std::arch::global_asm!(include_str!("gates.s"));
@@ -20,14 +20,14 @@ pub const RESERVED_ABOVE_STACK: u64 = 160;
 pub unsafe fn make_executable(_: Range<u64>) {}
 
 /// The kernel's `struct sigaction` (include/linux/signal_types.h).
-pub type KernelAction = Action;
+pub type KernelSigAction = SigAction;
 
-/// Converts an [`Action`] to a [`KernelAction`]. Without a restorer the kernel uses the one in the vDSO.
+/// Converts a [`SigAction`] to a [`KernelSigAction`]. Without a restorer the kernel uses the one in the vDSO.
 #[must_use]
-pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
-    let Action { handler, flags, restorer, mask } = *action;
+pub fn kernel_sigaction(_: i32, action: &SigAction) -> KernelSigAction {
+    let SigAction { handler, flags, restorer, mask } = *action;
     let flags = if restorer == 0 { flags & !SA_RESTORER } else { flags };
-    Action { handler, flags, restorer, mask }
+    SigAction { handler, flags, restorer, mask }
 }
 
 /// The address at which the kernel enters the handler at `handler`.

@@ -32,7 +32,7 @@ fn has_compat_calls() -> bool {
         // The result register still holds the number of the call, which may equal the PID.
         context.registers[Reg::RESULT] = u64::MAX;
     }
-    let action = sys::Action {
+    let action = sys::SigAction {
         handler: step_over as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | SA_RESTORER,
         restorer: restorer(),
@@ -42,7 +42,7 @@ fn has_compat_calls() -> bool {
     unsafe {
         let _ = sys::sigaction(libc::SIGSEGV, &action);
         let after = compat_gate().issue(&Registers::for_call(COMPAT_GETPID, [0; 6]));
-        let _ = sys::sigaction(libc::SIGSEGV, &sys::Action::default());
+        let _ = sys::sigaction(libc::SIGSEGV, &sys::SigAction::default());
         after.result() == i64::from(sys::getpid())
     }
 }

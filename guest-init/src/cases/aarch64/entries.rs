@@ -8,7 +8,7 @@ use crate::arch::{
 };
 use crate::case::{Check, Failure};
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 
 /// Exit code of a child whose execve(2) failed.
 const NOT_EXECUTED: i32 = 98;
@@ -36,7 +36,7 @@ fn run_aarch32_program() -> Result<Vec<u32>, Failure> {
         NOT_EXECUTED
     })?;
     let end = wait_for_change(child)?;
-    if end == Change::Exited(NOT_EXECUTED) {
+    if end == WaitStatus::Exited(NOT_EXECUTED) {
         return Err(Failure::Unmet("programs of 32 bits".into()));
     }
     expect_success(end)?;

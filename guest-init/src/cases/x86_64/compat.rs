@@ -6,7 +6,7 @@ use crate::arch;
 use crate::arch::compat::{self, Registers, Request, SharedMemory, SigsysRecord, number};
 use crate::case::{Check, Failure};
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use std::ops::Range;
 use std::sync::atomic::{Ordering, fence};
 
@@ -151,7 +151,11 @@ impl Program {
     pub(crate) fn run(&self, requests: &[Request]) -> Result<Vec<Request>, Failure> {
         let (change, done) = self.run_until_end(requests)?;
         let all = i32::try_from(requests.len()).unwrap_or(-1);
-        expect_equal("the 32-bit program", change.to_string(), Change::Exited(all).to_string())?;
+        expect_equal(
+            "the 32-bit program",
+            change.to_string(),
+            WaitStatus::Exited(all).to_string(),
+        )?;
         Ok(done)
     }
 
@@ -160,7 +164,7 @@ impl Program {
     pub(crate) fn run_until_end(
         &self,
         requests: &[Request],
-    ) -> Result<(Change, Vec<Request>), Failure> {
+    ) -> Result<(WaitStatus, Vec<Request>), Failure> {
         assert!(requests.len() < compat::MAX_REQUESTS);
         self.write(|shared| shared.requests[..requests.len()].copy_from_slice(requests));
         self.write(|shared| shared.state.has_requests = 1);

@@ -14,7 +14,7 @@ use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::ptrace::PEEK_SIGINFO;
 use crate::shared::shared;
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use crate::tracee::{CONFIG_SIZE, Config, Tracee, pause_for_tracer};
 
 const CONT: u32 = libc::PTRACE_CONT;
@@ -164,15 +164,15 @@ pub(crate) fn tracer() -> Check {
     expect_equal("configuration read", program.get::<Config>(8), armed_config())?;
     expect_equal("configuration read after setting", program.get::<Config>(17), ALL_BITS_CONFIG)?;
     expect_equal("configuration read after setting", program.get::<Config>(9), longer)?;
-    let child_change = |slot| Change::from_status(program.get(slot)).to_string();
-    expect_equal("the tracee", child_change(14), Change::Stopped(libc::SIGSYS).to_string())?;
-    expect_equal("the tracee", child_change(23), Change::Stopped(libc::SIGURG).to_string())?;
+    let child_change = |slot| WaitStatus::from_status(program.get(slot)).to_string();
+    expect_equal("the tracee", child_change(14), WaitStatus::Stopped(libc::SIGSYS).to_string())?;
+    expect_equal("the tracee", child_change(23), WaitStatus::Stopped(libc::SIGURG).to_string())?;
     let sender = program.pid();
     let due = [libc::SIGURG, 0, 0, sender, sys::getuid().cast_signed()].map(i32::cast_unsigned);
     let queued = program.get::<[u32; 16]>(21);
     expect_equal("words of the siginfo in the queue", &queued[..5], &due[..])?;
     expect_equal("words after them", &queued[5..], &[0; 11][..])?;
-    expect_equal("the tracee", child_change(15), Change::Exited(0).to_string())?;
+    expect_equal("the tracee", child_change(15), WaitStatus::Exited(0).to_string())?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_siginfo_by_tracer(&program)
 }

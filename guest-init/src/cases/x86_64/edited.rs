@@ -6,7 +6,7 @@ use crate::arch::{self, Reg};
 use crate::case::{Check, Failure};
 use crate::cases::ptrace_calls::shared_selector;
 use crate::support::*;
-use crate::sys::Change;
+use crate::sys::WaitStatus;
 use crate::tracee::{StopKind, Tracee, pause_for_tracer};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
@@ -131,12 +131,14 @@ pub(crate) fn watched_selector() -> Check {
     poke(0, selector_address(&SELECTOR))?;
     poke(7, WATCH_ONE_BYTE)?;
     let change = tracee.resume(CONT, 0)?;
-    if change == Change::Stopped(libc::SIGSTOP) {
+    if change == WaitStatus::Stopped(libc::SIGSTOP) {
         return Err(Failure::Unmet("working hardware watchpoints".to_owned()));
     }
-    ensure(change == Change::Stopped(libc::SIGTRAP), "the tracee: stopped with SIGTRAP", || {
-        change.to_string()
-    })?;
+    ensure(
+        change == WaitStatus::Stopped(libc::SIGTRAP),
+        "the tracee: stopped with SIGTRAP",
+        || change.to_string(),
+    )?;
     watchpoint_state.store(WATCHPOINT_WORKS, Ordering::SeqCst);
     tracee.expect_signal(CONT, 0, libc::SIGSTOP)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;

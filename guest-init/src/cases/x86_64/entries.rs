@@ -11,7 +11,7 @@ use crate::arch::{self, Reg, Registers};
 use crate::case::{Check, Failure};
 use crate::probe;
 use crate::support::*;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use crate::vdso;
 use std::ops::Range;
 use sudbox_protocol::Feature;
@@ -299,14 +299,18 @@ fn patch_requests(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Request; 3] 
 
 /// Checks that the program carried out all requests. If [`patch_requests`], at index `patch`, could
 /// not write to the vDSO, the case ends as unmet.
-fn expect_patched(change: Change, done: &[Request], patch: usize) -> Check {
+fn expect_patched(change: WaitStatus, done: &[Request], patch: usize) -> Check {
     match (change, done[patch].registers_after.ax) {
-        (Change::Killed { signal: libc::SIGSEGV, .. }, refused) if refused != 0 => {
+        (WaitStatus::Killed { signal: libc::SIGSEGV, .. }, refused) if refused != 0 => {
             Err(Failure::Unmet("a vDSO that can be written".into()))
         }
         (change, _) => {
             let all = i32::try_from(done.len()).unwrap_or(-1);
-            expect_equal("the 32-bit program", change.to_string(), Change::Exited(all).to_string())
+            expect_equal(
+                "the 32-bit program",
+                change.to_string(),
+                WaitStatus::Exited(all).to_string(),
+            )
         }
     }
 }

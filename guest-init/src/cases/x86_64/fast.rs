@@ -63,7 +63,7 @@ pub(crate) fn from_64_bit_program() -> Check {
     let stack =
         to_u32(unsafe { map_low(STACK_PAGES * PAGE_SIZE)?.add((STACK_PAGES - 1) * PAGE_SIZE) });
     handle_dispatches(return_to_64_bit)?;
-    let action = sys::Action {
+    let action = sys::SigAction {
         handler: return_from_fault as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),

@@ -54,7 +54,7 @@ pub(crate) fn trap_flag_kept() -> Check {
     /// The length of `pushfq`, the instruction after a gate's call, in bytes.
     const PUSHFQ_LENGTH: u64 = 1;
     handle_dispatches(do_nothing)?;
-    let action = sys::Action {
+    let action = sys::SigAction {
         handler: on_trap as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),

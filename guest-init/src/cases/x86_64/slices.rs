@@ -41,7 +41,7 @@ fn record_granted() {
 pub(crate) fn slice_ended() -> Check {
     let gate = arch::gate();
     handle_dispatches(|_| record_granted())?;
-    install_with(libc::SIGTRAP, on_trap as *const () as u64, 0, 0, arch::restorer())?;
+    install_handler(libc::SIGTRAP, on_trap as *const () as u64, 0, 0, arch::restorer())?;
     pin_to_current_cpu()?;
     register_area(&gate)?;
     // SAFETY: the kernel changes a flag of this thread.

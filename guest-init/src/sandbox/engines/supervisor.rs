@@ -8,7 +8,7 @@ use crate::sandbox::personality::NextAction;
 use crate::sandbox::state::SandboxState;
 use crate::sandbox::task;
 use crate::sandbox::thread::MAX_THREADS;
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ fn kill_task(state: &SandboxState, thread: usize) {
     let tid = state.tasks[thread].tid.swap(0, Ordering::SeqCst);
     if tid > 0 {
         let _ = sys::kill(tid, libc::SIGKILL);
-        while let Ok(Some((_, Change::Stopped(_)))) = sys::wait(tid, libc::__WALL) {}
+        while let Ok(Some((_, WaitStatus::Stopped(_)))) = sys::wait(tid, libc::__WALL) {}
     }
 }
 
@@ -111,7 +111,7 @@ pub(super) fn reap_dead_task(state: &SandboxState) -> bool {
         let is_dead = tid > 0
             && matches!(
                 sys::wait(tid, libc::WNOHANG | libc::__WALL),
-                Ok(Some((_, Change::Exited(_) | Change::Killed { .. }))) | Err(_)
+                Ok(Some((_, WaitStatus::Exited(_) | WaitStatus::Killed { .. }))) | Err(_)
             );
         if is_dead {
             task.tid.store(0, Ordering::SeqCst);

@@ -10,7 +10,7 @@ use crate::sandbox::engine::SandboxError;
 use crate::sandbox::personality::{Fault, NextAction};
 use crate::sandbox::program_memory;
 use crate::sandbox::state::{EngineMethods, SandboxState, Task};
-use crate::sys::{self, Change};
+use crate::sys::{self, WaitStatus};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn serve_stops(state: &SandboxState) -> Result<(), SandboxError> {
             resume_task(state, thread)?;
         }
         let Some((thread, change)) = wait_for_stop(state, &waiting)? else { continue };
-        let Change::Stopped(signal) = change else { return Ok(()) };
+        let WaitStatus::Stopped(signal) = change else { return Ok(()) };
         let tid = tid(state, thread);
         let mut tracee_registers = ptrace::registers(tid).map_err(ptrace_error)?;
         let mut registers = if signal == CALL_STOP {
@@ -79,8 +79,8 @@ fn adopt_task(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
     loop {
         let waited = sys::wait(tid, libc::__WALL);
         match waited.map_err(|errno| SandboxError::System("wait4", errno))? {
-            Some((_, Change::Stopped(libc::SIGSTOP))) => break,
-            Some((_, Change::Stopped(_))) => {
+            Some((_, WaitStatus::Stopped(libc::SIGSTOP))) => break,
+            Some((_, WaitStatus::Stopped(_))) => {
                 state.count_signal();
                 ptrace::request(tid, libc::PTRACE_CONT, 0, 0).map_err(ptrace_error)?;
             }
@@ -102,7 +102,7 @@ fn adopt_task(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
 fn wait_for_stop(
     state: &SandboxState,
     waiting: &WaitingThreads,
-) -> Result<Option<(usize, Change)>, SandboxError> {
+) -> Result<Option<(usize, WaitStatus)>, SandboxError> {
     let time_left = waiting.time_left();
     let options = if time_left.is_some() { libc::WNOHANG | libc::__WALL } else { libc::__WALL };
     let waited = sys::wait(-1, options).map_err(|errno| SandboxError::System("wait4", errno))?;

@@ -111,7 +111,7 @@ fn run_plan<S: Read + Write>(
         }
         recording::begin_case(index);
         let start = sys::now();
-        let (messages, result, cleaned_up) = run_case(machine, table, index, planned);
+        let (messages, result, vm_is_usable) = run_case(machine, table, index, planned);
         let micros = u64::try_from((sys::now() - start).as_micros()).unwrap_or(u64::MAX);
         results.push(result.kind());
         for message in messages {
@@ -119,8 +119,7 @@ fn run_plan<S: Read + Write>(
         }
         outgoing.append(&mut recording::case_frames());
         outgoing.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
-        if !cleaned_up && machine.is_vm {
-            // The next case would share the VM with the process that did not die.
+        if !vm_is_usable && machine.is_vm {
             outgoing.extend_from_slice(&GuestMessage::VmSpent { case: index }.to_frame());
             stream.write_all(&outgoing)?;
             let other = receive(stream, frames)?;
@@ -134,7 +133,8 @@ fn run_plan<S: Read + Write>(
 }
 
 /// Finds a case, and runs the case if the machine and the kernel meet its needs. Returns the case's
-/// messages and result, and whether all processes of the case have ended.
+/// messages and result, and whether the kernel is as before the case: all processes of the case have ended,
+/// and the case has undone its [`KernelChange`](crate::shared::KernelChange)s.
 fn run_case(
     machine: &Machine,
     table: &[&[Case]],
@@ -187,7 +187,7 @@ fn run_forked(
     let cleaned_up = kill_and_reap_all(child);
     let (mut messages, result) = read_report(change, &shared().report());
     match cleaned_up {
-        Ok(()) => (messages, result, true),
+        Ok(()) => (messages, result, !shared().is_kernel_changed()),
         Err(message) if result.kind() == ResultKind::Pass => {
             let expected = "SIGKILL kills the processes that a case leaves behind".into();
             (messages, CaseResult::Fail { expected, got: message }, false)

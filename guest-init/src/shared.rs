@@ -40,6 +40,8 @@ pub struct Shared {
     pub other_signals: AtomicU32,
     /// Words by which the processes of a case synchronise and report values to each other.
     pub words: [AtomicU64; 16],
+    /// The number of [`KernelChange`]s.
+    kernel_changes: AtomicU32,
     records: UnsafeCell<[SigsysRecord; MAX_RECORDED]>,
     report_length: AtomicU32,
     report: UnsafeCell<[u8; REPORT_CAPACITY]>,
@@ -64,7 +66,33 @@ pub fn shared() -> &'static Shared {
     unsafe { &*SHARED.load(Ordering::Relaxed) }
 }
 
+/// A change of the kernel's state that outlives the processes of the case, such as a sysctl or a trace
+/// event. Whoever makes the change holds this until the change is undone.
+#[derive(Debug)]
+pub struct KernelChange(());
+
+impl KernelChange {
+    /// Counts a change.
+    #[must_use]
+    pub fn begin() -> KernelChange {
+        shared().kernel_changes.fetch_add(1, Ordering::SeqCst);
+        KernelChange(())
+    }
+}
+
+impl Drop for KernelChange {
+    fn drop(&mut self) {
+        shared().kernel_changes.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Shared {
+    /// Whether the case ended without undoing all its [`KernelChange`]s.
+    #[must_use]
+    pub fn is_kernel_changed(&self) -> bool {
+        self.kernel_changes.load(Ordering::SeqCst) != 0
+    }
+
     /// Zeroes all fields before the report. The runner calls this between cases.
     pub fn clear(&self) {
         let start = std::ptr::from_ref(self).cast_mut().cast::<u8>();

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use sudbox_guest_init::case::{Case, Check, Failure, Need, Run};
 use sudbox_guest_init::probe::Machine;
+use sudbox_guest_init::shared::KernelChange;
 use sudbox_guest_init::{runner, sys};
 use sudbox_protocol::{
     CaseResult, Feature, FrameReader, GuestMessage, HostMessage, Plan, PlannedCase, ResultKind,
@@ -47,6 +48,14 @@ const TABLE: &[&[Case]] = &[&[
     case("test/clean", clean),
     Case { features: &[Feature::Swap, Feature::Audit], ..case("test/absent", hang) },
     Case { needs: &[Need::CpuFeature("no-such")], ..case("test/unmet", hang) },
+    case("test/change-left", || {
+        let _change = KernelChange::begin();
+        hang()
+    }),
+    case("test/change-undone", || {
+        drop(KernelChange::begin());
+        Ok(())
+    }),
 ]];
 
 /// Ignores every signal that can be ignored, forks a child with the same dispositions, and sleeps in both.
@@ -155,6 +164,11 @@ impl Host {
 
 /// Runs the runner in a child process, with `host` as its peer, and checks whether the runner succeeds.
 fn with_runner(host: impl FnOnce(&mut Host), succeeds: bool) {
+    with_runner_on(Machine::default(), host, succeeds);
+}
+
+/// As [`with_runner`], on this machine.
+fn with_runner_on(machine: Machine, host: impl FnOnce(&mut Host), succeeds: bool) {
     let (ours, mut theirs) = UnixStream::pair().expect("socketpair");
     // SAFETY: one thread.
     let child = unsafe { sys::fork() }.expect("fork");
@@ -168,7 +182,7 @@ fn with_runner(host: impl FnOnce(&mut Host), succeeds: bool) {
             }
             runner::exit_panicked_child(&info.to_string())
         }));
-        let machine = Machine { features: vec![Feature::Swap], ..Machine::default() };
+        let machine = Machine { features: vec![Feature::Swap], ..machine };
         let answer =
             runner::prepare().and_then(|()| runner::converse(&mut theirs, &machine, TABLE));
         sys::exit(i32::from(answer.is_err()));
@@ -208,9 +222,13 @@ fn misbehaving_cases() {
     for (id, (result, micros)) in ids.iter().zip(&results) {
         let got = |text: &str| matches!(result, CaseResult::Fail { got, .. } if got.contains(text));
         let right = match *id {
-            "test/pass" | "test/clean" | "test/stray" => *result == CaseResult::Pass,
+            "test/pass" | "test/clean" | "test/stray" | "test/change-undone" => {
+                *result == CaseResult::Pass
+            }
             "test/fail" => got("bbb"),
-            "test/hang" | "test/stopped" => *result == CaseResult::Hang && *micros >= 300_000,
+            "test/hang" | "test/stopped" | "test/change-left" => {
+                *result == CaseResult::Hang && *micros >= 300_000
+            }
             "test/segv" => got("SIGSEGV"),
             "test/exit" => got("exited with 0"),
             "test/panic" => matches!(result, CaseResult::Broken(w) if w.contains("on purpose")),
@@ -222,6 +240,27 @@ fn misbehaving_cases() {
         assert!(right, "{id}: {result:?} after {micros} us");
         assert!(*micros < 2_000_000, "{id} took {micros} us");
     }
+}
+
+/// Checks that a case which leaves a change of the kernel's state is the last case in its VM.
+fn kernel_changes_end_the_vm() {
+    let machine = || Machine { is_vm: true, ..Machine::default() };
+    let ids = ["test/change-undone", "test/change-left", "test/pass"];
+    with_runner_on(
+        machine(),
+        |host| {
+            assert!(matches!(host.receive(), GuestMessage::Hello(_)));
+            let cases = ids.map(|id| PlannedCase { id: id.into(), deadline_ms: 300 });
+            host.send(&HostMessage::Plan(Plan { cases: cases.into() }));
+            for index in [0, 1] {
+                assert_eq!(host.receive(), GuestMessage::Start { case: index });
+                host.send(&HostMessage::Go { case: index });
+                assert!(matches!(host.receive(), GuestMessage::End { case, .. } if case == index));
+            }
+            assert_eq!(host.receive(), GuestMessage::VmSpent { case: 1 });
+        },
+        false,
+    );
 }
 
 /// Checks that no descendant of a runner is left. This process is a child subreaper, so each would be its
@@ -260,6 +299,8 @@ fn main() {
     // SAFETY: sets only a flag of this process.
     unsafe { sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.expect("prctl");
     misbehaving_cases();
+    no_process_is_left();
+    kernel_changes_end_the_vm();
     no_process_is_left();
     hosts_that_break_the_protocol();
     no_process_is_left();

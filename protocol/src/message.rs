@@ -213,7 +213,8 @@ pub enum GuestMessage {
         digest: u64,
     },
     /// No other case may run in this VM, because the last case left a process that SIGKILL does not
-    /// end. The guest waits until the host ends the VM.
+    /// end, or ended before it undid a change of the kernel's state. The guest waits until the host ends
+    /// the VM.
     VmSpent {
         /// Index in the plan.
         case: u32,

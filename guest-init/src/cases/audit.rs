@@ -3,6 +3,7 @@
 //! Reads the kernel's audit records, as an audit daemon does.
 
 use crate::case::{Check, Failure};
+use crate::shared::KernelChange;
 use crate::support::*;
 use crate::sys;
 
@@ -34,6 +35,7 @@ pub(crate) struct Audit {
     /// The texts of the system call records so far.
     records: Vec<String>,
     is_enabled: bool,
+    _change: KernelChange,
 }
 
 impl Audit {
@@ -48,7 +50,13 @@ impl Audit {
             let error = std::io::Error::last_os_error();
             return Err(Failure::Broken(format!("audit's socket: {error}")));
         }
-        let mut audit = Audit { socket, call, records: Vec::new(), is_enabled: true };
+        let mut audit = Audit {
+            socket,
+            call,
+            records: Vec::new(),
+            is_enabled: true,
+            _change: KernelChange::begin(),
+        };
         // An earlier case may have left this rule: see `disable`.
         let _ = audit.request(AUDIT_DEL_RULE, &rule(FILTER_TASK, NEVER, None));
         audit

@@ -5,6 +5,7 @@
 use super::userfault::{HANDLED_FAULTS, USER_MODE_ONLY, Userfault};
 use crate::arch;
 use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, outside_core};
+use crate::shared::KernelChange;
 use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -221,7 +222,9 @@ const RAM_DISK_DEVICE: (u32, u32) = (1, 0);
 const MADV_PAGEOUT: u64 = 21; // MADV_PAGEOUT
 
 /// A swap area on the RAM disk. Dropping it ends its use.
-struct SwapArea;
+struct SwapArea {
+    _change: KernelChange,
+}
 
 impl SwapArea {
     fn new() -> Result<SwapArea, Failure> {
@@ -240,7 +243,7 @@ impl SwapArea {
         // SAFETY: the string is terminated.
         unsafe { sys::call(libc::SYS_swapon, &[path.as_ptr() as u64, 0]) }
             .map_err(broken("swapon"))?;
-        Ok(SwapArea)
+        Ok(SwapArea { _change: KernelChange::begin() })
     }
 }
 

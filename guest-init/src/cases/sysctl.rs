@@ -5,6 +5,7 @@
 use crate::arch;
 use crate::case::{Case, Check, Failure, Need, case};
 use crate::probe::machine;
+use crate::shared::KernelChange;
 use crate::support::*;
 use crate::sys::{self, Errno, WaitStatus};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
@@ -75,12 +76,15 @@ fn expect_value(expected: &str) -> Check {
 }
 
 /// Denies arming until it is dropped.
-struct ArmingDenied;
+struct ArmingDenied {
+    _change: KernelChange,
+}
 
 impl ArmingDenied {
     fn new() -> Result<ArmingDenied, Failure> {
+        let denied = ArmingDenied { _change: KernelChange::begin() };
         write_sysctl("0").map_err(broken("sysctl"))?;
-        expect_value("0").map(|()| ArmingDenied)
+        expect_value("0").map(|()| denied)
     }
 }
 

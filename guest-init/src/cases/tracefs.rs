@@ -3,6 +3,7 @@
 //! Trace events of the kernel, through a detached mount of tracefs.
 
 use crate::case::Failure;
+use crate::shared::KernelChange;
 use crate::support::*;
 use crate::sys;
 use std::fs::File;
@@ -16,6 +17,7 @@ const BUFFER_KB: &str = "64";
 pub(crate) struct Tracefs {
     mount: File,
     enabled: Vec<String>,
+    _change: KernelChange,
 }
 
 /// Whether the kernel records the enabled events.
@@ -49,7 +51,7 @@ impl Tracefs {
         let mount = sys::mount_detached(c"tracefs").map_err(broken("mounting tracefs"))?;
         // SAFETY: the file becomes the owner of the new descriptor.
         let mount = unsafe { File::from_raw_fd(mount) };
-        let mut tracefs = Tracefs { mount, enabled: Vec::new() };
+        let mut tracefs = Tracefs { mount, enabled: Vec::new(), _change: KernelChange::begin() };
         // The kernel allocates the buffer when the first event is enabled, so a small buffer saves
         // time. The size is set once only, as a change waits for every CPU.
         let mut size = String::new();

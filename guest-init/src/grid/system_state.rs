@@ -6,6 +6,7 @@ use super::dimension::{Monitor, Point, Sysctl};
 use crate::case::Failure;
 use crate::cases::audit::Audit;
 use crate::cases::tracefs::Tracefs;
+use crate::shared::KernelChange;
 use crate::support::broken;
 
 const SYSCTL: &str = "/proc/sys/kernel/syscall_user_dispatch";
@@ -16,8 +17,8 @@ pub(super) struct SystemState {
     monitor: Option<Monitor>,
     tracepoints: Option<Tracefs>,
     audit: Option<Audit>,
-    /// Whether the sysctl denies arming.
-    denied: bool,
+    /// While the sysctl denies arming.
+    denied: Option<KernelChange>,
 }
 
 impl SystemState {
@@ -47,9 +48,12 @@ impl SystemState {
     /// Sets the sysctl to the point's state.
     pub(super) fn set_sysctl(&mut self, point: &Point) -> Result<(), Failure> {
         let deny = point.sysctl() == Sysctl::Denies;
-        if deny != self.denied {
-            std::fs::write(SYSCTL, if deny { "0" } else { "1" }).map_err(broken("sysctl"))?;
-            self.denied = deny;
+        if deny && self.denied.is_none() {
+            self.denied = Some(KernelChange::begin());
+            std::fs::write(SYSCTL, "0").map_err(broken("sysctl"))?;
+        } else if !deny && self.denied.is_some() {
+            std::fs::write(SYSCTL, "1").map_err(broken("sysctl"))?;
+            self.denied = None;
         }
         Ok(())
     }
@@ -57,7 +61,7 @@ impl SystemState {
 
 impl Drop for SystemState {
     fn drop(&mut self) {
-        if self.denied {
+        if self.denied.is_some() {
             let _ = std::fs::write(SYSCTL, "1");
         }
     }

@@ -53,7 +53,7 @@ pub enum Failure {
         /// The behaviour that was observed.
         got: String,
     },
-    /// The machine does not meet this requirement. The check itself found out.
+    /// The machine does not meet this requirement, which no [`Need`] names. The check found out.
     Unmet(String),
     /// The check could not be carried out: a fault of sudbox or of the machine, not of the kernel.
     Broken(String),
@@ -91,11 +91,13 @@ pub struct OnlyArchs {
 impl OnlyArchs {
     pub(crate) const INT80: OnlyArchs =
         OnlyArchs { archs: &[Arch::X86_64], reason: "int 0x80 is an instruction of x86-64" };
-    pub(crate) const PROTECTION_KEYS: OnlyArchs =
-        OnlyArchs { archs: &[Arch::X86_64], reason: "protection keys are those of x86-64 here" };
+    pub(crate) const PROTECTION_KEYS: OnlyArchs = OnlyArchs {
+        archs: &[Arch::X86_64],
+        reason: "the check uses the protection keys of x86-64",
+    };
     pub(crate) const TIME_SLICE_EXTENSIONS: OnlyArchs = OnlyArchs {
         archs: &[Arch::X86_64],
-        reason: "other architectures have no dispatch since there are time slice extensions",
+        reason: "on other architectures, kernels with time slice extensions have no dispatch",
     };
     pub(crate) const PROGRAMS_OF_32_BITS: OnlyArchs = OnlyArchs {
         archs: &[Arch::X86_64],
@@ -103,8 +105,8 @@ impl OnlyArchs {
     };
 }
 
-/// All architectures except these, such as `all_but!(Riscv64)`. Architectures that are added later are
-/// included.
+/// A slice of all architectures except these, such as `all_but!(Riscv64)`. It contains architectures that
+/// are added to [`Arch`] later.
 macro_rules! all_but {
     ($($arch:ident),+) => {{
         const EXCLUDED: &[$crate::case::Arch] = &[$($crate::case::Arch::$arch),+];
@@ -153,7 +155,8 @@ pub struct Case {
     pub known_bugs: &'static [&'static str],
     /// The architectures that run the case; `None` for all.
     pub only: Option<OnlyArchs>,
-    /// Whether the case checks that the kernel lacks dispatch. Such a case runs only on kernels without it.
+    /// Whether the case checks that the kernel lacks dispatch. Such a case runs only on kernels without
+    /// dispatch.
     pub checks_absence: bool,
     /// Whether the case belongs to the selection `core`: cases of one process, its threads and its children
     /// that take a few milliseconds each. All of them together take at most 0.3 times as long as a boot
@@ -184,7 +187,7 @@ pub(crate) const fn case(
     }
 }
 
-/// As [`case`], but not in `core`.
+/// A case as [`case`] makes it, but not in `core`.
 pub(crate) const fn outside_core(
     id: &'static str,
     promise: &'static str,

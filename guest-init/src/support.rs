@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 pub(crate) const ALLOW: u8 = 0;
 /// `SYSCALL_DISPATCH_FILTER_BLOCK`.
 pub(crate) const BLOCK: u8 = 1;
+/// A selector value that is neither ALLOW nor BLOCK, for which the kernel kills the process.
+pub(crate) const INVALID: u8 = 2;
 
 /// `PR_SYS_DISPATCH_OFF`
 pub(crate) const MODE_OFF: u64 = 0;
@@ -73,12 +75,12 @@ pub(crate) fn disarm() -> Check {
     expect_accepted(MODE_OFF, 0, 0, 0)
 }
 
-/// Arms or disarms, which the kernel must accept.
+/// Sets the dispatch configuration, which the kernel must accept.
 pub(crate) fn expect_accepted(mode: u64, offset: u64, length: u64, selector: u64) -> Check {
     set_dispatch_expecting(mode, offset, length, selector, Ok(()))
 }
 
-/// Arms or disarms, which the kernel must refuse with this error.
+/// Tries to set the dispatch configuration, which the kernel must refuse with this error.
 pub(crate) fn expect_refused(
     mode: u64,
     offset: u64,
@@ -89,7 +91,7 @@ pub(crate) fn expect_refused(
     set_dispatch_expecting(mode, offset, length, selector, Err(sys::Errno(errno)))
 }
 
-/// Arms or disarms, which must give this result.
+/// Sets the dispatch configuration, and checks the result of the prctl(2).
 fn set_dispatch_expecting(
     mode: u64,
     offset: u64,
@@ -105,7 +107,10 @@ fn set_dispatch_expecting(
         Ok(()) => "success".to_owned(),
         Err(error) => format!("{error}"),
     };
-    let call = format!("prctl(59, {mode:#x}, {offset:#x}, {length:#x}, {selector:#x})");
+    let call = format!(
+        "prctl({}, {mode:#x}, {offset:#x}, {length:#x}, {selector:#x})",
+        sys::PR_SET_SYSCALL_USER_DISPATCH
+    );
     Err(mismatch(format!("{call} = {}", describe(expected)), describe(result)))
 }
 
@@ -202,7 +207,7 @@ pub(crate) struct Dispatch<'a> {
 }
 
 /// The part of the SIGSYS handler that a case chooses: a function that the handler calls. The
-/// selector may be at BLOCK.
+/// selector may be at BLOCK when the function runs.
 pub(crate) type HandlerBody = fn(Dispatch<'_>);
 
 /// The address of the current [`HandlerBody`].
@@ -251,7 +256,7 @@ pub(crate) fn allow_and_reissue(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::INSTRUCTION_POINTER] -= arch::CALL_LENGTH;
 }
 
-/// Installs the handler of SIGSYS with this body.
+/// Installs the handler of SIGSYS, which calls this body.
 pub(crate) fn handle_dispatches(body: HandlerBody) -> Check {
     handle_dispatches_with(body, 0, 0)
 }
@@ -296,7 +301,7 @@ pub(crate) fn install_handler(
     unsafe { sys::sigaction(signal, &action) }.map_err(broken("rt_sigaction"))
 }
 
-/// Resets the number of dispatches.
+/// Sets the number of dispatches to 0.
 pub(crate) fn reset_dispatch_count() {
     shared().dispatches.store(0, Ordering::SeqCst);
 }
@@ -324,33 +329,36 @@ pub(crate) fn issue_dispatched(
     reset_dispatch_count();
     let after = issue_blocked(gate, regs);
     expect_equal("SIGSYS handled for a blocked call", dispatch_count(), 1)?;
-    let record =
-        shared().sigsys_record(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
-    Ok((after, record))
+    Ok((after, first_sigsys_record()?))
+}
+
+/// The record of the first dispatch since [`reset_dispatch_count`].
+pub(crate) fn first_sigsys_record() -> Result<SigsysRecord, Failure> {
+    shared().sigsys_record(0).ok_or_else(|| mismatch("a dispatch is recorded", "no record"))
 }
 
 /// The umask that the call of [`fresh_umask_call`] sets.
 const CHANGED_UMASK: u64 = 0o137;
 /// The umask before the call of [`fresh_umask_call`].
-const RESET_UMASK: u64 = 0o022;
+pub(crate) const RESET_UMASK: u64 = 0o022;
 
-/// Resets the umask and returns the registers of a umask(2) call that changes the umask. Only this
-/// process sees the effect of the call.
+/// Sets the umask to [`RESET_UMASK`], and returns the registers of a umask(2) call that sets it to
+/// [`CHANGED_UMASK`]. Only this process sees the effect of the call.
 pub(crate) fn fresh_umask_call() -> Registers {
     let _ = take_umask_effect();
     Registers::for_call(libc::SYS_umask.cast_unsigned(), [CHANGED_UMASK, 0, 0, 0, 0, 0])
 }
 
-/// The value of the result register before the call of [`fresh_umask_call`], which a dispatch must
-/// keep.
+/// The value of the result register before the call of [`fresh_umask_call`]. A dispatch must keep this
+/// value.
 pub(crate) fn result_register_at_umask_call() -> i64 {
     Registers::for_call(call_number(libc::SYS_umask), [CHANGED_UMASK, 0, 0, 0, 0, 0]).result()
 }
 
-/// Whether a dispatched call kept the result register. The value that a known kernel bug leaves is
-/// accepted too, since the case `registers/general-kept` checks for that bug.
-pub(crate) fn is_result_kept(got: &Registers, at_call: &Registers) -> bool {
-    is_result_value_kept(got.result(), at_call)
+/// Whether a dispatched call kept the result register. [`result_left_by_bug`] is accepted too, since the
+/// case `registers/general-kept` checks for that bug.
+pub(crate) fn is_result_kept(after: &Registers, at_call: &Registers) -> bool {
+    is_result_value_kept(after.result(), at_call)
 }
 
 /// The value that the known bug `result-register-lost` leaves in the result register. `None` on
@@ -365,12 +373,12 @@ pub(crate) fn is_result_value_kept(result: i64, at_call: &Registers) -> bool {
 }
 
 /// Checks the result register after a dispatched call of [`fresh_umask_call`].
-pub(crate) fn expect_result_kept(when: &str, got: &Registers) -> Check {
+pub(crate) fn expect_result_kept(when: &str, after: &Registers) -> Check {
     let expected = result_register_at_umask_call();
     ensure(
-        got.result() == expected || result_left_by_bug() == Some(got.result()),
+        after.result() == expected || result_left_by_bug() == Some(after.result()),
         &format!("result register {when}: {expected}"),
-        || got.result().to_string(),
+        || after.result().to_string(),
     )
 }
 
@@ -380,7 +388,7 @@ pub(crate) fn take_umask_effect() -> bool {
     unsafe { sys::call(libc::SYS_umask, &[RESET_UMASK]) == Ok(CHANGED_UMASK) }
 }
 
-/// Checks that a umask(2) call, issued with the selector at BLOCK, is dispatched and has no effect.
+/// Checks that a umask(2) call with [`SELECTOR`] at BLOCK is dispatched and has no effect.
 pub(crate) fn expect_dispatched(gate: &Gate) -> Check {
     issue_dispatched(gate, &fresh_umask_call())?;
     ensure(!take_umask_effect(), "a dispatched call has no effect", || "it took effect".into())
@@ -425,8 +433,9 @@ pub(crate) const NOBODY: u64 = 65534;
 
 /// Changes the process's user and group to nobody, who has no privileges.
 pub(crate) fn become_nobody() -> sys::Result<u64> {
-    // Without PR_SET_DUMPABLE root would own this process's files in /proc, and nobody could not
-    // trace its children. SAFETY: takes no pointers.
+    // setresuid(2) makes the process undumpable. Then root would own its files in /proc, and it could
+    // not trace its children.
+    // SAFETY: takes no pointers.
     unsafe {
         sys::call(libc::SYS_setgroups, &[0, 0])?;
         sys::call(libc::SYS_setresgid, &[NOBODY, NOBODY, NOBODY])?;

@@ -6,7 +6,6 @@ use super::seccomp::{SYS_SECCOMP, filter_umask, umask_call};
 use crate::arch;
 use crate::case::{Case, Check, absence_case};
 use crate::ptrace::SYSEMU;
-use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{Errno, WaitStatus};
 use crate::tracee::{CONFIG_SIZE, StopKind, Tracee, pause_for_tracer};
@@ -60,7 +59,7 @@ fn filter_decides() -> Check {
     handle_dispatches(do_nothing)?;
     let kill = run_vforked(|| {
         if filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         let _ = arch::gate().issue(&umask_call());
         0
@@ -68,7 +67,7 @@ fn filter_decides() -> Check {
     expect_killed(kill, libc::SIGSYS, 0)?;
     let error = run_vforked(|| {
         if filter_umask(SECCOMP_RET_ERRNO | ERRNO.cast_unsigned()).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         exit_code(arch::gate().issue(&umask_call()).result() == -i64::from(ERRNO))
     })?;
@@ -77,10 +76,10 @@ fn filter_decides() -> Check {
     filter_umask(SECCOMP_RET_TRAP).map_err(broken("seccomp"))?;
     let _ = arch::gate().issue(&umask_call());
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_equal("si_code", seen.code(), SYS_SECCOMP)?;
-    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().compared_address())?;
-    expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)
+    let record = first_sigsys_record()?;
+    expect_equal("si_code", record.code(), SYS_SECCOMP)?;
+    expect_equal_hex("si_call_addr", record.call_address(), arch::gate().compared_address())?;
+    expect_equal("si_syscall", i64::from(record.number()), libc::SYS_umask)
 }
 
 fn tracer_sees_calls() -> Check {

@@ -104,7 +104,7 @@ fn overflow_kills() -> Check {
             // its own.
             let set = unsafe { sys::sigaltstack(start, 2 * PAGE_SIZE as u64, 0) };
             if set.is_err() || arm().is_err() {
-                return 99;
+                return SETUP_FAILED;
             }
             let _ = issue_blocked(&arch::gate(), &call);
             98

@@ -14,7 +14,7 @@ const SET_FUNCTION: &str = "task_set_syscall_user_dispatch()";
 pub(super) const CASES: &[Case] = &[
     case(
         "arguments/unknown-mode-refused",
-        "a mode that does not exist is EINVAL in all its 64 bits, and arms nothing",
+        "a mode that does not exist is EINVAL, also if only its upper bits are wrong, and arms nothing",
         SET_FUNCTION,
         unknown_mode_refused,
     ),
@@ -26,19 +26,19 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "arguments/off-disarms",
-        "OFF disarms, whatever the selector says, and may be repeated",
+        "OFF disarms, whatever the selector's value, and may be repeated",
         SET_FUNCTION,
         off_disarms,
     ),
     case(
         "arguments/zero-offset-any-length",
-        "an exclusive range from 0 is accepted with any length, and armed",
+        "an exclusive range from 0 is accepted with any length, and arms",
         SET_FUNCTION,
         zero_offset_any_length,
     ),
     case(
         "arguments/wrapping-range-refused",
-        "an exclusive range that is empty or wraps is EINVAL, one up to the last address is not",
+        "an exclusive range that is empty or wraps is EINVAL; a range up to the last address is accepted",
         SET_FUNCTION,
         wrapping_range_refused,
     ),
@@ -57,7 +57,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .only(OnlyArchs {
         archs: all_but!(S390x),
-        reason: "the kernel has its own address space, and refuses no address",
+        reason: "on s390x the kernel has its own address space, and refuses no address",
     }),
     case(
         "arguments/unmapped-selector-accepted",
@@ -73,19 +73,19 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "arguments/refusal-keeps-configuration",
-        "a refused call leaves range, selector and arming as they were",
+        "a refused call leaves the configuration unchanged",
         SET_FUNCTION,
         refusal_keeps_configuration,
     ),
     case(
         "arguments/rearming-replaces",
-        "arming again replaces range and selector, the old ones no longer count",
+        "arming again replaces range and selector: the old ones have no effect",
         SET_FUNCTION,
         rearming_replaces,
     ),
     outside_core(
         "arguments/range-across-4-gib-32",
-        "a 32-bit program may arm with a range that ends above 4 GiB, and it does not wrap",
+        "a 32-bit program may arm with a range that ends above 4 GiB, and the range does not wrap",
         SET_FUNCTION,
         check_on!("x86_64", compat_programs::range_across_compat_limit),
     )
@@ -132,12 +132,12 @@ fn off_disarms() -> Check {
 
 fn zero_offset_any_length() -> Check {
     handle_dispatches(flip_to_allow)?;
-    // The gate is in none of these ranges, so its calls show whether dispatch is armed.
+    // The gate is in none of these ranges, so its calls must be dispatched.
     for length in [0, 1, 4096] {
         expect_accepted(MODE_EXCLUSIVE, 0, length, selector_address(&SELECTOR))?;
         expect_dispatched(&arch::gate())?;
     }
-    // These contain every address: dispatch is armed, without an effect.
+    // These ranges contain the gate, so its calls must be executed.
     for length in [1 << 63, u64::MAX] {
         expect_accepted(MODE_EXCLUSIVE, 0, length, selector_address(&SELECTOR))?;
         expect_executed_despite_block(&arch::gate())?;
@@ -246,7 +246,7 @@ fn rearming_replaces() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     expect_dispatched(&arch::gate())?;
-    // A new selector: the value of the old one no longer matters.
+    // With a new selector the value of the old one has no effect.
     let other = AtomicU8::new(ALLOW);
     arm_with_selector(selector_address(&other))?;
     expect_executed_despite_block(&arch::gate())?;
@@ -257,7 +257,7 @@ fn rearming_replaces() -> Check {
     other.store(ALLOW, Ordering::SeqCst);
     expect_equal("SIGSYS handled for the new selector", dispatch_count(), 1)?;
     ensure(!take_umask_effect(), "a dispatched call has no effect", || "it took effect".into())?;
-    // A new range, with the first gate but not the second.
+    // The new range contains the first gate but not the second.
     let start = arch::inside().start;
     let length = arch::gate().compared_address() + 1 - start;
     expect_accepted(MODE_EXCLUSIVE, start, length, selector_address(&SELECTOR))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Foreign programs in the sandbox: all engines must give the same transcript.
+//! Foreign programs in the sandbox. A program must have the same transcript on all engines.
 
 use crate::arch::{self, Registers};
 use crate::case::Check;
@@ -13,7 +13,7 @@ use crate::sys;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The transcript of the program for `alien`, the same on all architectures.
+/// The transcript of the program for the personality [`Alien`], the same on all architectures.
 const ALIEN_TRANSCRIPT: &str = r#"thread 0
   say(0x140000f00, 21) "hello from elsewhere\n" = 0x15, 0x7d6
   unknown(0xb11e000000000027) fails
@@ -68,7 +68,7 @@ pub(crate) fn alien_trace() -> Check {
     expect_alien_transcript(&[Engine::Exclusive, Engine::Trace])
 }
 
-/// The Linux calls that tasks of a sandbox issue for themselves.
+/// The Linux calls that tasks of a sandbox issue for the emulator.
 const EMULATOR_CALLS: &[i64] = &[
     libc::SYS_prctl,
     libc::SYS_rt_sigprocmask,
@@ -88,8 +88,9 @@ const EMULATOR_CALLS: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// Linux calls that the emulator issues at most once for a task. Calls of the program have the same
-/// numbers in their low 32 bits, so a second call would be the program's.
+/// Linux calls that the emulator issues at most once for a task. The program issues calls with the same
+/// numbers in their low bits. A second call with such a number would be one of the program that Linux
+/// executed.
 const CALLED_ONCE: [i64; 3] = [libc::SYS_getpid, libc::SYS_exit, libc::SYS_exit_group];
 
 pub(crate) fn calls_unseen_by_linux() -> Check {
@@ -100,17 +101,17 @@ pub(crate) fn calls_unseen_by_linux() -> Check {
             Err(SandboxError::Missing(_) | SandboxError::Refused { .. }) => continue,
             started => started.map_err(broken("starting"))?,
         };
-        let finished = sandbox.finish();
-        let [first, second] = trace.stop(sandbox.first_two_tids())?;
-        check_transcript(engine, finished, ALIEN_TRANSCRIPT)?;
-        for events in [first, second] {
+        let transcript = sandbox.finish();
+        let events_of_threads = trace.stop(sandbox.first_two_tids())?;
+        check_transcript(engine, transcript, ALIEN_TRANSCRIPT)?;
+        for events in events_of_threads {
             expect_only_emulator_calls(engine, &events)?;
         }
     }
     Ok(())
 }
 
-/// Checks that these `sys_enter` events contain no call of the program.
+/// Checks that these `sys_enter` events are those of [`EMULATOR_CALLS`].
 fn expect_only_emulator_calls(engine: Engine, events: &[String]) -> Check {
     let what = format!("{engine}: Linux sees calls of the emulator alone");
     let number =
@@ -118,12 +119,13 @@ fn expect_only_emulator_calls(engine: Engine, events: &[String]) -> Check {
     let numbers: Option<Vec<i64>> = events.iter().map(number).collect();
     let numbers = numbers.ok_or_else(|| mismatch(&*what, format!("{events:?}")))?;
     ensure(numbers.contains(&libc::SYS_sigaltstack), "its own are seen", || format!("{events:?}"))?;
-    let all = numbers.iter().all(|number| EMULATOR_CALLS.contains(number));
+    let are_of_emulator = numbers.iter().all(|number| EMULATOR_CALLS.contains(number));
     let count = |call| numbers.iter().filter(|number| **number == call).count();
-    ensure(all && CALLED_ONCE.iter().all(|call| count(*call) <= 1), &what, || format!("{events:?}"))
+    let are_called_once = CALLED_ONCE.iter().all(|call| count(*call) <= 1);
+    ensure(are_of_emulator && are_called_once, &what, || format!("{events:?}"))
 }
 
-/// The personality `alien`, which issues two Linux calls of its own for each emulated call: one from
+/// The personality [`Alien`], but for each emulated call it issues two Linux calls of its own: one from
 /// inside the allowed range and one from outside.
 struct AlienWithNativeCalls;
 
@@ -155,12 +157,13 @@ impl Personality for AlienWithNativeCalls {
     }
 
     fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> NextAction {
-        let elsewhere =
+        let regs =
             Registers::for_call(call_number(libc::SYS_umask), [CURRENT_UMASK, 0, 0, 0, 0, 0]);
-        let elsewhere = arch::gate().issue(&elsewhere).result().cast_unsigned();
-        for got in [Ok(elsewhere), set_umask(CURRENT_UMASK)] {
+        let result_outside = arch::gate().issue(&regs).result().cast_unsigned();
+        for result in [Ok(result_outside), set_umask(CURRENT_UMASK)] {
             NATIVE_CALLS_ISSUED.fetch_add(1, Ordering::SeqCst);
-            NATIVE_CALLS_EXECUTED.fetch_add(u64::from(got == Ok(CURRENT_UMASK)), Ordering::SeqCst);
+            let is_executed = result == Ok(CURRENT_UMASK);
+            NATIVE_CALLS_EXECUTED.fetch_add(u64::from(is_executed), Ordering::SeqCst);
         }
         Alien.call(call, registers)
     }
@@ -179,12 +182,12 @@ pub(crate) fn native_untouched() -> Check {
         NATIVE_CALLS_EXECUTED.store(0, Ordering::SeqCst);
         match sandbox::run(&image, &AlienWithNativeCalls, engine) {
             Err(SandboxError::Missing(_) | SandboxError::Refused { .. }) => continue,
-            ran => check_transcript(engine, ran, ALIEN_TRANSCRIPT)?,
+            result => check_transcript(engine, result, ALIEN_TRANSCRIPT)?,
         }
         let counts = [&NATIVE_CALLS_ISSUED, &NATIVE_CALLS_EXECUTED]
             .map(|count| count.load(Ordering::SeqCst));
         expect_equal(
-            &format!("{engine}: calls of its own, and those answered"),
+            &format!("{engine}: Linux calls issued, and executed"),
             counts,
             [2 * calls; 2],
         )?;
@@ -195,12 +198,12 @@ pub(crate) fn native_untouched() -> Check {
 /// Time between two signals.
 const SIGNAL_INTERVAL: Duration = Duration::from_micros(200);
 
-/// The signals to send, among them those by which the kernel reports calls and faults.
+/// The signals to send. The kernel reports calls and faults by three of them.
 const SIGNALS: [i32; 4] = [libc::SIGUSR1, libc::SIGSYS, libc::SIGSEGV, libc::SIGTRAP];
 
 pub(crate) fn signals_from_outside() -> Check {
     let image = Image::of_code(arch::alien_program());
-    let mut signals = 0;
+    let mut signal_count = 0;
     for engine in Engine::ALL {
         let sandbox = match Sandbox::start(&image, &Alien, engine) {
             Err(SandboxError::Missing(_) | SandboxError::Refused { .. }) => continue,
@@ -211,15 +214,15 @@ pub(crate) fn signals_from_outside() -> Check {
         let fd = unsafe { sys::call(libc::SYS_pidfd_open, &[task, 0]) };
         let fd = fd.map_err(broken("pidfd_open"))?;
         let sender = spawn_child(|| send_signals(fd))?;
-        let finished = sandbox.finish();
-        check_transcript(engine, finished, ALIEN_TRANSCRIPT)?;
+        let transcript = sandbox.finish();
+        check_transcript(engine, transcript, ALIEN_TRANSCRIPT)?;
         expect_success(wait_for_change(sender)?)?;
-        signals += sandbox.outside_signal_count();
+        signal_count += sandbox.outside_signal_count();
     }
-    ensure(signals > 0, "signals from outside arrive", || "none did".into())
+    ensure(signal_count > 0, "signals from outside arrive", || "none did".into())
 }
 
-/// Sends signals until the task has been reaped.
+/// Sends signals to the task of this pidfd until the task has been reaped.
 fn send_signals(fd: u64) -> i32 {
     for signal in SIGNALS.into_iter().cycle() {
         let signal = u64::from(signal.cast_unsigned());
@@ -244,23 +247,27 @@ pub(crate) fn expect_transcript(
     })
 }
 
-/// Checks that the transcript of a run is `expected`. If it differs, logs all of it, and reports the
-/// first line that differs.
-fn check_transcript(engine: Engine, ran: Result<String, SandboxError>, expected: &str) -> Check {
-    let got =
-        ran.map_err(|problem| mismatch("the program ends", format!("{engine}: {problem}")))?;
-    if got == expected {
+/// Checks that the transcript of a run is `expected`. If the transcript differs, logs it as a whole, and
+/// fails with the first line that differs.
+fn check_transcript(
+    engine: Engine,
+    transcript: Result<String, SandboxError>,
+    expected: &str,
+) -> Check {
+    let transcript =
+        transcript.map_err(|error| mismatch("the program ends", format!("{engine}: {error}")))?;
+    if transcript == expected {
         return Ok(());
     }
-    let line = (0..).find(|n| expected.lines().nth(*n) != got.lines().nth(*n)).unwrap_or(0);
-    let say = |text: &str| {
+    let line = (0..).find(|n| expected.lines().nth(*n) != transcript.lines().nth(*n)).unwrap_or(0);
+    let describe_line = |text: &str| {
         format!(
             "{engine}, line {}: {}",
             line + 1,
             text.lines().nth(line).unwrap_or("the end").trim()
         )
     };
-    let answer = Err(mismatch(say(expected), say(&got)));
-    log(got);
-    answer
+    let failure = mismatch(describe_line(expected), describe_line(&transcript));
+    log(transcript);
+    Err(failure)
 }

@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "inheritance/off-is-own",
-        "OFF in one thread, or in a child that shares its memory, leaves all others armed",
+        "OFF in one thread, or in a child that shares its memory, leaves all other tasks armed",
         "task_set_syscall_user_dispatch()",
         off_affects_one_thread,
     ),
@@ -80,8 +80,8 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["stale-config-after-clear"]),
 ];
 
-/// Runs in the child with the selector at BLOCK: sets shared word 0 to 1 if a call is executed, to 2 if it is
-/// dispatched.
+/// Issues a call in the child, with the selector at BLOCK. Sets shared word 0 to 1 if the call is executed,
+/// and to 2 if it is dispatched.
 extern "C" fn call_outside(_: u64) -> u64 {
     let regs = fresh_umask_call();
     let before = dispatch_count();
@@ -117,11 +117,11 @@ fn sharing_flags(flags: i32) -> u64 {
     u64::from((flags | libc::CLONE_VM | libc::CLONE_VFORK).cast_unsigned())
 }
 
-/// Checks that a child that shares memory exited with 0 and was not armed. `answer` is the result of
+/// Checks that a child that shares memory exited with 0 and was not armed. `clone_result` is the result of
 /// the call that created the child.
-fn expect_sharing_child_not_armed(answer: i64) -> Check {
+fn expect_sharing_child_not_armed(clone_result: i64) -> Check {
     set_selector(ALLOW);
-    let child = sys::split_result(answer).map_err(broken("clone"))?;
+    let child = sys::split_result(clone_result).map_err(broken("clone"))?;
     expect_success(wait_for_change(i32::try_from(child).map_err(broken("clone"))?)?)?;
     expect_child_not_armed()
 }
@@ -140,11 +140,11 @@ fn clone3() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     let stack = prepare_task_stack(call_outside, 0)?;
-    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, size, tls. The child
-    // starts at the end of the prepared stack.
-    let size = 0x1000;
+    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls. The
+    // child's stack pointer is `stack` + `stack_size`, which must be the end of the prepared stack.
+    let stack_size = 0x1000;
     let signal = u64::from(libc::SIGCHLD.cast_unsigned());
-    let arguments = [sharing_flags(0), 0, 0, 0, signal, stack - size, size, 0];
+    let arguments = [sharing_flags(0), 0, 0, 0, signal, stack - stack_size, stack_size, 0];
     let pointer = arguments.as_ptr() as u64;
     let size = size_of_val(&arguments) as u64;
     set_selector(BLOCK);
@@ -213,13 +213,14 @@ fn threads_independent() -> Check {
         sys::sched_yield();
     }
     expect_equal("the other thread armed", shared_word(0), 2)?;
+    // The rounds cover all four combinations of the two selectors.
     for round in 1..=ROUNDS {
-        let (mine, others) = (round & 1 == 1, round & 2 == 2);
-        OTHER_SELECTOR.store(if others { BLOCK } else { ALLOW }, Ordering::SeqCst);
-        set_selector(if mine { BLOCK } else { ALLOW });
+        let (is_own_blocked, is_other_blocked) = (round & 1 == 1, round & 2 == 2);
+        OTHER_SELECTOR.store(if is_other_blocked { BLOCK } else { ALLOW }, Ordering::SeqCst);
+        set_selector(if is_own_blocked { BLOCK } else { ALLOW });
         set_shared_word(0, 2 * round + 1);
         await_shared_word(0, 2 * round + 2);
-        let theirs = shared_word(1);
+        let other_call_outcome = shared_word(1);
         let before = dispatch_count();
         let regs = fresh_umask_call();
         let _ = arch::gate().issue(&regs);
@@ -227,11 +228,12 @@ fn threads_independent() -> Check {
         set_selector(ALLOW);
         expect_equal(
             "the other thread's call, 1 executed, 2 dispatched",
-            theirs,
-            1 + u64::from(others),
+            other_call_outcome,
+            1 + u64::from(is_other_blocked),
         )?;
-        expect_equal("SIGSYS handled for this thread's call", dispatched, u32::from(mine))?;
-        expect_equal("effect of this thread's call", take_umask_effect(), !mine)?;
+        let expected = u32::from(is_own_blocked);
+        expect_equal("SIGSYS handled for this thread's call", dispatched, expected)?;
+        expect_equal("effect of this thread's call", take_umask_effect(), !is_own_blocked)?;
     }
     disarm()
 }
@@ -250,7 +252,7 @@ extern "C" fn controlled_thread(_: u64) -> u64 {
     let regs = arch::Registers::for_call(call_number(libc::SYS_getppid), [0; 6]);
     for round in 0.. {
         await_shared_word(0, 2 * round + 1);
-        let done = match shared_word(2) {
+        let succeeded = match shared_word(2) {
             ARM => sys::set_dispatch(
                 MODE_EXCLUSIVE,
                 inside.start,
@@ -266,7 +268,7 @@ extern "C" fn controlled_thread(_: u64) -> u64 {
                 true
             }
         };
-        if !done {
+        if !succeeded {
             set_shared_word(1, 3);
         }
         set_shared_word(0, 2 * round + 2);
@@ -296,10 +298,10 @@ fn off_affects_one_thread() -> Check {
     // OFF in another thread.
     expect_equal(OTHER_CALL, send_commands(&mut round, &[DISARM, CALL]), 1)?;
     expect_dispatched(&arch::gate())?;
-    // OFF in a child that shares memory, and in one that does not.
-    let off = || exit_code(sys::set_dispatch(MODE_OFF, 0, 0, 0).is_ok());
-    expect_success(run_vforked(off)?)?;
-    expect_success(wait_for_change(spawn_child(off)?)?)?;
+    // OFF in a child that shares memory, and in a child that does not.
+    let disarm_child = || exit_code(sys::set_dispatch(MODE_OFF, 0, 0, 0).is_ok());
+    expect_success(run_vforked(disarm_child)?)?;
+    expect_success(wait_for_change(spawn_child(disarm_child)?)?)?;
     expect_dispatched(&arch::gate())?;
     // OFF in the first thread.
     expect_equal(OTHER_CALL, send_commands(&mut round, &[ARM, CALL]), 2)?;
@@ -315,13 +317,13 @@ fn exec_disarms() -> Check {
     let fd = program()?;
     handle_dispatches(do_nothing)?;
     let end = run_vforked(|| {
-        // Without a selector every call of a program that stayed armed would be dispatched, and SIGSYS has
-        // no handler there.
+        // There is no selector, so every call of a program that stayed armed would be dispatched. The
+        // program has no handler of SIGSYS, which would kill it.
         if arm_with_selector(0).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         execute(fd);
-        98
+        SETUP_FAILED
     })?;
     expect_equal(
         "the program",
@@ -347,14 +349,14 @@ pub(crate) fn program() -> Result<i32, Failure> {
 
 /// Executes the program in this file. Returns only if the kernel refuses.
 pub(crate) fn execute(fd: i32) {
-    let none = [0u64];
-    let list = none.as_ptr() as u64;
-    let empty = libc::AT_EMPTY_PATH.cast_unsigned();
+    let empty_list = [0u64];
+    let list = empty_list.as_ptr() as u64;
+    let flags = libc::AT_EMPTY_PATH.cast_unsigned();
     // SAFETY: the path and the two lists are empty and terminated.
     let _ = unsafe {
         sys::call(
             libc::SYS_execveat,
-            &[fd.cast_unsigned().into(), c"".as_ptr() as u64, list, list, empty.into()],
+            &[fd.cast_unsigned().into(), c"".as_ptr() as u64, list, list, flags.into()],
         )
     };
 }
@@ -362,12 +364,12 @@ pub(crate) fn execute(fd: i32) {
 fn failed_exec_keeps() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
-    let none = [0u64];
-    let list = none.as_ptr() as u64;
+    let empty_list = [0u64];
+    let list = empty_list.as_ptr() as u64;
     for path in [c"/no/such/program", c"/"] {
         // SAFETY: the path and the two lists are terminated.
-        let answer = unsafe { sys::call(libc::SYS_execve, &[path.as_ptr() as u64, list, list]) };
-        ensure(answer.is_err(), "execve fails", || format!("{answer:?}"))?;
+        let result = unsafe { sys::call(libc::SYS_execve, &[path.as_ptr() as u64, list, list]) };
+        ensure(result.is_err(), "execve fails", || format!("{result:?}"))?;
         expect_dispatched(&arch::gate())?;
     }
     Ok(())
@@ -389,7 +391,6 @@ fn child_reads_off() -> Check {
     expect_equal("mode", child_config()?.mode, MODE_OFF)
 }
 
-/// Also checks that the parent stays armed.
 fn child_reads_nothing_stale() -> Check {
     handle_dispatches(do_nothing)?;
     expect_equal("the child's configuration", child_config()?, Config::default())?;

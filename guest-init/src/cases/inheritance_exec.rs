@@ -139,7 +139,7 @@ fn past_return() -> Check {
     for selector in [ALLOW, BLOCK] {
         let end = run_vforked(|| {
             if arm().is_err() {
-                return 99;
+                return SETUP_FAILED;
             }
             set_selector(selector);
             let _ = execute(fd, 0);

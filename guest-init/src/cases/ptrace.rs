@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Dispatch of traced tasks: the stops of the tracer, and its access to the configuration.
+//! Dispatch of traced tasks: the stops that the tracer observes, and its access to the configuration.
 
 use super::check_on;
 use crate::arch::{self};
@@ -56,8 +56,8 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["phantom-exit-stop"]),
     outside_core(
         "ptrace/selector-death-cannot-be-refused",
-        "a call that kills by the selector's value, or because the selector cannot be read, kills without \
-         a stop that lets the tracer discard the signal",
+        "a call that an invalid or unreadable selector kills dies without a stop at which the tracer could \
+         discard the signal",
         "syscall_user_dispatch()",
         selector_death_cannot_be_refused,
     ),
@@ -98,7 +98,7 @@ pub(super) const CASES: &[Case] = &[
     .features(NEEDS_PTRACE_CONFIG),
     case(
         "ptrace/checks-size-and-address",
-        "a wrong size is EINVAL, a bad address EFAULT, a running tracee ESRCH",
+        "a request with a wrong size is EINVAL, with a bad address EFAULT, to a running tracee ESRCH",
         SET_FUNCTION,
         checks_size_and_address,
     )
@@ -171,20 +171,21 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["inclusive-get-set"]),
 ];
 
-/// Starts a tracee that arms, stops for its tracer, and issues a umask(2) call with this selector value.
+/// Starts a tracee that arms, stops for its tracer, and issues a umask(2) call with this selector value. It
+/// exits with 0 if the call is executed with ALLOW, or dispatched with BLOCK.
 pub(super) fn start_caller(selector: u8) -> Result<Tracee, Failure> {
     handle_dispatches(do_nothing)?;
     Tracee::start(|| {
         let regs = fresh_umask_call();
         if arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         set_selector(selector);
         pause_for_tracer();
-        let got = arch::gate().issue(&regs);
+        let after = arch::gate().issue(&regs);
         set_selector(ALLOW);
         let executed = take_umask_effect();
-        let kept = is_result_kept(&got, &regs);
+        let kept = is_result_kept(&after, &regs);
         exit_code(executed == (selector == ALLOW) && kept != executed)
     })
 }
@@ -199,11 +200,11 @@ fn no_call_stops() -> Check {
 
 pub(super) fn expect_call_stops() -> Check {
     let tracee = start_caller(BLOCK)?;
-    // In the second round the dispatched call is resumed by PTRACE_CONT. The flag that a dispatch leaves for
-    // its exit (`on_dispatch`) must not suppress the stops of the next call.
-    for first in [SYSCALL, CONT] {
-        let tracee = if first == SYSCALL { &tracee } else { &start_caller(BLOCK)? };
-        tracee.expect_signal(first, 0, libc::SIGSYS)?;
+    // A dispatch sets `on_dispatch`, which suppresses the exit stop of the dispatched call. The flag must
+    // not suppress the stops of the next call, also if PTRACE_CONT resumes the dispatched one.
+    for request in [SYSCALL, CONT] {
+        let tracee = if request == SYSCALL { &tracee } else { &start_caller(BLOCK)? };
+        tracee.expect_signal(request, 0, libc::SIGSYS)?;
         tracee.expect_call(SYSCALL, libc::SIGSYS, StopKind::Entry, libc::SYS_rt_sigreturn)?;
         tracee.expect_call_stop(SYSCALL, 0)?;
         expect_equal("kind of stop", tracee.stop_kind()?, StopKind::Exit)?;
@@ -225,14 +226,14 @@ fn no_emulation_stop() -> Check {
 }
 
 fn killed_without_stops() -> Check {
-    let tracee = start_caller(2)?;
+    let tracee = start_caller(INVALID)?;
     let end = tracee.resume(SYSCALL, 0)?;
     if let WaitStatus::Stopped(_) = end {
         log(format!("the stop is of kind {:?}", tracee.stop_kind()?));
         tracee.kill()?;
     }
     expect_killed(end, libc::SIGSYS, 0)?;
-    // Executed calls still stop at entry and exit.
+    // An executed call still stops at its entry and exit.
     expect_call_stops()
 }
 
@@ -245,9 +246,9 @@ fn selector_death_cannot_be_refused() -> Check {
             let regs = fresh_umask_call();
             let selector = if unreadable { page as u64 } else { selector_address(&SELECTOR) };
             if arm_with_selector(selector).is_err() || protect(page, 1, libc::PROT_NONE).is_err() {
-                return 99;
+                return SETUP_FAILED;
             }
-            set_selector(2);
+            set_selector(INVALID);
             pause_for_tracer();
             let _ = arch::gate().issue(&regs);
             0
@@ -286,33 +287,33 @@ pub(super) fn armed_config() -> Config {
     }
 }
 
-/// A configuration in which all 64 bits of each field matter.
+/// A configuration that changes if a field other than the mode is cut to 32 bits.
 pub(super) const ALL_BITS_CONFIG: Config =
     Config { mode: MODE_EXCLUSIVE, selector: 0x34_5678_9abc, offset: 1 << 63 | 5, length: 7 << 40 };
 
 fn reads_configuration() -> Check {
     let tracee = Tracee::start(|| {
         pause_for_tracer();
-        let first = arm();
+        let armed = arm();
         pause_for_tracer();
         let Config { mode, selector, offset, length } = armed_config();
-        let second = expect_accepted(mode, offset, length + 16, selector);
+        let armed_again = expect_accepted(mode, offset, length + 16, selector);
         pause_for_tracer();
-        let third = disarm();
+        let disarmed = disarm();
         pause_for_tracer();
-        exit_code(first.and(second).and(third).is_ok())
+        exit_code(armed.and(armed_again).and(disarmed).is_ok())
     })?;
-    let stop = || tracee.expect_signal(CONT, 0, libc::SIGSTOP);
+    let resume_to_pause = || tracee.expect_signal(CONT, 0, libc::SIGSTOP);
     expect_equal("configuration before arming", tracee.config()?, Config::default())?;
-    stop()?;
+    resume_to_pause()?;
     expect_equal("configuration", tracee.config()?, armed_config())?;
-    stop()?;
+    resume_to_pause()?;
     let expected = Config { length: inside_length() + 16, ..armed_config() };
     expect_equal("configuration after arming again", tracee.config()?, expected)?;
     expect_equal("setting", tracee.set_config(&ALL_BITS_CONFIG), Ok(()))?;
     expect_equal("configuration that the tracer set", tracee.config()?, ALL_BITS_CONFIG)?;
     expect_equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
-    stop()?;
+    resume_to_pause()?;
     expect_equal("configuration after OFF", tracee.config()?, Config::default())?;
     expect_success(tracee.resume(CONT, 0)?)
 }
@@ -326,26 +327,28 @@ fn checks_size_and_address() -> Check {
         }
     })?;
     let mut config = [0u64; 8];
-    let good = config.as_mut_ptr() as u64;
-    let bad = map_pages(1)?;
-    protect(bad, 1, libc::PROT_NONE)?;
-    let both =
+    let config_address = config.as_mut_ptr() as u64;
+    let unreadable = map_pages(1)?;
+    protect(unreadable, 1, libc::PROT_NONE)?;
+    let get_and_set =
         |size, address| [tracee.get_config_at(size, address), tracee.set_config_at(size, address)];
     for size in [0, 8, CONFIG_SIZE - 1, CONFIG_SIZE + 1, 64, CONFIG_SIZE | 1 << 32, u64::MAX] {
-        let expected = [Err(Errno(libc::EINVAL)); 2];
-        expect_equal(&format!("reading and setting {size:#x} bytes"), both(size, good), expected)?;
+        let results = get_and_set(size, config_address);
+        let invalid = [Err(Errno(libc::EINVAL)); 2];
+        expect_equal(&format!("reading and setting {size:#x} bytes"), results, invalid)?;
     }
     let fault = [Err(Errno(libc::EFAULT)); 2];
-    expect_equal("reading and setting at PROT_NONE", both(CONFIG_SIZE, bad as u64), fault)?;
-    expect_equal("reading and setting at 0", both(CONFIG_SIZE, 0), fault)?;
-    let kernel = both(CONFIG_SIZE, arch::KERNEL_ADDRESS);
-    expect_equal("reading and setting in the kernel", kernel, fault)?;
+    let results = get_and_set(CONFIG_SIZE, unreadable as u64);
+    expect_equal("reading and setting at PROT_NONE", results, fault)?;
+    expect_equal("reading and setting at 0", get_and_set(CONFIG_SIZE, 0), fault)?;
+    let results = get_and_set(CONFIG_SIZE, arch::KERNEL_ADDRESS);
+    expect_equal("reading and setting in the kernel", results, fault)?;
     expect_equal("bytes written so far", config, [0; 8])?;
-    expect_equal("reading and setting", both(CONFIG_SIZE, good), [Ok(0); 2])?;
+    expect_equal("reading and setting", get_and_set(CONFIG_SIZE, config_address), [Ok(0); 2])?;
     tracee.request(CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
     await_shared_word(0, 1);
-    let running = both(CONFIG_SIZE, good);
-    expect_equal("reading and setting a running tracee", running, [Err(Errno(libc::ESRCH)); 2])?;
+    let results = get_and_set(CONFIG_SIZE, config_address);
+    expect_equal("reading and setting a running tracee", results, [Err(Errno(libc::ESRCH)); 2])?;
     tracee.kill()
 }
 
@@ -354,10 +357,10 @@ fn arms_tracee() -> Check {
     let tracee = Tracee::start(|| {
         let gate = arch::gate();
         pause_for_tracer();
-        let first = expect_dispatched(&gate).and_then(|()| expect_executed(&gate));
+        let while_armed = expect_dispatched(&gate).and_then(|()| expect_executed(&gate));
         pause_for_tracer();
-        let second = expect_executed_despite_block(&gate);
-        exit_code(first.and(second).is_ok())
+        let while_disarmed = expect_executed_despite_block(&gate);
+        exit_code(while_armed.and(while_disarmed).is_ok())
     })?;
     expect_equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
     expect_executed_despite_block(&arch::gate())?;
@@ -377,15 +380,15 @@ fn needs_no_privilege() -> Check {
 fn validates_configuration() -> Check {
     handle_dispatches(do_nothing)?;
     let tracee = start_caller(BLOCK)?;
-    let good = armed_config();
-    let bad_selector = (Config { selector: arch::KERNEL_ADDRESS, ..good }, libc::EFAULT);
+    let valid = armed_config();
+    let bad_selector = (Config { selector: arch::KERNEL_ADDRESS, ..valid }, libc::EFAULT);
     for (config, errno) in [
-        (Config { mode: 3, ..good }, libc::EINVAL),
-        (Config { mode: 1 << 32 | 1, ..good }, libc::EINVAL),
-        (Config { mode: MODE_OFF, ..good }, libc::EINVAL),
-        (Config { length: 0, ..good }, libc::EINVAL),
-        (Config { offset: u64::MAX, ..good }, libc::EINVAL),
-        (Config { selector: u64::MAX, length: 0, ..good }, libc::EINVAL),
+        (Config { mode: 3, ..valid }, libc::EINVAL),
+        (Config { mode: 1 << 32 | 1, ..valid }, libc::EINVAL),
+        (Config { mode: MODE_OFF, ..valid }, libc::EINVAL),
+        (Config { length: 0, ..valid }, libc::EINVAL),
+        (Config { offset: u64::MAX, ..valid }, libc::EINVAL),
+        (Config { selector: u64::MAX, length: 0, ..valid }, libc::EINVAL),
     ]
     .into_iter()
     .chain(arch::REFUSES_KERNEL_ADDRESSES.then_some(bad_selector))
@@ -395,7 +398,7 @@ fn validates_configuration() -> Check {
             tracee.set_config(&config),
             Err(Errno(errno)),
         )?;
-        expect_equal("configuration after it", tracee.config()?, good)?;
+        expect_equal("configuration after it", tracee.config()?, valid)?;
     }
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     expect_success(tracee.resume(CONT, libc::SIGSYS)?)
@@ -408,11 +411,11 @@ fn set_at_entry() -> Check {
         set_selector(BLOCK);
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
-        let first = take_umask_effect();
+        let first_executed = take_umask_effect();
         let _ = arch::gate().issue(&regs);
-        let second = take_umask_effect();
+        let second_executed = take_umask_effect();
         set_selector(ALLOW);
-        exit_code(first && !second)
+        exit_code(first_executed && !second_executed)
     })?;
     tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
     expect_equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
@@ -425,6 +428,7 @@ fn set_at_entry() -> Check {
 fn siginfo_at_stop() -> Check {
     let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    // The words of a siginfo_t (include/uapi/asm-generic/siginfo.h).
     let mut info = [0u32; 32];
     tracee
         .request(libc::PTRACE_GETSIGINFO, 0, info.as_mut_ptr() as u64)
@@ -440,7 +444,7 @@ fn siginfo_at_stop() -> Check {
 }
 
 fn killed_exit_event() -> Check {
-    let tracee = start_caller(2)?;
+    let tracee = start_caller(INVALID)?;
     let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACEEXIT;
     tracee
         .request(libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
@@ -450,11 +454,11 @@ fn killed_exit_event() -> Check {
     tracee
         .request(libc::PTRACE_GETEVENTMSG, 0, &raw mut status as u64)
         .map_err(broken("PTRACE_GETEVENTMSG"))?;
-    expect_equal("signal in the exit status", status & 0x7f, 31)?;
+    let signal = status & 0x7f;
+    expect_equal("signal in the exit status", signal, libc::SIGSYS.cast_unsigned().into())?;
     expect_killed(tracee.resume(CONT, 0)?, libc::SIGSYS, 0)
 }
 
-/// An inclusive configuration that is read and set again has the same effect.
 fn inclusive_restores() -> Check {
     handle_dispatches(do_nothing)?;
     let gate = arch::gate();
@@ -468,20 +472,18 @@ fn inclusive_restores() -> Check {
         )
         .is_ok();
         pause_for_tracer();
-        let effect = |gate: &arch::Gate| {
-            set_selector(BLOCK);
-            let _ = gate.issue(&regs);
-            set_selector(ALLOW);
+        let is_executed = |gate: &arch::Gate| {
+            let _ = issue_blocked(gate, &regs);
             take_umask_effect()
         };
-        exit_code(armed && !effect(&gate) && effect(&arch::second_gate()))
+        exit_code(armed && !is_executed(&gate) && is_executed(&arch::second_gate()))
     })?;
-    let read = tracee.config()?;
-    log(format!("read: {read:x?}"));
-    let set = tracee.set_config(&read);
-    let read_again = tracee.config()?;
-    expect_equal("setting what was read", set, Ok(()))?;
-    expect_equal("configuration after it", read_again, read)?;
+    let config = tracee.config()?;
+    log(format!("read: {config:x?}"));
+    let set_result = tracee.set_config(&config);
+    let config_after = tracee.config()?;
+    expect_equal("setting what was read", set_result, Ok(()))?;
+    expect_equal("configuration after it", config_after, config)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)

@@ -83,13 +83,13 @@ fn call_info_set() -> Check {
     let tracee = Tracee::start(|| {
         let regs = arch::Registers::for_call(call_number(libc::SYS_getppid), [0; 6]);
         if arm_with_selector(selector_address(selector)).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         pause_for_tracer();
         let _ = take_umask_effect();
-        let got = arch::gate().issue(&regs);
+        let after = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
-        exit_code(take_umask_effect() && got.result() == 0o022)
+        exit_code(take_umask_effect() && after.result() == 0o022)
     })?;
     loop {
         tracee.expect_call_stop(SYSCALL, 0)?;
@@ -123,7 +123,7 @@ fn seized_interrupt() -> Check {
     let child = spawn_child(|| {
         let regs = fresh_umask_call();
         if arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         set_selector(BLOCK);
         set_shared_word(IS_WAITING, 1);
@@ -131,9 +131,9 @@ fn seized_interrupt() -> Check {
         while shared_word(MAY_CALL) == 0 {
             std::hint::spin_loop();
         }
-        let got = arch::gate().issue(&regs);
+        let after = arch::gate().issue(&regs);
         set_selector(ALLOW);
-        exit_code(!take_umask_effect() && is_result_kept(&got, &regs))
+        exit_code(!take_umask_effect() && is_result_kept(&after, &regs))
     })?;
     await_shared_word(IS_WAITING, 1);
     let tracee = Tracee::seize(child)?;

@@ -55,13 +55,13 @@ fn start_program() -> Result<Tracee, Failure> {
     Tracee::start(|| {
         let call = fresh_umask_call();
         if arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         pause_for_tracer();
         for index in 0..CALLS {
-            let got = issue_blocked(&arch::gate(), &call);
+            let after = issue_blocked(&arch::gate(), &call);
             let expected = if index == CALLS - 1 { RESULT } else { call[Reg::RESULT] };
-            if got[Reg::RESULT] != expected || take_umask_effect() {
+            if after[Reg::RESULT] != expected || take_umask_effect() {
                 return 1;
             }
             if index == BLOCKED_CALL {
@@ -89,11 +89,11 @@ fn signal_changed() -> Check {
     expected[0..4].copy_from_slice(&libc::SIGUSR1.to_ne_bytes());
     expected[16..20].copy_from_slice(&sys::getpid().to_ne_bytes());
     expected[20..24].copy_from_slice(&sys::getuid().to_ne_bytes());
-    let seen = record_of_signal(0)?;
-    expect_equal("siginfo of a signal in place of SIGSYS", seen.info, expected)?;
+    let record = record_of_signal(0)?;
+    expect_equal("siginfo of a signal in place of SIGSYS", record.info, expected)?;
     expect_equal_hex(
         "next instruction in its frame",
-        seen.registers[Reg::INSTRUCTION_POINTER],
+        record.registers[Reg::INSTRUCTION_POINTER],
         arch::gate().compared_address(),
     )?;
     // The tracer sets another siginfo.
@@ -162,7 +162,7 @@ fn expect_armed_after(attach_and_leave: impl Fn(i32) -> Check) -> Check {
         // SAFETY: takes no pointers.
         let _ = unsafe { sys::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
         if arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         set_shared_word(1, 0);
         set_shared_word(0, 1);

@@ -2,8 +2,8 @@
 
 //! The answers to a tracer's requests about calls and signals, at each kind of stop of an armed program.
 //!
-//! The answers are compared with what they must be. A comparison of two stops does not see a fault that both
-//! have.
+//! Each answer is compared with its expected value. The comparisons of `compare` do not notice a fault that
+//! both scenarios have.
 
 use super::seccomp::{filter_umask, umask_call};
 use crate::arch::{self, Registers};
@@ -17,7 +17,8 @@ use sudbox_protocol::Feature;
 pub(super) const CASES: &[Case] = &[case(
     "ptrace/stops-told",
     "at the stops of an armed program for a dispatch, for an allowed call, for a filter and for SIGSTOP, \
-     PTRACE_GET_SYSCALL_INFO tells the call, and PTRACE_PEEKSIGINFO and PTRACE_GETSIGINFO tell the signals",
+     PTRACE_GET_SYSCALL_INFO reports the call, and PTRACE_PEEKSIGINFO and PTRACE_GETSIGINFO report the \
+     signals",
     "ptrace_get_syscall_info()",
     stops_told,
 )
@@ -28,28 +29,42 @@ const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 /// The event of a stop for a filter (include/uapi/linux/ptrace.h).
 const PTRACE_EVENT_SECCOMP: i32 = 7;
 
-/// Signals that are blocked and queued to the task, in this order.
+// The kinds of stops, `PTRACE_SYSCALL_INFO_*` (include/uapi/linux/ptrace.h).
+const SYSCALL_INFO_NONE: u8 = 0;
+const SYSCALL_INFO_ENTRY: u8 = 1;
+const SYSCALL_INFO_EXIT: u8 = 2;
+const SYSCALL_INFO_SECCOMP: u8 = 3;
+
+/// The blocked signals that are queued to the task, in this order.
 const TASK_SIGNALS: [i32; 2] = [44, 42];
-/// The signal that is blocked and queued to the process.
+/// The blocked signal that is queued to the process.
 const PROCESS_SIGNAL: i32 = 43;
 /// The data that the filter gives to the tracer.
 const FILTER_DATA: u32 = 0x1234;
-/// The mask that umask(2) returns.
+/// The umask before the traced umask(2), which that call returns.
 const PREVIOUS_UMASK: u64 = 0o137;
-/// The arguments of the close(2) that fails.
+/// The arguments of a close(2) that fails. It ignores all but the first, a descriptor that is not open.
 const CLOSE_ARGUMENTS: [u64; 6] = [u64::MAX, 0x2222, 0x3333, 0x4444, 0x5555, 0x6666];
+/// The exit code of a tracee to which the filter is refused.
+const FILTER_REFUSED: i32 = 98;
 
-/// A siginfo of the kind `SI_QUEUE`, whose value is the signal's number times a thousand.
+/// A siginfo with the code `SI_QUEUE`, whose `si_value` is the signal's number times a thousand.
 fn queued_siginfo(signal: i32) -> [u8; 128] {
     const SI_QUEUE: i32 = -1;
+    const SIGNO_OFFSET: usize = 0;
+    const CODE_OFFSET: usize = 8;
+    const VALUE_OFFSET: usize = 24;
     let mut info = [0; 128];
-    for (at, value) in [(0, signal), (8, SI_QUEUE), (24, 1000 * signal)] {
-        info[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    for (offset, value) in
+        [(SIGNO_OFFSET, signal), (CODE_OFFSET, SI_QUEUE), (VALUE_OFFSET, 1000 * signal)]
+    {
+        info[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
     }
     info
 }
 
-/// Blocks the signals and queues them to this process. Returns whether this succeeded.
+/// Blocks [`TASK_SIGNALS`] and [`PROCESS_SIGNAL`], and queues them to this task and this process. Returns
+/// whether all calls succeeded.
 fn queue_signals() -> bool {
     let signals = [TASK_SIGNALS[0], TASK_SIGNALS[1], PROCESS_SIGNAL];
     let mask = signals.into_iter().map(sys::signal_bit).fold(0, |all, bit| all | bit);
@@ -69,6 +84,9 @@ fn queue_signals() -> bool {
     sys::sigmask(libc::SIG_BLOCK, mask).is_ok() && signals.into_iter().all(|s| queue(s).is_ok())
 }
 
+/// Starts an armed tracee with signals in its queues. After its first pause it makes a dispatched call, an
+/// allowed call that fails, and an allowed call that a filter reports to the tracer, and then stops itself
+/// by SIGSTOP.
 fn start_program() -> Result<Tracee, crate::case::Failure> {
     handle_dispatches(do_nothing)?;
     Tracee::start(|| {
@@ -76,45 +94,56 @@ fn start_program() -> Result<Tracee, crate::case::Failure> {
         // SAFETY: takes no pointers.
         let set_umask = unsafe { sys::call(libc::SYS_umask, &[PREVIOUS_UMASK]) };
         if set_umask.is_err() || !queue_signals() || arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         pause_for_tracer();
         let _ = issue_blocked(&arch::gate(), &umask_call());
-        let failed = arch::gate().issue(&close).result() == -i64::from(libc::EBADF);
+        let close_failed = arch::gate().issue(&close).result() == -i64::from(libc::EBADF);
         if filter_umask(libc::SECCOMP_RET_TRACE | FILTER_DATA).is_err() {
-            return 98;
+            return FILTER_REFUSED;
         }
-        let done = arch::gate().issue(&umask_call()).result() == PREVIOUS_UMASK.cast_signed();
+        let umask_succeeded =
+            arch::gate().issue(&umask_call()).result() == PREVIOUS_UMASK.cast_signed();
         let _ = sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGSTOP);
-        exit_code(failed && done)
+        exit_code(close_failed && umask_succeeded)
     })
 }
 
-/// The request's answer: the length that it tells, and the bytes, of which `room` may be written.
-fn call_info(tracee: &Tracee, room: u64) -> (sys::Result<u64>, [u8; 128]) {
-    let mut info = [0xee; 128];
-    let length = tracee.request(libc::PTRACE_GET_SYSCALL_INFO, room, info.as_mut_ptr() as u64);
+/// The value of the bytes that the kernel must not write.
+const UNWRITTEN: u8 = 0xee;
+
+/// Makes the request `PTRACE_GET_SYSCALL_INFO` with a buffer of `size` bytes. Returns the length of the
+/// information, and the buffer with the bytes after it.
+fn call_info(tracee: &Tracee, size: u64) -> (sys::Result<u64>, [u8; 128]) {
+    let mut info = [UNWRITTEN; 128];
+    let length = tracee.request(libc::PTRACE_GET_SYSCALL_INFO, size, info.as_mut_ptr() as u64);
     (length, info)
 }
 
-/// Checks the answer to `PTRACE_GET_SYSCALL_INFO`: the kind of stop, the architecture, the next instruction,
-/// and the bytes after them, which are `rest`.
+/// Checks the answer to `PTRACE_GET_SYSCALL_INFO` (`struct ptrace_syscall_info`): the kind of stop (`op`),
+/// the architecture, the next instruction, and the bytes after its header, which must be `rest`.
 fn expect_call_info(stop: &str, tracee: &Tracee, kind: u8, rest: &[u8]) -> Check {
     const HEADER_LENGTH: usize = 24;
+    const ARCH_OFFSET: usize = 4;
+    const INSTRUCTION_POINTER_OFFSET: usize = 8;
+    const SHORT_SIZE: u8 = 8;
     let length = HEADER_LENGTH + rest.len();
-    let (told, info) = call_info(tracee, 128);
-    expect_equal(&format!("length of the syscall info at {stop}"), told, Ok(length as u64))?;
+    let (reported_length, info) = call_info(tracee, 128);
+    let what = format!("length of the syscall info at {stop}");
+    expect_equal(&what, reported_length, Ok(length as u64))?;
     expect_equal(&format!("kind of stop at {stop}"), info[0], kind)?;
-    let arch = u32::from_ne_bytes(std::array::from_fn(|at| info[4 + at]));
+    let arch = u32::from_ne_bytes(std::array::from_fn(|i| info[ARCH_OFFSET + i]));
     expect_equal_hex(&format!("architecture at {stop}"), arch.into(), arch::AUDIT_ARCH.into())?;
-    let next = u64::from_ne_bytes(std::array::from_fn(|at| info[8 + at]));
+    let next = u64::from_ne_bytes(std::array::from_fn(|i| info[INSTRUCTION_POINTER_OFFSET + i]));
     let expected = tracee.registers()?.instruction_pointer;
     expect_equal_hex(&format!("next instruction at {stop}"), next, expected)?;
-    expect_equal(&format!("what follows at {stop}"), &info[HEADER_LENGTH..length], rest)?;
-    expect_equal(&format!("bytes behind it at {stop}"), info[length], 0xee)?;
-    let (told, info) = call_info(tracee, 8);
-    expect_equal(&format!("length without room at {stop}"), told, Ok(length as u64))?;
-    expect_equal(&format!("bytes without room at {stop}"), info[8], 0xee)
+    expect_equal(&format!("bytes after the header at {stop}"), &info[HEADER_LENGTH..length], rest)?;
+    expect_equal(&format!("byte after the information at {stop}"), info[length], UNWRITTEN)?;
+    let (reported_length, info) = call_info(tracee, SHORT_SIZE.into());
+    let what = format!("length with a short buffer at {stop}");
+    expect_equal(&what, reported_length, Ok(length as u64))?;
+    let byte_after = info[usize::from(SHORT_SIZE)];
+    expect_equal(&format!("byte after a short buffer at {stop}"), byte_after, UNWRITTEN)
 }
 
 /// The bytes about a call at its entry: the number and six arguments.
@@ -128,22 +157,24 @@ fn exit_bytes(result: i64, is_error: bool) -> Vec<u8> {
     result.to_ne_bytes().into_iter().chain([u8::from(is_error)]).collect()
 }
 
-/// Asks for up to `count` signals of a queue, from `offset` on. Returns the answer and the signals' siginfo.
+/// Makes the request `PTRACE_PEEKSIGINFO` for up to `count` signals of a queue, from the signal with index
+/// `offset` on. Returns the number of signals, and their siginfos.
 fn peek(tracee: &Tracee, offset: u64, flags: u32, count: i32) -> (sys::Result<u64>, Vec<u8>) {
     // struct ptrace_peeksiginfo_args.
     let mut arguments = [0u8; 16];
     arguments[..8].copy_from_slice(&offset.to_ne_bytes());
     arguments[8..12].copy_from_slice(&flags.to_ne_bytes());
     arguments[12..].copy_from_slice(&count.to_ne_bytes());
-    let mut queued = [0u8; 4 * 128];
-    let answer =
-        tracee.request(PEEK_SIGINFO, arguments.as_ptr() as u64, queued.as_mut_ptr() as u64);
-    let length = queued.len() - queued.iter().rev().take_while(|byte| **byte == 0).count();
-    (answer, queued[..length.next_multiple_of(128)].to_vec())
+    let mut siginfos = [0u8; 4 * 128];
+    let result =
+        tracee.request(PEEK_SIGINFO, arguments.as_ptr() as u64, siginfos.as_mut_ptr() as u64);
+    let length = siginfos.len() - siginfos.iter().rev().take_while(|byte| **byte == 0).count();
+    (result, siginfos[..length.next_multiple_of(128)].to_vec())
 }
 
-/// Checks the signals that `PTRACE_PEEKSIGINFO` finds in the queues, and what it refuses.
+/// Checks the signals that `PTRACE_PEEKSIGINFO` reads from the queues, and the errors of bad requests.
 fn expect_queues(tracee: &Tracee) -> Check {
+    /// `PTRACE_PEEKSIGINFO_SHARED`: the queue of the process.
     const SHARED: u32 = 1;
     let infos =
         |signals: &[i32]| signals.iter().copied().flat_map(queued_siginfo).collect::<Vec<_>>();
@@ -164,18 +195,19 @@ fn expect_queues(tracee: &Tracee) -> Check {
     expect_equal("an unknown flag", peek(tracee, 0, 2, 4), invalid)?;
     let fault = Err(Errno(libc::EFAULT));
     let arguments: [u64; 2] = [0, 1 << 32];
-    let nowhere = arch::KERNEL_ADDRESS;
+    let bad_address = arch::KERNEL_ADDRESS;
     for (what, from, to) in [
-        ("arguments that cannot be read", nowhere, arguments.as_ptr() as u64),
-        ("signals that cannot be written", arguments.as_ptr() as u64, nowhere),
+        ("arguments that cannot be read", bad_address, arguments.as_ptr() as u64),
+        ("signals that cannot be written", arguments.as_ptr() as u64, bad_address),
     ] {
         expect_equal(what, tracee.request(PEEK_SIGINFO, from, to), fault)?;
     }
     for request in [libc::PTRACE_GETSIGINFO, libc::PTRACE_SETSIGINFO] {
-        expect_equal("a siginfo nowhere", tracee.request(request, 0, nowhere), fault)?;
+        let result = tracee.request(request, 0, bad_address);
+        expect_equal("a siginfo at a bad address", result, fault)?;
     }
-    let answer = tracee.request(libc::PTRACE_GET_SYSCALL_INFO, 128, nowhere);
-    expect_equal("a syscall info nowhere", answer, fault)
+    let result = tracee.request(libc::PTRACE_GET_SYSCALL_INFO, 128, bad_address);
+    expect_equal("a syscall info at a bad address", result, fault)
 }
 
 fn stops_told() -> Check {
@@ -185,7 +217,7 @@ fn stops_told() -> Check {
     request(tracee.pid, libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
         .map_err(broken("PTRACE_SETOPTIONS"))?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-    expect_call_info("the stop for SIGSYS", &tracee, 0, &[])?;
+    expect_call_info("the stop for SIGSYS", &tracee, SYSCALL_INFO_NONE, &[])?;
     expect_queues(&tracee)?;
     let mut change = tracee.resume(SYSCALL, libc::SIGSYS)?;
     while change == WaitStatus::Stopped(CALL_STOP)
@@ -194,28 +226,28 @@ fn stops_told() -> Check {
         change = tracee.resume(SYSCALL, 0)?;
     }
     let entry = entry_bytes(libc::SYS_close, CLOSE_ARGUMENTS);
-    expect_call_info("the entry of an allowed call", &tracee, 1, &entry)?;
+    expect_call_info("the entry of an allowed call", &tracee, SYSCALL_INFO_ENTRY, &entry)?;
     tracee.expect_call_stop(SYSCALL, 0)?;
-    let failed = exit_bytes(-i64::from(libc::EBADF), true);
-    expect_call_info("the exit of a call that fails", &tracee, 2, &failed)?;
-    let stopped = WaitStatus::Stopped(libc::SIGTRAP | PTRACE_EVENT_SECCOMP << 8);
-    expect_equal("the tracee", tracee.resume(CONT, 0)?, stopped)?;
-    let mut traced = entry_bytes(libc::SYS_umask, [0o111, 0, 0, 0, 0, 0]);
-    traced.extend(FILTER_DATA.to_ne_bytes());
-    expect_call_info("the stop for a filter", &tracee, 3, &traced)?;
+    let close_exit = exit_bytes(-i64::from(libc::EBADF), true);
+    expect_call_info("the exit of a call that fails", &tracee, SYSCALL_INFO_EXIT, &close_exit)?;
+    let filter_stop = WaitStatus::Stopped(libc::SIGTRAP | PTRACE_EVENT_SECCOMP << 8);
+    expect_equal("the tracee", tracee.resume(CONT, 0)?, filter_stop)?;
+    let mut filter_bytes = entry_bytes(libc::SYS_umask, [0o111, 0, 0, 0, 0, 0]);
+    filter_bytes.extend(FILTER_DATA.to_ne_bytes());
+    expect_call_info("the stop for a filter", &tracee, SYSCALL_INFO_SECCOMP, &filter_bytes)?;
     tracee.expect_call_stop(SYSCALL, 0)?;
-    let done = exit_bytes(PREVIOUS_UMASK.cast_signed(), false);
-    expect_call_info("the exit of a call", &tracee, 2, &done)?;
+    let umask_exit = exit_bytes(PREVIOUS_UMASK.cast_signed(), false);
+    expect_call_info("the exit of a call", &tracee, SYSCALL_INFO_EXIT, &umask_exit)?;
     tracee.expect_signal(CONT, 0, libc::SIGSTOP)?;
     let siginfo = ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
-    // The stop of a process by SIGSTOP is no stop for a signal.
+    // The first stop is for the delivery of SIGSTOP. The second is the group stop, which has no siginfo.
     tracee.expect_signal(CONT, libc::SIGSTOP, libc::SIGSTOP)?;
     let invalid = Errno(libc::EINVAL);
-    let told = ptrace::signal_info(tracee.pid).map(|_| ());
-    expect_equal("siginfo at a group stop", told, Err(invalid))?;
-    let set = tracee.request(libc::PTRACE_SETSIGINFO, 0, siginfo.as_ptr() as u64);
-    expect_equal("setting a siginfo at a group stop", set, Err(invalid))?;
-    expect_call_info("a group stop", &tracee, 0, &[])?;
+    let get_result = ptrace::signal_info(tracee.pid).map(|_| ());
+    expect_equal("siginfo at a group stop", get_result, Err(invalid))?;
+    let set_result = tracee.request(libc::PTRACE_SETSIGINFO, 0, siginfo.as_ptr() as u64);
+    expect_equal("setting a siginfo at a group stop", set_result, Err(invalid))?;
+    expect_call_info("a group stop", &tracee, SYSCALL_INFO_NONE, &[])?;
     expect_success(tracee.resume(CONT, 0)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The exact bounds of the range.
+//! The exact bounds of the range, in exclusive and inclusive mode.
 
 use crate::arch::{self, Gate, Registers};
 use crate::case::{Case, Check, Failure, case};
@@ -37,11 +37,11 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "range/everything",
-        "a range from 0 over all addresses allows all",
+        "a range from 0 over all addresses allows every call",
         DISPATCH_FUNCTION,
         everything,
     ),
-    case("range/nothing", "a range from 0 of length 0 allows nothing", DISPATCH_FUNCTION, nothing),
+    case("range/nothing", "a range from 0 of length 0 allows no call", DISPATCH_FUNCTION, nothing),
     case(
         "range/full-width",
         "all 64 bits of addresses are compared",
@@ -50,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "range/inclusive",
-        "an inclusive range dispatches the calls from its exact bytes, and no others",
+        "an inclusive range dispatches the calls whose compared address is in it, and no others",
         "task_set_syscall_user_dispatch()",
         inclusive,
     )
@@ -70,7 +70,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "range/prctl-too",
-        "the prctl(2) that would disarm is dispatched like any other call",
+        "a prctl(2) that would disarm is dispatched like any other call",
         DISPATCH_FUNCTION,
         prctl_too,
     ),
@@ -103,11 +103,11 @@ fn is_executed(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, 
 /// Checks whether a call of the first gate is executed with this allowed range and BLOCK.
 fn expect_allowed(start: u64, length: u64, expected: bool) -> Check {
     let gate = arch::gate();
-    let got = is_executed(MODE_EXCLUSIVE, start, length, &gate)?;
+    let is_allowed = is_executed(MODE_EXCLUSIVE, start, length, &gate)?;
     let after = gate.compared_address();
     expect_equal(
         &format!("range {start:#x}+{length:#x} allows a call before {after:#x}"),
-        got,
+        is_allowed,
         expected,
     )
 }
@@ -148,28 +148,28 @@ fn nothing() -> Check {
 
 fn full_width() -> Check {
     const FOUR_GIB: u64 = 0x1_0000_0000;
-    let place =
+    let page =
         sys::map_at(arch::HIGH_MMAP_HINT, PAGE_SIZE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
             .map_err(broken("mmap"))?;
     // SAFETY: a page is longer than a gate, and is made executable before its use.
-    let high = unsafe { arch::copy_gate(place) };
-    protect(place, 1, libc::PROT_READ | libc::PROT_EXEC)?;
-    let after = high.compared_address();
+    let high_gate = unsafe { arch::copy_gate(page) };
+    protect(page, 1, libc::PROT_READ | libc::PROT_EXEC)?;
+    let after = high_gate.compared_address();
     ensure(after > FOUR_GIB, "memory above 4 GiB", || format!("{after:#x}"))?;
-    let low = after & (FOUR_GIB - 1);
+    let low_half = after & (FOUR_GIB - 1);
     for (start, length, expected) in [
         (after, 1, true),
-        (low, 1, false),
+        (low_half, 1, false),
         (after - FOUR_GIB, 1, false),
         (after + FOUR_GIB, 1, false),
         (after - FOUR_GIB, FOUR_GIB, false),
         (after - FOUR_GIB, FOUR_GIB + 1, true),
-        // All bits of the length count too.
+        // The low 32 bits of this length are 0.
         (after - 0x1000, FOUR_GIB, true),
     ] {
-        let got = is_executed(MODE_EXCLUSIVE, start, length, &high)?;
+        let is_allowed = is_executed(MODE_EXCLUSIVE, start, length, &high_gate)?;
         let what = format!("range {start:#x}+{length:#x} allows a call before {after:#x}");
-        expect_equal(&what, got, expected)?;
+        expect_equal(&what, is_allowed, expected)?;
     }
     Ok(())
 }
@@ -189,9 +189,9 @@ fn inclusive() -> Check {
         (after, u64::MAX - after, false),
         (after + 1, u64::MAX - after - 1, true),
     ] {
-        let got = is_executed(MODE_INCLUSIVE, start, length, &gate)?;
+        let is_executed = is_executed(MODE_INCLUSIVE, start, length, &gate)?;
         let what = format!("inclusive {start:#x}+{length:#x} executes a call before {after:#x}");
-        expect_equal(&what, got, expected)?;
+        expect_equal(&what, is_executed, expected)?;
     }
     Ok(())
 }
@@ -204,16 +204,16 @@ fn inclusive_outside_not_read() -> Check {
     let end = run_vforked(|| {
         if expect_accepted(MODE_INCLUSIVE, arch::gate().compared_address(), 1, page as u64).is_err()
         {
-            return 99;
+            return SETUP_FAILED;
         }
         exit_code(expect_executed(&other).is_ok())
     })?;
     expect_success(end)?;
-    // A call from within the range must read the selector, and be killed.
+    // A call from within the range reads the selector, which kills the child.
     let end = run_vforked(|| {
         if expect_accepted(MODE_INCLUSIVE, arch::gate().compared_address(), 1, page as u64).is_err()
         {
-            return 99;
+            return SETUP_FAILED;
         }
         exit_code(expect_executed(&arch::gate()).is_ok())
     })?;
@@ -238,9 +238,10 @@ fn no_selector() -> Check {
 fn prctl_too() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
-    let off = Registers::for_call(call_number(libc::SYS_prctl), [59, 0, 0, 0, 0, 0]);
-    let (_, seen) = issue_dispatched(&arch::gate(), &off)?;
-    expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_prctl)?;
+    let option = u64::from(sys::PR_SET_SYSCALL_USER_DISPATCH.cast_unsigned());
+    let off = Registers::for_call(call_number(libc::SYS_prctl), [option, MODE_OFF, 0, 0, 0, 0]);
+    let (_, record) = issue_dispatched(&arch::gate(), &off)?;
+    expect_equal("si_syscall", i64::from(record.number()), libc::SYS_prctl)?;
     expect_dispatched(&arch::gate())
 }
 
@@ -258,22 +259,21 @@ fn vdso_fallback() -> Check {
     set_selector(BLOCK);
     // The vDSO has no data on a process's CPU time, so its function issues a system call.
     // SAFETY: the function is clock_gettime() of the vDSO, and the structure is live.
-    let answer = unsafe { clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    let result = unsafe { clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
     set_selector(ALLOW);
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-    let seen =
-        crate::shared::shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_clock_gettime)?;
-    ensure(vdso.range.contains(&seen.call_address()), "si_call_addr in the vDSO", || {
-        format!("{:#x}, the vDSO is {:#x?}", seen.call_address(), vdso.range)
+    let record = first_sigsys_record()?;
+    expect_equal("si_syscall", i64::from(record.number()), libc::SYS_clock_gettime)?;
+    ensure(vdso.range.contains(&record.call_address()), "si_call_addr in the vDSO", || {
+        format!("{:#x}, the vDSO is {:#x?}", record.call_address(), vdso.range)
     })?;
     expect_equal("time written", (time.tv_sec, time.tv_nsec), (-7, -7))?;
-    // The result register is unchanged by the call, and the vDSO returns it as the result.
+    // A dispatch leaves the result register unchanged, and the vDSO returns its value as the result.
     let clock = u64::from(libc::CLOCK_PROCESS_CPUTIME_ID.cast_unsigned());
     let call = Registers::for_call(call_number(libc::SYS_clock_gettime), [clock, 0, 0, 0, 0, 0]);
     ensure(
-        is_result_value_kept(answer.into(), &call),
+        is_result_value_kept(result.into(), &call),
         &format!("result: {}", call.result()),
-        || answer.to_string(),
+        || result.to_string(),
     )
 }

@@ -5,7 +5,7 @@
 use super::check_on;
 use crate::arch::{self, Reg, Registers};
 use crate::case::{Case, Check, Failure, Need, OnlyArchs, all_but, case};
-use crate::shared::{SigsysRecord, shared};
+use crate::shared::SigsysRecord;
 use crate::support::*;
 use crate::sys;
 use sudbox_protocol::Arch;
@@ -17,7 +17,7 @@ const RETURN_FUNCTION: &str = "rt_sigreturn()";
 
 const ONLY_X86_FLOATING: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
-    reason: "registers/floating-kept checks these registers on the other architectures",
+    reason: "on other architectures registers/floating-kept checks the registers",
 };
 
 const ONLY_X86_FLAGS: OnlyArchs =
@@ -26,15 +26,14 @@ const ONLY_X86_FLAGS: OnlyArchs =
 pub(super) const CASES: &[Case] = &[
     case(
         "registers/general-kept",
-        "every general register has its value from the call both in the frame and after the \
-         handler",
+        "every general register has its value at the call, both in the frame and after the handler",
         ROLLBACK_FUNCTION,
         general_kept,
     )
     .known_bugs(&["result-register-lost"]),
     case(
         "registers/number-kept",
-        "the number register holds all 64 bits that the program put there",
+        "a dispatch keeps all 64 bits of the number register",
         ROLLBACK_FUNCTION,
         number_kept,
     ),
@@ -78,7 +77,7 @@ pub(super) const CASES: &[Case] = &[
     .only(ONLY_X86_FLAGS),
     case(
         "registers/alignment-flag-kept",
-        "the flag of alignment checks is in the frame and set again after the call",
+        "the alignment check flag is set in the frame and after the call",
         RETURN_FUNCTION,
         check_on!("x86_64", registers::alignment_flag_kept),
     )
@@ -116,7 +115,7 @@ pub(super) const CASES: &[Case] = &[
         check_on!("aarch64", registers::scalable_cut),
     )
     .needs(&[Need::CpuFeature("sve")])
-    .only(OnlyArchs { archs: &[Arch::Aarch64], reason: "this checks SVE, which only aarch64 has" }),
+    .only(OnlyArchs { archs: &[Arch::Aarch64], reason: "only aarch64 has scalable vectors (SVE)" }),
     case(
         "registers/thread-pointers-kept",
         "the thread pointers are the same in the handler and after it",
@@ -129,8 +128,8 @@ pub(super) const CASES: &[Case] = &[
     }),
     case(
         "registers/int80-kept",
-        "a dispatched int 0x80 changes no register, except the upper half of RAX, which is not \
-         part of the number",
+        "a dispatched int 0x80 changes no register but the upper half of RAX, which is not part of the \
+         number",
         ROLLBACK_FUNCTION,
         check_on!("x86_64", registers::compat_kept),
     )
@@ -185,10 +184,11 @@ fn overwrite_floating(_: Dispatch<'_>) {
     arch::clobber_floating();
 }
 
-/// Issues a dispatched call whose handler overwrites the floating point registers, and returns the
-/// floating point state after the call. `issue` issues a call with the given registers and returns
-/// the registers and the state after the call; `call_address` is the address of the system call
-/// instruction of `issue`. Checks that the general registers are unchanged.
+/// Issues a dispatched call whose handler overwrites the floating point registers. Checks that the
+/// general registers are unchanged, and returns the floating point state after the call.
+///
+/// `issue` issues a call with the given registers, and returns the registers and the floating point
+/// state after the call. `call_address` is the address of the system call instruction of `issue`.
 pub(super) fn state_after_overwriting_handler<State>(
     issue: impl Fn(&Registers) -> (Registers, State),
     call_address: u64,
@@ -201,14 +201,14 @@ pub(super) fn state_after_overwriting_handler<State>(
     let (after, state) = issue(&before);
     set_selector(ALLOW);
     expect_equal("SIGSYS handled for a blocked call", dispatch_count(), 1)?;
-    let record = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let record = first_sigsys_record()?;
     expect_round_trip(&before, &after, &record, call_address + arch::CALL_LENGTH)?;
     Ok(state)
 }
 
 /// Checks that every register in `after` has its value from `before`, except those that the system
 /// call instruction may overwrite. `sp` is the expected stack pointer. `location` says in messages
-/// where the registers of `after` were: in the frame, or in the processor after the handler.
+/// whether the registers are those in the frame or those after the handler.
 fn expect_kept(location: &str, after: &Registers, before: &Registers, sp: u64) -> Check {
     for reg in Reg::preserved_by_calls().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
         let expected = if reg == Reg::Sp { sp } else { before[reg] };
@@ -219,8 +219,8 @@ fn expect_kept(location: &str, after: &Registers, before: &Registers, sp: u64) -
     Ok(())
 }
 
-/// Checks the values of the registers that the system call instruction may overwrite: together they
-/// must be one of the permitted lists of values.
+/// Checks that the registers that the system call instruction may overwrite have one of the permitted
+/// combinations of values ([`Registers::clobbered_values`]).
 fn expect_permitted_clobbers(
     location: &str,
     after: &Registers,
@@ -236,9 +236,8 @@ fn expect_permitted_clobbers(
     )
 }
 
-/// Checks the registers of a dispatched call: those in the frame (`record`) and those after the
-/// handler (`after`) must be those before the call, and the next instruction must be at the
-/// compared address.
+/// Checks that a dispatched call kept the registers in the frame (`record`) and after the handler
+/// (`after`), and that the next instruction is at the compared address.
 pub(super) fn expect_round_trip(
     before: &Registers,
     after: &Registers,
@@ -266,8 +265,8 @@ pub(super) fn expect_next_instruction(
     expect_equal_hex("next instruction", after[Reg::INSTRUCTION_POINTER], address)
 }
 
-/// Checks that a dispatch changes no register. In the result register also the value that a known
-/// bug leaves is accepted.
+/// Checks that a dispatch changes no register. In the result register, the value that a known bug leaves
+/// is accepted too.
 pub(super) fn expect_registers_kept() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
@@ -327,8 +326,8 @@ fn number_kept() -> Check {
     Ok(())
 }
 
-/// Handler body: continues after the call. If the kernel wants to restart the call, the frame holds
-/// the call's own address instead.
+/// Handler body: continues after the call, even if a kernel that restarts the call has put the call's
+/// own address into the frame.
 fn skip_restart(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::INSTRUCTION_POINTER] = arch::gate().compared_address();
 }
@@ -379,8 +378,7 @@ fn injected_result() -> Check {
     Ok(())
 }
 
-/// The value that [`edit_registers`] gives a register: `value` with those bits inverted that a
-/// program may set.
+/// The value that [`edit_registers`] gives a register: `value` with its changeable bits inverted.
 fn edited_value(reg: Reg, value: u64) -> u64 {
     value ^ reg.changeable_bits()
 }
@@ -437,7 +435,7 @@ fn call_reissued() -> Check {
     arm()?;
     let (after, _) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
     ensure(take_umask_effect(), "the call takes effect", || "it had none".into())?;
-    expect_equal("result of the call", after.result(), 0o022)
+    expect_equal("result of the call", after.result(), RESET_UMASK.cast_signed())
 }
 
 pub(super) fn no_effect() -> Check {
@@ -482,10 +480,10 @@ pub(super) fn no_effect() -> Check {
     // SAFETY: neither call takes a pointer.
     let (size, umask) = unsafe {
         let size = sys::call(libc::SYS_lseek, &[descriptor, 0, seek_end]);
-        (size, sys::call(libc::SYS_umask, &[0o022]))
+        (size, sys::call(libc::SYS_umask, &[RESET_UMASK]))
     };
     expect_equal("size of the file", size, Ok(0))?;
-    expect_equal("umask", umask, Ok(0o022))?;
+    expect_equal("umask", umask, Ok(RESET_UMASK))?;
     expect_equal("signal mask", sys::sigmask(libc::SIG_BLOCK, 0), Ok(0))?;
     expect_equal("children", sys::wait(-1, libc::WNOHANG), Err(sys::Errno(libc::ECHILD)))
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Calls that the kernel restarts. Each restart is dispatched or executed by the selector's value
-//! at the time of the restart.
+//! Calls that the kernel restarts. The selector's value at the time of the restart decides whether the
+//! restarted call is dispatched or executed.
 
 use super::ptrace_calls::shared_selector;
 use crate::arch::{self, Reg, Registers};
@@ -19,7 +19,8 @@ const CONT: u32 = libc::PTRACE_CONT;
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "restart/dispatched-anew",
-        "an interrupted call that restarts without a handler is dispatched if the selector is BLOCK by then",
+        "an interrupted call that restarts without a handler is dispatched if the selector is BLOCK at the \
+         restart",
         RESTART_FUNCTION,
         dispatched_anew,
     )
@@ -33,17 +34,18 @@ pub(super) const CASES: &[Case] = &[
     ),
     outside_core(
         "restart/sleep-ends-with-handler",
-        "a restart_syscall that is issued again after the handler returns EINTR, as after any handler",
+        "if the handler makes the program issue restart_syscall again, the call returns EINTR, as after any \
+         handler",
         "restore_sigcontext()",
         sleep_ends_with_handler,
     )
     .only(OnlyArchs {
         archs: all_but!(S390x),
-        reason: "the number of restart_syscall is in no register, so the sleep is issued again instead",
+        reason: "s390x has the number of restart_syscall in no register: a handler issues the sleep again",
     }),
     outside_core(
         "restart/stopped-sleep",
-        "a sleep that SIGSTOP and SIGCONT interrupt is dispatched if the selector is BLOCK by then",
+        "a sleep that SIGSTOP and SIGCONT interrupt is dispatched if the selector is BLOCK at its restart",
         RESTART_FUNCTION,
         stopped_sleep,
     ),
@@ -61,8 +63,8 @@ pub(super) const CASES: &[Case] = &[
     ),
     outside_core(
         "restart/suppressed-number-kept",
-        "if a tracer suppresses SIGSYS, numbers or arguments in the result's register that equal \
-         restart codes are kept like all others",
+        "if a tracer suppresses SIGSYS, a number or argument in the result register is kept even if it \
+         equals one of the kernel's restart codes",
         RESTART_FUNCTION,
         suppressed_number_kept,
     )
@@ -79,10 +81,11 @@ fn empty_pipe() -> Result<u64, Failure> {
 }
 
 /// Starts a tracee that issues this call with ALLOW, and interrupts the call by SIGUSR1. Returns
-/// the tracee, stopped for the signal, and a time before the call began. The signal is sent while
-/// the tracee is stopped at the entry of the call, so that it always interrupts the call. The
-/// tracee exits with 0 if `is_expected` accepts the registers after the call, and stores the time
-/// after the call in shared word [`RETURN_TIME`].
+/// the tracee, stopped for the signal, and a time before the call began.
+///
+/// SIGUSR1 is sent while the tracee is stopped at the entry of the call, so that it always interrupts
+/// the call. The tracee stores the time after the call in shared word [`RETURN_TIME`], and exits with 0
+/// if `is_expected` accepts the registers after the call.
 fn start_interrupted(
     selector: &'static AtomicU8,
     regs: &Registers,
@@ -91,41 +94,41 @@ fn start_interrupted(
     reset_dispatch_count();
     let tracee = Tracee::start(|| {
         if arm_with_selector(selector_address(selector)).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         pause_for_tracer();
-        let got = arch::gate().issue(regs);
+        let after = arch::gate().issue(regs);
         selector.store(ALLOW, Ordering::SeqCst);
         set_shared_word(RETURN_TIME, u64::try_from(sys::now().as_nanos()).unwrap_or(0));
-        exit_code(is_expected(&got))
+        exit_code(is_expected(&after))
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
     sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
-    let entered = sys::now();
+    let start_time = sys::now();
     tracee.expect_signal(CONT, 0, libc::SIGUSR1)?;
-    Ok((tracee, entered))
+    Ok((tracee, start_time))
 }
 
-/// The shared word with the time at which the tracee's call returned, in nanoseconds.
+/// The index of the shared word with the time at which the tracee's call returned, in nanoseconds.
 const RETURN_TIME: usize = 5;
 
-/// Checks that there was one dispatch: of this call, from the gate, with this value in the number
-/// register.
+/// Checks that there was exactly one dispatch, of this call from the gate, with this value in the
+/// number register.
 fn expect_dispatch(call: i64, register: i64) -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_equal("si_syscall", i64::from(seen.number()), call)?;
-    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().compared_address())?;
-    expect_equal("number in the frame", seen.registers[Reg::NUMBER].cast_signed(), register)?;
+    let record = first_sigsys_record()?;
+    expect_equal("si_syscall", i64::from(record.number()), call)?;
+    expect_equal_hex("si_call_addr", record.call_address(), arch::gate().compared_address())?;
+    expect_equal("number in the frame", record.registers[Reg::NUMBER].cast_signed(), register)?;
     expect_equal_hex(
         "next instruction in the frame",
-        seen.registers[Reg::INSTRUCTION_POINTER],
+        record.registers[Reg::INSTRUCTION_POINTER],
         arch::gate().compared_address(),
     )
 }
 
-/// Checks that there was one dispatch: of `restart_syscall(2)`, as which an interrupted sleep
-/// continues.
+/// Checks that there was exactly one dispatch, of the `restart_syscall(2)` by which the kernel continues
+/// an interrupted sleep.
 fn expect_restart_dispatched() -> Check {
     expect_dispatch(libc::SYS_restart_syscall, arch::number_of_restart(libc::SYS_nanosleep))
 }
@@ -139,30 +142,29 @@ fn dispatched_anew() -> Check {
     let selector = shared_selector()?;
     let byte = 0u8;
     let pipe = empty_pipe()?;
-    let fork = u64::from(libc::SIGCHLD.cast_unsigned());
-    // The internal error codes of these interrupted calls (include/linux/errno.h): ERESTARTSYS,
-    // ERESTARTNOHAND, ERESTARTNOINTR (`copy_process()`).
+    let fork = arch::clone_arguments(u64::from(libc::SIGCHLD.cast_unsigned()), 0);
+    // Calls with different restart codes (include/linux/errno.h).
     for (call, arguments) in [
+        // ERESTARTSYS
         (libc::SYS_read, [pipe, &raw const byte as u64, 1]),
+        // ERESTARTNOHAND
         (libc::SYS_rt_sigsuspend, [&raw const EMPTY_MASK as u64, 8, 0]),
-        (
-            libc::SYS_clone,
-            [arch::clone_arguments(fork, 0)[0], arch::clone_arguments(fork, 0)[1], 0],
-        ),
+        // ERESTARTNOINTR (`copy_process()`)
+        (libc::SYS_clone, [fork[0], fork[1], 0]),
     ] {
         let [a, b, c] = arguments;
         let regs = Registers::for_call(call_number(call), [a, b, c, 0, 0, 0]);
-        let (tracee, _) = start_interrupted(selector, &regs, |got| {
-            got.result() == regs.result()
+        let (tracee, _) = start_interrupted(selector, &regs, |after| {
+            after.result() == regs.result()
                 && sys::wait(-1, libc::WNOHANG) == Err(sys::Errno(libc::ECHILD))
         })?;
         selector.store(BLOCK, Ordering::SeqCst);
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
         expect_dispatch(call, call)?;
-        let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
+        let record = first_sigsys_record()?;
         for (reg, expected) in Reg::ARGUMENTS.into_iter().zip(arguments) {
-            expect_equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], expected)?;
+            expect_equal_hex(&format!("{reg:?} in the frame"), record.registers[reg], expected)?;
         }
     }
     expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 0)
@@ -171,44 +173,46 @@ fn dispatched_anew() -> Check {
 /// An empty signal mask.
 static EMPTY_MASK: u64 = 0;
 
-/// The registers of a nanosleep(2) of this duration.
-fn sleep_call(time: &[i64; 2]) -> Registers {
-    Registers::for_call(call_number(libc::SYS_nanosleep), [time.as_ptr() as u64, 0, 0, 0, 0, 0])
+/// The registers of a nanosleep(2) of this duration, a `struct timespec`.
+fn sleep_call(duration: &[i64; 2]) -> Registers {
+    Registers::for_call(call_number(libc::SYS_nanosleep), [duration.as_ptr() as u64, 0, 0, 0, 0, 0])
 }
 
 /// Durations as `struct timespec`, each ten times the previous one. On a busy machine a short sleep
 /// may end before the kernel checks for pending signals, or before the tracer resumes the tracee.
 static SHORT_SLEEPS: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_000_000], [3, 0]];
 
-/// Checks that an interrupted sleep returns `expected` and does not end before its time. `resume`
-/// runs the stopped tracee to its end and returns the time at which it last resumed the tracee. If
-/// less than half of the sleep remained at that time, the check could not notice a sleep that was
-/// cut short, so it tries a longer sleep.
+/// Checks that an interrupted sleep returns `expected` and, if that is 0, does not end before its time.
+/// `run_to_end` runs the stopped tracee to its end, and returns the time at which it last resumed the
+/// tracee. If less than half of the sleep remained at that time, the check would not notice a sleep that
+/// ends too early, so it is repeated with a longer sleep.
 fn expect_whole_sleep(
     expected: i64,
-    resume: impl Fn(&Tracee, &AtomicU8) -> Result<Duration, Failure>,
+    run_to_end: impl Fn(&Tracee, &AtomicU8) -> Result<Duration, Failure>,
 ) -> Check {
-    for time in &SHORT_SLEEPS {
+    for timespec in &SHORT_SLEEPS {
         let selector = shared_selector()?;
-        let (tracee, entered) =
-            start_interrupted(selector, &sleep_call(time), |got| got.result() == expected)?;
+        let (tracee, start_time) =
+            start_interrupted(selector, &sleep_call(timespec), |after| after.result() == expected)?;
         let at_signal = tracee.registers()?;
         if !at_signal.is_sleep_restart_pending(arch::gate().compared_address()) {
+            // The sleep ended before the signal could interrupt it.
             expect_equal("a sleep that is over", at_signal.result, 0)?;
             tracee.kill()?;
             continue;
         }
-        let resumed = resume(&tracee, selector)?;
-        let [seconds, nanos] = time.map(|part| u64::try_from(part).unwrap_or(0));
-        let time = Duration::from_secs(seconds) + Duration::from_nanos(nanos);
-        let (until, awake) = (entered + time, Duration::from_nanos(shared_word(RETURN_TIME)));
-        if expected == 0 && resumed + time / 2 > until {
+        let resume_time = run_to_end(&tracee, selector)?;
+        let [seconds, nanos] = timespec.map(|part| u64::try_from(part).unwrap_or(0));
+        let duration = Duration::from_secs(seconds) + Duration::from_nanos(nanos);
+        let end_time = start_time + duration;
+        let return_time = Duration::from_nanos(shared_word(RETURN_TIME));
+        if expected == 0 && resume_time + duration / 2 > end_time {
             continue;
         }
         return ensure(
-            expected != 0 || awake >= until,
-            &format!("a sleep until {until:?}"),
-            || format!("resumed at {resumed:?}, awake at {awake:?}"),
+            expected != 0 || return_time >= end_time,
+            &format!("a sleep until {end_time:?}"),
+            || format!("resumed at {resume_time:?}, awake at {return_time:?}"),
         );
     }
     Err(Failure::Broken("the machine is too busy to interrupt a sleep of three seconds".into()))
@@ -218,9 +222,9 @@ fn expect_whole_sleep(
 fn issue_call_inside(dispatch: Dispatch<'_>) {
     let registers = &mut dispatch.frame.registers;
     let arguments = Reg::ARGUMENTS.map(|reg| registers[reg]);
-    let Some(seen) = shared().sigsys_record(dispatch.index as usize) else { return };
+    let Some(record) = shared().sigsys_record(dispatch.index as usize) else { return };
     // SAFETY: the call is the one that the program issued.
-    let result = unsafe { arch::issue_inside(call_number(seen.number().into()), arguments) };
+    let result = unsafe { arch::issue_inside(call_number(record.number().into()), arguments) };
     registers[Reg::RESULT] = result.cast_unsigned();
 }
 
@@ -230,10 +234,10 @@ fn expect_dispatched_sleep(expected: i64) -> Check {
         selector.store(BLOCK, Ordering::SeqCst);
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         selector.store(ALLOW, Ordering::SeqCst);
-        let resumed = sys::now();
+        let resume_time = sys::now();
         expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
         expect_restart_dispatched()?;
-        Ok(resumed)
+        Ok(resume_time)
     })
 }
 
@@ -250,10 +254,10 @@ fn sleep_ends_with_handler() -> Check {
 fn allowed_goes_on() -> Check {
     handle_dispatches(do_nothing)?;
     expect_whole_sleep(0, |tracee, _| {
-        let resumed = sys::now();
+        let resume_time = sys::now();
         expect_success(tracee.resume(CONT, 0)?)?;
         expect_equal("SIGSYS handled", dispatch_count(), 0)?;
-        Ok(resumed)
+        Ok(resume_time)
     })
 }
 
@@ -262,15 +266,15 @@ fn stopped_sleep() -> Check {
     let selector = shared_selector()?;
     let child = spawn_child(|| {
         if arm_with_selector(selector_address(selector)).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         let regs = sleep_call(&LONG_SLEEP);
         set_shared_word(0, 1);
-        let got = arch::gate().issue(&regs);
+        let after = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
         exit_code(
-            got[Reg::NUMBER].cast_signed() == arch::number_of_restart(libc::SYS_nanosleep)
-                && got[Reg::INSTRUCTION_POINTER] == arch::gate().compared_address(),
+            after[Reg::NUMBER].cast_signed() == arch::number_of_restart(libc::SYS_nanosleep)
+                && after[Reg::INSTRUCTION_POINTER] == arch::gate().compared_address(),
         )
     })?;
     await_shared_word(0, 1);
@@ -322,12 +326,12 @@ fn failed_stays_failed() -> Check {
         call_number(libc::SYS_read),
         [pipe, &raw const byte as u64, 1, 0, 0, 0],
     );
-    // The handler has no SA_RESTART.
+    // The handler has no SA_RESTART, so that both calls return EINTR after it.
     for regs in [read, sleep_call(&LONG_SLEEP)] {
         shared().other_signals.store(0, Ordering::SeqCst);
-        let (tracee, _) = start_interrupted(&SELECTOR_SET_BY_HANDLER, &regs, |got| {
-            got.result() == -i64::from(libc::EINTR)
-                && got[Reg::INSTRUCTION_POINTER] == arch::gate().compared_address()
+        let (tracee, _) = start_interrupted(&SELECTOR_SET_BY_HANDLER, &regs, |after| {
+            after.result() == -i64::from(libc::EINTR)
+                && after[Reg::INSTRUCTION_POINTER] == arch::gate().compared_address()
         })?;
         expect_success(tracee.resume(CONT, libc::SIGUSR1)?)?;
         expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
@@ -344,12 +348,13 @@ fn suppressed_number_kept() -> Check {
             let mut regs = fresh_umask_call();
             regs[Reg::RESULT] = code.cast_unsigned();
             if arm().is_err() {
-                return 99;
+                return SETUP_FAILED;
             }
             pause_for_tracer();
-            let got = issue_blocked(&gate, &regs);
-            crate::support::exit_code(
-                got.result() == code && got[Reg::INSTRUCTION_POINTER] == gate.compared_address(),
+            let after = issue_blocked(&gate, &regs);
+            exit_code(
+                after.result() == code
+                    && after[Reg::INSTRUCTION_POINTER] == gate.compared_address(),
             )
         })?;
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;

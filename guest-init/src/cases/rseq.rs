@@ -6,7 +6,6 @@ use super::registers::expect_next_instruction;
 use crate::arch::{self, Gate};
 use crate::case::{Case, Check, Failure, Need, outside_core};
 use crate::rseq::{self, CriticalSection, RseqArea};
-use crate::shared::shared;
 use crate::support::*;
 use crate::sys::WaitStatus;
 use std::sync::atomic::Ordering;
@@ -72,14 +71,14 @@ const CONTEXT_SWITCHED: i32 = 98;
 fn run_undisturbed(enter: impl Fn() -> Check) -> Result<WaitStatus, Failure> {
     loop {
         let end = wait_for_change(spawn_child(|| {
-            let Ok(before) = context_switches() else { return 99 };
+            let Ok(before) = context_switches() else { return SETUP_FAILED };
             if enter().is_err() {
-                return 99;
+                return SETUP_FAILED;
             }
             match context_switches() {
                 Ok(after) if after == before => 0,
                 Ok(_) => CONTEXT_SWITCHED,
-                Err(_) => 99,
+                Err(_) => SETUP_FAILED,
             }
         })?)?;
         if end != WaitStatus::Exited(CONTEXT_SWITCHED) {
@@ -130,9 +129,9 @@ fn section_aborted() -> Check {
     };
     disarm()?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_equal_hex("si_call_addr", seen.call_address(), gate.compared_address())?;
-    expect_next_instruction(&got, &seen, gate.other_continuation())?;
+    let record = first_sigsys_record()?;
+    expect_equal_hex("si_call_addr", record.call_address(), gate.compared_address())?;
+    expect_next_instruction(&got, &record, gate.other_continuation())?;
     expect_result_kept("after it", &got)?;
     expect_equal_hex("the critical section", section_after, 0)?;
     expect_equal("effect", take_umask_effect(), false)
@@ -161,8 +160,8 @@ fn other_section_left() -> Check {
             }
         };
         expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-        let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-        expect_next_instruction(&got, &seen, gate.compared_address())?;
+        let record = first_sigsys_record()?;
+        expect_next_instruction(&got, &record, gate.compared_address())?;
         expect_equal("effect", take_umask_effect(), false)?;
     }
     disarm()

@@ -84,17 +84,17 @@ fn optimized_section() -> Check {
     for _ in 0..100 {
         reset_dispatch_count();
         AREA.section.store(section.address(), Ordering::SeqCst);
-        let got = issue_blocked(&gate, &regs);
+        let after = issue_blocked(&gate, &regs);
         let section_after = AREA.section.swap(0, Ordering::SeqCst);
         expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-        let seen =
+        let record =
             shared().sigsys_record(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
         if section_after == 0 {
             continue;
         }
         disarm()?;
-        expect_next_instruction(&got, &seen, gate.compared_address())?;
-        expect_result_kept("after it", &got)?;
+        expect_next_instruction(&after, &record, gate.compared_address())?;
+        expect_result_kept("after it", &after)?;
         return expect_equal("effect", take_umask_effect(), false);
     }
     Err(mismatch("a section that is left alone in one of 100 calls", "none"))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Dispatch comes before seccomp: filters see no dispatched call, and every allowed one.
+//! Dispatch comes before seccomp: no filter runs for a dispatched call, and every filter runs for an allowed
+//! call.
 
 use crate::arch::{self, Registers};
 use crate::case::{Case, Check, Failure, case, outside_core};
@@ -18,14 +19,15 @@ const NEEDS_FILTER: &[Feature] = &[Feature::Dispatch, Feature::SeccompFilter];
 pub(super) const CASES: &[Case] = &[
     case(
         "seccomp/dispatched-unseen",
-        "a filter that kills does not see a dispatched call",
+        "a filter that kills does not run for a dispatched call",
         ENTER_FUNCTION,
         dispatched_unseen,
     )
     .features(NEEDS_FILTER),
     case(
         "seccomp/allowed-filtered",
-        "a filter decides about every allowed call: in range, by selector, or issued again by a handler",
+        "a filter decides about every call that the range or the selector allows, also if a handler issues \
+         the call again",
         ENTER_FUNCTION,
         allowed_filtered,
     )
@@ -39,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
     .features(NEEDS_FILTER),
     outside_core(
         "seccomp/dispatched-unseen-strict",
-        "strict mode does not see a dispatched call, and kills an allowed one",
+        "strict mode does not kill for a dispatched call, and kills for an allowed call",
         ENTER_FUNCTION,
         dispatched_unseen_strict,
     )
@@ -85,22 +87,22 @@ fn dispatched_unseen() -> Check {
     handle_dispatches(do_nothing)?;
     let end = run_vforked(|| {
         if arm().is_err() || filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
-        let got = issue_blocked(&arch::gate(), &umask_call());
-        exit_code(is_result_kept(&got, &umask_call()))
+        let after = issue_blocked(&arch::gate(), &umask_call());
+        exit_code(is_result_kept(&after, &umask_call()))
     })?;
     expect_success(end)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_equal(
         "si_code",
-        shared().sigsys_record(0).map(|seen| seen.code()),
+        shared().sigsys_record(0).map(|record| record.code()),
         Some(SYS_USER_DISPATCH),
     )?;
-    // The filter is effective: it kills for an allowed umask(2).
+    // The filter kills for an allowed umask(2).
     let end = run_vforked(|| {
         if arm().is_err() || filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         let _ = arch::gate().issue(&umask_call());
         0
@@ -116,70 +118,75 @@ fn allowed_filtered() -> Check {
     // SAFETY: takes no pointers.
     let inside = unsafe { sys::call(libc::SYS_umask, &[0o111]) };
     expect_equal("umask in range", inside, Err(sys::Errno(ERRNO)))?;
-    let got = arch::gate().issue(&umask_call());
-    expect_equal("umask by selector", got.result(), -i64::from(ERRNO))?;
+    let after = arch::gate().issue(&umask_call());
+    expect_equal("umask by selector", after.result(), -i64::from(ERRNO))?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)?;
-    let got = issue_blocked(&arch::gate(), &umask_call());
-    expect_equal("umask issued again by the handler", got.result(), -i64::from(ERRNO))?;
+    let after = issue_blocked(&arch::gate(), &umask_call());
+    expect_equal("umask issued again by the handler", after.result(), -i64::from(ERRNO))?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 
 fn trap_code_differs() -> Check {
+    // The kernel passes the data of SECCOMP_RET_TRAP to the handler as `si_errno`.
+    const TRAP_DATA: i32 = 55;
     handle_dispatches(do_nothing)?;
     arm()?;
-    filter_umask(SECCOMP_RET_TRAP | 55).map_err(broken("seccomp"))?;
+    filter_umask(SECCOMP_RET_TRAP | TRAP_DATA.cast_unsigned()).map_err(broken("seccomp"))?;
     let gate = arch::gate();
-    for (selector, code, errno) in
-        [(ALLOW, SYS_SECCOMP, 55), (BLOCK, SYS_USER_DISPATCH, 0), (ALLOW, SYS_SECCOMP, 55)]
-    {
+    for (selector, code, errno) in [
+        (ALLOW, SYS_SECCOMP, TRAP_DATA),
+        (BLOCK, SYS_USER_DISPATCH, 0),
+        (ALLOW, SYS_SECCOMP, TRAP_DATA),
+    ] {
         reset_dispatch_count();
         set_selector(selector);
         let _ = gate.issue(&umask_call());
         set_selector(ALLOW);
         expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-        let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-        expect_equal("si_code", seen.code(), code)?;
-        expect_equal("si_errno", seen.errno(), errno)?;
-        expect_equal_hex("si_call_addr", seen.call_address(), gate.compared_address())?;
-        expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)?;
+        let record = first_sigsys_record()?;
+        expect_equal("si_code", record.code(), code)?;
+        expect_equal("si_errno", record.errno(), errno)?;
+        expect_equal_hex("si_call_addr", record.call_address(), gate.compared_address())?;
+        expect_equal("si_syscall", i64::from(record.number()), libc::SYS_umask)?;
     }
     Ok(())
 }
 
-/// The shared word with the id of the thread that is held.
+/// The index of the shared word with the id of [`thread_held_at_entry`].
 const HELD_THREAD_ID: usize = 0;
-/// The shared word that tells the thread to issue its call.
+/// The index of the shared word that is 1 once the held thread may issue its call.
 const MAY_CALL: usize = 1;
-/// The shared word with the result of the call.
+/// The index of the shared word with the low 32 bits of the call's result, and [`HAS_RESULT`].
 const RESULT: usize = 2;
-/// The shared word that tells the first thread to install the filter.
+/// The index of the shared word that is 1 once the first thread must install the filter.
 const INSTALL_REQUESTED: usize = 3;
-/// The shared word that says whether the filter is installed: 1 for yes, 2 for an error.
+/// The index of the shared word that is 1 once the filter is installed, and 2 if it is refused.
 const INSTALL_RESULT: usize = 4;
-/// The bit of [`RESULT`] that is set once there is a result.
+/// The bit of the shared word [`RESULT`] that is set once there is a result.
 const HAS_RESULT: u64 = 1 << 32;
 /// The error number that the filter returns.
 const FILTER_ERRNO: i32 = 77;
 
-/// A thread that arms and issues a call that its selector allows.
+/// A thread that arms and issues a call that its selector allows. The tracer holds the thread in the entry
+/// stop of the call.
 extern "C" fn thread_held_at_entry(_: u64) -> u64 {
     if arm().is_err() {
         return 0;
     }
     set_shared_word(HELD_THREAD_ID, u64::from(sys::gettid().cast_unsigned()));
     await_shared_word(MAY_CALL, 1);
-    let got = arch::gate().issue(&umask_call());
-    set_shared_word(RESULT, got.result().cast_unsigned() & (HAS_RESULT - 1) | HAS_RESULT);
+    let after = arch::gate().issue(&umask_call());
+    set_shared_word(RESULT, after.result().cast_unsigned() & (HAS_RESULT - 1) | HAS_RESULT);
     loop {
         sys::sched_yield();
     }
 }
 
-/// Runs the process of [`thread_held_at_entry`]. Its first thread installs the filter when
-/// [`INSTALL_REQUESTED`] is set.
+/// Starts [`thread_held_at_entry`], and installs the filter for all threads once [`INSTALL_REQUESTED`] is
+/// set.
 fn install_for_all() -> i32 {
     if spawn_thread(thread_held_at_entry, 0).is_err() {
-        return 99;
+        return SETUP_FAILED;
     }
     await_shared_word(INSTALL_REQUESTED, 1);
     let action = SECCOMP_RET_ERRNO | FILTER_ERRNO.cast_unsigned();
@@ -191,8 +198,8 @@ fn install_for_all() -> i32 {
     }
 }
 
-/// The thread has no filter when it enters the kernel. `syscall_trace_enter()` must read its flags again
-/// after the stop (4a3591287fb7).
+/// The held thread has no filter when it enters the kernel. After the stop, `syscall_trace_enter()` must
+/// read the thread's work flags again (4a3591287fb7).
 fn tsync_at_entry_stop() -> Check {
     handle_dispatches(do_nothing)?;
     let process = spawn_child(install_for_all)?;
@@ -230,8 +237,8 @@ fn tsync_at_entry_stop() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
-/// Handler body: ends the thread by exit(2), which strict mode permits. On s390x strict mode permits
-/// sigreturn but not rt_sigreturn, so the handler cannot return there.
+/// Handler body: ends the thread by exit(2), which strict mode permits. The handler does not return, since
+/// strict mode on s390x permits sigreturn but not rt_sigreturn.
 fn exit_thread(_: Dispatch<'_>) {
     // SAFETY: ends the child's only thread.
     let _ = unsafe { sys::call(libc::SYS_exit, &[0]) };
@@ -243,10 +250,13 @@ fn dispatched_unseen_strict() -> Check {
         reset_dispatch_count();
         let end = run_vforked(|| {
             // SAFETY: takes no pointers.
-            let strict = || unsafe { sys::prctl(libc::PR_SET_SECCOMP, 1, 0, 0, 0) };
+            let enter_strict_mode = || unsafe {
+                let strict = libc::SECCOMP_MODE_STRICT.into();
+                sys::prctl(libc::PR_SET_SECCOMP, strict, 0, 0, 0)
+            };
             // Arm first: strict mode permits no prctl(2).
-            if arm().is_err() || strict().is_err() {
-                return 99;
+            if arm().is_err() || enter_strict_mode().is_err() {
+                return SETUP_FAILED;
             }
             set_selector(selector);
             let _ = arch::gate().issue(&umask_call());
@@ -255,7 +265,7 @@ fn dispatched_unseen_strict() -> Check {
             let _ = unsafe { sys::call(libc::SYS_exit, &[1]) };
             1
         });
-        expect_equal("the subject", end?.to_string(), expected.to_string())?;
+        expect_equal("the child", end?.to_string(), expected.to_string())?;
         expect_equal("SIGSYS handled", dispatch_count(), u32::from(selector == BLOCK))?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The selector: when the kernel reads it, how many bytes, the meaning of each value, and the effect of a
-//! selector that cannot be read.
+//! The selector: when the kernel reads it, how many bytes it reads, the meaning of each value, and the
+//! effect of a selector that cannot be read.
 
 use super::check_on;
 use crate::arch::{self, Registers};
@@ -18,7 +18,8 @@ pub(super) const CASES: &[Case] = &[
     case("selector/allow-executes", "with ALLOW a call is executed", DISPATCH_FUNCTION, allow_executes),
     case(
         "selector/allowed-number-unknown",
-        "with ALLOW an unknown number is ENOSYS, also -1, the number of skipped calls",
+        "with ALLOW a call with an unknown number returns ENOSYS; so does -1, which the kernel also gives to \
+         calls that it skips",
         "syscall_trace_enter()",
         allowed_number_unknown,
     ),
@@ -37,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "selector/invalid-value-kills",
-        "any other value kills with SIGSYS, past the handler",
+        "any other value kills with SIGSYS, without running the handler",
         EXIT_FUNCTION,
         invalid_value_kills,
     ),
@@ -55,32 +56,32 @@ pub(super) const CASES: &[Case] = &[
     ),
     outside_core(
         "selector/kill-dumps-core",
-        "a process that its selector kills dumps core if its limit permits, else not",
+        "a process that its selector kills dumps core if and only if RLIMIT_CORE permits",
         "do_coredump()",
         kill_dumps_core,
     )
     .needs(&[Need::Vm]),
     case(
         "selector/unreadable-kills",
-        "a selector without read permission kills with SIGSEGV, past any handler",
+        "a selector without read permission kills with SIGSEGV, without running a handler",
         EXIT_FUNCTION,
         unreadable_kills,
     ),
     case(
         "selector/unmapped-kills",
-        "an unmapped selector kills with SIGSEGV, past any handler",
+        "an unmapped selector kills with SIGSEGV, without running a handler",
         EXIT_FUNCTION,
         unmapped_kills,
     ),
     case(
         "selector/past-end-of-file-kills",
-        "a selector past the end of its file kills with SIGSEGV, past any handler",
+        "a selector past the end of its file kills with SIGSEGV, without running a handler",
         EXIT_FUNCTION,
         past_end_of_file_kills,
     ),
     case(
         "selector/protection-key-kills",
-        "a selector that a protection key protects kills with SIGSEGV, past any handler",
+        "a selector that a protection key protects kills with SIGSEGV, without running a handler",
         EXIT_FUNCTION,
         check_on!("x86_64", keys::protection_key_kills),
     )
@@ -89,8 +90,8 @@ pub(super) const CASES: &[Case] = &[
     .only(OnlyArchs::PROTECTION_KEYS),
     case(
         "selector/protection-key-in-handler",
-        "a selector that a protection key protects kills the caller in a handler, which has no access to \
-         the key, and is obeyed again after the handler",
+        "a handler has no access to a selector that a protection key protects: a call in the handler kills, \
+         and calls after the handler obey the selector again",
         DISPATCH_FUNCTION,
         check_on!("x86_64", keys::protection_key_in_handler),
     )
@@ -167,15 +168,16 @@ fn block_dispatches() -> Check {
 fn flips() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
-    // Both values in runs of different lengths, so that a cached value of an earlier call is noticed.
-    let mut pattern = 0x9d2c_5680_u32;
+    // One bit for each call: 1 for BLOCK. Each value stays for runs of calls of different lengths, so that
+    // a kernel that uses the value of an earlier call is noticed.
+    let mut block_bits = 0x9d2c_5680_u32;
     for _ in 0..32 {
-        if pattern & 1 == 1 {
+        if block_bits & 1 == 1 {
             expect_dispatched(&arch::gate())?;
         } else {
             expect_executed(&arch::gate())?;
         }
-        pattern >>= 1;
+        block_bits >>= 1;
     }
     Ok(())
 }
@@ -186,7 +188,8 @@ fn flip_by_other_process() -> Check {
     // SAFETY: a byte of memory that is never unmapped, which two processes share.
     let selector: &AtomicU8 = unsafe { &*page.cast() };
     let rounds = 6;
-    let other = spawn_child(|| {
+    // Shared word 0 is odd while the child has to flip the selector, and even when the child has done so.
+    let flipping_child = spawn_child(|| {
         for round in 1..=rounds {
             await_shared_word(0, 2 * round - 1);
             selector.store(if round % 2 == 1 { BLOCK } else { ALLOW }, Ordering::SeqCst);
@@ -209,25 +212,27 @@ fn flip_by_other_process() -> Check {
         }
     }
     disarm()?;
-    expect_success(wait_for_change(other)?)?;
+    expect_success(wait_for_change(flipping_child)?)?;
     expect_equal("calls that did not obey the other process", disobeyed, 0)
 }
 
-/// The shared word that is 1 once a call that must kill has returned.
+/// The index of the shared word that is 1 once a call that must kill has returned.
 const CALL_RETURNED: usize = 15;
 
-/// Checks that a call of a child that is armed with this selector kills the child by this signal and
+/// Arms a child with this selector. Checks that the child's next call kills the child by this signal and
 /// has no effect. The child calls `prepare` before it arms.
 fn expect_kill(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
+    const ENLARGED_SIZE: u64 = 77;
     reset_dispatch_count();
-    // The call would enlarge a file, so that its effect would outlive the child.
+    // The call would enlarge a file, an effect that outlives the child.
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let file = u64::from(fd.cast_unsigned());
-    let enlarge = Registers::for_call(call_number(libc::SYS_ftruncate), [file, 77, 0, 0, 0, 0]);
+    let enlarge =
+        Registers::for_call(call_number(libc::SYS_ftruncate), [file, ENLARGED_SIZE, 0, 0, 0, 0]);
     let end = run_vforked(|| {
         prepare();
         if arm_with_selector(selector).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         set_shared_word(CALL_RETURNED, 0);
         let _ = arch::gate().issue(&enlarge);
@@ -236,20 +241,22 @@ fn expect_kill(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
     })?;
     expect_killed(end, signal, 0)?;
     expect_equal("instructions run after the call", shared_word(CALL_RETURNED), 0)?;
+    let seek_end = u64::from(libc::SEEK_END.cast_unsigned());
     // SAFETY: takes no pointers.
-    let size = unsafe { sys::call(libc::SYS_lseek, &[file, 0, 2]) }.map_err(broken("lseek"))?;
+    let size =
+        unsafe { sys::call(libc::SYS_lseek, &[file, 0, seek_end]) }.map_err(broken("lseek"))?;
     sys::close(fd).map_err(broken("close"))?;
     expect_equal("bytes in the file that the call would enlarge", size, 0)
 }
 
-/// Checks that a call with this selector, which is neither ALLOW nor BLOCK, kills the child with SIGSYS.
+/// Checks that a call with this selector value, which is neither ALLOW nor BLOCK, kills a child with SIGSYS.
 fn expect_invalid_kills(value: u8, prepare: impl FnOnce()) -> Check {
     let selector = AtomicU8::new(value);
     expect_kill(selector_address(&selector), libc::SIGSYS, prepare)
         .map_err(|failure| with_context(&format!("selector {value:#x}"), failure))
 }
 
-/// Prefixes the expectation of a failure.
+/// Prefixes the expectation of a failure with `context`.
 fn with_context(context: &str, failure: Failure) -> Failure {
     match failure {
         Failure::Mismatch { expected, got } => mismatch(format!("{context}: {expected}"), got),
@@ -259,7 +266,8 @@ fn with_context(context: &str, failure: Failure) -> Failure {
 
 fn invalid_value_kills() -> Check {
     handle_dispatches(do_nothing)?;
-    // Each bit alone, and the values that a signed, a partial or a bounded comparison would accept.
+    // Values with one bit set, and values that the kernel would accept if it compared only some bits, or
+    // compared signed values.
     for value in [2, 3, 4, 8, 16, 32, 64, 0x7f, 0x80, 0x81, 0xfe, 0xff] {
         expect_invalid_kills(value, || {})?;
     }
@@ -269,10 +277,10 @@ fn invalid_value_kills() -> Check {
 fn invalid_value_kills_if_blocked_or_ignored() -> Check {
     handle_dispatches(do_nothing)?;
     let mask = sys::signal_bit(libc::SIGSYS);
-    expect_invalid_kills(2, || {
+    expect_invalid_kills(INVALID, || {
         let _ = sys::sigmask(libc::SIG_BLOCK, mask);
     })?;
-    let ignore = SigAction { handler: 1, ..SigAction::default() };
+    let ignore = SigAction { handler: libc::SIG_IGN as u64, ..SigAction::default() };
     expect_invalid_kills(0xff, || {
         // SAFETY: SIG_IGN has no handler.
         let _ = unsafe { sys::sigaction(libc::SIGSYS, &ignore) };
@@ -290,7 +298,7 @@ extern "C" fn run_until_killed(_: u64) -> u64 {
 fn invalid_value_kills_all_threads() -> Check {
     handle_dispatches(do_nothing)?;
     // A call of the main thread kills the process, then a call of another thread.
-    expect_invalid_kills(2, || {
+    expect_invalid_kills(INVALID, || {
         if spawn_thread(run_until_killed, 0).is_ok() {
             await_shared_word(0, 1);
         }
@@ -298,15 +306,15 @@ fn invalid_value_kills_all_threads() -> Check {
     expect_equal("the other thread ran", shared_word(0), 1)?;
     reset_dispatch_count();
     let end = run_vforked(|| {
-        extern "C" fn make_blocked_call(_: u64) -> u64 {
+        extern "C" fn call_with_invalid_selector(_: u64) -> u64 {
             if arm().is_ok() {
-                set_selector(0x55);
+                set_selector(INVALID);
                 let _ = arch::gate().issue(&fresh_umask_call());
             }
             0
         }
-        if spawn_thread(make_blocked_call, 0).is_err() {
-            return 99;
+        if spawn_thread(call_with_invalid_selector, 0).is_err() {
+            return SETUP_FAILED;
         }
         loop {
             sys::sched_yield();
@@ -317,23 +325,24 @@ fn invalid_value_kills_all_threads() -> Check {
 
 fn kill_dumps_core() -> Check {
     handle_dispatches(do_nothing)?;
-    let nowhere = map_pages(1)?;
-    protect(nowhere, 1, libc::PROT_NONE)?;
-    let invalid = AtomicU8::new(2);
+    let unreadable = map_pages(1)?;
+    protect(unreadable, 1, libc::PROT_NONE)?;
+    let invalid = AtomicU8::new(INVALID);
     for (selector, signal) in
-        [(selector_address(&invalid), libc::SIGSYS), (nowhere as u64, libc::SIGSEGV)]
+        [(selector_address(&invalid), libc::SIGSYS), (unreadable as u64, libc::SIGSEGV)]
     {
-        // The kernel dumps core from one page on (`min_coredump` of ELF).
+        // One page is the smallest limit with which the kernel dumps core (`min_coredump` of
+        // fs/binfmt_elf.c).
         for limit in [PAGE_SIZE as u64, 0] {
             let limits = [limit; 2];
             let child = spawn_child(|| {
                 let resource = u64::from(libc::RLIMIT_CORE);
                 // SAFETY: the structure is live.
-                let set = unsafe {
+                let limited = unsafe {
                     sys::call(libc::SYS_prlimit64, &[0, resource, limits.as_ptr() as u64, 0])
                 };
-                if set.is_err() || arm_with_selector(selector).is_err() {
-                    return 99;
+                if limited.is_err() || arm_with_selector(selector).is_err() {
+                    return SETUP_FAILED;
                 }
                 let _ = arch::gate().issue(&fresh_umask_call());
                 0
@@ -349,7 +358,8 @@ fn kill_dumps_core() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
-/// Checks that a call with this selector kills with SIGSEGV, without running a handler.
+/// Checks that a call with this selector kills a child with SIGSEGV, without running a handler. The child
+/// calls `prepare` before it arms.
 pub(super) fn expect_segv(selector: u64, prepare: impl FnOnce()) -> Check {
     handle_dispatches(do_nothing)?;
     install_counting_handler(libc::SIGSEGV)?;
@@ -365,17 +375,18 @@ fn unreadable_kills() -> Check {
 
 fn unmapped_kills() -> Check {
     let page = map_pages(1)?;
-    // Unmap the page in the child only, so that nothing else is mapped there.
+    // The child unmaps the page just before it arms, so that nothing else can be mapped at the address.
     expect_segv(page as u64, || {
         // SAFETY: the page belongs to this case, and is unused.
         let _ = unsafe { sys::unmap(page, PAGE_SIZE) };
     })?;
-    // An address that is never mapped, and not null.
+    // A selector of 0 would mean no selector; 8 is in the same page, which is never mapped.
     expect_segv(8, || {})
 }
 
 fn past_end_of_file_kills() -> Check {
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
+    // The file is empty.
     let page = sys::map_at(0, PAGE_SIZE, libc::MAP_SHARED, fd).map_err(broken("mmap"))?;
     expect_segv(page as u64, || {})
 }
@@ -406,7 +417,7 @@ fn one_byte_read() -> Check {
         // SAFETY: in the second of three pages, which is readable and writable.
         let selector = unsafe { page.add(offset) };
         expect_obeyed(selector, |value| {
-            // SAFETY: as above.
+            // SAFETY: the byte is in the second page.
             unsafe { selector.write_volatile(value) };
             Ok(())
         })?;
@@ -444,9 +455,9 @@ fn never_written() -> Check {
         // SAFETY: nothing else uses the page.
         let bytes = unsafe { std::slice::from_raw_parts(page, PAGE_SIZE) };
         let expected = |i: usize| if i == PAGE_SIZE / 2 { value } else { FILL };
-        let written = (0..PAGE_SIZE).find(|i| bytes[*i] != expected(*i));
-        ensure(written.is_none(), "the selector's page as it was", || {
-            format!("byte {written:?} written, the selector is byte {}", PAGE_SIZE / 2)
+        let changed_byte = (0..PAGE_SIZE).find(|i| bytes[*i] != expected(*i));
+        ensure(changed_byte.is_none(), "the selector's page is unchanged", || {
+            format!("byte {changed_byte:?} written, the selector is byte {}", PAGE_SIZE / 2)
         })?;
     }
     Ok(())
@@ -495,13 +506,13 @@ fn not_read_in_range() -> Check {
     protect(page, 1, libc::PROT_NONE)?;
     let end = run_vforked(|| {
         if arm_with_selector(page as u64).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
-        // Calls from inside, one of which ends the child.
+        // Calls from inside: umask(2) twice, getpid(2), and the child's exit.
         let _ = fresh_umask_call();
         // SAFETY: takes no pointers.
-        let old = unsafe { sys::call(libc::SYS_umask, &[0o111]) };
-        exit_code(old == Ok(0o022) && sys::getpid() > 0)
+        let old_umask = unsafe { sys::call(libc::SYS_umask, &[0o111]) };
+        exit_code(old_umask == Ok(RESET_UMASK) && sys::getpid() > 0)
     })?;
     expect_success(end)?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)

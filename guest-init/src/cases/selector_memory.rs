@@ -35,7 +35,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Root]),
     outside_core(
         "selector/userfault-killable",
-        "SIGKILL ends a wait for a selector that never comes",
+        "SIGKILL ends the wait for a selector that userfaultfd never fills",
         DISPATCH_FUNCTION,
         userfault_killable,
     )
@@ -43,14 +43,14 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Root]),
     outside_core(
         "selector/userfault-user-only-kills",
-        "a selector that userfaultfd fills for user-mode faults only kills with SIGSEGV",
+        "a selector that userfaultfd fills only for faults of user mode kills with SIGSEGV",
         EXIT_FUNCTION,
         userfault_user_only_kills,
     )
     .features(NEEDS_USERFAULTFD),
     case(
         "selector/execute-only-kills",
-        "a selector in execute-only memory kills with SIGSEGV, past any handler",
+        "a selector in execute-only memory kills with SIGSEGV, without running a handler",
         EXIT_FUNCTION,
         execute_only_kills,
     )
@@ -67,11 +67,12 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Root, Need::Vm]),
 ];
 
-/// The shared word that is 1 once a call has returned.
+/// The index of the shared word that is 1 once a call has returned.
 const CALL_RETURNED: usize = 0;
-/// The shared word with what the filling thread saw while the call waited for its selector.
-const SEEN_DURING_WAIT: usize = 1;
-/// The shared word that lets the filling thread continue.
+/// The index of the shared word with the observation of the filling thread while the call waits for its
+/// selector.
+const STATE_DURING_WAIT: usize = 1;
+/// The index of the shared word that lets the filling thread continue.
 const WAIT_IS_OVER: usize = 2;
 
 /// Maps a page filled with this byte.
@@ -93,7 +94,7 @@ fn userfault_waits() -> Check {
         Userfault::register(page, 1, page_filled_with(value)?, 0)?
             .before_first_fault(|| {
                 set_shared_word(
-                    SEEN_DURING_WAIT,
+                    STATE_DURING_WAIT,
                     u64::from(dispatch_count()) << 1 | shared_word(CALL_RETURNED),
                 )
             })
@@ -109,7 +110,7 @@ fn userfault_waits() -> Check {
         expect_equal("faults", shared_word(HANDLED_FAULTS), 1)?;
         expect_equal(
             "dispatches and instructions run while the selector was not there",
-            shared_word(SEEN_DURING_WAIT),
+            shared_word(STATE_DURING_WAIT),
             0,
         )?;
         expect_equal("SIGSYS handled", dispatch_count(), u32::from(value == BLOCK))?;
@@ -117,18 +118,18 @@ fn userfault_waits() -> Check {
     }
     // Any other filled value kills as usual.
     let page = map_pages(1)?;
-    Userfault::register(page, 1, page_filled_with(2)?, 0)?.start_thread()?;
+    Userfault::register(page, 1, page_filled_with(INVALID)?, 0)?.start_thread()?;
     expect_death(page, libc::SIGSYS)
 }
 
-/// Checks that this signal kills a child that is armed with this selector at its call.
+/// Arms a child with this selector. Checks that the child's next call kills the child by this signal.
 fn expect_death(selector: *mut u8, signal: i32) -> Check {
     reset_dispatch_count();
     set_shared_word(CALL_RETURNED, 0);
     let end = run_vforked(|| {
         let regs = fresh_umask_call();
         if arm_with_selector(selector as u64).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         let _ = arch::gate().issue(&regs);
         set_shared_word(CALL_RETURNED, 1);
@@ -146,20 +147,20 @@ fn userfault_signal_retries() -> Check {
         .before_first_fault(|| {
             let process = sys::getpid();
             let _ = sys::tgkill(process, process, libc::SIGUSR1);
-            // The sleep leaves the CPU to the other thread, long enough for a handler that comes too
-            // early, even on one CPU and a busy host.
+            // During the sleep the other thread would run a handler that the kernel starts too early, even
+            // on one CPU and a busy host.
             sys::sleep(Duration::from_millis(20));
-            set_shared_word(SEEN_DURING_WAIT, other_signals() << 1 | u64::from(dispatch_count()));
+            set_shared_word(STATE_DURING_WAIT, other_signals() << 1 | u64::from(dispatch_count()));
         })
         .start_thread()?;
     let regs = fresh_umask_call();
     arm_with_selector(page as u64)?;
-    let got = arch::gate().issue(&regs);
+    let after = arch::gate().issue(&regs);
     disarm()?;
-    expect_equal("signals handled before the selector came", shared_word(SEEN_DURING_WAIT), 0)?;
+    expect_equal("signals handled before the selector came", shared_word(STATE_DURING_WAIT), 0)?;
     expect_equal("SIGUSR1 handled", other_signals(), 1)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-    expect_result_kept("after both", &got)?;
+    expect_result_kept("after both", &after)?;
     expect_equal("effect", take_umask_effect(), false)
 }
 
@@ -184,7 +185,7 @@ fn userfault_killable() -> Check {
     let end = run_vforked(|| {
         WAITING_CHILD.store(sys::getpid(), Ordering::SeqCst);
         if arm_with_selector(page as u64).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         let _ = arch::gate().issue(&fresh_umask_call());
         set_shared_word(CALL_RETURNED, 1);
@@ -215,11 +216,12 @@ fn execute_only_kills() -> Check {
     expect_death(page, libc::SIGSEGV)
 }
 
-/// The first RAM disk (Documentation/admin-guide/devices.txt).
+/// The path at which the case creates the device of the first RAM disk.
 const RAM_DISK: &str = "/tmp/ram0";
+/// The major and minor number of the first RAM disk (Documentation/admin-guide/devices.txt).
 const RAM_DISK_DEVICE: (u32, u32) = (1, 0);
 /// `MADV_PAGEOUT` (include/uapi/asm-generic/mman-common.h).
-const MADV_PAGEOUT: u64 = 21; // MADV_PAGEOUT
+const MADV_PAGEOUT: u64 = 21;
 
 /// A swap area on the RAM disk. Dropping it ends its use.
 struct SwapArea {
@@ -234,10 +236,13 @@ impl SwapArea {
         unsafe {
             libc::mknod(path.as_ptr(), libc::S_IFBLK | 0o600, libc::makedev(major, minor));
         }
-        // The header that mkswap(8) writes: version, last page, and the signature at the end of the page.
+        // `union swap_header` (include/linux/swap.h) as mkswap(8) writes it: version, index of the last
+        // page, and the magic at the end of the page.
+        const VERSION: u32 = 1;
+        const LAST_PAGE: u32 = 1023;
         let mut header = vec![0u8; PAGE_SIZE];
-        header[1024..1028].copy_from_slice(&1u32.to_ne_bytes());
-        header[1028..1032].copy_from_slice(&1023u32.to_ne_bytes());
+        header[1024..1028].copy_from_slice(&VERSION.to_ne_bytes());
+        header[1028..1032].copy_from_slice(&LAST_PAGE.to_ne_bytes());
         header[PAGE_SIZE - 10..].copy_from_slice(b"SWAPSPACE2");
         std::fs::write(RAM_DISK, &header).map_err(|_| Failure::Unmet("ramdisk".into()))?;
         // SAFETY: the string is terminated.
@@ -259,10 +264,13 @@ impl Drop for SwapArea {
 /// Whether a page of this process is swapped out (Documentation/admin-guide/mm/pagemap.rst).
 fn is_swapped_out(page: *mut u8) -> Result<bool, Failure> {
     use std::os::unix::fs::FileExt;
-    let map = std::fs::File::open("/proc/self/pagemap").map_err(broken("pagemap"))?;
+    /// The bit of an entry that is set if the page is swapped out.
+    const SWAPPED: u64 = 1 << 62;
+    let page_map = std::fs::File::open("/proc/self/pagemap").map_err(broken("pagemap"))?;
     let mut entry = [0; 8];
-    map.read_exact_at(&mut entry, page as u64 / PAGE_SIZE as u64 * 8).map_err(broken("pagemap"))?;
-    Ok(u64::from_ne_bytes(entry) & 1 << 62 != 0)
+    let offset = page as u64 / PAGE_SIZE as u64 * size_of_val(&entry) as u64;
+    page_map.read_exact_at(&mut entry, offset).map_err(broken("pagemap"))?;
+    Ok(u64::from_ne_bytes(entry) & SWAPPED != 0)
 }
 
 /// Maps a page with this selector value at [`SELECTOR_OFFSET`], and swaps the page out.
@@ -296,6 +304,7 @@ fn swapped_out() -> Check {
         expect_equal("effect", take_umask_effect(), value == ALLOW)?;
         expect_equal("the page is swapped out afterwards", is_swapped_out(page)?, false)?;
     }
+    // Any other value kills as usual.
     let page = swap_out(0x80)?;
     // SAFETY: the byte is in the page.
     expect_death(unsafe { page.add(SELECTOR_OFFSET) }, libc::SIGSYS)

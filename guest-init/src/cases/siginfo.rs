@@ -69,34 +69,34 @@ pub(super) const CASES: &[Case] = &[
 
 /// Issues a call that is dispatched, and checks its siginfo.
 pub(super) fn expect_siginfo(gate: &Gate, number: u64, arch: u32) -> Check {
-    let (_, seen) = issue_dispatched(gate, &Registers::for_call(number, [0; 6]))?;
-    expect_equal("si_signo", seen.signal(), libc::SIGSYS)?;
-    expect_equal("si_code", seen.code(), SYS_USER_DISPATCH)?;
-    expect_equal("si_errno", seen.errno(), 0)?;
-    expect_equal_hex("si_call_addr", seen.call_address(), gate.compared_address())?;
+    let (_, record) = issue_dispatched(gate, &Registers::for_call(number, [0; 6]))?;
+    expect_equal("si_signo", record.signal(), libc::SIGSYS)?;
+    expect_equal("si_code", record.code(), SYS_USER_DISPATCH)?;
+    expect_equal("si_errno", record.errno(), 0)?;
+    expect_equal_hex("si_call_addr", record.call_address(), gate.compared_address())?;
     expect_equal(
         &format!("si_syscall for {number:#x}"),
-        seen.number(),
+        record.number(),
         number_read_by_kernel(number),
     )?;
-    expect_equal_hex("si_arch", seen.arch().into(), arch.into())
+    expect_equal_hex("si_arch", record.arch().into(), arch.into())
 }
 
 fn code_and_errno() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
-    let (_, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
-    expect_equal("si_signo", seen.signal(), libc::SIGSYS)?;
-    expect_equal("si_code", seen.code(), SYS_USER_DISPATCH)?;
-    expect_equal("si_errno", seen.errno(), 0)
+    let (_, record) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    expect_equal("si_signo", record.signal(), libc::SIGSYS)?;
+    expect_equal("si_code", record.code(), SYS_USER_DISPATCH)?;
+    expect_equal("si_errno", record.errno(), 0)
 }
 
 fn call_address() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     for gate in [arch::gate(), arch::second_gate()] {
-        let (_, seen) = issue_dispatched(&gate, &fresh_umask_call())?;
-        expect_equal_hex("si_call_addr", seen.call_address(), gate.compared_address())?;
+        let (_, record) = issue_dispatched(&gate, &fresh_umask_call())?;
+        expect_equal_hex("si_call_addr", record.call_address(), gate.compared_address())?;
     }
     Ok(())
 }
@@ -125,23 +125,23 @@ fn low_half_of_number() -> Check {
 fn native_arch() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
-    let (_, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
-    expect_equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())
+    let (_, record) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    expect_equal_hex("si_arch", record.arch().into(), arch::AUDIT_ARCH.into())
 }
 
 fn rest_is_zero() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
-    let (_, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    let (_, record) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
     // Bytes 12 to 15 align the address; the fields end at byte 32.
-    let nonzero = (0..seen.info.len())
+    let nonzero = (0..record.info.len())
         .filter(|i| (12..16).contains(i) || *i >= 32)
-        .find(|i| seen.info[*i] != 0);
+        .find(|i| record.info[*i] != 0);
     match nonzero {
         None => Ok(()),
         Some(i) => Err(mismatch(
             "zero bytes beside the fields of SIGSYS",
-            format!("byte {i} of siginfo is {:#x}", seen.info[i]),
+            format!("byte {i} of siginfo is {:#x}", record.info[i]),
         )),
     }
 }

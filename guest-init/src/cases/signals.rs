@@ -71,7 +71,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "signals/to-the-caller",
-        "SIGSYS goes to the thread that issued the call",
+        "SIGSYS is delivered to the thread that issued the call",
         FORCE_FUNCTION,
         to_the_caller,
     ),
@@ -116,13 +116,13 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Root]),
 ];
 
-/// Checks that a child is killed by its one blocked call.
+/// Checks that a child is killed by its only dispatched call. The child calls `prepare` before it arms.
 fn expect_death_by_dispatch(prepare: impl FnOnce()) -> Check {
     let end = run_vforked(|| {
         prepare();
         let regs = fresh_umask_call();
         if arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         let _ = issue_blocked(&arch::gate(), &regs);
         exit_code(take_umask_effect())
@@ -130,19 +130,19 @@ fn expect_death_by_dispatch(prepare: impl FnOnce()) -> Check {
     expect_killed(end, libc::SIGSYS, 0)
 }
 
-/// Sets the disposition of SIGSYS: 0 for the default, 1 for ignored.
-fn set_disposition(handler: u64) {
-    let action = SigAction { handler, ..SigAction::default() };
+/// Sets the disposition of SIGSYS to `SIG_DFL` or `SIG_IGN`.
+fn set_disposition(disposition: libc::sighandler_t) {
+    let action = SigAction { handler: disposition as u64, ..SigAction::default() };
     // SAFETY: SIG_DFL and SIG_IGN have no handler.
     let _ = unsafe { sys::sigaction(libc::SIGSYS, &action) };
 }
 
 fn default_kills() -> Check {
-    expect_death_by_dispatch(|| set_disposition(0))
+    expect_death_by_dispatch(|| set_disposition(libc::SIG_DFL))
 }
 
 fn ignored_kills() -> Check {
-    expect_death_by_dispatch(|| set_disposition(1))
+    expect_death_by_dispatch(|| set_disposition(libc::SIG_IGN))
 }
 
 fn blocked_kills() -> Check {
@@ -152,7 +152,8 @@ fn blocked_kills() -> Check {
     })
 }
 
-/// Handler body: the first dispatch makes another call.
+/// Handler body: issues another call, if this is the first dispatch. Sets shared word 0 to 1 if that call
+/// returns.
 fn call_in_first_handler(dispatch: Dispatch<'_>) {
     if dispatch.index == 0 {
         let _ = arch::second_gate().issue(&fresh_umask_call());
@@ -164,7 +165,7 @@ fn second_in_handler_kills() -> Check {
     handle_dispatches(call_in_first_handler)?;
     let end = run_vforked(|| {
         if arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         let _ = issue_blocked(&arch::gate(), &fresh_umask_call());
         0
@@ -176,7 +177,8 @@ fn second_in_handler_kills() -> Check {
 /// The number of nested dispatches.
 const DEPTH: u32 = 4;
 
-/// Handler body: makes another call until [`DEPTH`] dispatches are nested, and sets a result.
+/// Handler body: issues another call until [`DEPTH`] dispatches are nested, and stores the result of that
+/// call in the shared word of its level. Then sets the result of its own call to 100 plus its level.
 fn nest_dispatches(dispatch: Dispatch<'_>) {
     if dispatch.index + 1 < DEPTH {
         let inner = arch::second_gate().issue(&fresh_umask_call());
@@ -190,10 +192,10 @@ fn nesting() -> Check {
     arm()?;
     reset_dispatch_count();
     let regs = fresh_umask_call();
-    let got = issue_blocked(&arch::gate(), &regs);
+    let after = issue_blocked(&arch::gate(), &regs);
     expect_equal("SIGSYS handled", dispatch_count(), DEPTH)?;
     ensure(!take_umask_effect(), "no call takes effect", || "one did".into())?;
-    expect_equal("result of the outermost call", got.result(), 100)?;
+    expect_equal("result of the outermost call", after.result(), 100)?;
     for level in 1..DEPTH {
         let result = shared_word(level as usize - 1);
         expect_equal(
@@ -202,17 +204,18 @@ fn nesting() -> Check {
             100 + u64::from(level),
         )?;
     }
-    let seen = |index: u32| shared().sigsys_record(index as usize);
-    for index in 0..DEPTH {
-        let expected =
-            if index == 0 { arch::gate() } else { arch::second_gate() }.compared_address();
-        let got = seen(index).map_or(0, |seen| seen.call_address());
-        expect_equal_hex(&format!("si_call_addr at level {index}"), got, expected)?;
+    let record_at = |level: u32| shared().sigsys_record(level as usize);
+    for level in 0..DEPTH {
+        let gate = if level == 0 { arch::gate() } else { arch::second_gate() };
+        let address = record_at(level).map_or(0, |record| record.call_address());
+        let expected = gate.compared_address();
+        expect_equal_hex(&format!("si_call_addr at level {level}"), address, expected)?;
     }
-    for index in 1..DEPTH {
-        let (outer, inner) = (seen(index - 1), seen(index));
-        let deeper = outer.zip(inner).is_some_and(|(outer, inner)| inner.stack < outer.stack);
-        ensure(deeper, "each handler runs below the one before", || format!("level {index}"))?;
+    for level in 1..DEPTH {
+        let (outer, inner) = (record_at(level - 1), record_at(level));
+        let is_deeper = outer.zip(inner).is_some_and(|(outer, inner)| inner.stack < outer.stack);
+        let expected = "each handler's stack is below that of the handler it interrupts";
+        ensure(is_deeper, expected, || format!("level {level}"))?;
     }
     Ok(())
 }
@@ -221,7 +224,7 @@ fn reset_handler() -> Check {
     handle_dispatches_with(do_nothing, libc::SA_RESETHAND, 0)?;
     let end = run_vforked(|| {
         if arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         let regs = fresh_umask_call();
         let _ = issue_blocked(&arch::gate(), &regs);
@@ -242,11 +245,11 @@ fn alternate_stack() -> Check {
     arm()?;
     for (flags, expected) in [(libc::SA_ONSTACK, true), (0, false)] {
         handle_dispatches_with(do_nothing, flags, 0)?;
-        let (got, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+        let (after, record) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
         let what = format!("handler with flags {flags:#x} on the alternate stack");
-        expect_equal(&what, is_on_stack(seen.stack), expected)?;
-        expect_equal("the program on it afterwards", is_on_stack(got[Reg::Sp]), false)?;
-        expect_equal_hex("stack pointer in the frame", seen.registers[Reg::Sp], got[Reg::Sp])?;
+        expect_equal(&what, is_on_stack(record.stack), expected)?;
+        expect_equal("the program on it afterwards", is_on_stack(after[Reg::Sp]), false)?;
+        expect_equal_hex("stack pointer in the frame", record.registers[Reg::Sp], after[Reg::Sp])?;
     }
     Ok(())
 }
@@ -259,7 +262,7 @@ fn bad_stack_kills() -> Check {
         // SAFETY: no handler can run there, as the case checks.
         let _ = unsafe { sys::sigaltstack(stack as u64, 16 * PAGE_SIZE as u64, 0) };
         if arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         let _ = issue_blocked(&arch::gate(), &fresh_umask_call());
         0
@@ -278,13 +281,13 @@ fn mask_in_force() -> Check {
     sys::sigmask(libc::SIG_SETMASK, before).map_err(broken("rt_sigprocmask"))?;
     handle_dispatches_with(store_mask, 0, added)?;
     arm()?;
-    let (_, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    let (_, record) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
     expect_equal_hex(
         "mask in the handler",
         shared_word(0),
         before | added | sys::signal_bit(libc::SIGSYS),
     )?;
-    expect_equal_hex("mask in the frame", seen.frame_mask, before)?;
+    expect_equal_hex("mask in the frame", record.frame_mask, before)?;
     let after = sys::sigmask(libc::SIG_SETMASK, 0).unwrap_or(0);
     expect_equal_hex("mask after the handler", after, before)
 }
@@ -302,7 +305,7 @@ fn to_the_caller() -> Check {
         set_shared_word(1, u64::from(sys::gettid().cast_unsigned()));
         0
     }
-    // A signal sent to the process would be delivered to the first thread.
+    // The second thread makes the call: a SIGSYS for the whole process would be delivered to the first.
     handle_dispatches(store_thread_id)?;
     let thread = spawn_thread(caller, 0)?;
     await_shared_word(1, thread);
@@ -316,7 +319,8 @@ extern "C" fn block_and_return(_: i32, _: *const u8, _: *mut arch::UserContext) 
     set_selector(BLOCK);
 }
 
-/// Handles SIGUSR1 with the selector at BLOCK; the handler returns through `restorer`.
+/// Sends this process SIGUSR1, whose handler sets the selector to BLOCK and returns through `restorer`.
+/// With a `restorer` of 0 the handler returns through the vDSO.
 ///
 /// # Safety
 /// `restorer` must be the address of a restorer, or 0 on architectures whose vDSO has one.
@@ -343,10 +347,10 @@ fn return_is_a_call() -> Check {
     // SAFETY: the address is that of a restorer.
     unsafe { return_blocked_through(arch::outside_restorer()) }?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_rt_sigreturn)?;
+    let record = first_sigsys_record()?;
+    expect_equal("si_syscall", i64::from(record.number()), libc::SYS_rt_sigreturn)?;
     let expected = arch::outside_restorer_call() + arch::CALL_LENGTH;
-    expect_equal_hex("si_call_addr", seen.call_address(), expected)
+    expect_equal_hex("si_call_addr", record.call_address(), expected)
 }
 
 /// Documentation/admin-guide/syscall-user-dispatch.rst: "if a signal trampoline code lives in vDSO,
@@ -354,15 +358,15 @@ fn return_is_a_call() -> Check {
 fn vdso_return_exempt() -> Check {
     // SAFETY: the case runs on architectures whose vDSO has a restorer.
     unsafe { return_blocked_through(0) }?;
-    if let Some(seen) = shared().sigsys_record(0) {
-        log(format!("number {} at {:#x} was dispatched", seen.number(), seen.call_address()));
+    if let Some(record) = shared().sigsys_record(0) {
+        log(format!("number {} at {:#x} was dispatched", record.number(), record.call_address()));
     }
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
-/// A tracer sends the signal while the child is stopped at the entry of its read, so that the
-/// signal always interrupts the read. There is nothing to read, so the read restarts and must be
-/// dispatched.
+/// The tracer sends SIGUSR1 while the tracee is stopped at the entry of its read(2), so that the signal
+/// always interrupts the read. The handler sets the selector to BLOCK. The pipe is empty, so the read
+/// restarts, and must be dispatched.
 fn restarted_call() -> Check {
     handle_dispatches(do_nothing)?;
     let mut ends = [0i32; 2];
@@ -378,21 +382,21 @@ fn restarted_call() -> Check {
     // SAFETY: the address is that of a signal handler.
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     let byte = 0u8;
-    let from = u64::from(ends[0].cast_unsigned());
+    let read_end = u64::from(ends[0].cast_unsigned());
     let read = arch::Registers::for_call(
         call_number(libc::SYS_read),
-        [from, &raw const byte as u64, 1, 0, 0, 0],
+        [read_end, &raw const byte as u64, 1, 0, 0, 0],
     );
     let tracee = Tracee::start(|| {
         if arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         pause_for_tracer();
-        let got = arch::gate().issue(&read);
+        let after = arch::gate().issue(&read);
         set_selector(ALLOW);
         exit_code(
-            is_result_kept(&got, &read)
-                && got[Reg::INSTRUCTION_POINTER] == arch::gate().compared_address(),
+            is_result_kept(&after, &read)
+                && after[Reg::INSTRUCTION_POINTER] == arch::gate().compared_address(),
         )
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
@@ -402,36 +406,34 @@ fn restarted_call() -> Check {
     expect_success(tracee.resume(libc::PTRACE_CONT, libc::SIGSYS)?)?;
     expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_read)?;
-    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().compared_address())
+    let record = first_sigsys_record()?;
+    expect_equal("si_syscall", i64::from(record.number()), libc::SYS_read)?;
+    expect_equal_hex("si_call_addr", record.call_address(), arch::gate().compared_address())
 }
 
-/// A handled dispatch leaves `SIGNAL_UNKILLABLE` set.
+/// A handled dispatch must leave `SIGNAL_UNKILLABLE` set. `force_sig_info_to_task()` clears this flag if it
+/// has to kill.
 fn namespace_init_stays_protected() -> Check {
     let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
     // SAFETY: the process has one thread.
     let init = unsafe { sys::call(libc::SYS_clone, &arch::clone_arguments(flags, 0)) }
         .map_err(broken("clone"))?;
     if init == 0 {
-        let killer = || match sys::kill(1, libc::SIGTERM) {
-            Ok(_) => 0,
-            Err(_) => 1,
-        };
-        let end = handle_dispatches(do_nothing)
+        let send_sigterm_to_init = || exit_code(sys::kill(1, libc::SIGTERM).is_ok());
+        let check = handle_dispatches(do_nothing)
             .and_then(|()| arm())
             .and_then(|()| expect_dispatched(&arch::gate()))
             .and_then(|()| disarm())
-            .and_then(|()| wait_for_change(spawn_child(killer)?))
+            .and_then(|()| wait_for_change(spawn_child(send_sigterm_to_init)?))
             .and_then(expect_success);
-        sys::exit(exit_code(end.is_ok()));
+        sys::exit(exit_code(check.is_ok()));
     }
     let init = i32::try_from(init).map_err(broken("clone"))?;
     expect_success(wait_for_change(init)?)
 }
 
 fn namespace_init_killed() -> Check {
-    for invalid in [false, true] {
+    for selector in [BLOCK, INVALID] {
         reset_dispatch_count();
         let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
         // SAFETY: the process has one thread.
@@ -439,10 +441,10 @@ fn namespace_init_killed() -> Check {
             .map_err(broken("clone"))?;
         if child == 0 {
             if sys::getpid() != 1 || arm().is_err() {
-                sys::exit(99);
+                sys::exit(SETUP_FAILED);
             }
             let regs = fresh_umask_call();
-            set_selector(if invalid { 2 } else { BLOCK });
+            set_selector(selector);
             let _ = arch::gate().issue(&regs);
             sys::exit(0);
         }

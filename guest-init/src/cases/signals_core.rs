@@ -141,7 +141,7 @@ fn dump_core_of_child(selector: u8) -> Result<(i32, Vec<u8>), Failure> {
         let pending = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(PENDING_SIGNAL)).is_ok()
             && sys::tgkill(sys::getpid(), sys::gettid(), PENDING_SIGNAL).is_ok();
         if !set || !pending || arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         let regs = pattern_registers();
         set_selector(selector);

@@ -68,7 +68,7 @@ fn before_pending() -> Check {
         .start_thread()?;
     let regs = fresh_umask_call();
     arm_with_selector(page as u64)?;
-    let got = arch::gate().issue(&regs);
+    let after = arch::gate().issue(&regs);
     disarm()?;
     expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
@@ -78,14 +78,14 @@ fn before_pending() -> Check {
         arch::handler_entry_address(handler_address()),
     )?;
     expect_equal("SIGSYS handled before SIGUSR1", shared_word(1), 1)?;
-    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let record = first_sigsys_record()?;
     expect_equal_hex(
         "next instruction in SIGSYS's frame",
-        seen.registers[Reg::INSTRUCTION_POINTER],
+        record.registers[Reg::INSTRUCTION_POINTER],
         arch::gate().compared_address(),
     )?;
-    expect_equal_hex("mask in SIGSYS's frame", seen.frame_mask, 0)?;
-    expect_result_kept("after both", &got)?;
+    expect_equal_hex("mask in SIGSYS's frame", record.frame_mask, 0)?;
+    expect_result_kept("after both", &after)?;
     expect_equal("effect", take_umask_effect(), false)
 }
 
@@ -98,7 +98,7 @@ fn bad_stack_reported() -> Check {
     unsafe { sys::sigaltstack(stack as u64, 16 * PAGE_SIZE as u64, 0) }
         .map_err(broken("sigaltstack"))?;
     arm()?;
-    let got = issue_blocked(&arch::gate(), &fresh_umask_call());
+    let after = issue_blocked(&arch::gate(), &fresh_umask_call());
     disarm()?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)?;
     expect_equal("SIGSEGV handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
@@ -107,7 +107,7 @@ fn bad_stack_reported() -> Check {
         shared_word(0),
         arch::gate().compared_address(),
     )?;
-    expect_result_kept("after it", &got)?;
+    expect_result_kept("after it", &after)?;
     expect_equal("effect", take_umask_effect(), false)?;
     let mask = sys::sigmask(libc::SIG_BLOCK, 0).map_err(|e| Failure::Broken(e.to_string()))?;
     expect_equal_hex("mask after it", mask, 0)

@@ -18,7 +18,7 @@ const NEEDS_VM_AND_CPUS: &[Need] = &[Need::Vm, Need::Cpus(2)];
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "stress/flips",
-        "in threads that each flip their own selector, each call obeys its own, once",
+        "in threads that each flip their own selector, each call obeys the selector of its thread",
         DISPATCH_FUNCTION,
         flips,
     )
@@ -32,7 +32,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_VM_AND_CPUS),
     outside_core(
         "stress/fork-and-exec",
-        "forks in handlers and execs among dispatching threads give unarmed processes",
+        "processes that fork in a handler, or execute a program while other threads dispatch, are not armed",
         "begin_new_exec()",
         fork_and_exec,
     )
@@ -85,37 +85,53 @@ fn count_dispatch(dispatch: Dispatch<'_>) {
     }
 }
 
-/// `short` times the factor of the boot argument `sudbox.stress=`, if there is one.
-fn scale_by_boot_argument(short: u32) -> u32 {
+/// `count` times the factor of the boot argument `sudbox.stress=`, if there is one.
+fn scale_by_boot_argument(count: u32) -> u32 {
     let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let factor = line.split_whitespace().find_map(|word| word.strip_prefix("sudbox.stress="));
     factor
         .and_then(|factor| factor.parse().ok())
-        .map_or(short, |factor| short.saturating_mul(factor))
+        .map_or(count, |factor| count.saturating_mul(factor))
 }
 
 /// The observed outcome of a call.
 #[derive(PartialEq, Eq)]
 struct CallObservation {
-    handled: u32,
-    executed: bool,
-    /// Whether the result is that of the observed outcome, and the arguments are unchanged.
-    kept: bool,
+    /// The number of dispatches during the call.
+    dispatches: u32,
+    is_executed: bool,
+    /// Whether the result register has the value that belongs to the outcome, and the argument registers
+    /// are unchanged.
+    are_registers_right: bool,
+}
+
+impl CallObservation {
+    const EXECUTED: CallObservation =
+        CallObservation { dispatches: 0, is_executed: true, are_registers_right: true };
+    const DISPATCHED: CallObservation =
+        CallObservation { dispatches: 1, is_executed: false, are_registers_right: true };
+
+    /// Whether the call was either executed or dispatched, with the right registers.
+    fn is_consistent(&self) -> bool {
+        *self == Self::EXECUTED || *self == Self::DISPATCHED
+    }
 }
 
 /// Issues getcpu(2), which writes a number that only this thread sees, and observes its outcome.
-fn check_call(index: u64, data: &ThreadData) -> CallObservation {
+fn observe_call(index: u64, data: &ThreadData) -> CallObservation {
     let cpu = AtomicU32::new(u32::MAX);
     let call = libc::SYS_getcpu;
     let regs = Registers::for_call(call_number(call), [cpu.as_ptr() as u64, 0, 0, 0, 0, index]);
     let before = data.handled_dispatches.load(Ordering::SeqCst);
-    let got = arch::gate().issue(&regs);
-    let handled = data.handled_dispatches.load(Ordering::SeqCst) - before;
-    let executed = cpu.load(Ordering::SeqCst) != u32::MAX;
+    let after = arch::gate().issue(&regs);
+    let dispatches = data.handled_dispatches.load(Ordering::SeqCst) - before;
+    let is_executed = cpu.load(Ordering::SeqCst) != u32::MAX;
     data.issued_calls.fetch_add(1, Ordering::SeqCst);
-    let kept = if executed { got.result() == 0 } else { is_result_kept(&got, &regs) }
-        && Reg::ARGUMENTS.iter().all(|reg| *reg == Reg::RESULT || got[*reg] == regs[*reg]);
-    CallObservation { handled, executed, kept }
+    let is_result_right =
+        if is_executed { after.result() == 0 } else { is_result_kept(&after, &regs) };
+    let are_registers_right = is_result_right
+        && Reg::ARGUMENTS.iter().all(|reg| *reg == Reg::RESULT || after[*reg] == regs[*reg]);
+    CallObservation { dispatches, is_executed, are_registers_right }
 }
 
 impl ThreadData {
@@ -128,7 +144,8 @@ impl ThreadData {
         self.wrong_calls.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn end(&self) {
+    /// Sets the selector to ALLOW, and marks the thread as ended.
+    fn mark_ended(&self) {
         self.selector.store(ALLOW, Ordering::SeqCst);
         self.has_ended.store(1, Ordering::SeqCst);
     }
@@ -140,14 +157,15 @@ fn next_random(state: &mut u64) -> u64 {
     *state >> 40
 }
 
-/// The shared word that starts the threads.
+/// The index of the shared word that starts the threads.
 const MAY_BEGIN: usize = 0;
-/// The shared word with the number of calls of each thread.
+/// The index of the shared word with the number of calls of each thread.
 const CALLS_PER_THREAD: usize = 1;
-/// The shared word that stops the threads.
+/// The index of the shared word that stops the threads.
 const MUST_STOP: usize = 2;
 
-/// A thread that flips its own selector before each call, until the number of calls or the stop.
+/// A thread that flips its own selector before each call. It ends after [`CALLS_PER_THREAD`] calls, or when
+/// [`MUST_STOP`] is set.
 extern "C" fn flip_own_selector(index: u64) -> u64 {
     let data = &THREAD_DATA[usize::try_from(index).unwrap_or(0)];
     let mut random = index + 1;
@@ -160,16 +178,15 @@ extern "C" fn flip_own_selector(index: u64) -> u64 {
     {
         let blocked = next_random(&mut random) & 1 == 1;
         data.selector.store(if blocked { BLOCK } else { ALLOW }, Ordering::SeqCst);
-        let outcome = check_call(index, data);
-        if outcome
-            != (CallObservation { handled: u32::from(blocked), executed: !blocked, kept: true })
-        {
+        let expected =
+            if blocked { CallObservation::DISPATCHED } else { CallObservation::EXECUTED };
+        if observe_call(index, data) != expected {
             data.count_wrong_call();
         }
         // With fewer CPUs than threads the yield lets the other threads run.
         sys::sched_yield();
     }
-    data.end();
+    data.mark_ended();
     0
 }
 
@@ -181,15 +198,15 @@ extern "C" fn call_while_others_flip(index: u64) -> u64 {
         data.count_wrong_call();
     }
     while u64::from(data.issued_calls.load(Ordering::SeqCst)) < shared_word(CALLS_PER_THREAD) {
-        let outcome = check_call(index, data);
-        if outcome.handled != u32::from(!outcome.executed) || !outcome.kept {
+        if !observe_call(index, data).is_consistent() {
             data.count_wrong_call();
         }
     }
-    data.end();
+    data.mark_ended();
     0
 }
 
+/// Starts the threads with the indices from `first` on, each of which makes `calls` calls.
 fn start_threads(run: extern "C" fn(u64) -> u64, first: usize, calls: u32) -> Check {
     for index in first..THREADS {
         spawn_thread(run, index as u64)?;
@@ -203,6 +220,7 @@ fn have_all_ended(threads: &[ThreadData]) -> bool {
     threads.iter().all(|data| data.has_ended.load(Ordering::SeqCst) == 1)
 }
 
+/// The sum of a counter over all threads.
 fn sum(field: impl Fn(&ThreadData) -> &AtomicU32) -> u32 {
     THREAD_DATA.iter().map(|data| field(data).load(Ordering::SeqCst)).sum()
 }
@@ -227,9 +245,9 @@ fn flips_by_others() -> Check {
     start_threads(call_while_others_flip, 0, scale_by_boot_argument(200))?;
     while !have_all_ended(&THREAD_DATA) {
         for data in &THREAD_DATA {
-            let value =
+            let must_block =
                 next_random(&mut random) & 1 == 1 && data.has_ended.load(Ordering::SeqCst) == 0;
-            data.selector.store(if value { BLOCK } else { ALLOW }, Ordering::SeqCst);
+            data.selector.store(if must_block { BLOCK } else { ALLOW }, Ordering::SeqCst);
         }
     }
     expect_equal(
@@ -252,17 +270,17 @@ const FORKS: u32 = 2;
 /// Handler body: counts the dispatch. In the thread [`FORKING_THREAD`] the handler also forks, and
 /// checks that the child is not armed.
 fn count_and_fork(dispatch: Dispatch<'_>) {
-    let forks = dispatch.frame.registers[INDEX_REGISTER] == FORKING_THREAD;
+    let is_forking_thread = dispatch.frame.registers[INDEX_REGISTER] == FORKING_THREAD;
     count_dispatch(dispatch);
     let data = &THREAD_DATA[1];
-    if !forks || data.handled_dispatches.load(Ordering::SeqCst) > FORKS {
+    if !is_forking_thread || data.handled_dispatches.load(Ordering::SeqCst) > FORKS {
         return;
     }
     // SAFETY: the child takes no locks.
     match unsafe { sys::fork() } {
         Ok(0) => {
-            let outcome = check_call(FORKING_THREAD, data);
-            sys::exit(exit_code(outcome.executed && outcome.handled == 0 && outcome.kept));
+            let observation = observe_call(FORKING_THREAD, data);
+            sys::exit(exit_code(observation == CallObservation::EXECUTED));
         }
         Ok(child) => {
             let end = sys::wait(child, libc::__WALL);
@@ -282,29 +300,31 @@ extern "C" fn make_blocked_calls(index: u64) -> u64 {
     }
     data.selector.store(BLOCK, Ordering::SeqCst);
     loop {
-        if check_call(index, data) != (CallObservation { handled: 1, executed: false, kept: true })
-        {
+        if observe_call(index, data) != CallObservation::DISPATCHED {
             data.count_wrong_call();
         }
         sys::sched_yield();
     }
 }
 
-/// Executes the program once the other threads have made some calls without an error.
+/// The exit code of a child in which a call had the wrong outcome.
+const WRONG_CALL: i32 = 98;
+
+/// Executes the program in the file `fd`, once each other thread has made more than [`FORKS`] calls.
 extern "C" fn execute_when_others_are_busy(fd: u64) -> u64 {
-    let busy = |data: &ThreadData| data.handled_dispatches.load(Ordering::SeqCst) > FORKS;
-    while !THREAD_DATA[1..].iter().all(busy) {
+    let is_busy = |data: &ThreadData| data.handled_dispatches.load(Ordering::SeqCst) > FORKS;
+    while !THREAD_DATA[1..].iter().all(is_busy) {
         sys::sched_yield();
     }
     if sum(|data| &data.wrong_calls) != 0 {
-        sys::exit(99);
+        sys::exit(WRONG_CALL);
     }
     let data = &THREAD_DATA[0];
     if data.arm() {
         data.selector.store(BLOCK, Ordering::SeqCst);
         execute(i32::try_from(fd).unwrap_or(-1));
     }
-    sys::exit(98)
+    sys::exit(SETUP_FAILED)
 }
 
 fn fork_and_exec() -> Check {
@@ -314,16 +334,16 @@ fn fork_and_exec() -> Check {
         let child = spawn_child(|| {
             for index in 1..THREADS as u64 {
                 if spawn_thread(make_blocked_calls, index).is_err() {
-                    return 97;
+                    return SETUP_FAILED;
                 }
             }
-            // In even rounds the first thread calls execve(2), in odd rounds another thread, which then
-            // becomes the first.
+            // In even rounds the first thread calls execve(2). In odd rounds another thread does so, and
+            // becomes the thread group leader.
             if round % 2 == 0 {
                 let _ = execute_when_others_are_busy(fd.cast_unsigned().into());
             } else if spawn_thread(execute_when_others_are_busy, fd.cast_unsigned().into()).is_err()
             {
-                return 97;
+                return SETUP_FAILED;
             }
             loop {
                 sys::sched_yield();
@@ -336,25 +356,28 @@ fn fork_and_exec() -> Check {
     Ok(())
 }
 
-/// The shared word with the tracer's last setting: twice the round, plus 1 if it armed.
+/// The index of the shared word with the tracer's last setting: twice the round, plus 1 if the tracer armed
+/// the tracee.
 const TRACER_SETTING: usize = 3;
-/// The shared word in which the tracee counts its calls.
+/// The index of the shared word in which the tracee counts its calls.
 const TRACEE_CALLS: usize = 4;
 
-/// Runs in the tracee: issues calls until [`MUST_STOP`]. Each call must obey the tracer's setting.
+/// Issues calls in the tracee until [`MUST_STOP`] is set. Checks that each call obeys the tracer's setting;
+/// if the setting changes during a call, the call may obey either.
 fn call_until_stopped(data: &ThreadData) {
     data.selector.store(BLOCK, Ordering::SeqCst);
     while shared_word(MUST_STOP) == 0 {
         let before = shared_word(TRACER_SETTING);
-        let outcome = check_call(0, data);
+        let observation = observe_call(0, data);
         let after = shared_word(TRACER_SETTING);
-        let once = outcome.handled == u32::from(!outcome.executed) && outcome.kept;
-        if !once || before == after && outcome.executed == (before & 1 == 1) {
+        let is_armed = before & 1 == 1;
+        let disobeys_setting = before == after && observation.is_executed == is_armed;
+        if !observation.is_consistent() || disobeys_setting {
             data.count_wrong_call();
         }
         set_shared_word(TRACEE_CALLS, shared_word(TRACEE_CALLS) + 1);
     }
-    data.end();
+    data.mark_ended();
 }
 
 fn tracer_sets() -> Check {
@@ -362,14 +385,14 @@ fn tracer_sets() -> Check {
     let tracee = Tracee::start(|| {
         pause_for_tracer();
         if start_threads(flip_own_selector, 1, u32::MAX).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         call_until_stopped(&THREAD_DATA[0]);
         while !have_all_ended(&THREAD_DATA) {
             sys::sched_yield();
         }
-        let unexpected = dispatch_count() != sum(|data| &data.handled_dispatches);
-        exit_code(!unexpected && sum(|data| &data.wrong_calls) == 0)
+        let all_counted = dispatch_count() == sum(|data| &data.handled_dispatches);
+        exit_code(all_counted && sum(|data| &data.wrong_calls) == 0)
     })?;
     let armed = Config {
         mode: MODE_EXCLUSIVE,
@@ -386,20 +409,20 @@ fn tracer_sets() -> Check {
         expect_equal("setting", tracee.set_config(&config), Ok(()))?;
         expect_equal("configuration", tracee.config()?, config)?;
         set_shared_word(TRACER_SETTING, (2 * round) | (round % 2));
-        let from = shared_word(TRACEE_CALLS);
+        let calls_before = shared_word(TRACEE_CALLS);
         resume(0)?;
-        // After a few calls with this setting, stop the tracee for the next one.
-        let mut asked = false;
+        // After two calls with this setting, stop the tracee for the next setting.
+        let mut is_stop_requested = false;
         loop {
-            if !asked && shared_word(TRACEE_CALLS) >= from + 2 {
+            if !is_stop_requested && shared_word(TRACEE_CALLS) >= calls_before + 2 {
                 sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR2).map_err(broken("tgkill"))?;
-                asked = true;
+                is_stop_requested = true;
             }
             match sys::wait(tracee.pid, libc::WNOHANG | libc::__WALL).map_err(broken("wait4"))? {
                 None => sys::sched_yield(),
                 Some((_, WaitStatus::Stopped(libc::SIGUSR2))) => break,
                 Some((_, WaitStatus::Stopped(libc::SIGSYS))) => drop(resume(libc::SIGSYS)?),
-                Some((_, change)) => return Err(end_too_early(change)),
+                Some((_, change)) => return Err(unexpected_change(change)),
             }
         }
     }
@@ -410,6 +433,6 @@ fn tracer_sets() -> Check {
 }
 
 /// The failure of a tracee that stopped or ended unexpectedly.
-fn end_too_early(change: WaitStatus) -> Failure {
+fn unexpected_change(change: WaitStatus) -> Failure {
     mismatch("the tracee stops for SIGSYS and SIGUSR2 only", format!("it {change}"))
 }

@@ -188,14 +188,14 @@ fn only_for_root() -> Check {
     for namespace in [false, true] {
         let child = spawn_child(|| {
             if become_nobody().is_err() || namespace && become_namespace_root().is_err() {
-                return 99;
+                return SETUP_FAILED;
             }
             let error = write_sysctl("0").err().and_then(|error| error.raw_os_error());
             exit_code(matches!(error, Some(libc::EACCES | libc::EPERM)))
         })?;
         let end = wait_for_change(child)?;
         let _ = write_sysctl("1");
-        if end == WaitStatus::Exited(99) {
+        if end == WaitStatus::Exited(SETUP_FAILED) {
             return Err(Failure::Unmet("user-namespace".into()));
         }
         expect_success(end)?;

@@ -22,7 +22,7 @@ const NEEDS_ROOT_AND_VM: &[Need] = &[Need::Root, Need::Vm];
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "tracing/no-call-events",
-        "a dispatched call causes no sys_enter and no sys_exit, the calls around it cause both",
+        "a dispatched call causes neither sys_enter nor sys_exit; the calls before and after it cause both",
         ENTER_FUNCTION,
         no_call_events,
     )
@@ -30,7 +30,8 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "tracing/signal-events",
-        "the SIGSYS of a dispatch causes one signal_generate, for the thread, and one signal_deliver",
+        "the SIGSYS of a dispatch causes one signal_generate event, for the thread, and one signal_deliver \
+         event",
         "trigger_sigsys()",
         signal_events,
     )
@@ -63,7 +64,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "tracing/no-audit-record",
-        "a dispatched call causes no audit record, the allowed calls around it cause one each",
+        "a dispatched call causes no audit record; the allowed calls before and after it cause one each",
         ENTER_FUNCTION,
         no_audit_record,
     )
@@ -87,15 +88,18 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_ROOT_AND_VM),
 ];
 
-/// Arguments of umask(2) that identify the calls in the events: the first and the last call of a child,
-/// the one that is dispatched or kills, one that the selector allows, and one in the range.
+// Each umask(2) call has another argument, which identifies the call in events and records.
+/// The first call of a child.
 const FIRST_CALL: u64 = 0o101;
+/// The last call of a child.
 const LAST_CALL: u64 = 0o102;
+/// The call that is dispatched, or that kills.
 const DISPATCHED_CALL: u64 = 0o103;
+/// The call that the selector allows.
 const CALL_BY_SELECTOR: u64 = 0o104;
+/// The call from the allowed range.
 const CALL_IN_RANGE: u64 = 0o105;
-
-/// The argument of the call that ends the records of a case.
+/// The call of the last audited child. Its record is the last one that a case reads.
 const LAST_RECORD: u64 = 0o106;
 
 const EVENTS_OF_EVERY_CALL: [&str; 2] = ["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"];
@@ -119,11 +123,11 @@ fn umask_inside(mode: u64) -> u64 {
     unsafe { sys::call(libc::SYS_umask, &[mode]) }.unwrap_or(u64::MAX)
 }
 
-/// The calls of a child, from the first to the last: one is dispatched, one is allowed by the selector, and
-/// one by the range.
+/// Makes the calls of a child: a first call, one that is dispatched, one that the selector allows, one from
+/// the allowed range, and a last call. Returns the exit code.
 fn make_calls() -> i32 {
     if arm().is_err() {
-        return 99;
+        return SETUP_FAILED;
     }
     umask_inside(FIRST_CALL);
     let dispatched = issue_blocked(&arch::gate(), &umask_call(DISPATCHED_CALL));
@@ -138,10 +142,11 @@ fn make_calls() -> i32 {
     )
 }
 
-/// Makes a call that kills the process by its selector: by this value, or by an unreadable address.
+/// Arms with the selector at this address, sets [`SELECTOR`] to `value`, and makes a call that must kill the
+/// process.
 fn call_that_kills(selector: u64, value: u8) -> i32 {
     if arm_with_selector(selector).is_err() {
-        return 99;
+        return SETUP_FAILED;
     }
     umask_inside(FIRST_CALL);
     set_selector(value);
@@ -151,62 +156,65 @@ fn call_that_kills(selector: u64, value: u8) -> i32 {
 }
 
 fn killed_by_value() -> i32 {
-    call_that_kills(selector_address(&SELECTOR), 2)
+    call_that_kills(selector_address(&SELECTOR), INVALID)
 }
 
 fn killed_by_fault() -> i32 {
-    const NOWHERE: u64 = 1;
-    call_that_kills(NOWHERE, ALLOW)
+    const UNREADABLE: u64 = 1;
+    call_that_kills(UNREADABLE, ALLOW)
 }
 
-/// Runs each function in a child while these events are enabled. Returns the end of each child, and its
-/// events from its first call to its last, or to its end.
+/// Runs each function in a child while these trace events are enabled. Returns for each child how it ended,
+/// and its events from [`FIRST_CALL`] up to [`LAST_CALL`], or to its end.
 fn trace<const N: usize>(
     events: &[&str],
     runs: [fn() -> i32; N],
 ) -> Result<[(WaitStatus, Vec<String>); N], Failure> {
     let tracefs = Tracefs::start(events)?;
-    let mut ends = Vec::new();
+    let mut children = Vec::new();
     for run in runs {
         let child = spawn_child(run)?;
-        ends.push((child, wait_for_change(child)?));
+        children.push((child, wait_for_change(child)?));
     }
-    let seen = tracefs.stop(std::array::from_fn::<_, N, _>(|i| ends[i].0))?;
-    let mut ends = ends.into_iter().map(|(_, change)| change);
-    let mut parts = Vec::new();
-    for (change, mut seen) in ends.by_ref().zip(seen) {
-        let place = |mode: u64| {
-            let texts = [
+    let events_of_children = tracefs.stop(std::array::from_fn::<_, N, _>(|i| children[i].0))?;
+    let mut results = Vec::new();
+    for ((_, change), mut events) in children.into_iter().zip(events_of_children) {
+        // The index of the event at the entry of the umask(2) with this argument.
+        let entry_of = |mode: u64| {
+            let prefixes = [
                 format!("sys_enter: NR {} ({mode:x},", libc::SYS_umask),
                 format!("sys_umask(mask: {mode:x})"),
             ];
-            seen.iter().position(|seen| texts.iter().any(|text| seen.starts_with(text)))
+            events.iter().position(|event| prefixes.iter().any(|prefix| event.starts_with(prefix)))
         };
-        let end = place(LAST_CALL).unwrap_or(seen.len());
-        let Some(begin) = place(FIRST_CALL) else {
-            return Err(mismatch("events of an allowed call", format!("{seen:?}")));
+        let end = entry_of(LAST_CALL).unwrap_or(events.len());
+        let Some(begin) = entry_of(FIRST_CALL) else {
+            return Err(mismatch("events of an allowed call", format!("{events:?}")));
         };
-        seen.truncate(end);
-        parts.push((change, seen.split_off(begin)));
+        events.truncate(end);
+        results.push((change, events.split_off(begin)));
     }
-    parts.try_into().map_err(|_| Failure::Broken("a child is missing".into()))
+    results.try_into().map_err(|_| Failure::Broken("a child is missing".into()))
 }
 
-/// Checks that `seen` has exactly these events; `expected` has the beginning of each.
-fn expect_events(seen: &[String], expected: &[&str]) -> Check {
-    let same =
-        seen.len() == expected.len() && seen.iter().zip(expected).all(|(s, d)| s.starts_with(d));
-    ensure(same, &format!("events {expected:?}"), || format!("{seen:?}"))
+/// Checks that there are as many events as prefixes, and that each event begins with its prefix.
+fn expect_events(events: &[String], prefixes: &[&str]) -> Check {
+    let mut pairs = events.iter().zip(prefixes);
+    let all_match =
+        events.len() == prefixes.len() && pairs.all(|(event, prefix)| event.starts_with(prefix));
+    ensure(all_match, &format!("events {prefixes:?}"), || format!("{events:?}"))
 }
 
 fn no_call_events() -> Check {
     handle_dispatches(do_nothing)?;
-    let [(change, seen)] = trace(&EVENTS_OF_CALLS, [make_calls])?;
+    let [(change, events)] = trace(&EVENTS_OF_CALLS, [make_calls])?;
     expect_success(change)?;
-    let (umask, every): (Vec<_>, Vec<_>) =
-        seen.into_iter().partition(|text| text.starts_with("sys_umask"));
+    let (umask_events, raw_events): (Vec<_>, Vec<_>) =
+        events.into_iter().partition(|event| event.starts_with("sys_umask"));
     let nr = libc::SYS_umask;
-    let returned = arch::number_after_sigreturn(nr);
+    // The number in the sys_exit of the handler's sigreturn. On some architectures it is that of the
+    // dispatched call, since sigreturn has restored the number register.
+    let number_at_exit = arch::number_after_sigreturn(nr);
     let kept_result = match result_left_by_bug() {
         None => umask_call(DISPATCHED_CALL).result().to_string(),
         // On kernels with the bug this case accepts any result.
@@ -215,19 +223,20 @@ fn no_call_events() -> Check {
     let enter = |mode: u64| format!("sys_enter: NR {nr} ({mode:x},");
     let exit = |result: u64| format!("sys_exit: NR {nr} = {result}");
     expect_events(
-        &every,
+        &raw_events,
         &[
             &enter(FIRST_CALL),
             &format!("sys_exit: NR {nr} = "),
-            // The dispatch caused no event; this is the return of its handler.
+            // The dispatched call causes no event. The next two are those of the handler's sigreturn.
             &format!("sys_enter: NR {} (", libc::SYS_rt_sigreturn),
-            &format!("sys_exit: NR {returned} = {kept_result}"),
+            &format!("sys_exit: NR {number_at_exit} = {kept_result}"),
             &enter(CALL_BY_SELECTOR),
             &exit(FIRST_CALL),
             &enter(CALL_IN_RANGE),
             &exit(CALL_BY_SELECTOR),
         ],
     )?;
+    // The arguments in hexadecimal: 0o101 is 0x41.
     let mut expected = vec![
         "sys_umask(mask: 41)",
         "sys_umask -> ",
@@ -236,36 +245,34 @@ fn no_call_events() -> Check {
         "sys_umask(mask: 45)",
         "sys_umask -> 0x44",
     ];
-    // On some architectures sigreturn has restored the number register by then, so that its sys_exit names
-    // the dispatched call.
-    if returned == nr {
+    if number_at_exit == nr {
         expected.insert(2, "sys_umask -> 0x43");
     }
-    expect_events(&umask, &expected)
+    expect_events(&umask_events, &expected)
 }
 
 fn signal_events() -> Check {
     handle_dispatches(do_nothing)?;
-    let [(change, mut seen)] = trace(&EVENTS_OF_SIGNALS, [make_calls])?;
+    let [(change, mut events)] = trace(&EVENTS_OF_SIGNALS, [make_calls])?;
     expect_success(change)?;
-    seen.retain(|text| text.starts_with("signal"));
+    events.retain(|event| event.starts_with("signal"));
     expect_events(
-        &seen,
+        &events,
         &["signal_generate: sig=31 errno=0 code=2 ", "signal_deliver: sig=31 errno=0 code=2 "],
     )?;
-    // `grp=0 res=0`: sent to the thread, and delivered.
-    let generated = &seen[0];
+    // `grp=0 res=0`: sent to the thread (not to its process), and delivered (`TRACE_SIGNAL_DELIVERED`).
+    let generated = &events[0];
     ensure(generated.ends_with(" grp=0 res=0"), "grp=0 res=0", || generated.clone())
 }
 
 fn killed_without_events() -> Check {
     handle_dispatches(do_nothing)?;
-    let ends = trace(&EVENTS_OF_EVERY_CALL, [killed_by_value, killed_by_fault])?;
-    for ((change, seen), signal) in ends.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
+    let results = trace(&EVENTS_OF_EVERY_CALL, [killed_by_value, killed_by_fault])?;
+    for ((change, events), signal) in results.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
         expect_killed(change, signal, 0)?;
         let nr = libc::SYS_umask;
         let enter = format!("sys_enter: NR {nr} ({FIRST_CALL:x},");
-        expect_events(&seen, &[&enter, &format!("sys_exit: NR {nr} = ")])?;
+        expect_events(&events, &[&enter, &format!("sys_exit: NR {nr} = ")])?;
     }
     Ok(())
 }
@@ -282,30 +289,30 @@ fn ptrace_while_traced() -> Check {
     ptrace::expect_call_stops()
 }
 
-/// Runs each function in an audited child, and then a child whose record must come last. Returns the ends
-/// of the children, and the arguments of umask(2) in all records up to the last.
+/// Runs each function in an audited child, and then a child that makes the call [`LAST_RECORD`]. Returns how
+/// the children ended, and the arguments of umask(2) in the records before that of `LAST_RECORD`.
 fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<WaitStatus>, Vec<u64>), Failure> {
     let mut audit = Audit::start(libc::SYS_umask)?;
-    let (mut pids, mut ends) = (Vec::new(), Vec::new());
+    let (mut pids, mut changes) = (Vec::new(), Vec::new());
     for run in runs {
         pids.push(spawn_child(run)?);
-        ends.push(wait_for_change(pids[pids.len() - 1])?);
+        changes.push(wait_for_change(pids[pids.len() - 1])?);
     }
-    let witness = spawn_child(|| {
+    let last_child = spawn_child(|| {
         umask_inside(LAST_RECORD);
         0
     })?;
-    expect_success(wait_for_change(witness)?)?;
-    pids.push(witness);
+    expect_success(wait_for_change(last_child)?)?;
+    pids.push(last_child);
     let records = audit.first_arguments_of(&pids, LAST_RECORD)?;
     audit.stop()?;
-    Ok((ends, records))
+    Ok((changes, records))
 }
 
 fn no_audit_record() -> Check {
     handle_dispatches(do_nothing)?;
-    let (ends, records) = audit([make_calls])?;
-    expect_success(ends[0])?;
+    let (changes, records) = audit([make_calls])?;
+    expect_success(changes[0])?;
     expect_equal(
         "records of umask",
         records,
@@ -315,8 +322,8 @@ fn no_audit_record() -> Check {
 
 fn killed_without_audit_record() -> Check {
     handle_dispatches(do_nothing)?;
-    let (ends, records) = audit([killed_by_value, killed_by_fault])?;
-    for (change, signal) in ends.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
+    let (changes, records) = audit([killed_by_value, killed_by_fault])?;
+    for (change, signal) in changes.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
         expect_killed(change, signal, 0)?;
     }
     expect_equal("records of umask", records, vec![FIRST_CALL, FIRST_CALL])

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Tracers of programs that use dispatch, modelled on real ones: a tracer that saves and restores a
-//! process, as CRIU does, and a tracer that records a process, as rr does.
+//! Tracers of programs that use dispatch. They are modelled on real ones: a tracer that saves and restores
+//! a process, as CRIU does, and a tracer that records a process, as rr does.
 
 use crate::arch::{self, Registers};
 use crate::case::{Case, Check, Failure, outside_core};
@@ -17,15 +17,16 @@ use sudbox_protocol::Feature;
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "users/checkpoint",
-        "a process that a tracer saves and restores into another one is dispatched there as before",
+        "if a tracer saves a process and restores it into another process, its calls are dispatched there as \
+         before",
         "syscall_user_dispatch_set_config()",
         checkpoint,
     )
     .features(&[Feature::Dispatch, Feature::PtraceConfig]),
     outside_core(
         "users/recorder",
-        "a tracer of all calls sees entry and exit of each allowed one, and of a dispatched one \
-         SIGSYS alone",
+        "a tracer of all calls observes the entry and exit of each allowed call, and only SIGSYS for a \
+         dispatched call",
         "syscall_trace_enter()",
         recorder,
     ),
@@ -33,45 +34,48 @@ pub(super) const CASES: &[Case] = &[
 
 const CONT: u32 = libc::PTRACE_CONT;
 
-/// The program to save. At its second stop the selector is at BLOCK, and later calls depend on values in
-/// its memory and on its stack.
+/// The program to save. At its second pause the selector is at BLOCK. The calls after that pause depend on
+/// values in the program's memory and on its stack.
 fn saved_program() -> i32 {
-    let mut sum = 0u64;
+    // One decimal digit for each call: 1 for executed, 2 for dispatched.
+    let mut outcomes = 0u64;
     pause_for_tracer();
-    let mut good = arm().is_ok();
-    let mut round = |value: Option<u8>| {
+    let mut all_right = arm().is_ok();
+    // Issues a call with this selector value, or with the current one.
+    let mut issue_call = |value: Option<u8>| {
         let (regs, before) = (fresh_umask_call(), dispatch_count());
         value.inspect(|value| set_selector(*value));
-        let blocked = SELECTOR.load(Ordering::SeqCst) == BLOCK;
-        let got = arch::gate().issue(&regs);
+        let is_blocked = SELECTOR.load(Ordering::SeqCst) == BLOCK;
+        let after = arch::gate().issue(&regs);
         let dispatched = dispatch_count() - before;
-        sum = sum * 10 + 1 + u64::from(dispatched);
-        good &= take_umask_effect() != blocked && is_result_kept(&got, &regs) == blocked;
+        outcomes = outcomes * 10 + 1 + u64::from(dispatched);
+        let (has_effect, kept) = (take_umask_effect(), is_result_kept(&after, &regs));
+        all_right &= has_effect != is_blocked && kept == is_blocked;
     };
-    round(Some(BLOCK));
-    round(Some(ALLOW));
+    issue_call(Some(BLOCK));
+    issue_call(Some(ALLOW));
     set_selector(BLOCK);
     pause_for_tracer();
-    round(None);
-    round(Some(ALLOW));
-    round(Some(BLOCK));
+    issue_call(None);
+    issue_call(Some(ALLOW));
+    issue_call(Some(BLOCK));
     set_selector(ALLOW);
-    exit_code(good && sum == 21212)
+    exit_code(all_right && outcomes == 21212)
 }
 
 /// The private writable mappings of a process (`/proc/PID/maps`).
 fn private_memory(pid: i32) -> Result<Vec<Range<u64>>, Failure> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).map_err(broken("maps"))?;
-    let own = text.lines().filter_map(|line| {
+    let ranges = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         let (start, end) = words.next()?.split_once('-')?;
         if !words.next()?.starts_with("rw-p") && !line.contains("rwxp") {
             return None;
         }
-        let number = |text| u64::from_str_radix(text, 16).ok();
-        Some(number(start)?..number(end)?)
+        let parse_hex = |text| u64::from_str_radix(text, 16).ok();
+        Some(parse_hex(start)?..parse_hex(end)?)
     });
-    Ok(own.collect())
+    Ok(ranges.collect())
 }
 
 /// Opens the memory of a stopped tracee (`/proc/PID/mem`).
@@ -83,14 +87,15 @@ fn memory_of(tracee: &Tracee) -> Result<std::fs::File, Failure> {
 /// The state of a saved process.
 struct SavedProcess {
     registers: arch::TraceeRegisters,
-    floating: Vec<u8>,
+    floating_registers: Vec<u8>,
     config: Config,
+    /// The start and the bytes of each private writable mapping.
     memory: Vec<(u64, Vec<u8>)>,
 }
 
 /// Saves the state of a stopped tracee.
 fn save(tracee: &Tracee) -> Result<SavedProcess, Failure> {
-    let floating = tracee.register_set(libc::NT_PRFPREG)?;
+    let floating_registers = tracee.register_set(libc::NT_PRFPREG)?;
     let file = memory_of(tracee)?;
     let mut memory = Vec::new();
     for range in private_memory(tracee.pid)? {
@@ -98,23 +103,24 @@ fn save(tracee: &Tracee) -> Result<SavedProcess, Failure> {
         file.read_exact_at(&mut bytes, range.start).map_err(broken("reading memory"))?;
         memory.push((range.start, bytes));
     }
-    Ok(SavedProcess { registers: tracee.registers()?, floating, config: tracee.config()?, memory })
+    let (registers, config) = (tracee.registers()?, tracee.config()?);
+    Ok(SavedProcess { registers, floating_registers, config, memory })
 }
 
 /// Restores a saved state into a stopped tracee.
-fn restore(tracee: &Tracee, image: &SavedProcess) -> Check {
+fn restore(tracee: &Tracee, saved: &SavedProcess) -> Check {
     let file = memory_of(tracee)?;
-    for (start, bytes) in &image.memory {
+    for (start, bytes) in &saved.memory {
         file.write_all_at(bytes, *start).map_err(broken("writing memory"))?;
     }
-    tracee.set_register_set(libc::NT_PRFPREG, &image.floating)?;
-    tracee.set_registers(&image.registers)?;
-    expect_equal("setting what was read", tracee.set_config(&image.config), Ok(()))?;
-    expect_equal("configuration after it", tracee.config()?, image.config)
+    tracee.set_register_set(libc::NT_PRFPREG, &saved.floating_registers)?;
+    tracee.set_registers(&saved.registers)?;
+    expect_equal("setting the saved configuration", tracee.set_config(&saved.config), Ok(()))?;
+    expect_equal("configuration after it", tracee.config()?, saved.config)
 }
 
 /// Makes the stopped tracee issue a call outside the allowed range, as CRIU does to read state that only the
-/// process itself can read. Dispatch is disabled for the call and then restored.
+/// process itself can read. The tracer disarms the tracee for the call, and then restores its configuration.
 fn call_in_tracee(tracee: &Tracee) -> Check {
     let (registers, config) = (tracee.registers()?, tracee.config()?);
     expect_equal("setting OFF", tracee.set_config(&Config::default()), Ok(()))?;
@@ -123,15 +129,16 @@ fn call_in_tracee(tracee: &Tracee) -> Check {
     tracee.set_registers(&at_call)?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Entry, libc::SYS_getppid)?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Exit, libc::SYS_getppid)?;
-    let answer = tracee.registers()?;
-    expect_equal("answer from within", answer.result, u64::from(sys::getpid().cast_unsigned()))?;
+    let after_call = tracee.registers()?;
+    let own_pid = u64::from(sys::getpid().cast_unsigned());
+    expect_equal("result of the tracee's getppid", after_call.result, own_pid)?;
     expect_equal_hex(
         "next instruction",
-        answer.instruction_pointer,
+        after_call.instruction_pointer,
         arch::gate().compared_address(),
     )?;
     tracee.set_registers(&registers)?;
-    expect_equal("setting what was read", tracee.set_config(&config), Ok(()))
+    expect_equal("restoring the configuration", tracee.set_config(&config), Ok(()))
 }
 
 fn checkpoint() -> Check {
@@ -141,15 +148,17 @@ fn checkpoint() -> Check {
     old.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
     expect_equal("mode", old.config()?.mode, MODE_EXCLUSIVE)?;
     call_in_tracee(&old)?;
-    let image = save(&old)?;
+    let saved = save(&old)?;
     old.kill()?;
-    // The other process has the same memory layout and has never armed.
+    // The other process has the same memory layout and has never armed. Its own exit code shows if it is
+    // not restored.
+    const NOT_RESTORED: i32 = 77;
     let new = Tracee::start(|| {
         pause_for_tracer();
-        77
+        NOT_RESTORED
     })?;
     expect_equal("configuration of the other process", new.config()?, Config::default())?;
-    restore(&new, &image)?;
+    restore(&new, &saved)?;
     reset_dispatch_count();
     new.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
     expect_success(wait_for_change(new.pid)?)?;
@@ -211,23 +220,26 @@ fn run_steps() -> i32 {
 /// The events that the tracer must record for [`STEPS`].
 fn expected_events() -> Vec<Event> {
     let mut events = Vec::new();
-    let both = |events: &mut Vec<Event>, call| events.extend([Event::Entry(call), Event::Exit]);
+    let add_call = |events: &mut Vec<Event>, call| events.extend([Event::Entry(call), Event::Exit]);
     for step in STEPS {
         match *step {
             Step::Outside { call, blocked: true } => {
                 let number = number_read_by_kernel(call_number(call)).into();
                 events.push(Event::Signal { number, code: SYS_USER_DISPATCH });
-                both(&mut events, libc::SYS_rt_sigreturn);
+                add_call(&mut events, libc::SYS_rt_sigreturn);
             }
-            Step::Outside { call, blocked: false } | Step::Inside(call) => both(&mut events, call),
-            Step::Disarm | Step::Arm => both(&mut events, libc::SYS_prctl),
+            Step::Outside { call, blocked: false } | Step::Inside(call) => {
+                add_call(&mut events, call);
+            }
+            Step::Disarm | Step::Arm => add_call(&mut events, libc::SYS_prctl),
         }
     }
     events.extend([Event::Entry(libc::SYS_exit_group), Event::ProcessEnded]);
     events
 }
 
-/// Runs the tracee to its next stop, and returns its event.
+/// Resumes the tracee with `signal`, and waits for its next stop. Returns the event, and the signal with
+/// which to resume the tracee (0 for none).
 fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
     Ok(match tracee.resume(libc::PTRACE_SYSCALL, signal)? {
         WaitStatus::Stopped(CALL_STOP) => match tracee.stop_kind()? {
@@ -242,8 +254,10 @@ fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
         },
         WaitStatus::Stopped(signal) => {
             let info = ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
-            let field = |at: usize| i32::from_ne_bytes(std::array::from_fn(|i| info[at + i]));
-            (Event::Signal { number: field(24).into(), code: field(8) }, signal)
+            let int_at =
+                |offset: usize| i32::from_ne_bytes(std::array::from_fn(|i| info[offset + i]));
+            // si_syscall and si_code.
+            (Event::Signal { number: int_at(24).into(), code: int_at(8) }, signal)
         }
         _ => (Event::ProcessEnded, 0),
     })
@@ -253,21 +267,20 @@ fn recorder() -> Check {
     handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
         if arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         pause_for_tracer();
         run_steps()
     })?;
-    let (mut signal, mut at) = (0, 0);
-    for (place, expected) in expected_events().into_iter().enumerate() {
-        let (event, next) = next_event(&tracee, signal)?;
+    let mut signal = 0;
+    for (index, expected) in expected_events().into_iter().enumerate() {
+        let (event, next_signal) = next_event(&tracee, signal)?;
         if event != expected {
             let _ = sys::kill(tracee.pid, libc::SIGKILL);
         }
-        expect_equal(&format!("event {place}"), event, expected)?;
-        (signal, at) = (next, place);
+        expect_equal(&format!("event {index}"), event, expected)?;
+        signal = next_signal;
     }
-    expect_equal("events", at + 1, expected_events().len())?;
     let blocked = STEPS.iter().filter(|step| matches!(step, Step::Outside { blocked: true, .. }));
     expect_equal("SIGSYS handled", dispatch_count() as usize, blocked.count())
 }

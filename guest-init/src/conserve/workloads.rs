@@ -99,7 +99,7 @@ fn trace_dispatches(count: u32, delivered_signal: i32) -> Check {
     handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
         if arm().is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         pause_for_tracer();
         for _ in 0..count {
@@ -163,7 +163,7 @@ fn expect_children_killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool
     for round in 0..count {
         let end = run_on_stack(stack, &|| {
             if !prepare(round) {
-                return 99;
+                return SETUP_FAILED;
             }
             let _ = arch::gate().issue(&harmless_call());
             0
@@ -282,7 +282,7 @@ pub(super) fn execs(count: u32) -> Check {
     for _ in 0..count {
         let end = run_on_stack(stack, &|| {
             if arm_with_selector(0).is_err() {
-                return 99;
+                return SETUP_FAILED;
             }
             execute(file);
             98

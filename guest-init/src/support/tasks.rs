@@ -9,19 +9,20 @@ use crate::shared::shared;
 use crate::sys::{self, WaitStatus};
 use std::sync::atomic::Ordering;
 
-/// Runs a function in a child and returns how the child ended. The result of the function is the exit code.
+/// The exit code of a child that could not make the preparations for its check.
+pub(crate) const SETUP_FAILED: i32 = 99;
+
+/// Runs a function in a child, which exits with the function's result. Returns how the child ended.
 ///
 /// As with vfork(2), the child shares this process's memory, and this process waits. The child has a
 /// stack, signal dispositions, a mask and a dispatch configuration of its own. The selector is shared, and
 /// is set to ALLOW afterwards. In an emulated machine such a child starts in an eighth of the time of a
 /// forked child, since the kernel copies no page tables.
 pub(crate) fn run_vforked<F: FnOnce() -> i32>(run: F) -> Result<WaitStatus, Failure> {
-    /// Exit code if the parent has passed no function, which never happens.
-    const NO_FUNCTION: i32 = 97;
     extern "C" fn enter<F: FnOnce() -> i32>(function: u64) -> u64 {
         // SAFETY: the parent passes the address of a live value, and waits.
         let function = unsafe { &mut *(function as *mut Option<F>) };
-        sys::exit(function.take().map_or(NO_FUNCTION, |run| run()))
+        sys::exit(function.take().map_or(SETUP_FAILED, |run| run()))
     }
     let mut function = Some(run);
     let stack = prepare_task_stack(enter::<F>, &raw mut function as u64)?;
@@ -36,7 +37,7 @@ pub(crate) fn run_vforked<F: FnOnce() -> i32>(run: F) -> Result<WaitStatus, Fail
 
 /// Forks a child that runs a function and exits with its result. Returns the child's process id.
 pub(crate) fn spawn_child(run: impl FnOnce() -> i32) -> Result<i32, Failure> {
-    // SAFETY: cases that fork have one thread, or a child that takes no locks.
+    // SAFETY: cases that fork have one thread, or their child takes no locks.
     match unsafe { sys::fork() }.map_err(broken("fork"))? {
         0 => {
             // SAFETY: takes no pointers.
@@ -50,7 +51,9 @@ pub(crate) fn spawn_child(run: impl FnOnce() -> i32) -> Result<i32, Failure> {
 /// Waits until a child ends or, if it is traced, stops.
 pub(crate) fn wait_for_change(child: i32) -> Result<WaitStatus, Failure> {
     let waited = sys::wait(child, libc::__WALL).map_err(broken("wait4"))?;
-    waited.map(|(_, change)| change).ok_or_else(|| Failure::Broken("wait4 gave nothing".into()))
+    waited
+        .map(|(_, change)| change)
+        .ok_or_else(|| Failure::Broken("wait4 returned no child".into()))
 }
 
 /// Checks that a child exited with 0.
@@ -75,7 +78,8 @@ pub(crate) fn exit_code(success: bool) -> i32 {
     i32::from(!success)
 }
 
-/// A set of CPUs, one bit each.
+/// A set of CPUs as sched_setaffinity(2) takes it: one bit for each CPU, up to the 8192 CPUs of the largest
+/// `CONFIG_NR_CPUS`.
 type CpuMask = [u64; 128];
 
 /// The CPU on which this thread runs.
@@ -89,14 +93,15 @@ pub(crate) fn own_cpu() -> Result<u32, Failure> {
 
 /// Pins this thread and its children to the current CPU.
 pub(crate) fn pin_to_current_cpu() -> Result<(), Failure> {
-    let (cpu, mut mask) = (own_cpu()?, [0; 128]);
+    let cpu = own_cpu()?;
+    let mut mask: CpuMask = [0; 128];
     *mask_word(&mut mask, cpu.into())? = 1 << (cpu % u64::BITS);
     set_affinity(&mask)
 }
 
 /// Allows this thread all CPUs but one.
 pub(crate) fn allow_all_cpus_but(cpu: u64) -> Result<(), Failure> {
-    let mut mask = [u64::MAX; 128];
+    let mut mask: CpuMask = [u64::MAX; 128];
     *mask_word(&mut mask, cpu)? &= !(1 << (cpu % u64::from(u64::BITS)));
     set_affinity(&mask)
 }

@@ -64,14 +64,14 @@ pub(crate) fn aarch32() -> Check {
         ("ARM", AARCH32_COMPARED_ADDRESSES[0], AARCH32_PATTERNS[0]),
         ("Thumb", AARCH32_COMPARED_ADDRESSES[1], AARCH32_PATTERNS[1]),
     ] {
-        let (seen, more) = rest.split_at(WORDS_PER_DISPATCH);
+        let (record, more) = rest.split_at(WORDS_PER_DISPATCH);
         let (registers, more) = more.split_at(WORDS_PER_CALL);
         rest = more;
         let number = pattern[7];
         let expected =
             [31, 0, SYS_USER_DISPATCH.cast_unsigned(), after, number, AARCH32_AUDIT_ARCH];
-        expect_equal(&format!("siginfo of a call in {state} state"), &seen[..6], &expected[..])?;
-        let frame = &seen[6..];
+        expect_equal(&format!("siginfo of a call in {state} state"), &record[..6], &expected[..])?;
+        let frame = &record[6..];
         let what = format!("registers in the frame of a call in {state} state");
         expect_equal(&what, &frame[..pattern.len()], pattern)?;
         expect_equal_hex("next instruction in the frame", frame[15].into(), after.into())?;

@@ -15,15 +15,15 @@ pub(crate) fn flags_kept() -> Check {
     let gate = arch::gate();
     let single = (0..32).map(|bit| 1 << bit).filter(|flag| arch::SETTABLE_FLAGS & flag != 0);
     for flags in single.chain([0, arch::SETTABLE_FLAGS]) {
-        let (got, seen) = issue_dispatched(&gate, &pattern_registers().with_flags(flags))?;
+        let (after, record) = issue_dispatched(&gate, &pattern_registers().with_flags(flags))?;
         expect_equal_hex(
             "flags in the frame",
-            seen.registers[Reg::Pstate] & arch::SETTABLE_FLAGS,
+            record.registers[Reg::Pstate] & arch::SETTABLE_FLAGS,
             flags,
         )?;
         expect_equal_hex(
             "flags after the handler",
-            got[Reg::Pstate] & arch::SETTABLE_FLAGS,
+            after[Reg::Pstate] & arch::SETTABLE_FLAGS,
             flags,
         )?;
     }
@@ -44,13 +44,13 @@ pub(crate) fn number_minus_one_kept() -> Check {
     // Only 32 bits of the number count, so both values are -1.
     for number in [u64::MAX, 0x1_ffff_ffff] {
         let regs = Registers::for_call(number, pattern_arguments());
-        let (got, seen) = issue_dispatched(&gate, &regs)?;
-        expect_round_trip(&regs, &got, &seen, gate.compared_address())?;
-        expect_equal("si_syscall", seen.number(), -1)?;
+        let (after, record) = issue_dispatched(&gate, &regs)?;
+        expect_round_trip(&regs, &after, &record, gate.compared_address())?;
+        expect_equal("si_syscall", record.number(), -1)?;
         reset_dispatch_count();
-        let got = gate.issue(&regs);
+        let after = gate.issue(&regs);
         expect_equal("SIGSYS handled for an allowed call", dispatch_count(), 0)?;
-        expect_equal("result of an allowed call", got.result(), -i64::from(libc::ENOSYS))?;
+        expect_equal("result of an allowed call", after.result(), -i64::from(libc::ENOSYS))?;
     }
     Ok(())
 }

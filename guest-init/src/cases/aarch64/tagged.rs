@@ -51,7 +51,7 @@ pub(crate) fn kills_unasked() -> Check {
         let end = run_vforked(|| {
             let regs = fresh_umask_call();
             if arm_with_selector(selector).is_err() {
-                return 99;
+                return SETUP_FAILED;
             }
             let _ = arch::gate().issue(&regs);
             0
@@ -65,7 +65,7 @@ pub(crate) fn set_by_tracer() -> Check {
     handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
         if enable_tags(0).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         for _ in tagged_selectors() {
             pause_for_tracer();
@@ -129,7 +129,7 @@ pub(crate) fn memory_tag_checked() -> Check {
         let end = run_vforked(|| {
             let regs = fresh_umask_call();
             if arm_with_selector(other).is_err() {
-                return 99;
+                return SETUP_FAILED;
             }
             let _ = arch::gate().issue(&regs);
             0

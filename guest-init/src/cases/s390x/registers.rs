@@ -13,10 +13,10 @@ pub(crate) fn flags_kept() -> Check {
     for condition in (0..4).map(|code| code << arch::SETTABLE_FLAGS.trailing_zeros()) {
         let mut regs = pattern_registers();
         regs[Reg::Mask] = condition;
-        let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-        let in_frame = seen.registers[Reg::Mask] & arch::SETTABLE_FLAGS;
+        let (after, record) = issue_dispatched(&arch::gate(), &regs)?;
+        let in_frame = record.registers[Reg::Mask] & arch::SETTABLE_FLAGS;
         expect_equal_hex("condition code in the frame", in_frame, condition)?;
-        expect_equal_hex("mask after the handler", got[Reg::Mask], condition)?;
+        expect_equal_hex("mask after the handler", after[Reg::Mask], condition)?;
     }
     Ok(())
 }

@@ -10,6 +10,13 @@ use crate::sys::{self, WaitStatus};
 use std::ops::Range;
 use std::sync::atomic::{Ordering, fence};
 
+/// The machine code of `int 0x80`.
+pub(crate) const INT80: [u8; 2] = [0xcd, 0x80];
+/// The machine code of SYSCALL.
+pub(crate) const SYSCALL: [u8; 2] = [0x0f, 0x05];
+/// The machine code of SYSENTER.
+const SYSENTER: [u8; 2] = [0x0f, 0x34];
+
 /// The running program.
 pub(crate) struct Program {
     pid: i32,
@@ -49,7 +56,7 @@ pub(crate) enum EntryInstruction {
     Int80,
 }
 
-/// `SA_SIGINFO`, `SA_RESTORER`, `SA_ONSTACK`, `SA_NODEFER` in the 32-bit structure.
+// SA_SIGINFO, SA_RESTORER, SA_ONSTACK and SA_NODEFER in the 32-bit `struct sigaction`.
 pub(crate) const SIGINFO: u32 = 4;
 pub(crate) const RESTORER: u32 = 0x0400_0000;
 const ONSTACK: u32 = 0x0800_0000;
@@ -61,46 +68,49 @@ impl Program {
         Program::start_in_child_after(|| Ok(()))
     }
 
-    /// Starts the program in a child that calls the function `first` before it executes the
-    /// program.
-    pub(crate) fn start_in_child_after(first: impl FnOnce() -> Check) -> Result<Program, Failure> {
+    /// Starts the program in a child that calls `prepare` before it executes the program.
+    pub(crate) fn start_in_child_after(
+        prepare: impl FnOnce() -> Check,
+    ) -> Result<Program, Failure> {
         let image = compat::program_image();
-        let word = |fd: i32| u64::from(fd.cast_unsigned());
+        let argument = |fd: i32| u64::from(fd.cast_unsigned());
         let file = sys::memory_file().map_err(broken("memfd_create"))?;
         let shared_file = sys::memory_file().map_err(broken("memfd_create"))?;
         let length = compat::SHARED_LENGTH;
         // SAFETY: the image is live.
         unsafe {
-            sys::call(libc::SYS_write, &[word(file), image.as_ptr() as u64, image.len() as u64])
-                .and_then(|_| sys::call(libc::SYS_ftruncate, &[word(shared_file), length as u64]))
+            sys::call(libc::SYS_write, &[argument(file), image.as_ptr() as u64, image.len() as u64])
+                .and_then(|_| {
+                    sys::call(libc::SYS_ftruncate, &[argument(shared_file), length as u64])
+                })
         }
         .map_err(broken("writing a program"))?;
         let shared =
             sys::map_at(0, length, libc::MAP_SHARED, shared_file).map_err(broken("mmap"))?;
-        let none = [0u64];
-        let list = none.as_ptr() as u64;
+        let empty_list = [0u64];
+        let list = empty_list.as_ptr() as u64;
         let pid = spawn_child(|| {
-            if first().is_err() {
-                return 98;
+            if prepare().is_err() {
+                return SETUP_FAILED;
             }
             // SAFETY: the path and the two lists are empty and terminated.
             let _ = unsafe {
-                let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
-                sys::call(libc::SYS_dup2, &[word(shared_file), compat::SHARED_FILE_DESCRIPTOR])
+                let flags = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
+                sys::call(libc::SYS_dup2, &[argument(shared_file), compat::SHARED_FILE_DESCRIPTOR])
                     .and_then(|_| {
                         sys::call(
                             libc::SYS_execveat,
-                            &[word(file), c"".as_ptr() as u64, list, list, empty],
+                            &[argument(file), c"".as_ptr() as u64, list, list, flags],
                         )
                     })
             };
-            97
+            SETUP_FAILED
         })?;
         let _ = sys::close(file).and(sys::close(shared_file));
         let program = Program { pid, shared: shared.cast() };
         while program.read(|shared| shared.state.is_ready) != 1 {
-            let gone = sys::wait(pid, libc::WNOHANG).map_err(broken("wait4"))?;
-            if let Some((_, change)) = gone {
+            let ended = sys::wait(pid, libc::WNOHANG).map_err(broken("wait4"))?;
+            if let Some((_, change)) = ended {
                 return Err(mismatch("the 32-bit program runs", format!("it {change}")));
             }
             sys::sched_yield();
@@ -123,9 +133,9 @@ impl Program {
         fence(Ordering::SeqCst);
     }
 
-    /// Writes a value to a 64-byte slot of the shared memory. Returns the slot's address in the
-    /// program.
-    pub(crate) fn put<T: Copy>(&self, slot: usize, value: T) -> u32 {
+    /// Writes a value to a 64-byte slot of the shared memory. Returns the address of the slot in the
+    /// program's address space.
+    pub(crate) fn write_slot<T: Copy>(&self, slot: usize, value: T) -> u32 {
         let offset = compat::DATA_OFFSET + slot * 64;
         assert!(size_of::<T>() <= 64 && offset + 64 <= 0x6000);
         // SAFETY: the slot is in the shared memory, after `SharedMemory`.
@@ -134,9 +144,10 @@ impl Program {
     }
 
     /// The content of a slot.
-    pub(crate) fn get<T: Copy>(&self, slot: usize) -> T {
+    pub(crate) fn read_slot<T: Copy>(&self, slot: usize) -> T {
         fence(Ordering::SeqCst);
-        // SAFETY: as in `put`; cases read structures of integers.
+        // SAFETY: the slot is in the shared memory; cases read structures of integers, for which any bytes
+        // are valid.
         unsafe {
             self.shared
                 .cast::<u8>()
@@ -147,16 +158,17 @@ impl Program {
     }
 
     /// Runs these requests, after which the program exits. Returns the requests with the registers
-    /// after each.
+    /// after each of them.
     pub(crate) fn run(&self, requests: &[Request]) -> Result<Vec<Request>, Failure> {
-        let (change, done) = self.run_until_end(requests)?;
-        let all = i32::try_from(requests.len()).unwrap_or(-1);
+        let (change, completed) = self.run_until_end(requests)?;
+        // The exit code of the program is the number of requests that it carried out.
+        let count = i32::try_from(requests.len()).unwrap_or(-1);
         expect_equal(
             "the 32-bit program",
             change.to_string(),
-            WaitStatus::Exited(all).to_string(),
+            WaitStatus::Exited(count).to_string(),
         )?;
-        Ok(done)
+        Ok(completed)
     }
 
     /// Runs these requests. Returns how the program ended, perhaps before the last request, and the
@@ -169,8 +181,8 @@ impl Program {
         self.write(|shared| shared.requests[..requests.len()].copy_from_slice(requests));
         self.write(|shared| shared.state.has_requests = 1);
         let change = wait_for_change(self.pid)?;
-        let done = self.read(|shared| shared.requests[..requests.len()].to_vec());
-        Ok((change, done))
+        let completed = self.read(|shared| shared.requests[..requests.len()].to_vec());
+        Ok((change, completed))
     }
 
     /// The program's process ID.
@@ -207,11 +219,11 @@ impl Program {
         let mapping = sys::mapping(self.pid, base.into())
             .and_then(|m| Some(u32::try_from(m.start).ok()?..u32::try_from(m.end).ok()?))
             .ok_or_else(|| Failure::Broken("the 32-bit vDSO is not mapped".into()))?;
-        let has = |bytes: [u8; 2]| code.windows(2).position(|pair| pair == bytes);
-        let int80 = has([0xcd, 0x80]).unwrap_or(code.len());
-        let instruction = if has([0x0f, 0x34]).is_some_and(|at| at < int80) {
+        let offset_of = |bytes: [u8; 2]| code.windows(2).position(|pair| pair == bytes);
+        let int80 = offset_of(INT80).unwrap_or(code.len());
+        let instruction = if offset_of(SYSENTER).is_some_and(|offset| offset < int80) {
             EntryInstruction::Sysenter
-        } else if has([0x0f, 0x05]).is_some_and(|at| at < int80) {
+        } else if offset_of(SYSCALL).is_some_and(|offset| offset < int80) {
             EntryInstruction::Syscall
         } else {
             EntryInstruction::Int80
@@ -231,46 +243,56 @@ impl Vdso {
     /// the calls of all system call instructions in `__kernel_vsyscall` (`do_fast_syscall_32()`).
     pub(crate) fn int80_compared_address(&self, program: &Program) -> Result<u32, Failure> {
         let code = program.read(|shared| shared.kernel_vsyscall);
-        let at = code.windows(2).position(|pair| pair == [0xcd, 0x80]);
-        let at = at.ok_or_else(|| Failure::Broken("no int 0x80 in __kernel_vsyscall".into()))?;
-        Ok(self.kernel_vsyscall + to_u32(at) + 2)
+        let offset = code.windows(2).position(|pair| pair == INT80);
+        let offset =
+            offset.ok_or_else(|| Failure::Broken("no int 0x80 in __kernel_vsyscall".into()))?;
+        Ok(self.kernel_vsyscall + to_u32(offset + INT80.len()))
     }
 }
 
 /// The 32-bit value at an offset of an ELF image.
-fn word(image: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(image.get(at..at + 4)?.try_into().ok()?))
+fn word(image: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(image.get(offset..offset + 4)?.try_into().ok()?))
 }
 
 /// The 16-bit value at an offset of an ELF image.
-fn half_word(image: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(image.get(at..at + 2)?.try_into().ok()?))
+fn half_word(image: &[u8], offset: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(image.get(offset..offset + 2)?.try_into().ok()?))
 }
 
-/// The value of a symbol in the first page of a 32-bit vDSO (elf(5)).
+/// The value of a symbol in the first page of a 32-bit vDSO. The structures are those of elf(5):
+/// `Elf32_Ehdr`, `Elf32_Phdr` (32 bytes), `Elf32_Dyn` (8 bytes) and `Elf32_Sym` (16 bytes).
 fn symbol(image: &[u8], name: &str) -> Option<u32> {
-    let word = |at: usize| word(image, at);
-    let headers = word(28)? as usize;
-    let dynamic = (0..usize::from(half_word(image, 44)?))
+    const E_PHOFF: usize = 28;
+    const E_PHNUM: usize = 44;
+    const P_VADDR: usize = 8;
+    const PT_DYNAMIC: u32 = 2;
+    const DT_NULL: u32 = 0;
+    const DT_STRTAB: u32 = 5;
+    const DT_SYMTAB: u32 = 6;
+    const MAX_ENTRIES: usize = 64;
+    let word = |offset: usize| word(image, offset);
+    let headers = word(E_PHOFF)? as usize;
+    let dynamic = (0..usize::from(half_word(image, E_PHNUM)?))
         .map(|i| headers + i * 32)
-        .find(|at| word(*at) == Some(2))
-        .and_then(|at| word(at + 8))? as usize;
-    let entry = |tag: u32| {
-        (0..64)
+        .find(|header| word(*header) == Some(PT_DYNAMIC))
+        .and_then(|header| word(header + P_VADDR))? as usize;
+    let dynamic_value = |tag: u32| {
+        (0..MAX_ENTRIES)
             .map(|i| dynamic + i * 8)
-            .take_while(|at| word(*at) != Some(0))
-            .find(|at| word(*at) == Some(tag))
-            .and_then(|at| word(at + 4))
+            .take_while(|entry| word(*entry) != Some(DT_NULL))
+            .find(|entry| word(*entry) == Some(tag))
+            .and_then(|entry| word(entry + 4))
             .map(|value| value as usize)
     };
-    let (strings, symbols) = (entry(5)?, entry(6)?);
-    // The symbol table has no length: it ends at the string table, or at an entry that is no
-    // symbol.
-    (0..64).map(|i| symbols + i * 16).find_map(|at| {
-        let start = strings + word(at)? as usize;
+    let (strings, symbols) = (dynamic_value(DT_STRTAB)?, dynamic_value(DT_SYMTAB)?);
+    // The number of symbols is not in the dynamic section. Entries after the last symbol are read too, but
+    // have another name.
+    (0..MAX_ENTRIES).map(|i| symbols + i * 16).find_map(|entry| {
+        let start = strings + word(entry)? as usize;
         let text = image.get(start..start + name.len() + 1)?;
         (text[..name.len()] == *name.as_bytes() && text[name.len()] == 0)
-            .then(|| word(at + 4))
+            .then(|| word(entry + 4))
             .flatten()
     })
 }
@@ -282,8 +304,8 @@ fn to_u32(value: usize) -> u32 {
 
 impl SigsysRecord {
     /// The 32-bit field at this byte offset of the siginfo.
-    fn field(&self, at: usize) -> u32 {
-        u32::from_le_bytes(std::array::from_fn(|i| self.info[at + i]))
+    fn field(&self, offset: usize) -> u32 {
+        u32::from_le_bytes(std::array::from_fn(|i| self.info[offset + i]))
     }
 
     /// `si_call_addr`
@@ -298,15 +320,15 @@ impl SigsysRecord {
 }
 
 /// Checks the siginfo of the dispatch of a 32-bit call (`struct compat_siginfo`,
-/// include/linux/compat.h), which is zero after `si_arch`.
-pub(crate) fn expect_siginfo(seen: &SigsysRecord, compared_address: u32, number: u32) -> Check {
-    expect_equal("si_signo", seen.field(0), libc::SIGSYS.cast_unsigned())?;
-    expect_equal("si_errno", seen.field(4), 0)?;
-    expect_equal("si_code", seen.field(8).cast_signed(), SYS_USER_DISPATCH)?;
-    expect_equal_hex("si_call_addr", seen.call_address().into(), compared_address.into())?;
-    expect_equal("si_syscall", seen.field(16), number)?;
-    expect_equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
-    expect_equal("bytes after si_arch", seen.info[24..].iter().all(|byte| *byte == 0), true)
+/// include/linux/compat.h). The bytes after `si_arch` must be zero.
+pub(crate) fn expect_siginfo(record: &SigsysRecord, compared_address: u32, number: u32) -> Check {
+    expect_equal("si_signo", record.field(0), libc::SIGSYS.cast_unsigned())?;
+    expect_equal("si_errno", record.field(4), 0)?;
+    expect_equal("si_code", record.field(8).cast_signed(), SYS_USER_DISPATCH)?;
+    expect_equal_hex("si_call_addr", record.call_address().into(), compared_address.into())?;
+    expect_equal("si_syscall", record.field(16), number)?;
+    expect_equal_hex("si_arch", record.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
+    expect_equal("bytes after si_arch", record.info[24..].iter().all(|byte| *byte == 0), true)
 }
 
 /// A request for a call inside the allowed range.
@@ -314,9 +336,16 @@ pub(crate) fn inside_request(number: u32, arguments: &[u32]) -> Request {
     Request::new(compat::inside_gate(), ALLOW, Registers::for_call(number, arguments))
 }
 
-/// A request that arms with this range and the selector in the shared memory.
+/// A request that sets the dispatch configuration by prctl(2).
+pub(crate) fn set_dispatch_request(mode: u64, start: u32, length: u32, selector: u32) -> Request {
+    let option = sys::PR_SET_SYSCALL_USER_DISPATCH.cast_unsigned();
+    let mode = u32::try_from(mode).unwrap_or(u32::MAX);
+    inside_request(number::PRCTL, &[option, mode, start, length, selector])
+}
+
+/// A request that arms with this range and the selector at the start of the shared memory.
 pub(crate) fn arm_range_request(start: u32, length: u32) -> Request {
-    inside_request(number::PRCTL, &[59, 1, start, length, compat::SHARED_ADDRESS])
+    set_dispatch_request(MODE_EXCLUSIVE, start, length, compat::SHARED_ADDRESS)
 }
 
 /// A request that arms with the program's inside range.
@@ -333,8 +362,8 @@ fn sigaction_request(
     handler: u32,
     flags: u32,
 ) -> Request {
-    let at = program.put(slot, [handler, flags, compat::restorer(), 0, 0]);
-    inside_request(number::RT_SIGACTION, &[signal.cast_unsigned(), at, 0, 8])
+    let action = program.write_slot(slot, [handler, flags, compat::restorer(), 0, 0]);
+    inside_request(number::RT_SIGACTION, &[signal.cast_unsigned(), action, 0, 8])
 }
 
 /// A request that installs the handler of SIGSYS: with [`SIGINFO`] `compat::sigsys_handler`, else
@@ -348,14 +377,13 @@ pub(crate) fn sigsys_handler_request(program: &Program, flags: u32) -> Request {
     sigaction_request(program, 0, libc::SIGSYS, handler, flags)
 }
 
-/// Requests that set an alternate stack and install the handler of faults, which runs on that
-/// stack.
+/// Requests that set an alternate stack, and install the handler of SIGSEGV that runs on it.
 pub(crate) fn fault_handler_requests(program: &Program) -> [Request; 2] {
     let length = 0x2000;
     let stack = compat::SHARED_ADDRESS + to_u32(compat::SIGNAL_STACK_END) - length;
-    let at = program.put(1, [stack, 0, length]);
+    let stack_descriptor = program.write_slot(1, [stack, 0, length]);
     [
-        inside_request(number::SIGALTSTACK, &[at, 0]),
+        inside_request(number::SIGALTSTACK, &[stack_descriptor, 0]),
         sigaction_request(
             program,
             2,

@@ -35,8 +35,8 @@ pub(crate) fn not_asked_again() -> Check {
             let armed =
                 expect_accepted(MODE_EXCLUSIVE, start, length, selector_address(selector)).is_ok();
             pause_for_tracer();
-            let got = gate.issue(&regs);
-            exit_code(armed && got.result() == 0o022 && got[Reg::Bx] == regs[Reg::Bx])
+            let after = gate.issue(&regs);
+            exit_code(armed && after.result() == 0o022 && after[Reg::Bx] == regs[Reg::Bx])
         })?;
         loop {
             tracee.expect_call_stop(SYSCALL, 0)?;
@@ -113,7 +113,7 @@ pub(crate) fn watched_selector() -> Check {
         )
         .is_err()
         {
-            return 99;
+            return SETUP_FAILED;
         }
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);

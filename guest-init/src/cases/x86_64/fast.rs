@@ -89,13 +89,13 @@ pub(crate) fn from_64_bit_program() -> Check {
     )?;
     expect_equal("effect of a dispatched call", take_umask_effect(), false)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_equal_hex("si_call_addr", seen.call_address(), int80_compared_address)?;
-    expect_equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
-    expect_equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
+    let record = first_sigsys_record()?;
+    expect_equal_hex("si_call_addr", record.call_address(), int80_compared_address)?;
+    expect_equal("si_syscall", record.number(), compat_number::UMASK.cast_signed())?;
+    expect_equal_hex("si_arch", record.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
     expect_equal_hex(
         "next instruction in the frame",
-        seen.registers[Reg::INSTRUCTION_POINTER],
+        record.registers[Reg::INSTRUCTION_POINTER],
         int80_compared_address,
     )?;
     expect_equal("faults", shared().other_signals.load(Ordering::SeqCst), 0)?;

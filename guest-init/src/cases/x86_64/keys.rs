@@ -60,7 +60,7 @@ pub(crate) fn protection_key_in_handler() -> Check {
     let end = run_vforked(|| {
         let regs = fresh_umask_call();
         if arm_with_selector(page as u64).is_err() {
-            return 99;
+            return SETUP_FAILED;
         }
         set(BLOCK);
         let _ = arch::gate().issue(&regs);

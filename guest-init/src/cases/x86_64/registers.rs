@@ -7,7 +7,6 @@ use crate::case::Check;
 use crate::cases::registers::{
     expect_round_trip, pattern_arguments, pattern_registers, state_after_overwriting_handler,
 };
-use crate::shared::shared;
 use crate::support::*;
 use crate::sys;
 
@@ -17,14 +16,18 @@ pub(crate) fn flags_kept() -> Check {
     let gate = arch::gate();
     let single = (0..12).map(|bit| 1 << bit).filter(|flag| arch::SETTABLE_FLAGS & flag != 0);
     for flags in single.chain([0, arch::SETTABLE_FLAGS]) {
-        let (got, seen) = issue_dispatched(&gate, &pattern_registers().with_flags(flags))?;
+        let (after, record) = issue_dispatched(&gate, &pattern_registers().with_flags(flags))?;
         expect_equal_hex(
             "flags in the frame",
-            seen.registers[Reg::Flags] & arch::SETTABLE_FLAGS,
+            record.registers[Reg::Flags] & arch::SETTABLE_FLAGS,
             flags,
         )?;
-        expect_equal_hex("flags after the handler", got[Reg::Flags] & arch::SETTABLE_FLAGS, flags)?;
-        expect_equal_hex("direction flag in the handler", seen.flags & arch::FLAG_DIRECTION, 0)?;
+        expect_equal_hex(
+            "flags after the handler",
+            after[Reg::Flags] & arch::SETTABLE_FLAGS,
+            flags,
+        )?;
+        expect_equal_hex("direction flag in the handler", record.flags & arch::FLAG_DIRECTION, 0)?;
     }
     Ok(())
 }
@@ -70,7 +73,7 @@ pub(crate) fn trap_flag_kept() -> Check {
         reset_dispatch_count();
         set_shared_word(TRAP_COUNT, 0);
         set_selector(selector);
-        let got = gate.issue(&regs);
+        let after = gate.issue(&regs);
         set_selector(ALLOW);
         let what = format!("with selector {selector}");
         expect_equal(&format!("effect {what}"), take_umask_effect(), selector == ALLOW)?;
@@ -90,14 +93,14 @@ pub(crate) fn trap_flag_kept() -> Check {
         expect_equal_hex(&format!("place of the second trap {what}"), places[1], second)?;
         expect_equal_hex(
             &format!("trap flag {what}"),
-            got[Reg::Flags] & arch::FLAG_TRAP,
+            after[Reg::Flags] & arch::FLAG_TRAP,
             arch::FLAG_TRAP,
         )?;
     }
-    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    let in_frame = seen.registers[Reg::Flags] & arch::FLAG_TRAP;
+    let record = first_sigsys_record()?;
+    let in_frame = record.registers[Reg::Flags] & arch::FLAG_TRAP;
     expect_equal_hex("trap flag in the frame", in_frame, arch::FLAG_TRAP)?;
-    expect_equal_hex("trap flag in the handler", seen.flags & arch::FLAG_TRAP, 0)
+    expect_equal_hex("trap flag in the handler", record.flags & arch::FLAG_TRAP, 0)
 }
 
 pub(crate) fn alignment_flag_kept() -> Check {
@@ -106,12 +109,12 @@ pub(crate) fn alignment_flag_kept() -> Check {
     arm()?;
     let mut regs = fresh_umask_call();
     regs[Reg::Flags] |= FLAG;
-    let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-    expect_equal_hex("alignment flag in the frame", seen.registers[Reg::Flags] & FLAG, FLAG)?;
-    expect_equal_hex("alignment flag after the call", got[Reg::Flags] & FLAG, FLAG)?;
-    let (got, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
-    expect_equal_hex("alignment flag in the frame", seen.registers[Reg::Flags] & FLAG, 0)?;
-    expect_equal_hex("alignment flag after the call", got[Reg::Flags] & FLAG, 0)
+    let (after, record) = issue_dispatched(&arch::gate(), &regs)?;
+    expect_equal_hex("alignment flag in the frame", record.registers[Reg::Flags] & FLAG, FLAG)?;
+    expect_equal_hex("alignment flag after the call", after[Reg::Flags] & FLAG, FLAG)?;
+    let (after, record) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    expect_equal_hex("alignment flag in the frame", record.registers[Reg::Flags] & FLAG, 0)?;
+    expect_equal_hex("alignment flag after the call", after[Reg::Flags] & FLAG, 0)
 }
 
 pub(crate) fn sse_kept() -> Check {
@@ -173,11 +176,11 @@ pub(crate) fn compat_kept() -> Check {
     arm()?;
     let gate = arch::compat_gate();
     let regs = Registers::for_call(arch::COMPAT_GETPID, pattern_arguments());
-    let (got, seen) = issue_dispatched(&gate, &regs)?;
-    expect_round_trip(&regs, &got, &seen, gate.compared_address())?;
+    let (after, record) = issue_dispatched(&gate, &regs)?;
+    expect_round_trip(&regs, &after, &record, gate.compared_address())?;
     for reg in Reg::CLOBBERED_BY_CALL {
-        expect_equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], regs[reg])?;
-        expect_equal_hex(&format!("{reg:?} after the handler"), got[reg], regs[reg])?;
+        expect_equal_hex(&format!("{reg:?} in the frame"), record.registers[reg], regs[reg])?;
+        expect_equal_hex(&format!("{reg:?} after the handler"), after[reg], regs[reg])?;
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ pub struct Offer {
 pub enum Clock {
     /// Time on this host's processor.
     Processor,
-    /// Time that an emulator needs. It has no fixed ratio to the time of a processor.
+    /// Time that an emulator needs, which has no fixed ratio to the time that a processor needs.
     Emulator,
     /// Executed instructions. Each instruction advances the clock by 1 ns.
     Instructions,
@@ -96,10 +96,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique() {
+    fn names_of_backends_are_unique() {
         for backend in BACKENDS {
-            let same = BACKENDS.iter().filter(|other| other.name == backend.name);
-            assert_eq!(same.count(), 1, "{}", backend.name);
+            let namesakes = BACKENDS.iter().filter(|other| other.name == backend.name);
+            assert_eq!(namesakes.count(), 1, "{}", backend.name);
             assert_ne!(backend.name, "auto", "the name of the automatic choice");
         }
     }

@@ -9,10 +9,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// must wait.
 const PIPE_SIZE: usize = 1024 * 1024;
 
-/// Number of bytes of the beginning that are kept. There a kernel prints its version and machine.
+/// Number of bytes that are kept from the start of the output, where a kernel prints its version
+/// and machine.
 const HEAD_SIZE: usize = 64 * 1024;
 
-/// Number of bytes of the end that are kept. There a kernel prints the reason of a crash.
+/// Number of bytes that are kept from the end of the output, where a kernel prints the reason for a
+/// crash.
 const TAIL_SIZE: usize = 448 * 1024;
 
 /// The guest's console output, of which the first 64 KiB and the last 448 KiB are kept.
@@ -30,9 +32,9 @@ impl Console {
         self.total_bytes
     }
 
-    /// Returns the text from byte `position` on, an earlier value of [`Console::total_bytes`].
-    /// Replaces invalid UTF-8. If text is missing, a line at its position gives the number of
-    /// bytes.
+    /// Returns the output from byte `position` on; `position` is an earlier value of
+    /// [`Console::total_bytes`]. Replaces invalid UTF-8, and replaces dropped bytes by a line with
+    /// their number.
     #[must_use]
     pub fn text_since(&self, position: u64) -> String {
         let head_end = self.head.len() as u64;
@@ -41,6 +43,7 @@ impl Console {
         if let Some(head) = self.head.get(to_index(position)..) {
             bytes.extend(head);
         }
+        // Index in `bytes`, and number of the dropped bytes.
         let mut dropped = None;
         if position < tail_start && head_end < tail_start {
             dropped = Some((bytes.len(), tail_start - position.max(head_end)));
@@ -50,8 +53,8 @@ impl Console {
         );
         match dropped {
             None => String::from_utf8_lossy(&bytes).into_owned(),
-            Some((split, count)) => {
-                let (before, after) = bytes.split_at(split);
+            Some((gap_start, count)) => {
+                let (before, after) = bytes.split_at(gap_start);
                 let (before, after) =
                     (String::from_utf8_lossy(before), String::from_utf8_lossy(after));
                 format!("{before}\n[{count} bytes of console output dropped here]\n{after}")
@@ -104,8 +107,8 @@ impl ConsoleReader {
         ConsoleReader { pipe, console: Console::default(), is_closed: false }
     }
 
-    /// Reads the bytes that are in the pipe now. Leaves later bytes for the next call, because a
-    /// guest that prints without end would otherwise block the caller.
+    /// Reads the bytes that are in the pipe now. Leaves later bytes for the next call, because
+    /// otherwise a guest that prints without end would block the caller.
     pub(crate) fn drain(&mut self) {
         let mut bytes_left = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0);
         let mut chunk = [0; 16 * 1024];

@@ -16,7 +16,8 @@ pub enum DeviceDiscovery {
     /// By the kernel command line.
     #[default]
     CommandLine,
-    /// By ACPI only. Kernels of distributions are built without discovery by the command line.
+    /// By ACPI only, for kernels without `CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES`, such as those of
+    /// distributions.
     Acpi,
 }
 
@@ -44,15 +45,16 @@ pub struct VmSpec {
     /// CPU vendor, by its name in CPUID. A backend that does not emulate the CPU ignores this
     /// field, and so does every backend if `cpu_model` is given.
     pub cpu_vendor: Option<String>,
-    /// Whether the guest's clock counts instructions, 1 ns for each, so that no host is too slow for a
-    /// deadline in the guest. A backend that does not emulate the CPU ignores this field.
+    /// Whether each instruction advances the guest's clock by 1 ns, so that deadlines in the guest
+    /// do not depend on the host's speed. A backend that does not emulate the CPU ignores this
+    /// field.
     pub counts_instructions: bool,
     /// vsock port on which the host listens. The guest connects to this port of CID 2.
     pub vsock_port: u32,
     /// Whether the VM waits for a debugger before its first instruction.
     pub wait_for_gdb: bool,
-    /// Whether to trace the operations that the guest marks ([`sudbox_protocol::marks`]). A backend that
-    /// cannot ignores this field.
+    /// Whether to trace the operations that the guest marks ([`sudbox_protocol::marks`]). A backend
+    /// that cannot trace ignores this field.
     pub trace_operations: bool,
     /// Whether to take a [`Snapshot`] when the guest connects. A backend without snapshots ignores
     /// this field.
@@ -111,7 +113,7 @@ pub trait Vm: Send {
     /// trace.
     ///
     /// # Errors
-    /// The reason why a backend that traces could not.
+    /// The reason why tracing failed.
     fn operation_traces(&self) -> Result<Vec<OperationTrace>, String> {
         Ok(Vec::new())
     }
@@ -145,7 +147,7 @@ impl OperationTrace {
 pub struct ExecutedInstruction {
     /// Address of the instruction.
     pub address: u64,
-    /// Kind of an instruction that takes far longer than others, such as `atomic` or `iret`.
+    /// Kind of a slow instruction, such as `atomic` or `iret`; `None` for all other instructions.
     pub kind: Option<&'static str>,
     /// Number of executions.
     pub count: u64,
@@ -153,8 +155,8 @@ pub struct ExecutedInstruction {
 
 /// The host's end of the byte stream between host and guest. No method waits.
 pub trait HostStream: Send {
-    /// Returns true if the guest has connected. The stream is only the first connection of the
-    /// guest, so the session does not call this method again after it returned true.
+    /// Returns true if the guest has connected. The session does not call this method again after
+    /// `true`, because the stream is only the guest's first connection.
     ///
     /// # Errors
     /// If the transport fails, which is a fault of this machine.

@@ -6,8 +6,9 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-/// Makes the kernel send SIGKILL to this process when the thread of process `parent` that forked it ends
-/// (`PR_SET_PDEATHSIG`). Makes system calls only, so a child may call this function between fork and exec.
+/// Makes the kernel send SIGKILL to this process when the thread that forked this process ends
+/// (`PR_SET_PDEATHSIG`). `parent` is the process id of that thread. Makes system calls only, so a
+/// child may call this function between fork and exec.
 ///
 /// # Errors
 /// `ESRCH` if the parent has ended already.

@@ -19,8 +19,8 @@ use crate::poll::{self, PollFd, PollFlags};
 const READ_BUFFER_SIZE: usize = 64 * 1024;
 
 /// Minimum time between two events [`Event::ConsoleOutput`]. QEMU writes the console byte by byte,
-/// and an event for each byte would take too much time. The console's pipe has room for far more
-/// than a guest prints in this interval.
+/// and an event for each byte would take too much time. A guest prints far less in this interval
+/// than the console's pipe holds.
 const CONSOLE_REPORT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// An event of a session.
@@ -232,12 +232,12 @@ impl Session {
         lines
     }
 
-    /// Waits until the VM has ended by itself, but no longer than `patience`. Then stops the VM, if
-    /// the VM still runs, and returns the VM's end. Ignores bytes that the guest still sends. If
+    /// Waits until the VM has ended by itself, but no longer than `time_limit`. Then stops the VM,
+    /// if the VM still runs, and returns the VM's end. Ignores bytes that the guest still sends. If
     /// the kernel panicked, returns the panic even if the session had to stop the VM.
     #[must_use]
-    pub fn finish(mut self, patience: Duration) -> VmEnd {
-        let deadline = Instant::now() + patience;
+    pub fn finish(mut self, time_limit: Duration) -> VmEnd {
+        let deadline = Instant::now() + time_limit;
         // The deadline is also checked here, because `next` reports bytes before the deadline.
         while let Ok(event) = self.next(deadline, None) {
             if event == Event::Ended || Instant::now() >= deadline {

@@ -4,42 +4,43 @@ use super::*;
 use proptest::prelude::*;
 
 #[test]
-fn short_text_is_whole() {
-    let mut c = Console::default();
-    c.push(b"one\n");
-    let mark = c.total_bytes();
-    c.push(b"two\n");
-    assert_eq!((c.text_since(0), c.text_since(mark)), ("one\ntwo\n".into(), "two\n".into()));
-    assert_eq!((c.text_since(8), c.text_since(99)), (String::new(), String::new()));
+fn short_output_is_kept_completely() {
+    let mut console = Console::default();
+    console.push(b"one\n");
+    let position = console.total_bytes();
+    console.push(b"two\n");
+    assert_eq!(console.text_since(0), "one\ntwo\n");
+    assert_eq!(console.text_since(position), "two\n");
+    assert_eq!((console.text_since(8), console.text_since(99)), (String::new(), String::new()));
 }
 
 #[test]
-fn the_gap_is_named_and_counted() {
-    let mut c = Console::default();
-    c.push(&vec![b'a'; HEAD_SIZE]);
-    c.push(&vec![b'b'; 1000]);
-    c.push(&vec![b'c'; TAIL_SIZE]);
-    let text = c.text_since(HEAD_SIZE as u64 - 1);
+fn a_line_gives_the_number_of_dropped_bytes() {
+    let mut console = Console::default();
+    console.push(&vec![b'a'; HEAD_SIZE]);
+    console.push(&vec![b'b'; 1000]);
+    console.push(&vec![b'c'; TAIL_SIZE]);
+    let text = console.text_since(HEAD_SIZE as u64 - 1);
     assert!(text.starts_with("a\n[1000 bytes of console output dropped here]\nc"), "{text:.80}");
-    let text = c.text_since(HEAD_SIZE as u64 + 10);
+    let text = console.text_since(HEAD_SIZE as u64 + 10);
     assert!(text.starts_with("\n[990 bytes of console output dropped here]\nc"), "{text:.80}");
-    assert_eq!(c.text_since(HEAD_SIZE as u64 + 1000).len(), TAIL_SIZE);
-    assert_eq!(c.text_since(c.total_bytes() - 5), "ccccc");
+    assert_eq!(console.text_since(HEAD_SIZE as u64 + 1000).len(), TAIL_SIZE);
+    assert_eq!(console.text_since(console.total_bytes() - 5), "ccccc");
 }
 
 #[test]
-fn the_panic_is_found_in_its_line() {
-    let mut c = Console::default();
-    assert_eq!(c.panic_message(), None);
-    c.push(b"[    0.5] Kernel panic - not syncing: No init\r\n[ 0.6] ---[ end Kernel panic");
-    assert_eq!(c.panic_message().as_deref(), Some("Kernel panic - not syncing: No init"));
+fn the_panic_message_ends_with_its_line() {
+    let mut console = Console::default();
+    assert_eq!(console.panic_message(), None);
+    console.push(b"[    0.5] Kernel panic - not syncing: No init\r\n[ 0.6] ---[ end Kernel panic");
+    assert_eq!(console.panic_message().as_deref(), Some("Kernel panic - not syncing: No init"));
 }
 
 proptest! {
     #[test]
-    fn pieces_do_not_matter(
+    fn the_text_does_not_depend_on_the_sizes_of_writes(
         pieces in prop::collection::vec((1usize..200_000, 32u8..127), 0..12),
-        mark in 0u64..1_200_000,
+        position in 0u64..1_200_000,
     ) {
         let mut console = Console::default();
         let mut all = Vec::new();
@@ -50,12 +51,12 @@ proptest! {
             prop_assert!(console.head.len() + console.tail.len() <= HEAD_SIZE + TAIL_SIZE);
         }
         prop_assert_eq!(console.total_bytes(), all.len() as u64);
-        let mut at_once = Console::default();
-        at_once.push(&all);
-        prop_assert_eq!(console.text_since(mark), at_once.text_since(mark));
+        let mut written_at_once = Console::default();
+        written_at_once.push(&all);
+        prop_assert_eq!(console.text_since(position), written_at_once.text_since(position));
         if all.len() <= HEAD_SIZE + TAIL_SIZE {
-            let tail = all.get(to_index(mark)..).unwrap_or(&[]);
-            prop_assert_eq!(console.text_since(mark).into_bytes(), tail);
+            let expected = all.get(to_index(position)..).unwrap_or(&[]);
+            prop_assert_eq!(console.text_since(position).into_bytes(), expected);
         }
     }
 }

@@ -20,7 +20,8 @@ pub enum WriteEffect {
     Restart,
 }
 
-/// The devices. vCPUs may access them concurrently; each device has its own lock.
+/// The devices at guest-physical addresses and I/O ports. vCPUs may access the devices
+/// concurrently, because each device has its own lock.
 pub struct Bus {
     serial: Mutex<Serial>,
     vsock: Arc<Transport>,
@@ -72,13 +73,13 @@ impl Bus {
     }
 }
 
-/// Returns the offset of an address in the registers of the vsock device, if the address is in
-/// them.
+/// Returns the offset of an address in the vsock device's registers; `None` for other addresses.
 fn vsock_offset(addr: u64) -> Option<u64> {
     addr.checked_sub(VSOCK_MMIO).filter(|&offset| offset < VSOCK_MMIO_SIZE)
 }
 
-/// Returns the UART's register at an address, if the architecture has the UART in memory.
+/// Returns the offset of an address in the UART's registers; `None` for other addresses, and on
+/// architectures whose UART has I/O ports.
 fn serial_offset(addr: u64) -> Option<u16> {
     let offset = u16::try_from(addr.checked_sub(SERIAL_MMIO?)?).ok()?;
     (offset < SERIAL_REGISTER_COUNT).then_some(offset)

@@ -18,8 +18,7 @@ use crate::vsock::shared_device::SharedDevice;
 /// Stack size of the thread in bytes.
 const STACK_SIZE: usize = 256 * 1024;
 
-/// Maximum duration of one wait for events. After it, the thread waits again, so the
-/// value does not matter.
+/// Maximum duration of one wait for events. The thread then waits again, so any value would do.
 const WAIT_LIMIT: Duration = Duration::from_secs(3600);
 
 /// State that the thread and its owner share.
@@ -141,6 +140,7 @@ fn serve(
         if !shared.is_paused.load(Ordering::SeqCst) {
             shared_device.receive_all();
         } else if readable[1 + TX] {
+            // Index 0 is `wake_evt`; the queues' events follow.
             shared.has_connected.store(true, Ordering::SeqCst);
             let _ = shared.changed_evt.write(1);
         }

@@ -44,7 +44,7 @@ pub(super) struct ImmediateExit {
     page: NonNull<c_void>,
 }
 
-/// Size of the mapping in bytes. `immediate_exit` is in the first page of `kvm_run`.
+/// Size of the mapping in bytes: one page. `immediate_exit` is in the first page of `kvm_run`.
 const PAGE_SIZE: usize = 4096;
 
 // SAFETY: the page is only used through an atomic, and is unmapped by the last owner.
@@ -103,20 +103,20 @@ mod tests {
     use vmm_sys_util::signal::Killable;
 
     #[test]
-    fn a_kick_ends_a_system_call() {
+    fn a_kick_interrupts_a_system_call() {
         install_kick_handler().unwrap();
         install_kick_handler().unwrap();
         let (reader, writer) = io::pipe().unwrap();
-        let waiting = thread::spawn(move || rustix::io::read(reader, &mut [0]));
-        // If the call were restarted, it would last until the pipe closes.
+        let reading_thread = thread::spawn(move || rustix::io::read(reader, &mut [0]));
+        // A read(2) that the kernel restarts would last until the pipe closes.
         for _ in 0..2000 {
-            if waiting.is_finished() {
+            if reading_thread.is_finished() {
                 break;
             }
-            waiting.kill(kick_signal()).unwrap();
+            reading_thread.kill(kick_signal()).unwrap();
             thread::sleep(Duration::from_millis(1));
         }
         drop(writer);
-        assert_eq!(waiting.join().unwrap(), Err(rustix::io::Errno::INTR));
+        assert_eq!(reading_thread.join().unwrap(), Err(rustix::io::Errno::INTR));
     }
 }

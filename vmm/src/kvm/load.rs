@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Functions that load a kernel and its initramfs on every architecture.
+//! Loading of command line, initramfs and files into guest memory, the same on every architecture.
 
 use std::fs::File;
 use std::io;
@@ -43,11 +43,11 @@ pub(super) fn load_initramfs(
     let mut file = File::open(path).map_err(read_error)?;
     let size = file.metadata().map_err(read_error)?.len();
     let end = end & !(PAGE_SIZE - 1);
-    let room = end.saturating_sub(begin.next_multiple_of(PAGE_SIZE));
-    if size > room {
-        return Err(LoadError::InitramfsTooBig { file: path.to_owned(), size, room });
+    let available_size = end.saturating_sub(begin.next_multiple_of(PAGE_SIZE));
+    if size > available_size {
+        return Err(LoadError::InitramfsTooBig { file: path.to_owned(), size, available_size });
     }
-    // No underflow: `size` is at most `room`, and `end` is a multiple of the page size.
+    // No underflow: `size` is at most `available_size`.
     let address = (end - size) & !(PAGE_SIZE - 1);
     read_file(memory, &mut file, address, size).map_err(read_error)?;
     Ok(address..address + size)

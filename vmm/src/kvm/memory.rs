@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn frozen_memory_goes_on_and_copies_begin_where_it_was() {
+    fn writes_after_a_freeze_reach_neither_the_file_nor_its_copies() {
         let memory = Memory::new(&ranges()).unwrap();
         let (low, high) = (GuestAddress(0x1000), GuestAddress(0x10_1000));
         assert_eq!(memory.ranges(), ranges());
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_guest_can_be_executed() {
+    fn guest_memory_is_mapped_without_exec_permission() {
         let memory = Memory::new(&ranges()).unwrap();
         memory.freeze().unwrap();
         let start = memory.map().iter().next().unwrap().as_ptr().addr();

@@ -3,10 +3,12 @@
 //! communicate with the host: in-kernel interrupt controllers and timers, a 16550 UART, a device to
 //! restart, and a virtio-mmio vsock device.
 //!
-//! ```text vcpu-0..7           KVM_RUN <-> bus: serial -> console pipe, virtio-mmio registers;
-//! restart vsock               queue notifications (ioeventfd) -> transmit queue -> device core
-//! session's thread    orders to the vCPUs; device core -> receive queue, interrupts (irqfd); the
-//! VM's end ```
+//! ```text
+//! thread            work
+//! vcpu-0..7         KVM_RUN; the guest's accesses to UART, virtio-mmio registers and restart device
+//! vsock             queue notifications (ioeventfd) -> transmit queue -> device core
+//! session's thread  orders to the vCPUs; device core -> receive queue, interrupts (irqfd)
+//! ```
 //!
 //! Each architecture is a folder with the same interface, called `arch` here:
 //!
@@ -65,7 +67,7 @@ use vm::{BootSource, Hardware};
 const PARK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Name of the backend in messages.
-const NAME: &str = "the microVM";
+const BACKEND_NAME: &str = "the microVM";
 
 /// Error: a VM cannot be set up or restored.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +110,9 @@ impl From<SetupError> for BootError {
     fn from(error: SetupError) -> BootError {
         match error {
             SetupError::System { action, source } => BootError::System { action, source },
-            other => BootError::Refused { backend: NAME.to_owned(), message: other.to_string() },
+            other => {
+                BootError::Refused { backend: BACKEND_NAME.to_owned(), message: other.to_string() }
+            }
         }
     }
 }
@@ -129,18 +133,18 @@ fn offer<'p>(
     let refuse = |message: &str| Err(Refusal::UnmetRequirement(message.to_owned()));
     if Arch::host() != Some(requirements.arch) {
         return Err(Refusal::UnmetRequirement(format!(
-            "{} kernels do not run on this machine's processor: KVM is of no use to them",
+            "{} kernels do not run on this machine's processor, so KVM cannot run them",
             requirements.arch.name()
         )));
     }
     if requirements.names_cpu_model {
-        return refuse("the microVM's CPU is this machine's: --cpu-model goes with --backend qemu");
+        return refuse("the microVM's CPU is this machine's: --cpu-model needs --backend qemu");
     }
     if requirements.waits_for_gdb {
-        return refuse("the microVM has no debugger's stub: --gdb goes with --backend qemu");
+        return refuse("the microVM has no debugger's stub: --gdb needs --backend qemu");
     }
     if requirements.counts_instructions {
-        return refuse("KVM counts no instructions: --by instructions goes without --backend kvm");
+        return refuse("KVM counts no instructions: leave --backend kvm out for --by instructions");
     }
     let probe = probe();
     if !probe.finding.is_usable() {
@@ -172,14 +176,14 @@ impl Machine for MicroVm {
 
     fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError> {
         let refusal = |message: &str| BootError::Refused {
-            backend: NAME.to_owned(),
+            backend: BACKEND_NAME.to_owned(),
             message: message.to_owned(),
         };
         if spec.wait_for_gdb {
-            return Err(refusal("it has no stub for a debugger; QEMU has one"));
+            return Err(refusal("the microVM has no debugger's stub; QEMU has one"));
         }
         if spec.cpu_model.is_some() {
-            return Err(refusal("its CPU is the host's; QEMU has models"));
+            return Err(refusal("the microVM's CPU is the host's; QEMU has CPU models"));
         }
         let snapshot =
             if spec.take_snapshot { SnapshotState::Wanted } else { SnapshotState::Unwanted };
@@ -194,7 +198,8 @@ fn start(
     port: u32,
     snapshot: SnapshotState,
 ) -> Result<RunningVm, SetupError> {
-    let leaves_packets = matches!(snapshot, SnapshotState::Wanted);
+    // A snapshot contains the guest's first packet, so the device must not take the packet before.
+    let is_paused = matches!(snapshot, SnapshotState::Wanted);
     kick::install_kick_handler().map_err(SetupError::system("handle the kick's signal"))?;
     let mut device = Device::new();
     device.listen(port);
@@ -202,13 +207,9 @@ fn start(
         Arc::new(SharedDevice::new(device).map_err(SetupError::system("make an eventfd"))?);
     let (console, writer) = console::pipe().map_err(SetupError::system("make the console"))?;
     let (hardware, parts) = Hardware::new(&source, &shared_device, writer)?;
-    let device = DeviceThread::start(
-        shared_device.clone(),
-        parts.queue_evts,
-        parts.wake_evt,
-        leaves_packets,
-    )
-    .map_err(SetupError::system("start a thread"))?;
+    let device =
+        DeviceThread::start(shared_device.clone(), parts.queue_evts, parts.wake_evt, is_paused)
+            .map_err(SetupError::system("start a thread"))?;
     let vcpus = Vcpus::start(parts.cpus, parts.bus, parts.console_abort_evt)
         .map_err(SetupError::system("start a thread"))?;
     let stream = VsockStream::new(shared_device.clone(), port);
@@ -223,8 +224,8 @@ impl BackendSnapshot for KvmSnapshot {
     }
 }
 
-/// A running VM. The fields are dropped in the order of their declaration, so that no thread runs
-/// any more when guest memory is unmapped.
+/// A running VM. The fields are dropped in the order of their declaration, so that all threads have
+/// ended before guest memory is unmapped.
 struct KvmVm {
     vcpus: Vcpus,
     device: DeviceThread,
@@ -248,7 +249,7 @@ impl KvmVm {
     /// Takes a snapshot. The VM continues even if the snapshot fails.
     fn take_snapshot(&mut self) -> Result<Arc<KvmSnapshot>, String> {
         let Some(states) = self.vcpus.park(PARK_LIMIT) else {
-            return Err("its vCPUs cannot be parked".to_owned());
+            return Err("the vCPUs did not leave the guest in time".to_owned());
         };
         // While the device is locked, no thread of this process accesses guest memory.
         let snapshot = self.shared_device.with(|_| self.hardware.snapshot(states, self.port));
@@ -305,24 +306,24 @@ mod tests {
         let probe =
             |finding| Probe { finding, trace: Vec::new(), duration: Duration::from_micros(1250) };
         let arch = Arch::host().expect("the microVM is for this machine");
-        let plain = Requirements {
+        let no_extras = Requirements {
             arch,
             names_cpu_model: false,
             waits_for_gdb: false,
             counts_instructions: false,
         };
         let usable = probe(Finding::Usable);
-        let Ok(Offer { machine, .. }) = offer(&plain, || &usable) else { panic!("a refusal") };
+        let Ok(Offer { machine, .. }) = offer(&no_extras, || &usable) else { panic!("a refusal") };
         let text = machine.describe(DeviceDiscovery::default());
         assert_eq!(text, "kvm (microVM): /dev/kvm runs kernels, tried in 1.2 ms");
         let broken = probe(Finding::Broken { cause: "shutdown".to_owned() });
-        let refusal = offer(&plain, || &broken).err().expect("a refusal");
+        let refusal = offer(&no_extras, || &broken).err().expect("a refusal");
         assert_eq!(refusal, Refusal::UnusableHost("/dev/kvm does not work: shutdown".to_owned()));
         for requirements in [
-            Requirements { names_cpu_model: true, ..plain },
-            Requirements { waits_for_gdb: true, ..plain },
-            Requirements { counts_instructions: true, ..plain },
-            Requirements { arch: Arch::S390x, ..plain },
+            Requirements { names_cpu_model: true, ..no_extras },
+            Requirements { waits_for_gdb: true, ..no_extras },
+            Requirements { counts_instructions: true, ..no_extras },
+            Requirements { arch: Arch::S390x, ..no_extras },
         ] {
             let refusal = offer(&requirements, || panic!("nothing to probe")).err();
             assert!(matches!(refusal, Some(Refusal::UnmetRequirement(_))), "{requirements:?}");

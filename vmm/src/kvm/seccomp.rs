@@ -37,7 +37,7 @@ pub(super) const fn allow_any_arguments(number: i64, reason: &'static str) -> Al
     AllowedSyscall { number, arguments: Arguments::Any, reason }
 }
 
-/// `KVM_RUN`, `_IO(KVMIO, 0x80)`: the only request of a vCPU thread while the guest runs.
+/// `KVM_RUN`, `_IO(KVMIO, 0x80)`: the only ioctl of a vCPU thread while the guest runs.
 pub(super) const KVM_RUN: u64 = 0xae80;
 
 /// System calls of every filtered thread.
@@ -49,16 +49,13 @@ const COMMON_SYSCALLS: &[AllowedSyscall] = &[
     allow_any_arguments(libc::SYS_restart_syscall, "continues a wait after a stop by job control"),
     allow_any_arguments(
         libc::SYS_clock_gettime,
-        "deadlines of waits, where the vDSO cannot tell the time",
+        "deadlines of waits, if the vDSO cannot read the clock",
     ),
-    allow_any_arguments(
-        libc::SYS_sched_yield,
-        "a lock of the allocator that is taken for a moment",
-    ),
+    allow_any_arguments(libc::SYS_sched_yield, "waits for a lock of the allocator"),
     allow_any_arguments(libc::SYS_brk, "the allocator"),
     allow_any_arguments(libc::SYS_munmap, "the allocator; the thread's signal stack at its end"),
     allow_any_arguments(libc::SYS_mremap, "the allocator"),
-    allow_any_arguments(libc::SYS_madvise, "the thread's stack is given back at its end"),
+    allow_any_arguments(libc::SYS_madvise, "frees the thread's stack at its end"),
     AllowedSyscall {
         number: libc::SYS_mmap,
         arguments: Arguments::NoExec,
@@ -69,16 +66,13 @@ const COMMON_SYSCALLS: &[AllowedSyscall] = &[
         arguments: Arguments::NoExec,
         reason: "the allocator",
     },
-    allow_any_arguments(libc::SYS_close, "a channel's end"),
+    allow_any_arguments(libc::SYS_close, "closes the thread's descriptors at its end"),
     AllowedSyscall {
         number: libc::SYS_fcntl,
         arguments: Arguments::Values(1, &[libc::F_GETFD as u64]),
-        reason: "a debug build checks that what it closes is open",
+        reason: "std's check in debug builds that a descriptor to close is open",
     },
-    allow_any_arguments(
-        libc::SYS_sigaltstack,
-        "the thread's signal stack is taken down at its end",
-    ),
+    allow_any_arguments(libc::SYS_sigaltstack, "disables the thread's signal stack at its end"),
     allow_any_arguments(libc::SYS_rt_sigprocmask, "the end of the thread; abort"),
     allow_any_arguments(libc::SYS_rt_sigaction, "abort"),
     allow_any_arguments(libc::SYS_getpid, "abort"),
@@ -100,7 +94,7 @@ const VCPU_SYSCALLS: &[AllowedSyscall] = &[
 
 /// Additional system calls of the device thread.
 const DEVICE_SYSCALLS: &[AllowedSyscall] =
-    &[allow_any_arguments(libc::SYS_ppoll, "waits for the guest's kicks")];
+    &[allow_any_arguments(libc::SYS_ppoll, "waits for the guest's queue notifications")];
 
 /// The kind of a thread that has a filter.
 #[derive(Clone, Copy, Debug)]
@@ -118,15 +112,15 @@ pub(super) enum ThreadKind {
 /// If the kernel has no seccomp filters.
 pub(super) fn confine(thread: ThreadKind) -> Result<(), seccompiler::Error> {
     static PROGRAMS: [OnceLock<BpfProgram>; 2] = [OnceLock::new(), OnceLock::new()];
-    let (slot, thread_syscalls) = match thread {
+    let (program, thread_syscalls) = match thread {
         ThreadKind::Vcpu => (&PROGRAMS[0], VCPU_SYSCALLS),
         ThreadKind::Device => (&PROGRAMS[1], DEVICE_SYSCALLS),
     };
-    if slot.get().is_none() {
-        let _ = slot.set(compile(thread_syscalls)?);
+    if program.get().is_none() {
+        let _ = program.set(compile(thread_syscalls)?);
     }
-    report_denials();
-    seccompiler::apply_filter(slot.get().expect("set above"))
+    install_denial_handler();
+    seccompiler::apply_filter(program.get().expect("set above"))
 }
 
 /// Compiles a filter that allows the common system calls, those of the architecture and those of
@@ -134,12 +128,14 @@ pub(super) fn confine(thread: ThreadKind) -> Result<(), seccompiler::Error> {
 fn compile(thread_syscalls: &[AllowedSyscall]) -> Result<BpfProgram, BackendError> {
     let mut rules = BTreeMap::new();
     for syscall in COMMON_SYSCALLS.iter().chain(filter::ARCH_SYSCALLS).chain(thread_syscalls) {
-        rules.insert(syscall.number, conditions(&syscall.arguments)?);
+        rules.insert(syscall.number, argument_rules(&syscall.arguments)?);
     }
     SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, filter::TARGET)?.try_into()
 }
 
-fn conditions(arguments: &Arguments) -> Result<Vec<SeccompRule>, BackendError> {
+/// Returns the rules of which a call must match one; no rules if all arguments are allowed. The
+/// rules compare the low 32 bits, because ioctl requests and protections have no more.
+fn argument_rules(arguments: &Arguments) -> Result<Vec<SeccompRule>, BackendError> {
     let rule = |index, operator, value| {
         SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
             .and_then(|condition| SeccompRule::new(vec![condition]))
@@ -157,7 +153,7 @@ fn conditions(arguments: &Arguments) -> Result<Vec<SeccompRule>, BackendError> {
 }
 
 /// Installs the SIGSYS handler that names a denied call before the process ends.
-fn report_denials() {
+fn install_denial_handler() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
         // SAFETY: the handler makes only async-signal-safe calls, which every filter allows; all
@@ -180,6 +176,7 @@ extern "C" fn handle_denied_syscall(
     info: *const libc::siginfo_t,
     _: *const libc::c_void,
 ) {
+    // The handler cannot format, so it overwrites the digits 0000.
     let mut line =
         *b"sudbox: a thread of the microVM made system call 0000, which its filter denies\n";
     // SAFETY: the kernel passes a whole siginfo_t, and for SIGSYS the number is at this offset.

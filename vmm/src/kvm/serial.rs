@@ -100,7 +100,7 @@ impl Serial {
         }
     }
 
-    /// Reads the register at `offset`, 0 to 7.
+    /// Returns the register at `offset`, 0 to 7.
     pub(super) fn read(&mut self, offset: u16) -> u8 {
         u8::try_from(offset).map_or(0xff, |offset| self.uart.read(offset))
     }
@@ -133,7 +133,7 @@ impl Trigger for InterruptLine {
 ///
 /// If a guest prints faster than the session reads, its vCPU thread waits, as for a slow line. To
 /// stop the thread, the owner of the VM writes `abort_evt`; bytes that do not fit into the pipe are
-/// then dropped. A signal alone does not end the wait.
+/// then dropped. A signal alone does not end the wait, because `poll(2)` is then repeated.
 pub struct ConsoleOutput {
     pipe: io::PipeWriter,
     abort_evt: EventFd,
@@ -157,8 +157,8 @@ impl Write for ConsoleOutput {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
-            if wait_writable(self.pipe.as_fd(), poll::borrow_eventfd(&self.abort_evt))? {
-                // The caller would repeat the write after `Interrupted` or Ok(0).
+            if wait_writable_or_abort(self.pipe.as_fd(), poll::borrow_eventfd(&self.abort_evt))? {
+                // The caller repeats a write after `Interrupted`, but not after `WouldBlock`.
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }
@@ -174,7 +174,7 @@ impl Write for ConsoleOutput {
 ///
 /// # Errors
 /// Those of `ppoll(2)`, except `EINTR`.
-fn wait_writable(pipe: BorrowedFd<'_>, abort: BorrowedFd<'_>) -> io::Result<bool> {
+fn wait_writable_or_abort(pipe: BorrowedFd<'_>, abort: BorrowedFd<'_>) -> io::Result<bool> {
     let mut fds = [
         PollFd::from_borrowed_fd(abort, PollFlags::IN),
         PollFd::from_borrowed_fd(pipe, PollFlags::OUT),

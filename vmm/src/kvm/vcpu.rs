@@ -29,8 +29,8 @@ use super::kick::{ImmediateExit, kick_signal};
 use super::seccomp::{self, ThreadKind};
 use crate::machine::VmEnd;
 
-/// Time after which a kick is repeated. A kick has no effect if it arrives just before the thread
-/// begins to wait outside `KVM_RUN`, for example for the console, because `immediate_exit` ends
+/// Time after which a kick is repeated. A kick that arrives just before the thread begins to wait
+/// outside `KVM_RUN`, for example for the console, does not end that wait: `immediate_exit` ends
 /// only `KVM_RUN`.
 const KICK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -149,9 +149,9 @@ impl Vcpus {
     }
 
     /// Parks all vCPUs until [`Vcpus::resume`], and returns their states. Returns `None` if the
-    /// guest has ended, or if a vCPU is not parked within `limit`; the vCPUs then continue.
-    pub(super) fn park(&self, limit: Duration) -> Option<Vec<Arc<VcpuState>>> {
-        let deadline = Instant::now() + limit;
+    /// guest has ended, or if a vCPU is not parked within `time_limit`; the vCPUs then continue.
+    pub(super) fn park(&self, time_limit: Duration) -> Option<Vec<Arc<VcpuState>>> {
+        let deadline = Instant::now() + time_limit;
         self.shared.order.set(Order::Park);
         let mut reports = self.shared.reports();
         while reports.parked_states.iter().any(Option::is_none) {
@@ -224,12 +224,15 @@ impl SharedState {
         let _ = self.ended_evt.write(1);
     }
 
+    /// Releases the lock of the reports until the order or the reports have changed, or until
+    /// `time_limit` has passed.
     fn wait<'t>(
         &self,
         reports: MutexGuard<'t, Reports>,
-        limit: Duration,
+        time_limit: Duration,
     ) -> MutexGuard<'t, Reports> {
-        self.changed_condvar.wait_timeout(reports, limit).unwrap_or_else(PoisonError::into_inner).0
+        let result = self.changed_condvar.wait_timeout(reports, time_limit);
+        result.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -242,8 +245,8 @@ struct Vcpu {
 }
 
 impl Vcpu {
-    /// Runs the vCPU until its thread ends. Reports every end of the guest, and a panic. Does not
-    /// report [`Order::Stop`].
+    /// Runs the vCPU until its thread ends. Reports the end of the guest and a panic of this
+    /// thread, but no end by [`Order::Stop`].
     fn run_thread(mut self) {
         let result = panic::catch_unwind(AssertUnwindSafe(|| {
             seccomp::confine(ThreadKind::Vcpu)
@@ -261,11 +264,12 @@ impl Vcpu {
     /// Follows orders until [`Order::Stop`].
     ///
     /// # Errors
-    /// The guest's end, if the guest ends before that order.
+    /// The guest's end, if the guest ends before [`Order::Stop`].
     fn run(&mut self) -> Result<(), VmEnd> {
         loop {
-            // Clear the flag before reading the order: a kick before this line has set the order
-            // already, and a kick after this line makes KVM_RUN return.
+            // Clear the flag before reading the order. A kick follows a change of the order: after
+            // a kick before this line, the new order is read below; a kick after this line makes
+            // KVM_RUN return.
             self.immediate_exit.clear();
             if self.shared.order.is(Order::Stop) {
                 return Ok(());
@@ -281,7 +285,8 @@ impl Vcpu {
 
     /// Saves the vCPU's state and waits for another order.
     fn park(&mut self) -> Result<(), VmEnd> {
-        // KVM completes the guest's access to a device only in the next KVM_RUN.
+        // KVM completes the guest's access to a device only in the next KVM_RUN, which
+        // `immediate_exit` then ends before the guest runs.
         loop {
             self.immediate_exit.raise();
             match self.run_once() {
@@ -305,6 +310,7 @@ impl Vcpu {
         Ok(())
     }
 
+    /// Makes one `KVM_RUN` and handles its exit.
     fn run_once(&mut self) -> RunResult {
         self.cpu.run(self.index, &self.shared.bus)
     }

@@ -71,8 +71,8 @@ impl Hardware {
         let memory = source.create_memory().map_err(SetupError::system("map guest memory"))?;
         let map = memory.map().clone();
         thread::scope(|scope| {
-            // Another thread reads the kernel at the same time, because KVM_CREATE_VM mostly waits
-            // for the RCU of the host.
+            // Another thread reads the kernel at the same time, because KVM_CREATE_VM spends most
+            // of its time in RCU grace periods of the host.
             let loader = match source {
                 BootSource::Kernel(spec) => {
                     let thread = thread::Builder::new().name("loader".to_owned());
@@ -149,8 +149,8 @@ impl Hardware {
         Ok((Hardware { vm, irq_chips, memory, transport, bus }, parts))
     }
 
-    /// Takes a snapshot with the states `vcpus` of the vCPUs, which must be parked. No thread may
-    /// access guest memory during the call. The VM may continue after it.
+    /// Takes a snapshot. `vcpus` are the states of the vCPUs, which must be parked. No thread may
+    /// access guest memory during the call. The VM may continue after the call.
     ///
     /// # Errors
     /// If KVM refuses, or guest memory cannot be remapped.
@@ -171,8 +171,9 @@ impl Hardware {
     }
 }
 
-/// The eventfds by which guest, devices and threads notify each other.
+/// The eventfds by which guest, devices and threads notify each other; see [`ThreadParts`].
 struct EventFds {
+    /// Interrupts of the devices.
     serial_irq: EventFd,
     vsock_irq: EventFd,
     queue_evts: [EventFd; 3],
@@ -192,7 +193,8 @@ impl EventFds {
         })
     }
 
-    /// Duplicates the descriptors, because each event has two owners.
+    /// Duplicates the descriptors: each eventfd has a writer and a reader, which both own a
+    /// descriptor.
     fn try_clone(&self) -> io::Result<EventFds> {
         let [rx, tx, event] = &self.queue_evts;
         Ok(EventFds {

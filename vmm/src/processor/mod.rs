@@ -6,7 +6,7 @@
 #[cfg_attr(not(any(target_arch = "aarch64", target_arch = "x86_64")), path = "other.rs")]
 mod arch;
 
-// Every host tests the parser of aarch64.
+// The tests of aarch64's parser run on every host.
 #[cfg(all(test, not(target_arch = "aarch64")))]
 #[expect(dead_code, reason = "only the parser is called")]
 mod aarch64;

@@ -14,15 +14,16 @@ use std::thread;
 
 const PORT: u32 = 1024;
 
-/// A VM whose end the test sets, which also closes the console.
-struct FakeBackend {
+/// A VM whose end the test sets by [`Guest::end`].
+struct FakeVm {
     end: Arc<Mutex<Option<VmEnd>>>,
-    alive: io::PipeReader,
+    /// Becomes readable when the write end, [`Guest::running`], is closed.
+    ended: io::PipeReader,
 }
 
-impl Vm for FakeBackend {
+impl Vm for FakeVm {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.alive.as_fd()]
+        vec![self.ended.as_fd()]
     }
     fn handle_events(&mut self) -> Option<VmEnd> {
         self.end.lock().unwrap().clone()
@@ -32,16 +33,19 @@ impl Vm for FakeBackend {
     }
 }
 
-/// The guest's and the backend's side of a session.
+/// The guest of a session. The test calls its methods in place of a kernel.
 struct Guest {
     shared_device: Arc<SharedDevice>,
+    /// Write end of the console; `None` after the end.
     console: Option<io::PipeWriter>,
     end: Arc<Mutex<Option<VmEnd>>>,
-    alive: Option<io::PipeWriter>,
+    /// Open as long as the VM runs.
+    running: Option<io::PipeWriter>,
 }
 
 impl Guest {
-    fn packet(&self, op: u16, payload: &[u8]) {
+    /// Sends a packet with operation `op`.
+    fn send(&self, op: u16, payload: &[u8]) {
         let header = Header {
             src_cid: GUEST_CID,
             dst_cid: HOST_CID,
@@ -61,70 +65,73 @@ impl Guest {
         self.console.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
+    /// Ends the VM and closes its console.
     fn end(&mut self, end: VmEnd) {
         *self.end.lock().unwrap() = Some(end);
         self.console = None;
-        self.alive = None;
+        self.running = None;
     }
 }
 
-fn pair() -> (Session, Guest) {
+fn session_and_guest() -> (Session, Guest) {
     let mut device = Device::new();
     device.listen(PORT);
     let shared_device = Arc::new(SharedDevice::new(device).unwrap());
     let (console, writer) = console::pipe().unwrap();
-    let (alive, keep) = io::pipe().unwrap();
+    let (ended, running) = io::pipe().unwrap();
     let end = Arc::new(Mutex::new(None));
-    let vm = FakeBackend { end: end.clone(), alive };
+    let vm = FakeVm { end: end.clone(), ended };
     let stream = Box::new(VsockStream::new(shared_device.clone(), PORT));
     let session = Session::new(RunningVm { vm: Box::new(vm), stream, console });
-    (session, Guest { shared_device, console: Some(writer), end, alive: Some(keep) })
+    (session, Guest { shared_device, console: Some(writer), end, running: Some(running) })
 }
 
-fn soon() -> Instant {
+fn in_20_seconds() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-fn next(session: &mut Session) -> Event {
-    session.next(soon(), None).unwrap()
+/// Waits for the next event.
+fn next_event(session: &mut Session) -> Event {
+    session.next(in_20_seconds(), None).unwrap()
 }
 
-/// The event that is ready now.
-fn now(session: &mut Session) -> Event {
+/// Returns the event that is ready now.
+fn ready_event(session: &mut Session) -> Event {
     session.next(Instant::now(), None).unwrap()
 }
 
 #[test]
-fn events_of_a_whole_session() {
-    let (mut session, mut guest) = pair();
-    assert_eq!(now(&mut session), Event::DeadlinePassed);
-    assert_eq!(session.send(b"x", soon()).unwrap_err().kind(), ErrorKind::NotConnected);
-    guest.packet(op::REQUEST, &[]);
-    guest.packet(op::RW, b"hello");
-    assert_eq!(next(&mut session), Event::Connected);
-    assert_eq!(next(&mut session), Event::Bytes(b"hello".to_vec()));
-    session.send(b"answer", soon()).unwrap();
-    let packets =
-        guest.shared_device.with(|d| std::iter::from_fn(|| d.next_packet(99)).collect::<Vec<_>>());
+fn a_session_reports_connection_bytes_disconnection_and_end() {
+    let (mut session, mut guest) = session_and_guest();
+    assert_eq!(ready_event(&mut session), Event::DeadlinePassed);
+    assert_eq!(session.send(b"x", in_20_seconds()).unwrap_err().kind(), ErrorKind::NotConnected);
+    guest.send(op::REQUEST, &[]);
+    guest.send(op::RW, b"hello");
+    assert_eq!(next_event(&mut session), Event::Connected);
+    assert_eq!(next_event(&mut session), Event::Bytes(b"hello".to_vec()));
+    session.send(b"answer", in_20_seconds()).unwrap();
+    let packets = guest
+        .shared_device
+        .with(|device| std::iter::from_fn(|| device.next_packet(99)).collect::<Vec<_>>());
     assert_eq!(packets.last().unwrap().payload, b"answer");
-    guest.packet(op::RW, b"bye");
-    guest.packet(op::SHUTDOWN, &[]);
-    assert_eq!(next(&mut session), Event::Bytes(b"bye".to_vec()));
-    assert_eq!(next(&mut session), Event::Disconnected);
-    assert_eq!(now(&mut session), Event::DeadlinePassed);
-    assert_eq!(session.send(b"x", soon()).unwrap_err().kind(), ErrorKind::BrokenPipe);
+    guest.send(op::RW, b"bye");
+    guest.send(op::SHUTDOWN, &[]);
+    assert_eq!(next_event(&mut session), Event::Bytes(b"bye".to_vec()));
+    assert_eq!(next_event(&mut session), Event::Disconnected);
+    assert_eq!(ready_event(&mut session), Event::DeadlinePassed);
+    assert_eq!(session.send(b"x", in_20_seconds()).unwrap_err().kind(), ErrorKind::BrokenPipe);
     guest.end(VmEnd::Restart);
-    assert_eq!(next(&mut session), Event::Ended);
-    assert_eq!(next(&mut session), Event::Ended);
+    assert_eq!(next_event(&mut session), Event::Ended);
+    assert_eq!(next_event(&mut session), Event::Ended);
     assert_eq!(session.finish(Duration::ZERO), VmEnd::Restart);
 }
 
 #[test]
-fn only_the_first_connection_is_the_sessions() {
-    let (mut session, guest) = pair();
-    guest.packet(op::REQUEST, &[]);
-    assert_eq!(next(&mut session), Event::Connected);
-    let other = Header {
+fn only_the_guests_first_connection_belongs_to_the_session() {
+    let (mut session, guest) = session_and_guest();
+    guest.send(op::REQUEST, &[]);
+    assert_eq!(next_event(&mut session), Event::Connected);
+    let second_request = Header {
         src_cid: GUEST_CID,
         dst_cid: HOST_CID,
         src_port: 2,
@@ -133,109 +140,109 @@ fn only_the_first_connection_is_the_sessions() {
         op: op::REQUEST,
         ..Header::default()
     };
-    let answer = guest.shared_device.with(|d| {
-        while d.next_packet(0).is_some() {}
-        d.receive(&other, &[]);
-        d.next_packet(0).unwrap().header
+    let answer = guest.shared_device.with(|device| {
+        while device.next_packet(0).is_some() {}
+        device.receive(&second_request, &[]);
+        device.next_packet(0).unwrap().header
     });
     assert_eq!((answer.op, answer.dst_port), (op::RST, 2));
-    assert_eq!(now(&mut session), Event::DeadlinePassed);
+    assert_eq!(ready_event(&mut session), Event::DeadlinePassed);
 }
 
 #[test]
-fn bytes_sent_before_the_end_are_reported_before_it() {
-    let (mut session, mut guest) = pair();
-    guest.packet(op::REQUEST, &[]);
-    guest.packet(op::RW, b"last words");
+fn bytes_sent_before_the_end_are_reported_before_the_end() {
+    let (mut session, mut guest) = session_and_guest();
+    guest.send(op::REQUEST, &[]);
+    guest.send(op::RW, b"last words");
     guest.print("last line\n");
     guest.end(VmEnd::TripleFault("RIP".into()));
-    assert_eq!(next(&mut session), Event::Connected);
-    assert_eq!(next(&mut session), Event::Bytes(b"last words".to_vec()));
-    assert_eq!(next(&mut session), Event::Ended);
+    assert_eq!(next_event(&mut session), Event::Connected);
+    assert_eq!(next_event(&mut session), Event::Bytes(b"last words".to_vec()));
+    assert_eq!(next_event(&mut session), Event::Ended);
     assert_eq!(session.console().text_since(0), "last line\n");
-    assert_eq!(session.finish(soon() - Instant::now()), VmEnd::TripleFault("RIP".into()));
+    assert_eq!(session.finish(in_20_seconds() - Instant::now()), VmEnd::TripleFault("RIP".into()));
 }
 
 #[test]
-fn the_console_written_before_bytes_is_read_with_them() {
-    let (mut session, mut guest) = pair();
-    guest.packet(op::REQUEST, &[]);
-    assert_eq!(next(&mut session), Event::Connected);
-    let player = thread::spawn(move || {
+fn the_console_has_all_output_printed_before_the_reported_bytes() {
+    let (mut session, mut guest) = session_and_guest();
+    guest.send(op::REQUEST, &[]);
+    assert_eq!(next_event(&mut session), Event::Connected);
+    let guest_thread = thread::spawn(move || {
         for i in 0..500 {
             guest.print(&format!("line {i}\n"));
-            guest.packet(op::RW, &[1]);
+            guest.send(op::RW, &[1]);
         }
         guest
     });
     let mut count = 0;
     while count < 500 {
-        if let Event::Bytes(bytes) = next(&mut session) {
+        if let Event::Bytes(bytes) = next_event(&mut session) {
             count += bytes.len();
             let console = session.console().text_since(0);
             assert!(console.contains(&format!("line {}\n", count - 1)), "{count} bytes");
         }
     }
-    player.join().unwrap();
+    guest_thread.join().unwrap();
 }
 
 #[test]
 fn endless_console_output_does_not_hide_other_events() {
-    let (mut session, mut guest) = pair();
+    let (mut session, mut guest) = session_and_guest();
     let mut writer = guest.console.take().unwrap();
-    let flood = thread::spawn(move || while writer.write_all(&[b'x'; 4096]).is_ok() {});
+    let printer = thread::spawn(move || while writer.write_all(&[b'x'; 4096]).is_ok() {});
     let deadline = Instant::now() + Duration::from_millis(200);
     while session.next(deadline, None).unwrap() != Event::DeadlinePassed {}
-    guest.packet(op::REQUEST, &[]);
-    guest.packet(op::RW, b"heard");
-    assert_eq!(next(&mut session), Event::Connected);
-    assert_eq!(next(&mut session), Event::Bytes(b"heard".to_vec()));
+    guest.send(op::REQUEST, &[]);
+    guest.send(op::RW, b"heard");
+    assert_eq!(next_event(&mut session), Event::Connected);
+    assert_eq!(next_event(&mut session), Event::Bytes(b"heard".to_vec()));
     let (interrupt, mut caller) = io::pipe().unwrap();
     caller.write_all(&[1]).unwrap();
-    assert_eq!(session.next(soon(), Some(interrupt.as_fd())).unwrap(), Event::Interrupted);
+    assert_eq!(session.next(in_20_seconds(), Some(interrupt.as_fd())).unwrap(), Event::Interrupted);
     assert!(session.console().total_bytes() > 4096);
     assert!(session.console().text_since(0).len() <= 520 * 1024);
     assert_eq!(session.finish(Duration::from_millis(100)), VmEnd::Stopped);
-    flood.join().unwrap();
+    printer.join().unwrap();
 }
 
 #[test]
 fn new_console_output_is_reported_once() {
-    let (mut session, mut guest) = pair();
+    let (mut session, mut guest) = session_and_guest();
     guest.print("one");
-    assert_eq!(next(&mut session), Event::ConsoleOutput);
-    assert_eq!(now(&mut session), Event::DeadlinePassed);
+    assert_eq!(next_event(&mut session), Event::ConsoleOutput);
+    assert_eq!(ready_event(&mut session), Event::DeadlinePassed);
     guest.print("two");
     assert_eq!(session.console().text_since(3), "two");
-    assert_eq!(now(&mut session), Event::DeadlinePassed);
+    assert_eq!(ready_event(&mut session), Event::DeadlinePassed);
 }
 
 #[test]
-fn waiting_ends_when_something_happens() {
-    let (mut session, mut guest) = pair();
-    let player = thread::spawn(move || {
+fn next_returns_as_soon_as_an_event_occurs() {
+    let (mut session, mut guest) = session_and_guest();
+    let guest_thread = thread::spawn(move || {
         thread::sleep(Duration::from_millis(30));
-        guest.packet(op::REQUEST, &[]);
+        guest.send(op::REQUEST, &[]);
         thread::sleep(Duration::from_millis(30));
-        guest.packet(op::RW, b"x");
+        guest.send(op::RW, b"x");
         thread::sleep(Duration::from_millis(30));
         guest.end(VmEnd::Killed(9));
         guest
     });
     let start = Instant::now();
-    assert_eq!(next(&mut session), Event::Connected);
-    assert_eq!(next(&mut session), Event::Bytes(b"x".to_vec()));
-    assert_eq!(next(&mut session), Event::Ended);
+    assert_eq!(next_event(&mut session), Event::Connected);
+    assert_eq!(next_event(&mut session), Event::Bytes(b"x".to_vec()));
+    assert_eq!(next_event(&mut session), Event::Ended);
     assert!(start.elapsed() < Duration::from_secs(10));
-    player.join().unwrap();
+    guest_thread.join().unwrap();
     assert_eq!(session.finish(Duration::ZERO), VmEnd::Killed(9));
 }
 
 #[test]
 fn sending_to_a_guest_that_does_not_read_ends_at_the_deadline() {
-    let (mut session, guest) = pair();
-    guest.packet(op::REQUEST, &[]);
-    assert_eq!(next(&mut session), Event::Connected);
+    let (mut session, guest) = session_and_guest();
+    guest.send(op::REQUEST, &[]);
+    assert_eq!(next_event(&mut session), Event::Connected);
     let deadline = Instant::now() + Duration::from_millis(50);
     let error = session.send(&vec![0; 10 * crate::vsock::BUFFER_SIZE], deadline).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -244,17 +251,17 @@ fn sending_to_a_guest_that_does_not_read_ends_at_the_deadline() {
 
 #[test]
 fn sending_continues_when_the_guest_reads_and_ends_with_the_guest() {
-    for dies in [false, true] {
-        let (mut session, mut guest) = pair();
-        guest.packet(op::REQUEST, &[]);
-        assert_eq!(next(&mut session), Event::Connected);
+    for guest_dies in [false, true] {
+        let (mut session, mut guest) = session_and_guest();
+        guest.send(op::REQUEST, &[]);
+        assert_eq!(next_event(&mut session), Event::Connected);
         let total = 2 * crate::vsock::BUFFER_SIZE;
-        let player = thread::spawn(move || {
-            let mut taken = 0;
-            while taken < total {
-                let packet = guest.shared_device.with(|d| d.next_packet(4096));
-                taken += packet.map_or(0, |p| p.payload.len());
-                // Credit as if the guest had read everything.
+        let guest_thread = thread::spawn(move || {
+            let mut read_bytes = 0;
+            while read_bytes < total {
+                let packet = guest.shared_device.with(|device| device.next_packet(4096));
+                read_bytes += packet.map_or(0, |packet| packet.payload.len());
+                // The largest credit, so that the host may always send.
                 let credit = Header {
                     buf_alloc: u32::MAX,
                     ..Header {
@@ -267,67 +274,67 @@ fn sending_continues_when_the_guest_reads_and_ends_with_the_guest() {
                         ..Header::default()
                     }
                 };
-                guest.shared_device.with(|d| d.receive(&credit, &[]));
-                if dies && taken > 10_000 {
+                guest.shared_device.with(|device| device.receive(&credit, &[]));
+                if guest_dies && read_bytes > 10_000 {
                     guest.end(VmEnd::Killed(9));
                     return guest;
                 }
             }
             guest
         });
-        let sent = session.send(&vec![0; total], soon());
+        let result = session.send(&vec![0; total], in_20_seconds());
         assert_eq!(
-            sent.map_err(|e| e.kind()),
-            if dies { Err(ErrorKind::BrokenPipe) } else { Ok(()) }
+            result.map_err(|error| error.kind()),
+            if guest_dies { Err(ErrorKind::BrokenPipe) } else { Ok(()) }
         );
-        player.join().unwrap();
+        guest_thread.join().unwrap();
     }
 }
 
 #[test]
-fn a_panic_is_reported_whatever_ended_the_vm_afterwards() {
+fn a_panic_is_the_vms_end_unless_the_backend_was_killed_or_failed() {
     let panic = "Kernel panic - not syncing: why";
-    for (end, said) in [
+    for (vm_end, session_end) in [
         (Some(VmEnd::Restart), VmEnd::Panic(panic.into())),
         (Some(VmEnd::TripleFault(String::new())), VmEnd::Panic(panic.into())),
         (None, VmEnd::Panic(panic.into())),
         (Some(VmEnd::Killed(9)), VmEnd::Killed(9)),
         (Some(VmEnd::Failed("broken".into())), VmEnd::Failed("broken".into())),
     ] {
-        let (session, mut guest) = pair();
+        let (session, mut guest) = session_and_guest();
         guest.print(&format!("[1.0] {panic}\r\n"));
-        if let Some(end) = end {
+        if let Some(end) = vm_end {
             guest.end(end);
         }
-        assert_eq!(session.finish(Duration::from_millis(20)), said);
+        assert_eq!(session.finish(Duration::from_millis(20)), session_end);
     }
 }
 
 #[test]
 fn a_guest_that_sends_without_end_is_stopped() {
-    let (mut session, guest) = pair();
-    guest.packet(op::REQUEST, &[]);
-    assert_eq!(next(&mut session), Event::Connected);
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
-    let flood = thread::spawn(move || {
-        while !stopped.load(Ordering::Relaxed) {
-            // Less than the credit, so that the connection is not reset.
-            guest.packet(op::RW, &[0; 64]);
-            while guest.shared_device.with(|d| d.next_packet(0)).is_some() {}
+    let (mut session, guest) = session_and_guest();
+    guest.send(op::REQUEST, &[]);
+    assert_eq!(next_event(&mut session), Event::Connected);
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let sender_is_stopping = is_stopping.clone();
+    let sender = thread::spawn(move || {
+        while !sender_is_stopping.load(Ordering::Relaxed) {
+            // Fewer bytes than the credit, so that the host does not reset the connection.
+            guest.send(op::RW, &[0; 64]);
+            while guest.shared_device.with(|device| device.next_packet(0)).is_some() {}
         }
     });
     let start = Instant::now();
     assert_eq!(session.finish(Duration::from_millis(50)), VmEnd::Stopped);
     assert!(start.elapsed() < Duration::from_secs(10));
-    stop.store(true, Ordering::Relaxed);
-    flood.join().unwrap();
+    is_stopping.store(true, Ordering::Relaxed);
+    sender.join().unwrap();
 }
 
 #[test]
 fn finishing_takes_no_longer_than_its_limit() {
-    let (session, guest) = pair();
-    guest.packet(op::REQUEST, &[]);
+    let (session, guest) = session_and_guest();
+    guest.send(op::REQUEST, &[]);
     let start = Instant::now();
     assert_eq!(session.finish(Duration::from_millis(50)), VmEnd::Stopped);
     assert!(start.elapsed() >= Duration::from_millis(50));

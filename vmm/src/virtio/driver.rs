@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver for tests. It uses the device's registers and queues like Linux
-//! (`drivers/virtio/virtio_mmio.c`, `net/vmw_vsock/virtio_transport.c`), one buffer at a time.
+//! A vsock driver for tests. The driver uses the device's registers and queues like Linux
+//! (`drivers/virtio/virtio_mmio.c`, `net/vmw_vsock/virtio_transport.c`), with one descriptor for
+//! each packet.
 
 use std::sync::{Arc, Weak};
 
@@ -15,22 +16,23 @@ use crate::vsock::queue::{RX, TX};
 use crate::vsock::shared_device::SharedDevice;
 
 /// Size of guest memory in bytes.
-pub(crate) const MEMORY: usize = 1 << 20;
+pub(crate) const MEMORY_SIZE: usize = 1 << 20;
 
 /// Size of each queue in descriptors.
-pub(crate) const SIZE: u16 = 16;
+pub(crate) const DRIVER_QUEUE_SIZE: u16 = 16;
 
 /// Size of each buffer in bytes.
-const BUFFER: u32 = 0x400;
+const BUFFER_SIZE: u32 = 0x400;
 
-/// A guest, with the eventfds of its device.
+/// A guest's driver with its device and memory.
 pub(crate) struct Driver {
     pub(crate) transport: Arc<Transport>,
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) interrupt: EventFd,
     pub(crate) queue_evts: [EventFd; QUEUE_COUNT],
-    /// Number of buffers made available in each queue since the device was set up.
-    offered: [u16; QUEUE_COUNT],
+    /// The available index of each queue: number of buffers made available since the device was set
+    /// up.
+    available_index: [u16; QUEUE_COUNT],
 }
 
 /// Creates an eventfd.
@@ -39,17 +41,18 @@ pub(crate) fn event() -> EventFd {
 }
 
 /// Returns the addresses of a queue's descriptor table, available ring and used ring.
-pub(crate) fn parts(index: usize) -> [u64; 3] {
+pub(crate) fn queue_addresses(index: usize) -> [u64; 3] {
     let base = 0x1000 * (1 + 3 * index as u64);
     [base, base + 0x1000, base + 0x2000]
 }
 
-fn buffer(index: usize, slot: u16) -> u64 {
-    0x10000 * (index as u64 + 1) + u64::from(BUFFER) * u64::from(slot)
+/// Returns the address of the buffer of descriptor `slot` in queue `index`.
+fn buffer_address(index: usize, slot: u16) -> u64 {
+    0x10000 * (index as u64 + 1) + u64::from(BUFFER_SIZE) * u64::from(slot)
 }
 
 /// Creates the header of a packet from the guest's port 5.
-pub(crate) fn packet(op: u16, host_port: u32, len: usize) -> Header {
+pub(crate) fn packet_header(op: u16, host_port: u32, len: usize) -> Header {
     Header {
         src_cid: GUEST_CID,
         dst_cid: HOST_CID,
@@ -64,9 +67,9 @@ pub(crate) fn packet(op: u16, host_port: u32, len: usize) -> Header {
 }
 
 impl Driver {
-    /// Creates a guest whose driver has done nothing yet.
+    /// Creates a driver that has not accessed its device.
     pub(crate) fn new(shared_device: Weak<SharedDevice>) -> Driver {
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_SIZE)]).unwrap();
         let (interrupt, queue_evts) = (event(), [(); QUEUE_COUNT].map(|()| event()));
         let clones = queue_evts.each_ref().map(|event| event.try_clone().unwrap());
         let transport =
@@ -76,12 +79,12 @@ impl Driver {
             memory,
             interrupt,
             queue_evts,
-            offered: [0; QUEUE_COUNT],
+            available_index: [0; QUEUE_COUNT],
         }
     }
 
-    /// Replaces the device by one in a saved state.
-    pub(crate) fn restored(
+    /// Replaces the transport by a transport in a saved state.
+    pub(crate) fn restore_transport(
         self,
         shared_device: Weak<SharedDevice>,
         state: &TransportState,
@@ -94,17 +97,19 @@ impl Driver {
         Driver { transport: Arc::new(transport), ..self }
     }
 
+    /// Reads a register.
     pub(crate) fn read(&self, register: u32) -> u32 {
         let mut data = [0xaa; 4];
         self.transport.read(register.into(), &mut data);
         u32::from_le_bytes(data)
     }
 
+    /// Writes a register.
     pub(crate) fn write(&self, register: u32, value: u32) {
         self.transport.write(register.into(), &value.to_le_bytes());
     }
 
-    /// Accepts these features.
+    /// Writes `DriverFeatures`.
     pub(crate) fn accept_features(&self, features: u64) {
         for (select, shift) in [(1, 32), (0, 0)] {
             self.write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, select);
@@ -122,8 +127,9 @@ impl Driver {
         assert_eq!(self.read(VIRTIO_MMIO_STATUS), 11);
     }
 
-    /// Writes all registers of a queue but `QueueReady`.
-    pub(crate) fn configure_queue(&self, index: u32, size: u32, parts: [u64; 3]) {
+    /// Writes all registers of a queue but `QueueReady`. `addresses` are those of descriptor table,
+    /// available ring and used ring.
+    pub(crate) fn configure_queue(&self, index: u32, size: u32, addresses: [u64; 3]) {
         self.write(VIRTIO_MMIO_QUEUE_SEL, index);
         self.write(VIRTIO_MMIO_QUEUE_NUM, size);
         let registers = [
@@ -131,9 +137,9 @@ impl Driver {
             [VIRTIO_MMIO_QUEUE_AVAIL_LOW, VIRTIO_MMIO_QUEUE_AVAIL_HIGH],
             [VIRTIO_MMIO_QUEUE_USED_LOW, VIRTIO_MMIO_QUEUE_USED_HIGH],
         ];
-        for ([low, high], part) in registers.into_iter().zip(parts) {
-            self.write(low, u32::try_from(part & u64::from(u32::MAX)).unwrap());
-            self.write(high, u32::try_from(part >> 32).unwrap());
+        for ([low, high], address) in registers.into_iter().zip(addresses) {
+            self.write(low, u32::try_from(address & u64::from(u32::MAX)).unwrap());
+            self.write(high, u32::try_from(address >> 32).unwrap());
         }
     }
 
@@ -142,13 +148,13 @@ impl Driver {
         self.negotiate();
         for index in 0..QUEUE_COUNT {
             let zeros = [0; 0x3000];
-            self.memory.write_slice(&zeros, GuestAddress(parts(index)[0])).unwrap();
-            let number = u32::try_from(index).unwrap();
-            self.configure_queue(number, SIZE.into(), parts(index));
+            self.memory.write_slice(&zeros, GuestAddress(queue_addresses(index)[0])).unwrap();
+            let queue = u32::try_from(index).unwrap();
+            self.configure_queue(queue, DRIVER_QUEUE_SIZE.into(), queue_addresses(index));
             self.write(VIRTIO_MMIO_QUEUE_READY, 1);
             assert_eq!(self.read(VIRTIO_MMIO_QUEUE_READY), 1);
         }
-        self.offered = [0; QUEUE_COUNT];
+        self.available_index = [0; QUEUE_COUNT];
         self.write(VIRTIO_MMIO_STATUS, 15);
         assert_eq!(self.read(VIRTIO_MMIO_STATUS), 15);
     }
@@ -159,56 +165,59 @@ impl Driver {
         assert_eq!(self.read(VIRTIO_MMIO_STATUS), 0);
     }
 
-    fn offer(&mut self, index: usize, len: u32, flags: u32) {
-        let [descriptors, available, _] = parts(index);
-        let slot = self.offered[index] % SIZE;
-        let mut raw = [0; 16];
-        raw[..8].copy_from_slice(&buffer(index, slot).to_le_bytes());
-        raw[8..12].copy_from_slice(&len.to_le_bytes());
-        raw[12..14].copy_from_slice(&u16::try_from(flags).unwrap().to_le_bytes());
-        let write = |bytes: &[u8], at| self.memory.write_slice(bytes, GuestAddress(at)).unwrap();
-        write(&raw, descriptors + 16 * u64::from(slot));
+    /// Makes the first `len` bytes of the next buffer of queue `index` available.
+    fn make_available(&mut self, index: usize, len: u32, flags: u32) {
+        let [descriptors, available, _] = queue_addresses(index);
+        let slot = self.available_index[index] % DRIVER_QUEUE_SIZE;
+        let mut descriptor = [0; 16];
+        descriptor[..8].copy_from_slice(&buffer_address(index, slot).to_le_bytes());
+        descriptor[8..12].copy_from_slice(&len.to_le_bytes());
+        descriptor[12..14].copy_from_slice(&u16::try_from(flags).unwrap().to_le_bytes());
+        let write =
+            |bytes: &[u8], address| self.memory.write_slice(bytes, GuestAddress(address)).unwrap();
+        write(&descriptor, descriptors + 16 * u64::from(slot));
         write(&slot.to_le_bytes(), available + 4 + 2 * u64::from(slot));
-        self.offered[index] += 1;
-        self.advertise(index, self.offered[index]);
+        self.available_index[index] += 1;
+        self.write_available_index(index, self.available_index[index]);
     }
 
     /// Writes a queue's available index.
-    pub(crate) fn advertise(&self, index: usize, offered: u16) {
-        let [_, available, _] = parts(index);
-        self.memory.write_obj(offered.to_le(), GuestAddress(available + 2)).unwrap();
+    pub(crate) fn write_available_index(&self, index: usize, value: u16) {
+        let [_, available, _] = queue_addresses(index);
+        self.memory.write_obj(value.to_le(), GuestAddress(available + 2)).unwrap();
     }
 
     /// Makes `count` buffers available for packets to the guest.
-    pub(crate) fn offer_buffers(&mut self, count: u16) {
+    pub(crate) fn add_receive_buffers(&mut self, count: u16) {
         for _ in 0..count {
-            self.offer(RX, BUFFER, VRING_DESC_F_WRITE);
+            self.make_available(RX, BUFFER_SIZE, VRING_DESC_F_WRITE);
         }
     }
 
-    /// Makes a packet available and notifies the device of it.
+    /// Makes a packet available and notifies the device.
     pub(crate) fn send(&mut self, header: &Header, payload: &[u8]) {
-        let at = buffer(TX, self.offered[TX] % SIZE);
+        let address = buffer_address(TX, self.available_index[TX] % DRIVER_QUEUE_SIZE);
         let bytes = [header.encode().as_slice(), payload].concat();
-        self.memory.write_slice(&bytes, GuestAddress(at)).unwrap();
-        self.offer(TX, u32::try_from(bytes.len()).unwrap(), 0);
+        self.memory.write_slice(&bytes, GuestAddress(address)).unwrap();
+        self.make_available(TX, u32::try_from(bytes.len()).unwrap(), 0);
         self.write(VIRTIO_MMIO_QUEUE_NOTIFY, u32::try_from(TX).unwrap());
     }
 
     /// Returns a queue's used index.
-    pub(crate) fn used(&self, index: usize) -> u16 {
-        self.memory.read_obj(GuestAddress(parts(index)[2] + 2)).unwrap()
+    pub(crate) fn used_index(&self, index: usize) -> u16 {
+        self.memory.read_obj(GuestAddress(queue_addresses(index)[2] + 2)).unwrap()
     }
 
-    /// Returns the packet in this buffer of the receive queue.
-    pub(crate) fn received(&self, number: u16) -> (Header, Vec<u8>) {
-        let at = buffer(RX, number % SIZE);
-        let mut wire = [0; HEADER_LEN];
-        self.memory.read_slice(&mut wire, GuestAddress(at)).unwrap();
-        let header = Header::decode(&wire);
+    /// Returns the packet in buffer `number` of the receive queue, counted from the first buffer
+    /// that was made available.
+    pub(crate) fn received_packet(&self, number: u16) -> (Header, Vec<u8>) {
+        let address = buffer_address(RX, number % DRIVER_QUEUE_SIZE);
+        let mut header_bytes = [0; HEADER_LEN];
+        self.memory.read_slice(&mut header_bytes, GuestAddress(address)).unwrap();
+        let header = Header::decode(&header_bytes);
         let mut payload = vec![0; header.len as usize];
-        let payload_at = GuestAddress(at + HEADER_LEN as u64);
-        self.memory.read_slice(&mut payload, payload_at).unwrap();
+        let payload_address = GuestAddress(address + HEADER_LEN as u64);
+        self.memory.read_slice(&mut payload, payload_address).unwrap();
         (header, payload)
     }
 }

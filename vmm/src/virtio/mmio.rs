@@ -32,8 +32,8 @@ use crate::vsock::shared_device::SharedDevice;
 /// is never used, but the driver requires it.
 pub const QUEUE_COUNT: usize = 3;
 
-/// Maximum size of a queue in descriptors. The driver fills the receive queue with buffers of 4 KiB
-/// at boot: the buffers have 512 KiB, twice the credit that the host gives.
+/// Maximum size of a queue in descriptors. Linux fills the receive queue with buffers of 4 KiB at
+/// boot: 512 KiB in total, twice [`crate::vsock::BUFFER_SIZE`].
 pub const QUEUE_SIZE: u16 = 128;
 
 /// Feature bits that the device offers.
@@ -46,20 +46,21 @@ const MAGIC: u32 = 0x7472_6976;
 /// `Version`: 2 is the non-legacy interface.
 const VERSION: u32 = 2;
 
-/// `VendorID`. No vendor has this id, and Linux does not check it.
+/// `VendorID`. No vendor has this id, and Linux does not check the id.
 const VENDOR: u32 = u32::from_le_bytes(*b"sudb");
 
-/// The virtio-mmio registers of the vsock device. Several vCPUs may access them at once.
+/// The virtio-mmio registers of the vsock device. vCPUs may access the registers concurrently.
 pub struct Transport {
     memory: GuestMemoryMmap,
     /// Asserts the interrupt line.
     interrupt_evt: EventFd,
-    /// `InterruptStatus`. This register is outside the lock because the driver reads and
-    /// acknowledges it at each interrupt, while packets are moved under the lock.
+    /// `InterruptStatus`. This register is outside the lock, so that the driver can read and
+    /// acknowledge interrupts while packets are moved under the lock.
     interrupt_status: AtomicU32,
     /// The event of each queue, which is written when the driver notifies the queue.
     queue_evts: [EventFd; QUEUE_COUNT],
-    /// The shared device, weak because it owns the queues of this transport.
+    /// The shared device. The reference is weak, because the device owns this transport by its
+    /// queues.
     shared_device: Weak<SharedDevice>,
     registers: Mutex<Registers>,
 }
@@ -107,9 +108,9 @@ pub struct RestoreError {
 }
 
 impl Transport {
-    /// Creates a device in its reset state. Writing `interrupt_evt` asserts its interrupt line;
-    /// `queue_evts` are written when the driver notifies a queue. All these events are
-    /// non-blocking. The transport reports resets to `shared_device`.
+    /// Creates a transport in its reset state. The transport writes `interrupt_evt` to assert its
+    /// interrupt line, and the queue's event of `queue_evts` when the driver notifies a queue. All
+    /// these events must be non-blocking. The transport reports resets to `shared_device`.
     #[must_use]
     pub fn new(
         memory: GuestMemoryMmap,
@@ -127,8 +128,8 @@ impl Transport {
         }
     }
 
-    /// Creates a device in a saved state. Notifies all queues and repeats unacknowledged
-    /// interrupts, because redundant notifications and interrupts do no harm.
+    /// Creates a transport in a saved state. Notifies all queues and repeats unacknowledged
+    /// interrupts: a snapshot does not tell which were delivered, and redundant ones do no harm.
     ///
     /// # Errors
     /// [`RestoreError`] if a queue that was ready is not in `memory`.
@@ -164,12 +165,13 @@ impl Transport {
             let _ = event.write(1);
         }
         if state.interrupt_status != 0 {
-            transport.raise(state.interrupt_status);
+            transport.raise_interrupt(state.interrupt_status);
         }
         Ok(transport)
     }
 
-    /// Returns the device's state. During the call, no vCPU may run and no thread may move packets.
+    /// Returns the transport's state. During the call, no vCPU may run and no thread may move
+    /// packets.
     #[must_use]
     pub fn save(&self) -> TransportState {
         let registers = self.lock();
@@ -194,10 +196,10 @@ impl Transport {
     }
 
     /// Runs `action` on a queue, if the driver has set `DRIVER_OK` and the queue is ready. `action`
-    /// may call [`Transport::interrupt`], but must not access registers.
+    /// may call [`Transport::interrupt`], but must not access registers, because they are locked.
     ///
-    /// If the available index is further ahead than the size of the queue, the driver is broken,
-    /// and the device asks for a reset.
+    /// If the driver has made more buffers available than the queue has descriptors, the device
+    /// asks for a reset.
     pub fn with_queue<R>(
         &self,
         index: usize,
@@ -211,14 +213,14 @@ impl Transport {
         let result = action(queue, &self.memory);
         if is_overrun(queue, &self.memory) {
             registers.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-            self.raise(VIRTIO_MMIO_INT_CONFIG);
+            self.raise_interrupt(VIRTIO_MMIO_INT_CONFIG);
         }
         Some(result)
     }
 
     /// Tells the driver by an interrupt that buffers were used (section 4.2.2.5).
     pub fn interrupt(&self) {
-        self.raise(VIRTIO_MMIO_INT_VRING);
+        self.raise_interrupt(VIRTIO_MMIO_INT_VRING);
     }
 
     /// Handles a read at `offset`. Registers are 32 bits wide, and the configuration space can be
@@ -266,7 +268,8 @@ impl Transport {
             | VIRTIO_MMIO_SHM_LEN_HIGH
             | VIRTIO_MMIO_SHM_BASE_LOW
             | VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
-            // Also ConfigGeneration reads as 0, because the configuration never changes.
+            // Registers that do not exist or cannot be read, and ConfigGeneration: the
+            // configuration never changes.
             _ => 0,
         }
     }
@@ -292,9 +295,9 @@ impl Transport {
         }
     }
 
-    /// Handles a reset by the driver (section 2.4). Takes the packets in the transmit queue first,
-    /// because a restarting kernel resets its devices right after its last message, perhaps before
-    /// the device thread has seen that message.
+    /// Handles a reset by the driver (section 2.4). First takes the packets in the transmit queue:
+    /// a restarting kernel resets its devices right after the guest's last message, perhaps before
+    /// the device thread has taken that message.
     fn reset(&self) {
         let shared_device = self.shared_device.upgrade();
         if let Some(shared_device) = &shared_device {
@@ -303,15 +306,15 @@ impl Transport {
         let mut registers = self.lock();
         *registers = Registers::default();
         self.interrupt_status.store(0, Ordering::SeqCst);
-        // Release this lock, because the lock of the shared device must be taken before this lock
-        // (lock order).
+        // Release the lock before the call of the shared device, by the lock order.
         drop(registers);
         if let Some(shared_device) = &shared_device {
             shared_device.with(|device| device.reset_by_driver());
         }
     }
 
-    /// Handles a write of 0 to `QueueReady` (section 4.2.2.2).
+    /// Handles a write of 0 to `QueueReady` (section 4.2.2.2). First takes the packets in the
+    /// transmit queue, as [`Transport::reset`].
     fn stop_queue(&self) {
         let is_tx = usize::try_from(self.lock().queue_select).is_ok_and(|index| index == TX);
         if is_tx && let Some(shared_device) = self.shared_device.upgrade() {
@@ -323,7 +326,7 @@ impl Transport {
     }
 
     /// Sets bits of `InterruptStatus` and asserts the interrupt line.
-    fn raise(&self, bits: u32) {
+    fn raise_interrupt(&self, bits: u32) {
         self.interrupt_status.fetch_or(bits, Ordering::SeqCst);
         // The write fails only if the counter is full, in which case the interrupt is pending.
         let _ = self.interrupt_evt.write(1);

@@ -16,9 +16,9 @@ pub struct TransportQueues {
 }
 
 impl TransportQueues {
-    /// Connects the device with the queues of `transport`, also after the driver has reset the
-    /// device and set the queues up again. The thread that waits for the queues' notifications and
-    /// for `wake_evt` must call [`SharedDevice::receive_all`].
+    /// Connects the device with the queues of `transport`. The connection survives a reset by the
+    /// driver. The thread that waits for the queues' notifications and for `wake_evt` must call
+    /// [`SharedDevice::receive_all`].
     pub fn attach(shared_device: &SharedDevice, transport: Arc<Transport>, wake_evt: Arc<EventFd>) {
         shared_device.attach(|| Box::new(TransportQueues { transport, wake_evt }));
     }

@@ -21,8 +21,8 @@ pub const BUFFER_SIZE: usize = 256 * 1024;
 #[expect(clippy::cast_possible_truncation, reason = "256 KiB fit")]
 const BUF_ALLOC: u32 = BUFFER_SIZE as u32;
 
-/// Number of bytes that the host reads between two credit updates. Updates are rarer than reads,
-/// but frequent enough that a guest that sends steadily never waits.
+/// Number of bytes that the host reads between two credit updates: a part of the buffer, so that a
+/// guest that sends steadily never waits, but not one update for each read.
 const CREDIT_UPDATE_THRESHOLD: u32 = BUF_ALLOC / 4;
 
 /// The two ports that identify a connection.
@@ -37,8 +37,8 @@ pub(super) struct Ports {
 pub(super) enum State {
     /// The connection is open; both sides may send.
     Open,
-    /// The host has closed the connection. Written bytes are still sent, then a shutdown, which the
-    /// guest answers with a reset.
+    /// The host has closed the connection. The remaining bytes of the outbox are sent, then a
+    /// shutdown, which the guest answers with a reset.
     Closing,
     /// The connection no longer exists for the guest. The host may still read received bytes.
     Gone,
@@ -62,8 +62,9 @@ pub(super) struct Connection {
     last_fwd_cnt: u32,
     /// Number of bytes that were sent to the guest, modulo 2^32.
     sent: u32,
-    /// The `buf_alloc` and `fwd_cnt` in the last packet from the guest.
+    /// The `buf_alloc` in the last packet from the guest.
     peer_buf_alloc: u32,
+    /// The `fwd_cnt` in the last packet from the guest.
     peer_fwd_cnt: u32,
     /// Halves that the guest has shut down: `VIRTIO_VSOCK_SHUTDOWN_F_*`.
     guest_shutdown: u32,
@@ -75,7 +76,7 @@ pub(super) struct Connection {
     credit_requested: bool,
     /// Whether the shutdown of [`State::Closing`] was sent.
     shutdown_sent: bool,
-    /// Whether the last write of the host found too little room in the outbox.
+    /// Whether the outbox was too full for the last write of the host.
     writer_waits: bool,
 }
 
@@ -123,8 +124,8 @@ impl Connection {
             return Err(Violation);
         }
         if self.state == State::Closing {
-            // The data was in flight when the host closed. Nobody will read the data, so it counts
-            // as read.
+            // The guest sent the data before it received the shutdown. Nobody will read the data,
+            // so count the data as read.
             self.count_read(payload.len());
             return Ok(());
         }
@@ -209,7 +210,7 @@ impl Connection {
         self.state != State::Open || self.guest_shutdown & SHUTDOWN_RECEIVE != 0
     }
 
-    /// Stores as many bytes for the guest as the outbox has room for, and returns their number.
+    /// Appends as many bytes to the outbox as fit, and returns their number.
     pub(super) fn write(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(BUFFER_SIZE - self.outbox.len());
         self.outbox.extend(&bytes[..count]);
@@ -217,13 +218,12 @@ impl Connection {
         count
     }
 
-    /// Returns true once when the outbox has room again after a write that found too little room.
+    /// Returns true once when the outbox is no longer full after a short write.
     pub(super) fn take_writable(&mut self) -> bool {
         self.outbox.len() < BUFFER_SIZE && std::mem::take(&mut self.writer_waits)
     }
 
-    /// Closes the connection for the host. Received bytes are dropped; written bytes are still
-    /// sent.
+    /// Closes the connection for the host. Drops the received bytes; the outbox is still sent.
     pub(super) fn close(&mut self) {
         self.state = State::Closing;
         self.count_read(self.inbox.len());
@@ -269,7 +269,7 @@ impl Connection {
         } else if self.state == State::Closing && !self.shutdown_sent {
             return Some(op::SHUTDOWN);
         }
-        // Every packet tells the credit, so an update is sent only if there is no other packet.
+        // Every packet carries the credit, so an update is sent only if there is no other packet.
         self.update_due.then_some(op::CREDIT_UPDATE)
     }
 
@@ -318,7 +318,7 @@ impl Connection {
 #[cfg(test)]
 impl Connection {
     /// Returns the number of bytes in the buffers.
-    pub(super) fn buffered(&self) -> usize {
+    pub(super) fn buffered_bytes(&self) -> usize {
         self.inbox.len() + self.outbox.len()
     }
 

@@ -2,9 +2,9 @@
 //! The device core: the table of connections, and the effect of each packet on the table.
 //!
 //! The core has no clock, no I/O and no threads. Its memory is bounded: at most [`MAX_CONNECTIONS`]
-//! connections with two [`BUFFER_SIZE`](super::BUFFER_SIZE)s each, and [`MAX_RESETS`] resets. A
-//! packet whose answer would exceed a maximum is dropped. Handling a packet of the guest never
-//! waits for the guest to receive a packet, so there is no deadlock.
+//! connections with two buffers of [`BUFFER_SIZE`](super::BUFFER_SIZE) each, and [`MAX_RESETS`]
+//! resets. A packet whose answer would exceed a maximum is not answered. The core handles a packet
+//! of the guest without waiting for the guest to receive one, so there is no deadlock.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use super::packet::{GUEST_CID, HOST_CID, Header, Packet, TYPE_STREAM, op};
 /// Maximum number of connections in the table, in any state.
 pub const MAX_CONNECTIONS: usize = 64;
 
-/// Maximum number of resets that wait for room in the receive queue.
+/// Maximum number of resets that wait for a buffer in the receive queue.
 pub const MAX_RESETS: usize = 64;
 
 /// Identifies a connection for the host. Ids are never reused.
@@ -47,8 +47,8 @@ pub struct Device {
     /// Index of the last connection that sent a packet. The search for the next packet begins after
     /// this connection.
     last_sender: usize,
-    /// See [`Device::take_changed`].
-    changed: bool,
+    /// Result of the next [`Device::take_changed`].
+    has_changed: bool,
 }
 
 impl Device {
@@ -62,8 +62,8 @@ impl Device {
     /// buffer was too small, which violates the protocol.
     pub fn receive(&mut self, header: &Header, payload: &[u8]) {
         if header.src_cid != GUEST_CID {
-            // Drop packets with another source than the guest's CID (section 5.10.6.2); nobody
-            // would receive an answer.
+            // Drop packets with another source than the guest's CID (section 5.10.6.2), because an
+            // answer would have no receiver.
             return;
         }
         if header.dst_cid != HOST_CID || header.kind != TYPE_STREAM {
@@ -78,11 +78,11 @@ impl Device {
         else {
             if header.op == op::REQUEST
                 && self.listening_ports.contains(&ports.host)
-                && self.make_room()
+                && self.free_table_entry()
             {
                 self.next_id += 1;
                 self.connections.push(Connection::new(self.next_id, header));
-                self.changed = true;
+                self.has_changed = true;
             } else {
                 self.reset(header);
             }
@@ -99,7 +99,7 @@ impl Device {
                 connection.receive_credit_request();
                 true
             }
-            // Both halves end a connection, and the guest waits for a reset (section 5.10.6.5).
+            // A shutdown of both halves ends the connection (section 5.10.6.5).
             op::SHUTDOWN => !connection.receive_shutdown(header.flags),
             // These operations end the connection: a reset, a request for an existing connection, a
             // response (the host never sends requests), and an unknown operation.
@@ -113,7 +113,7 @@ impl Device {
             }
             self.reset(header);
         }
-        self.changed |= !stays_open || matches!(header.op, op::RW | op::SHUTDOWN);
+        self.has_changed |= !stays_open || matches!(header.op, op::RW | op::SHUTDOWN);
     }
 
     /// Returns the next packet for the guest, with at most `max_payload` bytes after the header.
@@ -127,7 +127,7 @@ impl Device {
             let index = (self.last_sender + distance) % connection_count;
             if let Some(packet) = self.connections[index].next_packet(max_payload) {
                 self.last_sender = index;
-                self.changed |= self.connections[index].take_writable();
+                self.has_changed |= self.connections[index].take_writable();
                 return Some(packet);
             }
         }
@@ -185,9 +185,8 @@ impl Device {
         }
     }
 
-    /// Writes as many of these bytes as the buffer has room for, and returns their number, which
-    /// may be 0. After a write that found too little room, [`Device::take_changed`] tells when
-    /// there is room again.
+    /// Appends as many bytes to the connection's outbox as fit, and returns their number, which may
+    /// be 0. After a short write, [`Device::take_changed`] returns true when more bytes fit.
     ///
     /// # Errors
     /// [`GuestClosed`] if the guest receives no more bytes.
@@ -198,7 +197,7 @@ impl Device {
         }
     }
 
-    /// Closes a connection. Written bytes are still sent if the guest receives.
+    /// Closes a connection. Written bytes are still sent, if the guest has not shut down receiving.
     pub fn close(&mut self, id: ConnectionId) {
         let Some(index) = self.connections.iter().position(|connection| connection.id == id.0)
         else {
@@ -211,22 +210,23 @@ impl Device {
         }
     }
 
-    /// Handles a reset of the device by the driver: for the guest, no connection exists any more.
+    /// Handles a reset of the device by the driver, which ends all connections for the guest.
     /// Received bytes stay readable, and the listening ports stay.
     pub fn reset_by_driver(&mut self) {
-        self.changed |= !self.connections.is_empty();
+        self.has_changed |= !self.connections.is_empty();
         self.resets.clear();
         self.connections.retain_mut(|connection| {
+            // The host still reads a connection that it has accepted and not closed.
             let is_in_use = connection.is_accepted && !connection.is_closed();
             connection.set_gone();
             is_in_use
         });
     }
 
-    /// Returns true once after each change for which the host may wait: a new connection, bytes to
-    /// read, room to write, or the end of a connection.
+    /// Returns true once after changes for which the host may wait: a new connection, bytes to read,
+    /// free space after a short write, or the end of a connection.
     pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
+        std::mem::take(&mut self.has_changed)
     }
 
     /// Returns the connection with this id, unless the host has closed it.
@@ -243,11 +243,10 @@ impl Device {
         }
     }
 
-    /// Makes room for a connection in the table. If the table is full, removes a connection that
-    /// the host does not need: a connection that the guest dropped before the host accepted it, or
-    /// a connection that the host has closed and the guest does not reset. Returns false if there
-    /// is no such connection.
-    fn make_room(&mut self) -> bool {
+    /// Removes a connection from a full table that the host does not need: a connection that the
+    /// guest ended before the host accepted the connection, or a connection that the host has closed
+    /// and the guest has not reset. Returns false if the table stays full.
+    fn free_table_entry(&mut self) -> bool {
         if self.connections.len() < MAX_CONNECTIONS {
             return true;
         }
@@ -255,7 +254,7 @@ impl Device {
         dispensable_index.map(|index| self.evict(index)).is_some()
     }
 
-    /// Removes a connection, and sends a reset if the connection exists for the guest.
+    /// Removes a connection. Sends a reset if the connection still exists for the guest.
     fn evict(&mut self, index: usize) {
         let connection = self.connections.remove(index);
         if connection.is_live() && self.resets.len() < MAX_RESETS {

@@ -31,22 +31,22 @@
 //!   |<--------------------------------|  Device::write
 //! ```
 //!
-//! Credit: each side has a buffer for the data that it receives. In *every* packet, a side tells
-//! the size of its buffer (`buf_alloc`), and how many bytes its reader has taken out of the buffer
-//! since the connection began, modulo 2^32 (`fwd_cnt`). The other side counts the bytes that it has
-//! sent, and may send at most this number of further bytes:
+//! Credit: each side has a buffer for received data. In *every* packet, a side sends the size of its
+//! buffer (`buf_alloc`), and the number of bytes that its reader has taken out of the buffer since
+//! the connection began, modulo 2^32 (`fwd_cnt`). The other side counts the bytes that it has sent,
+//! and may send at most this number of further bytes:
 //!
 //! ```text
 //! credit = receiver's buf_alloc - (bytes sent - receiver's fwd_cnt)
 //! ```
 //!
 //! A sender without credit asks for the receiver's values with `CREDIT_REQUEST`. A receiver that
-//! has freed a good part of its buffer tells its values with `CREDIT_UPDATE`. The host resets a
+//! has freed a large part of its buffer sends its values with `CREDIT_UPDATE`. The host resets a
 //! connection on which the guest sends more than its credit.
 //!
-//! Closing: `SHUTDOWN` ends one half of a connection (the sender will receive, or send, no more) or
-//! both. After the end of both halves, the other side answers with `RST`, and the connection is
-//! gone. `RST` also ends a connection at once, and refuses a new connection.
+//! Closing: `SHUTDOWN` ends one half of a connection (its sender will receive, or send, no more) or
+//! both halves. When both halves have ended, the other side answers with `RST`, and the connection
+//! no longer exists. `RST` also ends a connection at once, and refuses a new connection.
 
 mod connection;
 pub mod device;

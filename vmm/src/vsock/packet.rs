@@ -34,9 +34,10 @@ pub mod op {
     pub const SHUTDOWN: u16 = 4;
     /// Carries data.
     pub const RW: u16 = 5;
-    /// Tells the other side the sender's credit.
+    /// Sends only the fields of every packet that determine the receiver's credit: `buf_alloc` and
+    /// `fwd_cnt`.
     pub const CREDIT_UPDATE: u16 = 6;
-    /// Asks the other side for its credit.
+    /// Asks the other side for a [`CREDIT_UPDATE`].
     pub const CREDIT_REQUEST: u16 = 7;
 }
 
@@ -106,8 +107,8 @@ impl Header {
         bytes
     }
 
-    /// Returns the reset that answers this packet. Source and destination are exchanged, and credit
-    /// is 0.
+    /// Returns the reset that answers this packet. Source and destination are exchanged; the fields
+    /// for credit are 0.
     #[must_use]
     pub fn reset(&self) -> Header {
         Header {
@@ -146,23 +147,24 @@ mod tests {
     }
 
     #[test]
-    fn fields_lie_where_the_specification_puts_them() {
+    fn fields_are_at_the_offsets_of_the_specification() {
         let mut wire = [0; HEADER_LEN];
-        for (i, b) in (0u8..).zip(wire.iter_mut()) {
-            *b = i;
+        for (offset, byte) in (0u8..).zip(wire.iter_mut()) {
+            *byte = offset;
         }
-        let h = Header::decode(&wire);
-        assert_eq!(h.src_cid, 0x0706_0504_0302_0100);
-        assert_eq!(h.dst_cid, 0x0f0e_0d0c_0b0a_0908);
-        assert_eq!((h.src_port, h.dst_port), (0x1312_1110, 0x1716_1514));
-        assert_eq!(h.len, 0x1b1a_1918);
-        assert_eq!((h.kind, h.op), (0x1d1c, 0x1f1e));
-        assert_eq!((h.flags, h.buf_alloc, h.fwd_cnt), (0x2322_2120, 0x2726_2524, 0x2b2a_2928));
+        let header = Header::decode(&wire);
+        assert_eq!(header.src_cid, 0x0706_0504_0302_0100);
+        assert_eq!(header.dst_cid, 0x0f0e_0d0c_0b0a_0908);
+        assert_eq!((header.src_port, header.dst_port), (0x1312_1110, 0x1716_1514));
+        assert_eq!(header.len, 0x1b1a_1918);
+        assert_eq!((header.kind, header.op), (0x1d1c, 0x1f1e));
+        assert_eq!((header.flags, header.buf_alloc), (0x2322_2120, 0x2726_2524));
+        assert_eq!(header.fwd_cnt, 0x2b2a_2928);
     }
 
     #[test]
-    fn a_reset_goes_back_to_the_sender() {
-        let h = Header {
+    fn a_reset_is_addressed_to_the_sender() {
+        let header = Header {
             src_cid: 3,
             dst_cid: 2,
             src_port: 7,
@@ -170,8 +172,9 @@ mod tests {
             kind: 5,
             ..Header::default()
         };
-        let r = h.reset();
-        assert_eq!((r.src_cid, r.dst_cid, r.src_port, r.dst_port), (2, 3, 9, 7));
-        assert_eq!((r.kind, r.op, r.len), (5, op::RST, 0));
+        let reset = header.reset();
+        assert_eq!((reset.src_cid, reset.dst_cid), (2, 3));
+        assert_eq!((reset.src_port, reset.dst_port), (9, 7));
+        assert_eq!((reset.kind, reset.op, reset.len), (5, op::RST, 0));
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Moves packets between the device core and the guest's virtqueues (virtio 1.2, section 2.7).
 //!
-//! Descriptors, ring indices and lengths come from the guest and may have any value. virtio-queue
-//! and vm-memory keep every access inside guest memory and every chain finite. This module checks
-//! everything else: an available index out of range, a buffer too small for a header, a header
+//! Descriptors, ring indices and lengths come from the guest and may have any value. The crates
+//! virtio-queue and vm-memory keep every access inside guest memory and every chain finite. This
+//! module handles an available index out of range, a buffer too small for a header, and a header
 //! whose `len` exceeds its buffer.
 //!
 //! The event queue needs no code. Its only event is the transport reset after a migration, and
@@ -85,17 +85,17 @@ fn pop<'mem>(
     if let Some(chain) = queue.pop_descriptor_chain(memory) {
         return Some(chain);
     }
-    // The guest may have added a chain before it saw that notifications are enabled, so check once
-    // more. Do not check in a loop, because a queue with an invalid available index always claims
-    // to have another chain.
+    // The guest may have added a chain before it saw that notifications are enabled, so pop once
+    // more. Do not pop in a loop: a queue with an invalid available index always claims to have
+    // another chain (`Ok(true)`).
     match queue.enable_notification(memory) {
         Ok(true) => queue.pop_descriptor_chain(memory),
         _ => None,
     }
 }
 
-/// Puts a chain on the used ring. If the guest made an invalid index available or placed the ring
-/// outside its memory, the chain is lost to the guest.
+/// Puts a chain on the used ring. Has no effect if the guest made an invalid index available or
+/// placed the ring outside its memory.
 fn add_used(queue: &mut Queue, memory: &GuestMemoryMmap, head: u16, written: u32) {
     let _ = queue.add_used(memory, head, written);
 }
@@ -107,8 +107,8 @@ fn step_result(
     used_count: u16,
     has_more: bool,
 ) -> StepResult {
-    // If the memory in which the guest suppresses interrupts cannot be read, interrupt the guest. A
-    // redundant interrupt does no harm.
+    // Interrupt the guest if the used_event field, by which the guest suppresses interrupts, cannot
+    // be read: a redundant interrupt does no harm.
     StepResult {
         wants_interrupt: used_count > 0 && queue.needs_notification(memory).unwrap_or(true),
         has_more,
@@ -145,8 +145,8 @@ fn write_packet(
     device: &mut Device,
 ) -> u32 {
     let Ok(mut writer) = chain.writer(memory) else { return 0 };
-    let Some(room) = writer.available_bytes().checked_sub(HEADER_LEN) else { return 0 };
-    let Some(packet) = device.next_packet(room) else { return 0 };
+    let Some(max_payload) = writer.available_bytes().checked_sub(HEADER_LEN) else { return 0 };
+    let Some(packet) = device.next_packet(max_payload) else { return 0 };
     let written = writer
         .write_all(&packet.header.encode())
         .and_then(|()| writer.write_all(&packet.payload))

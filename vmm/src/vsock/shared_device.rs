@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The vsock device, shared by the session's thread and the backend's thread.
 //!
-//! Both threads work on one [`Device`] under a lock, so that bytes are copied once in each
-//! direction and the guest's credit is the only flow control. A packet for the guest is put into
-//! the receive queue by the thread that caused it.
+//! Both threads work on one [`Device`] under a lock, without a channel between the threads: credit
+//! is the only flow control. The thread that caused a packet for the guest puts the packet into the
+//! receive queue.
 
 use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -29,16 +29,16 @@ pub trait GuestQueues: Send + Sync {
         self.process(TX, device, queue::receive_packets)
     }
 
-    /// Moves packets from the device to the receive queue while the queue has buffers. The amount
-    /// of work is limited; for the remaining packets, this method wakes the backend's thread.
+    /// Moves packets from the device to the receive queue while the queue has buffers. After a
+    /// limited amount of work, wakes the backend's thread, which moves the remaining packets.
     fn deliver(&self, device: &mut Device) {
         if device.has_packet() && self.process(RX, device, queue::send_packets) {
             self.wake();
         }
     }
 
-    /// Moves the remaining packets of a transmit queue that stops to the device. One step takes as
-    /// many chains as a queue can have, so one step is enough.
+    /// Moves the remaining packets of the transmit queue to the device before the driver stops the
+    /// queue. One step takes as many chains as a queue can have, so one step is enough.
     fn receive_last(&self, device: &mut Device) {
         self.receive(device);
     }
@@ -92,14 +92,14 @@ impl SharedDevice {
         while self.with(|device| queues.receive(device)) {}
     }
 
-    /// Takes the packets that were left in the transmit queue when the queue stopped.
+    /// Takes the remaining packets of the transmit queue before the driver stops the queue.
     pub fn receive_last(&self) {
         if let Some(queues) = self.queues.get() {
             self.with(|device| queues.receive_last(device));
         }
     }
 
-    /// Makes [`SharedDevice::changed_evt`] unreadable until the device changes again.
+    /// Makes [`SharedDevice::changed_evt`] unreadable until the next change.
     pub fn clear_changed(&self) {
         let _ = self.changed_evt.read();
     }

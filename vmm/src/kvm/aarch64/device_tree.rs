@@ -13,13 +13,14 @@ use super::layout::{
 /// Phandle of the GIC.
 const GIC_PHANDLE: u32 = 1;
 
-/// Interrupt types: SPI (shared), PPI (private to a CPU)
-/// (`bindings/interrupt-controller/arm,gic-v3.yaml`).
+/// Interrupt type: shared by all CPUs (`bindings/interrupt-controller/arm,gic-v3.yaml`).
 const SPI: u32 = 0;
+/// Interrupt type: private to a CPU.
 const PPI: u32 = 1;
 
-/// Interrupt flags: rising edge, as an irqfd triggers; high level.
+/// Interrupt flag: triggered by a rising edge, as an irqfd does.
 const EDGE_RISING: u32 = 1;
+/// Interrupt flag: triggered by a high level.
 const LEVEL_HIGH: u32 = 4;
 
 /// PPIs of the timers: secure, non-secure, virtual, hypervisor
@@ -91,8 +92,8 @@ pub(super) fn create(
     tree.finish()
 }
 
-/// Writes the CPU nodes. KVM gives the vCPU with id n the affinity n (`reset_mpidr` in
-/// `arch/arm64/kvm/sys_regs.c`).
+/// Writes the CPU nodes. The `reg` of a node is the affinity of the CPU. KVM gives the vCPU with id
+/// n the affinity n (`reset_mpidr` in `arch/arm64/kvm/sys_regs.c`).
 fn write_cpus(tree: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
     let cpus_node = tree.begin_node("cpus")?;
     tree.property_u32("#address-cells", 1)?;
@@ -108,6 +109,7 @@ fn write_cpus(tree: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
     tree.end_node(cpus_node)
 }
 
+/// Writes the node of the GIC: its distributor and one redistributor for each CPU.
 fn write_gic(tree: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
     let gic = tree.begin_node(&format!("interrupt-controller@{GIC_DISTRIBUTOR:x}"))?;
     tree.property_string("compatible", "arm,gic-v3")?;

@@ -18,8 +18,8 @@ impl Cpu {
             Err(error) if error.errno() == libc::EINTR => return RunResult::Interrupted,
             // An MMIO access without a valid syndrome (`io_mem_abort` in `arch/arm64/kvm/mmio.c`).
             Err(error) if error.errno() == libc::ENOSYS => {
-                let reason = "an access to an address without memory by an instruction that the \
-                           processor does not decode for KVM";
+                let reason = "an access to an address without memory by an instruction that \
+                           neither the processor nor KVM decodes";
                 return RunResult::Ended(self.vcpu_error(index, reason.to_owned()));
             }
             Err(error) => {

@@ -8,8 +8,8 @@ use crate::kvm::seccomp::{AllowedSyscall, KVM_RUN};
 /// Architecture of the system call numbers.
 pub(in crate::kvm) const TARGET: TargetArch = TargetArch::aarch64;
 
-/// Ioctls of a vCPU thread (`include/uapi/linux/kvm.h`): `KVM_RUN`, and those that read what
-/// [`super::state`] saves.
+/// Ioctls of a vCPU thread (`include/uapi/linux/kvm.h`): `KVM_RUN`, and the ioctls by which
+/// [`super::state`] reads a vCPU's state.
 pub(in crate::kvm) const VCPU_IOCTLS: &[u64] = &[
     KVM_RUN,
     0x4010_aeab, // KVM_GET_ONE_REG

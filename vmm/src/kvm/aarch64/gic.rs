@@ -32,16 +32,16 @@ impl GicRegister {
     /// Returns the group and the attribute in `struct kvm_device_attr`.
     fn attribute(self) -> (u32, u64) {
         // A CPU's affinity is its index (`reset_mpidr` in `arch/arm64/kvm/sys_regs.c`).
-        let attribute_of_cpu = |cpu: u8, register: u32| {
+        let cpu_attribute = |cpu: u8, register: u32| {
             u64::from(cpu) << KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT | u64::from(register)
         };
         match self {
             GicRegister::Distributor(offset) => (KVM_DEV_ARM_VGIC_GRP_DIST_REGS, offset.into()),
             GicRegister::Redistributor(cpu, offset) => {
-                (KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, attribute_of_cpu(cpu, offset))
+                (KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, cpu_attribute(cpu, offset))
             }
             GicRegister::CpuInterface(cpu, register) => {
-                (KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, attribute_of_cpu(cpu, register))
+                (KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, cpu_attribute(cpu, register))
             }
         }
     }
@@ -57,15 +57,17 @@ impl Gic {
             type_: kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
             ..Default::default()
         };
-        let fd = vm.create_device(&mut device).map_err(SetupError::kvm("a GICv3"))?;
+        let fd = vm
+            .create_device(&mut device)
+            .map_err(SetupError::kvm("KVM_CREATE_DEVICE of a GICv3"))?;
         let gic = Gic(fd);
         let interrupts = GIC_INTERRUPTS;
         gic.set_attr(KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &interrupts)?;
-        for (kind, address) in [
+        for (address_type, address) in [
             (KVM_VGIC_V3_ADDR_TYPE_DIST, GIC_DISTRIBUTOR),
             (KVM_VGIC_V3_ADDR_TYPE_REDIST, GIC_REDISTRIBUTORS),
         ] {
-            gic.set_attr(KVM_DEV_ARM_VGIC_GRP_ADDR, kind.into(), &address)?;
+            gic.set_attr(KVM_DEV_ARM_VGIC_GRP_ADDR, address_type.into(), &address)?;
         }
         gic.set_attr(KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT.into(), &0_u64)?;
         Ok(gic)
@@ -83,7 +85,7 @@ impl Gic {
         // SAFETY: KVM writes four or eight bytes to `value`, which has eight bytes. The host is
         // little-endian, so four bytes are the low half of `value`.
         unsafe { self.0.get_device_attr(&mut attribute) }
-            .map_err(SetupError::kvm("reading the GIC's state"))?;
+            .map_err(SetupError::kvm("KVM_GET_DEVICE_ATTR of the GIC"))?;
         Ok(value)
     }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Loads an arm64 Image
-//! (`Documentation/arch/arm64/booting.rst`, section 4).
+//! Loads an arm64 Image (`Documentation/arch/arm64/booting.rst`, section 4).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,8 +13,10 @@ use crate::kvm::load::read_file;
 
 /// Size of the header in bytes.
 const HEADER_SIZE: usize = 64;
-/// Offset and value of the header's magic number.
-const MAGIC: (usize, [u8; 4]) = (56, *b"ARM\x64");
+/// Offset of the magic number in the header.
+const MAGIC_OFFSET: usize = 56;
+/// The magic number.
+const MAGIC: [u8; 4] = *b"ARM\x64";
 /// Flag: the kernel is big-endian.
 const BIG_ENDIAN: u64 = 1;
 /// `text_offset` of kernels before Linux 3.17, whose `image_size` is 0.
@@ -47,7 +48,7 @@ pub(super) fn load(
         return Err(LoadError::NotAKernel { file: path.to_owned() });
     }
     file.read_exact_at(&mut header, 0).map_err(read_error)?;
-    if header[MAGIC.0..MAGIC.0 + 4] != MAGIC.1 {
+    if header[MAGIC_OFFSET..MAGIC_OFFSET + 4] != MAGIC {
         return Err(LoadError::NotAKernel { file: path.to_owned() });
     }
     let field = |offset: usize| {

@@ -35,7 +35,7 @@ pub const SERIAL_GSI: u32 = 1;
 /// Registers of the virtio-mmio vsock device.
 pub const VSOCK_MMIO: u64 = 0x0a00_0000;
 
-/// Size of these registers in bytes, with the configuration space.
+/// Size of the vsock device's registers in bytes, with the configuration space.
 pub const VSOCK_MMIO_SIZE: u64 = 0x1000;
 
 /// Interrupt of the vsock device, an SPI.
@@ -55,5 +55,5 @@ pub const DEVICE_TREE_SIZE: u64 = 0x20_0000;
 /// Size of the command line in bytes with its terminator: arm64's `COMMAND_LINE_SIZE`.
 pub const CMDLINE_SIZE: usize = 2048;
 
-/// Largest number of vCPUs. Affinity level 0 alone distinguishes so many.
+/// Largest number of vCPUs. Affinity level 0 has 16 values, so all vCPUs differ in this level.
 pub const MAX_CPUS: u8 = 8;

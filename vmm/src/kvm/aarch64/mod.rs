@@ -64,7 +64,7 @@ pub enum LoadError {
         file: PathBuf,
     },
     /// The Image is of a big-endian kernel.
-    #[error("{} is a big-endian kernel; this VM runs little-endian ones", file.display())]
+    #[error("{} is a big-endian kernel; this VM runs little-endian kernels", file.display())]
     BigEndian {
         /// The Image.
         file: PathBuf,
@@ -84,7 +84,7 @@ pub enum LoadError {
     },
     /// Guest memory is too small for the initramfs.
     #[error(
-        "{} has {size} bytes, but only {room} are free between the kernel and the device tree: give the VM more memory",
+        "{} has {size} bytes, but only {available_size} are free between the kernel and the device tree: give the VM more memory",
         file.display()
     )]
     InitramfsTooBig {
@@ -93,18 +93,18 @@ pub enum LoadError {
         /// Size of the initramfs in bytes.
         size: u64,
         /// Number of bytes between the kernel and the device tree.
-        room: u64,
+        available_size: u64,
     },
     /// The command line is too long.
-    #[error("the kernel's command line has {length} bytes; {limit} are possible")]
+    #[error("the kernel's command line has {length} bytes; at most {limit} are possible")]
     CommandLineTooLong {
         /// Length of the command line in bytes.
         length: usize,
         /// Maximum length of a command line in bytes.
         limit: usize,
     },
-    /// The command line holds a NUL byte. The kernel would ignore everything after that byte.
-    #[error("the kernel's command line holds a NUL byte, after which the kernel reads nothing")]
+    /// The command line holds a NUL byte.
+    #[error("the kernel's command line holds a NUL byte, at which the kernel stops reading")]
     CommandLineNul,
     /// The number of vCPUs is out of range.
     #[error("a VM has 1 to {MAX_CPUS} vCPUs, not {0}")]

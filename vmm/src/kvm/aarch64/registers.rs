@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! KVM's ids of registers, and registers as text. The text has the form of QEMU, so that reports
+//! KVM's ids of registers, and registers as text. The text has the format of QEMU, so that reports
 //! look the same with every backend.
 
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ const fn core_register(offset: usize) -> u64 {
     KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE as u64 | (offset / size_of::<u32>()) as u64
 }
 
-/// Returns the id of `x0` to `x30`.
+/// Returns the id of `x0` to `x30`, by the number of the register.
 pub(crate) const fn x_register(number: usize) -> u64 {
     core_register(
         offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, regs) + number * size_of::<u64>(),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn registers_read_as_qemus_do() {
+    fn registers_have_the_format_of_qemu() {
         let text =
             format_registers::<()>(1, |id| Ok(if id == PC { 0xffff_8000_8001_0000 } else { 7 }));
         let text = text.unwrap();

@@ -20,7 +20,7 @@ pub(in crate::kvm) struct Cpu {
     pub(in crate::kvm) fd: VcpuFd,
 }
 
-/// The GIC, and the number of vCPUs whose registers it has.
+/// The GIC, and the number of vCPUs, each of which has its own registers in the GIC.
 pub(in crate::kvm) struct IrqChips {
     gic: Gic,
     cpus: u8,
@@ -51,12 +51,12 @@ pub(in crate::kvm) fn create_parts(
 pub(in crate::kvm) fn restore_parts(
     kvm: &Kvm,
     vm: &VmFd,
-    (vm_state, states): (&VmState, &[Arc<VcpuState>]),
+    (vm_state, vcpu_states): (&VmState, &[Arc<VcpuState>]),
     register_events: impl FnOnce(&VmFd) -> Result<(), SetupError>,
 ) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
-    let cpus = u8::try_from(states.len()).map_err(|_| SetupError::State("too many vCPUs"))?;
+    let cpus = u8::try_from(vcpu_states.len()).map_err(|_| SetupError::State("too many vCPUs"))?;
     let (chips, vcpus) = create_parts(kvm, vm, cpus, register_events)?;
-    for (state, cpu) in states.iter().zip(&vcpus) {
+    for (state, cpu) in vcpu_states.iter().zip(&vcpus) {
         state.restore(&cpu.fd)?;
     }
     vm_state.restore(&chips.gic)?;

@@ -14,7 +14,8 @@ use super::layout::GIC_INTERRUPTS;
 use super::registers::{LARGEST_REGISTER_SIZE, PC, PSTATE, PSTATE_I, size};
 use crate::kvm::SetupError;
 
-/// Capacity of the list of registers, the largest that `RegList` allows. A vCPU has some 300.
+/// Capacity of the list of registers, the largest that `RegList` allows. A vCPU has about 300
+/// registers.
 const REGISTER_LIST_CAPACITY: usize = 500;
 
 /// State that belongs to no vCPU: the GIC's registers, in the order in which they are restored.
@@ -32,7 +33,7 @@ pub struct VcpuState {
     events: kvm_vcpu_events,
 }
 
-/// Offsets of the distributor's registers that exist once: GICD_CTLR, GICD_STATUSR (GIC
+/// Offsets of the distributor's registers outside the arrays: GICD_CTLR, GICD_STATUSR (GIC
 /// architecture specification, IHI 0069, section 12.9).
 const DISTRIBUTOR_OFFSETS: [u32; 2] = [0x0, 0x10];
 
@@ -53,8 +54,7 @@ const REDISTRIBUTOR_OFFSETS: [u32; 17] = [
     0x1_0410, 0x1_0414, 0x1_0418, 0x1_041c, 0x1_0200, 0x1_0300, 0x1_0100,
 ];
 
-/// Encodes a register of the CPU interface, as [`GicRegister::CpuInterface`] has it: op0 is 3 and
-/// op1 is 0.
+/// Encodes a register of the CPU interface for [`GicRegister::CpuInterface`]: op0 is 3 and op1 is 0.
 const fn encode_icc(crn: u32, crm: u32, op2: u32) -> u32 {
     3 << 14 | crn << 7 | crm << 3 | op2
 }
@@ -74,11 +74,11 @@ const CPU_INTERFACE_REGISTERS: [u32; 7] = [
 const ICC_CTLR: u32 = encode_icc(12, 12, 4);
 
 /// ICC_AP0R0_EL1 and ICC_AP1R0_EL1, each the first of [`active_priority_register_count`] registers.
-const ACTIVE_PRIORITIES: [u32; 2] = [encode_icc(12, 8, 4), encode_icc(12, 9, 0)];
+const FIRST_ACTIVE_PRIORITIES: [u32; 2] = [encode_icc(12, 8, 4), encode_icc(12, 9, 0)];
 
-/// Returns the number of registers ICC_AP0Rn, which is also that of ICC_AP1Rn. These registers have
-/// one bit for each preemption level. `ctlr` is the value of ICC_CTLR_EL1, whose field PRIbits
-/// tells the number of levels.
+/// Returns the number of registers ICC_AP0Rn, and also that of ICC_AP1Rn. These registers have one
+/// bit for each preemption level. The number of levels follows from the field PRIbits (bits 10:8,
+/// number of priority bits minus 1) of `ctlr`, the value of ICC_CTLR_EL1.
 fn active_priority_register_count(ctlr: u64) -> u32 {
     match (ctlr >> 8 & 7) + 1 {
         7.. => 4,
@@ -104,7 +104,7 @@ impl VmState {
                 CPU_INTERFACE_REGISTERS.map(|register| GicRegister::CpuInterface(cpu, register)),
             );
             let ctlr = gic.get(GicRegister::CpuInterface(cpu, ICC_CTLR))?;
-            for first in ACTIVE_PRIORITIES {
+            for first in FIRST_ACTIVE_PRIORITIES {
                 let active_priorities = first..first + active_priority_register_count(ctlr);
                 registers.extend(
                     active_priorities.map(|register| GicRegister::CpuInterface(cpu, register)),
@@ -117,7 +117,8 @@ impl VmState {
         })
     }
 
-    /// Writes the state to a new GIC, in which the write-1-to-set registers are 0.
+    /// Writes the state to a new GIC. A write cannot clear bits of the write-1-to-set registers,
+    /// such as GICD_ISENABLER; in a new GIC these registers are 0.
     pub(super) fn restore(&self, gic: &Gic) -> Result<(), SetupError> {
         self.registers.iter().try_for_each(|&(register, value)| gic.set(register, value))
     }
@@ -145,12 +146,11 @@ impl VcpuState {
             let bytes = register.and_then(|(_, bytes)| bytes.first_chunk::<8>());
             bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
         };
-        let activity = match (self.mp_state.mp_state, value(PSTATE) & PSTATE_I) {
-            (KVM_MP_STATE_STOPPED, _) => return format!("CPU {index} is off"),
-            (_, 0) => "is",
-            _ => "is, with interrupts off,",
-        };
-        format!("CPU {index} {activity} at PC={:016x}", value(PC))
+        if self.mp_state.mp_state == KVM_MP_STATE_STOPPED {
+            return format!("CPU {index} is off");
+        }
+        let interrupts = if value(PSTATE) & PSTATE_I == 0 { "" } else { ", interrupts off" };
+        format!("CPU {index} is at PC={:016x}{interrupts}", value(PC))
     }
 
     /// Writes the state to a new vCPU.
@@ -160,8 +160,8 @@ impl VcpuState {
             if *id == SVE_VECTOR_LENGTHS {
                 continue;
             }
-            // A register that cannot be written, such as a read-only one, must have the right value
-            // already.
+            // A register that cannot be written, such as a read-only register, must have the right
+            // value already.
             if vcpu.set_one_reg(*id, value).is_err() && read_register(vcpu, *id)? != *value {
                 return Err(SetupError::register(*id));
             }
@@ -187,15 +187,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn priorities_have_as_many_registers_as_bits_ask_for() {
-        // ICC_CTLR_EL1.PRIbits is one less than there are.
-        for (bits, registers) in [(4, 1), (5, 1), (6, 2), (7, 4)] {
-            assert_eq!(active_priority_register_count((bits - 1) << 8), registers);
+    fn active_priorities_have_one_register_for_32_preemption_levels() {
+        // ICC_CTLR_EL1.PRIbits is the number of priority bits minus 1.
+        for (priority_bits, registers) in [(4, 1), (5, 1), (6, 2), (7, 4)] {
+            assert_eq!(active_priority_register_count((priority_bits - 1) << 8), registers);
         }
     }
 
     #[test]
-    fn a_vcpu_says_where_it_is() {
+    fn a_vcpu_is_described_by_its_activity_and_pc() {
         let mut state = VcpuState {
             mp_state: kvm_mp_state::default(),
             registers: vec![
@@ -204,8 +204,8 @@ mod tests {
             ],
             events: kvm_vcpu_events::default(),
         };
-        let off = "CPU 1 is, with interrupts off, at PC=00000000ffff8000";
-        assert_eq!(state.describe(1), off);
+        let text = "CPU 1 is at PC=00000000ffff8000, interrupts off";
+        assert_eq!(state.describe(1), text);
         state.registers[0].1 = 5_u64.to_le_bytes().into();
         assert_eq!(state.describe(0), "CPU 0 is at PC=00000000ffff8000");
         state.mp_state.mp_state = KVM_MP_STATE_STOPPED;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! ACPI tables for prebuilt kernels, which find processors and virtio-mmio devices by ACPI only.
-//! The tables are of the hardware-reduced kind (ACPI 6.5, section 4.1): no PM timer, no power
-//! button, no SCI.
+//! The tables declare hardware-reduced ACPI (ACPI 6.5, section 4.1): no PM timer, no power button,
+//! no SCI.
 
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
@@ -24,13 +24,13 @@ const OEM_ID: [u8; 6] = *b"SUDBOX";
 const OEM_TABLE_ID: [u8; 8] = *b"MICROVM ";
 const OEM_REVISION: u32 = 1;
 
-/// `IAPC_BOOT_ARCH` bits (ACPI 6.5, table 5.11): "VGA not present", "CMOS RTC not present". The bit
-/// "8042 present" is clear, so the kernel probes for none of the three devices.
+/// Bits of `IAPC_BOOT_ARCH` (ACPI 6.5, table 5.11): "VGA not present", "CMOS RTC not present". With
+/// these bits set and "8042 present" clear, the kernel probes for none of the three devices.
 const BOOT_ARCH_NO_VGA: u16 = 1 << 2;
 const BOOT_ARCH_NO_CMOS_CLOCK: u16 = 1 << 5;
 
-/// I/O port and value of the reset register. The value is the command by which an i8042 pulses the
-/// reset line. The VMM implements this command although the tables declare no i8042.
+/// I/O port and value of the reset register. The value is the command that makes an i8042 pulse the
+/// reset line. `i8042.rs` implements this command although the tables declare no i8042.
 const RESET_PORT: u64 = 0x64;
 const RESET_VALUE: u8 = 0xfe;
 
@@ -81,7 +81,7 @@ pub(super) fn tables(cpus: u8) -> Vec<Table> {
     tables
 }
 
-/// Returns the FADT. Its reset register does the same as `reboot=k`.
+/// Returns the FADT. A write to its reset register has the same effect as a restart by `reboot=k`.
 fn create_fadt(dsdt: u64) -> impl Aml {
     let mut fadt = FADTBuilder::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION)
         .dsdt_64(dsdt)
@@ -159,7 +159,7 @@ fn edge_interrupt(gsi: u32) -> aml::Interrupt {
 }
 
 fn to_u32(address: u64) -> u32 {
-    u32::try_from(address).expect("the layout has it below 4 GiB")
+    u32::try_from(address).expect("addresses of the layout are below 4 GiB")
 }
 
 #[cfg(test)]

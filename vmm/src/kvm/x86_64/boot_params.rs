@@ -22,7 +22,7 @@ use super::layout::{
 /// `type_of_loader` of a boot loader without an assigned id.
 const LOADER_UNDEFINED: u8 = 0xff;
 
-/// Address of the memory map: after the start info in the same page. The module list follows the
+/// Address of PVH's memory map: after the start info in the same page. The module list follows the
 /// map.
 const MEMORY_MAP: u64 = PVH_START_INFO + size_of::<hvm_start_info>() as u64;
 
@@ -100,7 +100,8 @@ pub(super) fn write_zero_page(
     params.hdr.type_of_loader = LOADER_UNDEFINED;
     params.hdr.ramdisk_image = initramfs.address;
     params.hdr.ramdisk_size = initramfs.size;
-    params.hdr.cmd_line_ptr = u32::try_from(CMDLINE).expect("the layout has it below 1 MiB");
+    params.hdr.cmd_line_ptr =
+        u32::try_from(CMDLINE).expect("addresses of the layout are below 4 GiB");
     params.acpi_rsdp_addr = acpi::RSDP;
     let map = memory_map(memory);
     params.e820_entries = u8::try_from(entry_count(&map)).expect("the map has a few entries");

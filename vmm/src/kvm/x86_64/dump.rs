@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Registers as text, in the form of QEMU, so that reports look the same with every backend.
+//! Registers as text, in the format of QEMU, so that reports look the same with every backend.
 
 use std::fmt::Write as _;
 
@@ -25,7 +25,7 @@ pub(super) fn registers(vcpu: &VcpuFd, index: usize) -> String {
 pub(super) fn registers_after_triple_fault(vcpu: &VcpuFd, index: usize) -> String {
     match (vcpu.get_regs(), vcpu.get_sregs()) {
         (Ok(regs), Ok(sregs)) if is_reset(&regs, &sregs) => {
-            format!("CPU#{index}: lost, as KVM resets an AMD processor at a triple fault")
+            format!("CPU#{index}: registers lost, as KVM resets an AMD vCPU at a triple fault")
         }
         _ => registers(vcpu, index),
     }
@@ -78,7 +78,7 @@ fn format_registers(index: usize, regs: &kvm_regs, sregs: &kvm_sregs) -> String 
 pub(super) fn describe_internal_error(run: &kvm_run) -> String {
     // SAFETY: the exit fills this member of the union, and any bits are valid integers.
     let internal = unsafe { run.__bindgen_anon_1.internal };
-    let name = match internal.suberror {
+    let description = match internal.suberror {
         KVM_INTERNAL_ERROR_EMULATION => "it cannot emulate an instruction",
         KVM_INTERNAL_ERROR_SIMUL_EX => "two exceptions at once",
         KVM_INTERNAL_ERROR_DELIVERY_EV => "an exit while an event was delivered",
@@ -88,7 +88,7 @@ pub(super) fn describe_internal_error(run: &kvm_run) -> String {
     let count = internal.data.len().min(internal.ndata as usize);
     let data: Vec<String> =
         internal.data[..count].iter().map(|value| format!("{value:#x}")).collect();
-    format!("KVM internal error {}: {name} [{}]", internal.suberror, data.join(" "))
+    format!("KVM internal error {}: {description} [{}]", internal.suberror, data.join(" "))
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reset_processor_is_known() {
+    fn registers_after_a_reset_are_recognised() {
         let mut sregs = kvm_sregs::default();
         sregs.cs.base = 0xffff_0000;
         let regs = kvm_regs { rip: 0xfff0, rflags: 2, rdx: 0x10_0f23, ..Default::default() };
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn registers_read_as_qemus_do() {
+    fn registers_have_the_format_of_qemu() {
         let regs = kvm_regs { rip: 0xffff_ffff_8100_0000, rax: 7, ..Default::default() };
         let mut sregs = kvm_sregs::default();
         sregs.idt.base = 0xfffffe0000000000;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_internal_error_tells_its_kind_and_data() {
+    fn an_internal_error_is_described_by_suberror_and_data() {
         let mut run = kvm_run::default();
         run.__bindgen_anon_1.internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
         run.__bindgen_anon_1.internal.ndata = 99;

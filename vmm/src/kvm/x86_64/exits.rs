@@ -16,7 +16,7 @@ impl Cpu {
         let exit = match self.fd.run() {
             Ok(exit) => exit,
             Err(error) if error.errno() == libc::EINTR => return RunResult::Interrupted,
-            // A vCPU that waits for its start-up IPI was woken (`kvm_arch_vcpu_ioctl_run`).
+            // A vCPU that waited for its start-up IPI has received it (`kvm_arch_vcpu_ioctl_run`).
             Err(error) if error.errno() == libc::EAGAIN => return RunResult::Handled,
             Err(error) => {
                 return RunResult::Ended(self.failure(index, &format!("KVM_RUN: {error}")));
@@ -31,8 +31,8 @@ impl Cpu {
             VcpuExit::IoIn(port, data) => {
                 let data: *mut [u8] = data;
                 let item_size = item_size(self.fd.get_kvm_run());
-                // SAFETY: the data is in the pages after kvm_run that KVM shares. They stay mapped,
-                // and nothing else refers to them until the next KVM_RUN.
+                // SAFETY: the data is in the pages after kvm_run that KVM shares. These pages stay
+                // mapped, and nothing else refers to the data until the next KVM_RUN.
                 for item in unsafe { &mut *data }.chunks_mut(item_size) {
                     bus.pio_read(port, item);
                 }

@@ -8,8 +8,8 @@ use crate::kvm::seccomp::{AllowedSyscall, KVM_RUN, allow_any_arguments};
 /// Architecture of the system call numbers.
 pub(in crate::kvm) const TARGET: TargetArch = TargetArch::x86_64;
 
-/// Ioctls of a vCPU thread (`include/uapi/linux/kvm.h`): `KVM_RUN`, and those that read what
-/// [`super::state`] saves.
+/// Ioctls of a vCPU thread (`include/uapi/linux/kvm.h`): `KVM_RUN`, and the ioctls by which
+/// [`super::state`] reads a vCPU's state.
 pub(in crate::kvm) const VCPU_IOCTLS: &[u64] = &[
     KVM_RUN,
     0x8090_ae81, // KVM_GET_REGS

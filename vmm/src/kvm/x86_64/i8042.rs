@@ -10,7 +10,8 @@ pub(super) const COMMAND_PORT: u16 = 0x64;
 /// (`native_machine_emergency_restart` in `arch/x86/kernel/reboot.c`).
 const RESET_COMMAND: u8 = 0xfe;
 
-/// Returns the status: both buffers empty, so that `kb_wait` ends at once.
+/// Returns the status: both buffers are empty. The kernel waits for this status before a command
+/// (`kb_wait` in `arch/x86/kernel/reboot.c`).
 pub(super) fn read_status() -> u8 {
     0
 }

@@ -18,7 +18,7 @@ pub(super) struct Initramfs {
     pub(super) size: u32,
 }
 
-/// Reads the file `path` into guest memory: as high as `kernel` can reach, and above the kernel.
+/// Reads the file `path` into guest memory: above the kernel, and as high as the kernel can reach.
 ///
 /// # Errors
 /// [`LoadError`] if the file cannot be read or does not fit.
@@ -30,8 +30,11 @@ pub(super) fn load(
     let end = low_memory_end(memory).min(kernel.initramfs_end);
     let range = load::load_initramfs(memory, path, kernel.end, end)?;
     let size = range.end - range.start;
-    let too_big =
-        |_| LoadError::InitramfsTooBig { file: path.to_owned(), size, room: u32::MAX.into() };
+    let too_big = |_| LoadError::InitramfsTooBig {
+        file: path.to_owned(),
+        size,
+        available_size: u32::MAX.into(),
+    };
     Ok(Initramfs {
         address: u32::try_from(range.start).map_err(too_big)?,
         size: u32::try_from(size).map_err(too_big)?,

@@ -35,8 +35,10 @@ pub(super) struct Kernel {
 
 /// Offset of the setup header in a bzImage, and in the zero page.
 const SETUP_HEADER_OFFSET: u64 = 0x1f1;
-/// Offset and value of the setup header's magic number.
-const SETUP_MAGIC: (u64, [u8; 4]) = (0x202, *b"HdrS");
+/// Offset of the setup header's magic number in a bzImage.
+const SETUP_MAGIC_OFFSET: u64 = 0x202;
+/// Magic number of the setup header.
+const SETUP_MAGIC: [u8; 4] = *b"HdrS";
 /// Boot protocol 2.12, the first with `xloadflags`: Linux 3.8.
 const PROTOCOL_WITH_XLOADFLAGS: u16 = 0x20c;
 /// `xloadflags`: there is a 64-bit entry point at 200h.
@@ -55,15 +57,16 @@ pub(super) fn load(memory: &GuestMemoryMmap, path: &Path) -> Result<Kernel, Load
     let file = File::open(path).map_err(read_error)?;
     let size = file.metadata().map_err(read_error)?.len();
     let mut kernel_file = KernelFile { path, file, size, memory_end: low_memory_end(memory) };
-    if kernel_file.magic(0)? == Some(*b"\x7fELF") {
+    if kernel_file.read_magic(0)? == Some(*b"\x7fELF") {
         return load_vmlinux(memory, &mut kernel_file);
     }
-    if kernel_file.magic(SETUP_MAGIC.0)? == Some(SETUP_MAGIC.1) {
+    if kernel_file.read_magic(SETUP_MAGIC_OFFSET)? == Some(SETUP_MAGIC) {
         return load_bz_image(memory, &mut kernel_file);
     }
     Err(LoadError::NotAKernel { file: path.to_owned() })
 }
 
+/// Loads the segments of a vmlinux at their physical addresses.
 fn load_vmlinux(
     memory: &GuestMemoryMmap,
     kernel_file: &mut KernelFile,
@@ -77,12 +80,12 @@ fn load_vmlinux(
         return Err(not_vmlinux("it is for another processor"));
     }
     if usize::from(header.e_phentsize) != size_of::<Elf64_Phdr>() {
-        return Err(not_vmlinux("its program headers have another size than ELF's"));
+        return Err(not_vmlinux("its program headers have a wrong size"));
     }
     let mut end = 0;
     for index in 0..u64::from(header.e_phnum) {
-        let address = header.e_phoff.saturating_add(index * size_of::<Elf64_Phdr>() as u64);
-        let segment: Elf64_Phdr = kernel_file.read_object(address, "table of program headers")?;
+        let offset = header.e_phoff.saturating_add(index * size_of::<Elf64_Phdr>() as u64);
+        let segment: Elf64_Phdr = kernel_file.read_object(offset, "table of program headers")?;
         // A segment without contents in the file may have any offset.
         if matches!(segment.p_type, PT_LOAD | PT_NOTE) && segment.p_filesz > 0 {
             kernel_file.check_in_file(segment.p_offset, segment.p_filesz, "last segment")?;
@@ -93,7 +96,7 @@ fn load_vmlinux(
         }
     }
     if end == 0 {
-        return Err(not_vmlinux("nothing in it is to be loaded"));
+        return Err(not_vmlinux("it has no segment to load"));
     }
     let loaded = Elf::load(memory, None, &mut kernel_file.file, None)
         .map_err(|error| kernel_file.loader_error(error))?;
@@ -119,7 +122,7 @@ fn load_bz_image(
     if header.version < PROTOCOL_WITH_XLOADFLAGS || header.xloadflags & XLF_KERNEL_64 == 0 {
         return Err(LoadError::No64BitEntry { file: kernel_file.path.to_owned() });
     }
-    // 0 means 4 (`Documentation/arch/x86/boot.rst`). The boot sector is not counted.
+    // `setup_sects` 0 means 4 (`Documentation/arch/x86/boot.rst`). The boot sector is not counted.
     let sectors = if header.setup_sects == 0 { 4 } else { u64::from(header.setup_sects) };
     let setup_size = (sectors + 1) * 512;
     let payload_offset = setup_size + u64::from(header.payload_offset);
@@ -128,8 +131,8 @@ fn load_bz_image(
         u64::from(header.payload_length),
         "compressed kernel",
     )?;
-    // The kernel needs the larger of two sizes: its contents in the file, and its room for
-    // decompression.
+    // The kernel needs the larger of two sizes: its contents in the file, and its memory for
+    // decompression (`init_size`).
     let file_contents_size = kernel_file.size.saturating_sub(setup_size);
     let end = kernel_file.check_in_memory(
         header.pref_address,
@@ -159,7 +162,7 @@ struct KernelFile<'a> {
 
 impl KernelFile<'_> {
     /// Reads the four bytes at `offset`, if the file has them.
-    fn magic(&self, offset: u64) -> Result<Option<[u8; 4]>, LoadError> {
+    fn read_magic(&self, offset: u64) -> Result<Option<[u8; 4]>, LoadError> {
         let mut bytes = [0; 4];
         if self.size < offset + 4 {
             return Ok(None);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The guest's physical address space: boot structures in the first MiB, devices in the hole below
-//! 4 GiB. The kernel looks for some of the structures at fixed addresses; the others are at
-//! addresses that the kernel does not use.
+//! 4 GiB. A kernel searches the MP table and the RSDP at fixed addresses; the other structures are
+//! at addresses that the kernel does not use.
 //!
 //! ```text
 //! 0          500h     6000h       7000h      9000h        20000h   9FC00h   A0000h   E0000h  100000h
@@ -42,10 +42,10 @@ pub const BASE_MEMORY_END: u64 = 0xa_0000;
 /// 5.2.5.1).
 pub const ACPI: u64 = 0xe_0000;
 
-/// End of the BIOS area. Ordinary memory starts here.
+/// End of the first MiB and of the BIOS area. Ordinary memory starts here.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 
-/// Start of the MMIO hole below 4 GiB. Memory continues after it.
+/// Start of the MMIO hole below 4 GiB. Memory continues after the hole.
 pub const MMIO_HOLE: u64 = 0xc000_0000;
 
 /// End of the MMIO hole.
@@ -54,7 +54,7 @@ pub const MMIO_HOLE_END: u64 = 0x1_0000_0000;
 /// Registers of the virtio-mmio vsock device.
 pub const VSOCK_MMIO: u64 = MMIO_HOLE;
 
-/// Size of these registers in bytes, with the configuration space.
+/// Size of the vsock device's registers in bytes, with the configuration space.
 pub const VSOCK_MMIO_SIZE: u64 = 0x1000;
 
 /// Interrupt of the vsock device: an I/O APIC pin that no ISA device of a PC uses.
@@ -63,7 +63,7 @@ pub const VSOCK_GSI: u32 = 5;
 /// I/O APIC, at KVM's address (`IOAPIC_DEFAULT_BASE_ADDRESS` in `arch/x86/kvm/ioapic.h`).
 pub const IO_APIC: u64 = 0xfec0_0000;
 
-/// Local APICs (`APIC_DEFAULT_PHYS_BASE`).
+/// Local APIC of every vCPU (`APIC_DEFAULT_PHYS_BASE` in `arch/x86/include/asm/apicdef.h`).
 pub const LOCAL_APIC: u64 = 0xfee0_0000;
 
 /// Page for `KVM_SET_IDENTITY_MAP_ADDR`. KVM uses this page on Intel processors without

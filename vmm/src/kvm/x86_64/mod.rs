@@ -88,7 +88,7 @@ pub enum LoadError {
     },
     /// The file is neither a vmlinux nor a bzImage.
     #[error(
-        "{} is not an x86-64 kernel: neither an ELF file (vmlinux) nor a bzImage; a compressed vmlinux has to be decompressed first",
+        "{} is not an x86-64 kernel: neither an ELF file (vmlinux) nor a bzImage; decompress a compressed vmlinux first",
         file.display()
     )]
     NotAKernel {
@@ -112,7 +112,7 @@ pub enum LoadError {
         /// The vmlinux.
         file: PathBuf,
     },
-    /// `linux-loader` failed otherwise, for example at malformed notes.
+    /// `linux-loader` failed for another reason, such as malformed notes.
     #[error("cannot load {}: {source}", file.display())]
     Loader {
         /// The kernel.
@@ -131,7 +131,7 @@ pub enum LoadError {
     },
     /// The kernel is linked to addresses in the first MiB.
     #[error(
-        "{} is to be loaded at {address:#x}, in the first MiB, where the machine's own tables are",
+        "{} has a load address of {address:#x}, in the first MiB, where the machine's own tables are",
         file.display()
     )]
     TooLow {
@@ -142,7 +142,7 @@ pub enum LoadError {
     },
     /// Guest memory is too small for the kernel.
     #[error(
-        "{} needs memory up to {end:#x}, this VM has it up to {memory_end:#x}: give it more memory",
+        "{} needs memory up to {end:#x}, this VM has memory up to {memory_end:#x}: give the VM more",
         file.display()
     )]
     KernelTooBig {
@@ -155,7 +155,7 @@ pub enum LoadError {
     },
     /// Guest memory is too small for the initramfs.
     #[error(
-        "{} has {size} bytes, but only {room} are free between the kernel and the end of memory: give the VM more memory",
+        "{} has {size} bytes, but only {available_size} are free between the kernel and the end of memory: give the VM more memory",
         file.display()
     )]
     InitramfsTooBig {
@@ -164,18 +164,18 @@ pub enum LoadError {
         /// Size of the initramfs in bytes.
         size: u64,
         /// Bytes between the kernel and the end of memory.
-        room: u64,
+        available_size: u64,
     },
     /// The command line is too long.
-    #[error("the kernel's command line has {length} bytes; {limit} are possible")]
+    #[error("the kernel's command line has {length} bytes; at most {limit} are possible")]
     CommandLineTooLong {
         /// Length of the command line in bytes.
         length: usize,
         /// Longest command line for this kernel in bytes.
         limit: usize,
     },
-    /// The command line holds a NUL byte, at which the kernel would stop reading.
-    #[error("the kernel's command line holds a NUL byte, after which the kernel reads nothing")]
+    /// The command line holds a NUL byte.
+    #[error("the kernel's command line holds a NUL byte, at which the kernel stops reading")]
     CommandLineNul,
     /// The number of vCPUs is out of range.
     #[error("a VM has 1 to {MAX_CPUS} vCPUs, not {0}")]
@@ -201,12 +201,13 @@ pub fn memory_ranges(bytes: u64) -> Vec<(GuestAddress, usize)> {
 ///
 /// - `console=ttyS0`: the console is the serial port.
 /// - `reboot=k`: the kernel restarts by the keyboard controller's reset line. Without this
-///   argument, the kernel tries other ways first, and a restart by `reboot=t` would look like a
-///   crash.
+///   argument, the kernel tries other ways first, among them a triple fault (`reboot=t`), which
+///   would look like a crash.
 /// - `panic=-1`: the kernel restarts at once after a panic.
 /// - `no_timer_check`: the kernel does not test whether the PIT is connected. A guest of KVM skips
-///   the test anyway (`kvm_guest_init`). A kernel without `CONFIG_KVM_GUEST` counts ticks for a
-///   moment; on emulated KVM and a busy host, such a kernel counts too few ticks and panics.
+///   the test anyway (`kvm_guest_init`). A kernel without `CONFIG_KVM_GUEST` counts the ticks of a
+///   short time (`timer_irq_works`); on emulated KVM and a busy host, such a kernel counts too few
+///   ticks and panics.
 /// - `virtio_mmio.device=`: the vsock device, for kernels without ACPI.
 ///
 /// No argument is needed for clocks and timers: a guest of KVM knows the frequency of its TSC
@@ -255,6 +256,7 @@ pub fn load(
     Ok(kernel.entry)
 }
 
+/// Writes the command line, which may have `limit` bytes, with a terminator.
 fn write_cmdline(memory: &GuestMemoryMmap, cmdline: &str, limit: usize) -> Result<(), LoadError> {
     check_cmdline(cmdline, limit.min(CMDLINE_SIZE - 1))?;
     memory.write_slice(cmdline.as_bytes(), GuestAddress(CMDLINE))?;

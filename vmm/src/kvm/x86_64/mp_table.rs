@@ -7,11 +7,11 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use super::LoadError;
 use super::layout::{IO_APIC, LOCAL_APIC, MAX_CPUS, MP_TABLE};
 
-/// Id of the I/O APIC: the first id after those of all possible vCPUs. The id must be below 15,
-/// which means broadcast.
+/// Id of the I/O APIC: the first id after those of all possible vCPUs. The id must be below 15, the
+/// broadcast id.
 pub(super) const IO_APIC_ID: u8 = MAX_CPUS;
 
-/// Size of the floating pointer structure; the configuration table follows it.
+/// Size of the floating pointer structure in bytes. The configuration table follows the structure.
 const POINTER_SIZE: u64 = 16;
 
 /// Versions that KVM's APICs report (`APIC_VERSION` in `arch/x86/kvm/lapic.c`, `IOAPIC_VERSION_ID`
@@ -45,7 +45,7 @@ pub(super) fn write(memory: &GuestMemoryMmap, cpus: u8) -> Result<(), LoadError>
     let table_address = MP_TABLE + POINTER_SIZE;
     let mut pointer = Vec::from(*b"_MP_");
     pointer.extend(to_u32(table_address).to_le_bytes());
-    // Length in 16 bytes, specification 1.4, checksum, no default configuration, no IMCR.
+    // Length in units of 16 bytes, specification 1.4, checksum, no default configuration, no IMCR.
     pointer.extend([1, 4, 0, 0, 0, 0, 0, 0]);
     set_checksum(&mut pointer, 10);
     memory.write_slice(&pointer, GuestAddress(MP_TABLE))?;
@@ -53,14 +53,15 @@ pub(super) fn write(memory: &GuestMemoryMmap, cpus: u8) -> Result<(), LoadError>
     Ok(())
 }
 
+/// Returns the configuration table: header and entries.
 fn configuration_table(cpus: u8) -> Vec<u8> {
     let mut entries = Entries::default();
     for id in 0..cpus {
-        // Bit 0: the processor is enabled; bit 1: it is the boot processor.
+        // Bit 0: enabled; bit 1: boot processor.
         let flags = if id == 0 { 3 } else { 1 };
         entries.add(PROCESSOR, &[id, LOCAL_APIC_VERSION, flags]);
-        // Signature and features, four bytes each, and eight reserved. The kernel uses CPUID
-        // instead.
+        // CPU signature and feature flags, four bytes each, and eight reserved bytes. The kernel
+        // uses CPUID instead of signature and flags.
         entries.bytes.extend([0; 16]);
     }
     entries.add(BUS, &[ISA_BUS_ID]);
@@ -117,7 +118,7 @@ fn set_checksum(bytes: &mut [u8], index: usize) {
 }
 
 fn to_u32(address: u64) -> u32 {
-    u32::try_from(address).expect("the layout has it below 4 GiB")
+    u32::try_from(address).expect("addresses of the layout are below 4 GiB")
 }
 
 #[cfg(test)]

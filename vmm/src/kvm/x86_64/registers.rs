@@ -19,10 +19,11 @@ const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
 /// `RFLAGS` with interrupts off. Bit 1 is always set.
 const RFLAGS_INTERRUPTS_OFF: u64 = 1 << 1;
 
-/// Segment selectors. The 64-bit boot protocol requires these values of code (`__BOOT_CS`) and data
-/// (`__BOOT_DS`). The protocol does not define the value for the TSS.
+/// Selector of the code segment, as the 64-bit boot protocol requires it (`__BOOT_CS`).
 const CODE_SELECTOR: u16 = 0x10;
+/// Selector of the data segment, as the 64-bit boot protocol requires it (`__BOOT_DS`).
 const DATA_SELECTOR: u16 = 0x18;
+/// Selector of the TSS, which the boot protocols do not define.
 const TSS_SELECTOR: u16 = 0x20;
 /// Number of descriptors: null, unused, code, data, and two for the TSS, as 64-bit mode needs.
 const GDT_ENTRIES: usize = 6;
@@ -45,7 +46,7 @@ const TABLE_ENTRIES: u64 = 512;
 /// Number of page directories, one for each GiB.
 const PAGE_DIRECTORIES: u64 = 4;
 
-/// Creates a segment of 4 GiB at base 0.
+/// Creates a 32-bit segment of 4 GiB at base 0.
 fn flat_segment(selector: u16, type_: u8) -> kvm_segment {
     kvm_segment {
         base: 0,
@@ -120,6 +121,7 @@ pub(super) fn write_gdt(memory: &GuestMemoryMmap, entry: &KernelEntry) -> Result
 pub(super) fn write_page_tables(memory: &GuestMemoryMmap) -> Result<(), LoadError> {
     let (pdpt, page_directories) = (PAGE_TABLES + PAGE_SIZE, PAGE_TABLES + 2 * PAGE_SIZE);
     memory.write_obj(pdpt | PRESENT_AND_WRITABLE, GuestAddress(PAGE_TABLES))?;
+    // The bytes of the PDPT, then those of all page directories.
     let mut table = Vec::new();
     for index in 0..PAGE_DIRECTORIES {
         table.extend(((page_directories + index * PAGE_SIZE) | PRESENT_AND_WRITABLE).to_le_bytes());
@@ -181,10 +183,10 @@ const MSR_MTRR_DEF_TYPE: u32 = 0x2ff;
 
 /// Returns the MSRs of every vCPU that firmware would set and KVM does not:
 ///
-/// - `IA32_MISC_ENABLE`: fast strings, because the kernel otherwise takes `rep movs` for slow on
+/// - `IA32_MISC_ENABLE`: fast strings, because a kernel without them considers `rep movs` slow on
 ///   Intel processors (`early_init_intel`); BTS and PEBS unavailable, which is KVM's default.
 /// - `IA32_MTRRdefType`: MTRRs on, all memory write-back. With MTRRs off, the kernel would not use
-///   PAT (`mtrr_bp_init`) and would take memory for uncached.
+///   PAT (`mtrr_bp_init`) and would consider memory uncached.
 #[must_use]
 pub fn boot_msrs() -> Vec<kvm_msr_entry> {
     let fast_strings = 1 << 0;

@@ -67,18 +67,18 @@ pub(in crate::kvm) fn create_parts(
 pub(in crate::kvm) fn restore_parts(
     kvm: &Kvm,
     vm: &VmFd,
-    (vm_state, states): (&VmState, &[Arc<VcpuState>]),
+    (vm_state, vcpu_states): (&VmState, &[Arc<VcpuState>]),
     register_events: impl FnOnce(&VmFd) -> Result<(), SetupError>,
 ) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
     let chips = create_irq_chips(vm)?;
     register_events(vm)?;
     let saved_msrs = msr_list(kvm)?;
     let mut vcpus = Vec::new();
-    for (id, state) in (0..).zip(states) {
+    for (id, state) in (0..).zip(vcpu_states) {
         let fd = vm.create_vcpu(id).map_err(SetupError::kvm("KVM_CREATE_VCPU"))?;
         vcpus.push(Cpu { fd, cpuid: state.cpuid()?, msrs: saved_msrs.clone() });
     }
-    for (state, cpu) in states.iter().zip(&vcpus) {
+    for (state, cpu) in vcpu_states.iter().zip(&vcpus) {
         state.restore(&cpu.fd)?;
     }
     // The I/O APIC is restored last, because its pending interrupts go to the local APICs at once.
@@ -93,12 +93,13 @@ fn create_irq_chips(vm: &VmFd) -> Result<IrqChips, SetupError> {
     let tss = usize::try_from(layout::KVM_TSS).unwrap_or(usize::MAX);
     vm.set_tss_address(tss).map_err(SetupError::kvm("KVM_SET_TSS_ADDR"))?;
     vm.create_irq_chip().map_err(SetupError::kvm("KVM_CREATE_IRQCHIP"))?;
-    // The flag adds port 61h, which a kernel uses to calibrate its clocks.
+    // The flag adds port 61h, by which a kernel reads the PIT to calibrate its clocks.
     let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
     vm.create_pit2(pit).map_err(SetupError::kvm("KVM_CREATE_PIT2"))?;
     Ok(IrqChips)
 }
 
+/// Returns the indices of the MSRs that belong to a vCPU's state.
 fn msr_list(kvm: &Kvm) -> Result<Arc<MsrList>, SetupError> {
     kvm.get_msr_index_list().map(Arc::new).map_err(SetupError::kvm("KVM_GET_MSR_INDEX_LIST"))
 }

@@ -72,7 +72,7 @@ impl VmState {
 
 impl VcpuState {
     /// Reads the state of a vCPU. Another `KVM_RUN` must have completed the vCPU's last exit.
-    /// `cpuid` are the CPUID leaves that KVM was given for the vCPU.
+    /// `cpuid` contains the CPUID leaves that were set for the vCPU.
     pub(super) fn save(
         vcpu: &VcpuFd,
         cpuid: &CpuId,
@@ -98,7 +98,7 @@ impl VcpuState {
     /// Returns the CPUID leaves.
     pub(super) fn cpuid(&self) -> Result<CpuId, SetupError> {
         CpuId::from_entries(&self.cpuid)
-            .map_err(|_| SetupError::State("more CPUID leaves than KVM takes"))
+            .map_err(|_| SetupError::State("more CPUID leaves than KVM accepts"))
     }
 
     /// Describes the vCPU's activity in one line.
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn state_is_plain_data() {
+    fn serialized_states_are_read_back() {
         let vm = VmState {
             irqchips: [kvm_irqchip { chip_id: 2, ..Default::default() }; 3],
             pit: kvm_pit_state2 { flags: 5, ..Default::default() },

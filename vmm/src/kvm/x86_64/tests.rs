@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tests of loading: generated files, and the memory contents that a kernel finds. Invalid files are
-//! refused with their names.
+//! Tests of loading: the contents of guest memory after generated kernels are loaded, and the
+//! errors for invalid kernels.
 
 use std::fs;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use super::layout::*;
 use super::*;
 
 const MIB: u64 = 1 << 20;
-const KERNEL_AT: u64 = 0x100_0000;
+const KERNEL_ADDRESS: u64 = 0x100_0000;
 const TEXT: &[u8] = b"the kernel's instructions";
 const INITRAMFS: &[u8] = b"070701, an archive of some length";
 const CMDLINE_TEXT: &str = "console=ttyS0 panic=-1";
@@ -35,13 +35,14 @@ impl Vmlinux {
         header.e_ident[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
         header.e_phoff = 64;
         header.e_phnum = 2;
+        // NT_GNU_BUILD_ID, and XEN_ELFNOTE_PHYS32_ENTRY with the entry point 0x100_0120.
         let notes = [note(b"GNU\0", 3, b"identity"), note(b"Xen\0", 18, &[0x20, 1, 0, 1])].concat();
         let text = 64 + 2 * 56;
         let segments = vec![
             Elf64_Phdr {
                 p_type: 1,
                 p_offset: text,
-                p_paddr: KERNEL_AT,
+                p_paddr: KERNEL_ADDRESS,
                 p_filesz: TEXT.len() as u64,
                 p_memsz: 2 * MIB,
                 ..Default::default()
@@ -67,11 +68,11 @@ impl Vmlinux {
     }
 }
 
-fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
+fn note(name: &[u8], note_type: u32, content: &[u8]) -> Vec<u8> {
     let header = Elf64_Nhdr {
         n_namesz: u32::try_from(name.len()).unwrap(),
         n_descsz: u32::try_from(content.len()).unwrap(),
-        n_type: kind,
+        n_type: note_type,
     };
     [header.as_slice(), name, content].concat()
 }
@@ -90,7 +91,7 @@ fn bz_header() -> setup_header {
         cmdline_size: 2047,
         payload_offset: 8,
         payload_length: 17,
-        pref_address: KERNEL_AT,
+        pref_address: KERNEL_ADDRESS,
         init_size: 0x30_0000,
         ..Default::default()
     }
@@ -128,14 +129,14 @@ fn memory(bytes: u64) -> GuestMemoryMmap {
     GuestMemoryMmap::from_ranges(&memory_ranges(bytes)).unwrap()
 }
 
-/// The error of loading this kernel into 64 MiB of memory.
-fn refused(kernel: &[u8]) -> LoadError {
-    Files::new(kernel).load(&memory(64 * MIB)).expect_err("it was taken")
+/// Returns the error of loading this kernel into 64 MiB of memory.
+fn load_error(kernel: &[u8]) -> LoadError {
+    Files::new(kernel).load(&memory(64 * MIB)).expect_err("the kernel was loaded")
 }
 
-fn bytes(memory: &GuestMemoryMmap, at: u64, length: usize) -> Vec<u8> {
+fn read_bytes(memory: &GuestMemoryMmap, address: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    memory.read_slice(&mut bytes, GuestAddress(at)).unwrap();
+    memory.read_slice(&mut bytes, GuestAddress(address)).unwrap();
     bytes
 }
 
@@ -148,7 +149,7 @@ fn memory_continues_above_the_mmio_hole() {
 }
 
 #[test]
-fn loaded_parts_do_not_overlap() {
+fn areas_of_the_layout_do_not_overlap() {
     let from = |start: u64, size: u64| start..start + size;
     let mut ranges: Vec<Range<u64>> = vec![
         // The real-mode interrupt table and the BIOS data area, which a kernel may read.
@@ -185,12 +186,13 @@ fn kernel_arguments_announce_the_vsock_device() {
     );
 }
 
-/// Checks a memory map: it is sorted and without overlaps, and exactly the memory without tables is usable.
+/// Checks a memory map of (start, size, type) entries: they are sorted and do not overlap, and
+/// exactly the memory without tables is usable (type 1).
 fn check_map(map: &[(u64, u64, u32)], memory: &GuestMemoryMmap) {
     for ((start, size, _), (next, ..)) in map.iter().zip(map.iter().skip(1)) {
         assert!(start + size <= *next);
     }
-    let usable: Vec<_> = map.iter().filter(|(.., kind)| *kind == 1).collect();
+    let usable: Vec<_> = map.iter().filter(|(.., entry_type)| *entry_type == 1).collect();
     for (start, size, _) in &usable {
         assert!(memory.check_range(GuestAddress(*start), usize::try_from(*size).unwrap()));
         assert!(start + size <= MP_TABLE || *start >= HIGH_MEMORY);
@@ -198,8 +200,9 @@ fn check_map(map: &[(u64, u64, u32)], memory: &GuestMemoryMmap) {
     let total: u64 = usable.iter().map(|(_, size, _)| size).sum();
     let memory_size: u64 = memory.iter().map(GuestMemoryRegion::len).sum();
     assert_eq!(total, memory_size - (HIGH_MEMORY - MP_TABLE));
-    for kept in [MP_TABLE..BASE_MEMORY_END, ACPI..HIGH_MEMORY] {
-        assert!(map.contains(&(kept.start, kept.end - kept.start, 2)), "{kept:x?} is reserved");
+    for tables in [MP_TABLE..BASE_MEMORY_END, ACPI..HIGH_MEMORY] {
+        let reserved = (tables.start, tables.end - tables.start, 2);
+        assert!(map.contains(&reserved), "{tables:x?} must be reserved");
     }
 }
 
@@ -209,7 +212,7 @@ fn a_vmlinux_is_entered_by_pvh_with_start_info() {
         let memory = memory(size);
         let entry = Files::new(&Vmlinux::new().bytes()).load(&memory).unwrap();
         assert_eq!(entry, KernelEntry::Pvh { entry: 0x100_0120 });
-        assert_eq!(bytes(&memory, KERNEL_AT, TEXT.len() + 1), [TEXT, b"\0"].concat());
+        assert_eq!(read_bytes(&memory, KERNEL_ADDRESS, TEXT.len() + 1), [TEXT, b"\0"].concat());
 
         let info: hvm_start_info = memory.read_obj(GuestAddress(PVH_START_INFO)).unwrap();
         assert_eq!((info.magic, info.version, info.flags), (0x336e_c578, 1, 0));
@@ -227,13 +230,13 @@ fn a_vmlinux_is_entered_by_pvh_with_start_info() {
         let module: hvm_modlist_entry = memory.read_obj(GuestAddress(info.modlist_paddr)).unwrap();
         assert!(info.modlist_paddr + 32 <= PVH_START_INFO + 0x1000);
         assert_eq!(module.size, INITRAMFS.len() as u64);
-        assert_eq!(bytes(&memory, module.paddr, INITRAMFS.len()), INITRAMFS);
+        assert_eq!(read_bytes(&memory, module.paddr, INITRAMFS.len()), INITRAMFS);
         // Page-aligned, at the end of memory below the hole.
         assert_eq!(module.paddr, size.min(MMIO_HOLE) - 0x1000);
-        let cmdline = bytes(&memory, CMDLINE, CMDLINE_TEXT.len() + 1);
+        let cmdline = read_bytes(&memory, CMDLINE, CMDLINE_TEXT.len() + 1);
         assert_eq!(cmdline, [CMDLINE_TEXT.as_bytes(), b"\0"].concat());
-        assert_eq!(bytes(&memory, MP_TABLE, 4), b"_MP_");
-        assert_eq!(bytes(&memory, ACPI, 8), b"RSD PTR ");
+        assert_eq!(read_bytes(&memory, MP_TABLE, 4), b"_MP_");
+        assert_eq!(read_bytes(&memory, ACPI, 8), b"RSD PTR ");
     }
 }
 
@@ -241,8 +244,8 @@ fn a_vmlinux_is_entered_by_pvh_with_start_info() {
 fn a_bzimage_is_entered_in_64_bit_mode_with_a_zero_page() {
     let memory = memory(64 * MIB);
     let entry = Files::new(&bz_image(&bz_header())).load(&memory).unwrap();
-    assert_eq!(entry, KernelEntry::Linux64 { entry: KERNEL_AT + 0x200 });
-    assert_eq!(bytes(&memory, KERNEL_AT, TEXT.len()), TEXT);
+    assert_eq!(entry, KernelEntry::Linux64 { entry: KERNEL_ADDRESS + 0x200 });
+    assert_eq!(read_bytes(&memory, KERNEL_ADDRESS, TEXT.len()), TEXT);
 
     let params: boot_params = memory.read_obj(GuestAddress(ZERO_PAGE)).unwrap();
     let header = params.hdr;
@@ -251,7 +254,7 @@ fn a_bzimage_is_entered_in_64_bit_mode_with_a_zero_page() {
     assert_eq!(u64::from(header.cmd_line_ptr), CMDLINE);
     assert_eq!({ params.acpi_rsdp_addr }, ACPI);
     let (address, size) = (header.ramdisk_image, header.ramdisk_size);
-    assert_eq!(bytes(&memory, address.into(), size as usize), INITRAMFS);
+    assert_eq!(read_bytes(&memory, address.into(), size as usize), INITRAMFS);
     let table = params.e820_table;
     let map: Vec<_> = table[..usize::from(params.e820_entries)]
         .iter()
@@ -264,19 +267,22 @@ fn a_bzimage_is_entered_in_64_bit_mode_with_a_zero_page() {
 }
 
 #[test]
-fn limits_of_a_bzimages_header_are_respected() {
-    let low = setup_header { initrd_addr_max: 0x1ff_ffff, ..bz_header() };
+fn the_limits_in_a_bzimages_header_are_respected() {
+    let low_initrd = setup_header { initrd_addr_max: 0x1ff_ffff, ..bz_header() };
     let memory = memory(64 * MIB);
-    Files::new(&bz_image(&low)).load(&memory).unwrap();
+    Files::new(&bz_image(&low_initrd)).load(&memory).unwrap();
     let params: boot_params = memory.read_obj(GuestAddress(ZERO_PAGE)).unwrap();
     assert_eq!({ params.hdr.ramdisk_image }, 0x1ff_f000);
 
-    let short = bz_image(&setup_header { cmdline_size: 10, ..bz_header() });
-    assert!(matches!(refused(&short), LoadError::CommandLineTooLong { length: 22, limit: 10 }));
+    let short_cmdline = bz_image(&setup_header { cmdline_size: 10, ..bz_header() });
+    assert!(matches!(
+        load_error(&short_cmdline),
+        LoadError::CommandLineTooLong { length: 22, limit: 10 }
+    ));
 }
 
 #[test]
-fn command_lines_that_the_kernel_would_cut_are_refused() {
+fn command_lines_that_the_kernel_would_not_read_completely_are_refused() {
     let files = Files::new(&Vmlinux::new().bytes());
     let memory = memory(64 * MIB);
     let load = |cmdline: &str| load(&memory, &files.kernel(), &files.initramfs(), cmdline, 1);
@@ -289,7 +295,7 @@ fn command_lines_that_the_kernel_would_cut_are_refused() {
 }
 
 #[test]
-fn there_are_1_to_8_cpus() {
+fn a_vm_has_1_to_8_vcpus() {
     let files = Files::new(&Vmlinux::new().bytes());
     let memory = memory(64 * MIB);
     let load = |cpus| load(&memory, &files.kernel(), &files.initramfs(), "", cpus);
@@ -302,85 +308,89 @@ fn there_are_1_to_8_cpus() {
 fn truncated_files_are_refused() {
     for whole in [Vmlinux::new().bytes(), bz_image(&bz_header())] {
         for length in 0..whole.len() {
-            let error = refused(&whole[..length]);
+            let error = load_error(&whole[..length]);
             // Without its magic number, the file is not recognised.
-            let magic = if whole.starts_with(b"\x7fELF") { 4 } else { 0x206 };
-            let named = match error {
-                LoadError::NotAKernel { .. } => length < magic,
+            let magic_end = if whole.starts_with(b"\x7fELF") { 4 } else { 0x206 };
+            let is_expected = match error {
+                LoadError::NotAKernel { .. } => length < magic_end,
                 LoadError::Truncated { end, size, .. } => {
-                    length >= magic && size == length as u64 && end > size
+                    length >= magic_end && size == length as u64 && end > size
                 }
                 _ => false,
             };
-            assert!(named, "cut at {length}: {error}");
+            assert!(is_expected, "truncated to {length} bytes: {error}");
         }
     }
 }
 
 #[test]
-fn other_files_are_refused_by_name() {
-    assert!(matches!(refused(b""), LoadError::NotAKernel { .. }));
-    assert!(matches!(refused(&[0x1f; 4096]), LoadError::NotAKernel { .. }));
-    let mut arm = Vmlinux::new();
-    arm.header.e_machine = 183;
-    assert!(matches!(refused(&arm.bytes()), LoadError::NotVmlinux { .. }));
-    let mut narrow = Vmlinux::new();
-    narrow.header.e_ident[4] = 1;
-    assert!(matches!(refused(&narrow.bytes()), LoadError::NotVmlinux { .. }));
-    let mut empty = Vmlinux::new();
-    empty.header.e_phnum = 0;
-    assert!(matches!(refused(&empty.bytes()), LoadError::NotVmlinux { .. }));
-    let mut sizes = Vmlinux::new();
-    sizes.header.e_phentsize = 32;
-    assert!(matches!(refused(&sizes.bytes()), LoadError::NotVmlinux { .. }));
+fn files_that_are_no_bootable_kernel_are_refused_with_the_reason() {
+    assert!(matches!(load_error(b""), LoadError::NotAKernel { .. }));
+    assert!(matches!(load_error(&[0x1f; 4096]), LoadError::NotAKernel { .. }));
+    let mut aarch64 = Vmlinux::new();
+    aarch64.header.e_machine = 183;
+    assert!(matches!(load_error(&aarch64.bytes()), LoadError::NotVmlinux { .. }));
+    let mut elf_32_bit = Vmlinux::new();
+    elf_32_bit.header.e_ident[4] = 1;
+    assert!(matches!(load_error(&elf_32_bit.bytes()), LoadError::NotVmlinux { .. }));
+    let mut without_segments = Vmlinux::new();
+    without_segments.header.e_phnum = 0;
+    assert!(matches!(load_error(&without_segments.bytes()), LoadError::NotVmlinux { .. }));
+    let mut short_headers = Vmlinux::new();
+    short_headers.header.e_phentsize = 32;
+    assert!(matches!(load_error(&short_headers.bytes()), LoadError::NotVmlinux { .. }));
 
-    let mut noteless = Vmlinux::new();
-    // The first note has 24 bytes; its successor's type is behind two lengths.
-    noteless.notes[24 + 8] = 17;
-    assert!(matches!(refused(&noteless.bytes()), LoadError::NoPvhNote { .. }));
-    let mut cut_note = Vmlinux::new();
-    cut_note.notes.truncate(24 + 12 + 2);
-    cut_note.segments[1].p_filesz = 24 + 12 + 2;
-    assert!(matches!(refused(&cut_note.bytes()), LoadError::Loader { .. }));
+    let mut without_pvh_note = Vmlinux::new();
+    // The first note has 24 bytes. The second begins with two lengths of 4 bytes and its type.
+    without_pvh_note.notes[24 + 8] = 17;
+    assert!(matches!(load_error(&without_pvh_note.bytes()), LoadError::NoPvhNote { .. }));
+    let mut truncated_note = Vmlinux::new();
+    truncated_note.notes.truncate(24 + 12 + 2);
+    truncated_note.segments[1].p_filesz = 24 + 12 + 2;
+    assert!(matches!(load_error(&truncated_note.bytes()), LoadError::Loader { .. }));
 
-    let old = setup_header { version: 0x20b, ..bz_header() };
-    assert!(matches!(refused(&bz_image(&old)), LoadError::No64BitEntry { .. }));
-    let narrow = setup_header { xloadflags: 0x7e, ..bz_header() };
-    assert!(matches!(refused(&bz_image(&narrow)), LoadError::No64BitEntry { .. }));
+    let old_protocol = setup_header { version: 0x20b, ..bz_header() };
+    assert!(matches!(load_error(&bz_image(&old_protocol)), LoadError::No64BitEntry { .. }));
+    let without_64_bit_entry = setup_header { xloadflags: 0x7e, ..bz_header() };
+    assert!(matches!(load_error(&bz_image(&without_64_bit_entry)), LoadError::No64BitEntry { .. }));
 }
 
 #[test]
 fn kernels_and_initramfs_that_do_not_fit_are_refused() {
-    let with = |address, size| {
+    let load_at = |address, size| {
         let mut kernel = Vmlinux::new();
         (kernel.segments[0].p_paddr, kernel.segments[0].p_memsz) = (address, size);
-        refused(&kernel.bytes())
+        load_error(&kernel.bytes())
     };
     let memory_end = 64 * MIB;
     assert!(matches!(
-        with(KERNEL_AT, 49 * MIB),
-        LoadError::KernelTooBig { end, memory_end: at, .. } if end == 65 * MIB && at == memory_end
+        load_at(KERNEL_ADDRESS, 49 * MIB),
+        LoadError::KernelTooBig { end, memory_end: error_memory_end, .. }
+            if end == 65 * MIB && error_memory_end == memory_end
     ));
-    assert!(matches!(with(KERNEL_AT, u64::MAX), LoadError::KernelTooBig { .. }));
-    assert!(matches!(with(u64::MAX, 1), LoadError::KernelTooBig { .. }));
-    assert!(matches!(with(0x8000, MIB), LoadError::TooLow { address: 0x8000, .. }));
+    assert!(matches!(load_at(KERNEL_ADDRESS, u64::MAX), LoadError::KernelTooBig { .. }));
+    assert!(matches!(load_at(u64::MAX, 1), LoadError::KernelTooBig { .. }));
+    assert!(matches!(load_at(0x8000, MIB), LoadError::TooLow { address: 0x8000, .. }));
     // The kernel fits exactly, so the initramfs does not.
     assert!(matches!(
-        with(KERNEL_AT, 48 * MIB),
-        LoadError::InitramfsTooBig { size: 33, room: 0, .. }
+        load_at(KERNEL_ADDRESS, 48 * MIB),
+        LoadError::InitramfsTooBig { size: 33, available_size: 0, .. }
     ));
     let big = setup_header { init_size: u32::MAX, ..bz_header() };
-    assert!(matches!(refused(&bz_image(&big)), LoadError::KernelTooBig { .. }));
+    assert!(matches!(load_error(&bz_image(&big)), LoadError::KernelTooBig { .. }));
     let low = setup_header { pref_address: 0x1000, ..bz_header() };
-    assert!(matches!(refused(&bz_image(&low)), LoadError::TooLow { .. }));
+    assert!(matches!(load_error(&bz_image(&low)), LoadError::TooLow { .. }));
 
-    let small = GuestMemoryMmap::from_ranges(&[(GuestAddress(MIB), 1 << 20)]).unwrap();
+    let without_first_mib = GuestMemoryMmap::from_ranges(&[(GuestAddress(MIB), 1 << 20)]).unwrap();
     let files = Files::new(&Vmlinux::new().bytes());
-    assert!(matches!(files.load(&small), Err(LoadError::KernelTooBig { memory_end: 0, .. })));
+    assert!(matches!(
+        files.load(&without_first_mib),
+        Err(LoadError::KernelTooBig { memory_end: 0, .. })
+    ));
 }
 
 #[test]
-fn missing_files_are_named() {
+fn errors_name_the_file_that_cannot_be_read() {
     let files = Files::new(&Vmlinux::new().bytes());
     fs::remove_file(files.initramfs()).unwrap();
     let error = files.load(&memory(64 * MIB)).unwrap_err().to_string();
@@ -398,25 +408,25 @@ proptest! {
     /// A kernel with some changed bytes is loaded or refused, without a panic.
     #[test]
     fn damaged_kernels_do_not_panic(
-        vmlinux: bool,
+        is_vmlinux: bool,
         changes in proptest::collection::vec((0_usize..2048, any::<u8>()), 0..8),
     ) {
-        let mut kernel = if vmlinux { Vmlinux::new().bytes() } else { bz_image(&bz_header()) };
-        for (at, value) in changes {
-            let at = at % kernel.len();
-            kernel[at] = value;
+        let mut kernel = if is_vmlinux { Vmlinux::new().bytes() } else { bz_image(&bz_header()) };
+        for (index, value) in changes {
+            let index = index % kernel.len();
+            kernel[index] = value;
         }
         let _ = Files::new(&kernel).load(&memory(64 * MIB));
     }
 
     /// A file with a magic number and random bytes is loaded or refused, without a panic.
     #[test]
-    fn garbage_does_not_panic(
-        vmlinux: bool,
-        garbage in proptest::collection::vec(any::<u8>(), 0..2048),
+    fn random_bytes_do_not_panic(
+        is_vmlinux: bool,
+        random_bytes in proptest::collection::vec(any::<u8>(), 0..2048),
     ) {
-        let mut kernel = garbage;
-        if vmlinux {
+        let mut kernel = random_bytes;
+        if is_vmlinux {
             kernel.splice(..kernel.len().min(20), *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
         } else if kernel.len() > 0x206 {
             kernel[0x202..0x206].copy_from_slice(b"HdrS");

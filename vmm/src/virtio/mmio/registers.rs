@@ -44,7 +44,7 @@ pub(super) struct QueueRegisters {
 }
 
 impl Registers {
-    /// Handles a write that affects no other part of the device.
+    /// Handles a write that affects only the registers and their queues.
     pub(super) fn write(&mut self, register: u32, value: u32, memory: &GuestMemoryMmap) {
         let is_negotiating = self.has_status(VIRTIO_CONFIG_S_DRIVER)
             && !self.has_status(VIRTIO_CONFIG_S_FEATURES_OK);
@@ -73,7 +73,8 @@ impl Registers {
     /// is set only after the previous bit in [`STATUS_ORDER`].
     pub(super) fn write_status(&mut self, value: u32) {
         let new_bits = value & DRIVER_BITS;
-        if self.status & DRIVER_BITS & !new_bits != 0 {
+        let cleared_bits = self.status & DRIVER_BITS & !new_bits;
+        if cleared_bits != 0 {
             return;
         }
         for bit in STATUS_ORDER {
@@ -99,10 +100,12 @@ impl Registers {
             == VIRTIO_CONFIG_S_DRIVER_OK
     }
 
+    /// Returns true if the status has this bit.
     pub(super) fn has_status(&self, bit: u32) -> bool {
         self.status & bit != 0
     }
 
+    /// Returns true if the driver has accepted `VIRTIO_F_EVENT_IDX`.
     pub(super) fn has_event_idx(&self) -> bool {
         self.driver_features & 1 << VIRTIO_RING_F_EVENT_IDX != 0
     }
@@ -112,7 +115,7 @@ impl Registers {
         self.queues.get_mut(usize::try_from(self.queue_select).ok()?)
     }
 
-    /// Returns the selected queue if the driver may configure it: between `FEATURES_OK` and
+    /// Returns the selected queue if the driver may configure the queue: between `FEATURES_OK` and
     /// `DRIVER_OK` (section 3.1.1), and not while the queue is ready (section 4.2.2.2).
     pub(super) fn configurable_queue(&mut self) -> Option<&mut QueueRegisters> {
         let is_configurable = self.has_status(VIRTIO_CONFIG_S_FEATURES_OK)
@@ -149,6 +152,7 @@ impl Default for QueueRegisters {
 }
 
 impl QueueRegisters {
+    /// Handles a write to a register of the selected queue except `QueueReady`.
     pub(super) fn write(&mut self, register: u32, value: u32) {
         match register {
             VIRTIO_MMIO_QUEUE_NUM => self.size = value,
@@ -162,8 +166,9 @@ impl QueueRegisters {
         }
     }
 
-    /// Creates the queue that these registers describe. Returns `None` if the size or alignment of
-    /// the queue is invalid (section 2.7), or the queue is not in guest memory.
+    /// Creates the queue that these registers describe, with the device's next available and next
+    /// used index. Returns `None` if the size or alignment of the queue is invalid (section 2.7), or
+    /// the queue is not in guest memory.
     pub(super) fn create_queue(
         &self,
         memory: &GuestMemoryMmap,

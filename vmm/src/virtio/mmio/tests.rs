@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tests with drivers that follow the specification, and with drivers that violate it.
 
-use super::super::driver::{Driver, MEMORY, SIZE, event, parts};
+use super::super::driver::{DRIVER_QUEUE_SIZE, Driver, MEMORY_SIZE, event, queue_addresses};
 use super::registers::STATUS_ORDER;
 use super::*;
 use crate::vsock::queue::RX;
@@ -17,7 +17,7 @@ fn status(driver: &Driver) -> u32 {
 }
 
 #[test]
-fn a_driver_finds_a_vsock_device() {
+fn identification_features_and_queues_are_those_of_a_vsock_device() {
     let driver = driver();
     let read = |register| driver.read(register);
     assert_eq!(read(VIRTIO_MMIO_MAGIC_VALUE).to_le_bytes(), *b"virt");
@@ -27,9 +27,9 @@ fn a_driver_finds_a_vsock_device() {
         driver.write(VIRTIO_MMIO_DEVICE_FEATURES_SEL, select);
         assert_eq!(read(VIRTIO_MMIO_DEVICE_FEATURES), features);
     }
-    for (queue, most) in [(0, 128), (1, 128), (2, 128), (3, 0), (u32::MAX, 0)] {
+    for (queue, max_size) in [(0, 128), (1, 128), (2, 128), (3, 0), (u32::MAX, 0)] {
         driver.write(VIRTIO_MMIO_QUEUE_SEL, queue);
-        assert_eq!(read(VIRTIO_MMIO_QUEUE_NUM_MAX), most);
+        assert_eq!(read(VIRTIO_MMIO_QUEUE_NUM_MAX), max_size);
         assert_eq!(read(VIRTIO_MMIO_QUEUE_READY), 0);
     }
     assert_eq!(read(VIRTIO_MMIO_SHM_LEN_LOW), u32::MAX);
@@ -38,7 +38,7 @@ fn a_driver_finds_a_vsock_device() {
 }
 
 #[test]
-fn registers_have_32_bits_and_the_configuration_space_any_width() {
+fn registers_are_accessed_in_32_bits_and_the_configuration_space_in_any_width() {
     let driver = driver();
     let read = |offset, len| {
         let mut data = vec![0xaa; len];
@@ -73,13 +73,14 @@ fn status_bits_are_set_in_order_and_never_cleared() {
         driver.write(VIRTIO_MMIO_STATUS, value);
         status(&driver)
     };
-    assert_eq!(write(2), 0, "no driver without acknowledgement");
+    // 1 ACKNOWLEDGE, 2 DRIVER, 4 DRIVER_OK, 8 FEATURES_OK, 64 DEVICE_NEEDS_RESET, 128 FAILED.
+    assert_eq!(write(2), 0, "DRIVER follows ACKNOWLEDGE");
     assert_eq!(write(4), 0);
     assert_eq!(write(1), 1);
-    assert_eq!(write(2), 1, "nothing is cleared");
-    assert_eq!(write(1 | 4), 1, "not without features");
+    assert_eq!(write(2), 1, "ACKNOWLEDGE cannot be cleared");
+    assert_eq!(write(1 | 4), 1, "DRIVER_OK follows FEATURES_OK");
     assert_eq!(write(1 | 2 | 0x30), 3, "reserved bits");
-    assert_eq!(write(1 | 2 | 64), 3, "that bit is the device's");
+    assert_eq!(write(1 | 2 | 64), 3, "only the device sets DEVICE_NEEDS_RESET");
     driver.accept_features(FEATURES);
     assert_eq!(write(3 | 4), 3);
     assert_eq!(write(3 | 8), 11);
@@ -88,12 +89,12 @@ fn status_bits_are_set_in_order_and_never_cleared() {
     assert_eq!(write(15 | 128), 143);
     assert_eq!(write(15), 143);
     assert_eq!(write(0), 0);
-    assert_eq!(write(128), 128, "a driver is_configurable give up at any time");
+    assert_eq!(write(128), 128, "FAILED may be set at any time");
 }
 
 #[test]
-fn features_are_the_devices_and_version_1_is_one_of_them() {
-    for (features, accepted) in [
+fn features_ok_needs_version_1_and_only_features_of_the_device() {
+    for (features, is_accepted) in [
         (FEATURES, true),
         (1 << 32, true),
         (0, false),
@@ -108,61 +109,61 @@ fn features_are_the_devices_and_version_1_is_one_of_them() {
         driver.accept_features(features);
         driver.write(VIRTIO_MMIO_STATUS, 3);
         driver.write(VIRTIO_MMIO_STATUS, 11);
-        assert_eq!(status(&driver), 3, "chosen before there was a driver");
+        assert_eq!(status(&driver), 3, "features written before DRIVER have no effect");
         driver.accept_features(features);
         driver.write(VIRTIO_MMIO_STATUS, 11);
-        assert_eq!(status(&driver), if accepted { 11 } else { 3 }, "{features:x}");
+        assert_eq!(status(&driver), if is_accepted { 11 } else { 3 }, "{features:x}");
     }
     let driver = driver();
     driver.negotiate();
     driver.accept_features(0);
-    assert_eq!(driver.transport.save().driver_features, FEATURES, "settled");
+    assert_eq!(driver.transport.save().driver_features, FEATURES, "fixed by FEATURES_OK");
 }
 
 #[test]
 fn a_queue_can_be_set_up_only_between_features_ok_and_driver_ok() {
     let driver = driver();
-    let ready = || driver.read(VIRTIO_MMIO_QUEUE_READY);
+    let queue_ready = || driver.read(VIRTIO_MMIO_QUEUE_READY);
     let set_up = |index, size| {
-        driver.configure_queue(index, size, parts(0));
+        driver.configure_queue(index, size, queue_addresses(0));
         driver.write(VIRTIO_MMIO_QUEUE_READY, 1);
     };
     set_up(0, 16);
-    assert_eq!((ready(), status(&driver)), (0, 0), "before the features are settled");
+    assert_eq!((queue_ready(), status(&driver)), (0, 0), "before FEATURES_OK");
     driver.negotiate();
     driver.write(VIRTIO_MMIO_QUEUE_READY, 2);
-    assert_eq!((ready(), status(&driver)), (0, 11), "not a value of that register");
+    assert_eq!((queue_ready(), status(&driver)), (0, 11), "2 is no value of QueueReady");
     set_up(3, 16);
-    assert_eq!((ready(), status(&driver)), (0, 11), "there is no such queue");
+    assert_eq!((queue_ready(), status(&driver)), (0, 11), "queue 3 does not exist");
     set_up(0, 16);
-    assert_eq!(ready(), 1);
-    driver.configure_queue(0, 32, parts(1));
-    assert_eq!(driver.transport.save().queues[0].size, 16, "it is ready already");
+    assert_eq!(queue_ready(), 1);
+    driver.configure_queue(0, 32, queue_addresses(1));
+    assert_eq!(driver.transport.save().queues[0].size, 16, "the queue is ready");
     driver.write(VIRTIO_MMIO_QUEUE_READY, 0);
-    assert_eq!(ready(), 0);
+    assert_eq!(queue_ready(), 0);
     set_up(0, 32);
-    assert_eq!(ready(), 1);
+    assert_eq!(queue_ready(), 1);
 
-    let runs = |index| driver.transport.with_queue(index, |queue, _| queue.size());
-    assert_eq!(runs(0), None, "the driver is not done");
+    let running_size = |index| driver.transport.with_queue(index, |queue, _| queue.size());
+    assert_eq!(running_size(0), None, "before DRIVER_OK");
     driver.write(VIRTIO_MMIO_STATUS, 15);
-    assert_eq!((runs(0), runs(1), runs(3)), (Some(32), None, None));
+    assert_eq!((running_size(0), running_size(1), running_size(3)), (Some(32), None, None));
     set_up(1, 16);
-    assert_eq!((ready(), status(&driver)), (0, 15), "the device runs");
+    assert_eq!((queue_ready(), status(&driver)), (0, 15), "after DRIVER_OK");
     driver.write(VIRTIO_MMIO_QUEUE_SEL, 0);
     driver.write(VIRTIO_MMIO_QUEUE_READY, 0);
-    assert_eq!(runs(0), None, "taken back");
+    assert_eq!(running_size(0), None, "the driver has stopped the queue");
 }
 
 #[test]
-fn an_invalid_queue_needs_a_reset() {
-    let [descriptors, available, used] = parts(0);
-    let end = MEMORY as u64;
-    for (size, parts) in [
-        (0, parts(0)),
-        (3, parts(0)),
-        (256, parts(0)),
-        (1 << 16 | 16, parts(0)),
+fn an_invalid_queue_sets_device_needs_reset() {
+    let [descriptors, available, used] = queue_addresses(0);
+    let end = MEMORY_SIZE as u64;
+    for (size, addresses) in [
+        (0, queue_addresses(0)),
+        (3, queue_addresses(0)),
+        (256, queue_addresses(0)),
+        (1 << 16 | 16, queue_addresses(0)),
         (16, [descriptors + 8, available, used]),
         (16, [descriptors, available + 1, used]),
         (16, [descriptors, available, used + 2]),
@@ -176,16 +177,16 @@ fn an_invalid_queue_needs_a_reset() {
     ] {
         let driver = driver();
         driver.negotiate();
-        driver.configure_queue(0, size, parts);
+        driver.configure_queue(0, size, addresses);
         driver.write(VIRTIO_MMIO_QUEUE_READY, 1);
-        assert_eq!(driver.read(VIRTIO_MMIO_QUEUE_READY), 0, "{size} {parts:x?}");
-        assert_eq!(status(&driver), 11 | 64, "{size} {parts:x?}");
+        assert_eq!(driver.read(VIRTIO_MMIO_QUEUE_READY), 0, "{size} {addresses:x?}");
+        assert_eq!(status(&driver), 11 | 64, "{size} {addresses:x?}");
         driver.write(VIRTIO_MMIO_STATUS, 15 | 64);
         assert_eq!(status(&driver), 15 | 64);
         assert_eq!(driver.transport.with_queue(0, |_, _| ()), None);
         driver.reset();
     }
-    // The highest addresses that are in memory.
+    // The highest addresses at which descriptor table and used ring fit into memory.
     let driver = driver();
     driver.negotiate();
     driver.configure_queue(0, 16, [end - 0x100, 0x1000, end - 0x100 - 140]);
@@ -194,12 +195,13 @@ fn an_invalid_queue_needs_a_reset() {
 }
 
 #[test]
-fn an_available_index_out_of_range_needs_a_reset() {
+fn an_available_index_out_of_range_sets_device_needs_reset() {
     let mut driver = driver();
     driver.start();
-    driver.advertise(RX, SIZE);
-    assert_eq!(driver.transport.with_queue(RX, |queue, _| queue.size()), Some(SIZE));
-    driver.advertise(RX, SIZE + 1);
+    driver.write_available_index(RX, DRIVER_QUEUE_SIZE);
+    let size = driver.transport.with_queue(RX, |queue, _| queue.size());
+    assert_eq!(size, Some(DRIVER_QUEUE_SIZE));
+    driver.write_available_index(RX, DRIVER_QUEUE_SIZE + 1);
     assert!(driver.transport.with_queue(RX, |_, _| ()).is_some());
     assert_eq!(status(&driver), 15 | 64);
     assert_eq!(driver.read(VIRTIO_MMIO_INTERRUPT_STATUS), 2);
@@ -221,7 +223,7 @@ fn a_notification_writes_the_queues_event() {
 }
 
 #[test]
-fn an_interrupt_stays_until_it_is_acknowledged() {
+fn an_interrupt_stays_until_acknowledgement_or_reset() {
     let mut driver = driver();
     driver.start();
     assert!(driver.interrupt.read().is_err());
@@ -237,10 +239,10 @@ fn an_interrupt_stays_until_it_is_acknowledged() {
 }
 
 #[test]
-fn a_restored_device_continues() {
+fn a_restored_transport_has_the_saved_state_and_repeats_events() {
     let mut driver = driver();
     driver.start();
-    driver.offer_buffers(3);
+    driver.add_receive_buffers(3);
     driver.transport.with_queue(RX, |queue, memory| {
         let head = queue.pop_descriptor_chain(memory).unwrap().head_index();
         queue.add_used(memory, head, 0).unwrap();
@@ -253,14 +255,14 @@ fn a_restored_device_continues() {
 
     let state = driver.transport.save();
     let text = serde_json::to_string(&state).unwrap();
-    let read: TransportState = serde_json::from_str(&text).unwrap();
-    assert_eq!(read, state);
+    let parsed: TransportState = serde_json::from_str(&text).unwrap();
+    assert_eq!(parsed, state);
     assert_eq!(state.queues[RX].indices, Some((1, 1)));
 
-    let driver = driver.restored(Weak::new(), &read);
+    let driver = driver.restore_transport(Weak::new(), &parsed);
     assert_eq!(driver.transport.save(), state);
-    assert_eq!(driver.interrupt.read().unwrap(), 1, "it is_configurable not have got through");
-    assert!(driver.queue_evts.iter().all(|event| event.read().is_ok()), "nor these");
+    assert_eq!(driver.interrupt.read().unwrap(), 1, "the interrupt is repeated");
+    assert!(driver.queue_evts.iter().all(|event| event.read().is_ok()), "queues are notified");
     let (head, event_idx) = driver
         .transport
         .with_queue(RX, |queue, memory| {
@@ -276,14 +278,14 @@ fn a_queue_outside_memory_is_not_restored() {
     let mut driver = driver();
     driver.start();
     let mut state = driver.transport.save();
-    state.queues[1].used = MEMORY as u64;
+    state.queues[1].used = MEMORY_SIZE as u64;
     let queue_evts = [(); QUEUE_COUNT].map(|()| event());
-    let restored = Transport::restore(driver.memory, event(), queue_evts, Weak::new(), &state);
-    assert_eq!(restored.err().unwrap().index, 1);
+    let result = Transport::restore(driver.memory, event(), queue_evts, Weak::new(), &state);
+    assert_eq!(result.err().unwrap().index, 1);
 }
 
-/// A write, mostly of a plausible value to an existing register.
-fn a_write() -> impl Strategy<Value = (u64, u32)> {
+/// Generates writes (offset and value), mostly of plausible values to existing registers.
+fn register_write() -> impl Strategy<Value = (u64, u32)> {
     let registers = [
         VIRTIO_MMIO_STATUS,
         VIRTIO_MMIO_DRIVER_FEATURES_SEL,
@@ -303,31 +305,31 @@ fn a_write() -> impl Strategy<Value = (u64, u32)> {
 }
 
 proptest! {
-    /// After any writes in any order: the status bits are a prefix of the required order, ready queues are
-    /// valid, and reads agree with `save`.
+    /// After any writes in any order, the status bits are a prefix of `STATUS_ORDER`, queues that
+    /// run are valid, and reads agree with `save`.
     #[test]
     fn any_writes_keep_the_registers_consistent(
-        begin in any::<bool>(),
-        writes in prop::collection::vec(a_write(), 0..200),
+        negotiates_first in any::<bool>(),
+        writes in prop::collection::vec(register_write(), 0..200),
         memory in prop::collection::vec(any::<u8>(), 0..64),
     ) {
         let driver = driver();
         driver.memory.write_slice(&memory, GuestAddress(0)).unwrap();
-        if begin {
+        if negotiates_first {
             driver.negotiate();
         }
         for (offset, value) in writes {
             driver.transport.write(offset, &value.to_le_bytes());
             let state = driver.transport.save();
-            let steps = STATUS_ORDER.map(|step| state.status & step != 0);
-            prop_assert!(steps.is_sorted_by(|a, b| a >= b), "{:x}", state.status);
+            let are_set = STATUS_ORDER.map(|bit| state.status & bit != 0);
+            prop_assert!(are_set.is_sorted_by(|a, b| a >= b), "{:x}", state.status);
             for (index, saved) in state.queues.iter().enumerate() {
-                let more = driver.transport.with_queue(index, |queue, memory| {
+                let result = driver.transport.with_queue(index, |queue, memory| {
                     prop_assert!(queue.is_valid(memory));
                     Ok(())
                 });
-                prop_assert!(more.is_none() || saved.indices.is_some());
-                if let Some(result) = more { result?; }
+                prop_assert!(result.is_none() || saved.indices.is_some());
+                if let Some(validity) = result { validity?; }
             }
             prop_assert_eq!(status(&driver), driver.transport.save().status);
         }

@@ -9,7 +9,7 @@ use std::process::Command;
 use super::super::layout::{HIGH_MEMORY, MAX_CPUS};
 use super::*;
 
-/// The table with this signature.
+/// Returns the table with this signature.
 fn table(cpus: u8, signature: &[u8]) -> Table {
     tables(cpus).into_iter().find(|table| table.bytes.starts_with(signature)).unwrap()
 }
@@ -44,21 +44,21 @@ fn tables_do_not_overlap_and_are_in_the_bios_area() {
 #[test]
 fn pointers_lead_from_the_rsdp_to_every_table() {
     let all = tables(4);
-    let at = |address| &all.iter().find(|table| table.address == address).unwrap().bytes;
-    let rsdp = at(RSDP);
+    let table_at = |address| &all.iter().find(|table| table.address == address).unwrap().bytes;
+    let rsdp = table_at(RSDP);
     assert!(rsdp.starts_with(b"RSD PTR "));
     // ACPI 6.5, table 5.3: revision, both checksums, length, XSDT.
     assert_eq!(rsdp[15], 2);
     assert_eq!((sum(&rsdp[..20]), sum(rsdp)), (0, 0));
     assert_eq!(u32_at(rsdp, 20), 36);
-    let xsdt = at(u64_at(rsdp, 24));
+    let xsdt = table_at(u64_at(rsdp, 24));
     assert!(xsdt.starts_with(b"XSDT"));
-    let fadt = at(u64_at(xsdt, 36));
-    let madt = at(u64_at(xsdt, 44));
+    let fadt = table_at(u64_at(xsdt, 36));
+    let madt = table_at(u64_at(xsdt, 44));
     assert_eq!(xsdt.len(), 52);
     assert!(fadt.starts_with(b"FACP"));
     assert!(madt.starts_with(b"APIC"));
-    let dsdt = at(u64_at(fadt, 140));
+    let dsdt = table_at(u64_at(fadt, 140));
     assert!(dsdt.starts_with(b"DSDT"));
     for table in [xsdt, fadt, madt, dsdt] {
         assert_eq!(u32_at(table, 4) as usize, table.len());
@@ -101,24 +101,25 @@ fn the_madt_has_every_processor_and_one_io_apic() {
 
 /// Runs `iasl` in `folder`, which must succeed, and returns its output.
 fn iasl(folder: &Path, arguments: &[&str]) -> String {
-    let run = Command::new("iasl").args(arguments).current_dir(folder).output().unwrap();
-    let said = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let said = said.concat();
-    assert!(run.status.success(), "iasl {arguments:?}: {said}");
+    let result = Command::new("iasl").args(arguments).current_dir(folder).output().unwrap();
+    let output =
+        [result.stdout, result.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let output = output.concat();
+    assert!(result.status.success(), "iasl {arguments:?}: {output}");
     for complaint in ["Error", "Warning", "Invalid", "checksum"] {
-        let quiet = said.replace("0 Errors", "").replace("0 Warnings", "");
-        assert!(!quiet.contains(complaint), "iasl {arguments:?}: {said}");
+        let without_zero_counts = output.replace("0 Errors", "").replace("0 Warnings", "");
+        assert!(!without_zero_counts.contains(complaint), "iasl {arguments:?}: {output}");
     }
-    said
+    output
 }
 
-/// Disassembles every table that has a table's header, which the RSDP has not, and compiles what
-/// comes out: the same bytes again, without a complaint.
+/// Disassembles every table except the RSDP, which has no standard header, and compiles the
+/// results. Both steps must succeed without a complaint and produce the same bytes.
 #[test]
 fn acpica_disassembles_and_recompiles_the_tables() {
     if Command::new("iasl").arg("-v").output().is_err() {
         assert!(std::env::var_os("CI").is_none(), "iasl (package acpica-tools) is not installed");
-        // Not eprintln!, whose output cargo hides for tests that pass.
+        // cargo hides the output of eprintln! for tests that pass.
         let _ = writeln!(io::stderr(), "NOT RUN: iasl (package acpica-tools) is not installed");
         return;
     }
@@ -129,16 +130,17 @@ fn acpica_disassembles_and_recompiles_the_tables() {
         let bytes = table(4, signature.as_bytes()).bytes;
         fs::write(folder.path().join(format!("{name}.aml")), &bytes).unwrap();
         iasl(folder.path(), &["-d", &format!("{name}.aml")]);
-        iasl(folder.path(), &["-p", "again", &format!("{name}.dsl")]);
-        let again = fs::read(folder.path().join("again.aml")).unwrap();
-        // The compiler writes its own name and version as creator, so the checksum differs too.
-        let unsigned = |bytes: &[u8]| {
+        iasl(folder.path(), &["-p", "recompiled", &format!("{name}.dsl")]);
+        let recompiled = fs::read(folder.path().join("recompiled.aml")).unwrap();
+        // The compiler writes its own name and version as creator (bytes 28 to 35), so the checksum
+        // (byte 9) differs too.
+        let without_creator = |bytes: &[u8]| {
             let mut bytes = bytes.to_vec();
             bytes[9] = 0;
             bytes[28..36].fill(0);
             bytes
         };
-        assert_eq!(unsigned(&again), unsigned(&bytes), "{name}");
+        assert_eq!(without_creator(&recompiled), without_creator(&bytes), "{name}");
     }
     let dsdt = fs::read_to_string(folder.path().join("dsdt.dsl")).unwrap();
     for line in [

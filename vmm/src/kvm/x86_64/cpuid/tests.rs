@@ -8,7 +8,7 @@ fn leaf(function: u32, index: u32, registers: [u32; 4]) -> kvm_cpuid_entry2 {
     kvm_cpuid_entry2 { function, index, eax, ebx, ecx, edx, ..Default::default() }
 }
 
-/// An Intel host with traces of its own topology: APIC id 19h, sixteen cores of two threads.
+/// The leaves of an Intel host with its own topology: APIC id 19h, sixteen cores of two threads.
 fn intel() -> CpuId {
     CpuId::from_entries(&[
         leaf(0, 0, [0x1f, 0x756e_6547, 0x6c65_746e, 0x4965_6e69]),
@@ -27,7 +27,7 @@ fn intel() -> CpuId {
     .unwrap()
 }
 
-/// An AMD host with many cores.
+/// The leaves of an AMD host with many cores.
 fn amd() -> CpuId {
     CpuId::from_entries(&[
         leaf(0, 0, [0x10, 0x6874_7541, 0x444d_4163, 0x6974_6e65]),
@@ -43,11 +43,13 @@ fn amd() -> CpuId {
     .unwrap()
 }
 
-/// The registers of a leaf as `KVM_SET_CPUID2` finds them; nothing twice.
+/// Returns the registers eax, ebx, ecx and edx of a leaf; zeros without the leaf. Fails if the leaf
+/// occurs twice.
 fn read(cpuid: &CpuId, function: u32, index: u32) -> [u32; 4] {
-    let mut found = cpuid.as_slice().iter().filter(|e| e.function == function && e.index == index);
-    let entry = found.next().copied().unwrap_or_default();
-    assert!(found.next().is_none(), "leaf {function:#x}.{index} is there twice");
+    let mut entries =
+        cpuid.as_slice().iter().filter(|entry| entry.function == function && entry.index == index);
+    let entry = entries.next().copied().unwrap_or_default();
+    assert!(entries.next().is_none(), "leaf {function:#x}.{index} occurs twice");
     [entry.eax, entry.ebx, entry.ecx, entry.edx]
 }
 
@@ -56,10 +58,11 @@ fn the_fourth_vcpu_has_apic_id_3_in_every_leaf() {
     let cpuid_intel = cpuid(&intel(), 3, 4);
     let [_, ebx, ecx, edx] = read(&cpuid_intel, 1, 0);
     assert_eq!(ebx, 0x0304_0800);
-    assert_eq!(ecx, 0x8100_2001, "hypervisor, TSC deadline, and what the host has");
+    assert_eq!(ecx, 0x8100_2001, "hypervisor, TSC deadline, and the host's features");
     assert_eq!(edx & 1 << 28, 1 << 28, "HTT");
     for function in [0xb, 0x1f] {
-        // One thread per core, two bits for the core's id, four logical processors in the package.
+        // One thread per core; two bits for the core's id, four logical processors in the package;
+        // end of the list.
         assert_eq!(read(&cpuid_intel, function, 0), [0, 1, 0x100, 3]);
         assert_eq!(read(&cpuid_intel, function, 1), [2, 4, 0x201, 3]);
         assert_eq!(read(&cpuid_intel, function, 2), [0, 0, 2, 3]);
@@ -67,7 +70,7 @@ fn the_fourth_vcpu_has_apic_id_3_in_every_leaf() {
     let cpuid_amd = cpuid(&amd(), 3, 4);
     assert_eq!(read(&cpuid_amd, 0x8000_001e, 0), [3, 3, 0, 0]);
     assert_eq!(read(&cpuid_amd, 0xb, 1), [2, 4, 0x201, 3]);
-    assert_eq!(read(&cpuid_amd, 0x8000_0026, 0), [0; 4], "the host's");
+    assert_eq!(read(&cpuid_amd, 0x8000_0026, 0), [0; 4], "topology of the host");
 }
 
 #[test]
@@ -78,7 +81,7 @@ fn cores_share_only_the_third_level_cache() {
         let [eax, ..] = read(&intel, 4, index);
         assert_eq!((eax >> 14 & 0xfff, eax >> 26), (sharing, 3), "leaf 4.{index}");
     }
-    assert_eq!(read(&intel, 4, 3), [0; 4], "the end of the list stays one");
+    assert_eq!(read(&intel, 4, 3), [0; 4], "end of the list");
     assert_eq!(read(&intel, 4, 0)[0] & 0x3fff, 0x121);
     let amd = cpuid(&amd(), 0, 4);
     assert_eq!(read(&amd, 0x8000_001d, 0)[0], 0x121);
@@ -86,13 +89,15 @@ fn cores_share_only_the_third_level_cache() {
 }
 
 #[test]
-fn amds_leaves_count_cores() {
-    for (cpus, ecx_8, legacy) in [(1, 0x0001_0000, 0), (4, 0x0001_2003, 2), (6, 0x0001_3005, 2)] {
+fn leaves_of_amd_processors_count_the_vcpus_as_cores() {
+    for (cpus, core_count_ecx, cmp_legacy) in
+        [(1, 0x0001_0000, 0), (4, 0x0001_2003, 2), (6, 0x0001_3005, 2)]
+    {
         let cpuid = cpuid(&amd(), 0, cpus);
-        assert_eq!(read(&cpuid, 0x8000_0008, 0)[2], ecx_8, "{cpus} CPUs");
-        assert_eq!(read(&cpuid, 0x8000_0001, 0)[2] & 2, legacy, "{cpus} CPUs");
+        assert_eq!(read(&cpuid, 0x8000_0008, 0)[2], core_count_ecx, "{cpus} CPUs");
+        assert_eq!(read(&cpuid, 0x8000_0001, 0)[2] & 2, cmp_legacy, "{cpus} CPUs");
     }
-    // Reserved on Intel.
+    // The register is reserved on Intel processors.
     assert_eq!(read(&cpuid(&intel(), 0, 4), 0x8000_0008, 0)[2], 0);
 }
 
@@ -107,12 +112,13 @@ fn one_vcpu_is_reported_as_a_single_core() {
 
 #[test]
 fn no_leaf_is_added_above_the_processors_maximum() {
-    let old = CpuId::from_entries(&[
+    let old_processor = CpuId::from_entries(&[
         leaf(0, 0, [5, 0x6874_7541, 0x444d_4163, 0x6974_6e65]),
         leaf(1, 0, [0x0010_0f23, 0x0800, 0, 0]),
     ])
     .unwrap();
-    let functions: Vec<_> = cpuid(&old, 1, 2).as_slice().iter().map(|e| e.function).collect();
+    let cpuid = cpuid(&old_processor, 1, 2);
+    let functions: Vec<_> = cpuid.as_slice().iter().map(|entry| entry.function).collect();
     assert_eq!(functions, [0, 1]);
 }
 
@@ -128,7 +134,7 @@ fn performance_counters_are_hidden_and_other_leaves_unchanged() {
     assert_eq!(read(&patched, 0x8000_0001, 0)[2] & 1 << 23, 0);
 }
 
-/// KVM compares the index of a leaf only if a flag is set.
+/// KVM compares the index of a leaf only if the entry has this flag.
 #[test]
 fn indexed_leaves_have_the_significant_index_flag() {
     for entry in cpuid(&intel(), 0, 2).as_slice() {

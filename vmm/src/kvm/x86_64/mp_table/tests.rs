@@ -1,45 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Parses the table as the specification describes it.
+//! Tests that parse the table by the MultiProcessor Specification 1.4.
 
 use vm_memory::GuestMemoryBackend as _;
 
 use super::super::layout::BASE_MEMORY_END;
 use super::*;
 
-/// Floating pointer, and the configuration table it points to.
-fn written(cpus: u8) -> (Vec<u8>, Vec<u8>) {
+/// Writes the MP table. Returns the floating pointer structure and the configuration table.
+fn write_and_read(cpus: u8) -> (Vec<u8>, Vec<u8>) {
     let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
     write(&memory, cpus).unwrap();
-    let bytes = |at: u64, length: usize| {
+    let read_bytes = |address: u64, length: usize| {
         let mut bytes = vec![0; length];
-        memory.read_slice(&mut bytes, GuestAddress(at)).unwrap();
+        memory.read_slice(&mut bytes, GuestAddress(address)).unwrap();
         bytes
     };
-    let pointer = bytes(MP_TABLE, 16);
-    let at = u64::from(u32::from_le_bytes(pointer[4..8].try_into().unwrap()));
-    let length = memory.read_obj::<u16>(GuestAddress(at + 4)).unwrap();
-    assert!(at + u64::from(length) <= BASE_MEMORY_END, "the table leaves its KiB");
-    assert!(memory.check_range(GuestAddress(at), usize::from(length)));
-    (pointer, bytes(at, usize::from(length)))
+    let pointer = read_bytes(MP_TABLE, 16);
+    let address = u64::from(u32::from_le_bytes(pointer[4..8].try_into().unwrap()));
+    let length = memory.read_obj::<u16>(GuestAddress(address + 4)).unwrap();
+    assert!(address + u64::from(length) <= BASE_MEMORY_END, "the table exceeds its KiB");
+    assert!(memory.check_range(GuestAddress(address), usize::from(length)));
+    (pointer, read_bytes(address, usize::from(length)))
 }
 
 fn sum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
 }
 
-/// Splits the entries behind the header as table 4-3 has their lengths.
+/// Returns the entries after the header. The lengths are those of table 4-3.
 fn entries(table: &[u8]) -> Vec<&[u8]> {
-    let mut rest = &table[44..];
+    let mut remaining = &table[44..];
     let mut entries = Vec::new();
-    while let Some(kind) = rest.first() {
-        let length = match kind {
+    while let Some(entry_type) = remaining.first() {
+        let length = match entry_type {
             0 => 20,
             1..=4 => 8,
-            _ => panic!("an entry of type {kind}"),
+            _ => panic!("an entry of type {entry_type}"),
         };
-        let (entry, behind) = rest.split_at(length);
+        let (entry, following) = remaining.split_at(length);
         entries.push(entry);
-        rest = behind;
+        remaining = following;
     }
     entries
 }
@@ -47,7 +47,7 @@ fn entries(table: &[u8]) -> Vec<&[u8]> {
 #[test]
 fn pointer_and_table_are_valid() {
     for cpus in 1..=MAX_CPUS {
-        let (pointer, table) = written(cpus);
+        let (pointer, table) = write_and_read(cpus);
         assert_eq!(pointer[..4], *b"_MP_");
         assert_eq!(pointer[8..10], [1, 4], "16 bytes, version 1.4");
         assert_eq!(sum(&pointer), 0);
@@ -66,7 +66,7 @@ fn pointer_and_table_are_valid() {
 #[test]
 fn every_processor_is_listed_and_the_first_is_the_boot_processor() {
     for cpus in 1..=MAX_CPUS {
-        let (_, table) = written(cpus);
+        let (_, table) = write_and_read(cpus);
         let processors: Vec<_> =
             entries(&table).into_iter().filter(|entry| entry[0] == 0).collect();
         assert_eq!(processors.len(), usize::from(cpus));
@@ -79,8 +79,9 @@ fn every_processor_is_listed_and_the_first_is_the_boot_processor() {
 
 #[test]
 fn interrupts_are_routed_as_in_kvm() {
-    let (_, table) = written(8);
-    let of_type = |kind: u8| entries(&table).into_iter().filter(move |entry| entry[0] == kind);
+    let (_, table) = write_and_read(8);
+    let of_type =
+        |entry_type: u8| entries(&table).into_iter().filter(move |entry| entry[0] == entry_type);
     let buses: Vec<_> = of_type(1).collect();
     assert_eq!(buses, [b"\x01\x00ISA   "]);
     let io_apics: Vec<_> = of_type(2).collect();
@@ -88,7 +89,8 @@ fn interrupts_are_routed_as_in_kvm() {
     let routes: Vec<_> = of_type(3).map(|entry| (entry[5], entry[7])).collect();
     let expected: Vec<_> = (0..16).filter(|irq| *irq != 2).map(|irq| (irq, irq)).collect();
     assert_eq!(routes, expected);
-    // Flags 0: as the bus specifies (edge-triggered, active high); to the I/O APIC.
+    // Type 0 (vectored) and flags 0: trigger mode and polarity of the ISA bus, edge and active high.
+    // Byte 6 is the id of the I/O APIC.
     assert!(of_type(3).all(|entry| entry[1..4] == [0, 0, 0] && entry[6] == 8));
     let local: Vec<_> = of_type(4).map(|entry| (entry[1], entry[6], entry[7])).collect();
     assert_eq!(local, [(3, 0xff, 0), (1, 0xff, 1)]);

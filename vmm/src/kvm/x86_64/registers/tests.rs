@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Interprets registers, descriptors and page tables as a processor does.
+//! Tests that interpret registers, descriptors and page tables as a processor does.
 
 use kvm_bindings::kvm_segment;
 
@@ -12,16 +12,16 @@ fn memory() -> GuestMemoryMmap {
     GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap()
 }
 
-/// The descriptor of `selector` as the processor loads it (Intel SDM 3A, 3.4.5).
-fn loaded(memory: &GuestMemoryMmap, table: &kvm_dtable, selector: u16) -> kvm_segment {
+/// Decodes the descriptor of `selector` as the processor does (Intel SDM 3A, 3.4.5).
+fn load_descriptor(memory: &GuestMemoryMmap, table: &kvm_dtable, selector: u16) -> kvm_segment {
     let offset = u64::from(selector & !7);
     assert!(offset + 7 <= u64::from(table.limit), "selector {selector:#x} beyond the limit");
     let bytes = memory.read_obj::<u64>(GuestAddress(table.base + offset)).unwrap().to_le_bytes();
-    let low = u32::from(bytes[0]) | u32::from(bytes[1]) << 8 | u32::from(bytes[6] & 0xf) << 16;
+    let limit = u32::from(bytes[0]) | u32::from(bytes[1]) << 8 | u32::from(bytes[6] & 0xf) << 16;
     let g = bytes[6] >> 7;
     kvm_segment {
         base: u64::from(u32::from_le_bytes([bytes[2], bytes[3], bytes[4], bytes[7]])),
-        limit: if g == 1 { low << 12 | 0xfff } else { low },
+        limit: if g == 1 { limit << 12 | 0xfff } else { limit },
         selector,
         type_: bytes[5] & 0xf,
         s: bytes[5] >> 4 & 1,
@@ -43,26 +43,27 @@ fn segments_match_their_descriptors() {
         let mut sregs = kvm_sregs::default();
         let _ = boot_registers(&entry, &mut sregs);
         for segment in [sregs.cs, sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss, sregs.tr] {
-            assert_eq!(loaded(&memory, &sregs.gdt, segment.selector), segment);
+            assert_eq!(load_descriptor(&memory, &sregs.gdt, segment.selector), segment);
             assert_eq!((segment.present, segment.dpl, segment.base), (1, 0, 0));
         }
-        // A TSS has 16 bytes in 64-bit mode; the upper half of its base is in the second eight.
+        // The descriptor of a TSS has 16 bytes in 64-bit mode. The second eight contain the upper
+        // half of the base.
         let upper = GDT + u64::from(sregs.tr.selector) + 8;
         assert_eq!(memory.read_obj::<u64>(GuestAddress(upper)).unwrap(), 0);
         assert!(upper + 7 <= GDT + u64::from(sregs.gdt.limit));
     }
 }
 
-/// The state that `arch/x86/platform/pvh/head.S` lists.
+/// `arch/x86/platform/pvh/head.S` lists the required state.
 #[test]
 fn pvh_begins_in_flat_protected_mode() {
-    // The state after a reset, which must be changed: caches off, real mode.
+    // CR0 after a reset (caches off, real mode), and other values that must be replaced.
     let mut sregs = kvm_sregs { cr0: 0x6000_0010, cr3: 5, cr4: 7, efer: 1, ..Default::default() };
     sregs.apic_base = 0xfee0_0900;
     let regs = boot_registers(&PVH, &mut sregs);
     assert_eq!((regs.rip, regs.rbx), (0x100_0123, PVH_START_INFO));
     assert_eq!(regs.rflags & (1 << 17 | 1 << 9 | 1 << 8), 0, "VM, IF, TF");
-    // ET cannot be cleared.
+    // Bit 4, ET, cannot be cleared.
     assert_eq!(sregs.cr0 & !(1 << 4), 1);
     assert_eq!((sregs.cr4, sregs.efer), (0, 0));
     assert_eq!((sregs.cs.limit, sregs.cs.db, sregs.cs.l), (u32::MAX, 1, 0));
@@ -72,10 +73,10 @@ fn pvh_begins_in_flat_protected_mode() {
         assert_eq!(segment.type_ & 0b1010, 0b0010, "writable");
     }
     assert_eq!((sregs.tr.limit, sregs.tr.type_, sregs.tr.s), (0x67, 0xb, 0));
-    assert_eq!(sregs.apic_base, 0xfee0_0900, "not ours to change");
+    assert_eq!(sregs.apic_base, 0xfee0_0900, "unchanged");
 }
 
-/// The state that `Documentation/arch/x86/boot.rst` lists under "64-bit boot protocol".
+/// `Documentation/arch/x86/boot.rst` lists the required state under "64-bit boot protocol".
 #[test]
 fn linux_begins_in_long_mode_with_paging() {
     let mut sregs = kvm_sregs::default();
@@ -92,7 +93,7 @@ fn linux_begins_in_long_mode_with_paging() {
     }
 }
 
-/// Walks the page tables as a processor does (Intel SDM 3A, 4.5); `None` is a page fault.
+/// Translates an address by the page tables (Intel SDM 3A, 4.5). Returns `None` for a page fault.
 fn translate(memory: &GuestMemoryMmap, root: u64, address: u64) -> Option<u64> {
     let mut table = root;
     for shift in [39, 30, 21, 12] {
@@ -109,7 +110,7 @@ fn translate(memory: &GuestMemoryMmap, root: u64, address: u64) -> Option<u64> {
         }
         table = next;
     }
-    panic!("no small pages are used");
+    panic!("a page of 4 KiB");
 }
 
 #[test]
@@ -117,8 +118,8 @@ fn page_tables_map_four_gib_to_themselves_and_nothing_else() {
     let memory = memory();
     write_page_tables(&memory).unwrap();
     for large_page in 0..4 * 512 {
-        for within in [0, 0x1234, 0x1f_ffff] {
-            let address = (large_page << 21) + within;
+        for offset in [0, 0x1234, 0x1f_ffff] {
+            let address = (large_page << 21) + offset;
             assert_eq!(translate(&memory, PAGE_TABLES, address), Some(address));
         }
     }

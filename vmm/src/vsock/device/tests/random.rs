@@ -1,42 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Properties that hold for random actions of host and guest.
+//! Property tests with random actions of host and guest.
 
 use super::*;
 
 proptest! {
-    /// For any sequence of actions of both sides: no byte is lost, reordered or sent without credit, and
-    /// once both read, everything arrives.
+    /// After any sequence of actions, followed by reads of both sides, each side has read exactly
+    /// the bytes of the other side.
     #[test]
     fn streams_arrive_completely(
         steps in prop::collection::vec((0u8..5, 1usize..60_000), 1..60),
-        size in 500usize..70_000,
+        max_payload in 500usize..70_000,
     ) {
-        let (mut device, id, mut guest) = pair();
-        let (mut wrote, mut got) = (Vec::<u8>::new(), Vec::<u8>::new());
+        let (mut device, id, mut guest) = connected_guest();
+        let (mut written, mut received) = (Vec::<u8>::new(), Vec::<u8>::new());
         for (step, len) in steps {
             match step {
                 0 => guest.send(&mut device, len.min(65536)),
-                1 => guest.receive(&mut device, len % 40, size),
+                1 => guest.receive(&mut device, len % 40, max_payload),
                 2 => guest.read(&mut device, len),
-                3 => { read(&mut device, id, &mut got, len); }
+                3 => { read(&mut device, id, &mut received, len); }
                 _ => {
-                    let bytes: Vec<u8> = pattern(wrote.len(), len).collect();
+                    let bytes: Vec<u8> = test_data(written.len(), len).collect();
                     let count = device.write(id, &bytes).unwrap();
-                    wrote.extend(&bytes[..count]);
+                    written.extend(&bytes[..count]);
                 }
             }
-            prop_assert!(!guest.reset);
+            prop_assert!(!guest.is_reset);
         }
         for _ in 0..12 {
-            guest.receive(&mut device, 2000, size);
+            guest.receive(&mut device, 2000, max_payload);
             guest.read(&mut device, usize::MAX);
-            while let ReadResult::Bytes(_) = read(&mut device, id, &mut got, 65536) {}
+            while let ReadResult::Bytes(_) = read(&mut device, id, &mut received, 65536) {}
         }
-        prop_assert_eq!(got, guest.wrote);
-        prop_assert_eq!(guest.read, wrote);
+        prop_assert_eq!(received, guest.sent_bytes);
+        prop_assert_eq!(guest.read_bytes, written);
     }
 
-    /// For any packets of a guest: memory and answers stay bounded, and the device runs out of packets.
+    /// After any packets of a guest, the tables are within their limits and the device has a bounded
+    /// number of packets.
     #[test]
     fn memory_and_answers_are_bounded(
         packets in prop::collection::vec(
@@ -44,11 +45,13 @@ proptest! {
             1..300,
         ),
     ) {
-        let mut device = listening();
+        let mut device = listening_device();
         let mut ids = Vec::new();
-        for (guest, operation, len, flags, buf_alloc, fwd_cnt, odd) in packets {
-            let mut header = Header { flags, buf_alloc, fwd_cnt, op: operation, ..data(guest, len) };
-            match odd {
+        for (guest_port, operation, len, flags, buf_alloc, fwd_cnt, extra) in packets {
+            let mut header =
+                Header { flags, buf_alloc, fwd_cnt, op: operation, ..data_header(guest_port, len) };
+            // An invalid header field, or an action of the host.
+            match extra {
                 0 => header.src_cid ^= 1,
                 1 => header.dst_cid ^= 1,
                 2 => header.kind = 2,
@@ -62,9 +65,13 @@ proptest! {
             device.receive(&header, &vec![0; len]);
             prop_assert!(device.connections.len() <= MAX_CONNECTIONS);
             prop_assert!(device.resets.len() <= MAX_RESETS);
-            prop_assert!(device.connections.iter().all(|c| c.buffered() <= 2 * BUFFER_SIZE));
+            prop_assert!(device
+                .connections
+                .iter()
+                .all(|connection| connection.buffered_bytes() <= 2 * BUFFER_SIZE));
         }
-        // At rest after every buffer is sent in pieces, each connection asks, answers and closes.
+        // All resets; for each connection, response, credit request, credit update and shutdown; and
+        // the written data in pieces of 1000 bytes.
         let bound = MAX_RESETS + MAX_CONNECTIONS * 4 + ids.len() * BUFFER_SIZE / 1000;
         let mut count = 0;
         while device.next_packet(1000).is_some() {

@@ -51,7 +51,7 @@ fn backend_kvm_works_or_names_the_probes_finding() {
 #[test]
 fn emulation_can_be_requested() {
     let result = run(sudbox_run(&["--backend", "tcg", "--cases", "boot"])).expect_code(0);
-    assert_eq!(machine(&result), "qemu (microvm) on tcg: asked for");
+    assert_eq!(machine(&result), "qemu (microvm) on tcg: as requested");
     let result = run(sudbox_run(&["--cpu-model", "qemu64", "--cases", "boot"])).expect_code(0);
     assert!(machine(&result).starts_with("qemu (microvm) on tcg"), "{}", machine(&result));
 }

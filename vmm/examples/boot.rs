@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Boots a kernel by hand and echoes what the guest sends.
+//! Boots a kernel and echoes the bytes that the guest sends.
 //!
 //! ```text
 //! cargo run -p sudbox-vmm --example boot -- qemu|kvm KERNEL INITRAMFS [COMMAND LINE...]
 //! ```
 //!
-//! The console and the events go to stderr, with the seconds since the start. The guest may dial
-//! port 1024 of CID 2; each byte that it writes there comes back to it.
+//! The console and the events are printed to stderr, with the seconds since the start. The guest may
+//! connect to port 1024 of CID 2. Environment variables: `CPUS`, the number of vCPUs; `GDB`, to wait
+//! for a debugger.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ use sudbox_vmm::machine::{DeviceDiscovery, Machine, VmSpec};
 use sudbox_vmm::qemu::{Accelerator, Qemu};
 use sudbox_vmm::session::{Event, Session};
 
-/// Without a sign of life for so long, the guest is stopped.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time without an event after which the guest is stopped.
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -25,11 +26,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     else {
         return Err("usage: boot qemu|kvm KERNEL INITRAMFS [COMMAND LINE...]".into());
     };
-    let arch = Arch::host().ok_or("no kernel is known for this machine")?;
+    let arch = Arch::host().ok_or("this machine's architecture is not supported")?;
     let machine: Box<dyn Machine> = match &*backend {
-        "qemu" => Box::new(Qemu::new(arch, Accelerator::Tcg, "asked for".to_owned())),
+        "qemu" => Box::new(Qemu::new(arch, Accelerator::Tcg, "as requested".to_owned())),
         #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
-        "kvm" => Box::new(sudbox_vmm::kvm::MicroVm::new("asked for".to_owned())),
+        "kvm" => Box::new(sudbox_vmm::kvm::MicroVm::new("as requested".to_owned())),
         other => return Err(format!("no backend is called {other}").into()),
     };
     let spec = VmSpec {
@@ -57,14 +58,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         eprintln!("gdb -ex 'target remote {target}'");
     }
 
-    let mut mark = 0;
+    let mut printed_bytes = 0;
     loop {
-        let event = session.next(Instant::now() + PATIENCE, None)?;
+        let event = session.next(Instant::now() + IDLE_LIMIT, None)?;
         let console = session.console();
-        eprint!("{}", console.text_since(mark));
-        mark = console.total_bytes();
+        eprint!("{}", console.text_since(printed_bytes));
+        printed_bytes = console.total_bytes();
         match event {
-            Event::Bytes(bytes) => session.send(&bytes, Instant::now() + PATIENCE)?,
+            Event::Bytes(bytes) => session.send(&bytes, Instant::now() + IDLE_LIMIT)?,
             Event::ConsoleOutput | Event::Interrupted => {}
             Event::Connected | Event::Disconnected => eprintln!("{:8.4} {event:?}", seconds()),
             Event::Ended | Event::DeadlinePassed => {
@@ -74,6 +75,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     eprintln!("{:?}", session.finish(Duration::ZERO));
-    eprintln!("{:8.4} gone", seconds());
+    eprintln!("{:8.4} the VM has ended", seconds());
     Ok(())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Prints what /dev/kvm is good for, how that was found out and how long it took; the exit code is
-//! 0 if it runs kernels.
+//! Probes /dev/kvm, and prints the steps, the finding and the duration. The exit code is 0 if
+//! /dev/kvm runs kernels.
 //!
 //! `cargo run -p sudbox-vmm --example probe`
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Fuzzes the queues: any bytes as guest memory, with queues at any addresses. Nothing may panic or hang,
-//! and no step may process more chains than a queue can have.
+//! Fuzzes the queues with any bytes as guest memory, and with queues at any addresses. Nothing may
+//! panic or hang, and no step may process more chains than a queue can have.
 
 #![no_main]
 
@@ -12,51 +12,59 @@ use sudbox_vmm::vsock::queue::{receive_packets, send_packets};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-const MEMORY: usize = 1 << 16;
+/// Size of guest memory in bytes.
+const MEMORY_SIZE: usize = 1 << 16;
 const PORT: u32 = 1024;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
-    tx: GuestQueues,
-    rx: GuestQueues,
-    event_idx: bool,
-    /// Chains made of these, so that there are often some that lead somewhere.
+    tx: QueueLayout,
+    rx: QueueLayout,
+    uses_event_idx: bool,
+    /// Descriptors of both queues (address, length, flags, next), so that many chains are valid.
     descriptors: Vec<(u16, u16, u8, u8)>,
-    /// Packets written to where descriptors point: operation, length, place.
+    /// Headers in guest memory: operation, length, address.
     packets: Vec<(u8, u16, u16)>,
     rounds: Vec<Round>,
     memory: &'a [u8],
 }
 
+/// Size and addresses of a queue.
 #[derive(Arbitrary, Debug)]
-struct GuestQueues {
-    size: u8,
-    table: u16,
-    available: u16,
-    used: u16,
-    /// One of these is far away.
-    far: u8,
+struct QueueLayout {
+    /// Binary logarithm of the size, modulo 9.
+    size_log2: u8,
+    descriptor_table: u16,
+    available_ring: u16,
+    used_ring: u16,
+    /// Number (1 to 3) of the address that is moved to the end of the address space; else none.
+    moved_address: u8,
 }
 
+/// A step of each queue.
 #[derive(Arbitrary, Debug)]
 struct Round {
+    /// Available index of the transmit queue.
     tx_index: u16,
+    /// Available index of the receive queue.
     rx_index: u16,
-    write: u16,
+    /// Number of bytes that the host writes.
+    write_len: u16,
 }
 
-impl GuestQueues {
-    fn queue(&self, event_idx: bool) -> Queue {
+impl QueueLayout {
+    fn create_queue(&self, uses_event_idx: bool) -> Queue {
         let mut queue = Queue::new(256).expect("a power of two");
-        queue.set_size(1 << (self.size % 9));
-        let far = |bit: u8, addr: u16, align: u64| {
+        queue.set_size(1 << (self.size_log2 % 9));
+        let address = |number: u8, addr: u16, align: u64| {
             let addr = u64::from(addr) & !(align - 1);
-            GuestAddress(if self.far == bit { u64::MAX - 0xffff + addr } else { addr })
+            let is_moved = self.moved_address == number;
+            GuestAddress(if is_moved { u64::MAX - 0xffff + addr } else { addr })
         };
-        let _ = queue.try_set_desc_table_address(far(1, self.table, 16));
-        let _ = queue.try_set_avail_ring_address(far(2, self.available, 2));
-        let _ = queue.try_set_used_ring_address(far(3, self.used, 4));
-        queue.set_event_idx(event_idx);
+        let _ = queue.try_set_desc_table_address(address(1, self.descriptor_table, 16));
+        let _ = queue.try_set_avail_ring_address(address(2, self.available_ring, 2));
+        let _ = queue.try_set_used_ring_address(address(3, self.used_ring, 4));
+        queue.set_event_idx(uses_event_idx);
         queue.set_ready(true);
         queue
     }
@@ -77,48 +85,50 @@ fn header(op: u16, len: u32) -> Header {
 }
 
 fuzz_target!(|input: Input<'_>| {
-    let mem = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), MEMORY)]).expect("64 KiB");
-    let _ = mem.write(input.memory, GuestAddress(0));
+    let memory =
+        GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), MEMORY_SIZE)]).expect("64 KiB");
+    let _ = memory.write(input.memory, GuestAddress(0));
     for (i, (addr, len, flags, next)) in (0..).zip(&input.descriptors) {
-        let mut raw = [0; 16];
-        raw[..2].copy_from_slice(&addr.to_le_bytes());
-        raw[8..10].copy_from_slice(&len.to_le_bytes());
-        raw[12] = flags % 8;
-        raw[14] = *next;
-        for rings in [&input.tx, &input.rx] {
-            let at = (u64::from(rings.table) & !15) + 16 * i;
-            let _ = mem.write(&raw, GuestAddress(at));
+        let mut descriptor = [0; 16];
+        descriptor[..2].copy_from_slice(&addr.to_le_bytes());
+        descriptor[8..10].copy_from_slice(&len.to_le_bytes());
+        descriptor[12] = flags % 8;
+        descriptor[14] = *next;
+        for layout in [&input.tx, &input.rx] {
+            let at = (u64::from(layout.descriptor_table) & !15) + 16 * i;
+            let _ = memory.write(&descriptor, GuestAddress(at));
         }
     }
-    for &(op, len, place) in &input.packets {
-        let _ = mem
-            .write(&header(u16::from(op % 9), u32::from(len)).encode(), GuestAddress(place.into()));
+    for &(op, len, address) in &input.packets {
+        let header = header(u16::from(op % 9), u32::from(len));
+        let _ = memory.write(&header.encode(), GuestAddress(address.into()));
     }
 
     let mut device = Device::new();
     device.listen(PORT);
     device.receive(&header(op::REQUEST, 0), &[]);
-    let id = device.accept(PORT).expect("the connection just made");
-    let (mut tx, mut rx) = (input.tx.queue(input.event_idx), input.rx.queue(input.event_idx));
+    let id = device.accept(PORT).expect("the requested connection");
+    let mut tx = input.tx.create_queue(input.uses_event_idx);
+    let mut rx = input.rx.create_queue(input.uses_event_idx);
     for round in input.rounds.iter().take(16) {
-        for (queue, rings, index) in
+        for (queue, layout, index) in
             [(&tx, &input.tx, round.tx_index), (&rx, &input.rx, round.rx_index)]
         {
-            // Mostly near what was taken, sometimes anywhere.
+            // 7 of 8 times at most 63 chains ahead of the device, else any index.
             let index =
                 if index % 8 == 0 { index } else { queue.next_avail().wrapping_add(index % 64) };
-            let at = u64::from(rings.available & !1) + 2;
-            let _ = mem.write(&index.to_le_bytes(), GuestAddress(at));
+            let at = u64::from(layout.available_ring & !1) + 2;
+            let _ = memory.write(&index.to_le_bytes(), GuestAddress(at));
         }
-        let before = tx.next_avail();
-        let moved = receive_packets(&mut device, &mut tx, &mem);
-        assert!(tx.next_avail().wrapping_sub(before) <= tx.size());
-        assert!(!moved.has_more || tx.next_avail() != before);
+        let first_avail = tx.next_avail();
+        let result = receive_packets(&mut device, &mut tx, &memory);
+        assert!(tx.next_avail().wrapping_sub(first_avail) <= tx.size());
+        assert!(!result.has_more || tx.next_avail() != first_avail);
 
-        let _ = device.write(id, &vec![7; usize::from(round.write)]);
-        let before = rx.next_avail();
-        send_packets(&mut device, &mut rx, &mem);
-        assert!(rx.next_avail().wrapping_sub(before) <= rx.size());
+        let _ = device.write(id, &vec![7; usize::from(round.write_len)]);
+        let first_avail = rx.next_avail();
+        send_packets(&mut device, &mut rx, &memory);
+        assert!(rx.next_avail().wrapping_sub(first_avail) <= rx.size());
         let _ = device.read(id, &mut [0; 4096]);
     }
 });

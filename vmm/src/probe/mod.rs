@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The probe: tests whether /dev/kvm can run a kernel, by a small VM that does what a kernel does.
+//! The probe: tests whether /dev/kvm can run a kernel, by a small VM that uses the same functions of
+//! the processor as a kernel.
 //!
-//! /dev/kvm and its capabilities do not tell whether KVM runs kernels: a PVM hypervisor offers the
-//! whole interface and every capability, but only runs kernels that were written for PVM. The probe
-//! therefore runs a VM with one vCPU, which uses what every kernel uses: system registers, user
-//! mode and back, page tables, a timer interrupt, a page fault. If KVM works, the probe takes one
-//! or two milliseconds.
+//! The existence and the capabilities of /dev/kvm do not show that KVM runs kernels: a PVM
+//! hypervisor offers the whole interface and every capability, but runs only kernels that were
+//! written for PVM. The probe therefore runs a VM with one vCPU, which uses system registers, user
+//! mode, page tables, a timer interrupt and a page fault. If KVM works, the probe takes one or two
+//! milliseconds.
 //!
 //! If the probe fails, no kernel can run. If the probe succeeds, a kernel may still fail.
 
@@ -49,7 +50,7 @@ pub enum Finding {
     Slow {
         /// Ticks of the time stamp counter that a loop took in the guest's user mode.
         guest_ticks: u64,
-        /// Ticks that the same loop took on the host.
+        /// Ticks of the time stamp counter that the same loop took on the host.
         host_ticks: u64,
     },
 }
@@ -65,7 +66,7 @@ pub enum UnsupportedReason {
     UnexpectedFault {
         /// Consequence of the failed step, for a message.
         failure: &'static str,
-        /// The exception and where it was raised, for a message.
+        /// The exception and its address, for a message.
         fault: String,
     },
     /// A result differs from the processor's manual.
@@ -109,8 +110,8 @@ impl Display for Finding {
             Finding::Broken { cause } => write!(f, "/dev/kvm does not work: {cause}"),
             Finding::Slow { guest_ticks, host_ticks } => write!(
                 f,
-                "/dev/kvm is too slow: a program takes {} times as long as outside, \
-                 so its instructions are emulated",
+                "/dev/kvm is too slow: a program takes {} times as long as on the host, \
+                 because KVM emulates its instructions",
                 guest_ticks / (*host_ticks).max(1)
             ),
         }

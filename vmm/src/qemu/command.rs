@@ -24,7 +24,7 @@ pub enum Accelerator {
 /// Descriptors that QEMU inherits, and the path of the gdb stub's socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Inherited<'a> {
-    /// Connection to the vhost-user back end.
+    /// Connection to the vhost-user back end, which is this process.
     pub(super) vsock: RawFd,
     /// Connection to the monitor.
     pub(super) monitor: RawFd,
@@ -78,19 +78,19 @@ pub(super) fn arguments(
     arguments
 }
 
-/// Returns the arguments that disable default devices and configuration files, and that enable
-/// QEMU's seccomp sandbox, which limits a guest that has taken over QEMU.
+/// Returns the arguments that disable default devices and configuration files and enable QEMU's
+/// seccomp sandbox. The sandbox limits a guest that has taken over QEMU.
 fn confinement_arguments() -> Vec<OsString> {
-    let mut arguments = strings(["-no-user-config", "-nodefaults", "-display", "none"]);
-    arguments.extend(strings([
+    let mut arguments = os_strings(["-no-user-config", "-nodefaults", "-display", "none"]);
+    arguments.extend(os_strings([
         "-sandbox",
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     ]));
     arguments
 }
 
-/// Returns the arguments for the machine, its CPUs and its memory, which the vhost-user back end
-/// shares.
+/// Returns the arguments for the machine, its CPUs and its memory. The memory is shared with the
+/// vhost-user back end.
 fn machine_arguments(
     spec: &VmSpec,
     board: &Board,
@@ -108,7 +108,7 @@ fn machine_arguments(
     let cpu = spec.cpu_model.as_deref().or(cpu_with_vendor.as_deref()).unwrap_or(default_cpu);
     let board_machine = (board.machine_argument)(accelerator, spec.discovery, cpu);
     let machine = format!("{board_machine}{machine_options},memory-backend=ram");
-    let mut arguments = strings(["-machine", &machine, "-accel", accelerator_name, "-smp"]);
+    let mut arguments = os_strings(["-machine", &machine, "-accel", accelerator_name, "-smp"]);
     arguments.push(spec.cpus.to_string().into());
     arguments.push("-m".into());
     arguments.push(format!("{}M", spec.memory_mib).into());
@@ -117,10 +117,10 @@ fn machine_arguments(
         .push(format!("memory-backend-memfd,id=ram,size={}M,share=on", spec.memory_mib).into());
     arguments.extend(["-cpu".into(), cpu.into()]);
     if accelerator == Accelerator::Counting {
-        // sleep=on: while the guest sleeps, its clock follows the clock of the host. With
-        // sleep=off, the clock of the guest would jump to the guest's next timer, so that the
-        // time-outs of the guest for the host would expire at once.
-        arguments.extend(strings(["-icount", "shift=0,sleep=on"]));
+        // With sleep=on, the clock of a sleeping guest follows the clock of the host. With
+        // sleep=off, the clock would jump to the guest's next timer, so the guest's time-outs for
+        // answers of the host would expire at once.
+        arguments.extend(os_strings(["-icount", "shift=0,sleep=on"]));
     }
     arguments
 }
@@ -142,7 +142,7 @@ fn kernel_arguments(spec: &VmSpec, board_arguments: &str) -> Vec<OsString> {
 /// kilobyte of the buffer. `append=on` prevents QEMU from truncating the pipe.
 fn console_arguments(fd: RawFd, board: &Board) -> Vec<OsString> {
     let mut arguments = vec!["-add-fd".into(), format!("fd={fd},set=1").into()];
-    arguments.extend(strings(["-chardev", "file,id=console,path=/dev/fdset/1,append=on"]));
+    arguments.extend(os_strings(["-chardev", "file,id=console,path=/dev/fdset/1,append=on"]));
     arguments.extend(board.console.iter().map(OsString::from));
     arguments
 }
@@ -159,26 +159,26 @@ fn vsock_arguments(fd: RawFd, board: &Board) -> Vec<OsString> {
 /// a crash.
 fn monitor_arguments(fd: RawFd) -> Vec<OsString> {
     let mut arguments = vec!["-chardev".into(), format!("socket,id=monitor,fd={fd}").into()];
-    arguments.extend(strings(["-mon", "chardev=monitor,mode=control"]));
-    arguments.extend(strings(["-action", "reboot=shutdown,shutdown=pause"]));
+    arguments.extend(os_strings(["-mon", "chardev=monitor,mode=control"]));
+    arguments.extend(os_strings(["-action", "reboot=shutdown,shutdown=pause"]));
     arguments
 }
 
 /// Returns the arguments for a gdb stub.
 fn gdb_arguments(path: &Path) -> Vec<OsString> {
     let mut chardev = OsString::from("socket,id=gdb,server=on,wait=off,path=");
-    chardev.push(escaped(path));
+    chardev.push(escape_commas(path));
     let mut arguments = vec!["-chardev".into(), chardev];
-    arguments.extend(strings(["-gdb", "chardev:gdb"]));
+    arguments.extend(os_strings(["-gdb", "chardev:gdb"]));
     arguments
 }
 
 /// Escapes a path for QEMU's comma-separated lists of options.
-fn escaped(path: &Path) -> OsString {
+fn escape_commas(path: &Path) -> OsString {
     path.to_string_lossy().replace(',', ",,").into()
 }
 
-fn strings<const N: usize>(arguments: [&str; N]) -> Vec<OsString> {
+fn os_strings<const N: usize>(arguments: [&str; N]) -> Vec<OsString> {
     arguments.map(OsString::from).into()
 }
 

@@ -58,8 +58,8 @@ pub fn kernel_arguments(arch: Arch) -> String {
     })
 }
 
-/// Starts to measure the host's TSC frequency in the background, because the measurement takes 10
-/// ms and a boot on TCG needs the result.
+/// Begins the measurement of the host's TSC frequency. A boot on TCG needs the result, which is
+/// available 10 ms later.
 pub fn start_tsc_measurement() {
     tsc::take_first_sample();
 }
@@ -76,7 +76,8 @@ fn tsc_khz(accelerator: Accelerator) -> Option<u64> {
     }
 }
 
-/// The row in the table of backends for QEMU on KVM if KVM may work, else on TCG.
+/// The row in the table of backends for QEMU with automatic choice of the accelerator: KVM if it may
+/// work, else TCG.
 pub const BACKEND: Backend = Backend {
     name: "qemu",
     summary: "QEMU, on KVM if the probe finds KVM usable",
@@ -92,7 +93,8 @@ pub const TCG_BACKEND: Backend = Backend {
     summary: "QEMU's emulation",
     prepare: start_tsc_measurement,
     offer: |requirements| {
-        let reason = emulation_reason(requirements.arch).unwrap_or_else(|| "asked for".to_owned());
+        let reason =
+            emulation_reason(requirements.arch).unwrap_or_else(|| "as requested".to_owned());
         Ok(offer(requirements, (Accelerator::Tcg, reason)))
     },
 };
@@ -112,10 +114,7 @@ fn choose_accelerator<'p>(
         return (Accelerator::Tcg, reason);
     }
     if requirements.names_cpu_model {
-        return (
-            Accelerator::Tcg,
-            "only emulation has the CPU model that was asked for".to_owned(),
-        );
+        return (Accelerator::Tcg, "only emulation has the requested CPU model".to_owned());
     }
     let probe = probe();
     let may_use_kvm = probe.finding.is_usable() || probe.finding.may_work_for_qemu();
@@ -124,13 +123,13 @@ fn choose_accelerator<'p>(
 
 /// Returns the offer of QEMU on the chosen accelerator. Only emulation can count instructions, so
 /// the offer is for emulation if `requirements` ask for counted instructions.
-fn offer(requirements: &Requirements, choice: (Accelerator, String)) -> Offer {
-    let (accelerator, reason) = match choice {
+fn offer(requirements: &Requirements, chosen: (Accelerator, String)) -> Offer {
+    let (accelerator, reason) = match chosen {
         (Accelerator::Kvm, _) if requirements.counts_instructions => {
             (Accelerator::Counting, "only emulation counts instructions".to_owned())
         }
         (_, reason) if requirements.counts_instructions => (Accelerator::Counting, reason),
-        choice => choice,
+        chosen => chosen,
     };
     let clock = match accelerator {
         Accelerator::Tcg => Clock::Emulator,
@@ -192,15 +191,15 @@ impl Machine for Qemu {
         let (monitor, monitor_peer) =
             UnixStream::pair().map_err(system_error("make a socket for the monitor"))?;
         let monitor = Monitor::new(monitor).map_err(system_error("speak to the monitor"))?;
-        let traces = spec.trace_operations
+        let is_traced = spec.trace_operations
             && self.accelerator == Accelerator::Counting
             && self.arch == Arch::X86_64
             && !spec.wait_for_gdb;
-        let gdb_socket = (spec.wait_for_gdb || traces).then(GdbSocket::new).transpose();
+        let gdb_socket = (spec.wait_for_gdb || is_traced).then(GdbSocket::new).transpose();
         let gdb_socket =
             gdb_socket.map_err(system_error("make a directory for the debugger's socket"))?;
 
-        let log = gdb_socket.as_ref().filter(|_| traces).map(GdbSocket::log_path);
+        let log = gdb_socket.as_ref().filter(|_| is_traced).map(GdbSocket::log_path);
         let inherited = Inherited {
             vsock: vsock.as_raw_fd(),
             monitor: monitor_peer.as_raw_fd(),
@@ -265,9 +264,9 @@ enum ShutdownState {
     /// The guest is running.
     #[default]
     Running,
-    /// The guest has shut down the machine, and its registers were requested.
+    /// The guest has shut down the machine, and the registers of its vCPUs were requested.
     RegistersRequested,
-    /// This process has killed QEMU. The VM's end is known.
+    /// This process has killed QEMU for this end of the VM.
     Killed(VmEnd),
 }
 
@@ -324,7 +323,7 @@ impl QemuVm {
                 self.shutdown = ShutdownState::RegistersRequested;
             }
             (Message::Registers(registers), ShutdownState::RegistersRequested) => {
-                // QEMU does not end by itself and has nothing to clean up, so kill it.
+                // Kill QEMU, which has nothing to clean up and would not end by itself.
                 self.process.kill();
                 self.shutdown = ShutdownState::Killed((self.board.end_after_reset)(&registers));
             }
@@ -348,9 +347,10 @@ impl Vm for QemuVm {
         if let (Some(cause), false) =
             (self.vhost_server.failure(), matches!(self.shutdown, ShutdownState::Killed(_)))
         {
-            // End the VM. Otherwise the guest would hang, and the report would blame the kernel.
+            // End the VM. Without the device, the guest would hang, and the report would blame the
+            // kernel.
             let message =
-                format!("its vsock device failed: {cause}: {}", self.process.stderr_text());
+                format!("the vsock device failed: {cause}: {}", self.process.stderr_text());
             self.process.kill();
             self.shutdown = ShutdownState::Killed(VmEnd::Failed(message));
         }
@@ -410,10 +410,10 @@ fn end_of_exited_qemu(status: ExitStatus, message: String) -> VmEnd {
             number.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
         });
     match (status.signal(), caught_signal) {
-        // A failing QEMU raises these signals itself.
+        // These signals come from a failure of QEMU itself.
         (Some(signal @ (libc::SIGABRT | libc::SIGSEGV | libc::SIGBUS | libc::SIGILL)), _) => {
             let message = if message.is_empty() { "no message".to_owned() } else { message };
-            VmEnd::Failed(format!("died of signal {signal}: {message}"))
+            VmEnd::Failed(format!("killed by signal {signal}: {message}"))
         }
         (Some(signal), _) | (None, Some(signal)) => VmEnd::Killed(signal),
         (None, None) if message.is_empty() => VmEnd::Failed(status.to_string()),
@@ -437,7 +437,7 @@ impl GdbSocket {
         Ok(GdbSocket { path, _directory: directory })
     }
 
-    /// A path for QEMU's log in the same directory.
+    /// Returns a path for QEMU's log in the same directory.
     fn log_path(&self) -> PathBuf {
         Path::new(&self.path).with_file_name("log")
     }
@@ -454,34 +454,35 @@ mod tests {
     use crate::probe::Finding;
 
     #[test]
-    fn qemu_gets_kvm_where_kvm_may_work() {
+    fn the_accelerator_is_kvm_where_kvm_may_work() {
         let Some(arch) = Arch::host() else { return };
-        let plain = Requirements {
+        let no_extras = Requirements {
             arch,
             names_cpu_model: false,
             waits_for_gdb: false,
             counts_instructions: false,
         };
-        let chosen = |requirements: &Requirements, finding| {
+        let choose = |requirements: &Requirements, finding| {
             let probe = Probe { finding, trace: Vec::new(), duration: Duration::from_micros(1250) };
             choose_accelerator(requirements, || &probe)
         };
-        let lacks = Finding::Unsupported {
+        let missing_feature = Finding::Unsupported {
             reason: probe::UnsupportedReason::MissingFeature("irqfd".to_owned()),
         };
         let broken = Finding::Broken { cause: "shutdown".to_owned() };
         for (finding, accelerator) in [
             (Finding::Usable, Accelerator::Kvm),
-            (lacks, Accelerator::Kvm),
+            (missing_feature, Accelerator::Kvm),
             (broken, Accelerator::Tcg),
         ] {
-            assert_eq!(chosen(&plain, finding).0, accelerator);
+            assert_eq!(choose(&no_extras, finding).0, accelerator);
         }
-        let (_, reason) = chosen(&plain, Finding::Usable);
+        let (_, reason) = choose(&no_extras, Finding::Usable);
         assert_eq!(reason, "/dev/kvm runs kernels, tried in 1.2 ms");
-        let model = Requirements { names_cpu_model: true, ..plain };
-        assert_eq!(choose_accelerator(&model, || panic!("nothing to probe")).0, Accelerator::Tcg);
-        let counting = Requirements { counts_instructions: true, ..plain };
+        let cpu_model = Requirements { names_cpu_model: true, ..no_extras };
+        let (accelerator, _) = choose_accelerator(&cpu_model, || panic!("nothing to probe"));
+        assert_eq!(accelerator, Accelerator::Tcg);
+        let counting = Requirements { counts_instructions: true, ..no_extras };
         for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
             let offer = offer(&counting, (accelerator, "why".to_owned()));
             assert_eq!(offer.clock, Clock::Instructions);
@@ -489,12 +490,12 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_status_of_qemu_gives_the_end_of_the_vm() {
+    fn the_vms_end_follows_from_exit_status_and_stderr_of_qemu() {
         let exit = |code: i32| ExitStatus::from_raw(code << 8);
         let signal = ExitStatus::from_raw;
         assert_eq!(end_of_exited_qemu(signal(9), String::new()), VmEnd::Killed(9));
-        let words = "qemu-system-x86_64: terminating on signal 15 from pid 123 (kill)";
-        assert_eq!(end_of_exited_qemu(exit(0), words.to_owned()), VmEnd::Killed(15));
+        let stderr = "qemu-system-x86_64: terminating on signal 15 from pid 123 (kill)";
+        assert_eq!(end_of_exited_qemu(exit(0), stderr.to_owned()), VmEnd::Killed(15));
         assert_eq!(
             end_of_exited_qemu(exit(1), "no room".to_owned()),
             VmEnd::Failed("no room".to_owned())
@@ -503,9 +504,9 @@ mod tests {
             end_of_exited_qemu(exit(1), String::new()),
             VmEnd::Failed("exit status: 1".to_owned())
         );
-        let VmEnd::Failed(words) = end_of_exited_qemu(signal(6), "assertion".to_owned()) else {
+        let VmEnd::Failed(message) = end_of_exited_qemu(signal(6), "assertion".to_owned()) else {
             panic!()
         };
-        assert!(words.contains("signal 6") && words.contains("assertion"));
+        assert!(message.contains("signal 6") && message.contains("assertion"));
     }
 }

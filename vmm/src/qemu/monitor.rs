@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The connection to QEMU's monitor (QMP). The monitor tells that QEMU is ready, that the guest has
-//! reset the machine, and the contents of the registers.
+//! The connection to QEMU's monitor (QMP). The monitor reports that QEMU is ready and that the guest
+//! has reset the machine, and returns the contents of the registers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -34,7 +34,7 @@ impl Monitor {
     /// [`Message::Ready`].
     pub(super) fn new(mut stream: UnixStream) -> std::io::Result<Monitor> {
         stream.write_all(request("qmp_capabilities", &json!({}), "ready").as_bytes())?;
-        // QEMU reports events only after this command, so ask whether the guest has shut down
+        // QEMU reports events only after `qmp_capabilities`, so ask whether the guest has shut down
         // already.
         stream.write_all(request("query-status", &json!({}), "status").as_bytes())?;
         stream.set_nonblocking(true)?;
@@ -44,14 +44,14 @@ impl Monitor {
     /// Requests the registers of all CPUs.
     pub(super) fn request_registers(&mut self) {
         let arguments = json!({ "command-line": "info registers -a" });
-        // The write fails only if QEMU is gone, because the socket has room for the 100 bytes.
+        // The write fails only if QEMU has ended: the 100 bytes fit into the socket's buffer.
         let _ = self
             .stream
             .write_all(request("human-monitor-command", &arguments, "registers").as_bytes());
     }
 
-    /// Stops the vCPUs, so that their registers are consistent. QEMU reports the stop by the event
-    /// `STOP`, which is no [`Message`], because the guest has not ended.
+    /// Stops the vCPUs, so that their registers are consistent. [`Monitor::read`] ignores QEMU's
+    /// event `STOP`.
     pub(super) fn pause_vcpus(&mut self) {
         let _ = self.stream.write_all(request("stop", &json!({}), "paused").as_bytes());
     }
@@ -83,6 +83,7 @@ impl Monitor {
     }
 }
 
+/// Returns the line that requests a command. QEMU's answer has the same id.
 fn request(command: &str, arguments: &Value, id: &str) -> String {
     format!("{}\n", json!({ "execute": command, "arguments": arguments, "id": id }))
 }
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_understood() {
+    fn lines_are_parsed_and_other_lines_ignored() {
         let greeting = br#"{"QMP": {"version": {"qemu": {"micro": 22}}, "capabilities": ["oob"]}}"#;
         assert_eq!(parse(greeting), None);
         assert_eq!(parse(br#"{"return": {}, "id": "ready"}"#), Some(Message::Ready));
@@ -137,7 +138,7 @@ mod tests {
         assert_eq!(parse(reset), Some(Message::GuestShutdown));
         let signal = br#"{"event": "SHUTDOWN", "data": {"guest": false, "reason": "host-signal"}}"#;
         assert_eq!(parse(signal), None);
-        // What QEMU sends when this process pauses the vCPUs.
+        // The event and the answer after `pause_vcpus`.
         assert_eq!(parse(br#"{"timestamp": {}, "event": "STOP"}"#), None);
         assert_eq!(parse(br#"{"return": {}, "id": "paused"}"#), None);
         let answer = br#"{"return": "RAX=1\r\nRBX=2\r\n", "id": "registers"}"#;
@@ -148,20 +149,23 @@ mod tests {
     }
 
     #[test]
-    fn requests_and_answers_pass_in_pieces() {
-        let (ours, mut qemus) = UnixStream::pair().unwrap();
-        let mut monitor = Monitor::new(ours).unwrap();
-        qemus.write_all(br#"{"return": {}, "id""#).unwrap();
+    fn an_answer_may_arrive_in_pieces() {
+        let (monitor_end, mut qemu_end) = UnixStream::pair().unwrap();
+        let mut monitor = Monitor::new(monitor_end).unwrap();
+        qemu_end.write_all(br#"{"return": {}, "id""#).unwrap();
         assert_eq!(monitor.read(), []);
-        qemus.write_all(b": \"ready\"}\r\n{\"return\": \"\", \"id\": \"registers\"}\r\n").unwrap();
+        qemu_end
+            .write_all(b": \"ready\"}\r\n{\"return\": \"\", \"id\": \"registers\"}\r\n")
+            .unwrap();
         assert_eq!(monitor.read(), [Message::Ready, Message::Registers(String::new())]);
         monitor.request_registers();
         drop(monitor);
-        let mut requests = String::new();
-        qemus.read_to_string(&mut requests).unwrap();
-        let ids: Vec<Value> = requests.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        assert_eq!(ids[0]["execute"], "qmp_capabilities");
-        assert_eq!(ids[1]["execute"], "query-status");
-        assert_eq!(ids[2]["arguments"]["command-line"], "info registers -a");
+        let mut text = String::new();
+        qemu_end.read_to_string(&mut text).unwrap();
+        let requests: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(requests[0]["execute"], "qmp_capabilities");
+        assert_eq!(requests[1]["execute"], "query-status");
+        assert_eq!(requests[2]["arguments"]["command-line"], "info registers -a");
     }
 }

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags};
 
 use crate::process::die_with_parent;
 
-/// Maximum number of bytes to keep of QEMU's stderr.
+/// Maximum number of bytes that are kept of QEMU's stderr.
 const STDERR_LIMIT: usize = 16 * 1024;
 
 /// A running process. Dropping this value kills and reaps the process.
@@ -22,12 +22,12 @@ pub(super) struct Process {
     child: Child,
     pidfd: OwnedFd,
     stderr: Option<ChildStderr>,
-    /// Text read from stderr so far.
+    /// Bytes read from stderr so far, at most [`STDERR_LIMIT`].
     stderr_text: Vec<u8>,
     status: Option<ExitStatus>,
-    /// Ends `parent_thread` when it is dropped.
+    /// The drop of the sender ends `parent_thread`.
     release_sender: Option<mpsc::Sender<()>>,
-    /// The thread that forked the process: the kernel kills the process when this thread ends.
+    /// The thread that forked the process. When this thread ends, the kernel kills the process.
     parent_thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -53,8 +53,8 @@ impl Process {
         // neither allocates nor takes locks.
         unsafe {
             command.pre_exec(move || {
-                // Close all other descriptors, also those that another thread has just received
-                // without FD_CLOEXEC.
+                // Mark all descriptors to be closed by exec, also those that another thread has
+                // just received without FD_CLOEXEC.
                 if libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0
                     && *libc::__errno_location() != libc::ENOSYS
                 {
@@ -76,7 +76,7 @@ impl Process {
         let parent_thread =
             thread::Builder::new().name("qemu-parent".to_owned()).spawn(move || {
                 let child = command.spawn();
-                // From here on, only the child has these descriptors.
+                // Close this process's copies of the descriptors that the child has inherited.
                 drop(descriptors);
                 drop(command);
                 if child_sender.send(child).is_ok() {
@@ -102,7 +102,8 @@ impl Process {
         Ok(Process { child, pidfd, stderr, stderr_text, status, release_sender, parent_thread })
     }
 
-    /// Returns descriptors that are readable when [`Process::try_wait`] has work.
+    /// Returns descriptors that become readable when the process writes to stderr or ends. Then
+    /// call [`Process::try_wait`].
     pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let stderr = self.stderr.as_ref().map(AsFd::as_fd);
         stderr.into_iter().chain([self.pidfd.as_fd()]).collect()
@@ -129,11 +130,11 @@ impl Process {
         String::from_utf8_lossy(&self.stderr_text).trim().to_owned()
     }
 
+    /// Reads the bytes that are available on stderr now.
     fn read_stderr(&mut self) {
         let Some(stderr) = &mut self.stderr else { return };
         let mut chunk = [0; 4096];
-        // Read at most the size of a pipe, because the process may write faster than this loop
-        // reads.
+        // Read at most the size of a pipe, 64 KiB, because the process may write without end.
         for _ in 0..16 {
             match stderr.read(&mut chunk) {
                 Ok(0) => {
@@ -141,8 +142,8 @@ impl Process {
                     return;
                 }
                 Ok(count) => {
-                    let room = STDERR_LIMIT - self.stderr_text.len();
-                    self.stderr_text.extend(&chunk[..count.min(room)]);
+                    let kept_count = count.min(STDERR_LIMIT - self.stderr_text.len());
+                    self.stderr_text.extend(&chunk[..kept_count]);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,

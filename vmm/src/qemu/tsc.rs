@@ -11,32 +11,32 @@ use std::time::Duration;
 
 /// Minimum time between the two samples. The error of a sample is about 100 ns, so the error of the
 /// frequency is about 10 ppm.
-const INTERVAL: Duration = Duration::from_millis(10);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// TSC and clock at the same time.
+/// Values of the TSC and of the clock at the same time.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     ticks: u64,
     time: Duration,
 }
 
-/// The first sample.
-static FIRST: OnceLock<Sample> = OnceLock::new();
+/// The first of the two samples from which the frequency is computed.
+static FIRST_SAMPLE: OnceLock<Sample> = OnceLock::new();
 
 /// Takes the first sample. The earlier the first sample, the shorter [`frequency_khz`] waits.
 pub(super) fn take_first_sample() {
-    FIRST.get_or_init(sample);
+    FIRST_SAMPLE.get_or_init(sample);
 }
 
-/// Returns the frequency in kHz, or `None` if it is not constant. Waits until 10 ms have passed
-/// since the first sample.
+/// Returns the frequency in kHz, or `None` if the frequency is not constant. Waits until 10 ms have
+/// passed since the first sample.
 pub(super) fn frequency_khz() -> Option<u64> {
     if !is_constant() {
         return None;
     }
-    let first = *FIRST.get_or_init(sample);
+    let first = *FIRST_SAMPLE.get_or_init(sample);
     let elapsed = sample().time.saturating_sub(first.time);
-    thread::sleep(INTERVAL.saturating_sub(elapsed));
+    thread::sleep(SAMPLE_INTERVAL.saturating_sub(elapsed));
     frequency(first, sample())
 }
 
@@ -73,7 +73,7 @@ fn sample() -> Sample {
     (0..8)
         .map(|_| take_sample())
         .min_by_key(|(duration_ticks, _)| *duration_ticks)
-        .expect("there are eight")
+        .expect("eight samples")
         .1
 }
 
@@ -90,15 +90,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_speed_is_ticks_by_time() {
+    fn the_frequency_is_ticks_divided_by_time() {
         let first = Sample { ticks: 1_000, time: Duration::from_secs(5) };
-        let later =
+        let second =
             |ticks, ms| Sample { ticks, time: Duration::from_secs(5) + Duration::from_millis(ms) };
-        assert_eq!(frequency(first, later(1_000 + 28_000_000, 10)), Some(2_800_000));
-        assert_eq!(frequency(first, later(1_000 + 29_999_999, 10)), Some(3_000_000));
-        assert_eq!(frequency(first, later(1_000, 10)), None);
-        assert_eq!(frequency(first, later(500, 10)), None);
-        assert_eq!(frequency(first, later(2_000, 0)), None);
+        assert_eq!(frequency(first, second(1_000 + 28_000_000, 10)), Some(2_800_000));
+        assert_eq!(frequency(first, second(1_000 + 29_999_999, 10)), Some(3_000_000));
+        assert_eq!(frequency(first, second(1_000, 10)), None);
+        assert_eq!(frequency(first, second(500, 10)), None);
+        assert_eq!(frequency(first, second(2_000, 0)), None);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The vhost-user back end: QEMU's vsock device, served by threads of this process.
 //!
-//! QEMU shares guest memory and passes a kick and a call descriptor for each queue. The guest's
-//! notification wakes the worker thread of vhost-user-backend directly.
+//! QEMU shares guest memory and passes two eventfds for each queue: the kick descriptor, by which
+//! the guest's notification wakes the worker thread of vhost-user-backend, and the call descriptor,
+//! which interrupts the guest.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -37,14 +38,14 @@ use crate::vsock::shared_device::{GuestQueues, QueueStep, SharedDevice};
 
 /// Number of queues that the back end serves. QEMU keeps the event queue itself
 /// (`vhost-vsock-common.c`).
-const QUEUES: usize = 2;
+const QUEUE_COUNT: usize = 2;
 
 /// Maximum size of a queue in descriptors that QEMU's virtio-mmio allows the guest
 /// (`VIRTQUEUE_MAX_SIZE`), regardless of the device.
-const QUEUE_SIZE: usize = 1024;
+const MAX_QUEUE_SIZE: usize = 1024;
 
 /// The event number of [`VhostDevice::wake_evt`]. vhost-user-backend uses the numbers up to
-/// [`QUEUES`].
+/// [`QUEUE_COUNT`].
 const WAKE_EVENT: u16 = 3;
 
 type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
@@ -59,9 +60,9 @@ struct VhostDevice {
     is_stopping: AtomicBool,
 }
 
-/// The guest's queues, as vhost-user-backend has them.
+/// The guest's queues, as objects of vhost-user-backend.
 struct Vrings {
-    vrings: [Vring; QUEUES],
+    vrings: [Vring; QUEUE_COUNT],
     memory: Memory,
     wake_evt: Arc<EventFd>,
 }
@@ -83,8 +84,9 @@ impl GuestQueues for Vrings {
     }
 
     fn receive_last(&self, device: &mut Device) {
-        // QEMU's message that stops the queue may overtake the guest's last kick. Take the packets
-        // that are still in the queue, because these packets may tell why the guest ended.
+        // QEMU's message that stops the queue may overtake the guest's last notification. Take the
+        // packets that are still in the queue, because they may contain the reason for the guest's
+        // end.
         self.vrings[TX].get_mut().get_queue_mut().set_ready(true);
         self.receive(device);
         self.vrings[TX].get_mut().get_queue_mut().set_ready(false);
@@ -96,11 +98,11 @@ impl VhostUserBackend for VhostDevice {
     type Vring = Vring;
 
     fn num_queues(&self) -> usize {
-        QUEUES
+        QUEUE_COUNT
     }
 
     fn max_queue_size(&self) -> usize {
-        QUEUE_SIZE
+        MAX_QUEUE_SIZE
     }
 
     fn features(&self) -> u64 {
@@ -127,7 +129,7 @@ impl VhostUserBackend for VhostDevice {
     }
 
     fn update_memory(&self, memory: Memory) -> io::Result<()> {
-        // `memory` is the same object that this backend has already.
+        // `memory` is a clone of `self.memory`, so `self` need not store `memory`.
         for region in memory.memory().iter() {
             if let Some(file) = region.file_offset() {
                 close_on_exec(file.file().as_raw_fd())?;
@@ -186,7 +188,8 @@ fn close_on_exec(fd: RawFd) -> io::Result<()> {
     Ok(rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?)
 }
 
-/// The running back end. Dropping this value joins its threads, so QEMU must be killed before.
+/// The running back end. The drop of this value joins its threads, which end after QEMU, so QEMU
+/// must be killed before.
 pub(super) struct VhostServer {
     shutdown: ShutdownHandle,
     /// Waits for the daemon's thread and records the reason if the device failed.
@@ -223,7 +226,7 @@ impl VhostServer {
         Ok((VhostServer { shutdown, watcher: Some(watcher), failure }, qemu_end))
     }
 
-    /// Returns the reason if the device stopped working although QEMU did not close the connection.
+    /// Returns the reason if the device stopped working while QEMU had the connection open.
     pub(super) fn failure(&self) -> Option<&str> {
         self.failure.message.get().map(String::as_str)
     }
@@ -249,8 +252,8 @@ impl Daemon {
             if let Err(error) =
                 handler.register_listener(wake_evt, EventSet::IN, u64::from(WAKE_EVENT))
             {
-                // Without the event, the worker never ends. Forget the daemon, because its drop
-                // would join the worker.
+                // Without the event, the worker never ends. Leak the daemon, because its drop would
+                // join the worker and wait for ever.
                 std::mem::forget(daemon);
                 return Err(error);
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A backend without a VM: the guest is a function in a thread of the test, and its byte stream is
-//! a unix socket pair. It uses only the public interface, like a backend in another crate.
+//! A backend without a VM: the guest is a function in a thread of the test, and its byte stream is a
+//! unix socket pair. The backend uses only the public interface, like a backend in another crate.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,12 +15,12 @@ use sudbox_vmm::machine::{
 };
 use sudbox_vmm::poll::{self, PollFd, PollFlags};
 
-/// Boots [`Guest`]s.
+/// A machine whose guests are threads that run one function.
 pub(crate) struct FakeBackend {
     guest: fn(Guest) -> VmEnd,
 }
 
-/// The guest's side of the machine.
+/// The guest's ends of stream and console.
 pub(crate) struct Guest {
     pub(crate) spec: VmSpec,
     pub(crate) stream: UnixStream,
@@ -28,7 +28,7 @@ pub(crate) struct Guest {
 }
 
 impl FakeBackend {
-    /// A machine that runs `guest`, whose return value is how the VM ends.
+    /// Creates a machine whose guests run `guest`, which returns the VM's end.
     pub(crate) fn new(guest: fn(Guest) -> VmEnd) -> FakeBackend {
         FakeBackend { guest }
     }
@@ -36,48 +36,48 @@ impl FakeBackend {
 
 impl Machine for FakeBackend {
     fn describe(&self, _: DeviceDiscovery) -> String {
-        "played by the test".to_owned()
+        "thread of the test".to_owned()
     }
 
     fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError> {
-        let system = |source| BootError::System { action: "start the played guest", source };
+        let system = |source| BootError::System { action: "start the guest's thread", source };
         if spec.wait_for_gdb {
             return Err(BootError::Refused {
-                backend: "played".to_owned(),
+                backend: "the test's backend".to_owned(),
                 message: "it has no debugger's stub".to_owned(),
             });
         }
         let (host, stream) = UnixStream::pair().map_err(system)?;
         host.set_nonblocking(true).map_err(system)?;
         let (console, console_writer) = console::pipe().map_err(system)?;
-        let (alive, alive_writer) = io::pipe().map_err(system)?;
-        let (result, end) = mpsc::channel();
-        let (play, spec) = (self.guest, spec.clone());
+        let (ended, running) = io::pipe().map_err(system)?;
+        let (end_sender, end) = mpsc::channel();
+        let (guest, spec) = (self.guest, spec.clone());
         let thread = thread::spawn(move || {
-            let _ = result.send(play(Guest { spec, stream, console: console_writer }));
-            drop(alive_writer);
+            let _ = end_sender.send(guest(Guest { spec, stream, console: console_writer }));
+            drop(running);
         });
-        let stop = host.try_clone().map_err(system)?;
+        let host_stream = host.try_clone().map_err(system)?;
         Ok(RunningVm {
-            vm: Box::new(PlayedVm { thread: Some(thread), stop, alive, end }),
+            vm: Box::new(FakeVm { thread: Some(thread), host_stream, ended, end }),
             stream: Box::new(SocketStream(host)),
             console,
         })
     }
 }
 
-struct PlayedVm {
+struct FakeVm {
     thread: Option<JoinHandle<()>>,
-    /// The host's end of the stream, shut down to end the guest.
-    stop: UnixStream,
-    /// Closed at its other end once the guest has ended.
-    alive: PipeReader,
+    /// The host's end of the stream. Its shutdown makes the guest end.
+    host_stream: UnixStream,
+    /// Becomes readable when the guest has ended, because the write end is then closed.
+    ended: PipeReader,
     end: Receiver<VmEnd>,
 }
 
-impl Vm for PlayedVm {
+impl Vm for FakeVm {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.alive.as_fd()]
+        vec![self.ended.as_fd()]
     }
 
     fn handle_events(&mut self) -> Option<VmEnd> {
@@ -85,16 +85,16 @@ impl Vm for PlayedVm {
     }
 }
 
-impl Drop for PlayedVm {
+impl Drop for FakeVm {
     fn drop(&mut self) {
-        let _ = self.stop.shutdown(std::net::Shutdown::Both);
+        let _ = self.host_stream.shutdown(std::net::Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// A connected socket as a stream: the guest counts as connected once it has written something.
+/// A connected socket as a stream. The guest counts as connected when it has written a byte.
 struct SocketStream(UnixStream);
 
 impl HostStream for SocketStream {

@@ -4,9 +4,9 @@
 use super::Step;
 use crate::probe::{Finding, UnsupportedReason};
 
-/// The guest counts as emulated by KVM if the timing loop takes at least this many times as long in its user
-/// mode as on the host. The measured ratio is 1 on a processor and under QEMU's TCG, and
-/// 2000 in KVM's instruction emulator.
+/// Minimum ratio of the timing loop's duration in the guest's user mode to its duration on the host
+/// from which KVM is considered to emulate the guest's instructions. Measured ratios: 1 on a
+/// processor and under QEMU's TCG, 2000 in KVM's instruction emulator.
 const EMULATION_RATIO: u64 = 50;
 
 /// The way in which the payload ended.
@@ -14,9 +14,9 @@ const EMULATION_RATIO: u64 = 50;
 pub(super) enum PayloadEnd {
     /// The payload completed the last step.
     Done,
-    /// The payload stopped early and wrote a report.
+    /// The payload stopped early, as its report explains.
     Reported,
-    /// `KVM_RUN` failed or had this unexpected exit.
+    /// `KVM_RUN` failed or returned an unexpected exit; the text describes it.
     Exit(String),
     /// No step was completed within the time limit.
     Hang {
@@ -28,7 +28,7 @@ pub(super) enum PayloadEnd {
 /// The payload's report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PayloadReport {
-    /// The payload noticed nothing wrong.
+    /// The payload noticed no fault and no wrong result.
     NothingWrong,
     /// The payload got an unexpected exception or interrupt.
     Fault(String),
@@ -69,7 +69,7 @@ pub(super) fn judge(
         }
         (PayloadReport::NothingWrong, PayloadEnd::Done) => Finding::Usable,
         (PayloadReport::NothingWrong, PayloadEnd::Reported) => {
-            broken("the guest stops and cannot say why")
+            broken("the guest stops without a reason in its report")
         }
         (PayloadReport::NothingWrong, PayloadEnd::Exit(description)) => broken(description),
         (PayloadReport::NothingWrong, PayloadEnd::Hang { registers }) => {
@@ -88,9 +88,9 @@ mod tests {
         Step { success: "second", failure: "no second" },
         Step { success: "third", failure: "no third" },
     ];
-    const ALL: usize = STEPS.len();
+    const STEP_COUNT: usize = STEPS.len();
 
-    fn ends() -> [PayloadEnd; 3] {
+    fn early_ends() -> [PayloadEnd; 3] {
         [
             PayloadEnd::Reported,
             PayloadEnd::Exit("Shutdown".into()),
@@ -99,13 +99,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_guest_that_did_everything_makes_it_usable() {
+    fn kvm_is_usable_only_if_the_payload_completes_all_steps() {
         assert_eq!(
-            judge(&STEPS, ALL, &PayloadEnd::Done, PayloadReport::NothingWrong, LOOP_TICKS),
+            judge(&STEPS, STEP_COUNT, &PayloadEnd::Done, PayloadReport::NothingWrong, LOOP_TICKS),
             Finding::Usable
         );
         for (completed, step) in STEPS.iter().enumerate() {
-            for end in ends() {
+            for end in early_ends() {
                 let finding =
                     judge(&STEPS, completed, &end, PayloadReport::NothingWrong, LOOP_TICKS);
                 assert!(matches!(finding, Finding::Broken { .. }), "{finding:?}");
@@ -113,12 +113,12 @@ mod tests {
             }
         }
         let report = PayloadReport::WrongResult { result_name: "a lost write", value: 1 };
-        assert!(!judge(&STEPS, ALL, &PayloadEnd::Done, report, LOOP_TICKS).is_usable());
+        assert!(!judge(&STEPS, STEP_COUNT, &PayloadEnd::Done, report, LOOP_TICKS).is_usable());
     }
 
     #[test]
-    fn what_the_payload_saw_counts_more_than_how_it_ended() {
-        for end in ends() {
+    fn a_reported_fault_takes_precedence_over_the_payloads_end() {
+        for end in early_ends() {
             let report = PayloadReport::Fault("(vector 14)".to_owned());
             let finding = judge(&STEPS, 1, &end, report, LOOP_TICKS);
             assert!(matches!(finding, Finding::Unsupported { .. }), "{end:?}: {finding:?}");
@@ -127,11 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn an_emulated_loop_is_slow_and_a_slow_machine_is_not() {
+    fn kvm_is_slow_if_the_guest_takes_50_times_as_long_as_the_host() {
         let finding = |guest, host| {
             judge(
                 &STEPS,
-                ALL,
+                STEP_COUNT,
                 &PayloadEnd::Done,
                 PayloadReport::NothingWrong,
                 LoopTicks { guest, host },

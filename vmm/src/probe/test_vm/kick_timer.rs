@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::kvm::kick::{install_kick_handler, kick_signal};
 
-/// A periodic kick: a timer that, until it is dropped, signals the thread that called
-/// [`KickTimer::start`] once per period.
+/// A timer that kicks the thread that called [`KickTimer::start`] once per period. The drop of this
+/// value stops the timer.
 ///
 /// A kick that arrives just before `KVM_RUN` has no effect, but the next kick follows a period
-/// later. So `kvm_run.immediate_exit`, which prevents this race elsewhere, is not needed.
+/// later. So the timer need not set `kvm_run.immediate_exit` as `kvm/kick.rs` does.
 pub(super) struct KickTimer {
     timer: libc::timer_t,
 }
@@ -69,7 +69,7 @@ impl KickTimer {
 
 impl Drop for KickTimer {
     fn drop(&mut self) {
-        // SAFETY: The timer exists and nobody else knows it.
+        // SAFETY: the timer exists, and only this value has its id.
         unsafe { libc::timer_delete(self.timer) };
     }
 }
@@ -80,10 +80,10 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn kicks_come_until_they_are_dropped() {
+    fn kicks_interrupt_system_calls_until_the_timer_is_dropped() {
         std::thread::spawn(|| {
             let kick_timer = KickTimer::start(Duration::from_millis(2)).unwrap();
-            // SAFETY: No descriptors.
+            // SAFETY: a call with 0 descriptors accesses no memory.
             let wait = |ms| unsafe { libc::poll(std::ptr::null_mut(), 0, ms) };
             for _ in 0..3 {
                 assert_eq!(wait(20_000), -1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Runs the probe: checks the capabilities of /dev/kvm, then runs a VM whose program, the payload,
-//! performs one step after the other. Each architecture has its own VM and steps ([`arch`]).
+//! Runs the probe: checks the capabilities of /dev/kvm, then runs a VM whose code, the payload,
+//! executes one step after the other. Each architecture has its own VM and steps ([`arch`]).
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -41,7 +41,8 @@ struct Step {
 
 /// Result of one `KVM_RUN`.
 enum PayloadExit {
-    /// The payload wrote a letter: the letter of a completed step, or [`STOP_LETTER`].
+    /// The payload wrote a letter: that of the step that it has completed, `A` for the first step,
+    /// or [`STOP_LETTER`].
     Letter(u8),
     /// Another exit, as kvm-ioctls formats it.
     Other(String),
@@ -50,15 +51,16 @@ enum PayloadExit {
 /// Letter that the payload writes when it stops early. The payload's report has the reason.
 const STOP_LETTER: u8 = b'!';
 
-/// Contents of [`MAPPED_PAGE`], the page that the last step maps, before the step and after it.
+/// First word of [`MAPPED_PAGE`], the page that the last step maps, before the step.
 const PATTERN_BEFORE: u64 = 0x5375_6442_6f78_2131;
+/// First word of [`MAPPED_PAGE`] after the last step.
 const PATTERN_AFTER: u64 = 0x5375_6442_6f78_2132;
 
 /// Number of kicks without a completed step after which the guest counts as hung. One kick is not
 /// enough, because on a busy processor the guest may not have run since the last kick.
-const HUNG_AFTER: u32 = 5;
+const KICKS_UNTIL_HUNG: u32 = 5;
 
-/// Minimum time between two kicks. With [`HUNG_AFTER`], a hang is detected after 50 ms.
+/// Minimum time between two kicks. With [`KICKS_UNTIL_HUNG`], a hang is detected after 50 ms.
 const KICK_PERIOD: Duration = Duration::from_millis(10);
 
 /// Runs the probe; see [`super::probe`]. Adds a line to `trace` for each step of the probe.
@@ -105,7 +107,7 @@ fn try_run_probe(trace: &mut Vec<String>) -> Result<Finding, Finding> {
         report = check_last_write(&memory).map_err(call_failed("reading its memory"))?;
     }
     if completed_steps > TIMED_STEP {
-        trace.push(format!("loop in a program: {guest_ticks} ticks, outside: {host_ticks} ticks"));
+        trace.push(format!("loop in user mode: {guest_ticks} ticks, on the host: {host_ticks}"));
     }
     Ok(judge(
         &STEPS,
@@ -121,10 +123,10 @@ fn check_capabilities(kvm: &Kvm, trace: &mut Vec<String>) -> Result<(), Finding>
     let version = kvm.get_api_version();
     trace.push(format!("API version: {version}"));
     if version < 0 {
-        return Err(Finding::Broken { cause: "it is not KVM's device".to_owned() });
+        return Err(Finding::Broken { cause: "it is not the device of KVM".to_owned() });
     }
     if version.cast_unsigned() != KVM_API_VERSION {
-        let missing = format!("API version {KVM_API_VERSION}, but {version}");
+        let missing = format!("API version {KVM_API_VERSION}, but version {version}");
         return Err(Finding::Unsupported { reason: UnsupportedReason::MissingFeature(missing) });
     }
     let missing: Vec<&str> = CAPABILITIES
@@ -142,7 +144,8 @@ fn check_capabilities(kvm: &Kvm, trace: &mut Vec<String>) -> Result<(), Finding>
     }
 }
 
-/// Returns a function from the error of a failed call to the finding. `action` names the call.
+/// Returns a function that converts the error of a failed call to the finding. `action` names the
+/// call.
 fn call_failed<E: Display>(action: &'static str) -> impl Fn(E) -> Finding {
     move |error| Finding::Broken { cause: format!("{action}: {error}") }
 }
@@ -162,7 +165,7 @@ fn set_memory_region(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), Finding>
     unsafe { vm.set_user_memory_region(region) }.map_err(call_failed("KVM_SET_USER_MEMORY_REGION"))
 }
 
-/// Checks that the last step's write reached the page that it mapped.
+/// Checks that the write of the last step reached [`MAPPED_PAGE`].
 ///
 /// # Errors
 /// If the memory is smaller than [`MEMORY_SIZE`].
@@ -171,14 +174,11 @@ fn check_last_write(memory: &GuestMemoryMmap) -> Result<PayloadReport, GuestMemo
     Ok(if value == PATTERN_AFTER {
         PayloadReport::NothingWrong
     } else {
-        PayloadReport::WrongResult {
-            result_name: "a write to the page that was mapped is lost: value",
-            value,
-        }
+        PayloadReport::WrongResult { result_name: "a write to the new page is lost: value", value }
     })
 }
 
-/// Runs the guest. Returns the number of completed steps, and how the guest ended.
+/// Runs the payload. Returns the number of completed steps and the payload's end.
 fn run(guest: &mut Guest, trace: &mut Vec<String>) -> (usize, PayloadEnd) {
     let mut kicks = 0;
     let mut start = Instant::now();
@@ -202,12 +202,12 @@ fn run(guest: &mut Guest, trace: &mut Vec<String>) -> (usize, PayloadEnd) {
             }
             Ok(PayloadExit::Letter(STOP_LETTER)) => PayloadEnd::Reported,
             Ok(PayloadExit::Letter(other)) => {
-                with_registers(&format!("the letter {other:#x} out of turn"))
+                with_registers(&format!("the unexpected letter {other:#x}"))
             }
             Ok(PayloadExit::Other(description)) => with_registers(&description),
             Err(error) if error.errno() == libc::EINTR => {
                 kicks += 1;
-                if kicks < HUNG_AFTER {
+                if kicks < KICKS_UNTIL_HUNG {
                     continue;
                 }
                 PayloadEnd::Hang { registers: guest.describe() }
@@ -215,7 +215,7 @@ fn run(guest: &mut Guest, trace: &mut Vec<String>) -> (usize, PayloadEnd) {
             Err(error) => with_registers(&format!("KVM_RUN: {error}")),
         };
         trace.push(format!(
-            "{label} {}: no, after {}",
+            "{label} {}: failed after {}",
             step.success,
             format_milliseconds(start.elapsed())
         ));

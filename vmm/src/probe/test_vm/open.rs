@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Explains why /dev/kvm cannot be opened or cannot create a VM, with a remedy.
+//! Explanations and remedies for failures to open /dev/kvm and to create a VM.
 
 use std::io;
 
@@ -19,7 +19,7 @@ pub(super) struct DeviceNode {
 }
 
 impl DeviceNode {
-    /// Examines /dev/kvm. A field whose value cannot be found out stays empty.
+    /// Examines /dev/kvm. A property that cannot be determined has its default value.
     pub(super) fn examine() -> DeviceNode {
         use std::os::unix::fs::MetadataExt as _;
         let Ok(node) = std::fs::metadata("/dev/kvm") else { return DeviceNode::default() };
@@ -42,7 +42,8 @@ impl DeviceNode {
                 .to_owned();
         }
         if self.is_permitted {
-            return "its file system is mounted with nodev, or belongs to another user namespace"
+            return "the file system of /dev/kvm is mounted with nodev, or belongs to another user \
+                    namespace"
                 .to_owned();
         }
         match &self.group {
@@ -77,14 +78,14 @@ pub(super) fn explain_open(error: &io::Error, node: &DeviceNode) -> Finding {
         },
         Some(errno @ (libc::ENXIO | libc::ENODEV)) => Finding::Absent {
             why: format!(
-                "/dev/kvm has no driver ({}): {NO_KVM}, or it refuses this processor",
+                "/dev/kvm has no driver ({}): {NO_KVM}, or KVM does not support this processor",
                 if errno == libc::ENXIO { "ENXIO" } else { "ENODEV" }
             ),
         },
         Some(errno @ (libc::EACCES | libc::EPERM)) => {
             Finding::NoPermission { hint: node.remedy(errno) }
         }
-        _ => Finding::Broken { cause: format!("opening it: {error}") },
+        _ => Finding::Broken { cause: format!("cannot be opened: {error}") },
     }
 }
 
@@ -97,7 +98,7 @@ pub(super) fn explain_create_vm(error: &io::Error) -> Finding {
             "another hypervisor (VirtualBox, VMware) holds the processor's virtualisation"
                 .to_owned()
         }
-        _ => format!("making a VM: {error}"),
+        _ => format!("creating a VM: {error}"),
     };
     Finding::Broken { cause }
 }
@@ -106,7 +107,8 @@ pub(super) fn explain_create_vm(error: &io::Error) -> Finding {
 mod tests {
     use super::*;
 
-    fn refusal(errno: i32, node: &DeviceNode) -> String {
+    /// Returns the message for an error number of `open(2)`.
+    fn open_message(errno: i32, node: &DeviceNode) -> String {
         explain_open(&io::Error::from_raw_os_error(errno), node).to_string()
     }
 
@@ -115,19 +117,19 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_to_do() {
-        let group = refusal(libc::EACCES, &node(0o660, "kvm"));
+    fn missing_permission_is_explained_with_a_remedy() {
+        let group = open_message(libc::EACCES, &node(0o660, "kvm"));
         assert!(group.starts_with("no permission for /dev/kvm: "), "{group}");
         assert!(group.contains("sudo usermod -aG kvm $USER"), "{group}");
-        // Membership in the group would not help.
+        // Membership in the group would not give permission.
         for node in [node(0o600, "kvm"), node(0o660, "root"), DeviceNode::default()] {
-            let mode = refusal(libc::EACCES, &node);
+            let mode = open_message(libc::EACCES, &node);
             assert!(mode.contains("sudo chmod 666 /dev/kvm"), "{mode}");
             assert!(!mode.contains("usermod"), "{mode}");
         }
-        assert!(refusal(libc::EPERM, &node(0o666, "kvm")).contains("--device /dev/kvm"));
+        assert!(open_message(libc::EPERM, &node(0o666, "kvm")).contains("--device /dev/kvm"));
         let nodev = DeviceNode { is_permitted: true, ..node(0o666, "kvm") };
-        assert!(refusal(libc::EACCES, &nodev).contains("nodev"));
+        assert!(open_message(libc::EACCES, &nodev).contains("nodev"));
     }
 
     #[test]
@@ -143,16 +145,16 @@ mod tests {
     }
 
     #[test]
-    fn another_hypervisor_is_named() {
-        let words = |errno| explain_create_vm(&io::Error::from_raw_os_error(errno)).to_string();
+    fn ebusy_and_eio_of_create_vm_name_another_hypervisor() {
+        let message = |errno| explain_create_vm(&io::Error::from_raw_os_error(errno)).to_string();
         for errno in [libc::EBUSY, libc::EIO] {
-            assert!(words(errno).contains("another hypervisor"), "{}", words(errno));
+            assert!(message(errno).contains("another hypervisor"), "{}", message(errno));
         }
-        assert!(!words(libc::ENOMEM).contains("another hypervisor"));
+        assert!(!message(libc::ENOMEM).contains("another hypervisor"));
     }
 
     #[test]
-    fn groups_are_found_by_number() {
+    fn group_names_are_found_by_group_id() {
         let groups = "root:x:0:\nbroken\nkvm:x:106:me,you\n:x:7:\n";
         assert_eq!(group_name(groups, 106).as_deref(), Some("kvm"));
         assert_eq!(group_name(groups, 10), None);

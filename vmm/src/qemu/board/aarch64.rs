@@ -9,9 +9,9 @@ pub(super) const BOARD: Board = Board {
     program: "qemu-system-aarch64",
     name: |_| "virt",
     machine_argument,
-    // `max` has all features that QEMU emulates. A boot takes as long as with Cortex-A72 (0.42 s of
-    // CPU time, QEMU 7.2). pauth-impdef selects a fast algorithm of pointer authentication; with
-    // the algorithm of the architecture, a boot takes ten times as long.
+    // `max` has all features that QEMU emulates. A boot takes as long as with the model cortex-a72
+    // (0.42 s of CPU time, QEMU 7.2). pauth-impdef selects a fast algorithm of pointer
+    // authentication; with the architected algorithm, a boot takes ten times as long.
     cpu: "max,pauth-impdef=on",
     // A task that has used SVE, as the C library's memcpy() does, pays 64 instructions in each
     // system call (`fpsimd_syscall_enter()`) until the scheduler happens to take SVE from the task
@@ -24,9 +24,8 @@ pub(super) const BOARD: Board = Board {
     describe_cpu,
 };
 
-/// Returns the argument of `-machine`. The kernel finds its devices in the device tree. Memory
-/// tagging (`mte=on`) is only accepted with a CPU model that supports it: `max`, of the models in
-/// QEMU 7.2.
+/// Returns the argument of `-machine`. The kernel finds its devices in the device tree. QEMU accepts
+/// memory tagging (`mte=on`) only with a CPU model that has memory tagging: in QEMU 7.2, `max`.
 fn machine_argument(accelerator: Accelerator, _: DeviceDiscovery, cpu: &str) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "virt,gic-version=host",
@@ -43,8 +42,7 @@ fn kernel_arguments(_: &BootFacts) -> String {
     "console=ttyAMA0 panic=-1".to_owned()
 }
 
-/// A reset is always a restart: the kernel calls the firmware (PSCI), and no fault resets the
-/// machine.
+/// Returns a restart: the kernel resets the machine by the firmware (PSCI), and no fault resets it.
 fn end_after_reset(_: &str) -> VmEnd {
     VmEnd::Restart
 }
@@ -58,16 +56,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_has_tags_where_the_cpu_knows_them() {
-        let of =
+    fn memory_tagging_is_enabled_for_the_cpu_model_max() {
+        let machine =
             |accelerator, cpu| machine_argument(accelerator, DeviceDiscovery::CommandLine, cpu);
-        assert_eq!(of(Accelerator::Tcg, BOARD.cpu), "virt,mte=on");
-        assert_eq!(of(Accelerator::Tcg, "cortex-a72"), "virt");
-        assert_eq!(of(Accelerator::Kvm, "host"), "virt,gic-version=host");
+        assert_eq!(machine(Accelerator::Tcg, BOARD.cpu), "virt,mte=on");
+        assert_eq!(machine(Accelerator::Tcg, "cortex-a72"), "virt");
+        assert_eq!(machine(Accelerator::Kvm, "host"), "virt,gic-version=host");
     }
 
     #[test]
-    fn a_cpu_has_its_place() {
+    fn a_cpu_is_described_by_its_pc() {
         let text = "CPU#0\r\n PC=ffff800080010000 X00=0000000000000001 X01=2\r\n";
         assert_eq!(describe_cpu(0, text).as_deref(), Some("CPU 0 is at PC=ffff800080010000"));
         assert_eq!(describe_cpu(0, "nothing"), None);

@@ -10,7 +10,7 @@ use crate::machine::{DeviceDiscovery, VmEnd};
 use crate::qemu::Accelerator;
 use sudbox_protocol::Arch;
 
-/// The facts on which a board's boot arguments depend.
+/// Properties of a boot on which the board's boot arguments depend.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BootFacts {
     /// QEMU's accelerator.
@@ -33,7 +33,7 @@ pub(super) struct Board {
     pub(super) name: fn(DeviceDiscovery) -> &'static str,
     /// Returns the argument of `-machine` for a CPU model.
     pub(super) machine_argument: fn(Accelerator, DeviceDiscovery, cpu: &str) -> &'static str,
-    /// Default CPU model with TCG.
+    /// Default CPU model for [`Accelerator::Tcg`].
     pub(super) cpu: &'static str,
     /// Default CPU model for [`Accelerator::Counting`], without features that make a program's
     /// number of instructions vary between runs.
@@ -47,7 +47,7 @@ pub(super) struct Board {
     /// Returns the end of a guest that reset the machine, from QEMU's dump of the registers: a
     /// restart or a crash.
     pub(super) end_after_reset: fn(&str) -> VmEnd,
-    /// Describes the state of a CPU in one line, from its part of the dump.
+    /// Describes the state of a CPU in one line, from the CPU's part of the dump.
     pub(super) describe_cpu: fn(cpu_index: usize, registers: &str) -> Option<String>,
 }
 

@@ -9,8 +9,8 @@ pub(super) const BOARD: Board = Board {
     name: |_| "virt",
     // The kernel finds its devices in the device tree.
     machine_argument: |_, _, _| "virt",
-    // With the model `max`, the kernel probes more extensions of the CPU and patches itself, which
-    // slows the boot.
+    // On the model `max`, the kernel boots more slowly, because it probes more extensions of the CPU
+    // and patches itself.
     cpu: "rv64",
     instruction_count_cpu: "rv64",
     kernel_arguments,
@@ -28,8 +28,7 @@ fn kernel_arguments(_: &BootFacts) -> String {
     "console=ttyS0 panic=-1".to_owned()
 }
 
-/// A reset is always a restart: the kernel calls the firmware (SBI), and no fault resets the
-/// machine.
+/// Returns a restart: the kernel resets the machine by the firmware (SBI), and no fault resets it.
 fn end_after_reset(_: &str) -> VmEnd {
     VmEnd::Restart
 }
@@ -43,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cpu_has_its_place() {
+    fn a_cpu_is_described_by_its_pc() {
         let text = "CPU#0\r\n V      =   0\r\n pc       ffffffff80001000\r\n mhartid  0000000000000000\r\n";
         assert_eq!(describe_cpu(0, text).as_deref(), Some("CPU 0 is at pc=ffffffff80001000"));
         assert_eq!(describe_cpu(0, "nothing"), None);

@@ -7,7 +7,7 @@ use crate::machine::VmEnd;
 pub(super) const BOARD: Board = Board {
     program: "qemu-system-s390x",
     name: |_| "s390-ccw-virtio",
-    // The kernel finds its devices on their buses.
+    // The kernel enumerates its devices on PCI and channel I/O.
     machine_argument: |_, _, _| "s390-ccw-virtio",
     // `max` has all features that TCG emulates.
     cpu: "max",
@@ -28,13 +28,13 @@ fn kernel_arguments(_: &BootFacts) -> String {
     "console=ttysclp0 panic=-1".to_owned()
 }
 
-/// Bits of the PSW: the CPU waits; I/O and external interrupts are enabled
-/// (`arch/s390/include/asm/ptrace.h`).
+/// Bit of the PSW: the CPU waits (`PSW_MASK_WAIT` in `arch/s390/include/asm/ptrace.h`).
 const PSW_WAIT: u64 = 1 << 49;
+/// Bits of the PSW: I/O and external interrupts are enabled (`PSW_MASK_IO`, `PSW_MASK_EXT`).
 const PSW_INTERRUPTS_ENABLED: u64 = 3 << 56;
 
-/// Distinguishes a restart from a disabled wait. A kernel that cannot go on waits with interrupts
-/// disabled (`disabled_wait()`), and QEMU then ends the machine.
+/// Distinguishes a restart from a disabled wait. A kernel that cannot continue waits with interrupts
+/// disabled (`disabled_wait()`), and QEMU then shuts down the machine.
 fn end_after_reset(registers: &str) -> VmEnd {
     let mut masks = registers.split("CPU#").filter_map(|cpu_dump| hex_field(cpu_dump, "PSW=mask "));
     if masks.any(|mask| mask & PSW_WAIT != 0 && mask & PSW_INTERRUPTS_ENABLED == 0) {
@@ -55,20 +55,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cpu_has_its_place() {
+    fn a_cpu_is_described_by_its_address() {
         let text = "CPU#0\r\nPSW=mask 0404c00180000000 addr 00000000001234ab cc 00\r\nR00=0\r\n";
         assert_eq!(describe_cpu(0, text).as_deref(), Some("CPU 0 is at addr=00000000001234ab"));
         assert_eq!(describe_cpu(0, "nothing"), None);
     }
 
     #[test]
-    fn a_disabled_wait_is_no_restart() {
-        let at =
+    fn a_disabled_wait_is_a_vcpu_error() {
+        let dump =
             |mask| format!("CPU#0\r\nPSW=mask {mask} addr 0000000000000000 cc 00\r\nR00=0\r\n");
-        assert_eq!(end_after_reset(&at("0404c00180000000")), VmEnd::Restart);
-        // Idle, as the other CPUs of a machine that restarts may be.
-        assert_eq!(end_after_reset(&at("0706c00180000000")), VmEnd::Restart);
-        let VmEnd::VcpuError { registers, .. } = end_after_reset(&at("0002000180000000")) else {
+        assert_eq!(end_after_reset(&dump("0404c00180000000")), VmEnd::Restart);
+        // An idle CPU: it waits with interrupts enabled.
+        assert_eq!(end_after_reset(&dump("0706c00180000000")), VmEnd::Restart);
+        let VmEnd::VcpuError { registers, .. } = end_after_reset(&dump("0002000180000000")) else {
             panic!()
         };
         assert!(registers.starts_with("CPU#0\nPSW=mask 0002000180000000"), "{registers}");

@@ -11,7 +11,7 @@ pub(super) const BOARD: Board = Board {
     machine_argument,
     // `max` has all features that TCG emulates; QEMU's default model is a CPU of 2003. With ERMS or
     // FSRM, the kernel clears and copies pages by `rep stosb` and `rep movsb`, which TCG executes
-    // byte by byte. Without both, all cases take a sixth less time.
+    // byte by byte. Without ERMS and FSRM, a run of all cases takes a sixth less time.
     cpu: "max,erms=off,fsrm=off",
     instruction_count_cpu: "max",
     kernel_arguments,
@@ -28,21 +28,20 @@ pub(super) const BOARD: Board = Board {
 ///   without ACPI, no reset register.
 /// - `panic=-1`: the kernel restarts at once after a panic.
 ///
-/// Under TCG, these arguments spare the guest its calibrations, which take half of a small kernel's
+/// Under TCG, these arguments avoid calibrations and other work that take half of a small kernel's
 /// boot:
 ///
 /// - `no_timer_check`: the kernel does not test whether the timer's interrupt arrives.
 /// - `nolapic_timer`: with one CPU, the kernel uses the PIT instead of the local APIC timer, whose
-///   calibration waits for 100 ticks. The argument is not used with several CPUs, which would lose
-///   ticks, nor with ACPI, where a tickless Linux 6.12 was seen to sleep for ever.
-/// - `initcall_blacklist=trace_eval_init`: the kernel does not look for names of enumerators in the
-///   format of every tracepoint. Only people read these formats.
+///   calibration waits for 100 ticks. The argument is left out with several CPUs, which would lose
+///   ticks, and with ACPI, where a tickless Linux 6.12 was observed to sleep for ever.
+/// - `initcall_blacklist=trace_eval_init`: the kernel does not replace names of enumerators in the
+///   formats of tracepoints, which nothing in the guest reads.
 /// - `noreplace-smp`: on one CPU, the kernel does not patch the lock prefixes out of the kernel.
 ///   Each patch switches page tables twice (docs/boot-time.md has the figures).
-/// - `tsc_early_khz`, `tsc=reliable`: the frequency of the guest's TSC, which is the host's, if it
-///   is known.
-/// - `lpj`: with several CPUs, the TSC's ticks in one period of the timer, if both frequencies are
-///   known. Otherwise each CPU but the first measures this number for 50 ms
+/// - `tsc_early_khz`, `tsc=reliable`: the frequency of the guest's TSC, if it is known.
+/// - `lpj`: with several CPUs, the TSC's ticks in one period of the timer, if the frequencies of
+///   both are known. Without this number, each CPU but the first measures it for 50 ms
 ///   (`calibrate_delay_direct()`).
 fn kernel_arguments(facts: &BootFacts) -> String {
     let mut arguments = "console=ttyS0 reboot=t panic=-1".to_owned();
@@ -86,11 +85,7 @@ fn machine_argument(_: Accelerator, discovery: DeviceDiscovery, _: &str) -> &'st
 /// Distinguishes a restart from a crash. On microvm without ACPI, both are triple faults, which
 /// reset the machine.
 fn end_after_reset(registers: &str) -> VmEnd {
-    if restarts_on_purpose(registers) {
-        VmEnd::Restart
-    } else {
-        VmEnd::TripleFault(without_fpu(registers))
-    }
+    if is_restart(registers) { VmEnd::Restart } else { VmEnd::TripleFault(without_fpu(registers)) }
 }
 
 fn describe_cpu(cpu_index: usize, registers: &str) -> Option<String> {
@@ -100,9 +95,9 @@ fn describe_cpu(cpu_index: usize, registers: &str) -> Option<String> {
 }
 
 /// Returns true if the registers are those of a kernel that restarts by `reboot=t`. Such a kernel
-/// loads an empty IDT and then traps on purpose (`native_machine_emergency_restart` in
+/// loads an empty IDT and then executes `int3` (`native_machine_emergency_restart` in
 /// `arch/x86/kernel/reboot.c`). A kernel that crashes has an IDT with entries.
-fn restarts_on_purpose(registers: &str) -> bool {
+fn is_restart(registers: &str) -> bool {
     registers.lines().any(|line| {
         let mut words = line.split_whitespace();
         words.next() == Some("IDT=") && words.all(|word| word.bytes().all(|byte| byte == b'0'))
@@ -125,7 +120,7 @@ mod tests {
     use crate::qemu::monitor::vcpu_states;
 
     #[test]
-    fn each_cpu_has_its_place() {
+    fn each_cpu_is_described_by_its_activity_and_rip() {
         let text = "CPU#0\r\nRAX=1 RBX=2\r\nRIP=ffffffff81001000 RFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\n\
                     CPU#1\r\nRIP=0000000000401000 RFL=00000246 [---Z-P-] CPL=3 II=0 A20=1 SMM=0 HLT=0\r\n";
         assert_eq!(
@@ -139,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_is_told_of_its_timers_what_is_true() {
+    fn arguments_for_clocks_and_timers_depend_on_cpus_discovery_and_known_frequencies() {
         let facts = BootFacts {
             accelerator: Accelerator::Tcg,
             cpus: 1,
@@ -147,31 +142,34 @@ mod tests {
             tsc_khz: Some(2_800_000),
             timer_hz: Some(250),
         };
-        let one = kernel_arguments(&facts);
-        assert!(one.contains(" nolapic_timer") && one.contains(" tsc_early_khz=2800000"), "{one}");
-        assert!(!one.contains("lpj"), "{one}");
-        let known = kernel_arguments(&BootFacts { cpus: 2, ..facts });
-        assert!(known.ends_with(" tsc_early_khz=2800000 lpj=11200000"), "{known}");
-        let unknown = kernel_arguments(&BootFacts { cpus: 2, timer_hz: None, ..facts });
-        assert!(unknown.ends_with(" tsc_early_khz=2800000"), "{unknown}");
-        let two = kernel_arguments(&BootFacts { cpus: 2, tsc_khz: None, ..facts });
-        let acpi = DeviceDiscovery::Acpi;
-        let acpi = kernel_arguments(&BootFacts { discovery: acpi, tsc_khz: None, ..facts });
-        assert!(!acpi.contains("nolapic_timer"), "{acpi}");
-        assert!(!two.contains("nolapic_timer") && !two.contains("tsc"), "{two}");
-        for all in [one, two, acpi] {
-            assert!(all.starts_with("console=ttyS0 reboot=t panic=-1 no_timer_check"), "{all}");
+        let one_cpu = kernel_arguments(&facts);
+        assert!(one_cpu.contains(" nolapic_timer"), "{one_cpu}");
+        assert!(one_cpu.contains(" tsc_early_khz=2800000"), "{one_cpu}");
+        assert!(!one_cpu.contains("lpj"), "{one_cpu}");
+        let two_cpus = kernel_arguments(&BootFacts { cpus: 2, ..facts });
+        assert!(two_cpus.ends_with(" tsc_early_khz=2800000 lpj=11200000"), "{two_cpus}");
+        let without_hz = kernel_arguments(&BootFacts { cpus: 2, timer_hz: None, ..facts });
+        assert!(without_hz.ends_with(" tsc_early_khz=2800000"), "{without_hz}");
+        let without_tsc = kernel_arguments(&BootFacts { cpus: 2, tsc_khz: None, ..facts });
+        assert!(!without_tsc.contains("nolapic_timer"), "{without_tsc}");
+        assert!(!without_tsc.contains("tsc"), "{without_tsc}");
+        let discovery = DeviceDiscovery::Acpi;
+        let with_acpi = kernel_arguments(&BootFacts { discovery, tsc_khz: None, ..facts });
+        assert!(!with_acpi.contains("nolapic_timer"), "{with_acpi}");
+        for arguments in [one_cpu, without_tsc, with_acpi] {
+            let start = "console=ttyS0 reboot=t panic=-1 no_timer_check";
+            assert!(arguments.starts_with(start), "{arguments}");
         }
     }
 
     #[test]
-    fn an_empty_interrupt_table_on_any_cpu_is_a_restart() {
+    fn an_empty_idt_on_any_cpu_is_a_restart() {
         let crash = "CPU#0\r\nRAX=0\r\nIDT=     fffffe0000000000 00000fff\r\nXMM00=0 0\r\n";
         let restart = "CPU#1\r\nIDT=     0000000000000000 00000000\r\n";
-        assert!(!restarts_on_purpose(crash));
-        assert!(restarts_on_purpose(restart));
-        assert!(restarts_on_purpose(&format!("{crash}{restart}")));
-        assert!(!restarts_on_purpose("GDT=     0000000000000000 00000000"));
+        assert!(!is_restart(crash));
+        assert!(is_restart(restart));
+        assert!(is_restart(&format!("{crash}{restart}")));
+        assert!(!is_restart("GDT=     0000000000000000 00000000"));
         assert_eq!(without_fpu(crash), "CPU#0\nRAX=0\nIDT=     fffffe0000000000 00000fff");
     }
 

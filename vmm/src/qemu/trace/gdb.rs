@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A client of QEMU's gdb stub: breakpoints, continuing, and commands of QEMU's monitor.
-//!
-//! The protocol is the remote serial protocol of gdb ("Debugging with GDB", appendix E).
+//! A client of QEMU's gdb stub: breakpoints, resuming, stepping, registers, and commands of QEMU's
+//! monitor, by gdb's remote serial protocol ("Debugging with GDB", appendix E).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +10,7 @@ const PACKET_LIMIT: usize = 1024 * 1024;
 
 /// Index of RDI, the first argument of a function, among the registers of `org.gnu.gdb.i386.core`.
 const RDI_INDEX: usize = 5;
-/// Index of RIP among these registers.
+/// Index of RIP among the registers of `org.gnu.gdb.i386.core`.
 const RIP_INDEX: usize = 16;
 
 /// The registers of a stopped vCPU that this crate uses.
@@ -21,9 +20,11 @@ pub(super) struct Registers {
     pub(super) rip: u64,
 }
 
-/// A connection to the stub. QEMU stops the VM at the connection, until [`Gdb::resume`].
+/// A connection to the stub. QEMU stops the VM when the connection is opened, until
+/// [`Gdb::resume`].
 pub(super) struct Gdb<S> {
     stream: S,
+    /// Received bytes that are not decoded yet.
     received: Vec<u8>,
 }
 
@@ -60,7 +61,7 @@ impl<S: Read + Write> Gdb<S> {
         self.receive().map(drop)
     }
 
-    /// Executes one instruction of the stopped vCPU, also one with a breakpoint.
+    /// Executes one instruction of the stopped vCPU, even if it has a breakpoint.
     ///
     /// # Errors
     /// If the connection fails or ends.
@@ -101,7 +102,7 @@ impl<S: Read + Write> Gdb<S> {
         Ok(String::from_utf8_lossy(&output).into_owned())
     }
 
-    /// Removes the breakpoints and lets the VM run on.
+    /// Removes the breakpoints and resumes the VM.
     ///
     /// # Errors
     /// If the connection fails.
@@ -114,19 +115,21 @@ impl<S: Read + Write> Gdb<S> {
         self.send(content)?;
         loop {
             let answer = self.receive()?;
-            // The stub reports that it stopped the VM at the connection, if the VM ran.
+            // Skip the stop reply (`T`) that the stub sends if it stopped a running VM when the
+            // connection was opened.
             if !answer.starts_with('T') {
                 return Ok(answer);
             }
         }
     }
 
+    /// Sends a packet: `$`, content, `#` and checksum.
     fn send(&mut self, content: &str) -> io::Result<()> {
-        let sum = content.bytes().fold(0u8, u8::wrapping_add);
-        self.stream.write_all(format!("${content}#{sum:02x}").as_bytes())
+        let checksum = content.bytes().fold(0u8, u8::wrapping_add);
+        self.stream.write_all(format!("${content}#{checksum:02x}").as_bytes())
     }
 
-    /// Receives a packet and acknowledges it.
+    /// Receives a packet, acknowledges the packet, and returns its content.
     fn receive(&mut self) -> io::Result<String> {
         loop {
             if let Some((content, length)) = first_packet(&self.received) {
@@ -148,7 +151,8 @@ impl<S: Read + Write> Gdb<S> {
     }
 }
 
-/// The content of the first complete packet in `received`, and the number of bytes up to its end.
+/// Returns the content of the first complete packet in `received`, and the number of bytes up to the
+/// end of the packet.
 fn first_packet(received: &[u8]) -> Option<(String, usize)> {
     let start = received.iter().position(|byte| *byte == b'$')?;
     let length = received[start..].iter().position(|byte| *byte == b'#')?;
@@ -175,7 +179,7 @@ fn decode_hex(digits: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// A stub that has answered already.
+    /// A stub with prepared answers. Records the requests.
     struct Stub {
         answers: io::Cursor<Vec<u8>>,
         requests: Vec<u8>,
@@ -183,7 +187,7 @@ mod tests {
 
     impl Read for Stub {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            // One byte at a time: packets arrive in pieces.
+            // Return one byte at a time, so that packets arrive in pieces.
             self.answers.read(&mut buffer[..1])
         }
     }
@@ -222,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn output_of_the_monitor_comes_before_its_end() {
+    fn the_monitors_output_ends_with_ok() {
         assert_eq!(gdb("$O6162#00$O63#00$OK#9a").monitor("log none").unwrap(), "abc");
         assert!(gdb("$E22#a9").monitor("log none").is_err());
         assert!(gdb("$#00").set_breakpoint(1).unwrap_err().to_string().contains("instead of OK"));

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The kinds of x86-64 instructions that take far longer than others (Intel SDM volume 2, opcode maps in
-//! appendix A).
+//! The kinds of x86-64 instructions that take far longer than others (Intel SDM volume 2, opcode
+//! maps in appendix A).
 
-/// Returns the kind of an instruction, `None` if it is not a costly one.
-pub(super) fn kind(bytes: &[u8]) -> Option<&'static str> {
+/// Prefix of an atomic instruction.
+const LOCK_PREFIX: u8 = 0xf0;
+
+/// Returns the kind of a slow instruction; `None` for all other instructions.
+pub(super) fn slow_kind(bytes: &[u8]) -> Option<&'static str> {
     let is_prefix = |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
-    let prefixes = bytes.iter().take_while(|byte| is_prefix(byte)).count();
-    let (prefixes, code) = bytes.split_at(prefixes);
-    if prefixes.contains(&0xf0) {
+    let prefix_count = bytes.iter().take_while(|byte| is_prefix(byte)).count();
+    let (prefixes, code) = bytes.split_at(prefix_count);
+    if prefixes.contains(&LOCK_PREFIX) {
         return Some("atomic");
     }
     let opcode = *code.first()?;
@@ -29,7 +32,8 @@ pub(super) fn kind(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Returns the kind of an instruction whose first opcode byte is 0Fh. `code` begins after that byte.
+/// Returns the kind of a slow instruction whose first opcode byte is 0Fh. `code` begins after that
+/// byte.
 fn two_byte_kind(prefixes: &[u8], code: &[u8]) -> Option<&'static str> {
     let (opcode, next) = (*code.first()?, code.get(1).copied());
     match (opcode, next) {
@@ -58,12 +62,12 @@ fn two_byte_kind(prefixes: &[u8], code: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether the operand that a ModRM byte selects is in memory.
+/// Returns true if the operand that a ModRM byte selects is in memory.
 fn is_memory(modrm: u8) -> bool {
     modrm >> 6 != 3
 }
 
-/// The field of a ModRM byte that selects a register or extends the opcode.
+/// Returns the field of a ModRM byte that selects a register or extends the opcode.
 fn register_field(modrm: u8) -> u8 {
     modrm >> 3 & 7
 }
@@ -73,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn costly_instructions_have_kinds() {
+    fn slow_instructions_have_kinds() {
         for (bytes, expected) in [
             (&[0xf0, 0x48, 0xff, 0x00][..], "atomic"),
             (&[0xf0, 0x0f, 0xb1, 0x0f], "atomic"),
@@ -96,12 +100,12 @@ mod tests {
             (&[0x48, 0xf7, 0xf1], "division"),
             (&[0x0f, 0xa2], "cpuid"),
         ] {
-            assert_eq!(kind(bytes), Some(expected), "{bytes:02x?}");
+            assert_eq!(slow_kind(bytes), Some(expected), "{bytes:02x?}");
         }
     }
 
     #[test]
-    fn other_instructions_have_none() {
+    fn other_instructions_have_no_kind() {
         for bytes in [
             &[0x90][..],
             &[0x87, 0xc1],
@@ -115,7 +119,7 @@ mod tests {
             &[],
             &[0x48],
         ] {
-            assert_eq!(kind(bytes), None, "{bytes:02x?}");
+            assert_eq!(slow_kind(bytes), None, "{bytes:02x?}");
         }
     }
 }

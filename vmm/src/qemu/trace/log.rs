@@ -7,38 +7,39 @@ use super::kinds;
 use crate::machine::ExecutedInstruction;
 use sudbox_protocol::marks;
 
-/// The code that QEMU has translated so far. QEMU logs the bytes of an instruction once, when it
-/// translates them, and again after the bytes have changed.
+/// The code that QEMU has translated so far. QEMU logs the bytes of an instruction when it
+/// translates the instruction: before the first execution, and again after the bytes have changed.
 #[derive(Debug, Default)]
 pub(super) struct TranslatedCode {
     kind_by_address: HashMap<u64, Option<&'static str>>,
 }
 
 impl TranslatedCode {
-    /// Returns whether the log had the bytes of no instruction.
+    /// Returns true if no log had the bytes of an instruction.
     pub(super) fn is_empty(&self) -> bool {
         self.kind_by_address.is_empty()
     }
 
-    /// Returns the instructions that a part of the log says were executed, each address once. The result has
-    /// an element for each operation, which the mark [`marks::NEXT`] ends.
+    /// Returns the executed instructions of each operation in a part of the log, each address once.
+    /// The mark [`marks::NEXT`] ends an operation.
     pub(super) fn executed(&mut self, log: &str) -> Vec<Vec<ExecutedInstruction>> {
         let mut operations = Vec::new();
-        let mut order: Vec<(u64, Option<&'static str>)> = Vec::new();
+        // Address and kind of each executed instruction of the current operation.
+        let mut executed: Vec<(u64, Option<&'static str>)> = Vec::new();
         for line in log.lines() {
             if let Some(address) = executed_address(line) {
                 if address == marks::NEXT {
-                    operations.push(counted(&std::mem::take(&mut order)));
+                    operations.push(count(&std::mem::take(&mut executed)));
                     continue;
                 }
                 let kind = self.kind_by_address.get(&address).copied().flatten();
-                order.push((address, kind));
+                executed.push((address, kind));
             } else if let Some((address, bytes)) = translated_instruction(line) {
-                let _ = self.kind_by_address.insert(address, kinds::kind(&bytes));
+                let _ = self.kind_by_address.insert(address, kinds::slow_kind(&bytes));
             } else if line.starts_with("Stopped execution") || line.starts_with("cpu_io_recompile")
             {
-                // QEMU left the block before the instruction, and will execute it again.
-                let _ = order.pop();
+                // QEMU has left the block before its instruction, and will log it again.
+                let _ = executed.pop();
             }
         }
         operations
@@ -46,10 +47,10 @@ impl TranslatedCode {
 }
 
 /// Counts how often each instruction was executed.
-fn counted(order: &[(u64, Option<&'static str>)]) -> Vec<ExecutedInstruction> {
+fn count(executed: &[(u64, Option<&'static str>)]) -> Vec<ExecutedInstruction> {
     let mut counts: BTreeMap<(u64, Option<&'static str>), u64> = BTreeMap::new();
-    for executed in order {
-        *counts.entry(*executed).or_default() += 1;
+    for instruction in executed {
+        *counts.entry(*instruction).or_default() += 1;
     }
     counts
         .into_iter()
@@ -57,20 +58,21 @@ fn counted(order: &[(u64, Option<&'static str>)]) -> Vec<ExecutedInstruction> {
         .collect()
 }
 
-/// The address in a line such as `Trace 0: 0x7efda8000100 [0000000000000000/ffffffff810001c0/...] `.
+/// Returns the guest's address in a line such as `Trace 0: 0x7efda8000100
+/// [0000000000000000/ffffffff810001c0/...] `.
 fn executed_address(line: &str) -> Option<u64> {
     let fields = line.strip_prefix("Trace ")?.split_once('[')?.1;
     u64::from_str_radix(fields.split('/').nth(1)?, 16).ok()
 }
 
-/// Address and bytes in a line such as `0xffffffff81000b83:  0f 01 ca        clac`, which is
-/// disassembled by a library. The bytes of a long instruction go on in further lines, without effect on
-/// its kind.
+/// Returns address and bytes in a line such as `0xffffffff81000b83:  0f 01 ca        clac`. The
+/// further lines of a long instruction are not needed, because its first bytes determine its kind.
 fn translated_instruction(line: &str) -> Option<(u64, Vec<u8>)> {
     let (address, rest) = line.strip_prefix("0x")?.split_once(':')?;
     let address = u64::from_str_radix(address, 16).ok()?;
     let byte = |word: &str| (word.len() == 2).then(|| u8::from_str_radix(word, 16).ok()).flatten();
-    let bytes: Vec<u8> = rest.split(' ').skip_while(|w| w.is_empty()).map_while(byte).collect();
+    let words = rest.split(' ').skip_while(|word| word.is_empty());
+    let bytes: Vec<u8> = words.map_while(byte).collect();
     (!bytes.is_empty()).then_some((address, bytes))
 }
 
@@ -103,7 +105,9 @@ Trace 0: 0x7efda8000180 [0000000000000000/0000000000401000/10c0c2b0/ff020201] en
         };
         let call = ExecutedInstruction { address: 0x40_1000, kind: None, count: 1 };
         assert_eq!(code.executed(LOG), [vec![call, atomic(1)], vec![atomic(1)]]);
-        let again: String = LOG.lines().skip(10).take(2).map(|line| format!("{line}\n")).collect();
-        assert_eq!(code.executed(&again), [[atomic(1)]], "the bytes are known");
+        // The execution and the mark of the second operation, without the line with the bytes.
+        let second_log: String =
+            LOG.lines().skip(10).take(2).map(|line| format!("{line}\n")).collect();
+        assert_eq!(code.executed(&second_log), [[atomic(1)]], "bytes of the first log");
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Traces the operations that the guest marks: QEMU logs each instruction between the marks.
 //!
-//! A thread speaks to QEMU's gdb stub. Breakpoints at the marks stop the VM, so that the log is switched on
-//! and off exactly there. The guest's clock does not advance meanwhile.
+//! A thread controls QEMU by its gdb stub. Breakpoints at the marks stop the VM, so that QEMU's log
+//! is switched on and off exactly at the marks. The guest's clock does not advance meanwhile.
 
 mod gdb;
 mod kinds;
@@ -26,8 +26,9 @@ const CONNECT_TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Time between two attempts to connect.
 const CONNECT_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Commands of QEMU's monitor that put every instruction into a translation block of its own. QEMU 8.1
-/// renamed the command. A QEMU that lacks one of the names prints an error and goes on.
+/// Old and new name of the command of QEMU's monitor that puts every instruction into a translation
+/// block of its own (renamed in QEMU 8.1). QEMU prints an error for the name that it does not know,
+/// and continues.
 const ONE_INSTRUCTION_PER_BLOCK: [&str; 2] = ["singlestep", "one-insn-per-tb"];
 
 /// A thread that traces the marked operations of a VM.
@@ -37,15 +38,17 @@ pub(super) struct Tracer {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Results of the thread so far.
 #[derive(Default)]
 struct Results {
-    /// The shortest trace of each operation: interrupts only make a trace longer.
+    /// The shortest trace of each operation, because interrupts lengthen a trace.
     traces: Vec<OperationTrace>,
     failure: Option<String>,
 }
 
 impl Tracer {
-    /// Starts the thread. `socket` is the path of the gdb stub's socket, `log` that of QEMU's log.
+    /// Starts the thread. `socket` is the path of the gdb stub's socket, `log` the path of QEMU's
+    /// log.
     pub(super) fn start(socket: String, log: PathBuf) -> Tracer {
         let results = Arc::new(Mutex::new(Results::default()));
         let shared = results.clone();
@@ -80,14 +83,14 @@ fn lock(results: &Mutex<Results>) -> std::sync::MutexGuard<'_, Results> {
     results.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Connects to QEMU, and traces until QEMU ends. After an error the VM runs on.
+/// Connects to QEMU, and traces until QEMU ends. After an error the VM continues without traces.
 fn trace(socket: &str, log: &Path, results: &Mutex<Results>) -> io::Result<()> {
     let Some(mut gdb) = connect(socket)? else { return Ok(()) };
-    let traced = trace_operations(&mut gdb, log, results);
-    if traced.is_err() {
+    let result = trace_operations(&mut gdb, log, results);
+    if result.is_err() {
         gdb.detach()?;
     }
-    traced
+    result
 }
 
 /// Traces operations until QEMU ends the connection.
@@ -109,8 +112,9 @@ fn trace_operations(
         let registers = gdb.registers()?;
         match registers.rip {
             marks::BEGIN => {
+                // The guest passes the number of the operation in RDI.
                 operation = registers.rdi;
-                // The breakpoint would stop the VM again at the same instruction.
+                // Step over the breakpoint, which would stop the VM again at the same instruction.
                 gdb.step()?;
                 for command in ONE_INSTRUCTION_PER_BLOCK {
                     let _ = gdb.monitor(&format!("{command} on"))?;
@@ -122,14 +126,14 @@ fn trace_operations(
                 for command in ONE_INSTRUCTION_PER_BLOCK {
                     let _ = gdb.monitor(&format!("{command} off"))?;
                 }
-                let text = read_from(log, &mut log_position)?;
+                let text = read_new_text(log, &mut log_position)?;
                 let operations = code.executed(&text);
                 if code.is_empty() {
                     return Err(io::Error::other("QEMU does not log the bytes of instructions"));
                 }
                 let mut results = lock(results);
                 for instructions in operations {
-                    store(&mut results.traces, OperationTrace { operation, instructions });
+                    keep_shortest(&mut results.traces, OperationTrace { operation, instructions });
                 }
                 drop(results);
                 gdb.step()?;
@@ -142,8 +146,8 @@ fn trace_operations(
     }
 }
 
-/// Keeps the shorter trace of an operation.
-fn store(traces: &mut Vec<OperationTrace>, new: OperationTrace) {
+/// Stores a trace, unless a shorter trace of the operation is stored already.
+fn keep_shortest(traces: &mut Vec<OperationTrace>, new: OperationTrace) {
     match traces.iter_mut().find(|trace| trace.operation == new.operation) {
         Some(old) if old.total() <= new.total() => {}
         Some(old) => *old = new,
@@ -151,13 +155,13 @@ fn store(traces: &mut Vec<OperationTrace>, new: OperationTrace) {
     }
 }
 
-/// Connects to the stub; `None` if QEMU ends before it listens.
+/// Connects to the stub. Returns `None` if QEMU ends before the stub listens.
 fn connect(socket: &str) -> io::Result<Option<Gdb<UnixStream>>> {
     let deadline = Instant::now() + CONNECT_TIME_LIMIT;
     loop {
         match Gdb::connect(socket) {
             Ok(gdb) => return Ok(Some(gdb)),
-            // The directory is removed when the VM is dropped.
+            // The socket's directory is removed when the VM is dropped.
             Err(_) if !Path::new(socket).parent().is_some_and(Path::exists) => return Ok(None),
             Err(error)
                 if Instant::now() < deadline
@@ -173,8 +177,8 @@ fn connect(socket: &str) -> io::Result<Option<Gdb<UnixStream>>> {
     }
 }
 
-/// Reads the end of a file, from a position on that it moves to the end.
-fn read_from(path: &Path, position: &mut u64) -> io::Result<String> {
+/// Reads a file from `position` to the end, and sets `position` to the end.
+fn read_new_text(path: &Path, position: &mut u64) -> io::Result<String> {
     let mut file = File::open(path)?;
     let _ = file.seek(SeekFrom::Start(*position))?;
     let mut bytes = Vec::new();
@@ -195,24 +199,24 @@ mod tests {
         };
         let mut traces = Vec::new();
         for (operation, count) in [(1, 9), (1, 7), (2, 3), (1, 8)] {
-            store(&mut traces, trace(operation, count));
+            keep_shortest(&mut traces, trace(operation, count));
         }
         assert_eq!(traces, [trace(1, 7), trace(2, 3)]);
     }
 
     #[test]
-    fn the_log_is_read_in_pieces() {
+    fn only_new_text_of_the_log_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut position = 0;
         std::fs::write(&path, "one\n").unwrap();
-        assert_eq!(read_from(&path, &mut position).unwrap(), "one\n");
+        assert_eq!(read_new_text(&path, &mut position).unwrap(), "one\n");
         std::fs::write(&path, "one\ntwo\n").unwrap();
-        assert_eq!(read_from(&path, &mut position).unwrap(), "two\n");
+        assert_eq!(read_new_text(&path, &mut position).unwrap(), "two\n");
     }
 
     #[test]
-    fn a_vm_that_is_gone_is_not_traced() {
+    fn the_thread_ends_without_traces_when_the_vm_has_ended() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("gdb").to_string_lossy().into_owned();
         drop(dir);

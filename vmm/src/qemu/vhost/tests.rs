@@ -9,7 +9,7 @@ use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 #[test]
-fn packets_in_a_stopped_queue_are_not_lost() {
+fn packets_in_a_stopped_queue_are_received() {
     let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10000)]).unwrap();
     let request = Header {
         src_cid: GUEST_CID,
@@ -21,7 +21,8 @@ fn packets_in_a_stopped_queue_are_not_lost() {
         ..Header::default()
     };
     memory.write_slice(&request.encode(), GuestAddress(0x4000)).unwrap();
-    // One descriptor, made available, in a queue that was stopped before the kick was seen.
+    // One available descriptor with the packet, in a queue that was stopped before the guest's
+    // notification was handled.
     memory.write_obj(0x4000u64, GuestAddress(0x1000)).unwrap();
     memory.write_obj(44u32, GuestAddress(0x1008)).unwrap();
     memory.write_obj(1u16, GuestAddress(0x2002)).unwrap();
@@ -43,7 +44,7 @@ fn packets_in_a_stopped_queue_are_not_lost() {
 }
 
 #[test]
-fn a_guest_reads_its_cid() {
+fn the_configuration_space_holds_the_guests_cid() {
     let shared_device = Arc::new(SharedDevice::new(Device::new()).unwrap());
     let wake_evt = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
@@ -54,13 +55,13 @@ fn a_guest_reads_its_cid() {
     assert!(backend.get_config(9, u32::MAX).is_empty());
 }
 
-/// Flags of the descriptors of this process whose target has this name.
-fn flags_of(name: &str) -> Vec<FdFlags> {
+/// Returns the flags of all descriptors of this process whose file has this name.
+fn fd_flags(name: &str) -> Vec<FdFlags> {
     let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-    let named = entries.filter(|entry| {
+    let matching_entries = entries.filter(|entry| {
         std::fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().contains(name))
     });
-    named
+    matching_entries
         .map(|entry| {
             let fd: RawFd = entry.file_name().to_str().unwrap().parse().unwrap();
             // SAFETY: the descriptor is that of a file which this test holds open.
@@ -70,10 +71,10 @@ fn flags_of(name: &str) -> Vec<FdFlags> {
 }
 
 #[test]
-fn no_child_inherits_guest_memory() {
+fn descriptors_of_guest_memory_are_closed_by_exec() {
     let (vhost_server, qemu_end) =
         VhostServer::start(Arc::new(SharedDevice::new(Device::new()).unwrap())).unwrap();
-    let file = crate::memfd::create(c"inherited-by-nobody", crate::memfd::Contents::Data).unwrap();
+    let file = crate::memfd::create(c"test-guest-memory", crate::memfd::Contents::Data).unwrap();
     file.set_len(0x10000).unwrap();
     // VHOST_USER_SET_OWNER (3), then VHOST_USER_SET_MEM_TABLE (5) with one region: its number,
     // padding, guest address, size, address in the front end, offset in the file.
@@ -82,27 +83,27 @@ fn no_child_inherits_guest_memory() {
     let table = [1u64, 0, 0x10000, 0x7000_0000, 0].map(u64::to_ne_bytes).concat();
     let message = [header(5, 40), table].concat();
     qemu_end.send_with_fd(&message[..], file.as_raw_fd()).unwrap();
-    let until = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(20);
     let flags = loop {
-        let flags = flags_of("inherited-by-nobody");
-        let marked = flags.iter().all(|flags| flags.contains(FdFlags::CLOEXEC));
-        if (flags.len() == 2 && marked) || Instant::now() > until {
+        let flags = fd_flags("test-guest-memory");
+        let all_are_cloexec = flags.iter().all(|flags| flags.contains(FdFlags::CLOEXEC));
+        if (flags.len() == 2 && all_are_cloexec) || Instant::now() > deadline {
             break flags;
         }
         thread::sleep(Duration::from_millis(1));
     };
-    assert_eq!(flags, [FdFlags::CLOEXEC; 2], "ours and the one that was received");
+    assert_eq!(flags, [FdFlags::CLOEXEC; 2], "the test's descriptor and the received one");
     assert_eq!(vhost_server.failure(), None);
 }
 
 #[test]
-fn a_broken_connection_is_a_failure_and_a_closed_one_is_not() {
+fn an_invalid_request_is_a_failure_and_a_closed_connection_is_not() {
     let shared_device = || Arc::new(SharedDevice::new(Device::new()).unwrap());
     let (vhost_server, qemu_end) = VhostServer::start(shared_device()).unwrap();
     // An unknown request.
     (&qemu_end).write_all(&[0xff; 12]).unwrap();
-    let soon = Instant::now() + Duration::from_secs(20);
-    assert!(poll::wait_readable(&[vhost_server.descriptor()], soon).unwrap()[0]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    assert!(poll::wait_readable(&[vhost_server.descriptor()], deadline).unwrap()[0]);
     assert!(vhost_server.failure().is_some());
 
     let (mut vhost_server, qemu_end) = VhostServer::start(shared_device()).unwrap();

@@ -8,7 +8,7 @@ use crate::kvm::aarch64::layout::{GIC_DISTRIBUTOR, SERIAL};
 /// Size of memory in bytes, from address 0: a multiple of every page size.
 pub(in crate::probe::test_vm) const MEMORY_SIZE: usize = 0x2_0000;
 
-// Guest-physical addresses. All but [`UNMAPPED_ADDRESS`] are mapped to themselves.
+// Addresses. All but [`UNMAPPED_ADDRESS`] are guest-physical, and mapped to themselves.
 /// Translation table of level 1; an entry maps 1 GiB.
 pub(super) const LEVEL_1: u64 = 0x1000;
 const LEVEL_2: u64 = 0x2000;
@@ -17,7 +17,8 @@ const LEVEL_3: u64 = 0x3000;
 pub(super) const KERNEL_TEXT: u64 = 0x8000;
 /// Code of EL0.
 pub(super) const USER_TEXT: u64 = 0xb000;
-/// Address to which the payload writes its letters and reports. It is not memory.
+/// Address to which the payload writes its letters and reports. No memory is at this address, so
+/// each write is an exit.
 pub(super) const LETTER_PORT: u64 = SERIAL;
 /// The physical page to which step G maps [`UNMAPPED_ADDRESS`].
 pub(in crate::probe::test_vm) const MAPPED_PAGE: u64 = 0x1_0000;
@@ -32,16 +33,19 @@ const BLOCK_SIZE: u64 = 0x20_0000;
 /// `MAIR_EL1`: attribute 0 is device memory, 1 is normal memory.
 pub(super) const MAIR: u64 = 0xff00;
 
-/// `TCR_EL1`: 39-bit addresses, 4 KiB pages, tables in normal memory, upper half disabled.
+/// `TCR_EL1`: 39-bit addresses (T0SZ 25), 4 KiB pages, tables in cacheable, inner shareable memory,
+/// upper half disabled (EPD1).
 pub(super) const TCR: u64 = 25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23;
 
 // Bits of descriptors (Arm ARM, DDI 0487, section D8.3).
 const TABLE_DESCRIPTOR: u64 = 3;
 const NORMAL_PAGE: u64 = 3 | 1 << 2 | 3 << 8 | 1 << 10;
 const DEVICE_BLOCK: u64 = 1 | 1 << 10 | PXN | UXN;
-const READ_ONLY_FOR_ALL: u64 = 3 << 6;
-/// PXN and UXN: not executable in EL1, in EL0.
+/// AP: read-only in EL1 and EL0.
+const READ_ONLY: u64 = 3 << 6;
+/// Not executable in EL1.
 const PXN: u64 = 1 << 53;
+/// Not executable in EL0.
 const UXN: u64 = 1 << 54;
 
 /// Returns the page table entry of a data page of EL1.
@@ -53,7 +57,7 @@ pub(super) const fn data_entry(address: u64) -> u64 {
 fn page_entry(address: u64) -> u64 {
     match address {
         UNMAPPED_ADDRESS => 0,
-        USER_TEXT => address | NORMAL_PAGE | READ_ONLY_FOR_ALL | PXN,
+        USER_TEXT => address | NORMAL_PAGE | READ_ONLY | PXN,
         _ => data_entry(address),
     }
 }
@@ -75,7 +79,7 @@ pub(super) fn write_tables(memory: &GuestMemoryMmap) -> Result<(), GuestMemoryEr
     Ok(())
 }
 
-// One block holds the distributor and the first redistributor, which the payload uses.
+// `write_tables` maps one block for the distributor and the first redistributor.
 const _: () = assert!(
     crate::kvm::aarch64::layout::GIC_REDISTRIBUTORS
         + crate::kvm::aarch64::layout::GIC_REDISTRIBUTOR_SIZE

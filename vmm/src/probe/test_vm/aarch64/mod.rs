@@ -15,7 +15,7 @@ use crate::probe::{Finding, UnsupportedReason};
 pub(super) mod memory;
 pub(super) mod payload;
 
-/// Usual reason for a host without KVM.
+/// Usual reason for a host without KVM, for a message.
 pub(super) const NO_KVM: &str = "the kernel has no KVM or was not started in EL2";
 
 /// Capabilities that the microVM and its snapshots use, besides a GICv3.
@@ -37,11 +37,11 @@ pub(super) const STEPS: [Step; 7] = [
     Step { success: "EL1", failure: "EL1 is not reached" },
     Step { success: "system registers", failure: "system registers cannot be set" },
     Step { success: "MMU on", failure: "the MMU cannot be used" },
-    Step { success: "eret to EL0, a loop, back by svc", failure: "EL0 does not get back by svc" },
+    Step { success: "eret to EL0, a loop, back by svc", failure: "EL0 cannot return by svc" },
     Step { success: "eret, an exception in EL0", failure: "an exception of EL0 does not work" },
     Step {
         success: "wfi until the virtual timer, through the GIC",
-        failure: "the virtual timer does not wake it",
+        failure: "the virtual timer does not wake the guest",
     },
     Step {
         success: "page fault in EL1, page mapped, access repeated",
@@ -57,9 +57,10 @@ pub(super) const TIMED_STEP: usize = 3;
 /// period applies.
 pub(super) const LOOPS_PER_KICK: u32 = 1000;
 
-/// The vCPU, the GIC that must live as long, and the report of the payload.
+/// The vCPU and the report of its payload.
 pub(super) struct Guest {
     vcpu: VcpuFd,
+    /// Keeps the descriptor of the GIC open as long as the vCPU.
     _gic: Gic,
     report: payload::Report,
 }
@@ -70,7 +71,7 @@ impl Guest {
     /// # Errors
     /// If KVM refuses.
     pub(super) fn create(_: &Kvm, vm: &VmFd) -> Result<Guest, Finding> {
-        let vcpu = vm.create_vcpu(0).map_err(call_failed("making a vCPU"))?;
+        let vcpu = vm.create_vcpu(0).map_err(call_failed("KVM_CREATE_VCPU"))?;
         let mut init = kvm_vcpu_init::default();
         vm.get_preferred_target(&mut init).map_err(call_failed("KVM_ARM_PREFERRED_TARGET"))?;
         init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
@@ -85,8 +86,8 @@ impl Guest {
         Ok(Guest { vcpu, _gic: gic, report: payload::Report::default() })
     }
 
-    /// Runs the payload until its next letter, or another exit. Collects the
-    /// words of its report that it writes before.
+    /// Runs the payload until its next letter, or another exit. Records the words of the report that
+    /// the payload writes before the letter.
     ///
     /// # Errors
     /// As `KVM_RUN`.
@@ -107,7 +108,7 @@ impl Guest {
     /// Returns the payload's report, and the ticks that its loop took in EL0 (0 before step D).
     ///
     /// # Errors
-    /// None on this architecture: the report is not in guest memory.
+    /// None on this architecture, because the report is not in guest memory.
     pub(super) fn report(
         &self,
         _: &GuestMemoryMmap,
@@ -115,7 +116,7 @@ impl Guest {
         Ok((self.report.decode(), self.report.ticks()))
     }
 
-    /// Returns PC and PSTATE as text; 0 for a register that KVM does not tell.
+    /// Returns PC and PSTATE as text; 0 for a register that cannot be read.
     pub(super) fn describe(&self) -> String {
         let value = |register| registers::get(&self.vcpu, register).unwrap_or(0);
         format!("PC {:X}h, PSTATE {:X}h", value(PC), value(PSTATE))

@@ -3,9 +3,9 @@
 //!
 //! The payload performs operations that every kernel performs. After each successful step, the
 //! payload writes a letter to [`LETTER_PORT`]. On an error, the payload writes a report word by
-//! word to the addresses after [`LETTER_PORT`], then [`STOP_LETTER`]. The report is not in memory,
-//! because the host may not see writes while the MMU is off. Each of the 16 exception vectors has
-//! an entry, so every fault is reported.
+//! word to the addresses after [`LETTER_PORT`], then [`STOP_LETTER`]. The report is not in memory:
+//! while the guest's MMU is off, the guest's writes bypass the cache, and the host may not see them.
+//! Each of the 16 exception vectors has an entry, so every fault is reported.
 
 use std::arch::{asm, global_asm};
 use std::time::{Duration, Instant};
@@ -35,8 +35,9 @@ const WORDS_END: u64 = 0x50;
 /// Interrupt of the virtual timer: PPI 11.
 const TIMER_INTERRUPT: u64 = 27;
 
-/// Iterations of the timed loop. The fastest of [`LOOP_RUNS`] runs counts.
+/// Iterations of the timed loop.
 const LOOP_ITERATIONS: u64 = 20_000;
+/// Number of runs of the timed loop, of which the fastest counts.
 const LOOP_RUNS: u64 = 4;
 
 // Numbers of wrong results in the report; see `WRONG_RESULTS`.
@@ -53,14 +54,14 @@ const BAD_PAGE: u64 = 8;
 /// Texts for wrong results, by number.
 const WRONG_RESULTS: [&str; 9] = [
     "the first instruction does not run in EL1: CurrentEL",
-    "a system register does not keep what was written: TPIDR_EL1",
+    "a system register does not keep the written value: TPIDR_EL1",
     "the MMU is not on: SCTLR_EL1",
-    "svc does not save where it came from: ELR_EL1",
+    "svc does not save the return address: ELR_EL1",
     "svc does not save the state of EL0: SPSR_EL1",
-    "the virtual counter stands still: difference",
-    "another interrupt than the timer's: ICC_IAR1_EL1",
-    "a page fault names another address: FAR_EL1",
-    "the page that was mapped holds something else: value",
+    "the virtual counter does not advance: difference",
+    "the interrupt is not that of the timer: ICC_IAR1_EL1",
+    "a page fault reports a wrong address: FAR_EL1",
+    "the new page has wrong contents: value",
 ];
 
 /// The timed loop, for EL0 and the host: counts x7 down to 0.
@@ -82,7 +83,7 @@ global_asm!(
     ".set .Lvector, 0",
     ".rept 16",
     ".balign 128",
-    "mov x27, #.Lvector",
+    "mov x27, #.Lvector", // x27: number of the vector; x28: LETTER_PORT.
     ".if .Lvector == 4", // Synchronous, from EL1.
     "b .Lfault",
     ".elseif .Lvector == 5", // Interrupt, from EL1.
@@ -233,7 +234,7 @@ global_asm!(
     "msr S3_0_C12_C12_7, x0", // ICC_IGRPEN1_EL1
     "isb",
     "mrs x0, cntfrq_el0",
-    "lsr x0, x0, #13", // Some 100 microseconds.
+    "lsr x0, x0, #13", // 1/8192 s.
     "msr cntv_tval_el0, x0",
     "mov x0, #1",
     "msr cntv_ctl_el0, x0",
@@ -380,7 +381,7 @@ impl Report {
     }
 
     fn word(&self, offset: u64) -> Option<u64> {
-        self.0[usize::try_from(offset / 8).expect("an offset of ours")]
+        self.0[usize::try_from(offset / 8).expect("offsets of the report are small")]
     }
 
     /// Decodes the words that the payload has written so far.
@@ -471,7 +472,7 @@ mod tests {
     use crate::probe::test_vm::check_last_write;
 
     #[test]
-    fn code_ends_before_what_follows() {
+    fn the_code_of_el1_is_aligned_and_ends_before_that_of_el0() {
         // SAFETY: The labels of each pair are labels of the payload, in this order.
         let kernel = unsafe {
             bytes_between(&raw const sudbox_probe_kernel, &raw const sudbox_probe_kernel_end)
@@ -482,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_are_read_as_the_payload_writes_them() {
+    fn a_report_is_decoded_from_the_written_words() {
         let mut report = Report::default();
         assert_eq!((report.decode(), report.ticks()), (PayloadReport::NothingWrong, 0));
         report.record_write(TICKS_WORD, &5_u64.to_le_bytes());
@@ -503,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_write_is_noticed() {
+    fn a_lost_write_to_the_new_page_is_a_wrong_result() {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_SIZE)]).unwrap();
         write(&memory).unwrap();
         assert!(matches!(

@@ -8,7 +8,7 @@ use crate::kvm::x86_64::layout::LOCAL_APIC;
 /// Size of memory in bytes, from address 0.
 pub(in crate::probe::test_vm) const MEMORY_SIZE: usize = 0x2_0000;
 
-// Guest-physical addresses. All but [`UNMAPPED_ADDRESS`] are mapped to themselves.
+// Addresses. All but [`UNMAPPED_ADDRESS`] are guest-physical, and mapped to themselves.
 pub(super) const PML4: u64 = 0x1000;
 const PDPT: u64 = 0x2000;
 const PAGE_DIRECTORY: u64 = 0x3000;
@@ -22,10 +22,13 @@ pub(super) const IDT: u64 = 0x7000;
 pub(super) const KERNEL_TEXT: u64 = 0x8000;
 /// Code of ring 3.
 pub(super) const USER_TEXT: u64 = 0xb000;
-/// Upper ends of the stacks.
+/// Upper end of the stack of ring 3.
 pub(super) const USER_STACK: u64 = 0xd000;
+/// Upper end of the stack of ring 0.
 pub(super) const KERNEL_STACK: u64 = 0xe000;
+/// Upper end of the stack for unexpected exceptions and interrupts.
 const FAULT_STACK: u64 = 0xf000;
+/// The page of the payload's report.
 pub(super) const REPORT_PAGE: u64 = 0xf000;
 /// The physical page to which step G maps [`UNMAPPED_ADDRESS`].
 pub(in crate::probe::test_vm) const MAPPED_PAGE: u64 = 0x1_0000;
@@ -54,7 +57,7 @@ fn gdt() -> [u64; 8] {
         0,
         0x00af_9b00_0000_ffff, // Code, 64 bits, ring 0.
         0x00cf_9300_0000_ffff, // Data, ring 0.
-        0x00cf_fb00_0000_ffff, // Code, 32 bits, ring 3: `sysret` counts from here.
+        0x00cf_fb00_0000_ffff, // Code, 32 bits, ring 3: `sysret` adds 8 and 16 to its selector.
         0x00cf_f300_0000_ffff, // Data, ring 3.
         0x00af_fb00_0000_ffff, // Code, 64 bits, ring 3.
         0x0000_8900_0000_0067 | TSS << 16,
@@ -77,10 +80,10 @@ fn gate(handler: u64, stack: u64) -> [u64; 2] {
 fn page_entry(address: u64) -> u64 {
     const PRESENT: u64 = 1;
     const WRITABLE: u64 = 2;
-    const USER_TOO: u64 = 4;
+    const USER: u64 = 4;
     match address {
         0 | UNMAPPED_ADDRESS => 0,
-        USER_TEXT..USER_STACK => address | PRESENT | WRITABLE | USER_TOO,
+        USER_TEXT..USER_STACK => address | PRESENT | WRITABLE | USER,
         _ => address | PRESENT | WRITABLE,
     }
 }
@@ -89,7 +92,7 @@ fn page_entry(address: u64) -> u64 {
 pub(super) type Handlers = [(u8, u64); 3];
 
 /// Returns the IDT. Vectors that a step expects go to `handlers`. All other vectors go to the entry
-/// points at [`KERNEL_TEXT`], which report the vector and have a stack of their own.
+/// points at [`KERNEL_TEXT`], which report the vector, and use [`FAULT_STACK`].
 fn idt(handlers: &Handlers) -> [[u64; 2]; 256] {
     let mut gates =
         std::array::from_fn(|vector| gate(KERNEL_TEXT + VECTOR_ENTRY_SIZE * vector as u64, 1));
@@ -108,12 +111,12 @@ pub(super) fn write_tables(
     handlers: &Handlers,
 ) -> Result<(), GuestMemoryError> {
     let write_u64 = |value: u64, address: u64| memory.write_obj(value, GuestAddress(address));
-    // Each upper entry is present, writable and for user mode, so the last level decides.
+    // Upper entries are present, writable and for user mode, so the last level decides on access.
     write_u64(PDPT + 7, PML4)?;
     write_u64(PAGE_DIRECTORY + 7, PDPT)?;
     write_u64(APIC_PAGE_DIRECTORY + 7, PDPT + (LOCAL_APIC >> 30) * 8)?;
     write_u64(PAGE_TABLE + 7, PAGE_DIRECTORY)?;
-    // 2 MiB page, uncached, supervisor.
+    // 9Bh: present, writable, write-through, uncached, 2 MiB page; not for user mode.
     write_u64(LOCAL_APIC + 0x9b, APIC_PAGE_DIRECTORY + (LOCAL_APIC >> 21 & 511) * 8)?;
     for address in (0..MEMORY_SIZE as u64).step_by(0x1000) {
         write_u64(page_entry(address), PAGE_TABLE + address / PAGE * 8)?;
@@ -124,6 +127,7 @@ pub(super) fn write_tables(
     for (index, half) in (0..).zip(idt(handlers).into_iter().flatten()) {
         write_u64(half, IDT + index * 8)?;
     }
+    // RSP0 and IST1 of the TSS.
     write_u64(KERNEL_STACK, TSS + 4)?;
     write_u64(FAULT_STACK, TSS + 0x24)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The probe's VM on x86-64: one vCPU that starts in 64-bit mode, and the interrupt controllers that
-//! the microVM has.
+//! The probe's VM on x86-64: one vCPU that starts in 64-bit mode, and the interrupt controllers of
+//! the microVM.
 
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
@@ -14,11 +14,11 @@ use crate::probe::Finding;
 pub(super) mod memory;
 pub(super) mod payload;
 
-/// Usual reason for a host without KVM.
+/// Usual reason for a host without KVM, for a message.
 pub(super) const NO_KVM: &str = "the module kvm_intel or kvm_amd is not loaded";
 
-/// Capabilities that the microVM and its snapshots use. `KVM_CAP_XCRS` is not among them, because it
-/// is missing on processors without XSAVE.
+/// Capabilities that the microVM and its snapshots use, except `KVM_CAP_XCRS`, which is missing on
+/// processors without XSAVE.
 pub(super) const CAPABILITIES: [(Cap, &str); 19] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
@@ -45,12 +45,12 @@ pub(super) const CAPABILITIES: [(Cap, &str); 19] = [
 pub(super) const STEPS: [Step; 7] = [
     Step { success: "ring 0, 64 bits", failure: "64-bit ring 0 is not reached" },
     Step {
-        success: "MSRs of system calls and of GS_BASE_VALUE",
+        success: "MSRs of system calls and of GS",
         failure: "the MSRs of system calls cannot be set",
     },
     Step {
         success: "iret to ring 3, a loop, back by syscall",
-        failure: "ring 3 does not get back by syscall",
+        failure: "ring 3 cannot return by syscall",
     },
     Step {
         success: "swapgs, sysret, an exception in ring 3",
@@ -62,7 +62,7 @@ pub(super) const STEPS: [Step; 7] = [
     },
     Step {
         success: "hlt until the local APIC's timer",
-        failure: "the local APIC's timer does not wake it",
+        failure: "the local APIC's timer does not wake the guest",
     },
     Step {
         success: "page fault in ring 0, page mapped, access repeated",
@@ -92,13 +92,13 @@ impl Guest {
         let tss = usize::try_from(KVM_TSS).expect("usize has 64 bits on x86-64");
         vm.set_tss_address(tss).map_err(call_failed("KVM_SET_TSS_ADDR"))?;
         vm.create_irq_chip().map_err(call_failed("KVM_CREATE_IRQCHIP"))?;
-        let vcpu = vm.create_vcpu(0).map_err(call_failed("making a vCPU"))?;
+        let vcpu = vm.create_vcpu(0).map_err(call_failed("KVM_CREATE_VCPU"))?;
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(call_failed("KVM_GET_SUPPORTED_CPUID"))?;
         vcpu.set_cpuid2(&cpuid).map_err(call_failed("KVM_SET_CPUID2"))?;
         let mut sregs = vcpu.get_sregs().map_err(call_failed("KVM_GET_SREGS"))?;
-        long_mode(&mut sregs);
+        set_long_mode(&mut sregs);
         vcpu.set_sregs(&sregs).map_err(call_failed("KVM_SET_SREGS"))?;
         let regs = kvm_regs {
             rip: payload::entry(),
@@ -132,7 +132,7 @@ impl Guest {
         payload::report(memory)
     }
 
-    /// Returns rip and the selector of cs as text; 0 for a register that KVM does not tell.
+    /// Returns rip and the selector of cs as text; 0 for a register that cannot be read.
     pub(super) fn describe(&self) -> String {
         let rip = self.0.get_regs().map_or(0, |regs| regs.rip);
         let cs = self.0.get_sregs().map_or(0, |sregs| sregs.cs.selector);
@@ -140,9 +140,9 @@ impl Guest {
     }
 }
 
-/// Sets control registers, descriptor tables and segments for 64-bit mode (Intel
-/// SDM, volume 3, sections 3.4.5 and 11.8.5).
-fn long_mode(sregs: &mut kvm_sregs) {
+/// Sets control registers, descriptor tables and segments for 64-bit mode (Intel SDM, volume 3,
+/// sections 3.4.5 and 11.8.5).
+fn set_long_mode(sregs: &mut kvm_sregs) {
     const PE_MP_ET_NE_WP_PG: u64 = 1 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 31;
     const PAE: u64 = 1 << 5;
     const SCE_LME_LMA: u64 = 1 | 1 << 8 | 1 << 10;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The payload: the code that the probe's vCPU runs.
 //!
-//! The payload performs operations that every kernel performs. After each successful step it writes
-//! a letter to [`LETTER_PORT`]. On an error, it writes the report page, then [`STOP_LETTER`] to the
-//! port; the report can be read even if that write fails. Each of the 256 vectors has a gate, so
-//! every fault is reported and none becomes a triple fault without a reason.
+//! The payload performs operations that every kernel performs. After each successful step, the
+//! payload writes a letter to [`LETTER_PORT`]. On an error, the payload writes the report page, then
+//! [`STOP_LETTER`] to the port; the host can read the report even if the write to the port fails.
+//! Each of the 256 vectors has a gate, so every fault is reported instead of becoming a triple
+//! fault.
 
 use std::arch::{asm, global_asm};
 use std::fmt::Write as _;
@@ -30,18 +31,20 @@ const TIMER_VECTOR: u8 = 0x40;
 /// First period of the timer in nanoseconds, which KVM's APIC counts (`APIC_BUS_CYCLE_NS_DEFAULT`).
 const TIMER_COUNT: u32 = 100_000;
 
-/// Length of the timer's further periods in nanoseconds. QEMU's emulated SVM (7.2) sometimes
-/// ignores the interrupt shadow of `sti`, so that the interrupt arrives before `hlt` and does not
-/// end it. A kernel's timer continues, and so does this timer.
+/// Further periods of the timer in nanoseconds. QEMU's emulated SVM (7.2) sometimes ignores the
+/// interrupt shadow of `sti`: the first interrupt then arrives before `hlt` and does not wake the
+/// vCPU. Further interrupts do, like those of a kernel's timer.
 const TIMER_NEXT_COUNT: u32 = 5_000_000;
 
-/// Iterations of the timed loop. The fastest of [`LOOP_RUNS`] runs counts.
+/// Iterations of the timed loop.
 const LOOP_ITERATIONS: u32 = 2000;
+/// Number of runs of the timed loop, of which the fastest counts.
 const LOOP_RUNS: u32 = 4;
 
-/// Base addresses of GS_BASE_VALUE, to check `swapgs`.
+/// Value of the MSR `GS_BASE` before `swapgs`.
 const GS_BASE_VALUE: u32 = 0x1111_0000;
-const OTHER_GS_BASE_VALUE: u32 = 0x2222_0000;
+/// Value of the MSR `KERNEL_GS_BASE` before `swapgs`.
+const KERNEL_GS_BASE_VALUE: u32 = 0x2222_0000;
 
 // Values of `Report::kind`.
 const FAULT: u32 = 1;
@@ -64,24 +67,26 @@ const BAD_PAGE: u32 = 11;
 /// Texts for wrong results, by number.
 const WRONG_RESULTS: [&str; 12] = [
     "the first instruction does not run in ring 0: cs",
-    "an MSR does not keep what was written: LSTAR",
+    "an MSR does not keep the written value: LSTAR",
     "syscall does not lead to ring 0: cs",
-    "syscall does not save where it came from: rcx",
+    "syscall does not save the return address: rcx",
     "syscall does not mask the flags: rflags",
-    "swapgs does not swap: GS_BASE_VALUE base",
+    "swapgs does not swap the bases of GS: GS_BASE",
     "a fault in ring 3 does not switch to the stack of the TSS: rsp",
-    "cpuid does not know of 64-bit mode: edx of leaf 80000001h",
-    "the time stamp counter stands still: difference",
-    "a page fault names another address: cr2",
-    "a page fault gives another reason: error code",
-    "the page that was mapped holds something else: value",
+    "cpuid does not announce 64-bit mode: edx of leaf 80000001h",
+    "the time stamp counter does not advance: difference",
+    "a page fault reports a wrong address: cr2",
+    "a page fault reports a wrong reason: error code",
+    "the new page has wrong contents: value",
 ];
 
 /// The report page, which the payload writes.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 struct Report {
+    /// [`FAULT`] or [`WRONG`]; 0 if neither occurred.
     kind: u64,
+    /// Vector of a fault, or number of a wrong result.
     number: u64,
     /// Error code of a fault, or the wrong value.
     value: u64,
@@ -91,7 +96,9 @@ struct Report {
     rsp: u64,
     ss: u64,
     cr2: u64,
+    /// 1 after an interrupt of the timer.
     timer: u64,
+    /// Ticks that the timed loop took in ring 3.
     ticks: u64,
 }
 
@@ -100,8 +107,8 @@ struct Report {
 unsafe impl ByteValued for Report {}
 
 impl Report {
-    /// Describes the fault, and names PVM if the fault shows it: only PVM hypervisors were seen to
-    /// run code of ring 0 in ring 3.
+    /// Describes the fault. Names PVM if the fault was in code of ring 0 that ran in ring 3, as only
+    /// PVM hypervisors were observed to run it.
     fn fault(&self) -> String {
         let Report { number, value, rip, cs, cr2, .. } = self;
         let mut text = format!("(vector {number}, error code {value:X}h, rip {rip:X}h, cs {cs:X}h");
@@ -110,7 +117,7 @@ impl Report {
         }
         text.push(')');
         if (KERNEL_TEXT..USER_TEXT).contains(rip) && cs & 3 == 3 {
-            text.push_str("; its ring 0 is ring 3 - looks like a PVM hypervisor");
+            text.push_str("; ring 0 of the guest runs in ring 3, as on a PVM hypervisor");
         }
         text
     }
@@ -136,7 +143,7 @@ global_asm!(
     "sudbox_probe_kernel:",
     ".Lvectors:",
 
-    // Entry points of the vectors: push vector and error code.
+    // Entry points of the vectors: push error code (0 for vectors without one) and vector.
     ".set .Lvector, 0",
     ".rept 256",
     ".balign {VECTOR_ENTRY_SIZE}",
@@ -203,7 +210,7 @@ global_asm!(
     "movl ${GS_BASE_VALUE}, %eax",
     "wrmsr",
     "movl $0xc0000102, %ecx", // KERNEL_GS_BASE
-    "movl ${OTHER_GS_BASE_VALUE}, %eax",
+    "movl ${KERNEL_GS_BASE_VALUE}, %eax",
     "wrmsr",
     "movl $0xc0000082, %ecx",
     "rdmsr",
@@ -217,7 +224,7 @@ global_asm!(
     // C: to ring 3 with interrupts on, and back by syscall.
     "pushq ${USER_DATA}",
     "pushq ${USER_STACK}",
-    "pushq $0x202",
+    "pushq $0x202", // rflags: IF, and bit 1, which is always set.
     "pushq ${USER_CODE}",
     "pushq ${USER_TEXT}",
     "iretq",
@@ -248,7 +255,7 @@ global_asm!(
     "rdmsr",
     "movl %eax, %esi",
     "movl ${BAD_GS}, %edi",
-    "cmpl ${OTHER_GS_BASE_VALUE}, %eax",
+    "cmpl ${KERNEL_GS_BASE_VALUE}, %eax",
     "jne .Lwrong",
     "swapgs",
     "rdmsr",
@@ -294,10 +301,10 @@ global_asm!(
 
     // F: the local APIC timer, one-shot and undivided, wakes hlt.
     "movl ${LOCAL_APIC}, %ebx",
-    "movl $0x1ff, 0xf0(%rbx)",
-    "movl $0xb, 0x3e0(%rbx)",
-    "movl ${TIMER_VECTOR}, 0x320(%rbx)",
-    "movl ${TIMER_COUNT}, 0x380(%rbx)",
+    "movl $0x1ff, 0xf0(%rbx)", // Spurious interrupt vector: APIC enabled.
+    "movl $0xb, 0x3e0(%rbx)", // Divide configuration: by 1.
+    "movl ${TIMER_VECTOR}, 0x320(%rbx)", // LVT timer.
+    "movl ${TIMER_COUNT}, 0x380(%rbx)", // Initial count.
     "4: sti",
     "hlt",
     "cli",
@@ -391,7 +398,7 @@ global_asm!(
     USER_CODE = const USER_CODE,
     USER_DATA = const USER_DATA,
     GS_BASE_VALUE = const GS_BASE_VALUE,
-    OTHER_GS_BASE_VALUE = const OTHER_GS_BASE_VALUE,
+    KERNEL_GS_BASE_VALUE = const KERNEL_GS_BASE_VALUE,
     LOCAL_APIC = const LOCAL_APIC,
     TIMER_VECTOR = const TIMER_VECTOR,
     TIMER_COUNT = const TIMER_COUNT,
@@ -477,7 +484,7 @@ pub(in crate::probe::test_vm) fn write(memory: &GuestMemoryMmap) -> Result<(), G
 /// If the memory is smaller than [`MEMORY_SIZE`](super::memory::MEMORY_SIZE).
 pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(PayloadReport, u64), GuestMemoryError> {
     let report: Report = memory.read_obj(GuestAddress(REPORT_PAGE))?;
-    let anomaly = if report.kind == u64::from(FAULT) {
+    let payload_report = if report.kind == u64::from(FAULT) {
         PayloadReport::Fault(report.fault())
     } else if report.kind == u64::from(WRONG) {
         let result_name =
@@ -489,7 +496,7 @@ pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(PayloadReport, u64), G
     } else {
         PayloadReport::NothingWrong
     };
-    Ok((anomaly, report.ticks))
+    Ok((payload_report, report.ticks))
 }
 
 /// Times the loop on the host: ticks of the TSC and duration of the fastest run.

@@ -2,31 +2,31 @@
 
 use super::*;
 
-fn written() -> GuestMemoryMmap {
+fn memory_with_tables() -> GuestMemoryMmap {
     let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_SIZE)]).unwrap();
     write_tables(&memory, &[(6, 0x9006), (14, 0x900e), (0x40, 0x1234_5678_9040)]).unwrap();
     memory
 }
 
-fn get(memory: &GuestMemoryMmap, address: u64) -> u64 {
+fn read_u64(memory: &GuestMemoryMmap, address: u64) -> u64 {
     memory.read_obj(GuestAddress(address)).unwrap()
 }
 
-/// Walks the page tables (Intel SDM, volume 3, section 5.5.4). The physical address and the
-/// flags that all levels share, or `None`.
+/// Walks the page tables (Intel SDM, volume 3, section 5.5.4). Returns the physical address and the
+/// flags (present, writable, user) that all levels share, or `None` for a page fault.
 fn walk(memory: &GuestMemoryMmap, address: u64) -> Option<(u64, u64)> {
-    let (mut table, mut shared) = (PML4, 7);
+    let (mut table, mut shared_flags) = (PML4, 7);
     for shift in [39, 30, 21, 12] {
-        let entry = get(memory, table + (address >> shift & 511) * 8);
+        let entry = read_u64(memory, table + (address >> shift & 511) * 8);
         if entry & 1 == 0 {
             return None;
         }
-        shared &= entry;
+        shared_flags &= entry;
         let base = entry & 0x000f_ffff_ffff_f000;
         if shift == 12 || entry & 0x80 != 0 {
             let offset = address & ((1 << shift) - 1);
             assert_eq!(base & ((1 << shift) - 1), 0, "{address:x} is not aligned");
-            return Some((base + offset, shared));
+            return Some((base + offset, shared_flags));
         }
         table = base;
     }
@@ -34,8 +34,8 @@ fn walk(memory: &GuestMemoryMmap, address: u64) -> Option<(u64, u64)> {
 }
 
 #[test]
-fn pages_are_mapped_to_themselves_and_only_ring_3s_are_for_ring_3() {
-    let memory = written();
+fn pages_are_mapped_to_themselves_and_only_code_and_stack_of_ring_3_are_for_ring_3() {
+    let memory = memory_with_tables();
     for address in
         [REPORT_PAGE, KERNEL_TEXT, KERNEL_STACK - 8, FAULT_STACK - 8, IDT, GDT, MAPPED_PAGE]
     {
@@ -53,18 +53,19 @@ fn pages_are_mapped_to_themselves_and_only_ring_3s_are_for_ring_3() {
 }
 
 #[test]
-fn the_absent_page_comes_with_its_entry() {
-    let memory = written();
+fn the_unmapped_address_is_mapped_by_a_write_to_its_entry() {
+    let memory = memory_with_tables();
     memory.write_obj(MAPPED_PAGE + 3, GuestAddress(UNMAPPED_ENTRY)).unwrap();
     assert_eq!(walk(&memory, UNMAPPED_ADDRESS + 8), Some((MAPPED_PAGE + 8, 3)));
 }
 
 #[test]
-fn gates_lead_where_they_should() {
-    let memory = written();
+fn gates_lead_to_the_handlers_or_to_the_entry_points() {
+    let memory = memory_with_tables();
     // Offset, selector, stack and type of a gate.
     let gate = |vector: u64| {
-        let (low, high) = (get(&memory, IDT + vector * 16), get(&memory, IDT + vector * 16 + 8));
+        let low = read_u64(&memory, IDT + vector * 16);
+        let high = read_u64(&memory, IDT + vector * 16 + 8);
         let offset = low & 0xffff | (low >> 48) << 16 | high << 32;
         (offset, low >> 16 & 0xffff, low >> 32 & 7, low >> 40 & 0xff)
     };
@@ -78,14 +79,15 @@ fn gates_lead_where_they_should() {
 }
 
 #[test]
-fn selectors_name_the_segments_that_syscall_and_sysret_take() {
+fn selectors_have_the_order_and_segments_that_syscall_and_sysret_require() {
     let descriptor = |selector: u16| gdt()[usize::from(selector / 8)];
-    let (long, ring) = (|d: u64| d >> 53 & 1, |d: u64| d >> 45 & 3);
+    let is_64_bit = |descriptor: u64| descriptor >> 53 & 1;
+    let ring = |descriptor: u64| descriptor >> 45 & 3;
     for (selector, expected) in
         [(KERNEL_CODE, (1, 0)), (KERNEL_DATA, (0, 0)), (USER_DATA, (0, 3)), (USER_CODE, (1, 3))]
     {
-        let d = descriptor(selector);
-        assert_eq!((long(d), ring(d)), expected, "{selector:x}");
+        let descriptor = descriptor(selector);
+        assert_eq!((is_64_bit(descriptor), ring(descriptor)), expected, "{selector:x}");
         assert_eq!(u64::from(selector & 3), expected.1, "{selector:x}");
     }
     assert_eq!(KERNEL_DATA, KERNEL_CODE + 8);

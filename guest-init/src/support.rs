@@ -338,7 +338,7 @@ pub(crate) fn first_sigsys_record() -> Result<SigsysRecord, Failure> {
 }
 
 /// The umask that the call of [`fresh_umask_call`] sets.
-const CHANGED_UMASK: u64 = 0o137;
+pub(crate) const CHANGED_UMASK: u64 = 0o137;
 /// The umask before the call of [`fresh_umask_call`].
 pub(crate) const RESET_UMASK: u64 = 0o022;
 

@@ -15,26 +15,27 @@ use sudbox_protocol::Feature;
 pub(super) const CASES: &[Case] = &[
     absence_case(
         "absence/modes-refused",
-        "without dispatch every mode is EINVAL, also OFF, and calls execute as before",
+        "without dispatch every mode, also OFF, is EINVAL, and calls are executed",
         "set_syscall_user_dispatch()",
         modes_refused,
     ),
     absence_case(
         "absence/filter-decides",
-        "without dispatch a filter still answers a call with an error, SIGSYS of its own code, or death",
+        "without dispatch a filter still fails a call with an error, traps it by SIGSYS with code SYS_SECCOMP, \
+         or kills",
         "__seccomp_filter()",
         filter_decides,
     )
     .features(&[Feature::SeccompFilter]),
     absence_case(
         "absence/tracer-sees-calls",
-        "without dispatch a tracer still sees entry and exit of a call, and can skip it",
+        "without dispatch a tracer still stops its tracee at entry and exit of a call, and can skip the call",
         "ptrace_report_syscall()",
         tracer_sees_calls,
     ),
     absence_case(
         "absence/requests-refused",
-        "without dispatch a tracer that reads or sets its configuration gets EINVAL, before 6.4 EIO",
+        "without dispatch a tracer's requests to read or set the configuration are EINVAL, before 6.4 EIO",
         "ptrace_request()",
         requests_refused,
     ),
@@ -57,21 +58,21 @@ fn modes_refused() -> Check {
 fn filter_decides() -> Check {
     const ERRNO: i32 = 77;
     handle_dispatches(do_nothing)?;
-    let kill = run_vforked(|| {
+    let end = run_vforked(|| {
         if filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return SETUP_FAILED;
         }
         let _ = arch::gate().issue(&umask_call());
         0
     })?;
-    expect_killed(kill, libc::SIGSYS, 0)?;
-    let error = run_vforked(|| {
+    expect_killed(end, libc::SIGSYS, 0)?;
+    let end = run_vforked(|| {
         if filter_umask(SECCOMP_RET_ERRNO | ERRNO.cast_unsigned()).is_err() {
             return SETUP_FAILED;
         }
         exit_code(arch::gate().issue(&umask_call()).result() == -i64::from(ERRNO))
     })?;
-    expect_success(error)?;
+    expect_success(end)?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)?;
     filter_umask(SECCOMP_RET_TRAP).map_err(broken("seccomp"))?;
     let _ = arch::gate().issue(&umask_call());
@@ -117,16 +118,16 @@ fn requests_refused() -> Check {
     })?;
     let config =
         [MODE_EXCLUSIVE, selector_address(&SELECTOR), arch::inside().start, inside_length()];
-    let at = config.as_ptr() as u64;
+    let address = config.as_ptr() as u64;
     for size in [0, CONFIG_SIZE] {
         expect_equal(
             "reading the configuration",
-            tracee.get_config_at(size, at),
+            tracee.get_config_at(size, address),
             Err(Errno(expected)),
         )?;
         expect_equal(
             "setting the configuration",
-            tracee.set_config_at(size, at),
+            tracee.set_config_at(size, address),
             Err(Errno(expected)),
         )?;
     }

@@ -12,20 +12,20 @@ use sudbox_protocol::Arch;
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "signals/alternate-stack-settings",
-        "in the handler of a dispatch an alternate stack with SS_AUTODISARM is disabled, one without is as \
-         it was, on whichever stack the handler runs, and after the return it is as before",
+        "in the handler of a dispatch, on either stack, an alternate stack is disabled if it has \
+         SS_AUTODISARM, else unchanged; after the handler it has its old settings",
         "save_altstack()",
         settings,
     ),
     case(
         "signals/alternate-stack-overflow-kills",
-        "a dispatch on an alternate stack that has no room for another frame kills with SIGSEGV",
+        "a dispatch on an alternate stack with too little space for another frame kills with SIGSEGV",
         "get_sigframe()",
         overflow_kills,
     )
     .only(OnlyArchs {
         archs: &[Arch::X86_64],
-        reason: "the room that a frame needs was compared with kernels of x86-64 only",
+        reason: "the space that a frame needs was compared with kernels of x86-64 only",
     }),
 ];
 
@@ -34,7 +34,7 @@ const SS_AUTODISARM: i32 = i32::MIN;
 /// The length of the alternate stack in bytes.
 const STACK_LENGTH: usize = 16 * PAGE_SIZE;
 
-/// The settings that the handler saw: start, length, flags.
+/// The settings of the alternate stack in the last handler: start, length, flags.
 static SETTINGS_IN_HANDLER: (AtomicU64, AtomicU64, AtomicI32) =
     (AtomicU64::new(0), AtomicU64::new(0), AtomicI32::new(0));
 
@@ -65,13 +65,13 @@ fn settings() -> Check {
                 _ => stack_flags | libc::SS_ONSTACK,
             };
             expect_equal(
-                &format!("flags seen by the handler, {case}"),
+                &format!("flags in the handler, {case}"),
                 SETTINGS_IN_HANDLER.2.load(Ordering::SeqCst),
                 flags,
             )?;
             let start = if stack_flags == SS_AUTODISARM { 0 } else { stack };
             expect_equal_hex(
-                &format!("start seen by the handler, {case}"),
+                &format!("start in the handler, {case}"),
                 SETTINGS_IN_HANDLER.0.load(Ordering::SeqCst),
                 start,
             )?;
@@ -87,9 +87,9 @@ fn settings() -> Check {
     Ok(())
 }
 
-/// The room below the stack pointer of the call, in bytes: less than the 64-bit frame with the
-/// state of `fxsave` and the red zone.
-const ROOM_BELOW_CALL: u64 = 1024;
+/// The bytes of the alternate stack below the stack pointer at the call. A 64-bit frame with the state of
+/// `fxsave` and the red zone needs more.
+const BYTES_BELOW_CALL: u64 = 1024;
 
 fn overflow_kills() -> Check {
     for handler_flags in [0, libc::SA_ONSTACK] {
@@ -98,16 +98,15 @@ fn overflow_kills() -> Check {
         reset_dispatch_count();
         let end = run_vforked(|| {
             let call = fresh_umask_call();
-            // The current stack becomes the alternate stack.
-            let start = arch::current_stack_pointer() - ROOM_BELOW_CALL;
-            // SAFETY: memory below and above the stack pointer of this task, which has a stack of
-            // its own.
-            let set = unsafe { sys::sigaltstack(start, 2 * PAGE_SIZE as u64, 0) };
-            if set.is_err() || arm().is_err() {
+            // The memory around the current stack pointer becomes the alternate stack.
+            let start = arch::current_stack_pointer() - BYTES_BELOW_CALL;
+            // SAFETY: this task has its own stack, which contains the memory.
+            let result = unsafe { sys::sigaltstack(start, 2 * PAGE_SIZE as u64, 0) };
+            if result.is_err() || arm().is_err() {
                 return SETUP_FAILED;
             }
             let _ = issue_blocked(&arch::gate(), &call);
-            98
+            0
         })?;
         expect_killed(end, libc::SIGSEGV, 0)?;
     }

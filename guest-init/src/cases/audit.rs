@@ -12,12 +12,12 @@ const AUDIT_SET: u16 = 1001;
 const AUDIT_ADD_RULE: u16 = 1011;
 const AUDIT_DEL_RULE: u16 = 1012;
 const AUDIT_SYSCALL: u16 = 1300;
-const STATUS_ENABLED: u32 = 1;
-const STATUS_PID: u32 = 4;
-const FILTER_TASK: u32 = 1;
-const FILTER_EXIT: u32 = 4;
-const NEVER: u32 = 0;
-const ALWAYS: u32 = 2;
+const AUDIT_STATUS_ENABLED: u32 = 1;
+const AUDIT_STATUS_PID: u32 = 4;
+const AUDIT_FILTER_TASK: u32 = 1;
+const AUDIT_FILTER_EXIT: u32 = 4;
+const AUDIT_NEVER: u32 = 0;
+const AUDIT_ALWAYS: u32 = 2;
 
 /// Bytes of `struct nlmsghdr`.
 const MESSAGE_HEADER_LENGTH: usize = 16;
@@ -25,8 +25,9 @@ const MESSAGE_HEADER_LENGTH: usize = 16;
 /// calls, fields, values and flags of fields), and the length of the buffer.
 const RULE_WORDS: usize = 3 + 64 * 4 + 1;
 
-/// Time limit in milliseconds for the next message. The kernel's thread kauditd sends records later than the call.
-const RECORD_TIMEOUT_MS: i32 = 5000;
+/// Time limit in milliseconds for the next message. The kernel thread kauditd sends the record of a call
+/// some time after the call.
+const MESSAGE_TIMEOUT_MS: i32 = 5000;
 
 /// Enabled audit, with a rule that records one system call of each task that starts after [`Audit::start`].
 pub(crate) struct Audit {
@@ -43,12 +44,12 @@ impl Audit {
     pub(crate) fn start(call: i64) -> Result<Audit, Failure> {
         // SAFETY: takes no pointers.
         let socket = unsafe {
-            let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-            libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_AUDIT)
+            let socket_type = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+            libc::socket(libc::AF_NETLINK, socket_type, libc::NETLINK_AUDIT)
         };
         if socket < 0 {
             let error = std::io::Error::last_os_error();
-            return Err(Failure::Broken(format!("audit's socket: {error}")));
+            return Err(Failure::Broken(format!("the socket of audit: {error}")));
         }
         let mut audit = Audit {
             socket,
@@ -57,31 +58,31 @@ impl Audit {
             is_enabled: true,
             _change: KernelChange::begin(),
         };
-        // An earlier case may have left this rule: see `disable`.
-        let _ = audit.request(AUDIT_DEL_RULE, &rule(FILTER_TASK, NEVER, None));
+        // Delete the rule that `disable` adds, if an earlier case has left it.
+        let _ = audit.request(AUDIT_DEL_RULE, &rule(AUDIT_FILTER_TASK, AUDIT_NEVER, None));
         audit
-            .set(1, sys::getpid())
-            .and_then(|()| audit.add(&rule(FILTER_EXIT, ALWAYS, Some(call))))
+            .set_status(1, sys::getpid())
+            .and_then(|()| audit.add_rule(&rule(AUDIT_FILTER_EXIT, AUDIT_ALWAYS, Some(call))))
             .map_err(broken("audit"))?;
         Ok(audit)
     }
 
-    /// The first arguments of the calls of these processes in the records, up to the call with this
-    /// last argument `last`. Records of other processes are skipped: the kernel keeps records that no
-    /// daemon has read for the next daemon (`kauditd_retry_skb()`).
+    /// The first arguments of the recorded calls of these processes, up to the call with the first argument
+    /// `last`, which is not included. Records of other processes are skipped: the kernel keeps records that
+    /// no daemon has read for the next daemon (`kauditd_retry_skb()`).
     pub(crate) fn first_arguments_of(
         &mut self,
         processes: &[i32],
         last: u64,
     ) -> Result<Vec<u64>, Failure> {
         let mut arguments = Vec::new();
-        let mut read = 0;
+        let mut index = 0;
         loop {
-            while read == self.records.len() {
+            while index == self.records.len() {
                 self.receive().map_err(broken("waiting for an audit record"))?;
             }
-            let record = &self.records[read];
-            read += 1;
+            let record = &self.records[index];
+            index += 1;
             let pid = field(record, " pid=").and_then(|pid| pid.parse().ok());
             if field(record, " syscall=") != Some(&self.call.to_string())
                 || !pid.is_some_and(|pid| processes.contains(&pid))
@@ -103,30 +104,31 @@ impl Audit {
         self.disable().map_err(broken("switching audit off"))
     }
 
-    /// Disables audit and leaves a rule that exempts new tasks. Without the rule the kernel would still audit
-    /// every new task, which changes the entry path in later cases. The rule that records stays too, since
-    /// its removal takes long.
+    /// Disables audit, and adds a rule that exempts new tasks. Without this rule the kernel would still audit
+    /// every new task, so that the calls of later cases would take another path at their entry. The rule that
+    /// records the call stays, since its removal takes long.
     fn disable(&mut self) -> sys::Result<()> {
         if !std::mem::take(&mut self.is_enabled) {
             return Ok(());
         }
-        let rule = self.add(&rule(FILTER_TASK, NEVER, None));
-        self.set(0, 0).and(rule)
+        let result = self.add_rule(&rule(AUDIT_FILTER_TASK, AUDIT_NEVER, None));
+        self.set_status(0, 0).and(result)
     }
 
     /// Adds a rule, unless it exists already.
-    fn add(&mut self, rule: &[u32]) -> sys::Result<()> {
+    fn add_rule(&mut self, rule: &[u32]) -> sys::Result<()> {
         match self.request(AUDIT_ADD_RULE, rule) {
             Err(sys::Errno(libc::EEXIST)) => Ok(()),
-            answer => answer,
+            result => result,
         }
     }
 
-    /// Sets `enabled` and `pid` of `struct audit_status`.
-    fn set(&mut self, enabled: u32, pid: i32) -> sys::Result<()> {
+    /// Sets `enabled` and `pid` of the kernel's audit status.
+    fn set_status(&mut self, enabled: u32, pid: i32) -> sys::Result<()> {
+        // struct audit_status: mask, enabled, failure, pid and seven more words.
         let mut status = [0u32; 11];
         status[..4].copy_from_slice(&[
-            STATUS_ENABLED | STATUS_PID,
+            AUDIT_STATUS_ENABLED | AUDIT_STATUS_PID,
             enabled,
             0,
             pid.cast_unsigned(),
@@ -135,13 +137,14 @@ impl Audit {
     }
 
     /// Sends a request and waits for its acknowledgement.
-    fn request(&mut self, kind: u16, words: &[u32]) -> sys::Result<()> {
-        const REQUEST_ACKNOWLEDGED: u16 = 5; // NLM_F_REQUEST | NLM_F_ACK
+    fn request(&mut self, message_type: u16, words: &[u32]) -> sys::Result<()> {
+        let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_ACK).unwrap_or(0);
         let length = MESSAGE_HEADER_LENGTH + words.len() * 4;
         let mut message = Vec::with_capacity(length);
         message.extend_from_slice(&u32::try_from(length).unwrap_or(0).to_ne_bytes());
-        message.extend_from_slice(&kind.to_ne_bytes());
-        message.extend_from_slice(&REQUEST_ACKNOWLEDGED.to_ne_bytes());
+        message.extend_from_slice(&message_type.to_ne_bytes());
+        message.extend_from_slice(&flags.to_ne_bytes());
+        // Sequence number and port id.
         message.extend_from_slice(&[0; 8]);
         message.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
         // SAFETY: the message is live and has the given length.
@@ -151,20 +154,20 @@ impl Audit {
         };
         sent?;
         loop {
-            if let Some(answer) = self.receive()? {
-                return answer;
+            if let Some(result) = self.receive()? {
+                return result;
             }
         }
     }
 
-    /// Waits for the next message. Returns the result in an acknowledgement, and `None` for any other message.
-    /// Stores records of system calls.
+    /// Waits for the next message. Returns the result if the message is an acknowledgement, else `None`. If the
+    /// message is the record of a system call, stores it.
     fn receive(&mut self) -> sys::Result<Option<sys::Result<()>>> {
         let mut message = vec![0u8; 9000];
         let mut poll = libc::pollfd { fd: self.socket, events: libc::POLLIN, revents: 0 };
         // SAFETY: writes at most the structure and the buffer.
         let length = unsafe {
-            if libc::poll(&raw mut poll, 1, RECORD_TIMEOUT_MS) != 1 {
+            if libc::poll(&raw mut poll, 1, MESSAGE_TIMEOUT_MS) != 1 {
                 return Err(sys::Errno(libc::ETIMEDOUT));
             }
             let fd = u64::from(self.socket.cast_unsigned());
@@ -173,13 +176,14 @@ impl Audit {
                 &[fd, message.as_mut_ptr() as u64, message.len() as u64, 0, 0, 0],
             )?
         };
-        // The length in the header of a record is wrong (audit_log_end()), so use the packet's length.
+        // The length in the header of a record lacks that of the header (audit_log_end()), so use the
+        // packet's length.
         message.truncate(usize::try_from(length).unwrap_or(0));
         if message.len() < MESSAGE_HEADER_LENGTH + 4 {
             return Ok(None);
         }
         match u16::from_ne_bytes([message[4], message[5]]) {
-            kind if i32::from(kind) == libc::NLMSG_ERROR => {
+            message_type if i32::from(message_type) == libc::NLMSG_ERROR => {
                 let error =
                     i32::from_ne_bytes(std::array::from_fn(|i| message[MESSAGE_HEADER_LENGTH + i]));
                 Ok(Some(if error == 0 { Ok(()) } else { Err(sys::Errno(-error)) }))
@@ -201,13 +205,16 @@ impl Drop for Audit {
     }
 }
 
-/// `struct audit_rule_data` without fields.
-fn rule(list: u32, action: u32, call: Option<i64>) -> [u32; RULE_WORDS] {
+/// A rule of the list `filter_list` (`struct audit_rule_data`) without fields, for this system call if there
+/// is one.
+fn rule(filter_list: u32, action: u32, call: Option<i64>) -> [u32; RULE_WORDS] {
+    /// The index of the first word of the mask of system calls.
+    const MASK: usize = 3;
     let mut rule = [0; RULE_WORDS];
-    rule[0] = list;
+    rule[0] = filter_list;
     rule[1] = action;
     if let Some(call) = call.and_then(|call| usize::try_from(call).ok()) {
-        rule[3 + call / 32] |= 1 << (call % 32);
+        rule[MASK + call / 32] |= 1 << (call % 32);
     }
     rule
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The system call entries. Dispatch applies to each of them, by the address that the kernel records.
+//! The system call entries of an architecture. Dispatch applies to each of them, by the address of the call
+//! that the kernel compares with the range.
 
 use super::check_on;
 use crate::case::{Case, Need, OnlyArchs, outside_core};
@@ -11,15 +12,13 @@ const FAST_FUNCTION: &str = "do_fast_syscall_32()";
 const EXEMPT_FUNCTION: &str = "arch_syscall_is_vdso_sigreturn()";
 const IA32: &[Feature] = &[Feature::Dispatch, Feature::Ia32];
 
-const X86: OnlyArchs = OnlyArchs {
-    archs: &[Arch::X86_64],
-    reason: "other architectures have one way into the kernel",
-};
+const X86: OnlyArchs =
+    OnlyArchs { archs: &[Arch::X86_64], reason: "other architectures have one system call entry" };
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "entries/int80",
-        "int 0x80 from 64-bit code obeys range and selector like syscall does",
+        "int 0x80 from 64-bit code obeys range and selector, like the syscall instruction",
         "do_int80_emulation()",
         check_on!("x86_64", entries::int80),
     )
@@ -27,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/int80-32",
-        "int 0x80 from a 32-bit program obeys range and selector, and its registers are kept",
+        "int 0x80 from a 32-bit program obeys range and selector, and a dispatch keeps its registers",
         "do_int80_emulation()",
         check_on!("x86_64", entries::int80_from_compat),
     )
@@ -35,7 +34,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/int80-refused",
-        "without 32-bit calls int 0x80 is a fault, and dispatch does not apply",
+        "if 32-bit calls are disabled, int 0x80 faults and is not dispatched",
         "exc_general_protection()",
         check_on!("x86_64", entries::int80_refused),
     )
@@ -43,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/sysenter",
-        "SYSENTER has the address of the landing pad in the vDSO, and its registers are kept",
+        "the compared address of SYSENTER is the landing pad in the vDSO, and a dispatch keeps its registers",
         FAST_FUNCTION,
         check_on!("x86_64", entries::sysenter),
     )
@@ -52,7 +51,8 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/syscall32",
-        "32-bit SYSCALL has the address of the landing pad in the vDSO, and its registers are kept",
+        "the compared address of a 32-bit SYSCALL is the landing pad in the vDSO, and a dispatch keeps its \
+         registers",
         FAST_FUNCTION,
         check_on!("x86_64", entries::syscall32),
     )
@@ -60,8 +60,8 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/fast-call-from-64-bit-program",
-        "a fast 32-bit call of a 64-bit program has the address that the 32-bit vDSO's landing pad would \
-         have in the 64-bit vDSO",
+        "the compared address of a fast 32-bit call of a 64-bit program is the 64-bit vDSO's address plus the \
+         offset of the landing pad in the 32-bit vDSO",
         FAST_FUNCTION,
         check_on!("x86_64", fast::from_64_bit_program),
     )
@@ -69,7 +69,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/sysenter-bad-stack",
-        "SYSENTER without a readable stack is -EFAULT before anything is dispatched",
+        "SYSENTER without a readable stack fails with EFAULT, before dispatch",
         "do_SYSENTER_32()",
         check_on!("x86_64", entries::sysenter_bad_stack),
     )
@@ -78,7 +78,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/syscall32-bad-stack",
-        "32-bit SYSCALL without a readable stack is -EFAULT before anything is dispatched",
+        "a 32-bit SYSCALL without a readable stack fails with EFAULT, before dispatch",
         FAST_FUNCTION,
         check_on!("x86_64", entries::syscall32_bad_stack),
     )
@@ -86,7 +86,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/sigreturn-exempt",
-        "both sigreturns of the 32-bit vDSO are always executed, and read no selector",
+        "both sigreturns of the 32-bit vDSO are always executed, without reading the selector",
         EXEMPT_FUNCTION,
         check_on!("x86_64", entries::sigreturn_exempt),
     )
@@ -118,15 +118,15 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/arm32",
-        "calls of a 32-bit program, in ARM and in Thumb state, obey range and selector, its registers are \
-         kept, and its handler's sigreturn in the kernel's sigpage is not dispatched",
+        "calls of a 32-bit program, in ARM and in Thumb state, obey range and selector, a dispatch keeps its \
+         registers, and its handler's sigreturn in the kernel's sigpage is not dispatched",
         "do_el0_svc_compat()",
         check_on!("aarch64", entries::aarch32),
     )
     .only(OnlyArchs { archs: &[Arch::Aarch64], reason: "its program is machine code of 32-bit ARM" }),
     outside_core(
         "entries/x32",
-        "a number of the x32 table obeys range and selector",
+        "a call with an x32 number obeys range and selector",
         "do_syscall_64()",
         check_on!("x86_64", entries::x32),
     )

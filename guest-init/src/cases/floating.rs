@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Floating point registers, on architectures with one set of them.
+//! Floating point registers, on architectures with one set of such registers.
 
 use crate::arch::{self, FloatState, Registers};
 use crate::case::Check;

@@ -11,23 +11,24 @@ use crate::sys::{self, Errno};
 pub(super) const CASES: &[Case] = &[
     case(
         "inheritance/failed-exec-keeps-late",
-        "an exec that fails by its arguments, file or interpreter leaves dispatch unchanged",
+        "an exec that fails because of its arguments, file or interpreter leaves dispatch unchanged",
         "load_elf_binary()",
-        keeps_late,
+        failed_exec_keeps,
     ),
     case(
         "inheritance/exec-past-return-kills",
-        "an exec that fails after the old program is gone kills with SIGSEGV, whatever the selector's value",
+        "an exec that fails after the kernel has released the old program kills with SIGSEGV, whatever the \
+         selector's value",
         "bprm_execve()",
-        past_return,
+        exec_past_return_kills,
     ),
 ];
 
-/// The lengths of an ELF header and of a program header (elf(5)).
+// Lengths, offsets of fields in bytes, and a segment type of ELF (elf(5)).
 const ELF_HEADER_LENGTH: usize = 64;
 const PROGRAM_HEADER_LENGTH: usize = 56;
 const PT_INTERP: u32 = 3;
-/// The offsets of the fields that the cases change.
+const PF_R: u32 = 4;
 const MACHINE_OFFSET: usize = 18;
 const PROGRAM_HEADERS_OFFSET: usize = 32;
 const PROGRAM_HEADER_SIZE_OFFSET: usize = 54;
@@ -44,24 +45,27 @@ fn create_file(content: &[u8]) -> Result<i32, Failure> {
     Ok(fd)
 }
 
-/// Creates a file with the program in which the bytes at an offset are replaced.
-fn create_changed_program(at: usize, bytes: &[u8]) -> Result<i32, Failure> {
+/// Creates a file with [`arch::tiny_program`] in which the bytes at an offset are replaced.
+fn create_changed_program(offset: usize, bytes: &[u8]) -> Result<i32, Failure> {
     let mut image = arch::tiny_program(EXECUTED);
-    image[at..at + bytes.len()].copy_from_slice(bytes);
+    image[offset..offset + bytes.len()].copy_from_slice(bytes);
     create_file(&image)
 }
 
-/// Creates a file with the program and a `PT_INTERP` header with this path.
+/// Creates a file with [`arch::tiny_program`] and a `PT_INTERP` header with this path.
 fn create_interpreted_program(path: &[u8]) -> Result<i32, Failure> {
     let mut image = arch::tiny_program(EXECUTED);
-    let first = image[ELF_HEADER_LENGTH..ELF_HEADER_LENGTH + PROGRAM_HEADER_LENGTH].to_vec();
+    let segment = image[ELF_HEADER_LENGTH..ELF_HEADER_LENGTH + PROGRAM_HEADER_LENGTH].to_vec();
     image.resize(image.len().next_multiple_of(8), 0);
+    // The new program headers are at the end of the file: the old one and the new one, then the path.
     let headers = image.len() as u64;
-    let name = headers + 2 * PROGRAM_HEADER_LENGTH as u64;
+    let path_offset = headers + 2 * PROGRAM_HEADER_LENGTH as u64;
     let length = path.len() as u64;
-    image.extend(first);
-    image.extend([PT_INTERP, 4].map(u32::to_ne_bytes).concat());
-    image.extend([name, name, name, length, length, 1].map(u64::to_ne_bytes).concat());
+    image.extend(segment);
+    image.extend([PT_INTERP, PF_R].map(u32::to_ne_bytes).concat());
+    // p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align.
+    let words = [path_offset, path_offset, path_offset, length, length, 1];
+    image.extend(words.map(u64::to_ne_bytes).concat());
     image.extend(path);
     image[PROGRAM_HEADERS_OFFSET..PROGRAM_HEADERS_OFFSET + 8]
         .copy_from_slice(&headers.to_ne_bytes());
@@ -70,30 +74,32 @@ fn create_interpreted_program(path: &[u8]) -> Result<i32, Failure> {
     create_file(&image)
 }
 
-/// Executes a file with these arguments. Returns only the error of a failure.
+/// Executes a file with the list of arguments at this address. Returns only if the execveat(2) fails.
 fn execute(fd: i32, arguments: u64) -> sys::Result<u64> {
-    let empty = libc::AT_EMPTY_PATH.cast_unsigned().into();
-    let words = [fd.cast_unsigned().into(), c"".as_ptr() as u64, arguments, 0, empty];
+    let flags = libc::AT_EMPTY_PATH.cast_unsigned().into();
+    let words = [fd.cast_unsigned().into(), c"".as_ptr() as u64, arguments, 0, flags];
     // SAFETY: the path is terminated; the kernel checks the address of the arguments.
     unsafe { sys::call(libc::SYS_execveat, &words) }
 }
 
-fn keeps_late() -> Check {
-    // Longer than an argument may be (`MAX_ARG_STRLEN`).
-    let long = vec![b'a'; 40 * PAGE_SIZE];
-    let arguments = [long.as_ptr() as u64, 0];
-    let too_long = arguments.as_ptr() as u64;
-    let dangling = [8u64, 0];
-    let dangling = dangling.as_ptr() as u64;
-    let nothing = create_file(&[0; 128])?;
-    let by_descriptor = format!("/proc/self/fd/{nothing}\0");
-    let good = create_changed_program(0, b"\x7fELF")?;
-    let stages = [
-        ("a list of arguments that cannot be read", good, 8, libc::EFAULT),
-        ("an argument that cannot be read", good, dangling, libc::EFAULT),
-        ("an argument that is too long", good, too_long, libc::E2BIG),
+fn failed_exec_keeps() -> Check {
+    /// An address that is never mapped.
+    const UNMAPPED: u64 = 8;
+    // The longest argument has 32 pages (`MAX_ARG_STRLEN`).
+    let long_argument = vec![b'a'; 40 * PAGE_SIZE];
+    let list_with_long_argument = [long_argument.as_ptr() as u64, 0];
+    let long_list = list_with_long_argument.as_ptr() as u64;
+    let list_with_unmapped_argument = [UNMAPPED, 0];
+    let unmapped_list = list_with_unmapped_argument.as_ptr() as u64;
+    let zeros = create_file(&[0; 128])?;
+    let path_of_zeros = format!("/proc/self/fd/{zeros}\0");
+    let valid = create_changed_program(0, b"\x7fELF")?;
+    let failing_execs = [
+        ("a list of arguments that cannot be read", valid, UNMAPPED, libc::EFAULT),
+        ("an argument that cannot be read", valid, unmapped_list, libc::EFAULT),
+        ("an argument that is too long", valid, long_list, libc::E2BIG),
         ("an empty file", create_file(b"")?, 0, libc::ENOEXEC),
-        ("a file of no format", nothing, 0, libc::ENOEXEC),
+        ("a file of no format", zeros, 0, libc::ENOEXEC),
         (
             "a program of another machine",
             create_changed_program(MACHINE_OFFSET, &[0xff; 2])?,
@@ -116,14 +122,14 @@ fn keeps_late() -> Check {
         ("a folder for an interpreter", create_interpreted_program(b"/\0")?, 0, libc::EACCES),
         (
             "no program for an interpreter",
-            create_interpreted_program(by_descriptor.as_bytes())?,
+            create_interpreted_program(path_of_zeros.as_bytes())?,
             0,
             libc::ELIBBAD,
         ),
     ];
     handle_dispatches(do_nothing)?;
     arm()?;
-    for (what, fd, arguments, errno) in stages {
+    for (what, fd, arguments, errno) in failing_execs {
         expect_equal(&format!("an exec with {what}"), execute(fd, arguments), Err(Errno(errno)))?;
         expect_dispatched(&arch::gate())?;
         expect_executed(&arch::gate())?;
@@ -131,10 +137,10 @@ fn keeps_late() -> Check {
     disarm()
 }
 
-fn past_return() -> Check {
+fn exec_past_return_kills() -> Check {
     handle_dispatches(do_nothing)?;
     install_counting_handler(libc::SIGSEGV)?;
-    // The kernel notices an impossible segment only after it has released the old memory.
+    // The kernel maps the segment, which has a kernel address, after it has released the old memory.
     let fd = create_changed_program(SEGMENT_ADDRESS_OFFSET, &arch::KERNEL_ADDRESS.to_ne_bytes())?;
     for selector in [ALLOW, BLOCK] {
         let end = run_vforked(|| {
@@ -143,7 +149,7 @@ fn past_return() -> Check {
             }
             set_selector(selector);
             let _ = execute(fd, 0);
-            98
+            0
         })?;
         expect_killed(end, libc::SIGSEGV, 0)?;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! System calls other than `PR_SET_SYSCALL_USER_DISPATCH`, none of which changes the configuration of
-//! its caller.
+//! System calls other than `PR_SET_SYSCALL_USER_DISPATCH`. None of them changes the dispatch configuration
+//! of its caller.
 
 use crate::arch;
 use crate::case::{Case, Check, case};
@@ -26,7 +26,7 @@ const fn prctl(name: &'static str, option: i32, argument: u64) -> Call {
     (name, libc::SYS_prctl, [option as u64, argument, 0, 0, 0])
 }
 
-/// Calls that may fail without an effect on a kernel that lacks their feature.
+/// The calls. On a kernel without its feature a call fails and has no effect.
 const CALLS: &[Call] = &[
     ("personality", libc::SYS_personality, [UNCHANGED_ID, 0, 0, 0, 0]),
     ("setresuid", libc::SYS_setresuid, [UNCHANGED_ID, UNCHANGED_ID, UNCHANGED_ID, 0, 0]),
@@ -64,9 +64,9 @@ fn other_calls_keep() -> Check {
         reset_dispatch_count();
         let regs = fresh_umask_call();
         let _ = issue_blocked(&arch::gate(), &regs);
-        let executed = take_umask_effect();
-        let after = format!("SIGSYS handled, and effect, for a blocked call after {name}");
-        expect_equal(&after, (dispatch_count(), executed), (1, false))?;
+        let has_effect = take_umask_effect();
+        let what = format!("SIGSYS handled, and effect, for a blocked call after {name}");
+        expect_equal(&what, (dispatch_count(), has_effect), (1, false))?;
     }
     expect_executed(&arch::gate())?;
     disarm()

@@ -20,10 +20,10 @@ const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 pub(super) const CASES: &[Case] = &[
     case(
         "ptrace/edited-call-not-asked-again",
-        "an allowed call whose address, number, arguments or selector the tracer changes at its \
-         entry is executed as changed, and not dispatched",
+        "if the tracer changes address, number, arguments or selector of an allowed call at its entry, the \
+         changed call is executed and not dispatched",
         ENTER_FUNCTION,
-        check_on!("x86_64", edited::not_asked_again),
+        check_on!("x86_64", edited::edited_call_executed),
     )
     .only(OnlyArchs {
         archs: &[Arch::X86_64],
@@ -39,7 +39,8 @@ pub(super) const CASES: &[Case] = &[
     .features(&[Feature::Dispatch, Feature::PtraceSetCallInfo]),
     case(
         "ptrace/seized-interrupt",
-        "a tracer that seizes and interrupts an armed program sees no call, and no SIGSYS is lost",
+        "a tracer that seizes and interrupts an armed program observes no dispatched call, and no SIGSYS is \
+         lost",
         "ptrace_stop()",
         seized_interrupt,
     ),
@@ -55,14 +56,15 @@ pub(super) const CASES: &[Case] = &[
 
 /// `PTRACE_SET_SYSCALL_INFO` (include/uapi/linux/ptrace.h, since 6.16).
 const PTRACE_SET_SYSCALL_INFO: u32 = 0x4212;
-/// The offsets of the number and the first argument in the `struct ptrace_syscall_info` of an entry.
+/// The offset in bytes of the number in the `struct ptrace_syscall_info` of an entry.
 const CALL_INFO_NUMBER: usize = 24;
+/// The offset in bytes of the first argument in this structure.
 const CALL_INFO_ARGUMENT: usize = 32;
-/// The length of the structure in the release that introduced `PTRACE_SET_SYSCALL_INFO`.
+/// The length of this structure in bytes, in the release that introduced `PTRACE_SET_SYSCALL_INFO`.
 const CALL_INFO_LENGTH: u64 = 88;
 
-/// Changes the number and the first argument by `PTRACE_GET_SYSCALL_INFO` and
-/// `PTRACE_SET_SYSCALL_INFO`.
+/// Changes the number and the first argument of the call at which the tracee is stopped, by
+/// `PTRACE_GET_SYSCALL_INFO` and `PTRACE_SET_SYSCALL_INFO`.
 fn set_call(tracee: &Tracee, number: i64, argument: u64) -> sys::Result<()> {
     let mut info = ptrace::call_info(tracee.pid)?;
     info[CALL_INFO_NUMBER..CALL_INFO_NUMBER + 8].copy_from_slice(&number.to_ne_bytes());
@@ -71,11 +73,11 @@ fn set_call(tracee: &Tracee, number: i64, argument: u64) -> sys::Result<()> {
 }
 
 fn call_info_set() -> Check {
-    // The stop for SIGSYS is not a stop of a call.
+    // The kernel refuses the request at the stop for SIGSYS, which is no stop of a call.
     let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
-    let set = set_call(&tracee, libc::SYS_getpid, 0);
-    expect_equal("setting at the stop for SIGSYS", set, Err(Errno(libc::EINVAL)))?;
+    let result = set_call(&tracee, libc::SYS_getpid, 0);
+    expect_equal("setting at the stop for SIGSYS", result, Err(Errno(libc::EINVAL)))?;
     expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     reset_dispatch_count();
@@ -89,17 +91,19 @@ fn call_info_set() -> Check {
         let _ = take_umask_effect();
         let after = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
-        exit_code(take_umask_effect() && after.result() == 0o022)
+        exit_code(take_umask_effect() && after.result() == RESET_UMASK.cast_signed())
     })?;
     loop {
         tracee.expect_call_stop(SYSCALL, 0)?;
-        let entry = tracee.stop_kind()? == StopKind::Entry;
-        if entry && tracee.registers()?.number.cast_signed() == libc::SYS_getppid {
+        let is_entry = tracee.stop_kind()? == StopKind::Entry;
+        if is_entry && tracee.registers()?.number.cast_signed() == libc::SYS_getppid {
             break;
         }
     }
+    // The selector allowed the getppid(2). With BLOCK, the changed call must not be dispatched either.
     selector.store(BLOCK, Ordering::SeqCst);
-    expect_equal("setting at an entry", set_call(&tracee, libc::SYS_umask, 0o137), Ok(()))?;
+    let result = set_call(&tracee, libc::SYS_umask, CHANGED_UMASK);
+    expect_equal("setting at an entry", result, Ok(()))?;
     tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
     selector.store(ALLOW, Ordering::SeqCst);
     expect_success(tracee.resume(CONT, 0)?)?;
@@ -113,9 +117,9 @@ pub(super) fn shared_selector() -> Result<&'static AtomicU8, Failure> {
     Ok(unsafe { &*page.cast() })
 }
 
-/// The shared word that lets the program issue its call.
+/// The index of the shared word that is 1 once the program may issue its call.
 const MAY_CALL: usize = 0;
-/// The shared word that says that the program waits for [`MAY_CALL`].
+/// The index of the shared word that is 1 once the program waits for [`MAY_CALL`].
 const IS_WAITING: usize = 1;
 
 fn seized_interrupt() -> Check {
@@ -127,7 +131,7 @@ fn seized_interrupt() -> Check {
         }
         set_selector(BLOCK);
         set_shared_word(IS_WAITING, 1);
-        // Waits without a system call, so that none is interrupted.
+        // This loop issues no system call that the tracer could interrupt.
         while shared_word(MAY_CALL) == 0 {
             std::hint::spin_loop();
         }
@@ -146,7 +150,7 @@ fn seized_interrupt() -> Check {
         tracee.registers()?.instruction_pointer,
         arch::gate().compared_address(),
     )?;
-    // The tracee stops again before it returns to user mode and enters the handler.
+    // The tracee has the handler's registers when it stops again, before its return to user mode.
     expect_equal("interrupting", tracee.request(INTERRUPT, 0, 0), Ok(0))?;
     expect_equal("the tracee", tracee.resume(SYSCALL, libc::SIGSYS)?, Tracee::INTERRUPTED)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A tracer that reads and sets the configuration at the events of its tracee: fork, vfork, clone, exec.
+//! A tracer that reads and sets the configuration of its tracee at the events fork, vfork, clone and exec.
 
 use super::inheritance::{execute, program};
 use super::ptrace::armed_config;
@@ -13,8 +13,8 @@ use sudbox_protocol::{Arch, Feature};
 
 pub(super) const CASES: &[Case] = &[case(
     "ptrace/configuration-at-events",
-    "at the events of fork, vfork and clone a tracer finds the parent armed and the child not, at that \
-     of exec the program not armed, and what it sets there stays",
+    "at the events of fork, vfork and clone the parent is armed and the child is not; at the event of exec \
+     the program is not armed, and a configuration that the tracer sets then takes effect",
     "begin_new_exec()",
     configuration_at_events,
 )
@@ -32,8 +32,8 @@ const EVENTS: [i32; 4] = [
     libc::PTRACE_EVENT_EXEC,
 ];
 
-/// The shared word that a new thread sets at its end.
-const THREAD_DONE: usize = 0;
+/// The index of the shared word that a new thread sets to 1 at its end.
+const THREAD_ENDED: usize = 0;
 
 /// Issues a call with the selector at BLOCK. Returns the exit code: 0 if the call was executed.
 fn check_call_executed() -> i32 {
@@ -44,27 +44,29 @@ fn check_call_executed() -> i32 {
     exit_code(take_umask_effect())
 }
 
+/// A thread that sets [`THREAD_ENDED`].
 extern "C" fn report_end(_: u64) -> u64 {
-    set_shared_word(THREAD_DONE, 1);
+    set_shared_word(THREAD_ENDED, 1);
     0
 }
 
-/// Runs in the tracee: causes the [`EVENTS`], the last of which replaces the program.
+/// Causes the [`EVENTS`] in the tracee. The last one replaces the program by that in the file `fd`. Returns
+/// the exit code, if it returns.
 fn cause_events(fd: i32) -> Result<i32, Failure> {
     arm()?;
     pause_for_tracer();
     expect_success(wait_for_change(spawn_child(check_call_executed)?)?)?;
     expect_success(run_vforked(check_call_executed)?)?;
     spawn_thread(report_end, 0)?;
-    await_shared_word(THREAD_DONE, 1);
+    await_shared_word(THREAD_ENDED, 1);
     execute(fd);
-    Ok(98)
+    Ok(SETUP_FAILED)
 }
 
 fn configuration_at_events() -> Check {
     handle_dispatches(do_nothing)?;
     let fd = program()?;
-    let tracee = Tracee::start(|| cause_events(fd).unwrap_or(97))?;
+    let tracee = Tracee::start(|| cause_events(fd).unwrap_or(SETUP_FAILED))?;
     let options = libc::PTRACE_O_EXITKILL
         | libc::PTRACE_O_TRACEFORK
         | libc::PTRACE_O_TRACEVFORK
@@ -80,15 +82,17 @@ fn configuration_at_events() -> Check {
     };
     resume(tracee.pid, 0)?;
     let mut events = Vec::new();
-    let mut children = 0;
+    let mut stopped_children = 0;
     loop {
         let waited = sys::wait(-1, libc::__WALL).map_err(broken("wait4"))?;
-        let Some((pid, change)) = waited else { return Err(Failure::Broken("wait4".into())) };
+        let Some((pid, status)) = waited else { return Err(Failure::Broken("wait4".into())) };
         let is_tracee = pid == tracee.pid;
-        match change {
+        match status {
+            // A stop at an event: the event is in the bits above the signal.
             WaitStatus::Stopped(stop) if is_tracee && stop >> 8 != 0 => {
-                events.push(stop >> 8);
-                if stop >> 8 == libc::PTRACE_EVENT_EXEC {
+                let event = stop >> 8;
+                events.push(event);
+                if event == libc::PTRACE_EVENT_EXEC {
                     break;
                 }
                 expect_equal("configuration of a parent", tracee.config()?, armed_config())?;
@@ -100,24 +104,24 @@ fn configuration_at_events() -> Check {
                     Tracee { pid }.config()?.mode,
                     MODE_OFF,
                 )?;
-                children += 1;
+                stopped_children += 1;
                 resume(pid, 0)?;
             }
             WaitStatus::Stopped(libc::SIGCHLD) => drop(resume(pid, libc::SIGCHLD)?),
             WaitStatus::Exited(0) if !is_tracee => {}
             other => {
-                let who = if is_tracee { "the tracee" } else { "a child" };
+                let process = if is_tracee { "the tracee" } else { "a child" };
                 return Err(mismatch(
                     "children end, then the tracee executes",
-                    format!("{who} {other}"),
+                    format!("{process} {other}"),
                 ));
             }
         }
     }
     expect_equal("events", events.as_slice(), &EVENTS[..])?;
-    expect_equal("children that stopped", children, 3)?;
+    expect_equal("children that stopped", stopped_children, 3)?;
     expect_equal("mode at the event of exec", tracee.config()?.mode, MODE_OFF)?;
-    // Every call outside an empty range is dispatched, and the new program has no handler.
+    // With an empty range every call is dispatched. The new program has no handler of SIGSYS.
     expect_equal(
         "setting",
         tracee.set_config(&Config { mode: MODE_EXCLUSIVE, ..Config::default() }),

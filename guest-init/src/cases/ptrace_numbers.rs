@@ -13,8 +13,8 @@ const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 
 pub(super) const CASES: &[Case] = &[case(
     "ptrace/number-replaced",
-    "an allowed call whose number the tracer replaces by -1 is skipped and keeps the result that the \
-     tracer sets",
+    "if the tracer replaces the number of an allowed call by -1, the call is skipped and has the result \
+     that the tracer sets",
     "syscall_trace_enter()",
     number_replaced,
 )
@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[case(
     reason: "the registers that hold number and result at the entry are those of x86-64",
 })];
 
-/// The numbers, with the scenario's name in a recording.
+/// The numbers that the tracer sets, each with its name in observations.
 const NUMBERS: &[(&str, u64)] = &[
     ("-1", u64::MAX),
     ("-1 in the low half", 0xffff_ffff),
@@ -39,21 +39,21 @@ const RESULT: u64 = 0x5eed;
 
 fn number_replaced() -> Check {
     for (name, number) in NUMBERS {
-        for set in [None, Some(RESULT)] {
+        for set_result in [None, Some(RESULT)] {
             let tracee = start_caller(ALLOW)?;
             tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
             let mut registers = tracee.registers()?;
             registers.number = *number;
-            registers.result = set.unwrap_or(registers.result);
+            registers.result = set_result.unwrap_or(registers.result);
             tracee.set_registers(&registers)?;
             tracee.expect_call_stop(SYSCALL, 0)?;
             let result = tracee.registers()?.result;
             let scenario =
-                format!("number {name}{}", if set.is_some() { ", result set" } else { "" });
-            let shown = format!("{:#x} or {}", result, result.cast_signed());
-            recording::add_text(&scenario, "result", "do_syscall_64()", &shown)?;
-            if let (u64::MAX, Some(set)) = (*number, set) {
-                expect_equal("the result of the skipped call", result, set)?;
+                format!("number {name}{}", if set_result.is_some() { ", result set" } else { "" });
+            let text = format!("{:#x} or {}", result, result.cast_signed());
+            recording::add_text(&scenario, "result", "do_syscall_64()", &text)?;
+            if let (u64::MAX, Some(set_result)) = (*number, set_result) {
+                expect_equal("the result of the skipped call", result, set_result)?;
             }
             tracee.kill()?;
         }

@@ -16,14 +16,14 @@ const CONT: u32 = libc::PTRACE_CONT;
 pub(super) const CASES: &[Case] = &[
     case(
         "ptrace/signal-changed",
-        "a tracer that at the stop for SIGSYS delivers another signal, changes the siginfo, blocks the \
-         signal or changes the registers gives the program just that",
+        "if the tracer delivers another signal at the stop for SIGSYS, changes the siginfo or the registers, \
+         or blocks the signal, this takes effect in the program",
         "ptrace_signal()",
         signal_changed,
     )
     .only(OnlyArchs {
         archs: &[Arch::X86_64],
-        reason: "what the program gets was compared with kernels of x86-64 only",
+        reason: "the effects on the program were compared with kernels of x86-64 only",
     }),
     case(
         "ptrace/detached-stays-armed",
@@ -33,15 +33,15 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// The result register that the tracer sets.
+/// The value of the result register that the tracer sets at the last call.
 const RESULT: u64 = 0x1234_5678_9abc;
 
-/// The number of the dispatched call whose signal is blocked.
+/// The index of the dispatched call whose signal the tracer blocks.
 const BLOCKED_CALL: usize = 2;
 /// The number of dispatched calls.
 const CALLS: usize = 4;
 
-/// Starts a tracee that makes [`CALLS`] dispatched calls, and checks the registers after each.
+/// Starts a tracee that makes [`CALLS`] dispatched calls, and checks the result register after each.
 fn start_program() -> Result<Tracee, Failure> {
     handle_dispatches(do_nothing)?;
     let action = SigAction {
@@ -50,7 +50,8 @@ fn start_program() -> Result<Tracee, Failure> {
         restorer: arch::restorer(),
         mask: 0,
     };
-    // SAFETY: the address of the handler of SIGSYS, which records any signal.
+    // The handler of SIGSYS also records SIGUSR1, as a dispatch.
+    // SAFETY: the address is that of a signal handler.
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     Tracee::start(|| {
         let call = fresh_umask_call();
@@ -72,7 +73,7 @@ fn start_program() -> Result<Tracee, Failure> {
     })
 }
 
-/// The record of the signal with this index.
+/// The record of the last handled signal, which must have this index.
 fn record_of_signal(index: u32) -> Result<SigsysRecord, Failure> {
     expect_equal("signals handled", dispatch_count(), index + 1)?;
     shared().sigsys_record(index as usize).ok_or_else(|| Failure::Broken("no record".into()))
@@ -80,11 +81,13 @@ fn record_of_signal(index: u32) -> Result<SigsysRecord, Failure> {
 
 fn signal_changed() -> Check {
     let tracee = start_program()?;
-    let info = || ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"));
-    let pause = |signal| tracee.expect_signal(CONT, signal, libc::SIGSYS);
+    let siginfo = || ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"));
+    // Resumes the tracee with this signal up to the stop for the next SIGSYS.
+    let resume_to_sigsys = |signal| tracee.expect_signal(CONT, signal, libc::SIGSYS);
     // The tracer delivers another signal, whose sender is the tracer.
-    pause(0)?;
-    pause(libc::SIGUSR1)?;
+    resume_to_sigsys(0)?;
+    resume_to_sigsys(libc::SIGUSR1)?;
+    // si_signo, si_pid and si_uid.
     let mut expected = [0u8; 128];
     expected[0..4].copy_from_slice(&libc::SIGUSR1.to_ne_bytes());
     expected[16..20].copy_from_slice(&sys::getpid().to_ne_bytes());
@@ -96,26 +99,27 @@ fn signal_changed() -> Check {
         record.registers[Reg::INSTRUCTION_POINTER],
         arch::gate().compared_address(),
     )?;
-    // The tracer sets another siginfo.
-    let mut changed = info()?;
-    for (at, value) in [(4, 77u32), (8, 1), (16, 0x1111_2222), (20, 3), (24, 4), (28, 5)] {
-        changed[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    // The tracer sets another siginfo: si_errno, si_code, both halves of si_call_addr, si_syscall, si_arch.
+    let mut changed = siginfo()?;
+    for (offset, value) in [(4, 77u32), (8, 1), (16, 0x1111_2222), (20, 3), (24, 4), (28, 5)] {
+        changed[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
     }
     tracee
         .request(libc::PTRACE_SETSIGINFO, 0, changed.as_ptr() as u64)
         .map_err(broken("PTRACE_SETSIGINFO"))?;
-    pause(libc::SIGSYS)?;
+    resume_to_sigsys(libc::SIGSYS)?;
     expect_equal("siginfo that the tracer set", record_of_signal(1)?.info, changed)?;
-    // The tracer blocks the signal, which stays pending until the program unblocks it.
-    let first_siginfo = info()?;
+    // The tracer blocks the signal, which stays pending until the program unblocks it. The tracee then stops
+    // for the same signal again.
+    let first_siginfo = siginfo()?;
     let mask = sys::signal_bit(libc::SIGSYS);
     tracee
         .request(PTRACE_SETSIGMASK, 8, &raw const mask as u64)
         .map_err(broken("PTRACE_SETSIGMASK"))?;
-    pause(libc::SIGSYS)?;
+    resume_to_sigsys(libc::SIGSYS)?;
     expect_equal("signals handled while SIGSYS is blocked", dispatch_count(), 2)?;
-    expect_equal("siginfo of the signal that was pending", info()?, first_siginfo)?;
-    pause(libc::SIGSYS)?;
+    expect_equal("siginfo of the signal that was pending", siginfo()?, first_siginfo)?;
+    resume_to_sigsys(libc::SIGSYS)?;
     expect_equal("siginfo after unblocking", record_of_signal(2)?.info, first_siginfo)?;
     // The tracer sets another result.
     let mut registers = tracee.registers()?;
@@ -137,7 +141,7 @@ const PTRACE_SETSIGMASK: u32 = 0x420b;
 fn detached_stays_armed() -> Check {
     handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
-        // A tracer attaches to a program that is not armed, then to one that is.
+        // This program arms after its tracer has attached; those of `expect_armed_after` arm before.
         let armed = arm();
         pause_for_tracer();
         let dispatched = expect_dispatched(&arch::gate());
@@ -155,7 +159,12 @@ fn detached_stays_armed() -> Check {
     })
 }
 
-/// Checks that an armed program stays armed after a tracer has attached to it and left it.
+/// The index of the shared word that is 1 once the program has armed.
+const HAS_ARMED: usize = 0;
+/// The index of the shared word that is 1 once the tracer has left the program.
+const TRACER_HAS_LEFT: usize = 1;
+
+/// Checks that an armed program stays armed after a tracer has attached to the program and left it.
 fn expect_armed_after(attach_and_leave: impl Fn(i32) -> Check) -> Check {
     let child = spawn_child(|| {
         // If the kernel has Yama, only PR_SET_PTRACER permits a tracer that is not an ancestor.
@@ -164,17 +173,15 @@ fn expect_armed_after(attach_and_leave: impl Fn(i32) -> Check) -> Check {
         if arm().is_err() {
             return SETUP_FAILED;
         }
-        set_shared_word(1, 0);
-        set_shared_word(0, 1);
-        while shared_word(1) == 0 {
-            sys::sched_yield();
-        }
+        set_shared_word(TRACER_HAS_LEFT, 0);
+        set_shared_word(HAS_ARMED, 1);
+        await_shared_word(TRACER_HAS_LEFT, 1);
         let dispatched = expect_dispatched(&arch::gate());
         exit_code(dispatched.and_then(|()| expect_executed(&arch::gate())).is_ok())
     })?;
-    await_shared_word(0, 1);
-    set_shared_word(0, 0);
+    await_shared_word(HAS_ARMED, 1);
+    set_shared_word(HAS_ARMED, 0);
     attach_and_leave(child)?;
-    set_shared_word(1, 1);
+    set_shared_word(TRACER_HAS_LEFT, 1);
     expect_success(wait_for_change(child)?)
 }

@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
     .features(NEEDS_RSEQ),
     outside_core(
         "rseq/section-checked",
-        "a kernel that kills for calls in critical sections also kills for dispatched ones",
+        "a kernel that kills for a call in a critical section also kills for a dispatched call there",
         "rseq_syscall()",
         section_checked,
     )
@@ -57,22 +57,22 @@ fn section_around_call(gate: &Gate) -> u64 {
     Box::leak(Box::new(CriticalSection::around_call(gate))).address()
 }
 
-/// The number of context switches of this task. After one outside the critical section the trial must be
-/// repeated.
+/// The number of context switches of this task. A context switch between the store of the section's address
+/// and the call clears that address, so that the trial must be repeated.
 fn context_switches() -> Result<i64, Failure> {
     rseq::context_switches().map_err(broken("getrusage"))
 }
 
-/// Exit code of a child with a context switch before the section.
+/// Exit code of a child that had a context switch.
 const CONTEXT_SWITCHED: i32 = 98;
 
-/// Forks a child that calls `enter` and then exits with 0, and returns how it ended. Repeats this until no
-/// context switch comes before the section.
-fn run_undisturbed(enter: impl Fn() -> Check) -> Result<WaitStatus, Failure> {
+/// Forks a child that calls `trial` and then exits with 0. Returns how the child ended. Repeats this while the
+/// child had a context switch.
+fn run_without_context_switch(trial: impl Fn() -> Check) -> Result<WaitStatus, Failure> {
     loop {
         let end = wait_for_change(spawn_child(|| {
             let Ok(before) = context_switches() else { return SETUP_FAILED };
-            if enter().is_err() {
+            if trial().is_err() {
                 return SETUP_FAILED;
             }
             match context_switches() {
@@ -87,11 +87,11 @@ fn run_undisturbed(enter: impl Fn() -> Check) -> Result<WaitStatus, Failure> {
     }
 }
 
-/// Whether this kernel kills for a call in a critical section (`CONFIG_DEBUG_RSEQ`; since 6.19 a boot
-/// argument).
+/// Whether this kernel kills for a call in a critical section: a kernel with `CONFIG_DEBUG_RSEQ`, or since
+/// 6.19 with the boot argument `rseq_debug=1`.
 fn kills_in_section(gate: &Gate, area: &'static RseqArea, section: u64) -> Result<bool, Failure> {
     let regs = fresh_umask_call();
-    let end = run_undisturbed(|| {
+    let end = run_without_context_switch(|| {
         area.section.store(section, Ordering::SeqCst);
         let _ = gate.issue(&regs);
         Ok(())
@@ -114,25 +114,25 @@ fn section_aborted() -> Check {
     }
     handle_dispatches(do_nothing)?;
     arm()?;
-    let (got, section_after) = loop {
+    let (after, section_after) = loop {
         let regs = fresh_umask_call();
         reset_dispatch_count();
         let before = context_switches()?;
-        // Nothing else may issue a call after the section is set.
+        // Between this store and the call, this task may issue no other call.
         area.section.store(section, Ordering::SeqCst);
-        let got = issue_blocked(&gate, &regs);
+        let after = issue_blocked(&gate, &regs);
         let section_after = area.section.load(Ordering::SeqCst);
         area.section.store(0, Ordering::SeqCst);
         if context_switches()? == before {
-            break (got, section_after);
+            break (after, section_after);
         }
     };
     disarm()?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let record = first_sigsys_record()?;
     expect_equal_hex("si_call_addr", record.call_address(), gate.compared_address())?;
-    expect_next_instruction(&got, &record, gate.other_continuation())?;
-    expect_result_kept("after it", &got)?;
+    expect_next_instruction(&after, &record, gate.other_continuation())?;
+    expect_result_kept("after it", &after)?;
     expect_equal_hex("the critical section", section_after, 0)?;
     expect_equal("effect", take_umask_effect(), false)
 }
@@ -142,26 +142,26 @@ fn other_section_left() -> Check {
     let area = register_area(&gate)?;
     handle_dispatches(do_nothing)?;
     arm()?;
-    // The kernel looks for the address after the instruction. One section ends just before that address, the
-    // other begins just after it.
+    // The kernel compares the section with the address after the instruction. One section ends just before
+    // that address, the other section begins just after it.
     for (start, length) in
         [(gate.call_address() - 1, arch::CALL_LENGTH + 1), (gate.compared_address() + 1, 1)]
     {
         let section = section_address(&gate, start, length);
-        let got = loop {
+        let after = loop {
             let regs = fresh_umask_call();
             reset_dispatch_count();
             let before = context_switches()?;
             area.section.store(section, Ordering::SeqCst);
-            let got = issue_blocked(&gate, &regs);
+            let after = issue_blocked(&gate, &regs);
             area.section.store(0, Ordering::SeqCst);
             if context_switches()? == before {
-                break got;
+                break after;
             }
         };
         expect_equal("SIGSYS handled", dispatch_count(), 1)?;
         let record = first_sigsys_record()?;
-        expect_next_instruction(&got, &record, gate.compared_address())?;
+        expect_next_instruction(&after, &record, gate.compared_address())?;
         expect_equal("effect", take_umask_effect(), false)?;
     }
     disarm()
@@ -176,8 +176,8 @@ fn section_checked() -> Check {
     }
     handle_dispatches(do_nothing)?;
     let regs = fresh_umask_call();
-    let end = run_undisturbed(|| {
-        // An earlier trial may have been dispatched.
+    let end = run_without_context_switch(|| {
+        // The call of an earlier trial may have been dispatched.
         reset_dispatch_count();
         arm()?;
         set_selector(BLOCK);

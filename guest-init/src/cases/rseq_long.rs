@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Dispatch together with the extended rseq area, with which the kernel need not check critical sections at
-//! every signal.
+//! Dispatch together with the extended rseq area. With such an area the kernel checks a critical section only
+//! after an interrupt, and not at every signal.
 
 use super::check_on;
 use super::registers::expect_next_instruction;
 use crate::arch::{self, Gate};
-use crate::case::{Case, Check, Failure, Need, OnlyArchs, outside_core};
+use crate::case::{Case, Check, Need, OnlyArchs, outside_core};
 use crate::rseq::{self, CriticalSection};
-use crate::shared::shared;
 use crate::support::*;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use sudbox_protocol::Feature;
@@ -18,8 +17,8 @@ const NEEDS_RSEQ: &[Feature] = &[Feature::Dispatch, Feature::RseqSlices];
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "rseq/optimized-section",
-        "with an area of the longer form a dispatch from within a critical section leaves the section \
-         alone, as no interrupt came in between",
+        "with an extended rseq area a dispatch from within a critical section does not abort the section, \
+         unless an interrupt came",
         "rseq_signal_deliver()",
         optimized_section,
     )
@@ -27,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "rseq/slice-ended",
         "a dispatched call ends the time slice extension of its thread before the handler runs, as an \
-         allowed call does, and a trap does not",
+         allowed call does; a trap does not end the extension",
         "rseq_syscall_enter_work()",
         check_on!("x86_64", slices::slice_ended),
     )
@@ -37,8 +36,8 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["slice-kept-over-dispatch"]),
 ];
 
-/// `struct rseq` with the fields of 7.0 (include/uapi/linux/rseq.h). By its size the kernel recognises the
-/// extended interface.
+/// `struct rseq` with the fields of 7.0 (include/uapi/linux/rseq.h). The kernel recognises the extended
+/// interface by the size of the structure.
 #[repr(C, align(64))]
 pub(super) struct LongRseqArea {
     cpu_start: AtomicU32,
@@ -80,15 +79,15 @@ fn optimized_section() -> Check {
     handle_dispatches(do_nothing)?;
     let regs = fresh_umask_call();
     arm()?;
-    // A timer interrupt in the section aborts it, which is correct; then try again.
+    // A timer interrupt in the section aborts it, and the kernel then clears the section's address. After
+    // that, try again.
     for _ in 0..100 {
         reset_dispatch_count();
         AREA.section.store(section.address(), Ordering::SeqCst);
         let after = issue_blocked(&gate, &regs);
         let section_after = AREA.section.swap(0, Ordering::SeqCst);
         expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-        let record =
-            shared().sigsys_record(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
+        let record = first_sigsys_record()?;
         if section_after == 0 {
             continue;
         }
@@ -97,5 +96,5 @@ fn optimized_section() -> Check {
         expect_result_kept("after it", &after)?;
         return expect_equal("effect", take_umask_effect(), false);
     }
-    Err(mismatch("a section that is left alone in one of 100 calls", "none"))
+    Err(mismatch("a section that is not aborted in one of 100 calls", "none"))
 }

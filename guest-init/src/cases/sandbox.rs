@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Foreign programs, whose behaviour must be the same with every engine.
+//! Foreign programs in the sandbox. A program must behave in the same way with every engine.
 
 use super::check_on;
 use crate::case::{Case, Need, OnlyArchs, outside_core};
@@ -9,34 +9,33 @@ use sudbox_protocol::Feature;
 
 const HAS_FOREIGN_PROGRAM: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64, Arch::Aarch64, Arch::Riscv64],
-    reason: "no foreign program is written for it",
+    reason: "no foreign program is written for s390x",
 };
 const HAS_SYSEMU_REGISTERS: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64, Arch::Aarch64],
-    reason: "no foreign program is written for it, or PTRACE_SYSEMU does not show all registers",
+    reason: "PTRACE_SYSEMU does not report all registers on riscv64, and no foreign program is written for \
+             s390x",
 };
 const HAS_WINDOWS_PROGRAM: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64, Arch::Aarch64],
-    reason: "no Windows program is written for it",
+    reason: "the Windows program is written for x86-64 and aarch64 only",
 };
 const HAS_NOTIFIED_ARGUMENTS: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "on aarch64 a notification does not carry all arguments of a Windows call",
 };
-const HAS_INT80: OnlyArchs = OnlyArchs { archs: &[Arch::X86_64], reason: "int 0x80 is x86-64's" };
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "sandbox/alien-exclusive",
-        "a program with a system call interface unlike Linux's runs by dispatch of all calls outside a \
-         range",
+        "a program with a system call interface unlike Linux's runs if all its calls are dispatched",
         "syscall_user_dispatch()",
         check_on!(cfg foreign_programs, foreign::alien_exclusive),
     )
     .only(HAS_FOREIGN_PROGRAM),
     outside_core(
         "sandbox/alien-inclusive",
-        "the same program runs the same on inclusive dispatch",
+        "the same program has the same transcript on inclusive dispatch",
         "task_set_syscall_user_dispatch()",
         check_on!(cfg foreign_programs, foreign::alien_inclusive),
     )
@@ -44,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
     .only(HAS_FOREIGN_PROGRAM),
     outside_core(
         "sandbox/alien-filter",
-        "the same program runs the same on dispatch and on a filter that traps by address",
+        "the same program has the same transcript on dispatch and on a filter that traps by address",
         "syscall_user_dispatch()",
         check_on!(cfg foreign_programs, foreign::alien_filter),
     )
@@ -52,22 +51,22 @@ pub(super) const CASES: &[Case] = &[
     .only(HAS_FOREIGN_PROGRAM),
     outside_core(
         "sandbox/alien-trace",
-        "the same program runs the same on dispatch and under a tracer with PTRACE_SYSEMU",
+        "the same program has the same transcript on dispatch and under a tracer with PTRACE_SYSEMU",
         "syscall_user_dispatch()",
         check_on!(cfg foreign_programs, foreign::alien_trace),
     )
     .only(HAS_SYSEMU_REGISTERS),
     outside_core(
         "sandbox/nt-exclusive",
-        "a Windows program that issues its own system calls runs by dispatch of all calls outside a range, \
-         with the selector at Wine's offset, and its fault becomes an exception",
+        "a Windows program that issues its own system calls runs if they are dispatched, with the selector \
+         at Wine's offset, and its fault becomes an exception",
         "syscall_user_dispatch()",
         check_on!(cfg windows_programs, windows::nt_exclusive),
     )
     .only(HAS_WINDOWS_PROGRAM),
     outside_core(
         "sandbox/nt-inclusive",
-        "the same Windows program runs the same on inclusive dispatch",
+        "the same Windows program has the same transcript on inclusive dispatch",
         "task_set_syscall_user_dispatch()",
         check_on!(cfg windows_programs, windows::nt_inclusive),
     )
@@ -75,7 +74,7 @@ pub(super) const CASES: &[Case] = &[
     .only(HAS_WINDOWS_PROGRAM),
     outside_core(
         "sandbox/nt-filter",
-        "the same Windows program runs the same on dispatch and on a filter that traps by address",
+        "the same Windows program has the same transcript on dispatch and on a filter that traps by address",
         "syscall_user_dispatch()",
         check_on!(cfg windows_programs, windows::nt_filter),
     )
@@ -83,7 +82,8 @@ pub(super) const CASES: &[Case] = &[
     .only(HAS_WINDOWS_PROGRAM),
     outside_core(
         "sandbox/nt-notification",
-        "the same Windows program runs the same on dispatch and on a filter that notifies by address",
+        "the same Windows program has the same transcript on dispatch and on a filter that notifies by \
+         address",
         "syscall_user_dispatch()",
         check_on!(cfg windows_programs, windows::nt_notification),
     )
@@ -91,7 +91,8 @@ pub(super) const CASES: &[Case] = &[
     .only(HAS_NOTIFIED_ARGUMENTS),
     outside_core(
         "sandbox/nt-trace",
-        "the same Windows program runs the same on dispatch and under a tracer that skips all its calls",
+        "the same Windows program has the same transcript on dispatch and under a tracer that skips all its \
+         calls",
         "syscall_user_dispatch()",
         check_on!(cfg windows_programs, windows::nt_trace),
     )
@@ -102,10 +103,10 @@ pub(super) const CASES: &[Case] = &[
         "syscall_user_dispatch()",
         check_on!("x86_64", nt::int80),
     )
-    .only(HAS_INT80),
+    .only(OnlyArchs::INT80),
     outside_core(
         "sandbox/unseen",
-        "with every engine no tracepoint sees a system call of a foreign program",
+        "with every engine no tracepoint reports a system call of a foreign program",
         "syscall_trace_enter()",
         check_on!(cfg foreign_programs, foreign::calls_unseen_by_linux),
     )

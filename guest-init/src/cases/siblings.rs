@@ -12,8 +12,8 @@ use sudbox_protocol::Feature;
 
 pub(super) const CASES: &[Case] = &[outside_core(
     "inheritance/siblings-kept",
-    "whatever one thread sets, dispatch or filters, an armed sibling stays armed as it was, and one \
-     that is not armed stays so",
+    "whatever dispatch configuration or filters one thread sets, an armed sibling keeps its configuration, \
+     and a sibling that is not armed stays so",
     "seccomp_sync_threads()",
     siblings_kept,
 )
@@ -42,14 +42,15 @@ fn install_filter_in_all_threads() -> bool {
 /// The selector of the armed sibling.
 static SIBLING_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// The shared word with the number of the round in which the siblings are to issue a call, from 1 on.
-const ROUND: usize = 0;
-/// The shared words with the results of the siblings' calls: of the sibling that is not armed, then of
-/// the armed sibling. A result is the number of the round, plus [`EXECUTED`], plus [`DISPATCHED`].
+/// The index of the shared word with the sibling that must issue a call: twice the round, from 1 on, plus the
+/// index of the sibling.
+const TURN: usize = 0;
+/// The indices of the shared words with the results of the siblings' calls: of the sibling that is not armed,
+/// then of the armed sibling. A result is the round, with the bits [`EXECUTED`] and [`DISPATCHED`].
 const SIBLING_RESULTS: [usize; 2] = [1, 2];
-/// Added to a result if the call was executed.
+/// The bit of a result that is set if the call was executed.
 const EXECUTED: u64 = 1 << 32;
-/// Added to a result if the call was dispatched.
+/// The bit of a result that is set if the call was dispatched.
 const DISPATCHED: u64 = 1 << 33;
 
 /// A sibling that issues a call in each round. `index` is the index of its result in [`SIBLING_RESULTS`].
@@ -61,7 +62,7 @@ extern "C" fn run_sibling(index: u64) -> u64 {
     let mut round = 1;
     loop {
         // The siblings take turns, because the umask and the count of SIGSYS are those of the process.
-        await_shared_word(ROUND, 2 * round + index);
+        await_shared_word(TURN, 2 * round + index);
         let before = dispatch_count();
         let call = fresh_umask_call();
         let _ = arch::gate().issue(&call);
@@ -83,24 +84,25 @@ fn siblings_kept() -> Check {
         // Calls of a sibling that uses this thread's configuration would be dispatched.
         set_selector(BLOCK);
         SIBLING_SELECTOR.store(BLOCK, Ordering::SeqCst);
-        for (index, (whose, expected)) in
+        for (index, (state, expected)) in
             [("not armed", EXECUTED), ("armed", DISPATCHED)].into_iter().enumerate()
         {
-            set_shared_word(ROUND, 2 * round + index as u64);
+            set_shared_word(TURN, 2 * round + index as u64);
             while shared_word(SIBLING_RESULTS[index]) & (EXECUTED - 1) != round {
                 sys::sched_yield();
             }
-            let got = shared_word(SIBLING_RESULTS[index]) & !(EXECUTED - 1);
-            let text = |bits: u64| match bits {
+            let outcome = shared_word(SIBLING_RESULTS[index]) & !(EXECUTED - 1);
+            let describe = |outcome: u64| match outcome {
                 EXECUTED => "executed",
                 DISPATCHED => "dispatched",
                 0 => "neither executed nor dispatched",
                 _ => "executed and dispatched",
             };
+            let description = describe(expected);
             ensure(
-                got == expected,
-                &format!("after {name}, a call of the sibling that is {whose}: {}", text(expected)),
-                || text(got).to_owned(),
+                outcome == expected,
+                &format!("after {name}, a call of the sibling that is {state}: {description}"),
+                || describe(outcome).to_owned(),
             )?;
         }
     }

@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
         "si_syscall has the bits of the number register that the entry reads (32, on s390x 16), whether or \
          not the call exists",
         TRIGGER_FUNCTION,
-        low_half_of_number,
+        number_bits,
     ),
     case(
         "siginfo/arch",
@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "siginfo/arch-int80",
-        "int 0x80 from 64-bit code has AUDIT_ARCH_I386, its own number and address",
+        "the siginfo of int 0x80 in 64-bit code has AUDIT_ARCH_I386, and number and address of that call",
         TRIGGER_FUNCTION,
         check_on!("x86_64", compat_programs::siginfo_arch),
     )
@@ -53,7 +53,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     outside_core(
         "siginfo/layout-32",
-        "a 32-bit program gets the fields of SIGSYS in the layout of 32-bit programs",
+        "the siginfo in the handler of a 32-bit program has the layout of 32-bit programs",
         "__copy_siginfo_to_user32()",
         check_on!("x86_64", compat_programs::siginfo_layout),
     )
@@ -67,7 +67,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Issues a call that is dispatched, and checks its siginfo.
+/// Issues a dispatched call with this number, and checks its siginfo. `arch` is the expected `si_arch`.
 pub(super) fn expect_siginfo(gate: &Gate, number: u64, arch: u32) -> Check {
     let (_, record) = issue_dispatched(gate, &Registers::for_call(number, [0; 6]))?;
     expect_equal("si_signo", record.signal(), libc::SIGSYS)?;
@@ -101,7 +101,7 @@ fn call_address() -> Check {
     Ok(())
 }
 
-fn low_half_of_number() -> Check {
+fn number_bits() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     let getpid = call_number(libc::SYS_getpid);
@@ -109,7 +109,7 @@ fn low_half_of_number() -> Check {
         0,
         getpid,
         arch::UNUSED_NUMBER,
-        // On x86-64 with the bit of the x32 table.
+        // On x86-64 bit 30 marks a number of x32.
         1 << 30 | getpid,
         0x7fff_ffff,
         0x8000_0000,
@@ -148,12 +148,12 @@ fn rest_is_zero() -> Check {
 
 fn full_at_pending_limit() -> Check {
     handle_dispatches(do_nothing)?;
-    let none = [0u64; 2];
+    let limits = [0u64; 2];
     // SAFETY: the structure is live.
     unsafe {
         sys::call(
             libc::SYS_prlimit64,
-            &[0, u64::from(libc::RLIMIT_SIGPENDING), none.as_ptr() as u64, 0],
+            &[0, u64::from(libc::RLIMIT_SIGPENDING), limits.as_ptr() as u64, 0],
         )
     }
     .map_err(broken("prlimit64"))?;

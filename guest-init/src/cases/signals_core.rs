@@ -10,8 +10,8 @@ use crate::sys::{self, WaitStatus};
 
 pub(super) const CASES: &[Case] = &[outside_core(
     "signals/core-tells",
-    "the core dump of an unhandled dispatch has its siginfo, its status and the registers of the call, that \
-     of an invalid selector the code SI_KERNEL",
+    "the core dump of an unhandled dispatch has the siginfo of the dispatch, the process's status and the \
+     registers of the call; the core dump of an invalid selector has a siginfo with code SI_KERNEL",
     "fill_note_info()",
     core_has_siginfo_and_registers,
 )
@@ -27,7 +27,7 @@ const NT_PRFPREG: u32 = 2;
 const NT_PRPSINFO: u32 = 3;
 const NT_AUXV: u32 = 6;
 const NT_FILE: u32 = 0x4649_4c45;
-/// The types of notes in the order in which a core of one thread begins with them.
+/// The types of the first notes of a core, in order.
 const FIRST_NOTES: [u32; 4] = [NT_PRSTATUS, NT_PRPSINFO, NT_SIGINFO, NT_AUXV];
 /// The signal that is blocked and pending in the process.
 const PENDING_SIGNAL: i32 = libc::SIGUSR1;
@@ -37,28 +37,30 @@ const REGISTERS_OFFSET: usize = 112;
 const SI_KERNEL: i32 = 0x80;
 
 fn core_has_siginfo_and_registers() -> Check {
-    let text = std::fs::read_to_string(CORE_PATTERN).map_err(broken("core_pattern"))?;
+    let old_pattern = std::fs::read_to_string(CORE_PATTERN).map_err(broken("core_pattern"))?;
     let result = check_core_dumps();
-    let _ = std::fs::write(CORE_PATTERN, text);
+    let _ = std::fs::write(CORE_PATTERN, old_pattern);
     result
 }
 
 fn check_core_dumps() -> Check {
     std::fs::write(CORE_PATTERN, "core").map_err(broken("core_pattern"))?;
     let gate = arch::gate();
-    for (selector, code) in [(BLOCK, SYS_USER_DISPATCH), (2, SI_KERNEL)] {
+    for (selector, code) in [(BLOCK, SYS_USER_DISPATCH), (INVALID, SI_KERNEL)] {
         let (child, core) = dump_core_of_child(selector)?;
         let notes = notes_of(&core)?;
         check_note_list(&notes)?;
         let info = first_note(&notes, NT_SIGINFO)?;
-        let field =
-            |at: usize| info.get(at..at + 4).map_or(0, |b| i32::from_ne_bytes(four_bytes(b)));
-        expect_equal("signal, errno, code", [0, 4, 8].map(field), [libc::SIGSYS, 0, code])?;
+        let int_at = |offset: usize| {
+            info.get(offset..offset + 4).map_or(0, |b| i32::from_ne_bytes(four_bytes(b)))
+        };
+        expect_equal("signal, errno, code", [0, 4, 8].map(int_at), [libc::SIGSYS, 0, code])?;
         if selector == BLOCK {
             let address = info.get(16..24).map_or(0, |b| u64::from_ne_bytes(eight_bytes(b)));
             expect_equal_hex("si_call_addr", address, gate.compared_address())?;
-            expect_equal("si_syscall", i64::from(field(24)), libc::SYS_umask)?;
-            expect_equal_hex("si_arch", field(28).cast_unsigned().into(), arch::AUDIT_ARCH.into())?;
+            expect_equal("si_syscall", i64::from(int_at(24)), libc::SYS_umask)?;
+            let arch = int_at(28).cast_unsigned();
+            expect_equal_hex("si_arch", arch.into(), arch::AUDIT_ARCH.into())?;
             let rest = info.get(32..128).is_some_and(|rest| rest.iter().all(|byte| *byte == 0));
             expect_equal("bytes after si_arch are zero", rest, true)?;
         }
@@ -104,24 +106,28 @@ fn check_note_list(notes: &[Note<'_>]) -> Check {
     Ok(())
 }
 
-/// Checks what `struct elf_prstatus` tells of a process that SIGSYS killed, but for times and registers.
+/// Checks the fields of the `struct elf_prstatus` of a child that SIGSYS killed, except times and registers.
 fn check_status(status: &[u8], child: i32) -> Check {
-    let word = |at: usize| status.get(at..at + 4).map_or(-1, |b| i32::from_ne_bytes(four_bytes(b)));
-    let set = |at: usize| status.get(at..at + 8).map_or(0, |b| u64::from_ne_bytes(eight_bytes(b)));
-    let current = status.get(12..14).map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]));
-    expect_equal("pr_info.si_signo", word(0), libc::SIGSYS)?;
-    expect_equal("pr_cursig", i32::from(current), libc::SIGSYS)?;
+    let int_at = |offset: usize| {
+        status.get(offset..offset + 4).map_or(-1, |b| i32::from_ne_bytes(four_bytes(b)))
+    };
+    let mask_at = |offset: usize| {
+        status.get(offset..offset + 8).map_or(0, |b| u64::from_ne_bytes(eight_bytes(b)))
+    };
+    let current_signal = status.get(12..14).map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]));
+    expect_equal("pr_info.si_signo", int_at(0), libc::SIGSYS)?;
+    expect_equal("pr_cursig", i32::from(current_signal), libc::SIGSYS)?;
     let pending = sys::signal_bit(PENDING_SIGNAL);
-    expect_equal_hex("pr_sigpend", set(16), pending)?;
-    expect_equal_hex("pr_sighold", set(24), pending)?;
+    expect_equal_hex("pr_sigpend", mask_at(16), pending)?;
+    expect_equal_hex("pr_sighold", mask_at(24), pending)?;
     // SAFETY: take no pointers.
     let ids = unsafe {
         [libc::SYS_getpgid, libc::SYS_getsid].map(|call| sys::call(call, &[0]).unwrap_or(0))
     };
     let [group, session] = ids.map(|id| i32::try_from(id).unwrap_or(0));
     let expected = [child, sys::getpid(), group, session];
-    expect_equal("pr_pid, pr_ppid, pr_pgrp, pr_sid", [32, 36, 40, 44].map(word), expected)?;
-    expect_equal("pr_fpvalid", word(status.len().saturating_sub(8)), 1)
+    expect_equal("pr_pid, pr_ppid, pr_pgrp, pr_sid", [32, 36, 40, 44].map(int_at), expected)?;
+    expect_equal("pr_fpvalid", int_at(status.len().saturating_sub(8)), 1)
 }
 
 /// Runs a process that a call with this selector value kills, and returns its id and its core dump.
@@ -131,16 +137,17 @@ fn dump_core_of_child(selector: u8) -> Result<(i32, Vec<u8>), Failure> {
     let child = spawn_child(|| {
         let limits = [1u64 << 24; 2];
         // Only the headers and notes are needed.
-        let set = std::fs::write("/proc/self/coredump_filter", "0").is_ok()
+        let is_core_enabled = std::fs::write("/proc/self/coredump_filter", "0").is_ok()
             && std::env::set_current_dir(CORE_FOLDER).is_ok()
             // SAFETY: the structure is live.
             && unsafe {
                 let core = u64::from(libc::RLIMIT_CORE);
                 sys::call(libc::SYS_prlimit64, &[0, core, limits.as_ptr() as u64, 0]).is_ok()
             };
-        let pending = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(PENDING_SIGNAL)).is_ok()
+        let is_signal_pending = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(PENDING_SIGNAL))
+            .is_ok()
             && sys::tgkill(sys::getpid(), sys::gettid(), PENDING_SIGNAL).is_ok();
-        if !set || !pending || arm().is_err() {
+        if !is_core_enabled || !is_signal_pending || arm().is_err() {
             return SETUP_FAILED;
         }
         let regs = pattern_registers();
@@ -187,29 +194,37 @@ fn notes_of(core: &[u8]) -> Result<Vec<Note<'_>>, Failure> {
     parse_notes(core).ok_or_else(|| mismatch("notes up to the end of their segment", "others"))
 }
 
-/// The notes of a core; `None` if they do not fill their segment.
+/// The notes of a core (`Elf64_Ehdr`, `Elf64_Phdr`, `Elf64_Nhdr`); `None` if they do not fill their segment.
 fn parse_notes(core: &[u8]) -> Option<Vec<Note<'_>>> {
     const PT_NOTE: u32 = 4;
-    let at = |value: u64| usize::try_from(value).ok();
-    let half = |from: usize| Some(u16::from_ne_bytes(core.get(from..from + 2)?.try_into().ok()?));
-    let word = |from: usize| Some(u32::from_ne_bytes(core.get(from..from + 4)?.try_into().ok()?));
-    let long = |from: usize| at(u64::from_ne_bytes(core.get(from..from + 8)?.try_into().ok()?));
-    let headers = long(32)?;
-    let header = (0..usize::from(half(56)?))
-        .map(|i| headers + i * 56)
-        .find(|from| word(*from) == Some(PT_NOTE))?;
-    let (mut from, length) = (long(header + 8)?, long(header + 32)?);
-    let end = from + length;
+    const E_PHOFF: usize = 32;
+    const E_PHNUM: usize = 56;
+    const PROGRAM_HEADER_LENGTH: usize = 56;
+    const P_OFFSET: usize = 8;
+    const P_FILESZ: usize = 32;
+    const NOTE_HEADER_LENGTH: usize = 12;
+    let u16_at = |at: usize| Some(u16::from_ne_bytes(core.get(at..at + 2)?.try_into().ok()?));
+    let u32_at = |at: usize| Some(u32::from_ne_bytes(core.get(at..at + 4)?.try_into().ok()?));
+    let usize_at = |at: usize| {
+        usize::try_from(u64::from_ne_bytes(core.get(at..at + 8)?.try_into().ok()?)).ok()
+    };
+    let headers = usize_at(E_PHOFF)?;
+    let segment = (0..usize::from(u16_at(E_PHNUM)?))
+        .map(|i| headers + i * PROGRAM_HEADER_LENGTH)
+        .find(|header| u32_at(*header) == Some(PT_NOTE))?;
+    let mut note = usize_at(segment + P_OFFSET)?;
+    let end = note + usize_at(segment + P_FILESZ)?;
     let mut notes = Vec::new();
-    while from < end {
-        let (name, length) = (word(from)? as usize, word(from + 4)? as usize);
-        let start = from + 12 + name.next_multiple_of(4);
+    while note < end {
+        let (name_length, length) = (u32_at(note)? as usize, u32_at(note + 4)? as usize);
+        let name = note + NOTE_HEADER_LENGTH;
+        let content = name + name_length.next_multiple_of(4);
         notes.push(Note {
-            kind: word(from + 8)?,
-            name: core.get(from + 12..from + 12 + name)?,
-            content: core.get(start..start + length)?,
+            kind: u32_at(note + 8)?,
+            name: core.get(name..name + name_length)?,
+            content: core.get(content..content + length)?,
         });
-        from = start + length.next_multiple_of(4);
+        note = content + length.next_multiple_of(4);
     }
-    (from == end).then_some(notes)
+    (note == end).then_some(notes)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A dispatch while another signal is pending, and one whose signal frame cannot be written.
+//! A dispatch while another signal is pending, and a dispatch whose signal frame cannot be written.
 
 use super::userfault::Userfault;
 use crate::arch::{self, Reg};
@@ -14,8 +14,8 @@ use sudbox_protocol::Feature;
 pub(super) const CASES: &[Case] = &[
     case(
         "signals/before-pending",
-        "SIGSYS is delivered before a signal that was pending earlier, whose handler then interrupts the \
-         handler of SIGSYS",
+        "SIGSYS is delivered before a signal that was pending earlier, and the handler of that signal \
+         interrupts the handler of SIGSYS",
         "dequeue_synchronous_signal()",
         before_pending,
     )
@@ -29,18 +29,23 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A handler that records the address at which it interrupted the program, and the number of
-/// dispatches handled so far plus 1.
+/// The index of the shared word with the next instruction in the frame of the last [`record_interruption`].
+const INTERRUPTED_ADDRESS: usize = 0;
+/// The index of the shared word with the number of dispatches that were handled before
+/// [`record_interruption`], plus 1. The handler of SIGSYS counts itself after it has been interrupted.
+const DISPATCHES_BEFORE: usize = 1;
+
+/// A handler that stores [`INTERRUPTED_ADDRESS`] and [`DISPATCHES_BEFORE`].
 extern "C" fn record_interruption(_: i32, _: *const u8, frame: *mut arch::UserContext) {
     // SAFETY: the kernel passes the signal frame.
     let next = unsafe { &*frame }.registers[Reg::INSTRUCTION_POINTER];
-    set_shared_word(0, next);
-    set_shared_word(1, u64::from(dispatch_count()) + 1);
+    set_shared_word(INTERRUPTED_ADDRESS, next);
+    set_shared_word(DISPATCHES_BEFORE, u64::from(dispatch_count()) + 1);
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
 }
 
 /// Installs [`record_interruption`] as the handler of a signal.
-fn install_recorder(signal: i32) -> Check {
+fn install_record_interruption(signal: i32) -> Check {
     let action = SigAction {
         handler: record_interruption as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
@@ -53,14 +58,14 @@ fn install_recorder(signal: i32) -> Check {
 
 fn before_pending() -> Check {
     handle_dispatches(do_nothing)?;
-    install_recorder(libc::SIGUSR1)?;
-    let filler = map_pages(1)?;
+    install_record_interruption(libc::SIGUSR1)?;
+    let filled_page = map_pages(1)?;
     // SAFETY: the page belongs to this case.
-    unsafe { filler.write(BLOCK) };
+    unsafe { filled_page.write(BLOCK) };
     let page = map_pages(1)?;
-    // The signal arrives while the call waits for its selector, so both signals are pending at the
-    // end of the call.
-    Userfault::register(page, 1, filler, 0)?
+    // SIGUSR1 arrives while the call waits for its selector, so both signals are pending at the end of
+    // the call.
+    Userfault::register(page, 1, filled_page, 0)?
         .before_first_fault(|| {
             let process = sys::getpid();
             let _ = sys::tgkill(process, process, libc::SIGUSR1);
@@ -74,10 +79,10 @@ fn before_pending() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_equal_hex(
         "instruction that SIGUSR1 interrupted",
-        shared_word(0),
+        shared_word(INTERRUPTED_ADDRESS),
         arch::handler_entry_address(handler_address()),
     )?;
-    expect_equal("SIGSYS handled before SIGUSR1", shared_word(1), 1)?;
+    expect_equal("SIGSYS handled before SIGUSR1", shared_word(DISPATCHES_BEFORE) - 1, 0)?;
     let record = first_sigsys_record()?;
     expect_equal_hex(
         "next instruction in SIGSYS's frame",
@@ -92,7 +97,7 @@ fn before_pending() -> Check {
 fn bad_stack_reported() -> Check {
     let stack = map_pages(16)?;
     protect(stack, 16, libc::PROT_READ)?;
-    install_recorder(libc::SIGSEGV)?;
+    install_record_interruption(libc::SIGSEGV)?;
     handle_dispatches_with(do_nothing, libc::SA_ONSTACK, 0)?;
     // SAFETY: no handler can run there, as the case checks.
     unsafe { sys::sigaltstack(stack as u64, 16 * PAGE_SIZE as u64, 0) }
@@ -104,7 +109,7 @@ fn bad_stack_reported() -> Check {
     expect_equal("SIGSEGV handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
     expect_equal_hex(
         "instruction that SIGSEGV interrupted",
-        shared_word(0),
+        shared_word(INTERRUPTED_ADDRESS),
         arch::gate().compared_address(),
     )?;
     expect_result_kept("after it", &after)?;

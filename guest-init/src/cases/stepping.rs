@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Single steps of a tracer over calls.
+//! Single steps by a tracer over calls.
 
 use crate::arch;
 use crate::case::Check;
@@ -10,11 +10,12 @@ use crate::tracee::{StopKind, Tracee};
 
 const CONT: u32 = libc::PTRACE_CONT;
 const SINGLESTEP: u32 = libc::PTRACE_SINGLESTEP;
+/// `PTRACE_SYSEMU_SINGLESTEP` (arch/x86/include/uapi/asm/ptrace-abi.h), which the `libc` crate lacks.
 const SYSEMU_SINGLESTEP: u32 = 32;
 
-/// Runs the tracee to the system call instruction of the gate, by a temporary breakpoint. Single steps to the
-/// instruction do not work: on x86-64 a step over the gate's `popf` leaves the trap flag set
-/// (`enable_single_step()`).
+/// Runs the tracee to the system call instruction of the gate, by a temporary breakpoint. The tracee is not
+/// single-stepped to the instruction, because on x86-64 a step over the gate's `popf` leaves the trap flag
+/// set (`enable_single_step()`).
 fn run_to_call(tracee: &Tracee) -> Check {
     let call = arch::gate().call_address();
     // SAFETY: reads the gate's code, which the tracee shares.
@@ -37,11 +38,11 @@ pub(crate) fn step_emulated() -> Check {
     expect_step_dispatched(SYSEMU_SINGLESTEP)
 }
 
-/// Checks the stops of the step request `step` over a dispatched call.
-fn expect_step_dispatched(step: u32) -> Check {
+/// Checks the stops over a dispatched call if the tracer resumes the tracee by the request `step_request`.
+fn expect_step_dispatched(step_request: u32) -> Check {
     let tracee = start_caller(BLOCK)?;
     run_to_call(&tracee)?;
-    tracee.expect_signal(step, 0, libc::SIGSYS)?;
+    tracee.expect_signal(step_request, 0, libc::SIGSYS)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     let registers = tracee.registers()?;
     expect_equal_hex(
@@ -51,7 +52,7 @@ fn expect_step_dispatched(step: u32) -> Check {
     )?;
     let kept = is_result_value_kept(registers.result.cast_signed(), &fresh_umask_call());
     ensure(kept, "result's register at SIGSYS as at the call", || registers.result.to_string())?;
-    tracee.expect_signal(step, libc::SIGSYS, libc::SIGTRAP)?;
+    tracee.expect_signal(step_request, libc::SIGSYS, libc::SIGTRAP)?;
     expect_equal_hex(
         "next instruction after it",
         tracee.registers()?.instruction_pointer,
@@ -74,7 +75,7 @@ pub(crate) fn step_allowed() -> Check {
         registers.instruction_pointer,
         arch::gate().compared_address(),
     )?;
-    expect_equal("result", registers.result.cast_signed(), 0o022)?;
+    expect_equal("result", registers.result, RESET_UMASK)?;
     expect_success(tracee.resume(CONT, 0)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }

@@ -20,7 +20,7 @@ const SYSCTL_PATH: &str = "/proc/sys/kernel/syscall_user_dispatch";
 const NEEDS_ROOT_AND_VM: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
-    case("sysctl/on-at-boot", "arming is permitted by default", SET_FUNCTION, on_at_boot)
+    case("sysctl/on-at-boot", "after boot the sysctl is 1", SET_FUNCTION, on_at_boot)
         .features(NEEDS_SYSCTL)
         .needs(&[Need::Vm]),
     case(
@@ -33,7 +33,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_ROOT_AND_VM),
     case(
         "sysctl/denies-arming",
-        "with 0 arming is EPERM, for root too",
+        "with 0 arming is EPERM, also for root",
         SET_FUNCTION,
         denies_arming,
     )
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_ROOT_AND_VM),
     case(
         "sysctl/armed-stay-armed",
-        "with 0 an armed task stays armed, cannot arm anew, and can disarm",
+        "with 0 an armed task stays armed, cannot arm again, and can disarm",
         SET_FUNCTION,
         armed_stay_armed,
     )
@@ -57,7 +57,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_ROOT_AND_VM),
     case(
         "sysctl/only-for-root",
-        "neither an ordinary user nor root of a user namespace can change it",
+        "neither an ordinary user nor root of a user namespace can change the sysctl",
         "proc_dobool()",
         only_for_root,
     )
@@ -75,20 +75,20 @@ fn expect_value(expected: &str) -> Check {
     expect_equal("the sysctl", text.trim_end(), expected)
 }
 
-/// Denies arming until it is dropped.
-struct ArmingDenied {
+/// The sysctl at 0, which denies arming. Dropping the guard sets the sysctl to 1.
+struct ArmingDeniedGuard {
     _change: KernelChange,
 }
 
-impl ArmingDenied {
-    fn new() -> Result<ArmingDenied, Failure> {
-        let denied = ArmingDenied { _change: KernelChange::begin() };
+impl ArmingDeniedGuard {
+    fn new() -> Result<ArmingDeniedGuard, Failure> {
+        let guard = ArmingDeniedGuard { _change: KernelChange::begin() };
         write_sysctl("0").map_err(broken("sysctl"))?;
-        expect_value("0").map(|()| denied)
+        expect_value("0").map(|()| guard)
     }
 }
 
-impl Drop for ArmingDenied {
+impl Drop for ArmingDeniedGuard {
     fn drop(&mut self) {
         let _ = write_sysctl("1");
     }
@@ -101,9 +101,9 @@ fn on_at_boot() -> Check {
 fn any_value_permits() -> Check {
     handle_dispatches(do_nothing)?;
     for text in ["1", "2", "255"] {
-        let _denied = ArmingDenied::new()?;
+        let _guard = ArmingDeniedGuard::new()?;
         write_sysctl(text)
-            .map_err(|error| mismatch(format!("{text} is taken"), error.to_string()))?;
+            .map_err(|error| mismatch(format!("{text} is accepted"), error.to_string()))?;
         expect_value("1")?;
         arm()?;
         expect_dispatched(&arch::gate())?;
@@ -114,7 +114,7 @@ fn any_value_permits() -> Check {
 
 fn denies_arming() -> Check {
     handle_dispatches(do_nothing)?;
-    let _denied = ArmingDenied::new()?;
+    let _guard = ArmingDeniedGuard::new()?;
     let (start, length) = (arch::inside().start, inside_length());
     expect_refused(MODE_EXCLUSIVE, start, length, selector_address(&SELECTOR), libc::EPERM)?;
     expect_refused(MODE_EXCLUSIVE, 0, 0, 0, libc::EPERM)?;
@@ -133,9 +133,9 @@ fn denies_arming() -> Check {
 fn armed_stay_armed() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
-    let denied = ArmingDenied::new()?;
+    let guard = ArmingDeniedGuard::new()?;
     expect_dispatched(&arch::gate())?;
-    // The kernel refuses the same configuration and another one.
+    // The kernel refuses the task's own configuration and another configuration.
     expect_refused(
         MODE_EXCLUSIVE,
         arch::inside().start,
@@ -148,7 +148,7 @@ fn armed_stay_armed() -> Check {
     expect_executed(&arch::gate())?;
     disarm()?;
     expect_executed_despite_block(&arch::gate())?;
-    drop(denied);
+    drop(guard);
     arm()?;
     expect_dispatched(&arch::gate())
 }
@@ -157,10 +157,10 @@ fn denies_tracer() -> Check {
     handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
         pause_for_tracer();
-        let first = arm();
+        let armed = arm();
         pause_for_tracer();
-        let second = expect_executed_despite_block(&arch::gate());
-        exit_code(first.and(second).is_ok())
+        let after_disarming = expect_executed_despite_block(&arch::gate());
+        exit_code(armed.and(after_disarming).is_ok())
     })?;
     let armed = Config {
         mode: MODE_EXCLUSIVE,
@@ -168,12 +168,12 @@ fn denies_tracer() -> Check {
         offset: arch::inside().start,
         length: inside_length(),
     };
-    let denied = ArmingDenied::new()?;
+    let guard = ArmingDeniedGuard::new()?;
     expect_equal("setting with 0", tracee.set_config(&armed), Err(Errno(libc::EPERM)))?;
     expect_equal("configuration after it", tracee.config()?, Config::default())?;
-    drop(denied);
+    drop(guard);
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
-    let _denied = ArmingDenied::new()?;
+    let _guard = ArmingDeniedGuard::new()?;
     expect_equal(
         "setting with 0",
         tracee.set_config(&Config { length: 1, ..armed }),
@@ -185,9 +185,9 @@ fn denies_tracer() -> Check {
 }
 
 fn only_for_root() -> Check {
-    for namespace in [false, true] {
+    for in_namespace in [false, true] {
         let child = spawn_child(|| {
-            if become_nobody().is_err() || namespace && become_namespace_root().is_err() {
+            if become_nobody().is_err() || in_namespace && become_namespace_root().is_err() {
                 return SETUP_FAILED;
             }
             let error = write_sysctl("0").err().and_then(|error| error.raw_os_error());

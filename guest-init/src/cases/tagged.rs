@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Selectors at tagged addresses, in which bits are set that some processors ignore.
+//! Selectors at tagged addresses. A tag is a set of address bits that some processors ignore.
 
 use super::check_on;
 use crate::case::{Case, Need, OnlyArchs, outside_core};
@@ -9,13 +9,13 @@ use sudbox_protocol::Feature;
 
 const X86: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
-    reason: "elsewhere tags are ignored or unknown, or an extension of the processor that is not \
-             emulated here",
+    reason: "other architectures ignore tags, have none, or have them by a processor extension that \
+             sudbox's machines do not emulate",
 };
 const ARM: OnlyArchs = OnlyArchs {
     archs: &[Arch::Aarch64],
-    reason: "elsewhere tags are refused or unknown, or an extension of the processor that is not \
-             emulated here",
+    reason: "other architectures refuse tags, have none, or have them by a processor extension that \
+             sudbox's machines do not emulate",
 };
 const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
 const SET_FUNCTION: &str = "task_set_syscall_user_dispatch()";
@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "tagged/refused-to-tracer",
-        "a tracer cannot set a tagged selector in such a process either",
+        "a tracer cannot set a tagged selector in a process that has not enabled tags",
         SET_FUNCTION,
         check_on!("x86_64", tagged::refused_to_tracer),
     )
@@ -40,7 +40,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "tagged/obeyed",
-        "a tagged selector works in a thread that has enabled tagged addresses in calls",
+        "a tagged selector is obeyed in a thread that has enabled tagged addresses in system calls",
         DISPATCH_FUNCTION,
         check_on!("aarch64", tagged::obeyed),
     )
@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
     .only(ARM),
     outside_core(
         "tagged/set-by-tracer",
-        "a tracer that has not enabled tags can set a tagged selector, which works in the tracee",
+        "a tracer that has not enabled tags can set a tagged selector in a tracee that has, which obeys it",
         SET_FUNCTION,
         check_on!("aarch64", tagged::set_by_tracer),
     )
@@ -62,7 +62,8 @@ pub(super) const CASES: &[Case] = &[
     .only(ARM),
     outside_core(
         "tagged/memory-tag-checked",
-        "a selector in tagged memory is read through an address with its tag, and another tag kills",
+        "a selector in tagged memory (MTE) is read through an address with the tag of the memory, and an \
+         address with another tag kills",
         DISPATCH_FUNCTION,
         check_on!("aarch64", tagged::memory_tag_checked),
     )

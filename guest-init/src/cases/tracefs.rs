@@ -13,14 +13,16 @@ use std::os::fd::{AsRawFd, FromRawFd};
 /// The size of each CPU's trace buffer in KiB.
 const BUFFER_KB: &str = "64";
 
-/// A mount of tracefs with enabled events.
+/// A mount of tracefs with enabled events. Dropping it disables the events.
 pub(crate) struct Tracefs {
+    /// The root of the mount.
     mount: File,
-    enabled: Vec<String>,
+    /// The paths of the `enable` files of the enabled events.
+    enable_paths: Vec<String>,
     _change: KernelChange,
 }
 
-/// Whether the kernel records the enabled events.
+/// Whether the kernel records the enabled events (`tracing_on`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Recording {
     On,
@@ -30,8 +32,8 @@ enum Recording {
 /// One event of one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// The task.
-    pub(crate) task: i32,
+    /// The id of the task.
+    pub(crate) tid: i32,
     /// The event's text, such as `sys_enter: NR 95 (...)`.
     pub(crate) text: String,
 }
@@ -51,9 +53,10 @@ impl Tracefs {
         let mount = sys::mount_detached(c"tracefs").map_err(broken("mounting tracefs"))?;
         // SAFETY: the file becomes the owner of the new descriptor.
         let mount = unsafe { File::from_raw_fd(mount) };
-        let mut tracefs = Tracefs { mount, enabled: Vec::new(), _change: KernelChange::begin() };
+        let mut tracefs =
+            Tracefs { mount, enable_paths: Vec::new(), _change: KernelChange::begin() };
         // The kernel allocates the buffer when the first event is enabled, so a small buffer saves
-        // time. The size is set once only, as a change waits for every CPU.
+        // time. The size is written only if it differs, since a change of the size waits for every CPU.
         let mut size = String::new();
         tracefs
             .open("buffer_size_kb", libc::O_RDONLY)?
@@ -66,24 +69,24 @@ impl Tracefs {
         for event in events {
             let path = format!("events/{event}/enable");
             tracefs.write(&path, "1")?;
-            tracefs.enabled.push(path);
+            tracefs.enable_paths.push(path);
         }
         Ok(tracefs)
     }
 
-    /// Disables the events, and returns the recorded events of each of these tasks.
+    /// Disables the events, and returns the texts of the recorded events of each of these tasks.
     pub(crate) fn stop<const N: usize>(
         mut self,
-        tasks: [i32; N],
+        tids: [i32; N],
     ) -> Result<[Vec<String>; N], Failure> {
-        for path in std::mem::take(&mut self.enabled) {
+        for path in std::mem::take(&mut self.enable_paths) {
             self.write(&path, "0")?;
         }
         let mut text = Vec::new();
         // Reading removes the events from the buffer.
-        let read =
+        let result =
             self.open("trace_pipe", libc::O_RDONLY | libc::O_NONBLOCK)?.read_to_end(&mut text);
-        match read {
+        match result {
             Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
                 return Err(broken("reading the trace")(error));
             }
@@ -91,8 +94,8 @@ impl Tracefs {
         }
         let text = String::from_utf8_lossy(&text);
         let events: Vec<_> = text.lines().filter_map(parse_event).collect();
-        Ok(tasks.map(|task| {
-            events.iter().filter(|event| event.task == task).map(|e| e.text.clone()).collect()
+        Ok(tids.map(|tid| {
+            events.iter().filter(|event| event.tid == tid).map(|e| e.text.clone()).collect()
         }))
     }
 
@@ -116,20 +119,22 @@ impl Tracefs {
             .map_err(broken(path))
     }
 
-    /// Appends a line to a file. Returns false if the kernel refuses the line with this error number.
+    /// Appends a line to a file. Returns whether the kernel accepted the line. The kernel refuses it by this
+    /// error number; other errors are failures.
     pub(crate) fn append_if_accepted(
         &self,
         path: &str,
         text: &str,
-        refusal: i32,
+        refusal_errno: i32,
     ) -> Result<bool, Failure> {
         let mut file = self.open(path, libc::O_WRONLY | libc::O_APPEND)?;
         match file.write_all(text.as_bytes()) {
-            Err(error) if error.raw_os_error() == Some(refusal) => Ok(false),
-            written => written.map(|()| true).map_err(broken(path)),
+            Err(error) if error.raw_os_error() == Some(refusal_errno) => Ok(false),
+            result => result.map(|()| true).map_err(broken(path)),
         }
     }
 
+    /// Replaces the content of a file.
     fn write(&self, path: &str, text: &str) -> Result<(), Failure> {
         self.open(path, libc::O_WRONLY | libc::O_TRUNC)?
             .write_all(text.as_bytes())
@@ -139,19 +144,19 @@ impl Tracefs {
 
 impl Drop for Tracefs {
     fn drop(&mut self) {
-        for path in std::mem::take(&mut self.enabled) {
+        for path in std::mem::take(&mut self.enable_paths) {
             let _ = self.write(&path, "0");
         }
     }
 }
 
 /// Parses `COMM-TID [CPU] FLAGS TIME: TEXT`, where COMM may contain anything but a newline. Newer
-/// kernels print the arguments of a call with `0x` (kernel/trace/trace_syscalls.c), which is removed.
+/// kernels print a `0x` before the arguments of a call (kernel/trace/trace_syscalls.c), which is removed.
 fn parse_event(line: &str) -> Option<Event> {
-    let (name_and_task, rest) = line.split_once(" [")?;
-    let task = name_and_task.trim_end().rsplit_once('-')?.1.parse().ok()?;
+    let (comm_and_tid, rest) = line.split_once(" [")?;
+    let tid = comm_and_tid.trim_end().rsplit_once('-')?.1.parse().ok()?;
     let (_, text) = rest.split_once(": ")?;
-    Some(Event { task, text: text.replace(": 0x", ": ") })
+    Some(Event { tid, text: text.replace(": 0x", ": ") })
 }
 
 #[cfg(test)]
@@ -159,12 +164,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_read_from_its_line() {
+    fn an_event_is_parsed_from_its_line() {
         let line = "          case-7-61      [000] .....     1.205: sys_enter: NR 95 (5f, 0, 0)";
-        let expected = Event { task: 61, text: "sys_enter: NR 95 (5f, 0, 0)".into() };
+        let expected = Event { tid: 61, text: "sys_enter: NR 95 (5f, 0, 0)".into() };
         assert_eq!(parse_event(line), Some(expected));
         let line = "a - b-61 [001] d..1. 1.2: sys_umask(mask: 0x41)";
-        assert_eq!(parse_event(line), Some(Event { task: 61, text: "sys_umask(mask: 41)".into() }));
-        assert_eq!(parse_event("what is this"), None);
+        assert_eq!(parse_event(line), Some(Event { tid: 61, text: "sys_umask(mask: 41)".into() }));
+        assert_eq!(parse_event("a line without an event"), None);
     }
 }

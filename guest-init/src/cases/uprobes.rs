@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Uprobes. Some kernels implement a uprobe by a system call that the probed program issues. Such a
-//! call must not be dispatched.
+//! Uprobes. Some kernels implement a uprobe by a trampoline in the probed program that issues a system call.
+//! Such a call must not be dispatched.
 
 use super::tracefs::Tracefs;
 use crate::arch::{self, Gate, Registers};
@@ -28,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "uprobes/entry-probe-unseen",
-        "the call by which a probe on an instruction reports itself is not dispatched",
+        "the system call by which a probe on an instruction reports a hit is not dispatched",
         "syscall_user_dispatch()",
         entry_probe_unseen,
     )
@@ -37,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["uprobe-dispatched"]),
     outside_core(
         "uprobes/return-probe-unseen",
-        "the call by which a probe on a return reports itself is not dispatched",
+        "the system call by which a probe on a return reports a hit is not dispatched",
         "syscall_user_dispatch()",
         return_probe_unseen,
     )
@@ -47,19 +47,21 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// A uprobe. The case never removes the probe: a removal would wait for 60 ms of grace periods, and
-/// the kernel frees the probed file at the end of the case anyway.
+/// the kernel frees the probed file at the end of the case.
 struct Probe {
     tracefs: Tracefs,
+    /// The name of the probe's event.
     name: String,
 }
 
-/// ENOTSUPP (include/linux/errno.h): `uprobe_init_insn()` cannot step over the instruction.
+/// ENOTSUPP (include/linux/errno.h), the error of `uprobe_init_insn()` for an instruction that it cannot step
+/// over.
 const ENOTSUPP: i32 = 524;
 
 impl Probe {
     /// Sets a probe on the instruction at `offset`, in bytes, of `file`. `kind` is `p` for a probe
-    /// on the instruction, or `r` for a probe on the return of its function. `None` if the kernel
-    /// cannot probe the instruction.
+    /// on the instruction, or `r` for a probe on the return of the function that the instruction begins.
+    /// `None` if the kernel cannot probe the instruction.
     fn new(kind: char, file: &File, offset: usize) -> Result<Option<Self>, Failure> {
         let tracefs = Tracefs::start(&[])?;
         let (fd, name) = (file.as_raw_fd(), format!("probe_{}_{offset}", sys::getpid()));
@@ -137,7 +139,7 @@ impl ProbedCode {
 }
 
 /// Sets a probe on the first instruction of the code's gate, for the rest of the case.
-pub(crate) fn prepare_probe(code: &ProbedCode) -> Check {
+pub(crate) fn set_probe_on_gate(code: &ProbedCode) -> Check {
     let probe = Probe::new('p', &code.file, 0)?;
     probe.map(drop).ok_or_else(|| mismatch("a probe", "none"))
 }
@@ -182,7 +184,7 @@ fn expect_probe_not_dispatched(kind: char) -> Check {
         log(format!("number {} at {:#x} was dispatched", record.number(), record.call_address()));
     }
     expect_equal("SIGSYS handled", dispatch_count(), 0)?;
-    // The kernel exempts the calls from its trampoline. The same call from another address is
+    // The kernel must exempt the call from its trampoline only: the same call from another address is
     // dispatched.
     handle_dispatches(do_nothing)?;
     arm()?;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A Windows program that issues its system calls itself: all engines must give the same transcript.
+//! A Windows program that issues its system calls itself. It must have the same transcript on all engines.
 
 use super::foreign::expect_transcript;
 use super::this_arch::nt;
 use crate::case::Check;
 use crate::sandbox::{Engine, Image, Nt};
 
-/// Checks the transcripts of the program and of its faulting entry on these engines.
+/// Checks the transcripts of the program from its usual entry and from its faulting entry, on these engines.
 fn expect_nt_transcripts(engines: &[Engine]) -> Check {
     let image = nt::image()?;
     expect_transcript(&image, &Nt, engines, nt::TRANSCRIPT)?;

@@ -5,7 +5,7 @@
 use super::operations::{CallSite, Layout, PROGRAM_EXIT_CODE};
 use crate::arch::{self, Gate};
 use crate::case::{Failure, Need};
-use crate::cases::uprobes::{ProbedCode, prepare_probe};
+use crate::cases::uprobes::{ProbedCode, set_probe_on_gate};
 use crate::probe;
 use crate::support::broken;
 use crate::sys;
@@ -65,7 +65,7 @@ pub(super) fn prepare_probed_gate() -> Result<(), Failure> {
     if machine.first_unmet(&[Need::Root, Need::Vm]).is_none()
         && machine.first_missing(&[Feature::Uprobes]).is_none()
     {
-        prepare_probe(&code)?;
+        set_probe_on_gate(&code)?;
     }
     PROBED_CODE.get_or_init(|| code);
     Ok(())

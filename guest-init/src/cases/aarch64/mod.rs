@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The checks of cases that aarch64 runs and some architectures do not. The files in `cases/` have the
-//! rows of these cases in their tables.
+//! Checks that not all architectures have, for aarch64. The tables in the files of `cases/` have the cases.
 
 pub(super) mod entries;
 pub(super) mod nt;

@@ -6,7 +6,7 @@ use crate::arch;
 use crate::case::Failure;
 use crate::sandbox::{Image, Segment, program_memory};
 
-/// The transcript of the program.
+/// The transcript of the program from its usual entry.
 pub(crate) const TRANSCRIPT: &str = r#"thread 0
   NtWriteFile(0x50, 0x140000f00, 20) "hello from Windows\r\n" = STATUS_SUCCESS
   0x1fff = STATUS_INVALID_SYSTEM_SERVICE
@@ -31,13 +31,13 @@ console
 end 0x0
 "#;
 
-/// The transcript of the second entry point.
+/// The transcript of the program from [`FAULTY_ENTRY`].
 pub(crate) const FAULTY: &str = "thread 0
   exception STATUS_ACCESS_VIOLATION at 0x140000c04: access to 0x1230
 end 0xc0000005
 ";
 
-/// The address of the second entry.
+/// The address of the entry whose code makes a fault.
 pub(crate) const FAULTY_ENTRY: u64 = program_memory::BASE + arch::WINDOWS_FAULTING_ENTRY;
 
 pub(crate) fn image() -> Result<Image, Failure> {

@@ -30,18 +30,18 @@ pub(crate) fn flags_kept() -> Check {
     Ok(())
 }
 
-/// Handler body: inverts the flags of the call.
+/// Handler body: sets the processor's flags to the inverse of those in the frame.
 fn clobber_flags(dispatch: Dispatch<'_>) {
     arch::set_flags(!dispatch.frame.registers[Reg::Pstate]);
 }
 
-/// For number -1 only, `el0_svc_common()` sets the result register to -ENOSYS before the selector
-/// is read, for tracers.
+/// For number -1 only, `el0_svc_common()` sets the result register to -ENOSYS before it reads the selector,
+/// so that a tracer reads this result.
 pub(crate) fn number_minus_one_kept() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     let gate = arch::gate();
-    // Only 32 bits of the number count, so both values are -1.
+    // The kernel reads the low 32 bits of the number, so both values are -1.
     for number in [u64::MAX, 0x1_ffff_ffff] {
         let regs = Registers::for_call(number, pattern_arguments());
         let (after, record) = issue_dispatched(&gate, &regs)?;
@@ -69,8 +69,8 @@ pub(crate) fn thread_pointers_kept() -> Check {
     expect_equal_hex("TPIDR_EL0", arch::thread_pointer(), pointer)
 }
 
-/// Documentation/arch/arm64/sve.rst, section 3: on a call, bits 127:0 of Z0 to Z31 are preserved;
-/// all other bits of these, and all of P0 to P15, become zero.
+/// Documentation/arch/arm64/sve.rst, section 3: a call preserves bits 127:0 of Z0 to Z31, and zeroes all
+/// other bits of these registers and all bits of P0 to P15.
 pub(crate) fn scalable_cut() -> Check {
     let before = ScalableState::pattern();
     let issue = |regs: &Registers| arch::issue_with_scalable(regs, &before);

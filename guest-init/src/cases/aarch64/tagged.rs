@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Selectors at tagged addresses. The processor ignores the tag, or compares it with that of the memory
-//! (MTE).
+//! Selectors at tagged addresses. The processor ignores the tag, or with MTE compares it with the tag of the
+//! memory.
 
 use crate::arch;
 use crate::case::{Check, Failure};
@@ -17,14 +17,15 @@ const MTE_SYNCHRONOUS: u64 = 1 << 1;
 /// `PROT_MTE` (arch/arm64/include/uapi/asm/mman.h).
 const PROT_MTE: i32 = 0x20;
 
-/// The address of [`SELECTOR`] with each tag bit alone, and with all of them.
+/// The address of [`SELECTOR`], once with each tag bit alone and once with all tag bits.
 fn tagged_selectors() -> impl Iterator<Item = u64> {
-    let single = arch::TAG_BITS.map(|bit| 1 << bit);
-    let all = single.clone().fold(0, |tags, tag| tags | tag);
-    single.chain([all]).map(|tag| selector_address(&SELECTOR) | tag)
+    let single_bits = arch::TAG_BITS.map(|bit| 1 << bit);
+    let all_bits = single_bits.clone().fold(0, |tags, tag| tags | tag);
+    single_bits.chain([all_bits]).map(|tag| selector_address(&SELECTOR) | tag)
 }
 
-/// Enables tagged addresses in system calls (Documentation/arch/arm64/tagged-address-abi.rst).
+/// Enables tagged addresses in system calls, with these further flags of `PR_SET_TAGGED_ADDR_CTRL`
+/// (Documentation/arch/arm64/tagged-address-abi.rst).
 fn enable_tags(flags: u64) -> Check {
     // SAFETY: takes no pointers.
     unsafe { sys::prctl(PR_SET_TAGGED_ADDR_CTRL, TAGGED_ADDR_ENABLE | flags, 0, 0, 0) }
@@ -69,9 +70,9 @@ pub(crate) fn set_by_tracer() -> Check {
         }
         for _ in tagged_selectors() {
             pause_for_tracer();
-            let both =
+            let obeyed =
                 expect_dispatched(&arch::gate()).and_then(|()| expect_executed(&arch::gate()));
-            if both.and_then(|()| disarm()).is_err() {
+            if obeyed.and_then(|()| disarm()).is_err() {
                 return 1;
             }
         }
@@ -94,8 +95,8 @@ pub(crate) fn set_by_tracer() -> Check {
     expect_success(tracee.resume(libc::PTRACE_CONT, libc::SIGSYS)?)
 }
 
-/// Allocates a selector in tagged memory (`PROT_MTE`) and returns its tagged address. The selector can
-/// be read only through an address with this tag.
+/// Allocates a selector in memory with this tag (`PROT_MTE`), and returns its tagged address. The selector
+/// can be read only through an address with this tag.
 fn selector_in_tagged_memory(tag: u64) -> Result<u64, Failure> {
     let page = map_pages(1)?;
     protect(page, 1, libc::PROT_READ | libc::PROT_WRITE | PROT_MTE)?;
@@ -110,7 +111,7 @@ pub(crate) fn memory_tag_checked() -> Check {
     handle_dispatches(do_nothing)?;
     enable_tags(MTE_SYNCHRONOUS)?;
     let tagged_address = selector_in_tagged_memory(TAG)?;
-    // SAFETY: a byte of that page, by its right tag; it is never unmapped.
+    // SAFETY: a byte of memory that is never unmapped, at an address with the memory's tag.
     let selector: &AtomicU8 = unsafe { &*(tagged_address as *const AtomicU8) };
     arm_with_selector(tagged_address)?;
     for (value, expected) in [(BLOCK, 1), (ALLOW, 0)] {
@@ -124,11 +125,11 @@ pub(crate) fn memory_tag_checked() -> Check {
     }
     disarm()?;
     for tag in [0, TAG ^ 1, TAG ^ 8] {
-        let other = tagged_address ^ TAG << 56 ^ tag << 56;
+        let wrongly_tagged = tagged_address ^ TAG << 56 ^ tag << 56;
         reset_dispatch_count();
         let end = run_vforked(|| {
             let regs = fresh_umask_call();
-            if arm_with_selector(other).is_err() {
+            if arm_with_selector(wrongly_tagged).is_err() {
                 return SETUP_FAILED;
             }
             let _ = arch::gate().issue(&regs);

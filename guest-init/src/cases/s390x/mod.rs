@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The checks of cases that s390x runs and some architectures do not. The files in `cases/` have the
-//! rows of these cases in their tables.
+//! Checks that not all architectures have, for s390x. The tables in the files of `cases/` have the cases.
 
 pub(super) mod registers;

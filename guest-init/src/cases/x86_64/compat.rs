@@ -15,7 +15,7 @@ pub(crate) const INT80: [u8; 2] = [0xcd, 0x80];
 /// The machine code of SYSCALL.
 pub(crate) const SYSCALL: [u8; 2] = [0x0f, 0x05];
 /// The machine code of SYSENTER.
-const SYSENTER: [u8; 2] = [0x0f, 0x34];
+pub(crate) const SYSENTER: [u8; 2] = [0x0f, 0x34];
 
 /// The running program.
 pub(crate) struct Program {

@@ -14,20 +14,20 @@ use std::sync::atomic::Ordering;
 const CONT: u32 = libc::PTRACE_CONT;
 const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 
-/// The argument of the umask(2) call into which the tracer changes another call.
+/// The argument of umask(2) when the tracer changes another call into that call.
 const CHANGED_MASK: u64 = 0o135;
 
-pub(crate) fn not_asked_again() -> Check {
+pub(crate) fn edited_call_executed() -> Check {
     handle_dispatches(do_nothing)?;
     let gate = arch::gate();
-    let elsewhere = arch::second_gate().compared_address();
-    // The call is allowed by the range, then by the selector. The tracer changes the address or the selector
-    // that allowed it.
-    for in_range in [true, false] {
+    let other_address = arch::second_gate().compared_address();
+    // In the first round the range allows the call, and the tracer moves the call to another address. In the
+    // second round the selector allows the call, and the tracer sets BLOCK.
+    for is_in_range in [true, false] {
         let selector = shared_selector()?;
         let tracee = Tracee::start(|| {
             let regs = arch::Registers::for_call(call_number(libc::SYS_getppid), [0; 6]);
-            let (start, length) = if in_range {
+            let (start, length) = if is_in_range {
                 (gate.compared_address(), 1)
             } else {
                 (arch::inside().start, inside_length())
@@ -36,12 +36,13 @@ pub(crate) fn not_asked_again() -> Check {
                 expect_accepted(MODE_EXCLUSIVE, start, length, selector_address(selector)).is_ok();
             pause_for_tracer();
             let after = gate.issue(&regs);
-            exit_code(armed && after.result() == 0o022 && after[Reg::Bx] == regs[Reg::Bx])
+            let has_result = after.result() == RESET_UMASK.cast_signed();
+            exit_code(armed && has_result && after[Reg::Bx] == regs[Reg::Bx])
         })?;
         loop {
             tracee.expect_call_stop(SYSCALL, 0)?;
-            let call = tracee.registers()?.number.cast_signed();
-            if tracee.stop_kind()? == StopKind::Entry && call == libc::SYS_getppid {
+            let number = tracee.registers()?.number.cast_signed();
+            if tracee.stop_kind()? == StopKind::Entry && number == libc::SYS_getppid {
                 break;
             }
         }
@@ -49,7 +50,7 @@ pub(crate) fn not_asked_again() -> Check {
         let mut registers = tracee.registers()?;
         let mut general = registers.general_at_call();
         general[Reg::ARGUMENTS[0]] = CHANGED_MASK;
-        general[Reg::INSTRUCTION_POINTER] = elsewhere;
+        general[Reg::INSTRUCTION_POINTER] = other_address;
         registers.set_general(&general);
         registers.number = call_number(libc::SYS_umask);
         registers.result = i64::from(-libc::ENOSYS).cast_unsigned();
@@ -59,10 +60,10 @@ pub(crate) fn not_asked_again() -> Check {
         expect_equal_hex(
             "next instruction after the call",
             registers.instruction_pointer,
-            elsewhere,
+            other_address,
         )?;
-        expect_equal("result of the call", registers.result, 0o022)?;
-        // Continue after the original call.
+        expect_equal("result of the call", registers.result, RESET_UMASK)?;
+        // Let the tracee continue after its original call.
         let mut general = registers.general();
         general[Reg::INSTRUCTION_POINTER] = gate.compared_address();
         registers.set_general(&general);
@@ -83,18 +84,19 @@ fn debug_register(index: usize) -> u64 {
 /// 18.2.4).
 const WATCH_ONE_BYTE: u64 = 1 | 3 << 16;
 
-/// The number of stores in which a working watchpoint must be hit.
+/// The number of stores before arming, of which a working watchpoint must report one.
 const STORES: usize = 1000;
-/// The value of the shared byte by which the tracer tells the program that the watchpoint works.
+/// The value of the shared byte `watchpoint_state` once the tracer has observed a hit.
 const WATCHPOINT_WORKS: u8 = 1;
 
-/// The kernel's read of the selector hits the watchpoint in kernel mode, which sends no signal
-/// (`exc_debug_kernel()`; seen on 6.12.117 and 7.3.4). The case does not check DR6 after this hit.
+/// The kernel's read of the selector hits the watchpoint in kernel mode. Such a hit sends no signal
+/// (`exc_debug_kernel()` of 6.12.117 and 7.3.4). The case does not check DR6 after this hit.
 ///
 /// If no store before arming hits the watchpoint, the machine has no working watchpoints. Watchpoints do not
 /// work under QEMU 7.2 with more than one emulated CPU or with its emulated SVM; on real processors they do.
 pub(crate) fn watched_selector() -> Check {
     handle_dispatches(do_nothing)?;
+    // A byte that the tracer shares with the tracee.
     let watchpoint_state = shared_selector()?;
     let tracee = Tracee::start(|| {
         let regs = fresh_umask_call();
@@ -117,19 +119,19 @@ pub(crate) fn watched_selector() -> Check {
         }
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
-        let dispatched = !take_umask_effect();
+        let is_dispatched = !take_umask_effect();
         // This store must hit the watchpoint.
         set_selector(ALLOW);
         let _ = arch::gate().issue(&regs);
-        exit_code(dispatched && take_umask_effect())
+        exit_code(is_dispatched && take_umask_effect())
     })?;
-    let poke = |register, value| {
+    let set_debug_register = |register, value| {
         tracee
             .request(libc::PTRACE_POKEUSER, debug_register(register), value)
             .map_err(broken("PTRACE_POKEUSER"))
     };
-    poke(0, selector_address(&SELECTOR))?;
-    poke(7, WATCH_ONE_BYTE)?;
+    set_debug_register(0, selector_address(&SELECTOR))?;
+    set_debug_register(7, WATCH_ONE_BYTE)?;
     let change = tracee.resume(CONT, 0)?;
     if change == WaitStatus::Stopped(libc::SIGSTOP) {
         return Err(Failure::Unmet("working hardware watchpoints".to_owned()));
@@ -147,6 +149,7 @@ pub(crate) fn watched_selector() -> Check {
         .request(libc::PTRACE_PEEKUSER, debug_register(6), &raw const DEBUG_STATUS as u64)
         .map(|_| DEBUG_STATUS.load(Ordering::SeqCst))
         .map_err(broken("PTRACE_PEEKUSER"))?;
+    // Bits 0 to 3 of DR6 are the watchpoints that were hit.
     expect_equal("the watchpoint that was hit", status & 0xf, 1)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_success(tracee.resume(CONT, 0)?)?;

@@ -2,7 +2,7 @@
 
 //! The fast system call instructions of 32-bit mode (`sysenter`, `syscall`) in a 64-bit program.
 
-use super::compat::{EntryInstruction, Program};
+use super::compat::{EntryInstruction, Program, SYSCALL, SYSENTER};
 use crate::arch::compat::number as compat_number;
 use crate::arch::{self, Reg, UserContext};
 use crate::case::{Check, Failure};
@@ -22,6 +22,7 @@ fn return_to_64_bit(dispatch: Dispatch<'_>) {
     arch::return_from_fast(dispatch.frame);
 }
 
+/// The handler of SIGSEGV: sets ALLOW, and returns to the 64-bit code of [`arch::fast_call`].
 extern "C" fn return_from_fault(_: i32, _: *const u8, frame: *mut UserContext) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
     set_selector(ALLOW);
@@ -40,15 +41,15 @@ fn to_u32(address: *mut u8) -> u32 {
 }
 
 /// `do_fast_syscall_32()` computes the compared address of a fast 32-bit call as the landing pad's
-/// offset in the 32-bit vDSO plus the address of the process's vDSO. In a 64-bit program that is
-/// the 64-bit vDSO, so the address has no meaning.
+/// offset in the 32-bit vDSO plus the address of the process's vDSO. A 64-bit program has the 64-bit
+/// vDSO, so there is no landing pad at this address.
 pub(crate) fn from_64_bit_program() -> Check {
     let program = Program::start()?;
     let compat_vdso = program.vdso()?;
     let offset = compat_vdso.int80_compared_address(&program)? - compat_vdso.mapping.start;
     let instruction = match compat_vdso.instruction {
-        EntryInstruction::Syscall => [0x0f, 0x05],
-        EntryInstruction::Sysenter => [0x0f, 0x34],
+        EntryInstruction::Syscall => SYSCALL,
+        EntryInstruction::Sysenter => SYSENTER,
         EntryInstruction::Int80 => {
             return Err(Failure::Unmet("a processor with a fast 32-bit call".into()));
         }
@@ -71,15 +72,16 @@ pub(crate) fn from_64_bit_program() -> Check {
     };
     // SAFETY: the address is that of a signal handler.
     unsafe { sys::sigaction(libc::SIGSEGV, &action) }.map_err(broken("rt_sigaction"))?;
+    // Issues umask(2) by the fast instruction, and returns the result register.
     let call = |selector| {
         reset_dispatch_count();
         let _ = take_umask_effect();
         set_selector(selector);
         // SAFETY: the instruction was written above, and the handlers of both signals return here.
-        let got =
+        let result =
             unsafe { arch::fast_call(to_u32(code), compat_number::UMASK, UMASK_ARGUMENT, stack) };
         set_selector(ALLOW);
-        got
+        result
     };
     arm()?;
     expect_equal_hex(
@@ -99,8 +101,8 @@ pub(crate) fn from_64_bit_program() -> Check {
         int80_compared_address,
     )?;
     expect_equal("faults", shared().other_signals.load(Ordering::SeqCst), 0)?;
-    // With ALLOW, or from the range, the call is executed, and the program continues at the low
-    // half of the compared address, which is not mapped.
+    // A call that the selector or the range allows is executed. The program then continues at the low half
+    // of the compared address, which is not mapped, and faults.
     let ranges = [
         (arch::inside().start, inside_length(), ALLOW, true),
         (int80_compared_address, 1, BLOCK, true),
@@ -123,8 +125,8 @@ pub(crate) fn from_64_bit_program() -> Check {
     Ok(())
 }
 
-/// Handler body: sets ALLOW, for a sigreturn outside the range, and returns to the 64-bit code of
-/// [`arch::fast_call`].
+/// Handler body: sets ALLOW, so that a sigreturn outside the range is executed, and returns to the 64-bit code
+/// of [`arch::fast_call`].
 fn return_with_allow(dispatch: Dispatch<'_>) {
     set_selector(ALLOW);
     return_to_64_bit(dispatch);

@@ -1,27 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Protection keys.
+//! Selectors in memory with a protection key.
 
 use crate::arch;
-use crate::case::Check;
+use crate::case::{Check, Failure};
 use crate::cases::selector::expect_segv;
 use crate::support::*;
 use crate::sys;
 
-pub(crate) fn protection_key_kills() -> Check {
-    const DISABLE_ACCESS: u64 = 1;
+/// `PKEY_DISABLE_ACCESS` (include/uapi/asm-generic/mman-common.h).
+const PKEY_DISABLE_ACCESS: u64 = 1;
+
+/// Maps a page with a new protection key, to which this thread has these rights.
+fn map_page_with_key(rights: u64) -> Result<*mut u8, Failure> {
     let page = map_pages(1)?;
+    let protection = u64::from((libc::PROT_READ | libc::PROT_WRITE).cast_unsigned());
     // SAFETY: the page belongs to this case.
     unsafe {
-        let key =
-            sys::call(libc::SYS_pkey_alloc, &[0, DISABLE_ACCESS]).map_err(broken("pkey_alloc"))?;
-        sys::call(libc::SYS_pkey_mprotect, &[page as u64, PAGE_SIZE as u64, 3, key])
+        let key = sys::call(libc::SYS_pkey_alloc, &[0, rights]).map_err(broken("pkey_alloc"))?;
+        sys::call(libc::SYS_pkey_mprotect, &[page as u64, PAGE_SIZE as u64, protection, key])
             .map_err(broken("pkey_mprotect"))?;
     }
-    expect_segv(page as u64, || {})
+    Ok(page)
 }
 
-/// Handler body: makes a call outside the allowed range.
+pub(crate) fn protection_key_kills() -> Check {
+    expect_segv(map_page_with_key(PKEY_DISABLE_ACCESS)? as u64, || {})
+}
+
+/// Handler body: makes a call outside the allowed range, and sets shared word 0 to 1 if the call returns.
 fn call_outside(_: Dispatch<'_>) {
     let _ = arch::second_gate().issue(&fresh_umask_call());
     set_shared_word(0, 1);
@@ -30,15 +37,9 @@ fn call_outside(_: Dispatch<'_>) {
 /// A handler begins with access to key 0 only, as a new process does (`fpu__clear_user_states()`,
 /// `init_pkru_value`). Its sigreturn restores access to the other keys (`fpu__restore_sig()`).
 pub(crate) fn protection_key_in_handler() -> Check {
-    let page = map_pages(1)?;
-    // SAFETY: the page is the case's own, and accessible for it.
-    unsafe {
-        let key = sys::call(libc::SYS_pkey_alloc, &[0, 0]).map_err(broken("pkey_alloc"))?;
-        sys::call(libc::SYS_pkey_mprotect, &[page as u64, PAGE_SIZE as u64, 3, key])
-            .map_err(broken("pkey_mprotect"))?;
-    }
-    let set = |value| {
-        // SAFETY: as above.
+    let page = map_page_with_key(0)?;
+    let set_selector_in_page = |value| {
+        // SAFETY: the page belongs to this case, which has access to it here.
         unsafe { page.write_volatile(value) };
     };
     install_counting_handler(libc::SIGSEGV)?;
@@ -48,9 +49,9 @@ pub(crate) fn protection_key_in_handler() -> Check {
     let regs = fresh_umask_call();
     arm_with_selector(page as u64)?;
     for (value, expected) in [(BLOCK, 1), (BLOCK, 2), (ALLOW, 2)] {
-        set(value);
+        set_selector_in_page(value);
         let _ = arch::gate().issue(&regs);
-        set(ALLOW);
+        set_selector_in_page(ALLOW);
         expect_equal("SIGSYS handled", dispatch_count(), expected)?;
         expect_equal("effect", take_umask_effect(), value == ALLOW)?;
     }
@@ -62,9 +63,9 @@ pub(crate) fn protection_key_in_handler() -> Check {
         if arm_with_selector(page as u64).is_err() {
             return SETUP_FAILED;
         }
-        set(BLOCK);
+        set_selector_in_page(BLOCK);
         let _ = arch::gate().issue(&regs);
-        set(ALLOW);
+        set_selector_in_page(ALLOW);
         0
     })?;
     expect_killed(end, libc::SIGSEGV, 1)?;

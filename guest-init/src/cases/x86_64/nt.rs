@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The transcripts of the Windows program.
+//! The transcripts of the Windows program for x86-64.
 
 use crate::arch;
 use crate::case::{Check, Failure};
@@ -54,14 +54,14 @@ end 0xc0000005
 ";
 
 pub(crate) fn int80() -> Check {
-    const BEFORE: u64 = 0o22;
+    const INITIAL_UMASK: u64 = 0o22;
     let image = Image { entry: program_memory::BASE + arch::WINDOWS_INT80_ENTRY, ..image()? };
-    set_umask(BEFORE).map_err(broken("umask"))?;
+    set_umask(INITIAL_UMASK).map_err(broken("umask"))?;
     for engine in Engine::ALL {
         if engine.check_available().is_ok() {
             expect_transcript(&image, &Nt, &[engine], INT80)?;
         }
     }
     // The tasks share the umask with this process.
-    expect_equal("umask after the program", set_umask(BEFORE), Ok(BEFORE))
+    expect_equal("umask after the program", set_umask(INITIAL_UMASK), Ok(INITIAL_UMASK))
 }

@@ -32,9 +32,10 @@ pub(crate) fn flags_kept() -> Check {
     Ok(())
 }
 
-/// The shared word with the number of traps.
+/// The index of the shared word with the number of traps.
 const TRAP_COUNT: usize = 0;
-/// The first of the shared words with the instruction pointer at each trap.
+/// The index of the shared word with the instruction pointer at the first trap. The next two words have that
+/// at the second and third trap.
 const FIRST_TRAP_ADDRESS: usize = 1;
 
 /// The handler of SIGTRAP: records the trap, and clears TF after the gate's call.
@@ -42,8 +43,8 @@ extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut UserContext) {
     // SAFETY: the kernel hands a handler with SA_SIGINFO its frame.
     let registers = unsafe { &mut (*frame).registers };
     let trap = shared_word(TRAP_COUNT);
-    let place = FIRST_TRAP_ADDRESS + usize::try_from(trap).unwrap_or(0).min(2);
-    set_shared_word(place, registers[Reg::INSTRUCTION_POINTER]);
+    let word = FIRST_TRAP_ADDRESS + usize::try_from(trap).unwrap_or(0).min(2);
+    set_shared_word(word, registers[Reg::INSTRUCTION_POINTER]);
     set_shared_word(TRAP_COUNT, trap + 1);
     if registers[Reg::INSTRUCTION_POINTER] >= arch::gate().compared_address() {
         registers[Reg::Flags] &= !arch::FLAG_TRAP;
@@ -51,8 +52,8 @@ extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut UserContext) {
 }
 
 /// `handle_signal()` clears the flag in the registers with which the handler begins, but not in the
-/// frame. The CPU traps after each instruction that begins with the flag set: one before the call,
-/// and one after the call, whether or not the call is dispatched.
+/// frame. The CPU traps after each instruction that begins with the flag set: an instruction before the
+/// call, and the instruction after the call, whether or not the call is dispatched.
 pub(crate) fn trap_flag_kept() -> Check {
     /// The length of `pushfq`, the instruction after a gate's call, in bytes.
     const PUSHFQ_LENGTH: u64 = 1;
@@ -83,14 +84,18 @@ pub(crate) fn trap_flag_kept() -> Check {
             u32::from(selector == BLOCK),
         )?;
         expect_equal(&format!("traps {what}"), shared_word(TRAP_COUNT), 2)?;
-        let places = [FIRST_TRAP_ADDRESS, FIRST_TRAP_ADDRESS + 1].map(shared_word);
+        let trap_addresses = [FIRST_TRAP_ADDRESS, FIRST_TRAP_ADDRESS + 1].map(shared_word);
         expect_equal_hex(
-            &format!("place of the first trap {what}"),
-            places[0],
+            &format!("address of the first trap {what}"),
+            trap_addresses[0],
             gate.call_address(),
         )?;
-        let second = gate.compared_address() + PUSHFQ_LENGTH;
-        expect_equal_hex(&format!("place of the second trap {what}"), places[1], second)?;
+        let expected = gate.compared_address() + PUSHFQ_LENGTH;
+        expect_equal_hex(
+            &format!("address of the second trap {what}"),
+            trap_addresses[1],
+            expected,
+        )?;
         expect_equal_hex(
             &format!("trap flag {what}"),
             after[Reg::Flags] & arch::FLAG_TRAP,
@@ -144,11 +149,11 @@ fn store_thread_pointers(_: Dispatch<'_>) {
     set_shared_word(2, word_at_second_thread_pointer());
 }
 
-/// A thread pointer, read by `arch_prctl(2)`; `which` is the operation.
-fn thread_pointer(which: u64) -> u64 {
+/// The thread pointer that this operation of `arch_prctl(2)` reads.
+fn thread_pointer(operation: u64) -> u64 {
     let mut value = 0u64;
     // SAFETY: writes one word, which is live.
-    let _ = unsafe { sys::call(libc::SYS_arch_prctl, &[which, &raw mut value as u64]) };
+    let _ = unsafe { sys::call(libc::SYS_arch_prctl, &[operation, &raw mut value as u64]) };
     value
 }
 

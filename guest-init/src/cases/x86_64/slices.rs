@@ -11,12 +11,12 @@ use crate::sys;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// `PR_RSEQ_SLICE_EXTENSION`, `PR_RSEQ_SLICE_EXTENSION_SET` and `PR_RSEQ_SLICE_EXT_ENABLE`
-/// (include/uapi/linux/prctl.h).
-const SLICE_EXTENSION: i32 = 79;
-const SET_EXTENSION: u64 = 2;
-const ENABLE_EXTENSION: u64 = 1;
-/// The number of extensions that must survive a trap, so that the machine is fast enough for the test.
+// Constants of include/uapi/linux/prctl.h.
+const PR_RSEQ_SLICE_EXTENSION: i32 = 79;
+const PR_RSEQ_SLICE_EXTENSION_SET: u64 = 2;
+const PR_RSEQ_SLICE_EXT_ENABLE: u64 = 1;
+/// The number of extensions that must go on after a trap. On a machine that is too slow an extension ends
+/// during the trap, because its time is over.
 const NEEDED_SURVIVALS: u32 = 3;
 /// The largest number of extensions that are tried.
 const MAX_TRIES: u32 = 200;
@@ -24,16 +24,18 @@ const MAX_TRIES: u32 = 200;
 const INTERRUPT_INTERVAL: Duration = Duration::from_micros(300);
 /// The longest wait for an extension.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// Reads of the area between two reads of the clock, which may be system calls.
-const CHECKS_BETWEEN_TIMES: u32 = 1 << 16;
+/// The number of reads of the area between two reads of the clock. A read of the clock may be a system call.
+const READS_BETWEEN_TIMES: u32 = 1 << 16;
 
 /// `granted` of the area, as the last handler read it.
 static GRANTED_IN_HANDLER: AtomicU8 = AtomicU8::new(0);
 
+/// The handler of SIGTRAP.
 extern "C" fn on_trap(_: i32, _: *const u8, _: *const u8) {
     record_granted();
 }
 
+/// Stores [`GRANTED_IN_HANDLER`].
 fn record_granted() {
     GRANTED_IN_HANDLER.store(AREA.granted.load(Ordering::SeqCst), Ordering::SeqCst);
 }
@@ -45,12 +47,22 @@ pub(crate) fn slice_ended() -> Check {
     pin_to_current_cpu()?;
     register_area(&gate)?;
     // SAFETY: the kernel changes a flag of this thread.
-    unsafe { sys::prctl(SLICE_EXTENSION, SET_EXTENSION, ENABLE_EXTENSION, 0, 0) }
-        .map_err(broken("prctl(PR_RSEQ_SLICE_EXTENSION)"))?;
+    unsafe {
+        sys::prctl(
+            PR_RSEQ_SLICE_EXTENSION,
+            PR_RSEQ_SLICE_EXTENSION_SET,
+            PR_RSEQ_SLICE_EXT_ENABLE,
+            0,
+            0,
+        )
+    }
+    .map_err(broken("prctl(PR_RSEQ_SLICE_EXTENSION)"))?;
     let competitor = spawn_child(compete)?;
     let umask_call = fresh_umask_call();
     let allowed_call = Registers::for_call(call_number(libc::SYS_getpid), [0; 6]);
     arm()?;
+    // The numbers of extensions that go on after a trap, after an allowed call, and in the handler of a
+    // dispatch.
     let [mut after_trap, mut after_call, mut in_handler] = [0; 3];
     for _ in 0..MAX_TRIES {
         wait_for_extension()?;
@@ -78,7 +90,7 @@ pub(crate) fn slice_ended() -> Check {
     Ok(())
 }
 
-/// Becomes a real-time task and interrupts the other tasks of this CPU for ever.
+/// Makes this process a real-time task, which interrupts the other tasks of its CPU until it is killed.
 fn compete() -> i32 {
     let priority = libc::sched_param { sched_priority: 1 };
     let words = [0, u64::from(libc::SCHED_FIFO.cast_unsigned()), &raw const priority as u64];
@@ -95,12 +107,12 @@ fn compete() -> i32 {
 fn wait_for_extension() -> Check {
     let start = sys::now();
     while sys::now() - start < LONGEST_WAIT {
-        for _ in 0..CHECKS_BETWEEN_TIMES {
+        for _ in 0..READS_BETWEEN_TIMES {
             if AREA.granted.load(Ordering::SeqCst) != 0 {
                 return Ok(());
             }
-            // With both fields at 0 there is neither a request nor an extension. A request beside an
-            // extension would be an error of this thread.
+            // With both fields at 0 there is neither a request nor an extension. The kernel kills a thread
+            // that requests an extension while it has one.
             if AREA.request.load(Ordering::SeqCst) == 0 && AREA.granted.load(Ordering::SeqCst) == 0
             {
                 AREA.request.store(1, Ordering::SeqCst);

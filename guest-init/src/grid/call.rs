@@ -5,7 +5,7 @@ use super::dimension::{GateChoice, Mode, Number, Point, Selector, Span, Times, T
 use super::memory::Layout;
 use crate::arch::{CALL_LENGTH, Registers, SecondEntry, UNUSED_NUMBER};
 
-/// The code with which the call under test exits.
+/// The exit code of the calls exit(2) and exit_group(2) under test.
 pub const EXIT_CODE: u8 = 9;
 
 impl Tracer {
@@ -41,7 +41,7 @@ impl Tracer {
 }
 
 impl Times {
-    /// The number of times.
+    /// The number of times that the call is issued.
     #[must_use]
     pub fn count(self) -> usize {
         match self {
@@ -62,7 +62,7 @@ impl Number {
 }
 
 impl Selector {
-    /// Whether the selector is a byte that the program can set and the kernel can read.
+    /// Whether the selector is a byte that the test can set and the kernel can read.
     #[must_use]
     pub fn is_memory(self) -> bool {
         matches!(
@@ -113,7 +113,7 @@ pub fn range(span: Span, ip: u64, layout: &Layout) -> [u64; 2] {
 /// The prctl(2) arguments of the configuration: mode, offset, length and selector.
 #[must_use]
 pub fn configuration_arguments(point: &Point, layout: &Layout) -> [u64; 4] {
-    let ip = layout.gate(point.gate()).map_or(0, |entry| entry.compared_address());
+    let ip = layout.gate(point.gate()).map_or(0, |gate| gate.compared_address());
     let mode = match point.mode() {
         Mode::Off => 0,
         Mode::Exclusive => 1,
@@ -132,13 +132,13 @@ pub fn earlier_configuration_arguments(layout: &Layout) -> [u64; 4] {
 /// The registers with which the call under test is issued.
 #[must_use]
 pub fn call_registers(point: &Point, layout: &Layout) -> Registers {
-    let second = layout.second_entry.as_ref().filter(|_| point.gate() == GateChoice::SecondEntry);
-    let native = |call: i64| call.cast_unsigned();
-    let pick = |native: u64, number: fn(&SecondEntry) -> u32| {
-        second.map_or(native, |second| number(second).into())
+    let second_entry =
+        layout.second_entry.as_ref().filter(|_| point.gate() == GateChoice::SecondEntry);
+    let register = |number: i64| number.cast_unsigned();
+    let number_at_gate = |native: i64, at_second_entry: fn(&SecondEntry) -> u32| {
+        second_entry.map_or(register(native), |entry| at_second_entry(entry).into())
     };
-    let getresuid = pick(native(libc::SYS_getresuid), |second| second.getresuid);
-    let negative = |number: i64| number.cast_unsigned();
+    let getresuid = number_at_gate(libc::SYS_getresuid, |entry| entry.getresuid);
     let disarm = [crate::sys::PR_SET_SYSCALL_USER_DISPATCH.cast_unsigned().into(), 0, 0, 0, 0, 0];
     let [a, b, c] = layout.id_addresses;
     let ids = [a, b, c, 0, 0, 0];
@@ -147,30 +147,31 @@ pub fn call_registers(point: &Point, layout: &Layout) -> Registers {
         Number::GetresuidFarBits => (getresuid | 0x5e1f_beef << 32, ids),
         Number::Zero => (0, ids),
         Number::Unused => (UNUSED_NUMBER, ids),
-        Number::MinusOne => (negative(-1), ids),
-        Number::IntMin => (negative(i32::MIN.into()), ids),
-        Number::Minus512 => (negative(-512), ids),
-        Number::Minus513 => (negative(-513), ids),
-        Number::Minus514 => (negative(-514), ids),
-        Number::Minus515 => (negative(-515), ids),
-        Number::Minus516 => (negative(-516), ids),
-        Number::Minus38 => (negative(-38), ids),
+        Number::MinusOne => (register(-1), ids),
+        Number::IntMin => (register(i32::MIN.into()), ids),
+        Number::Minus512 => (register(-512), ids),
+        Number::Minus513 => (register(-513), ids),
+        Number::Minus514 => (register(-514), ids),
+        Number::Minus515 => (register(-515), ids),
+        Number::Minus516 => (register(-516), ids),
+        Number::Minus38 => (register(-38), ids),
         Number::RtSigreturn => {
-            (pick(native(libc::SYS_rt_sigreturn), |second| second.rt_sigreturn), ids)
+            (number_at_gate(libc::SYS_rt_sigreturn, |entry| entry.rt_sigreturn), ids)
         }
         Number::Exit => {
-            (pick(native(libc::SYS_exit), |second| second.exit), [EXIT_CODE.into(), 0, 0, 0, 0, 0])
-        }
-        Number::ExitGroup => {
-            let number = pick(native(libc::SYS_exit_group), |second| second.exit_group);
+            let number = number_at_gate(libc::SYS_exit, |entry| entry.exit);
             (number, [EXIT_CODE.into(), 0, 0, 0, 0, 0])
         }
-        Number::Disarm => (pick(native(libc::SYS_prctl), |second| second.prctl), disarm),
+        Number::ExitGroup => {
+            let number = number_at_gate(libc::SYS_exit_group, |entry| entry.exit_group);
+            (number, [EXIT_CODE.into(), 0, 0, 0, 0, 0])
+        }
+        Number::Disarm => (number_at_gate(libc::SYS_prctl, |entry| entry.prctl), disarm),
         Number::LowHalfMinusOne => (0xffff_ffff, ids),
         Number::GetresuidBit30 => (getresuid | 0x4000_0000, ids),
     };
-    match second {
-        Some(second) => (second.registers)(number, arguments),
+    match second_entry {
+        Some(entry) => (entry.registers)(number, arguments),
         None => Registers::for_call(number, arguments),
     }
 }

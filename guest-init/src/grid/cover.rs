@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Makes sets of points: full products, random points, and covering sets, whose few points contain
-//! every pair or triple of states. The same seed always gives the same points.
+//! Makes sets of points: full products, random points, and covering sets. A covering set has few points, but
+//! contains every pair or triple of states. The same seed always gives the same points.
 
 use super::dimension::{Axis, DIMENSION_COUNT, DIMENSIONS, Point, SAMPLE_VALUES};
 
 /// The states of each dimension that a product uses.
 pub type Choices = [Vec<u8>; DIMENSION_COUNT];
 
-/// All states of all dimensions, with the sample [`SAMPLE_VALUES`] of selector values.
+/// All states of all dimensions, but only [`SAMPLE_VALUES`] as values of the selector.
 #[must_use]
 pub fn all_states() -> Choices {
     std::array::from_fn(|axis| match DIMENSIONS[axis].states.len() {
@@ -35,7 +35,7 @@ pub fn full_product(choices: &Choices, valid: impl Fn(&Point) -> bool) -> Vec<Po
     points
 }
 
-/// The random number generator SplitMix64 (Steele, Lea, Flood 2014). The number is its state.
+/// The random number generator SplitMix64 (Steele, Lea, Flood 2014), with its state.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
@@ -74,10 +74,10 @@ pub fn random_points(
     points
 }
 
-/// The number of completions of a pair that are tried before the pair counts as impossible.
+/// The number of completions of a pair to a point that are tried before the pair counts as impossible.
 const PAIR_TRIES: usize = 600;
 
-/// The number of completions of a larger combination that are tried before it counts as impossible.
+/// The same number for larger combinations.
 const COMBINATION_TRIES: usize = 60;
 
 /// The number of completions of a pair by [`Uncovered::greedy_completion`] that are tried before random ones.
@@ -104,12 +104,12 @@ pub fn covering(
     let mut impossible = 0;
     let (tries, greedy_tries) =
         if strength == 2 { (PAIR_TRIES, GREEDY_TRIES) } else { (COMBINATION_TRIES, 0) };
-    while let Some(tuple) = uncovered.next_combination() {
+    while let Some(combination) = uncovered.next_combination() {
         let completion = (0..tries).find_map(|attempt| {
             let point = if attempt < greedy_tries {
-                uncovered.greedy_completion(&tuple, &mut random)
+                uncovered.greedy_completion(&combination, &mut random)
             } else {
-                random_completion(&tuple, choices, expensive, &mut random)
+                random_completion(&combination, choices, expensive, &mut random)
             };
             valid(&point).then_some(point)
         });
@@ -124,9 +124,9 @@ pub fn covering(
     (points, impossible)
 }
 
-/// A point with these states and random states of the other dimensions.
+/// A point with the states of this combination and random states of the other dimensions.
 fn random_completion(
-    tuple: &[(usize, u8)],
+    combination: &[(usize, u8)],
     choices: &Choices,
     expensive: &[Axis],
     random: &mut Random,
@@ -139,7 +139,7 @@ fn random_completion(
             point.0[axis] = choices[axis][0];
         }
     }
-    for (axis, state) in tuple {
+    for (axis, state) in combination {
         point.0[*axis] = *state;
     }
     point
@@ -147,8 +147,8 @@ fn random_completion(
 
 /// The combinations that no point covers yet.
 struct Uncovered {
-    /// For each set of dimensions: their indices, and for each combination of their states whether it is
-    /// uncovered.
+    /// For each set of dimensions: the indices of the dimensions, and a flag for each combination of their
+    /// states that is true while the combination is uncovered.
     sets: Vec<(Vec<usize>, Vec<bool>)>,
     /// For each dimension, the indices of the sets that contain it.
     sets_with: [Vec<usize>; DIMENSION_COUNT],
@@ -192,15 +192,15 @@ impl Uncovered {
         }
     }
 
-    /// The index of the point's combination of states of these dimensions.
-    fn combination(&self, set: &[usize], point: &Point) -> usize {
+    /// The index of the point's combination of states among all combinations of these dimensions.
+    fn combination_index(&self, set: &[usize], point: &Point) -> usize {
         set.iter().fold(0, |index, axis| {
             let state = usize::from(self.state_indices[*axis][usize::from(point.0[*axis])]);
             index * self.sizes[*axis] + state
         })
     }
 
-    /// The distance between the combinations of neighbouring states of the dimension `axis`.
+    /// The difference of the indices of two combinations that differ by one state of the dimension `axis`.
     fn stride(&self, set: &[usize], axis: usize) -> usize {
         set.iter()
             .skip_while(|other| **other != axis)
@@ -212,42 +212,44 @@ impl Uncovered {
     /// The next uncovered combination: indices of dimensions, and their states.
     fn next_combination(&mut self) -> Option<Vec<(usize, u8)>> {
         while let Some((set, flags)) = self.sets.get(self.position.0) {
-            match flags[self.position.1..].iter().position(|open| *open) {
+            match flags[self.position.1..].iter().position(|is_uncovered| *is_uncovered) {
                 None => self.position = (self.position.0 + 1, 0),
-                Some(further) => {
-                    self.position.1 += further;
+                Some(offset) => {
+                    self.position.1 += offset;
                     let mut index = self.position.1;
-                    let mut tuple = Vec::new();
+                    let mut combination = Vec::new();
                     for axis in set.iter().rev() {
-                        tuple.push((*axis, self.choices[*axis][index % self.sizes[*axis]]));
+                        combination.push((*axis, self.choices[*axis][index % self.sizes[*axis]]));
                         index /= self.sizes[*axis];
                     }
-                    return Some(tuple);
+                    return Some(combination);
                 }
             }
         }
         None
     }
 
-    /// A point with these states. Each other dimension, in random order, gets the state that covers
-    /// most combinations with the states that the point has already.
-    fn greedy_completion(&self, tuple: &[(usize, u8)], random: &mut Random) -> Point {
+    /// A point with the states of this combination. Each other dimension, in random order, gets the state that
+    /// covers most combinations together with the states chosen before.
+    fn greedy_completion(&self, combination: &[(usize, u8)], random: &mut Random) -> Point {
         let mut point = Point(std::array::from_fn(|axis| self.choices[axis][0]));
         let mut chosen = [false; DIMENSION_COUNT];
-        for (axis, state) in tuple {
+        for (axis, state) in combination {
             point.0[*axis] = *state;
             chosen[*axis] = true;
         }
-        let mut left: Vec<usize> =
+        let mut remaining: Vec<usize> =
             (0..DIMENSION_COUNT).filter(|axis| self.sizes[*axis] > 1 && !chosen[*axis]).collect();
-        while !left.is_empty() {
-            let axis = left.swap_remove(random.below(left.len()));
+        while !remaining.is_empty() {
+            let axis = remaining.swap_remove(random.below(remaining.len()));
             chosen[axis] = true;
             let sets = self.sets_with[axis].iter().map(|index| &self.sets[*index]);
             point.0[axis] = self.choices[axis][0];
             let sets: Vec<_> = sets
                 .filter(|(set, _)| set.iter().all(|other| chosen[*other]))
-                .map(|(set, flags)| (flags, self.combination(set, &point), self.stride(set, axis)))
+                .map(|(set, flags)| {
+                    (flags, self.combination_index(set, &point), self.stride(set, axis))
+                })
                 .collect();
             let newly_covered = |number: usize| {
                 sets.iter().filter(|(flags, first, stride)| flags[first + number * stride]).count()
@@ -266,9 +268,9 @@ impl Uncovered {
 
     /// Marks the point's combinations as covered.
     fn cover(&mut self, point: &Point) {
-        let found: Vec<usize> =
-            self.sets.iter().map(|(set, _)| self.combination(set, point)).collect();
-        for ((_, flags), index) in self.sets.iter_mut().zip(found) {
+        let indices: Vec<usize> =
+            self.sets.iter().map(|(set, _)| self.combination_index(set, point)).collect();
+        for ((_, flags), index) in self.sets.iter_mut().zip(indices) {
             flags[index] = false;
         }
     }

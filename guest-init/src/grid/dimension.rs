@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-/// The names of a dimension and its states in reports.
+/// The names of a dimension and of its states in reports.
 #[derive(Clone, Copy, Debug)]
 pub struct Dimension {
     /// The dimension's name in reports.
@@ -73,8 +73,8 @@ dimensions! {
         Off = "off",
         Inclusive = "inclusive",
     }
-    /// The range, in relation to `ip`, the compared address of the call under test. The calls that are
-    /// not under test are made at addresses `inside`, which is below `ip`.
+    /// The range, in relation to `ip`, the compared address of the call under test. `inside` are the addresses
+    /// of all calls that are not under test; they are below `ip`.
     span: Span, "range" {
         Inside = "inside alone",
         ToIp = "from inside to ip, excluded",
@@ -193,7 +193,7 @@ dimensions! {
         Init = "the first process of a PID namespace",
         Session = "a child that shares memory, leader of a session",
     }
-    /// The caller's seccomp mode and filter. Strict mode is set after dispatch.
+    /// The caller's seccomp mode and filter. Strict mode is set after the dispatch configuration.
     seccomp: Seccomp, "seccomp" {
         None = "none",
         Allow = "a filter that allows",
@@ -238,8 +238,8 @@ dimensions! {
     }
 }
 
-/// The sample of selector values for products that do not use all 256: ALLOW, BLOCK, their neighbours, and
-/// values that differ from them in one bit or in the sign.
+/// The selector values of products that do not use all 256: ALLOW, BLOCK, their neighbours, and values that
+/// differ from these in one bit or in the sign.
 pub const SAMPLE_VALUES: &[u8] = &[0, 1, 2, 255, 3, 0x81, 0x80, 0xfe, 0x7f];
 
 impl Point {
@@ -292,7 +292,7 @@ impl Point {
     }
 }
 
-/// The states in words. State 0 of a dimension after [`Axis::Disposition`] is omitted.
+/// Describes the states in words. State 0 of a dimension after [`Axis::Disposition`] is omitted.
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LAST_SHOWN_ALWAYS: usize = Axis::Disposition as usize;

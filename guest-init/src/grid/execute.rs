@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Runs points on this kernel and collects their observations.
 //!
-//! A task runs points one after the other until a point ends the task. Such a task can make no system
-//! calls but those of gates and those inside the allowed range, so nothing that runs in the task may
-//! allocate, format or panic.
+//! A task runs points one after the other until a point ends the task. The task can make system calls only
+//! from gates and inside the allowed range, so its code must not allocate, format or panic.
 //!
-//! A *control call* is a call whose dispatch does not depend on the points: the task makes one before
+//! A *control call* is a call whose dispatch does not depend on the points. The task makes one before
 //! its first point, and the task's parent makes one after the last point.
 
 use super::dimension::{Parent, Point, Rseq, Seccomp, Sysctl, Task, Tracer};
@@ -23,7 +22,7 @@ use crate::sys::{self, WaitStatus};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
-/// Pages of a task's stack, on which signal frames nest.
+/// The size in pages of a task's stack. Signal frames nest on the stack.
 const STACK_PAGES: usize = 24;
 
 /// The selector of an armed parent.
@@ -56,8 +55,8 @@ pub(super) fn can_share_task(a: &Point, b: &Point) -> bool {
         && a.sysctl() == b.sysctl()
 }
 
-/// Runs points in one task: at most [`MAX_POINTS`], up to the first point that ends the task. All
-/// points must be able to share the task ([`can_share_task`]).
+/// Runs points in one task: at most [`MAX_POINTS`] points, up to the first point that ends the task. All
+/// points must be able to share a task ([`can_share_task`]).
 ///
 /// # Errors
 /// [`Failure::Broken`] if the task cannot be started or traced.
@@ -89,13 +88,13 @@ pub(super) fn execute(
         let _ = sys::kill(process, libc::SIGKILL);
         let _ = sys::wait(process, libc::__WALL);
     })?;
-    // The first thread waits for this word, then makes its control call.
+    // A traced first thread waits for this word before it makes its control call.
     store_and_wake(&shared.is_thread_reaped, 1);
     let process_end =
         if is_traced && first.task() == Task::Thread { Some(wait_for_end(process)?) } else { None };
     IN_CONTROL_CALL.store(false, Ordering::SeqCst);
     let current = shared.current_index();
-    if shared.records[current].is_done.load(Ordering::SeqCst) == 0 {
+    if shared.records[current].is_complete.load(Ordering::SeqCst) == 0 {
         observe(match end {
             WaitStatus::Exited(0) if first.task() == Task::Thread && !is_traced => {
                 Observation::ThreadGone
@@ -123,7 +122,7 @@ pub(super) fn execute(
 /// Waits until the process ends. Returns how it ended.
 fn wait_for_end(process: i32) -> Result<WaitStatus, Failure> {
     let waited = sys::wait(process, libc::__WALL).map_err(broken("wait4"))?;
-    waited.map(|(_, change)| change).ok_or_else(|| Failure::Broken("wait4 gave nothing".into()))
+    waited.map(|(_, status)| status).ok_or_else(|| Failure::Broken("wait4 gave nothing".into()))
 }
 
 /// Starts a task of this kind, which runs the points. Returns the process id.
@@ -175,12 +174,12 @@ fn spawn_sharing_memory(
     if STACKS[stack].load(Ordering::SeqCst).is_null() {
         STACKS[stack].store(sys::map_private(length)?, Ordering::SeqCst);
     }
-    // SAFETY: mapped above, and the previous task on it has ended.
+    // SAFETY: the stack is mapped, and the previous task on the stack has ended.
     let bytes =
         unsafe { std::slice::from_raw_parts_mut(STACKS[stack].load(Ordering::SeqCst), length) };
     let top = arch::prepare_stack(bytes, run, input);
     let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
-    // SAFETY: the stack was prepared and stays.
+    // SAFETY: the stack is prepared and stays mapped.
     let child = unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), arguments) };
     sys::split_result(child).map(|child| i32::try_from(child).unwrap_or(-1))
 }
@@ -189,8 +188,8 @@ fn spawn_sharing_memory(
 extern "C" fn run_first_thread(input: u64) -> u64 {
     // SAFETY: the parent passes the address of the task's input, and waits.
     let points = unsafe { &*(input as *const TaskInput<'_>) }.points;
-    let armed = points.first().is_some_and(|point| point.parent() == Parent::Armed);
-    if armed {
+    let is_armed = points.first().is_some_and(|point| point.parent() == Parent::Armed);
+    if is_armed {
         arm_parent();
     }
     let shared = shared_state();
@@ -202,11 +201,11 @@ extern "C" fn run_first_thread(input: u64) -> u64 {
     while shared.is_thread_alive.load(Ordering::SeqCst) != 0 {
         wait_while(&shared.is_thread_alive, 1);
     }
-    let traced = points.first().is_some_and(|point| point.tracer() != Tracer::None);
-    while traced && shared.is_thread_reaped.load(Ordering::SeqCst) == 0 {
+    let is_traced = points.first().is_some_and(|point| point.tracer() != Tracer::None);
+    while is_traced && shared.is_thread_reaped.load(Ordering::SeqCst) == 0 {
         wait_while(&shared.is_thread_reaped, 0);
     }
-    make_parent_control_call(armed);
+    make_parent_control_call(is_armed);
     sys::exit(0)
 }
 
@@ -220,8 +219,7 @@ fn arm_parent() {
     }
 }
 
-/// Makes the parent's control call after all points. The parent's own configuration must decide about
-/// the call.
+/// Makes the parent's control call after all points. The call must be dispatched if the parent is armed.
 fn make_parent_control_call(is_armed: bool) {
     IN_CONTROL_CALL.store(true, Ordering::SeqCst);
     // The second thread may have changed the disposition, which threads share.
@@ -260,7 +258,7 @@ extern "C" fn run_points(input: u64) -> u64 {
         if let Err(error) = run_point(point) {
             observe(Observation::SetupFailed(error.0));
         }
-        shared_state().records[index as usize % MAX_POINTS].is_done.store(1, Ordering::SeqCst);
+        shared_state().records[index as usize % MAX_POINTS].is_complete.store(1, Ordering::SeqCst);
         shared_state().is_recording.store(0, Ordering::SeqCst);
         if point.seccomp() == Seccomp::Strict {
             break;
@@ -307,10 +305,10 @@ fn set_up_task(first: &Point) -> sys::Result<()> {
 fn register_rseq() -> sys::Result<()> {
     #[repr(C, align(32))]
     struct Area(UnsafeCell<[u32; 8]>);
-    // SAFETY: only the kernel writes to it, for the one task that registers it.
+    // SAFETY: only the kernel writes to the area, for the one task that registers it.
     unsafe impl Sync for Area {}
     static AREA: Area = Area(UnsafeCell::new([0; 8]));
-    // SAFETY: the area is 32 bytes and stays; no other task uses it.
+    // SAFETY: the area has 32 bytes and is static; no other task uses it.
     unsafe {
         (*AREA.0.get()) = [0, u32::MAX, 0, 0, 0, 0, 0, 0];
         let area = AREA.0.get() as u64;

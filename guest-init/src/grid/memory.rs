@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicU8;
 use sudbox_protocol::Feature;
 
-/// The properties of the kernel and the machine that decide which states are possible.
+/// The properties of the kernel and of the machine that decide which states of the dimensions are possible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Platform {
     /// Inclusive mode.
@@ -58,7 +58,7 @@ impl Platform {
 /// The addresses and properties on which predictions depend.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// The kernel and the machine.
+    /// The properties of the kernel and of the machine.
     pub platform: Platform,
     /// The address range of all calls that are not under test.
     pub inside: Range<u64>,
@@ -74,7 +74,7 @@ pub struct Layout {
     pub allow_selector: u64,
     /// The addresses, below 4 GiB, of the three 4-byte words to which getresuid(2) writes the user ids.
     pub id_addresses: [u64; 3],
-    /// The number of `restart_syscall(2)`.
+    /// The call number of `restart_syscall(2)`.
     pub restart_number: u64,
     /// Whether number 0 is `read(2)`.
     pub zero_is_read: bool,
@@ -119,7 +119,7 @@ impl Layout {
     pub fn is_forbidden(&self, selector: u64) -> bool {
         [Selector::Kernel, Selector::LastAddress]
             .into_iter()
-            .any(|of| self.selector(of) == Some(selector))
+            .any(|state| self.selector(state) == Some(selector))
     }
 
     /// The address at which the kernel enters the handler of this disposition.
@@ -157,6 +157,7 @@ impl Memory {
     /// Maps the memory. `ids` is the address of the first word of [`Layout::id_addresses`], and
     /// `handlers` become [`Layout::handlers`].
     pub(super) fn new(platform: Platform, ids: u64, handlers: [u64; 2]) -> Result<Memory, Failure> {
+        // A writable page between two pages that cannot be accessed.
         let private = map_pages(3)?;
         protect(private, 1, libc::PROT_NONE)?;
         // SAFETY: the third of the three pages.
@@ -167,31 +168,33 @@ impl Memory {
         // SAFETY: sets the size of the new file.
         unsafe { sys::call(libc::SYS_ftruncate, &[u64::from(file.cast_unsigned()), 3 * page]) }
             .map_err(broken("ftruncate"))?;
-        let mapped = |length: u64, protection: i32, flags: i32| {
-            let word = |value: i32| u64::from(value.cast_unsigned());
+        let map_file = |length: u64, protection: i32, flags: i32| {
+            let [protection, flags, file] =
+                [protection, flags, file].map(|value| u64::from(value.cast_unsigned()));
             // SAFETY: the kernel picks addresses that are free.
-            unsafe { sys::mmap(&[0, length, word(protection), word(flags), word(file), 0]) }
+            unsafe { sys::mmap(&[0, length, protection, flags, file, 0]) }
                 .map(|start| start as u64)
                 .map_err(broken("mmap"))
         };
         let read_write = libc::PROT_READ | libc::PROT_WRITE;
-        let writable_file = mapped(3 * page, read_write, libc::MAP_SHARED)?;
-        let read_only = mapped(4 * page, libc::PROT_READ, libc::MAP_SHARED)?;
-        let copied = mapped(page, libc::PROT_READ, libc::MAP_PRIVATE)?;
+        let writable_file = map_file(3 * page, read_write, libc::MAP_SHARED)?;
+        let read_only_file = map_file(4 * page, libc::PROT_READ, libc::MAP_SHARED)?;
+        let private_file = map_file(page, libc::PROT_READ, libc::MAP_PRIVATE)?;
         let allow_selector = map_pages(1)? as u64;
         let code = arch::gate().call_address();
+        // The offsets in pages are arbitrary, except those of the first and the last byte.
         let selectors = Selector::ALL.iter().map(|selector| {
             Some(match selector {
                 Selector::Private => private + page + 0x123,
                 Selector::Null => 0,
                 Selector::Shared => writable_file + 2 * page + 7,
-                Selector::PrivateFile => copied + 0xabc,
-                Selector::SharedFile => read_only + page + 1,
+                Selector::PrivateFile => private_file + 0xabc,
+                Selector::SharedFile => read_only_file + page + 1,
                 Selector::LastOfPage => private + 2 * page - 1,
                 Selector::FirstOfPage => private + page,
                 Selector::NoAccess => private + 0x777,
                 Selector::Unmapped => 0x10,
-                Selector::PastEndOfFile => read_only + 3 * page,
+                Selector::PastEndOfFile => read_only_file + 3 * page,
                 Selector::Kernel if !arch::REFUSES_KERNEL_ADDRESSES => return None,
                 Selector::Kernel => arch::KERNEL_ADDRESS,
                 Selector::LastAddress if !arch::REFUSES_KERNEL_ADDRESSES => return None,
@@ -244,7 +247,7 @@ impl Memory {
     }
 }
 
-/// Collects `N` items into an array.
+/// Collects `N` items into an array; missing items become `None`.
 fn collect_array<T, const N: usize>(items: impl Iterator<Item = Option<T>>) -> [Option<T>; N] {
     let mut items = items;
     std::array::from_fn(|_| items.next().flatten())
@@ -259,7 +262,7 @@ fn highest_pages() -> Vec<u64> {
         .collect()
 }
 
-/// A copy of the first gate at the first of these addresses that is free.
+/// A copy of the first gate at `offset` in a new page, at the first of these addresses that is free.
 fn copied_gate(addresses: &[u64], offset: u64) -> Option<Gate> {
     let length = PAGE_SIZE as u64;
     let protection = u64::from((libc::PROT_READ | libc::PROT_WRITE).cast_unsigned());
@@ -286,12 +289,12 @@ fn copied_gate(addresses: &[u64], offset: u64) -> Option<Gate> {
 /// A copy of the first gate whose call is the last instruction of its page.
 fn gate_at_page_end() -> Option<Gate> {
     let start = map_pages(2).ok()?;
-    // SAFETY: the first copy gives the offset of the call's end in a gate, the second puts the gate where
-    // the call ends the first page. A gate is much shorter than a page, so both are in the two pages.
+    // The first copy only serves to find the offset of the call's end in a gate.
+    // SAFETY: a gate is much shorter than a page, so both copies are in the two pages.
     unsafe {
-        let first = arch::copy_gate(start);
-        let before = first.call_address() + CALL_LENGTH - start as u64;
-        let gate = arch::copy_gate(start.add(PAGE_SIZE - usize::try_from(before).ok()?));
+        let trial_gate = arch::copy_gate(start);
+        let call_end = trial_gate.call_address() + CALL_LENGTH - start as u64;
+        let gate = arch::copy_gate(start.add(PAGE_SIZE - usize::try_from(call_end).ok()?));
         protect(start, 2, libc::PROT_READ | libc::PROT_EXEC).ok()?;
         Some(gate)
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The grid. Each property of a call on which the kernel's code branches is a dimension, whose states
-//! are the values of the property. A point has one state of each dimension, a product is a set of
-//! points, and a model predicts the observations of each point.
+//! The grid. A dimension is a property of a call on which the kernel's code branches; the states of the
+//! dimension are the values of the property. A point has one state of each dimension, a product is a set
+//! of points, and a model predicts the observations of each point.
 //!
 //! [`dimension`], [`cover`] and [`model`] make no system calls. Each point is a case `grid/at-CODE` that
 //! is in no table.
@@ -52,7 +52,7 @@ const X86_64_ONLY: OnlyArchs = OnlyArchs {
 pub(crate) const CASES: &[Case] = &[
     product_case(
         "grid/range",
-        "every mode with every range, to the byte, is refused or obeyed",
+        "every mode with every range is obeyed to the byte, or refused",
         || check(Product::Range),
     ),
     product_case(
@@ -62,7 +62,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
     product_case(
         "grid/deaths",
-        "a call that is fatal is so in every kind of task, whoever traces it",
+        "a fatal call kills in every kind of task, with every tracer",
         || check(Product::Deaths),
     ),
     product_case(
@@ -147,33 +147,34 @@ pub(crate) fn check(product: Product) -> Check {
     };
     let mut report = report::Report::new(layout, recording::is_recording());
     let mut system_state = system_state::SystemState::default();
-    let mut rest = points.as_slice();
-    while !rest.is_empty() {
-        let batch = &rest[..batch_length(rest, layout)];
+    let mut remaining = points.as_slice();
+    while !remaining.is_empty() {
+        let batch = &remaining[..batch_length(remaining, layout)];
         let result = execute::execute(batch, &mut system_state)?;
-        let begun = result.points.len();
-        report.add(&rest[..begun], &result);
+        let (executed, not_executed) = remaining.split_at(result.points.len());
+        report.add(executed, &result);
         if recording::is_recording() {
-            record(&report, &rest[..begun], &result)?;
+            record(&report, executed, &result)?;
         }
-        rest = &rest[begun..];
+        remaining = not_executed;
     }
     report.finish(points.len())
 }
 
 /// Records the observations of points that ran in one task. The observations of the task's control
-/// calls belong to no single point, so they are only judged. The observations have no digest: a verdict has
-/// fewer points than a recording, and the model already judges each of them.
+/// calls belong to no single point, so they are judged but not recorded. The digest leaves all observations
+/// out: a verdict has fewer points than a recording, and the model already judges each point.
 fn record(report: &report::Report<'_>, points: &[Point], result: &execute::TaskResult) -> Check {
-    for (point, seen) in points.iter().zip(&result.points) {
-        let (scenario, seen) = (format!("at-{}", point.code()), report.describe_all(seen, point));
-        recording::add_text_without_digest(&scenario, "observations", DISPATCH_FUNCTION, &seen)?;
+    for (point, observations) in points.iter().zip(&result.points) {
+        let scenario = format!("at-{}", point.code());
+        let text = report.describe_all(observations, point);
+        recording::add_text_without_digest(&scenario, "observations", DISPATCH_FUNCTION, &text)?;
     }
     Ok(())
 }
 
-/// The number of points at the start of this list that one task can run: up to the first point that
-/// ends the task by prediction.
+/// The number of points at the start of this list that one task can run: all points up to the first that
+/// the model expects to end the task, and which can share a task with the first.
 fn batch_length(points: &[Point], layout: &memory::Layout) -> usize {
     let mut length = 0;
     for point in points.iter().take(shared_state::MAX_POINTS) {

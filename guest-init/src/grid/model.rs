@@ -16,6 +16,7 @@ use super::observation::Observation;
 use crate::arch::{NUMBER_BITS, Reg, Registers};
 use crate::oracle::{Config, Decision, Rules};
 use crate::support::number_read_by_kernel;
+use crate::sys::PR_SET_SYSCALL_USER_DISPATCH;
 
 /// The recorded kernel bugs that change predictions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,8 +35,8 @@ const TRAP_SIGINFO: (i32, i32) = (1, TRAP_ERRNO);
 pub const FILTER_ERRNO: i32 = 77;
 /// The `si_errno` of the filter that traps the call.
 pub const TRAP_ERRNO: i32 = 55;
-/// The number of SIGSYS after which a point ends. At this number the handler faults, or the tracer
-/// kills the tracee.
+/// The maximum number of SIGSYS in a point. At this number the handler faults, or the tracer kills the
+/// tracee.
 pub const MAX_SIGSYS: u32 = 4;
 /// The real-time signal of [`Pending::RealTimeSignal`].
 pub const REAL_TIME_SIGNAL: i32 = 40;
@@ -55,7 +56,7 @@ enum End {
     Invalid,
 }
 
-/// The continuation of the program after a SIGSYS.
+/// The continuation of a call after a SIGSYS.
 enum Continuation {
     /// The call returns with this value in the result register.
     Return(u64),
@@ -70,7 +71,8 @@ pub fn predict(point: &Point, layout: &Layout, bugs: Bugs) -> Option<Vec<Observa
     if !is_valid(point, layout) {
         return None;
     }
-    let ignored = matches!(point.disposition(), Disposition::Ignored | Disposition::IgnoredBlocked);
+    let is_ignored =
+        matches!(point.disposition(), Disposition::Ignored | Disposition::IgnoredBlocked);
     let mut simulation = Simulation {
         point,
         layout,
@@ -83,12 +85,12 @@ pub fn predict(point: &Point, layout: &Layout, bugs: Bugs) -> Option<Vec<Observa
             Disposition::Blocked | Disposition::IgnoredBlocked
         ) || point.pending() == Pending::Sigsys,
         sigsys_action: match point.disposition() {
-            _ if ignored => SigsysAction::Ignored,
+            _ if is_ignored => SigsysAction::Ignored,
             Disposition::Default => SigsysAction::Default,
             _ => SigsysAction::Handler,
         },
         // The kernel discards pending signals that are ignored.
-        is_sigsys_pending: point.pending() == Pending::Sigsys && !ignored,
+        is_sigsys_pending: point.pending() == Pending::Sigsys && !is_ignored,
         handled_count: 0,
         sigsys_stops: 0,
         before_first_stop: true,
@@ -107,9 +109,9 @@ pub fn predict(point: &Point, layout: &Layout, bugs: Bugs) -> Option<Vec<Observa
 pub fn first_decision(point: &Point, layout: &Layout) -> Option<Decision> {
     let rules =
         Rules { has_inclusive_mode: layout.platform.has_inclusive_mode, is_arming_permitted: true };
-    let set =
+    let config =
         Config::set(configuration_arguments(point, layout), rules, |s| layout.is_forbidden(s));
-    let config = set.ok().filter(|config| config.mode != 0)?;
+    let config = config.ok().filter(|config| config.mode != 0)?;
     let compared_address = layout.gate(point.gate())?.compared_address();
     Some(config.decide(compared_address, |_| match point.selector() {
         Selector::CodeByte => Some(layout.code_byte),
@@ -118,7 +120,7 @@ pub fn first_decision(point: &Point, layout: &Layout) -> Option<Decision> {
     }))
 }
 
-/// Whether a point with these observations must be the last one of its task.
+/// Whether a point with these observations must be the last point of its task.
 #[must_use]
 pub fn is_last(point: &Point, observations: &[Observation]) -> bool {
     use Observation::{Exited, Killed, ProcessEnded, ThreadGone};
@@ -128,16 +130,17 @@ pub fn is_last(point: &Point, observations: &[Observation]) -> bool {
 
 /// Whether the states of a point can occur together on this machine.
 fn is_valid(point: &Point, layout: &Layout) -> bool {
-    let traced = point.tracer() != Tracer::None;
-    let steps = point.tracer().single_steps();
+    let is_traced = point.tracer() != Tracer::None;
+    let is_stepped = point.tracer().single_steps();
     // A parent that waits in vfork(2) cannot trace.
-    !(traced && point.task() == Task::Vfork)
-        && (traced || point.arming() != Arming::Tracer)
-        // The tracee's next call must be the one under test, and not the prctl for strict mode.
-        && !((steps || point.tracer().skips_call()) && point.seccomp() == Seccomp::Strict)
-        && !(steps && point.seccomp() == Seccomp::Trap)
-        // The kernel treats these numbers as restart codes after a filter's trap too, which is not
-        // about dispatch.
+    !(is_traced && point.task() == Task::Vfork)
+        && (is_traced || point.arming() != Arming::Tracer)
+        // The call that the tracer steps over or skips must be the call under test, not the prctl(2) that
+        // sets strict mode.
+        && !((is_stepped || point.tracer().skips_call()) && point.seccomp() == Seccomp::Strict)
+        && !(is_stepped && point.seccomp() == Seccomp::Trap)
+        // After the trap of a filter, the kernel takes these numbers for restart codes. The grid leaves
+        // out this behaviour of seccomp.
         && !(point.seccomp() == Seccomp::Trap && point.number().is_restart_code())
         // The first thread must arm, but the sysctl denies arming to all threads.
         && !(point.sysctl() == Sysctl::Denies
@@ -162,7 +165,7 @@ struct Simulation<'a> {
     bugs: Bugs,
     observations: Vec<Observation>,
     config: Config,
-    /// The value of the selector.
+    /// The value of the selector under test.
     selector_byte: u8,
     /// Whether SIGSYS is blocked.
     is_sigsys_blocked: bool,
@@ -172,24 +175,24 @@ struct Simulation<'a> {
     is_sigsys_pending: bool,
     /// The number of SIGSYS handled.
     handled_count: u32,
-    /// The number of SIGSYS that the tracer saw.
+    /// The number of stops of the tracee for SIGSYS.
     sigsys_stops: u32,
-    /// Whether the tracee has not stopped yet since the tracer resumed it before the call.
+    /// Whether the tracee has not stopped since the tracer resumed it before the call under test.
     before_first_stop: bool,
 }
 
-/// The value of a result register for an error number.
+/// The value of the result register for an error number.
 fn error_result(errno: i32) -> u64 {
     i64::from(-errno).cast_unsigned()
 }
 
 impl Simulation<'_> {
-    /// Adds an observation.
+    /// Predicts an observation.
     fn observe(&mut self, observation: Observation) {
         self.observations.push(observation);
     }
 
-    /// Adds a stop of the tracee for a signal other than SIGSYS.
+    /// Predicts a stop of the tracee for a signal other than SIGSYS.
     fn observe_stop(&mut self, signal: i32, instruction_pointer: u64) {
         let (info, result) = (None, None);
         self.observe(Observation::Stopped { signal, info, instruction_pointer, result });
@@ -233,8 +236,10 @@ impl Simulation<'_> {
         }
         self.next_call()?;
         if !inside_allowed {
-            let [number, operation] = [libc::SYS_prctl.cast_unsigned(), 59];
-            self.simulate_inside_call(Registers::for_call(number, [operation, 0, 0, 0, 0, 0]))?;
+            // The task disarms by a call from inside.
+            let number = libc::SYS_prctl.cast_unsigned();
+            let option = PR_SET_SYSCALL_USER_DISPATCH.cast_unsigned().into();
+            self.simulate_inside_call(Registers::for_call(number, [option, 0, 0, 0, 0, 0]))?;
         }
         match point.pending() {
             Pending::Sigusr1 => self.unblock(libc::SIGUSR1),
@@ -244,7 +249,7 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    /// Unblocks a pending signal after all calls, so that its handler runs.
+    /// Simulates unblocking a pending signal after all calls: its handler runs.
     fn unblock(&mut self, signal: i32) {
         if self.is_traced() {
             self.observe_stop(signal, self.layout.inside.start);
@@ -252,7 +257,8 @@ impl Simulation<'_> {
         self.observe(Observation::OtherSignal(signal));
     }
 
-    /// Sets a configuration. `observation` makes an observation of the error number, or of 0.
+    /// Simulates setting a configuration. `observation` makes an observation from the error number, or from 0
+    /// for success.
     fn configure(&mut self, arguments: [u64; 4], observation: fn(i32) -> Observation) {
         let is_arming_permitted = self.point.sysctl() == Sysctl::Permits;
         let rules = Rules {
@@ -269,7 +275,7 @@ impl Simulation<'_> {
         }
     }
 
-    /// The decision about a call with this compared address.
+    /// The kernel's decision about a call with this compared address.
     fn decide(&self, compared_address: u64) -> Decision {
         self.config.decide(compared_address, |selector| {
             if selector == self.layout.allow_selector {
@@ -283,41 +289,40 @@ impl Simulation<'_> {
         })
     }
 
-    /// Issues the call under test. Returns whether the call took effect, and its result; `None` if
-    /// dispatch does not determine the result.
+    /// Simulates the call under test. Returns the result (`None` if dispatch does not determine the result),
+    /// and whether the call took effect.
     fn call_under_test(&mut self) -> Result<(Option<u64>, bool), End> {
         let registers = call_registers(self.point, self.layout);
         let mut number = registers[Reg::NUMBER];
-        let Some(entry) = self.layout.gate(self.point.gate()) else {
+        let Some(gate) = self.layout.gate(self.point.gate()) else {
             return Err(End::Invalid);
         };
-        let compared_address = entry.compared_address();
+        let compared_address = gate.compared_address();
         loop {
             match self.decide(compared_address) {
                 Decision::Kill(signal) => {
-                    self.phantom_exit_stop(compared_address, signal);
+                    self.observe_phantom_exit_stop(compared_address, signal);
                     return Err(End::Killed(signal));
                 }
                 Decision::Pass => return self.execute(compared_address, number, &registers),
                 Decision::Dispatch => {
                     match self.deliver(compared_address, number, &registers, DISPATCH_SIGINFO)? {
                         Continuation::Return(result) => return Ok((Some(result), false)),
-                        Continuation::Reissue(again) => number = again,
+                        Continuation::Reissue(new_number) => number = new_number,
                     }
                 }
             }
         }
     }
 
-    /// Adds the stop that the tracer sees on a kernel with the bug `phantom-exit-stop` when the
-    /// selector kills the caller. With single-stepping the stop appears only if the fatal signal was
-    /// pending before the call, since `dequeue_synchronous_signal()` then finds the SIGTRAP of the step
-    /// first.
-    fn phantom_exit_stop(&mut self, compared_address: u64, signal: i32) {
+    /// Predicts the stop that the tracer sees on a kernel with the bug `phantom-exit-stop` when the
+    /// selector kills the caller. A tracer that single-steps sees the stop only if the fatal signal was
+    /// pending before the call: then `dequeue_synchronous_signal()` returns the SIGTRAP of the step first.
+    fn observe_phantom_exit_stop(&mut self, compared_address: u64, signal: i32) {
         if !self.bugs.phantom_exit {
             return;
         }
-        let pending = match self.point.pending() {
+        let was_pending = match self.point.pending() {
             Pending::Sigsegv => signal == libc::SIGSEGV,
             Pending::Sigsys => signal == libc::SIGSYS && self.is_sigsys_pending,
             _ => false,
@@ -327,12 +332,13 @@ impl Simulation<'_> {
                 instruction_pointer: compared_address,
                 result: Some(error_result(libc::ENOSYS)),
             });
-        } else if self.point.tracer() == Tracer::Singlestep && self.before_first_stop && pending {
+        } else if self.point.tracer() == Tracer::Singlestep && self.before_first_stop && was_pending
+        {
             self.observe_stop(libc::SIGTRAP, compared_address);
         }
     }
 
-    /// Issues the next call after the calls under test, from another gate.
+    /// Simulates the next call after the calls under test, from another gate.
     fn next_call(&mut self) -> Result<(), End> {
         let gate = self.layout.next_gate(self.point.gate());
         let compared_address = gate.compared_address();
@@ -341,7 +347,7 @@ impl Simulation<'_> {
         let registers = Registers::for_call(number, [a, b, c, 0, 0, 0]);
         let executed = match self.decide(compared_address) {
             Decision::Kill(signal) => {
-                self.phantom_exit_stop(compared_address, signal);
+                self.observe_phantom_exit_stop(compared_address, signal);
                 return Err(End::Killed(signal));
             }
             Decision::Pass => {
@@ -371,8 +377,8 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    /// Issues a call inside the range that most configurations allow. If the call is dispatched, the
-    /// handler's sigreturn is dispatched too, and the call never returns.
+    /// Simulates a call from inside, which most configurations allow. If the call is dispatched, the
+    /// sigreturn of the handler is dispatched too, and so on until [`MAX_SIGSYS`].
     fn simulate_inside_call(&mut self, registers: Registers) -> Result<(), End> {
         let compared_address = self.layout.inside.start;
         match self.decide(compared_address) {
@@ -390,7 +396,8 @@ impl Simulation<'_> {
         }
     }
 
-    /// Simulates a call that dispatch lets pass. Returns the same as [`Self::call_under_test`].
+    /// Simulates a call that dispatch lets pass. Returns the result (`None` if dispatch does not determine
+    /// the result), and whether the call took effect.
     fn execute(
         &mut self,
         compared_address: u64,
@@ -413,7 +420,7 @@ impl Simulation<'_> {
             }
             Seccomp::Errno => {
                 let result = Some(error_result(FILTER_ERRNO));
-                self.exit_call(compared_address, result);
+                self.observe_call_exit(compared_address, result);
                 return Ok((result, false));
             }
             Seccomp::Trap => {
@@ -442,7 +449,7 @@ impl Simulation<'_> {
                 }
                 if tracer == Tracer::Singlestep && self.before_first_stop && self.is_sigsys_pending
                 {
-                    // The kernel dequeues the step's SIGTRAP before the SIGSYS that was pending.
+                    // The kernel dequeues the SIGTRAP of the single step before the pending SIGSYS.
                     self.observe_stop(libc::SIGTRAP, compared_address);
                 }
                 return Err(End::Killed(libc::SIGSYS));
@@ -467,12 +474,12 @@ impl Simulation<'_> {
             }
             _ => not_implemented,
         };
-        self.exit_call(compared_address, result);
+        self.observe_call_exit(compared_address, result);
         Ok((result, executed))
     }
 
-    /// Adds the stops at the exit of a call that was not dispatched.
-    fn exit_call(&mut self, compared_address: u64, result: Option<u64>) {
+    /// Predicts the stops at the exit of a call that was not dispatched.
+    fn observe_call_exit(&mut self, compared_address: u64, result: Option<u64>) {
         if self.point.tracer().stops_at_calls() {
             self.observe(Observation::CallExit { instruction_pointer: compared_address, result });
         }
@@ -494,13 +501,14 @@ impl Simulation<'_> {
         }
     }
 
-    /// Adds the observations of the task's end.
+    /// Predicts the observations of the task's end.
     fn observe_end(&mut self, end: End) {
         if self.point.tracer().attaches_by_seize() {
             self.observe(Observation::Event(libc::PTRACE_EVENT_EXIT));
         }
-        let thread = self.point.task() == Task::Thread;
-        let process = match end {
+        let is_thread = self.point.task() == Task::Thread;
+        // As a shell reports the end of a process: 128 + signal, or the exit code.
+        let process_status = match end {
             End::Killed(signal) => {
                 self.observe(Observation::Killed(signal));
                 128 + signal
@@ -509,7 +517,7 @@ impl Simulation<'_> {
                 self.observe(Observation::Exited(code));
                 code
             }
-            End::ThreadKilled(_) | End::ThreadExited(_) if thread && !self.is_traced() => {
+            End::ThreadKilled(_) | End::ThreadExited(_) if is_thread && !self.is_traced() => {
                 self.observe(Observation::ThreadGone);
                 0
             }
@@ -523,8 +531,8 @@ impl Simulation<'_> {
             }
             End::Invalid => 0,
         };
-        if thread && self.is_traced() {
-            self.observe(Observation::ProcessEnded(process));
+        if is_thread && self.is_traced() {
+            self.observe(Observation::ProcessEnded(process_status));
         }
     }
 }

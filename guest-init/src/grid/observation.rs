@@ -38,9 +38,9 @@ pub struct Frame {
 /// One observation. Addresses inside the allowed range are replaced by the start of that range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observation {
-    /// Setting the configuration by prctl(2) returned this error number, or 0.
+    /// The prctl(2) that sets the configuration returned this error number, or 0.
     Set(i32),
-    /// Setting the configuration by the tracer returned this error number, or 0.
+    /// The tracer's request that sets the configuration returned this error number, or 0.
     SetByTracer(i32),
     /// The handler of SIGSYS ran. `None` if it has no `SA_SIGINFO`.
     Handled(Option<Frame>),
@@ -101,19 +101,19 @@ pub enum Observation {
 }
 
 impl Observation {
-    /// Whether this predicted observation agrees with the observation `seen`.
+    /// Whether this predicted observation agrees with an actual one.
     #[must_use]
-    pub fn allows(&self, seen: &Observation) -> bool {
-        match (*self, *seen) {
+    pub fn allows(&self, observed: &Observation) -> bool {
+        match (*self, *observed) {
             (
                 Observation::Returned { result: None, preserved, executed },
                 Observation::Returned { result, .. },
-            ) => Observation::Returned { result, preserved, executed } == *seen,
+            ) => Observation::Returned { result, preserved, executed } == *observed,
             (
                 Observation::CallExit { instruction_pointer, result: None },
                 Observation::CallExit { result, .. },
-            ) => Observation::CallExit { instruction_pointer, result } == *seen,
-            _ => self == seen,
+            ) => Observation::CallExit { instruction_pointer, result } == *observed,
+            _ => self == observed,
         }
     }
 }

@@ -13,13 +13,14 @@ use crate::oracle::Decision;
 /// A set of points that a case runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
-    /// Every mode with every range and gate, with a selector at ALLOW, with a selector at BLOCK, and
+    /// Every mode with every range and gate, each with a selector at ALLOW, with a selector at BLOCK, and
     /// without a selector.
     Range,
-    /// Every value of the selector, and a sample of values with each kind of memory and each disposition of
-    /// SIGSYS that acts differently.
+    /// Every value of the selector; and a sample of values with each kind of memory and with the dispositions
+    /// of SIGSYS under which dispatch acts differently.
     Selector,
-    /// Each way in which a call is fatal, in each kind of task, with each tracer that acts differently.
+    /// Fatal calls, by an invalid selector or by SIGSYS, in the kinds of tasks that die differently, with the
+    /// tracers that act differently.
     Deaths,
     /// Every pair of states.
     Pairs,
@@ -43,7 +44,7 @@ pub enum Product {
     SinglePoint(Point),
 }
 
-/// The strength of a covering set that contains every pair of states.
+/// The strength (size of the combinations) of a covering set that contains every pair of states.
 const PAIRS: usize = 2;
 /// The strength of a covering set that contains every triple of states.
 const TRIPLES: usize = 3;
@@ -222,22 +223,22 @@ fn is_passed(decision: Decision) -> bool {
     decision == Decision::Pass
 }
 
-/// Points that contain every combination of `strength` states, and whose first call gets a decision
-/// that `wanted` accepts.
+/// A covering set of points: they contain every combination of `strength` states, and `accepts_decision`
+/// accepts the kernel's decision about the first call of each.
 fn covering_points(
     choices: &Choices,
     strength: usize,
-    wanted: fn(Decision) -> bool,
+    accepts_decision: fn(Decision) -> bool,
     layout: &Layout,
 ) -> Vec<Point> {
     let valid = |point: &Point| {
-        first_decision(point, layout).is_some_and(wanted)
+        first_decision(point, layout).is_some_and(accepts_decision)
             && predict(point, layout, Bugs::default()).is_some()
     };
     cover::covering(choices, strength, 1, EXPENSIVE_AXES, valid).0
 }
 
-/// Removes the states that take longest to run, which products in every run of all cases leave out.
+/// Removes the states that take longest to run. The products in every run of all cases lack these states.
 fn without_expensive(mut choices: Choices) -> Choices {
     choices[Axis::Monitor as usize] = vec![0];
     choices[Axis::Task as usize].retain(|state| {
@@ -278,13 +279,15 @@ fn dispatched_states(layout: &Layout) -> Choices {
 fn killed_states(layout: &Layout, values: &[u8]) -> Choices {
     let mut choices = without_allowing_ranges(narrowed_states(layout, values), layout);
     choices[Axis::Selector as usize].retain(|state| {
-        let unused = |s| matches!(s, Selector::Null | Selector::Kernel | Selector::LastAddress);
-        accepts(Selector::ALL, *state, |s| !unused(s))
+        let never_kills =
+            |s| matches!(s, Selector::Null | Selector::Kernel | Selector::LastAddress);
+        accepts(Selector::ALL, *state, |s| !never_kills(s))
     });
     choices
 }
 
-/// Removes ranges that allow the call under test in exclusive mode, if there is no inclusive mode.
+/// Removes the ranges that contain the compared address, if the kernel lacks inclusive mode: in exclusive
+/// mode they allow the call under test.
 fn without_allowing_ranges(mut choices: Choices, layout: &Layout) -> Choices {
     choices[Axis::Span as usize].retain(|state| {
         let allows = |span| matches!(span, Span::Ip | Span::ThroughIp);
@@ -347,25 +350,28 @@ fn pair_states(layout: &Layout) -> Choices {
 fn available_states(layout: &Layout) -> Choices {
     let mut choices = cover::all_states();
     let platform = layout.platform;
-    let mut keep = |axis: Axis, states: Vec<u8>| choices[axis as usize] = states;
-    keep(Axis::GateChoice, state_numbers(GateChoice::ALL, |choice| layout.gate(choice).is_some()));
-    keep(Axis::Selector, state_numbers(Selector::ALL, |s| layout.selector(s).is_some()));
-    keep(
+    let mut set_states = |axis: Axis, states: Vec<u8>| choices[axis as usize] = states;
+    set_states(
+        Axis::GateChoice,
+        state_numbers(GateChoice::ALL, |choice| layout.gate(choice).is_some()),
+    );
+    set_states(Axis::Selector, state_numbers(Selector::ALL, |s| layout.selector(s).is_some()));
+    set_states(
         Axis::Arming,
         state_numbers(Arming::ALL, |a| platform.has_ptrace_config || a != Arming::Tracer),
     );
-    keep(
+    set_states(
         Axis::Task,
         state_numbers(Task::ALL, |task| platform.has_pid_namespaces || task != Task::Init),
     );
-    keep(
+    set_states(
         Axis::Seccomp,
         state_numbers(Seccomp::ALL, |s| {
             platform.has_filters || matches!(s, Seccomp::None | Seccomp::Strict)
         }),
     );
-    keep(Axis::Rseq, state_numbers(Rseq::ALL, |r| platform.has_rseq || r == Rseq::None));
-    keep(
+    set_states(Axis::Rseq, state_numbers(Rseq::ALL, |r| platform.has_rseq || r == Rseq::None));
+    set_states(
         Axis::Monitor,
         state_numbers(Monitor::ALL, |monitor| match monitor {
             Monitor::None => true,
@@ -373,6 +379,9 @@ fn available_states(layout: &Layout) -> Choices {
             Monitor::Audit => platform.has_audit,
         }),
     );
-    keep(Axis::Sysctl, state_numbers(Sysctl::ALL, |s| platform.has_sysctl || s == Sysctl::Permits));
+    set_states(
+        Axis::Sysctl,
+        state_numbers(Sysctl::ALL, |s| platform.has_sysctl || s == Sysctl::Permits),
+    );
     choices
 }

@@ -26,14 +26,14 @@ const KNOWN_BUGS: &[(&str, Bugs)] = &[
 /// The differences of a product so far.
 pub(super) struct Report<'a> {
     layout: &'a Layout,
-    /// The number of points that differ.
-    differing: usize,
-    /// The first difference: the expected and the seen observation.
+    /// The number of points whose observations differ from the prediction.
+    differing_count: usize,
+    /// The first difference: the expected and the actual observation in words.
     first_difference: Option<(String, String)>,
     /// For each recorded bug, the number of points that show it.
     bug_counts: BTreeMap<&'static str, usize>,
-    /// Whether points with interfaces that this kernel lacks are not judged. Such points are recorded
-    /// on every kernel, but the model does not predict them.
+    /// Whether points that use interfaces which this kernel lacks are left out of the comparison. A recording
+    /// has these points on every kernel, but the model does not predict them.
     skips_missing_interfaces: bool,
 }
 
@@ -42,14 +42,14 @@ impl<'a> Report<'a> {
         let bug_counts = BTreeMap::new();
         Report {
             layout,
-            differing: 0,
+            differing_count: 0,
             first_difference: None,
             bug_counts,
             skips_missing_interfaces,
         }
     }
 
-    /// Whether the point is compared with its prediction.
+    /// Whether the observations of the point are compared with the prediction.
     fn is_judged(&self, point: &Point) -> bool {
         let platform = self.layout.platform;
         !self.skips_missing_interfaces
@@ -60,56 +60,56 @@ impl<'a> Report<'a> {
     /// Compares points that ran in one task, and the task's control calls, with their predictions.
     pub(super) fn add(&mut self, points: &[Point], result: &TaskResult) {
         let mut bugs = Bugs::default();
-        for (point, seen) in points.iter().zip(&result.points) {
+        for (point, observed) in points.iter().zip(&result.points) {
             bugs = Bugs::default();
             if !self.is_judged(point) {
                 continue;
             }
             let expected = predict(point, self.layout, Bugs::default()).unwrap_or_default();
-            let Some(at) = first_difference(&expected, seen) else { continue };
-            let bug = KNOWN_BUGS.iter().find(|(_, bugs)| {
+            let Some(index) = first_difference(&expected, observed) else { continue };
+            let known_bugs = KNOWN_BUGS.iter().find(|(_, bugs)| {
                 predict(point, self.layout, *bugs)
-                    .is_some_and(|expected| first_difference(&expected, seen).is_none())
+                    .is_some_and(|expected| first_difference(&expected, observed).is_none())
             });
-            match bug {
-                Some((id, shown)) => {
-                    bugs = *shown;
+            match known_bugs {
+                Some((id, bugs_of_point)) => {
+                    bugs = *bugs_of_point;
                     *self.bug_counts.entry(id).or_default() += 1;
                 }
-                None => self.add_difference(point, at, &expected, seen),
+                None => self.add_difference(point, index, &expected, observed),
             }
         }
         if let Some(last) = points.last().filter(|last| self.is_judged(last)) {
             let expected = predict_control(last, self.layout, bugs);
-            if let Some(at) = first_difference(&expected, &result.control) {
-                self.add_difference(last, at, &expected, &result.control);
+            if let Some(index) = first_difference(&expected, &result.control) {
+                self.add_difference(last, index, &expected, &result.control);
             }
         }
     }
 
-    /// Adds a point whose observation with index `at` differs from the prediction.
+    /// Adds a point whose observation with this index differs from the prediction.
     fn add_difference(
         &mut self,
         point: &Point,
-        at: usize,
+        index: usize,
         expected: &[Observation],
-        seen: &[Observation],
+        observed: &[Observation],
     ) {
-        self.differing += 1;
-        if self.differing > MAX_REPORTED {
+        self.differing_count += 1;
+        if self.differing_count > MAX_REPORTED {
             return;
         }
-        let one = |observations: &[Observation]| {
-            let observation = observations.get(at);
+        let describe_differing = |observations: &[Observation]| {
+            let observation = observations.get(index);
             observation.map_or("nothing more".to_owned(), |one| self.describe(one, point))
         };
-        let all = |observations: &[Observation]| self.describe_all(observations, point);
         let id = format!("{POINT_PREFIX}{}", point.code());
         log(format!("{id}: {point}"));
-        log(format!("  expected: {}", all(expected)));
-        log(format!("  seen:     {}", all(seen)));
+        log(format!("  expected: {}", self.describe_all(expected, point)));
+        log(format!("  seen:     {}", self.describe_all(observed, point)));
         if self.first_difference.is_none() {
-            self.first_difference = Some((format!("{} ({id}: {point})", one(expected)), one(seen)));
+            let expected = format!("{} ({id}: {point})", describe_differing(expected));
+            self.first_difference = Some((expected, describe_differing(observed)));
         }
     }
 
@@ -128,8 +128,9 @@ impl<'a> Report<'a> {
             log(format!("{count} of {points} points show the recorded bug {bug}"));
         }
         let Some((expected, got)) = self.first_difference else { return Ok(()) };
-        log(format!("{} of {points} points differ", self.differing));
-        Err(mismatch(expected, format!("{got} ({} of {points} points differ)", self.differing)))
+        let count = self.differing_count;
+        log(format!("{count} of {points} points differ"));
+        Err(mismatch(expected, format!("{got} ({count} of {points} points differ)")))
     }
 
     /// The name of an address, such as `ip`, or its value.
@@ -152,8 +153,8 @@ impl<'a> Report<'a> {
     fn describe_siginfo(&self, info: &Siginfo, point: &Point) -> String {
         let Siginfo { code, errno, number, arch, call_address } = info;
         let arch = if *arch == AUDIT_ARCH { String::new() } else { format!(", arch {arch:#x}") };
-        let at = self.describe_address(*call_address, point);
-        format!("code {code}, errno {errno}, number {number}{arch}, from {at}")
+        let address = self.describe_address(*call_address, point);
+        format!("code {code}, errno {errno}, number {number}{arch}, from {address}")
     }
 
     /// Describes an observation of a point in words.
@@ -231,13 +232,14 @@ impl<'a> Report<'a> {
 }
 
 /// Predicts the observations of the control calls of a task whose last point is `point`. The task's
-/// control call must not be dispatched, whatever its parent's configuration. The parent's control call
-/// must be dispatched if the parent is armed.
+/// control call must be executed, even if the parent is armed. The parent's control call must be dispatched
+/// if the parent is armed.
 fn predict_control(point: &Point, layout: &Layout, bugs: Bugs) -> Vec<Observation> {
     use Observation::{Exited, Killed, ProcessEnded, Returned};
     let mut expected = vec![Returned { result: None, preserved: true, executed: true }];
     if point.task() == Task::Thread {
-        let last = predict(point, layout, bugs).and_then(|seen| seen.last().copied());
+        let observations = predict(point, layout, bugs);
+        let last = observations.and_then(|observations| observations.last().copied());
         // The first thread ends with its process and makes no control call.
         if matches!(last, Some(Killed(_) | Exited(_) | ProcessEnded(1..))) {
             return expected;
@@ -271,11 +273,11 @@ fn predict_control(point: &Point, layout: &Layout, bugs: Bugs) -> Vec<Observatio
 }
 
 /// The index of the first observation that differs from its prediction.
-fn first_difference(expected: &[Observation], seen: &[Observation]) -> Option<usize> {
-    (0..expected.len().max(seen.len())).find(|at| {
+fn first_difference(expected: &[Observation], observed: &[Observation]) -> Option<usize> {
+    (0..expected.len().max(observed.len())).find(|index| {
         !matches!(
-            (expected.get(*at), seen.get(*at)),
-            (Some(expected), Some(seen)) if expected.allows(seen)
+            (expected.get(*index), observed.get(*index)),
+            (Some(expected), Some(observed)) if expected.allows(observed)
         )
     })
 }

@@ -51,7 +51,7 @@ pub(super) fn issue_call(gate: &Gate, registers: &Registers) -> (Registers, bool
 /// Runs a point in the calling task.
 ///
 /// # Errors
-/// The error of a preparing system call.
+/// The error of a system call that prepares the point or clears its state.
 pub(super) fn run_point(point: &Point) -> sys::Result<()> {
     let memory = memory();
     let layout = &memory.layout;
@@ -67,8 +67,8 @@ pub(super) fn run_point(point: &Point) -> sys::Result<()> {
     install_filter(point)?;
     let configure = |arguments: [u64; 4]| {
         let [mode, offset, length, selector] = arguments;
-        let answer = sys::set_dispatch(mode, offset, length, selector);
-        observe(Observation::Set(answer.map_or_else(|error| error.0, |()| 0)));
+        let result = sys::set_dispatch(mode, offset, length, selector);
+        observe(Observation::Set(result.map_or_else(|error| error.0, |()| 0)));
     };
     match point.arming() {
         Arming::Replaced => configure(call::earlier_configuration_arguments(layout)),
@@ -81,7 +81,7 @@ pub(super) fn run_point(point: &Point) -> sys::Result<()> {
     if point.arming() != Arming::Tracer {
         configure(call::configuration_arguments(point, layout));
     }
-    // From here on even system calls inside [`arch::inside`] may be dispatched.
+    // From here on even system calls from inside may be dispatched.
     if point.tracer() != Tracer::None {
         shared_state().is_recording.store(1, Ordering::SeqCst);
         sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGSTOP)?;
@@ -96,7 +96,7 @@ pub(super) fn run_point(point: &Point) -> sys::Result<()> {
         set_selector(point.value());
         let (after, executed) = issue_call(&gate, &registers);
         set_selector(0);
-        // A single step leaves TF in the flags, which the call instruction copies to R11 on x86-64.
+        // A single step leaves TF in the flags, and the call instruction of x86-64 copies the flags to R11.
         let preserved = are_preserved(&after, &registers)
             && (point.tracer().single_steps()
                 || has_permitted_clobbers(&after, &registers, gate.compared_address()));
@@ -106,7 +106,7 @@ pub(super) fn run_point(point: &Point) -> sys::Result<()> {
     if point.seccomp() == Seccomp::Strict {
         let shared = shared_state();
         shared.is_recording.store(0, Ordering::SeqCst);
-        shared.records[shared.current_index()].is_done.store(1, Ordering::SeqCst);
+        shared.records[shared.current_index()].is_complete.store(1, Ordering::SeqCst);
         // Strict mode allows exit(2), but not exit_group(2).
         loop {
             // SAFETY: ends the task.
@@ -134,8 +134,8 @@ fn has_permitted_clobbers(after: &Registers, before: &Registers, compared_addres
     before.clobbered_values(compared_address).contains(&clobbered)
 }
 
-/// Blocks and raises the signal that must be pending, and sets the alternate stack and the
-/// disposition of SIGSYS.
+/// Blocks and raises the point's pending signal, and sets the alternate stack and the disposition of
+/// SIGSYS.
 fn prepare_signals(point: &Point) -> sys::Result<()> {
     let disposition = point.disposition();
     let raise = |signal: i32| sys::tgkill(sys::getpid(), sys::gettid(), signal);
@@ -169,15 +169,15 @@ fn prepare_signals(point: &Point) -> sys::Result<()> {
     if point.pending() == Pending::NoneAtLimitZero {
         limit_pending_signals(0)?;
     }
-    let [stack, read_only] = memory().alternate_stacks;
-    let stack = match disposition {
+    let [stack, read_only_stack] = memory().alternate_stacks;
+    let stack_and_flags = match disposition {
         Disposition::OnStack => Some((stack, 0)),
         Disposition::AutoDisarm => Some((stack, SS_AUTODISARM)),
-        Disposition::ReadOnlyStack => Some((read_only, 0)),
+        Disposition::ReadOnlyStack => Some((read_only_stack, 0)),
         _ => None,
     };
-    if let Some((stack, flags)) = stack {
-        // SAFETY: memory that stays mapped. No handler is expected to run on the read-only stack.
+    if let Some((stack, flags)) = stack_and_flags {
+        // SAFETY: the stacks stay mapped. On the read-only stack the kernel cannot start a handler.
         unsafe { sys::sigaltstack(stack, ALTERNATE_STACK_SIZE as u64, flags) }?;
     }
     set_disposition(disposition)
@@ -205,11 +205,11 @@ fn limit_pending_signals(limit: u64) -> sys::Result<()> {
 fn clear_signals(point: &Point) -> sys::Result<()> {
     match point.pending() {
         Pending::NoneAtLimitZero => limit_pending_signals(u64::MAX)?,
-        // Ignoring a signal discards a pending one.
-        Pending::Sigsys => install_handler(libc::SIGSYS, 1, 0)?,
+        // The disposition SIG_IGN discards a pending signal.
+        Pending::Sigsys => install_handler(libc::SIGSYS, SIG_IGN, 0)?,
         Pending::Sigsegv => {
-            install_handler(libc::SIGSEGV, 1, 0)?;
-            install_handler(libc::SIGSEGV, 0, 0)?;
+            install_handler(libc::SIGSEGV, SIG_IGN, 0)?;
+            install_handler(libc::SIGSEGV, SIG_DFL, 0)?;
         }
         _ => {}
     }
@@ -267,14 +267,17 @@ pub(super) fn set_disposition(disposition: Disposition) -> sys::Result<()> {
         Disposition::ResetHand => (handler, libc::SA_RESETHAND),
         Disposition::Restart => (handler, libc::SA_RESTART),
         Disposition::NoSiginfo => (without_info, 0),
-        // SIG_IGN, SIG_DFL.
-        Disposition::Ignored | Disposition::IgnoredBlocked => (1, 0),
-        Disposition::Default => (0, 0),
+        Disposition::Ignored | Disposition::IgnoredBlocked => (SIG_IGN, 0),
+        Disposition::Default => (SIG_DFL, 0),
     };
     let siginfo = if handler == without_info { 0 } else { libc::SA_SIGINFO };
     install_handler(libc::SIGSYS, handler, flags | siginfo)
 }
 
+const SIG_DFL: u64 = 0;
+const SIG_IGN: u64 = 1;
+
+/// Sets the disposition of a signal. `handler` is the address of a handler, [`SIG_DFL`] or [`SIG_IGN`].
 fn install_handler(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
     let flags = u64::from(flags.cast_unsigned()) | sys::SA_RESTORER;
     let action = SigAction { handler, flags, restorer: arch::restorer(), mask: 0 };
@@ -287,17 +290,17 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext)
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &*frame) };
     let registers = frame.registers;
-    let seen = SigsysRecord { info, registers, flags: 0, stack, frame_mask: frame.mask };
-    let alternate =
-        memory().alternate_stacks[0]..memory().alternate_stacks[0] + ALTERNATE_STACK_SIZE as u64;
+    let record = SigsysRecord { info, registers, flags: 0, stack, frame_mask: frame.mask };
+    let alternate_stack = memory().alternate_stacks[0];
+    let alternate_stack = alternate_stack..alternate_stack + ALTERNATE_STACK_SIZE as u64;
     // SAFETY: the registers of the call that `issue_call` makes, which live until the call returns.
     let call = unsafe { CURRENT_CALL.load(Ordering::SeqCst).as_ref() };
-    let info = observed_siginfo(&seen);
+    let info = observed_siginfo(&record);
     let preserved = arch::inside().contains(&info.call_address)
         || call.is_some_and(|call| are_preserved(&registers, call));
     observe(Observation::Handled(Some(Frame {
         info: Siginfo { call_address: normalize_address(info.call_address), ..info },
-        on_alternate_stack: alternate.contains(&stack),
+        on_alternate_stack: alternate_stack.contains(&stack),
         result: registers[Reg::RESULT],
         instruction_pointer: normalize_address(registers[Reg::INSTRUCTION_POINTER]),
         preserved,
@@ -319,7 +322,7 @@ fn allow_next_call() {
         byte.store(0, Ordering::SeqCst);
     }
     if HANDLED_COUNT.fetch_add(1, Ordering::SeqCst) + 1 >= MAX_SIGSYS {
-        // SAFETY: the address is never mapped, so this ends the process, as intended.
+        // SAFETY: the address is never mapped, so the read ends the process, as intended.
         unsafe { std::ptr::without_provenance::<u8>(8).read_volatile() };
     }
 }
@@ -328,25 +331,25 @@ extern "C" fn on_other_signal(signal: i32) {
     observe(Observation::OtherSignal(signal));
 }
 
-/// The address that observations have in place of `address`: the start of [`arch::inside`] for all
-/// addresses inside.
+/// The address that observations have in place of `address`: for an address inside, the start of
+/// [`arch::inside`].
 pub(super) fn normalize_address(address: u64) -> u64 {
     let inside = arch::inside();
     if inside.contains(&address) { inside.start } else { address }
 }
 
-/// The fields of a SIGSYS's siginfo that observations have.
-pub(super) fn observed_siginfo(seen: &SigsysRecord) -> Siginfo {
-    let code = seen.code();
+/// The fields of the siginfo of a SIGSYS that observations contain.
+pub(super) fn observed_siginfo(record: &SigsysRecord) -> Siginfo {
+    let code = record.code();
     // SYS_SECCOMP, SYS_USER_DISPATCH.
     if !matches!(code, 1 | 2) {
         return Siginfo { code, ..Siginfo::default() };
     }
     Siginfo {
         code,
-        errno: seen.errno(),
-        number: seen.number(),
-        arch: seen.arch(),
-        call_address: seen.call_address(),
+        errno: record.errno(),
+        number: record.number(),
+        arch: record.arch(),
+        call_address: record.call_address(),
     }
 }

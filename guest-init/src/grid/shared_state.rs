@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The state that a task which runs points shares with its tracer and its parent: the observations, and
-//! words by which they synchronise.
+//! words by which the three synchronise.
 
 use super::memory::{Memory, Platform};
 use super::observation::Observation;
@@ -20,8 +20,8 @@ pub(super) const MAX_POINTS: usize = 64;
 #[repr(C)]
 pub(super) struct Record {
     pub(super) count: AtomicU32,
-    /// 1 when the point is complete and its task lives.
-    pub(super) is_done: AtomicU32,
+    /// 1 if the task has completed the point and is still alive.
+    pub(super) is_complete: AtomicU32,
     observations: [UnsafeCell<Observation>; MAX_OBSERVATIONS],
 }
 
@@ -38,14 +38,14 @@ pub(super) struct SharedState {
     pub(super) thread_id: AtomicU32,
     /// 1 when the tracer is attached.
     pub(super) is_tracer_attached: AtomicU32,
-    /// 1 when the tracer has reaped the thread. The first thread must not exit the process before,
+    /// 1 when the tracer has reaped the thread. Until then the first thread must not exit the process,
     /// since the exit code of the process would replace that of the thread.
     pub(super) is_thread_reaped: AtomicU32,
     /// 0 when the thread has ended.
     pub(super) is_thread_alive: AtomicU32,
     pub(super) records: [Record; MAX_POINTS],
-    /// The observations of the control calls: one in the task before its first point, and one in its
-    /// parent after its last.
+    /// The observations of the control calls: one call in the task before its first point, and one in the
+    /// task's parent after the last point.
     pub(super) control: Record,
 }
 
@@ -56,14 +56,14 @@ pub(super) static IN_CONTROL_CALL: AtomicBool = AtomicBool::new(false);
 
 /// The shared state.
 pub(super) fn shared_state() -> &'static SharedState {
-    // SAFETY: `prepare` mapped it. Zero bytes are valid for the atomics, and an observation is read only
-    // after it was written.
+    // SAFETY: `prepare` mapped the memory. Zero bytes are valid for the atomics, and an observation is read
+    // only after it was written.
     unsafe { &*SHARED.load(Ordering::SeqCst) }
 }
 
 /// The memory for points.
 pub(super) fn memory() -> &'static Memory {
-    // SAFETY: `prepare` made it, and it is never freed.
+    // SAFETY: `prepare` made the memory, which is never freed.
     unsafe { &*MEMORY.load(Ordering::SeqCst) }
 }
 
@@ -87,7 +87,7 @@ impl SharedState {
     pub(super) fn clear(&self, points: usize) {
         for record in self.records[..points].iter().chain([&self.control]) {
             record.count.store(0, Ordering::SeqCst);
-            record.is_done.store(0, Ordering::SeqCst);
+            record.is_complete.store(0, Ordering::SeqCst);
         }
         let words = [
             &self.current_point,
@@ -136,18 +136,22 @@ impl Record {
 
 /// Sleeps while a word has this value. May return early.
 pub(super) fn wait_while(word: &AtomicU32, value: u32) {
-    let at = word.as_ptr() as u64;
-    // SAFETY: sleeps while the word has that value.
+    let address = word.as_ptr() as u64;
+    // SAFETY: reads the word, which is live.
     let _ = unsafe {
-        sys::call(libc::SYS_futex, &[at, libc::FUTEX_WAIT.cast_unsigned().into(), value.into(), 0])
+        sys::call(
+            libc::SYS_futex,
+            &[address, libc::FUTEX_WAIT.cast_unsigned().into(), value.into(), 0],
+        )
     };
 }
 
 /// Sets a word and wakes a task that waits for it.
 pub(super) fn store_and_wake(word: &AtomicU32, value: u32) {
     word.store(value, Ordering::SeqCst);
-    let at = word.as_ptr() as u64;
+    let address = word.as_ptr() as u64;
     // SAFETY: wakes sleepers only.
-    let _ =
-        unsafe { sys::call(libc::SYS_futex, &[at, libc::FUTEX_WAKE.cast_unsigned().into(), 1, 0]) };
+    let _ = unsafe {
+        sys::call(libc::SYS_futex, &[address, libc::FUTEX_WAKE.cast_unsigned().into(), 1, 0])
+    };
 }

@@ -11,14 +11,14 @@ use crate::support::broken;
 
 const SYSCTL: &str = "/proc/sys/kernel/syscall_user_dispatch";
 
-/// The states that are set now.
+/// The monitor that runs now, and the value of the sysctl.
 #[derive(Default)]
 pub(super) struct SystemState {
     monitor: Option<Monitor>,
     tracepoints: Option<Tracefs>,
     audit: Option<Audit>,
-    /// While the sysctl denies arming.
-    denied: Option<KernelChange>,
+    /// The change of the kernel while the sysctl denies arming.
+    denial: Option<KernelChange>,
 }
 
 impl SystemState {
@@ -39,7 +39,7 @@ impl SystemState {
                 let events = ["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"];
                 self.tracepoints = Some(Tracefs::start_without_recording(&events)?);
             }
-            // No point makes this call, so that there are no audit records to read.
+            // Audit a call that no point makes, so that there are no audit records to read.
             Monitor::Audit => self.audit = Some(Audit::start(libc::SYS_umask)?),
         }
         Ok(())
@@ -48,12 +48,12 @@ impl SystemState {
     /// Sets the sysctl to the point's state.
     pub(super) fn set_sysctl(&mut self, point: &Point) -> Result<(), Failure> {
         let deny = point.sysctl() == Sysctl::Denies;
-        if deny && self.denied.is_none() {
-            self.denied = Some(KernelChange::begin());
+        if deny && self.denial.is_none() {
+            self.denial = Some(KernelChange::begin());
             std::fs::write(SYSCTL, "0").map_err(broken("sysctl"))?;
-        } else if !deny && self.denied.is_some() {
+        } else if !deny && self.denial.is_some() {
             std::fs::write(SYSCTL, "1").map_err(broken("sysctl"))?;
-            self.denied = None;
+            self.denial = None;
         }
         Ok(())
     }
@@ -61,7 +61,7 @@ impl SystemState {
 
 impl Drop for SystemState {
     fn drop(&mut self) {
-        if self.denied.is_some() {
+        if self.denial.is_some() {
             let _ = std::fs::write(SYSCTL, "1");
         }
     }

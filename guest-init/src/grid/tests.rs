@@ -26,15 +26,16 @@ fn layout() -> Layout {
         has_x32: false,
     };
     let (first, second) = (arch::gate(), arch::second_gate());
-    let other = arch::second_entry();
-    let gate = other.map(|other| other.gate);
+    let second_entry = arch::second_entry();
+    let gate = second_entry.map(|entry| entry.gate);
     Layout {
         platform,
         inside: arch::inside(),
         gates: [Some(first), Some(second), gate, Some(first), Some(second), Some(first)],
-        second_entry: other,
-        selectors: std::array::from_fn(|kind| {
-            Some(if kind == 1 { 0 } else { 0x100 + kind as u64 })
+        second_entry,
+        selectors: std::array::from_fn(|index| {
+            let is_null = index == Selector::Null as usize;
+            Some(if is_null { 0 } else { 0x100 + index as u64 })
         }),
         code_byte: 2,
         allow_selector: 0x800,
@@ -45,7 +46,8 @@ fn layout() -> Layout {
     }
 }
 
-fn at(states: &[(Axis, u8)]) -> Vec<Observation> {
+/// The predicted observations of the point with these states.
+fn predicted(states: &[(Axis, u8)]) -> Vec<Observation> {
     predict(&Point::with_states(states), &layout(), Bugs::default()).expect("a valid point")
 }
 
@@ -54,18 +56,18 @@ const PASSED: Observation =
 const NEXT: Observation = Observation::NextCall { executed: true };
 
 fn handled() -> Observation {
-    let at = arch::gate().compared_address();
+    let address = arch::gate().compared_address();
     let number = libc::SYS_getresuid;
     let registers =
         arch::Registers::for_call(number.cast_unsigned(), [0x1000, 0x1004, 0x1008, 0, 0, 0]);
     let number = i32::try_from(number).expect("a small number");
-    let info = Siginfo { code: 2, errno: 0, number, arch: arch::AUDIT_ARCH, call_address: at };
+    let info = Siginfo { code: 2, errno: 0, number, arch: arch::AUDIT_ARCH, call_address: address };
     let result = registers[arch::Reg::RESULT];
     Observation::Handled(Some(Frame {
         info,
         on_alternate_stack: false,
         result,
-        instruction_pointer: at,
+        instruction_pointer: address,
         preserved: true,
         mask: 0,
     }))
@@ -73,23 +75,31 @@ fn handled() -> Observation {
 
 #[test]
 fn an_allowed_call_passes_and_a_blocked_one_is_handled() {
-    assert_eq!(at(&[]), [Observation::Set(0), PASSED, NEXT]);
-    let seen = at(&[(Axis::Value, 1)]);
-    let Observation::Returned { executed: false, .. } = seen[2] else { panic!("{seen:?}") };
-    assert_eq!((seen[0], seen[1], seen[3]), (Observation::Set(0), handled(), NEXT));
+    assert_eq!(predicted(&[]), [Observation::Set(0), PASSED, NEXT]);
+    let observations = predicted(&[(Axis::Value, 1)]);
+    let Observation::Returned { executed: false, .. } = observations[2] else {
+        panic!("{observations:?}")
+    };
+    assert_eq!(
+        (observations[0], observations[1], observations[3]),
+        (Observation::Set(0), handled(), NEXT)
+    );
     let killed = [Observation::Set(0), Observation::Killed(libc::SIGSYS)];
-    assert_eq!(at(&[(Axis::Value, 2)]), killed);
+    assert_eq!(predicted(&[(Axis::Value, 2)]), killed);
     for disposition in [Disposition::Ignored, Disposition::Default, Disposition::Blocked] {
-        assert_eq!(at(&[(Axis::Value, 1), (Axis::Disposition, disposition as u8)]), killed);
+        assert_eq!(predicted(&[(Axis::Value, 1), (Axis::Disposition, disposition as u8)]), killed);
     }
     let unreadable = (Axis::Selector, Selector::NoAccess as u8);
-    assert_eq!(at(&[unreadable]), [Observation::Set(0), Observation::Killed(libc::SIGSEGV)]);
+    assert_eq!(predicted(&[unreadable]), [Observation::Set(0), Observation::Killed(libc::SIGSEGV)]);
 }
 
 #[test]
 fn without_a_selector_and_a_range_the_return_from_the_handler_kills() {
     let nothing = [(Axis::Selector, Selector::Null as u8), (Axis::Span, Span::Nothing as u8)];
-    assert_eq!(at(&nothing), [Observation::Set(0), handled(), Observation::Killed(libc::SIGSYS)]);
+    assert_eq!(
+        predicted(&nothing),
+        [Observation::Set(0), handled(), Observation::Killed(libc::SIGSYS)]
+    );
 }
 
 #[test]
@@ -123,11 +133,11 @@ fn ranges_are_obeyed_to_the_byte() {
             let fits = end <= u128::from(u64::MAX) && end > start;
             let accepted = fits || (mode == Mode::Exclusive && offset == 0);
             let states = [(Axis::Value, 1), (Axis::Span, *span as u8), (Axis::Mode, mode as u8)];
-            let seen = at(&states);
-            assert_eq!(seen[0] == Observation::Set(0), accepted, "{span:?} {mode:?}");
+            let observations = predicted(&states);
+            assert_eq!(observations[0] == Observation::Set(0), accepted, "{span:?} {mode:?}");
             let within = (start..end).contains(&ip);
             let dispatched = accepted && within == (mode == Mode::Inclusive);
-            assert_eq!(seen[1] == handled(), dispatched, "{span:?} {mode:?}");
+            assert_eq!(observations[1] == handled(), dispatched, "{span:?} {mode:?}");
         }
     }
 }
@@ -149,15 +159,16 @@ fn codes_parse_to_their_points() {
     }
 }
 
-/// Every combination of states of `strength` dimensions.
-fn tuples(point: &Point, strength: usize) -> Vec<Vec<(usize, u8)>> {
+/// The point's combinations of states of `strength` dimensions.
+fn combinations(point: &Point, strength: usize) -> Vec<Vec<(usize, u8)>> {
     let mut all: Vec<Vec<(usize, u8)>> = vec![Vec::new()];
     for _ in 0..strength {
         all = all
             .iter()
-            .flat_map(|tuple| {
-                let first = tuple.last().map_or(0, |(axis, _)| axis + 1);
-                (first..DIMENSION_COUNT).map(|axis| [&tuple[..], &[(axis, point.0[axis])]].concat())
+            .flat_map(|combination| {
+                let first = combination.last().map_or(0, |(axis, _)| axis + 1);
+                (first..DIMENSION_COUNT)
+                    .map(|axis| [&combination[..], &[(axis, point.0[axis])]].concat())
             })
             .collect();
     }
@@ -165,29 +176,30 @@ fn tuples(point: &Point, strength: usize) -> Vec<Vec<(usize, u8)>> {
 }
 
 #[test]
-fn a_covering_product_has_every_combination_that_a_whole_one_has() {
+fn a_covering_set_has_every_combination_that_the_full_product_has() {
     let mut choices: super::cover::Choices = std::array::from_fn(|_| vec![0]);
     choices[Axis::Value as usize] = vec![0, 1, 255];
     choices[Axis::Mode as usize] = vec![0, 1, 2];
     choices[Axis::Span as usize] = vec![0, 1, 2, 3];
     choices[Axis::GateChoice as usize] = vec![0, 1];
     choices[Axis::Tracer as usize] = vec![0, 3, 9];
-    // One pair and one triple are invalid.
+    // One pair and one triple are invalid. A triple that contains the invalid pair is invalid too: 3 + 2 + 3
+    // triples with a value, a gate or a tracer.
     let valid = |point: &Point| {
         let is = |axis: Axis, state| point.0[axis as usize] == state;
         let pair = is(Axis::Mode, 1) && is(Axis::Span, 3);
         let triple = is(Axis::Value, 255) && is(Axis::GateChoice, 1) && is(Axis::Tracer, 9);
         !pair && !triple
     };
-    let everything = full_product(&choices, valid);
+    let full = full_product(&choices, valid);
     for (strength, impossible) in [(2, 1), (3, 1 + 3 + 2 + 3)] {
-        let (points, given_up) = covering(&choices, strength, 7, &[Axis::Tracer], valid);
-        assert!(points.iter().all(valid) && points.len() < everything.len() / 2);
-        let of = |points: &[Point]| -> HashSet<_> {
-            points.iter().flat_map(|point| tuples(point, strength)).collect()
+        let (points, impossible_count) = covering(&choices, strength, 7, &[Axis::Tracer], valid);
+        assert!(points.iter().all(valid) && points.len() < full.len() / 2);
+        let all_combinations = |points: &[Point]| -> HashSet<_> {
+            points.iter().flat_map(|point| combinations(point, strength)).collect()
         };
-        assert_eq!(of(&points), of(&everything));
-        assert_eq!(given_up, impossible, "of strength {strength}");
+        assert_eq!(all_combinations(&points), all_combinations(&full));
+        assert_eq!(impossible_count, impossible, "of strength {strength}");
         assert_eq!(
             covering(&choices, strength, 7, &[Axis::Tracer], valid).0,
             points,
@@ -205,23 +217,18 @@ fn products_contain_every_state() {
         points.iter().flat_map(|product| product.points(&layout)).collect();
     points.extend(&pairs);
     for (axis, dimension) in DIMENSIONS.iter().enumerate() {
-        let seen: HashSet<u8> = points.iter().map(|point| point.0[axis]).collect();
-        let other = axis == Axis::GateChoice as usize && arch::second_entry().is_none();
-        let states = dimension.states.len();
-        assert!(
-            seen.len() >= states - usize::from(other) || dimension.states.is_empty(),
-            "{}: {} of {states}",
-            dimension.title,
-            seen.len()
-        );
+        let states: HashSet<u8> = points.iter().map(|point| point.0[axis]).collect();
+        let lacks_state = axis == Axis::GateChoice as usize && arch::second_entry().is_none();
+        let expected = dimension.states.len().saturating_sub(usize::from(lacks_state));
+        assert!(states.len() >= expected, "{}: {} of {expected}", dimension.title, states.len());
     }
-    let entries = points.iter().filter(|point| point.gate() == GateChoice::EndOfPage).count();
-    assert!(entries > 10 && pairs.len() < 500, "{} pairs", pairs.len());
+    let at_page_end = points.iter().filter(|point| point.gate() == GateChoice::EndOfPage).count();
+    assert!(at_page_end > 10 && pairs.len() < 500, "{} pairs", pairs.len());
     assert_eq!(Product::Pairs.points(&layout), pairs);
 }
 
 #[test]
-fn no_product_needs_a_privilege_that_the_user_lacks() {
+fn without_pid_namespaces_no_product_has_the_init_of_one() {
     let mut layout = layout();
     layout.platform.has_pid_namespaces = false;
     use Product::{

@@ -16,9 +16,11 @@ use crate::support::broken;
 use crate::sys::{self, WaitStatus};
 use std::sync::atomic::Ordering;
 
+/// `PTRACE_SYSEMU_SINGLESTEP` of x86-64.
 const SYSEMU_SINGLESTEP: u32 = 32;
 
-/// Traces the task, in this process or its second thread, that runs these points. Returns how the task ended.
+/// Traces the task that runs these points: the first or the second thread of the process. Returns how the task
+/// ended.
 ///
 /// # Errors
 /// [`Failure::Broken`] if the task cannot be traced.
@@ -44,10 +46,10 @@ pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<WaitStatus, F
     let mut are_options_set = tracer.attaches_by_seize();
     loop {
         let waited = sys::wait(pid, libc::__WALL).map_err(broken("wait4"))?;
-        let Some((_, change)) = waited else {
+        let Some((_, status)) = waited else {
             return Err(Failure::Broken("wait4 gave nothing".into()));
         };
-        let WaitStatus::Stopped(stop) = change else { return Ok(change) };
+        let WaitStatus::Stopped(stop) = status else { return Ok(status) };
         if !are_options_set {
             let options = u64::from(options.cast_unsigned());
             ptrace::request(pid, libc::PTRACE_SETOPTIONS, 0, options)
@@ -58,9 +60,9 @@ pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<WaitStatus, F
             ptrace::request(pid, request, 0, u64::from(signal.cast_unsigned()))
         });
         match resumed {
-            // The tracee is dying; the next wait4 reports how.
+            // The tracee is dying; the next wait4(2) reports its end.
             Err(sys::Errno(libc::ESRCH)) => {}
-            // A call that should have been dispatched may have detached the tracee.
+            // A call that the kernel failed to dispatch may have detached the tracee.
             Err(error) => {
                 observe(Observation::SetupFailed(error.0));
                 let _ = sys::kill(pid, libc::SIGKILL);
@@ -74,7 +76,7 @@ pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<WaitStatus, F
 struct TraceState<'a> {
     pid: i32,
     points: &'a [Point],
-    /// The request that resumes the tracee.
+    /// The request that resumes the tracee after a stop.
     resume_request: u32,
     /// The number of stops for SIGSYS in this point.
     sigsys_stops: u32,
@@ -112,10 +114,10 @@ impl TraceState<'_> {
                 let info = ptrace::signal_info(self.pid)?;
                 let registers = ptrace::registers(self.pid)?;
                 let frame = registers.general();
-                let seen =
+                let record =
                     SigsysRecord { info, registers: frame, flags: 0, stack: 0, frame_mask: 0 };
                 let is_sigsys = signal == libc::SIGSYS;
-                let info = is_sigsys.then(|| observed_siginfo(&seen));
+                let info = is_sigsys.then(|| observed_siginfo(&record));
                 let result = is_sigsys.then_some(registers.result);
                 observe(Observation::Stopped {
                     signal,
@@ -127,7 +129,7 @@ impl TraceState<'_> {
                     self.sigsys_stops += 1;
                     if self.sigsys_stops == MAX_SIGSYS {
                         sys::kill(self.pid, libc::SIGKILL)?;
-                        // Do not resume the tracee, which could skip the stop for its exit.
+                        // Do not resume the tracee: it could then die without the stop for its exit.
                         return Err(sys::Errno(libc::ESRCH));
                     }
                 }
@@ -147,8 +149,8 @@ impl TraceState<'_> {
         }
     }
 
-    /// Prepares the tracee, which has stopped before the call under test: arms it if the point asks for
-    /// this, and chooses the request that resumes it.
+    /// Prepares the tracee, which has stopped before the call under test: sets the configuration if the point
+    /// is armed by its tracer, and chooses the request that resumes the tracee.
     fn prepare_call_under_test(&mut self, point: &Point) -> sys::Result<()> {
         let layout = &memory().layout;
         if point.arming() == Arming::Tracer {
@@ -156,13 +158,13 @@ impl TraceState<'_> {
             // `struct ptrace_sud_config`
             let config = [mode, selector, offset, length];
             let request = u32::try_from(PTRACE_SET_DISPATCH).unwrap_or(0);
-            let answer = ptrace::request(
+            let result = ptrace::request(
                 self.pid,
                 request,
                 size_of_val(&config) as u64,
                 config.as_ptr() as u64,
             );
-            observe(Observation::SetByTracer(answer.map_or_else(|error| error.0, |_| 0)));
+            observe(Observation::SetByTracer(result.map_or_else(|error| error.0, |_| 0)));
         }
         let tracer = point.tracer();
         self.resume_request = if tracer.stops_at_calls() {
@@ -180,27 +182,29 @@ impl TraceState<'_> {
         Ok(())
     }
 
-    /// Runs the tracee to the gate's call by a breakpoint, and removes the breakpoint.
+    /// Runs the tracee to the gate's call by a breakpoint, and removes the breakpoint. A breakpoint is written
+    /// as an aligned word of 8 bytes, which does not reach into the next page.
     fn run_to_call(&self, gate: &Gate) -> sys::Result<()> {
         let call = gate.call_address();
-        // An aligned word does not reach into the next page.
-        let word = call & !7;
-        let mut code = [0u64; 2];
-        for (at, code) in (0..).zip(&mut code) {
-            *code = self.read_word(word + 8 * at).unwrap_or(0);
+        let word_address = call & !7;
+        let mut words = [0u64; 2];
+        for (index, word) in (0..).zip(&mut words) {
+            // The second word may be in an unmapped page.
+            *word = self.read_word(word_address + 8 * index).unwrap_or(0);
         }
-        let [first, second] = code.map(u64::to_ne_bytes);
-        let bytes: [u8; 16] = std::array::from_fn(|i| if i < 8 { first[i] } else { second[i - 8] });
-        let at = usize::try_from(call - word).unwrap_or(0);
-        let old = u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]));
-        let mut changed = bytes;
-        changed[at..at + 8].copy_from_slice(&arch::with_breakpoint(old).to_ne_bytes());
-        let first = |bytes: [u8; 16]| u64::from_ne_bytes(std::array::from_fn(|i| bytes[i]));
-        let poke = |value| ptrace::request(self.pid, libc::PTRACE_POKETEXT, word, value);
-        poke(first(changed))?;
+        let [low, high] = words.map(u64::to_ne_bytes);
+        let code: [u8; 16] = std::array::from_fn(|i| if i < 8 { low[i] } else { high[i - 8] });
+        let offset = usize::try_from(call - word_address).unwrap_or(0);
+        let code_at_call = u64::from_ne_bytes(std::array::from_fn(|i| code[offset + i]));
+        let mut patched = code;
+        patched[offset..offset + 8]
+            .copy_from_slice(&arch::with_breakpoint(code_at_call).to_ne_bytes());
+        let first_word = |code: [u8; 16]| u64::from_ne_bytes(std::array::from_fn(|i| code[i]));
+        let poke = |value| ptrace::request(self.pid, libc::PTRACE_POKETEXT, word_address, value);
+        poke(first_word(patched))?;
         ptrace::request(self.pid, libc::PTRACE_CONT, 0, 0)?;
         let stop = sys::wait(self.pid, libc::__WALL)?;
-        poke(first(bytes))?;
+        poke(first_word(code))?;
         if stop != Some((self.pid, WaitStatus::Stopped(libc::SIGTRAP))) {
             return Err(sys::Errno(libc::ESRCH));
         }
@@ -218,16 +222,17 @@ impl TraceState<'_> {
 
     /// Records a syscall stop, unless the call is inside the allowed range.
     fn observe_call(&self) -> sys::Result<()> {
-        const ENTRY: u64 = 1;
+        /// `PTRACE_SYSCALL_INFO_ENTRY`
+        const ENTRY: u8 = 1;
         let info = ptrace::call_info(self.pid)?;
-        // `struct ptrace_syscall_info` (include/uapi/linux/ptrace.h): kind, instruction pointer,
-        // stack pointer, number or result.
-        let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| info[8 * at + i]));
+        // `struct ptrace_syscall_info` (include/uapi/linux/ptrace.h). Byte 0: kind of the stop; words of 8
+        // bytes: 1, instruction pointer; 3, number or result.
+        let word = |index: usize| u64::from_ne_bytes(std::array::from_fn(|i| info[8 * index + i]));
         let (instruction_pointer, value) = (word(1), word(3));
         if arch::inside().contains(&instruction_pointer) {
             return Ok(());
         }
-        observe(if info[0] == ENTRY.to_ne_bytes()[0] {
+        observe(if info[0] == ENTRY {
             Observation::CallEntry { number: value, instruction_pointer }
         } else {
             Observation::CallExit { instruction_pointer, result: Some(value) }

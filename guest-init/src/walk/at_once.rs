@@ -2,14 +2,14 @@
 
 //! The model of threads side by side: finds an order of their actions that explains the observed events.
 //!
-//! Every action that touches what the threads share is a transition by itself: a store to a selector byte, the
-//! kernel's read of one, the check of the filters, the effect of a call, the delivery of a signal. All
-//! orders of transitions are allowed that keep the order within each thread. A search through these
-//! orders either explains all events, or gives the event at which the longest explanation ends.
+//! Every action that touches the state that the threads share is a transition: a store to a selector byte, the
+//! kernel's read of a selector byte, the check of the filters, the effect of a call, the delivery of a signal.
+//! The transitions of one thread keep their order; those of different threads may have any order. A search
+//! through these orders explains all events, or returns the event at which the longest explanation ends.
 
 use super::call_model::{
     CallModel, Effect, FilterChain, ModelledCall, SelectorBytes, SigsysReason, deliver_sigsys,
-    failed, filter_action,
+    error_result, filter_action,
 };
 use super::event::{Event, EventKind};
 use super::lanes::MAX_LANES;
@@ -17,8 +17,8 @@ use super::operations::{Call, CallSite, Disposition, FilterAction, NewTask, Oper
 use crate::oracle::{Config, Decision};
 use std::collections::HashSet;
 
-/// The recorded result of `seccomp(2)` with `SECCOMP_FILTER_FLAG_TSYNC` if a thread cannot get the filter. The
-/// kernel returns the id of that thread.
+/// The recorded result of a `seccomp(2)` with `SECCOMP_FILTER_FLAG_TSYNC` that fails because a thread cannot
+/// get the filter. The kernel's own result is the id of that thread, which differs from run to run.
 pub(super) const TSYNC_REFUSED: u64 = 1;
 
 /// The state at the start of the threads.
@@ -32,7 +32,7 @@ pub(super) struct Start {
     pub(super) chain: FilterChain,
 }
 
-/// The end of the threads.
+/// The way in which the threads end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// All threads ended.
@@ -46,16 +46,16 @@ pub(super) enum Ending {
 
 /// The predicted events and the end.
 pub(super) struct Outcome {
-    /// The observed events in their order if an order of actions explains them. Otherwise those before the first
-    /// unexplained one, and the event that was expected instead.
+    /// If an order of transitions explains all observed events, those events. Otherwise the observed events
+    /// before the first unexplained one, then the event that the model expects in its place.
     pub(super) events: Vec<Event>,
     pub(super) ending: Ending,
 }
 
-/// Predicts the events of threads side by side. `observed` are the observed events from the start of the
-/// threads on, and the kernel's release; without them the threads run in turn.
+/// Predicts the events of threads side by side. `observed` has the observed events from the start of the
+/// threads on, and the kernel's release. Without `observed`, the threads run one after the other.
 pub(super) fn predict(
-    calls: CallModel<'_>,
+    call_model: CallModel<'_>,
     step: &Step,
     body: &[Step],
     start: Start,
@@ -64,15 +64,15 @@ pub(super) fn predict(
     let lanes: Vec<&[Step]> = body.iter().take(MAX_LANES).map(lane_steps).collect();
     let (events, release) = observed.unwrap_or_default();
     let last = last_number(step);
-    let is_inside = |event: &&Event| (step.number..=last).contains(&event.step);
-    let count = events.iter().take_while(is_inside).count();
-    let (events, after) = events.split_at(count);
-    let of_lane = |steps: &[Step]| {
+    let is_of_step = |event: &&Event| (step.number..=last).contains(&event.step);
+    let count = events.iter().take_while(is_of_step).count();
+    let (events, later_events) = events.split_at(count);
+    let lane_events = |steps: &[Step]| {
         let numbers: Vec<u16> = steps.iter().map(|step| step.number).collect();
         events.iter().copied().filter(|event| numbers.contains(&event.step)).collect()
     };
     let lanes: Vec<Lane<'_>> =
-        lanes.into_iter().map(|steps| Lane { steps, observed: of_lane(steps) }).collect();
+        lanes.into_iter().map(|steps| Lane { steps, observed: lane_events(steps) }).collect();
     let state = State {
         threads: vec![Thread::new(&start); lanes.len()],
         bytes: start.bytes,
@@ -80,27 +80,30 @@ pub(super) fn predict(
         disposition: start.disposition,
         filters_of_all_threads: None,
     };
-    let has_filters = lanes
+    let installs_filter = lanes
         .iter()
         .flat_map(|lane| lane.steps)
         .any(|step| matches!(step.operation, Operation::InstallFilter { .. }));
-    let search = Search { calls, lanes, has_filters, release };
+    let search = Search { call_model, lanes, installs_filter, release };
     if observed.is_none() {
         return search.run_in_turn(state);
     }
-    // A process that is killed leaves events away, and this signal is seen next.
-    let signal = match after.first() {
+    // If a signal killed the process, the next event names it. The last events of the threads may be missing.
+    let signal = match later_events.first() {
         Some(Event { kind: EventKind::Killed(signal), .. }) => Some(*signal),
         _ => None,
     };
-    let known = search.lanes.iter().map(|lane| lane.observed.len()).sum::<usize>();
+    let lane_event_count = search.lanes.iter().map(|lane| lane.observed.len()).sum::<usize>();
     match search.explain(state, signal) {
-        Ok(ending) if known == events.len() => Outcome { events: events.to_vec(), ending },
+        Ok(ending) if lane_event_count == events.len() => {
+            Outcome { events: events.to_vec(), ending }
+        }
+        // An event belongs to no step of the threads, which the model never predicts.
         Ok(ending) => Outcome { events: Vec::new(), ending },
         Err(Unexplained { expected, instead_of, .. }) => {
-            // The events in front of the one that is not explained are taken as they were seen.
-            let at = instead_of.and_then(|event| events.iter().position(|other| *other == event));
-            let mut events = events[..at.unwrap_or(events.len())].to_vec();
+            // The prediction differs from the observation only from the unexplained event on.
+            let end = instead_of.and_then(|event| events.iter().position(|other| *other == event));
+            let mut events = events[..end.unwrap_or(events.len())].to_vec();
             events.extend(expected);
             let ending = Ending::Completed { filters_of_all_threads: None };
             Outcome { events, ending }
@@ -116,7 +119,7 @@ pub(super) fn lane_steps(step: &Step) -> &[Step] {
     }
 }
 
-/// The number of the last step within a step.
+/// The number of the last step within a step; the step's own number if it contains none.
 fn last_number(step: &Step) -> u16 {
     step.body().last().map_or(step.number, last_number)
 }
@@ -132,13 +135,13 @@ struct Lane<'a> {
 enum Phase {
     /// The step, or its call when it is issued again, begins.
     Begin,
-    /// The call was not dispatched. `has_filters` tells whether the thread had filters when the call began.
-    Filter { has_filters: bool },
+    /// The call was not dispatched. `had_filters` tells whether the thread had filters when the call began.
+    Filter { had_filters: bool },
     /// No filter acts on the call.
     Execute,
     /// A SIGSYS is to be delivered.
     Signal(SigsysReason),
-    /// The call returns without effect.
+    /// The call returns after a SIGSYS.
     Return,
 }
 
@@ -146,42 +149,43 @@ enum Phase {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Thread {
     /// The index of the current step.
-    at: usize,
+    step_index: usize,
     phase: Phase,
     /// The number of signals of the current call.
     signals: u8,
     config: Config,
     sigsys_blocked: bool,
     chain: FilterChain,
-    /// The number of observed events that are explained.
+    /// The number of observed events of the thread that are explained.
     explained: usize,
-    /// Whether an event was not observed: the process was killed before the thread could record it.
-    is_cut: bool,
+    /// Whether an event of the thread was not observed, because the process was killed before the thread
+    /// could record the event.
+    has_lost_event: bool,
     /// The signal by which the thread killed the process.
-    killed_by: Option<i32>,
+    fatal_signal: Option<i32>,
     /// Whether a filter of the thread killed the process.
-    is_killed_by_filter: bool,
+    filter_killed: bool,
 }
 
 impl Thread {
     fn new(start: &Start) -> Thread {
         Thread {
-            at: 0,
+            step_index: 0,
             phase: Phase::Begin,
             signals: 0,
             config: Config::default(),
             sigsys_blocked: start.sigsys_blocked,
             chain: start.chain.clone(),
             explained: 0,
-            is_cut: false,
-            killed_by: None,
-            is_killed_by_filter: false,
+            has_lost_event: false,
+            fatal_signal: None,
+            filter_killed: false,
         }
     }
 
-    /// Goes on to the next step.
+    /// Moves the thread to its next step.
     fn next_step(&mut self) {
-        (self.at, self.phase, self.signals) = (self.at + 1, Phase::Begin, 0);
+        (self.step_index, self.phase, self.signals) = (self.step_index + 1, Phase::Begin, 0);
     }
 }
 
@@ -195,7 +199,7 @@ struct State {
     filters_of_all_threads: Option<FilterChain>,
 }
 
-/// A transition: the state after it, and the event that it causes.
+/// A transition: the resulting state, and the event that the transition causes.
 type Transition = (State, Option<EventKind>);
 
 /// The event at which the longest explanation ends.
@@ -203,15 +207,16 @@ type Transition = (State, Option<EventKind>);
 struct Unexplained {
     /// The number of events that are explained.
     explained: usize,
+    /// The event that the model expects next.
     expected: Option<Event>,
-    /// The observed event; `None` if events are missing.
+    /// The event that was observed in place of `expected`; `None` if no further event was observed.
     instead_of: Option<Event>,
 }
 
 impl Unexplained {
-    /// Keeps the longer explanation. One that ends at an observed event counts before one that ends at a
-    /// missing event.
-    fn add(&mut self, explained: usize, expected: Event, instead_of: Option<Event>) {
+    /// Replaces this explanation by a longer one. An explanation that ends at an observed event is preferred to
+    /// one that ends at a missing event.
+    fn keep_longer(&mut self, explained: usize, expected: Event, instead_of: Option<Event>) {
         let rank = |has_event: bool, explained| (has_event, explained);
         let is_better = self.expected.is_none()
             || rank(instead_of.is_some(), explained)
@@ -223,10 +228,11 @@ impl Unexplained {
 }
 
 struct Search<'a> {
-    calls: CallModel<'a>,
+    call_model: CallModel<'a>,
     lanes: Vec<Lane<'a>>,
     /// Whether a thread installs a filter.
-    has_filters: bool,
+    installs_filter: bool,
+    /// The kernel's release.
     release: (u32, u32),
 }
 
@@ -236,11 +242,11 @@ impl Search<'_> {
         let mut events = Vec::new();
         for lane in 0..self.lanes.len() {
             while let Some((next, kind)) = self.transitions(&state, lane).into_iter().next() {
-                let step = self.lanes[lane].steps[state.threads[lane].at].number;
+                let step = self.lanes[lane].steps[state.threads[lane].step_index].number;
                 events.extend(kind.map(|kind| Event { step, kind }));
                 state = next;
             }
-            if let Some(signal) = state.threads[lane].killed_by {
+            if let Some(signal) = state.threads[lane].fatal_signal {
                 return Outcome { events, ending: Ending::Killed(signal) };
             }
         }
@@ -251,30 +257,28 @@ impl Search<'_> {
     /// Searches an order that explains all observed events. If threads can kill the process by several
     /// signals, prefers `signal`.
     fn explain(&self, start: State, signal: Option<i32>) -> Result<Ending, Unexplained> {
-        let mut seen = HashSet::new();
-        let mut open = vec![start];
-        let mut killed = None;
-        let mut furthest = Unexplained::default();
-        while let Some(state) = open.pop() {
-            if !seen.insert(state.clone()) {
+        let mut visited = HashSet::new();
+        let mut unvisited = vec![start];
+        let mut other_signal = None;
+        let mut longest = Unexplained::default();
+        while let Some(state) = unvisited.pop() {
+            if !visited.insert(state.clone()) {
                 continue;
             }
             let explained: usize = state.threads.iter().map(|thread| thread.explained).sum();
             let all_explained =
                 state.threads.iter().zip(&self.lanes).all(|(t, l)| t.explained == l.observed.len());
             if all_explained {
-                let signals = state.threads.iter().filter_map(|thread| thread.killed_by);
-                for found in signals {
-                    if signal.is_none_or(|signal| signal == found) {
-                        return Ok(Ending::Killed(found));
+                let signals = state.threads.iter().filter_map(|thread| thread.fatal_signal);
+                for fatal_signal in signals {
+                    if signal.is_none_or(|signal| signal == fatal_signal) {
+                        return Ok(Ending::Killed(fatal_signal));
                     }
-                    killed = Some(found);
+                    other_signal = Some(fatal_signal);
                 }
-                let is_complete = state
-                    .threads
-                    .iter()
-                    .zip(&self.lanes)
-                    .all(|(t, l)| t.at == l.steps.len() && !t.is_cut && t.killed_by.is_none());
+                let is_complete = state.threads.iter().zip(&self.lanes).all(|(t, l)| {
+                    t.step_index == l.steps.len() && !t.has_lost_event && t.fatal_signal.is_none()
+                });
                 if is_complete {
                     let filters_of_all_threads = state.filters_of_all_threads;
                     return Ok(Ending::Completed { filters_of_all_threads });
@@ -283,29 +287,29 @@ impl Search<'_> {
             for lane in self.lanes_to_try(&state) {
                 for (mut next, kind) in self.transitions(&state, lane) {
                     if let Some(kind) = kind {
-                        let step = self.lanes[lane].steps[state.threads[lane].at].number;
+                        let step = self.lanes[lane].steps[state.threads[lane].step_index].number;
                         let expected = Event { step, kind };
                         let observed = self.lanes[lane].observed.get(next.threads[lane].explained);
                         let agrees =
                             observed.is_none_or(|event| expected.allows(event, self.release));
                         if observed.is_none() || !agrees {
-                            furthest.add(explained, expected, observed.copied());
+                            longest.keep_longer(explained, expected, observed.copied());
                         }
                         match observed {
                             Some(_) if !agrees => continue,
                             Some(_) => next.threads[lane].explained += 1,
-                            None => next.threads[lane].is_cut = true,
+                            None => next.threads[lane].has_lost_event = true,
                         }
                     }
-                    open.push(next);
+                    unvisited.push(next);
                 }
             }
         }
-        killed.map(Ending::Killed).ok_or(furthest)
+        other_signal.map(Ending::Killed).ok_or(longest)
     }
 
-    /// The threads whose transitions must be tried. A transition that touches nothing shared need not be
-    /// tried in other orders.
+    /// The threads whose transitions must be tried. If the next transition of a thread touches nothing that is
+    /// shared, only that thread is tried: the order of this transition makes no difference.
     fn lanes_to_try(&self, state: &State) -> std::ops::Range<usize> {
         let private = (0..self.lanes.len()).find(|lane| self.is_next_private(state, *lane));
         private.map_or(0..self.lanes.len(), |lane| lane..lane + 1)
@@ -314,11 +318,11 @@ impl Search<'_> {
     /// Whether the next transition of a thread touches nothing that is shared.
     fn is_next_private(&self, state: &State, lane: usize) -> bool {
         let thread = &state.threads[lane];
-        let Some(step) = self.lanes[lane].steps.get(thread.at) else { return false };
-        if thread.killed_by.is_some() {
+        let Some(step) = self.lanes[lane].steps.get(thread.step_index) else { return false };
+        if thread.fatal_signal.is_some() {
             return false;
         }
-        let is_unfiltered = thread.chain.is_empty() && !self.has_filters;
+        let is_unfiltered = thread.chain.is_empty() && !self.installs_filter;
         match (&step.operation, thread.phase) {
             (Operation::Flip { .. } | Operation::InstallFilter { .. }, _) => false,
             (Operation::Call { site: CallSite::Inside, call: Call::Prctl(_), .. }, _)
@@ -333,15 +337,15 @@ impl Search<'_> {
     /// The transitions of a thread in a state.
     fn transitions(&self, state: &State, lane: usize) -> Vec<Transition> {
         let thread = &state.threads[lane];
-        let Some(step) = self.lanes[lane].steps.get(thread.at) else { return Vec::new() };
-        if thread.killed_by.is_some() {
+        let Some(step) = self.lanes[lane].steps.get(thread.step_index) else { return Vec::new() };
+        if thread.fatal_signal.is_some() {
             return Vec::new();
         }
         let mut next = state.clone();
         let own = &mut next.threads[lane];
         match &step.operation {
             Operation::Call { site, call, reissues, .. } => {
-                let call = self.calls.call(*site, call.permitted(false));
+                let call = self.call_model.call(*site, call.permitted(false));
                 return self.call_transitions(state, lane, &call, *reissues);
             }
             Operation::Flip { byte, value } => next.bytes[*byte] = *value,
@@ -359,8 +363,8 @@ impl Search<'_> {
                 let returned = |result| Some(EventKind::Returned { result, preserved: true });
                 // seccomp_can_sync_threads() refuses while a thread whose filter killed the process
                 // (`SECCOMP_MODE_DEAD`) has not exited.
-                let can_be_refused = *for_all_threads
-                    && state.threads.iter().any(|thread| thread.is_killed_by_filter);
+                let can_be_refused =
+                    *for_all_threads && state.threads.iter().any(|thread| thread.filter_killed);
                 let refused = can_be_refused.then(|| {
                     let mut state = state.clone();
                     state.threads[lane].next_step();
@@ -385,45 +389,45 @@ impl Search<'_> {
         let mut next = state.clone();
         let own = &mut next.threads[lane];
         let kill = |mut state: State, signal| {
-            state.threads[lane].killed_by = Some(signal);
+            state.threads[lane].fatal_signal = Some(signal);
             vec![(state, None)]
         };
         match own.phase {
             Phase::Begin if call.site == CallSite::Inside => own.phase = Phase::Execute,
             Phase::Begin => {
-                own.phase = match self.calls.decide(&own.config, call.address, &state.bytes) {
+                own.phase = match self.call_model.decide(&own.config, call.address, &state.bytes) {
                     Decision::Kill(signal) => return kill(next, signal),
                     Decision::Dispatch => Phase::Signal(SigsysReason::Dispatch),
-                    Decision::Pass => Phase::Filter { has_filters: !own.chain.is_empty() },
+                    Decision::Pass => Phase::Filter { had_filters: !own.chain.is_empty() },
                 }
             }
-            Phase::Filter { has_filters } => {
+            Phase::Filter { had_filters } => {
                 own.phase = match filter_action(&own.chain, call.site) {
                     Some(FilterAction::Kill) => {
-                        own.is_killed_by_filter = true;
-                        let mut ways = kill(next.clone(), libc::SIGSYS);
-                        ways.extend(self.unfiltered(state.clone(), lane, has_filters));
-                        return ways;
+                        own.filter_killed = true;
+                        let mut transitions = kill(next.clone(), libc::SIGSYS);
+                        transitions.extend(self.skip_filters(state.clone(), lane, had_filters));
+                        return transitions;
                     }
                     Some(FilterAction::Errno(errno)) => {
                         own.next_step();
-                        let result = failed(errno.into());
+                        let result = error_result(errno.into());
                         let returned = EventKind::Returned { result, preserved: true };
-                        let mut ways = vec![(next, Some(returned))];
-                        ways.extend(self.unfiltered(state.clone(), lane, has_filters));
-                        return ways;
+                        let mut transitions = vec![(next, Some(returned))];
+                        transitions.extend(self.skip_filters(state.clone(), lane, had_filters));
+                        return transitions;
                     }
                     Some(FilterAction::Trap(data)) => Phase::Signal(SigsysReason::Filter(data)),
                     None => Phase::Execute,
                 };
-                let mut ways = vec![(next, None)];
-                ways.extend(self.unfiltered(state.clone(), lane, has_filters));
-                return ways;
+                let mut transitions = vec![(next, None)];
+                transitions.extend(self.skip_filters(state.clone(), lane, had_filters));
+                return transitions;
             }
             Phase::Execute => {
                 let State { threads, umask, .. } = &mut next;
                 let own = &mut threads[lane];
-                let Effect::Returns(result) = self.calls.execute(call, &mut own.config, umask)
+                let Effect::Returns(result) = self.call_model.execute(call, &mut own.config, umask)
                 else {
                     return Vec::new();
                 };
@@ -438,21 +442,21 @@ impl Search<'_> {
                 let own = &mut next.threads[lane];
                 own.signals += 1;
                 own.phase = if reissues && own.signals == 1 { Phase::Begin } else { Phase::Return };
-                return vec![(next, Some(self.calls.sigsys(call, reason, call.address)))];
+                return vec![(next, Some(self.call_model.sigsys(call, reason, call.address)))];
             }
             Phase::Return => {
                 own.next_step();
-                let result = call.rolled_back;
+                let result = call.result_after_rollback;
                 return vec![(next, Some(EventKind::Returned { result, preserved: true }))];
             }
         }
         vec![(next, None)]
     }
 
-    /// The transition past the filters of a thread that had none when its call began. The kernel may decide at
-    /// the start of a call whether it has filters to ask (`syscall_trace_enter()`).
-    fn unfiltered(&self, mut state: State, lane: usize, has_filters: bool) -> Option<Transition> {
-        if has_filters {
+    /// The transition past the filters, for a thread that had no filters when its call began. The kernel may
+    /// decide at the start of the call that there are no filters to run (`syscall_trace_enter()`).
+    fn skip_filters(&self, mut state: State, lane: usize, had_filters: bool) -> Option<Transition> {
+        if had_filters {
             return None;
         }
         state.threads[lane].phase = Phase::Execute;

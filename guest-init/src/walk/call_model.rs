@@ -17,12 +17,12 @@ pub(super) type SelectorBytes = [u8; 2];
 /// The seccomp filters of a thread with the numbers of the steps that installed them, the oldest first.
 pub(super) type FilterChain = Vec<(u16, Filter)>;
 
-/// The reason of a SIGSYS.
+/// The reason for a SIGSYS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum SigsysReason {
     /// The call was dispatched.
     Dispatch,
-    /// A seccomp filter trapped the call, with this number.
+    /// A seccomp filter trapped the call, with this `si_errno`.
     Filter(u8),
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Effect {
     ReplacesProgram,
 }
 
-/// A call, and what the model knows of it.
+/// A call with the values that the model predicts for it.
 #[derive(Clone, Copy)]
 pub(super) struct ModelledCall {
     pub(super) site: CallSite,
@@ -43,8 +43,9 @@ pub(super) struct ModelledCall {
     pub(super) number: i32,
     /// The compared address.
     pub(super) address: u64,
-    /// The result register after a rollback.
-    pub(super) rolled_back: u64,
+    /// The result register after the kernel has rolled the call back (`syscall_rollback()`).
+    pub(super) result_after_rollback: u64,
+    /// `si_arch`
     arch: u32,
 }
 
@@ -56,25 +57,25 @@ pub(super) struct CallModel<'a> {
 }
 
 impl CallModel<'_> {
-    /// The model of a call from this site.
+    /// A call from this site, with the values that the model predicts.
     pub(super) fn call(&self, site: CallSite, call: Call) -> ModelledCall {
-        let before = registers(site, call, self.layout);
+        let regs = registers(site, call, self.layout);
         // The kernel reads only the low half of the number register and stores it in `si_syscall`.
         #[allow(clippy::cast_possible_truncation)]
-        let number = before[Reg::NUMBER] as i32;
-        let (arch, rolled_back) = match site {
-            CallSite::CompatGate => (AUDIT_ARCH_COMPAT, before[Reg::RESULT] & 0xffff_ffff),
-            _ => (AUDIT_ARCH, before[Reg::RESULT]),
+        let number = regs[Reg::NUMBER] as i32;
+        let (arch, result_after_rollback) = match site {
+            CallSite::CompatGate => (AUDIT_ARCH_COMPAT, regs[Reg::RESULT] & 0xffff_ffff),
+            _ => (AUDIT_ARCH, regs[Reg::RESULT]),
         };
         let address = self.layout.compared_address(site);
-        ModelledCall { site, call, number, address, rolled_back, arch }
+        ModelledCall { site, call, number, address, result_after_rollback, arch }
     }
 
     /// The kernel's decision about a call with this compared address.
     pub(super) fn decide(&self, config: &Config, address: u64, bytes: &SelectorBytes) -> Decision {
         config.decide(address, |selector| {
-            let byte = self.layout.selectors.iter().position(|address| *address == selector);
-            byte.map(|byte| bytes[byte])
+            let index = self.layout.selectors.iter().position(|address| *address == selector);
+            index.map(|index| bytes[index])
         })
     }
 
@@ -89,13 +90,13 @@ impl CallModel<'_> {
             SigsysReason::Dispatch => (SYS_USER_DISPATCH, 0),
             SigsysReason::Filter(data) => (SYS_SECCOMP, data.into()),
         };
-        EventKind::Dispatched {
+        EventKind::SigsysHandled {
             number: call.number,
             code,
             errno,
             arch: call.arch,
             call_address: call.address,
-            result: call.rolled_back,
+            result: call.result_after_rollback,
             continues_at,
             is_disturbed: false,
         }
@@ -112,21 +113,21 @@ impl CallModel<'_> {
             Call::Umask(value) | Call::UmaskWithHighBit(value) => {
                 std::mem::replace(umask, value.into())
             }
-            Call::UnusedNumber | Call::MinusOne => failed(libc::ENOSYS),
+            Call::UnusedNumber | Call::MinusOne => error_result(libc::ENOSYS),
             Call::Prctl(arguments) => {
-                let mut words = self.layout.arguments(arguments);
+                let mut arguments = self.layout.arguments(arguments);
                 if call.site == CallSite::CompatGate {
-                    words = words.map(|word| word & 0xffff_ffff);
+                    arguments = arguments.map(|argument| argument & 0xffff_ffff);
                 }
-                failed(self.configure(config, words))
+                error_result(self.configure(config, arguments))
             }
             Call::Exec(Program::Valid) => return Effect::ReplacesProgram,
-            Call::Exec(Program::NoFormat) => failed(libc::ENOEXEC),
-            Call::Exec(Program::UnreadableArguments) => failed(libc::EFAULT),
+            Call::Exec(Program::NoFormat) => error_result(libc::ENOEXEC),
+            Call::Exec(Program::UnreadableArguments) => error_result(libc::EFAULT),
         })
     }
 
-    /// Sets a configuration. Returns 0 or an error number.
+    /// Simulates setting a configuration. Returns 0 or an error number.
     pub(super) fn configure(&self, config: &mut Config, arguments: [u64; 4]) -> i32 {
         let rules = Rules {
             has_inclusive_mode: self.platform.has_inclusive_mode,
@@ -134,8 +135,8 @@ impl CallModel<'_> {
         };
         let is_forbidden = |selector| selector == self.layout.selector(Selector::Kernel);
         match Config::set(arguments, rules, is_forbidden) {
-            Ok(set) => {
-                *config = set;
+            Ok(new_config) => {
+                *config = new_config;
                 0
             }
             Err(error) => error,
@@ -143,13 +144,13 @@ impl CallModel<'_> {
     }
 }
 
-/// The result register of a call that fails with this error number.
-pub(super) fn failed(errno: i32) -> u64 {
+/// The result register of a call that fails with this error number, or succeeds with 0.
+pub(super) fn error_result(errno: i32) -> u64 {
     i64::from(-errno).cast_unsigned()
 }
 
-/// The action for a call from this site, if a filter acts on it. Of several actions the most severe counts, and
-/// of equally severe ones that of the newest filter (`seccomp_run_filters()`).
+/// The action of the filters for a call from this site; `None` if all filters allow the call. The most severe
+/// action counts; among equally severe actions, that of the newest filter (`seccomp_run_filters()`).
 pub(super) fn filter_action(chain: &FilterChain, site: CallSite) -> Option<FilterAction> {
     let severity = |action: &FilterAction| match action {
         FilterAction::Kill => 0,
@@ -161,8 +162,8 @@ pub(super) fn filter_action(chain: &FilterChain, site: CallSite) -> Option<Filte
     actions.map(|(_, filter)| filter.action).min_by_key(severity)
 }
 
-/// Delivers a SIGSYS that the kernel forces on a task (`force_sig_info_to_task()`). Returns whether a
-/// handler runs; otherwise the signal kills.
+/// Simulates a SIGSYS that the kernel forces on a task (`force_sig_info_to_task()`). Returns true if a
+/// handler runs, false if the signal kills the process.
 pub(super) fn deliver_sigsys(disposition: &mut Disposition, is_blocked: bool) -> bool {
     match *disposition {
         _ if is_blocked => false,

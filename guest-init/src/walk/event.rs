@@ -24,7 +24,7 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// The handler of SIGSYS was entered.
-    Dispatched {
+    SigsysHandled {
         /// `si_syscall`
         number: i32,
         /// `si_code`
@@ -40,8 +40,9 @@ pub enum EventKind {
         /// The address of the next instruction in the frame.
         continues_at: u64,
         /// Whether a context switch happened between the start of the call's critical section and the
-        /// handler. It may have ended the section, so that the frame has either address. The model never
-        /// predicts it.
+        /// handler. The switch may have ended the section before the dispatch could abort it, so
+        /// `continues_at` may be the abort address or the address after the call. The model always predicts
+        /// false.
         is_disturbed: bool,
     },
     /// A call returned.
@@ -75,7 +76,8 @@ pub enum EventKind {
     SetupFailed(i32),
 }
 
-/// The last release with the two bugs of reading a configuration that [`Event::allows`] tolerates.
+/// The last release with the bugs `stale-config-after-clear` and `inclusive-get-set`, which
+/// [`Event::allows`] tolerates.
 const LAST_RELEASE_WITH_BUGS: (u32, u32) = (7, 3);
 
 /// The releases with the bug `rseq-ignores-signals-of-calls`, which [`Event::allows`] tolerates.
@@ -90,29 +92,31 @@ impl Event {
     /// as the exclusive configuration of the complementary range. With
     /// `rseq-ignores-signals-of-calls` a dispatch does not abort the critical section.
     #[must_use]
-    pub fn allows(&self, seen: &Event, release: (u32, u32)) -> bool {
-        self.step == seen.step
-            && match (self.kind, seen.kind) {
+    pub fn allows(&self, observed: &Event, release: (u32, u32)) -> bool {
+        self.step == observed.step
+            && match (self.kind, observed.kind) {
                 (EventKind::ConfigRead(expected), EventKind::ConfigRead(read)) => {
                     allows_config(expected, read, release)
                 }
                 (
-                    EventKind::Dispatched { continues_at, call_address, .. },
-                    EventKind::Dispatched { continues_at: seen_at, is_disturbed, .. },
+                    EventKind::SigsysHandled { continues_at, call_address, .. },
+                    EventKind::SigsysHandled {
+                        continues_at: observed_address, is_disturbed, ..
+                    },
                 ) => {
-                    let may_go_on =
+                    let may_be_unaborted =
                         is_disturbed || RELEASES_WITH_UNABORTED_SECTIONS.contains(&release);
-                    let is_at_right_address =
-                        seen_at == continues_at || may_go_on && seen_at == call_address;
-                    is_at_right_address
-                        && self.kind.with_continuation(0) == seen.kind.with_continuation(0)
+                    let is_address_allowed = observed_address == continues_at
+                        || may_be_unaborted && observed_address == call_address;
+                    is_address_allowed
+                        && self.kind.with_continuation(0) == observed.kind.with_continuation(0)
                 }
-                (expected, seen) => expected == seen,
+                (expected, observed) => expected == observed,
             }
     }
 }
 
-/// Whether a tracer may read a configuration where another is expected, on a kernel of this release.
+/// Whether a tracer may read the configuration `read` instead of `expected`, on a kernel of this release.
 fn allows_config(expected: Config, read: Config, release: (u32, u32)) -> bool {
     let complement = Config {
         mode: 1,
@@ -129,9 +133,9 @@ fn allows_config(expected: Config, read: Config, release: (u32, u32)) -> bool {
 }
 
 impl EventKind {
-    /// The event, if it is a dispatch, with this continuation and undisturbed.
+    /// This event; a handled SIGSYS with `continues_at` set to `address`, and undisturbed.
     fn with_continuation(mut self, address: u64) -> EventKind {
-        if let EventKind::Dispatched { continues_at, is_disturbed, .. } = &mut self {
+        if let EventKind::SigsysHandled { continues_at, is_disturbed, .. } = &mut self {
             (*continues_at, *is_disturbed) = (address, false);
         }
         self
@@ -141,7 +145,7 @@ impl EventKind {
     #[must_use]
     pub fn describe(&self, layout: &Layout) -> String {
         match self {
-            EventKind::Dispatched {
+            EventKind::SigsysHandled {
                 number,
                 code,
                 errno,
@@ -151,14 +155,14 @@ impl EventKind {
                 continues_at,
                 is_disturbed: _,
             } => {
-                let what = if *code == SYS_SECCOMP { "trapped" } else { "dispatched" };
+                let cause = if *code == SYS_SECCOMP { "trapped" } else { "dispatched" };
                 let next = if continues_at == call_address {
                     String::new()
                 } else {
                     format!(", next instruction {}", layout.address_name(*continues_at))
                 };
                 format!(
-                    "{what}: number {number}, code {code}, errno {errno}, arch {arch:#x}, from {}, \
+                    "{cause}: number {number}, code {code}, errno {errno}, arch {arch:#x}, from {}, \
                      result register {result:#x}{next}",
                     layout.address_name(*call_address)
                 )

@@ -24,7 +24,7 @@ use crate::support::{spawn_child, wait_for_change};
 use crate::sys::{self, SigAction, WaitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Seconds after which SIGALRM kills a sequence, which takes milliseconds on a machine that is not busy.
+/// Seconds after which SIGALRM kills a sequence. On an idle machine a sequence takes milliseconds.
 const TIME_LIMIT_SECONDS: u64 = 8;
 
 /// The task that executes steps.
@@ -34,7 +34,7 @@ pub(super) struct Task<'a> {
     pub(super) is_tracee: bool,
     /// See [`Call::permitted`].
     pub(super) may_exec: bool,
-    /// The registered area.
+    /// The task's registered rseq(2) area.
     pub(super) rseq: &'a RseqArea,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Task<'a> {
 pub(super) struct StepInProgress<'a> {
     step: &'a Step,
     task: Task<'a>,
-    /// The number of signals of the step's call.
+    /// The number of SIGSYS that the step's call has caused.
     signals: AtomicU32,
     /// The number of context switches at the start of the call's critical section; `None` without one.
     switches_before: Option<i64>,
@@ -55,12 +55,12 @@ pub(super) struct StepInProgress<'a> {
 pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
     event_log::clear();
     let child = spawn_child(|| {
-        // `struct itimerval` for one signal.
+        // `struct itimerval`: seconds and microseconds of the interval (0: one signal), then of the delay.
         let timer = [0, 0, TIME_LIMIT_SECONDS, 0];
-        let real = u64::from(libc::ITIMER_REAL.cast_unsigned());
+        let which = u64::from(libc::ITIMER_REAL.cast_unsigned());
         // SAFETY: reads the timer.
         let set_up = unsafe {
-            sys::call(libc::SYS_setitimer, &[real, timer.as_ptr() as u64, 0])
+            sys::call(libc::SYS_setitimer, &[which, timer.as_ptr() as u64, 0])
                 .and_then(|_| sys::call(libc::SYS_umask, &[INITIAL_UMASK]))
         };
         if let Err(error) = set_up
@@ -101,7 +101,7 @@ pub(super) fn record_end(step: u16, change: WaitStatus) {
 /// Executes steps in this task.
 pub(super) fn run_steps(steps: &[Step], task: Task<'_>) {
     for step in steps {
-        let done = match &step.operation {
+        let result = match &step.operation {
             Operation::Call { site, call, is_in_section, .. } => {
                 issue_call(step, *site, call.permitted(task.may_exec), *is_in_section, task);
                 Ok(())
@@ -143,13 +143,14 @@ pub(super) fn run_steps(steps: &[Step], task: Task<'_>) {
                 Ok(())
             }
         };
-        if let Err(error) = done {
+        if let Err(error) = result {
             record(step.number, EventKind::SetupFailed(error.0));
         }
     }
 }
 
-/// Gives the shared state of threads that ran side by side known values.
+/// Resets the state that threads shared while they ran side by side: the selectors, the umask and the
+/// disposition of SIGSYS.
 fn reset_after_lanes() -> sys::Result<()> {
     for selector in &layout::SELECTORS {
         selector.store(0, Ordering::SeqCst);
@@ -159,8 +160,7 @@ fn reset_after_lanes() -> sys::Result<()> {
     set_disposition(Disposition::Handler)
 }
 
-/// Runs a function while `holder` holds the step in progress for the handlers. `switches_before` is
-/// [`StepInProgress::switches_before`].
+/// Runs a function while `holder` holds the step in progress for the signal handlers.
 fn with_step_in_progress<T>(
     holder: &StepHolder,
     step: &Step,
@@ -170,7 +170,7 @@ fn with_step_in_progress<T>(
 ) -> T {
     let signals = AtomicU32::new(0);
     let mut current = StepInProgress { step, task, signals, switches_before };
-    // Handlers use the step only while `run` runs, so the static lifetime is not used.
+    // The holder's type has a static lifetime, but handlers use the step only while `run` runs.
     let before = holder.swap((&raw mut current).cast(), Ordering::SeqCst);
     let result = run();
     holder.store(before, Ordering::SeqCst);
@@ -217,18 +217,18 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext)
     // SAFETY: `with_step_in_progress` sets the step while a call is issued, and the step outlives
     // the call.
     let current = unsafe { lanes::step_of_call().load(Ordering::SeqCst).as_ref() };
-    let before = current.and_then(|current| current.switches_before);
-    let is_disturbed = before.is_some_and(|before| rseq::context_switches() != Ok(before));
+    let switches_before = current.and_then(|current| current.switches_before);
+    let is_disturbed = switches_before.is_some_and(|count| rseq::context_switches() != Ok(count));
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &mut *frame) };
     let registers = frame.registers;
-    let seen = SigsysRecord { info, registers, flags: 0, stack: 0, frame_mask: 0 };
-    let event = EventKind::Dispatched {
-        number: seen.number(),
-        code: seen.code(),
-        errno: seen.errno(),
-        arch: seen.arch(),
-        call_address: seen.call_address(),
+    let record_of_signal = SigsysRecord { info, registers, flags: 0, stack: 0, frame_mask: 0 };
+    let event = EventKind::SigsysHandled {
+        number: record_of_signal.number(),
+        code: record_of_signal.code(),
+        errno: record_of_signal.errno(),
+        arch: record_of_signal.arch(),
+        call_address: record_of_signal.call_address(),
         result: registers[Reg::RESULT],
         continues_at: registers[Reg::INSTRUCTION_POINTER],
         is_disturbed,
@@ -291,14 +291,14 @@ fn install_filter(filter: Filter, for_all_threads: bool) -> sys::Result<u64> {
     };
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let equals = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-    let answer = libc::BPF_RET | libc::BPF_K;
+    let ret = libc::BPF_RET | libc::BPF_K;
     let mut program = [
         statement(load, 0, 0, INSTRUCTION_POINTER),
         statement(equals, 0, 3, low),
         statement(load, 0, 0, INSTRUCTION_POINTER + 4),
         statement(equals, 0, 1, high),
-        statement(answer, 0, 0, action),
-        statement(answer, 0, 0, libc::SECCOMP_RET_ALLOW),
+        statement(ret, 0, 0, action),
+        statement(ret, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let flags = if for_all_threads { libc::SECCOMP_FILTER_FLAG_TSYNC } else { 0 };
     filter::install(&mut program, flags)

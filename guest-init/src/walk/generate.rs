@@ -16,10 +16,10 @@ const MAX_STEPS: usize = 40;
 /// Maximum number of levels of nested handlers and tasks.
 const MAX_DEPTH: usize = 3;
 
-/// The share of sequences with a uprobe, which takes much longer to set than a sequence takes.
+/// The share of sequences with a uprobe, in percent. Setting a uprobe takes much longer than a sequence.
 const PROBED_PERCENT: usize = 3;
 
-/// The sequence of this seed, for a kernel with these operations.
+/// The sequence of this seed, for a kernel with these optional operations.
 #[must_use]
 pub fn sequence(seed: u64, platform: Platform) -> Vec<Step> {
     let mut generator =
@@ -31,7 +31,7 @@ pub fn sequence(seed: u64, platform: Platform) -> Vec<Step> {
     steps
 }
 
-/// The place of steps in a sequence.
+/// The context of steps in a sequence.
 #[derive(Clone, Copy)]
 struct Position {
     /// The number of enclosing handlers and tasks.
@@ -50,15 +50,16 @@ impl Position {
 }
 
 struct Generator {
+    /// The state of the random number generator.
     state: u64,
     platform: Platform,
     steps_left: usize,
-    /// Whether calls from the probed gate occur.
+    /// Whether the sequence has calls from the probed gate.
     has_probe: bool,
 }
 
 impl Generator {
-    /// SplitMix64 (Steele, Lea, Flood 2014): adjacent seeds give unrelated sequences.
+    /// The next random number, by SplitMix64 (Steele, Lea, Flood 2014): adjacent seeds give unrelated numbers.
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
@@ -78,8 +79,8 @@ impl Generator {
     }
 
     /// A random element of a list.
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
+    fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len())]
     }
 
     /// A random list of steps, with a random one of these lengths.
@@ -87,7 +88,7 @@ impl Generator {
         let (shortest, longest) = lengths.into_inner();
         let length = shortest + self.below(longest - shortest + 1);
         let mut steps = Vec::new();
-        // A new task is not armed, and without dispatch most steps have no effect, so arm first.
+        // A new task is not armed, and most steps have an effect only in an armed task, so arm it first.
         if self.happens(60) {
             let range =
                 self.pick(&[NamedRange::Inside, NamedRange::BeforeFirst, NamedRange::ThroughFirst]);
@@ -110,6 +111,7 @@ impl Generator {
         }
     }
 
+    /// A random operation. The lengths of the ranges of numbers are the weights of the operations.
     fn operation(&mut self, position: Position) -> Operation {
         let can_nest = position.depth < MAX_DEPTH;
         match self.below(112) {
@@ -146,7 +148,8 @@ impl Generator {
             }
             58..76 if position.is_tracee => Operation::SetByTracer(self.arguments()),
             100..106 if self.platform.has_filters => self.install_filter(),
-            // A killed process leaves the selector bytes with a value that depends on the order.
+            // If threads side by side kill their process, the final selector bytes depend on the order of the
+            // threads. A parent that shares these bytes would be unpredictable.
             106..112 if can_nest && !position.shares_memory => self.at_once(),
             _ => self.call(position),
         }
@@ -263,7 +266,7 @@ impl Generator {
         }
         let value = u16::try_from(self.below(0o1000)).unwrap_or(0);
         let call = match self.below(100) {
-            // 32-bit calls take the low halves of arguments only.
+            // A 32-bit call passes only the low halves of the other arguments.
             72.. if site == CallSite::CompatGate => match self.below(8) {
                 0 => Call::Prctl(DISARM),
                 _ => Call::Umask(value),

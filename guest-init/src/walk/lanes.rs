@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Threads side by side, and the step that each thread has in progress.
+//! Lanes: the threads that run side by side ([`Operation::AtOnce`](super::operations::Operation::AtOnce)), and
+//! the step that each of them has in progress.
 
 use super::at_once::lane_steps;
 use super::execute::StepInProgress;
@@ -15,7 +16,7 @@ pub(super) const MAX_LANES: usize = 3;
 /// The holder of a step in progress, for the signal handlers.
 pub(super) type StepHolder = AtomicPtr<StepInProgress<'static>>;
 
-/// The step whose call is in progress in the one task that runs, for the handler of SIGSYS.
+/// The step whose call is in progress while no threads run side by side, for the handler of SIGSYS.
 static STEP_OF_CALL: StepHolder = AtomicPtr::new(std::ptr::null_mut());
 /// The step that raises SIGUSR1, for the handler of SIGUSR1.
 pub(super) static STEP_OF_SIGUSR1: StepHolder = AtomicPtr::new(std::ptr::null_mut());
@@ -25,8 +26,8 @@ static LANE_IDS: [AtomicI32; MAX_LANES] = [const { AtomicI32::new(0) }; MAX_LANE
 /// The steps whose calls are in progress in these threads.
 static LANE_STEPS: [StepHolder; MAX_LANES] =
     [const { AtomicPtr::new(std::ptr::null_mut()) }; MAX_LANES];
-/// The number of threads that wait for the start.
-static WAITING: AtomicU32 = AtomicU32::new(0);
+/// The number of threads that have reached [`await_start`].
+static STARTED: AtomicU32 = AtomicU32::new(0);
 
 /// The holder of the step whose call is in progress in this thread.
 pub(super) fn step_of_call() -> &'static StepHolder {
@@ -38,11 +39,11 @@ pub(super) fn step_of_call() -> &'static StepHolder {
     lane.map_or(&STEP_OF_CALL, |lane| &LANE_STEPS[lane])
 }
 
-/// Waits in a thread until all of the threads side by side have started.
+/// Waits in a thread until all threads side by side have started. `lanes` is their number.
 pub(super) fn await_start(lane: usize, lanes: u32) {
     LANE_IDS[lane].store(sys::gettid(), Ordering::SeqCst);
-    WAITING.fetch_add(1, Ordering::SeqCst);
-    while WAITING.load(Ordering::SeqCst) < lanes {
+    STARTED.fetch_add(1, Ordering::SeqCst);
+    while STARTED.load(Ordering::SeqCst) < lanes {
         sys::sched_yield();
     }
 }
@@ -51,7 +52,7 @@ pub(super) fn await_start(lane: usize, lanes: u32) {
 pub(super) fn run_at_once(body: &[Step]) -> sys::Result<()> {
     let count = body.len().min(MAX_LANES);
     let lanes = u32::try_from(count).unwrap_or(0);
-    WAITING.store(0, Ordering::SeqCst);
+    STARTED.store(0, Ordering::SeqCst);
     let threads: [ThreadBody<'_>; MAX_LANES] = std::array::from_fn(|lane| {
         let steps = body.get(lane).map_or(&[][..], lane_steps);
         ThreadBody::new(steps, Some((lane, lanes)))
@@ -59,8 +60,8 @@ pub(super) fn run_at_once(body: &[Step]) -> sys::Result<()> {
     let mut result = Ok(());
     for (lane, thread) in threads[..count].iter().enumerate() {
         if let Err(error) = thread.start() {
-            // The started threads must not wait for this one.
-            WAITING.fetch_add(lanes - u32::try_from(lane).unwrap_or(0), Ordering::SeqCst);
+            // The started threads must not wait for those that were not started.
+            STARTED.fetch_add(lanes - u32::try_from(lane).unwrap_or(0), Ordering::SeqCst);
             result = Err(error);
             break;
         }

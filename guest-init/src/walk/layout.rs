@@ -19,7 +19,7 @@ pub(super) static SELECTORS: [AtomicU8; 2] = [AtomicU8::new(0), AtomicU8::new(0)
 /// The code with the probed gate, if the sequence calls it.
 static PROBED_CODE: OnceLock<ProbedCode> = OnceLock::new();
 
-/// The descriptors of the programs for exec.
+/// The descriptors of the files that sequences execute ([`Layout::program_files`]).
 static PROGRAM_FILES: OnceLock<[u64; 2]> = OnceLock::new();
 
 /// The layout of this program.
@@ -36,6 +36,7 @@ pub(super) fn layout() -> Layout {
         abort_address: arch::gate().other_continuation(),
         inside,
         selectors: [SELECTORS[0].as_ptr() as u64, SELECTORS[1].as_ptr() as u64],
+        // Below `vm.mmap_min_addr`.
         unmapped_address: 0x10,
         kernel_address: arch::KERNEL_ADDRESS,
         program_files: PROGRAM_FILES.get().copied().unwrap_or([u64::MAX; 2]),
@@ -43,7 +44,7 @@ pub(super) fn layout() -> Layout {
     }
 }
 
-/// The addresses of calls that are under test.
+/// The compared addresses of the calls that are under test: all but those of [`CallSite::Inside`].
 pub(super) fn compared_sites() -> [u64; CallSite::ALL.len() - 1] {
     let [_, sites @ ..] = layout().compared_addresses;
     sites
@@ -54,8 +55,8 @@ pub(super) fn probed_gate() -> Gate {
     PROBED_CODE.get().map_or_else(arch::gate, |code| code.gate)
 }
 
-/// Maps the probed gate, and sets a uprobe on its first instruction if the machine permits it. The model
-/// does not know of the probe, which no program may notice.
+/// Maps the probed gate, and sets a uprobe on its first instruction if the machine permits that. The model
+/// ignores the probe, since a probe must change nothing that a program can observe.
 pub(super) fn prepare_probed_gate() -> Result<(), Failure> {
     if PROBED_CODE.get().is_some() {
         return Ok(());
@@ -79,9 +80,9 @@ pub(super) fn prepare_programs() -> Result<(), Failure> {
     let create = |content: &[u8]| -> Result<u64, Failure> {
         let fd = sys::memory_file().map_err(broken("memfd_create"))?;
         let fd = u64::from(fd.cast_unsigned());
-        let words = [fd, content.as_ptr() as u64, content.len() as u64];
+        let arguments = [fd, content.as_ptr() as u64, content.len() as u64];
         // SAFETY: the content is live.
-        unsafe { sys::call(libc::SYS_write, &words) }.map_err(broken("write"))?;
+        unsafe { sys::call(libc::SYS_write, &arguments) }.map_err(broken("write"))?;
         Ok(fd)
     };
     let files = [create(&arch::tiny_program(PROGRAM_EXIT_CODE))?, create(&[0; 128])?];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Random walks: a seed determines a sequence of operations on dispatch, and a model predicts every event
-//! that can be observed. A difference is a broken promise.
+//! Random walks: a seed determines a sequence of operations on dispatch, and a model predicts every observable
+//! event of the sequence. A difference between predicted and observed events is a broken promise.
 //!
 //! The sequence of a seed is the case `walk/SEED`. These cases are in no table; the host may plan any
 //! number of them. `execute` and the modules of tasks, tracers and sections make system calls; [`operations`],
@@ -120,26 +120,28 @@ pub fn first_difference(expected: &[Event], observed: &[Event]) -> Option<Differ
     })
 }
 
-/// Prepares what these steps need. Returns the platform with the operations that can be tested.
+/// Prepares the probed gate, the program files and the critical section if the steps use them. Returns the
+/// platform with the operations that can be tested.
 fn prepare(steps: &[Step], platform: Platform) -> Result<Platform, Failure> {
-    let any = |wanted: &dyn Fn(CallSite, Call, bool) -> bool| {
+    let any_call = |matches: &dyn Fn(CallSite, Call, bool) -> bool| {
         any_step(steps, &|step| match step.operation {
-            Operation::Call { site, call, is_in_section, .. } => wanted(site, call, is_in_section),
+            Operation::Call { site, call, is_in_section, .. } => matches(site, call, is_in_section),
             _ => false,
         })
     };
-    if any(&|site, _, _| site == CallSite::ProbedGate) {
+    if any_call(&|site, _, _| site == CallSite::ProbedGate) {
         layout::prepare_probed_gate()?;
     }
-    if any(&|_, call, _| matches!(call, Call::Exec(_))) {
+    if any_call(&|_, call, _| matches!(call, Call::Exec(_))) {
         layout::prepare_programs()?;
     }
-    let has_sections =
-        platform.has_sections && any(&|_, _, is_in_section| is_in_section) && section::prepare();
+    let has_sections = platform.has_sections
+        && any_call(&|_, _, is_in_section| is_in_section)
+        && section::prepare();
     Ok(Platform { has_sections, ..platform })
 }
 
-/// Whether this holds of a step or of one within it.
+/// Whether `holds` is true for one of these steps, or for a step within one.
 fn any_step(steps: &[Step], holds: &dyn Fn(&Step) -> bool) -> bool {
     steps.iter().any(|step| holds(step) || any_step(step.body(), holds))
 }
@@ -161,21 +163,21 @@ pub(crate) fn check(seed: u64) -> Check {
             model::predict_matching(steps, &layout, platform, Some((&observed, release)));
         Ok(first_difference(&expected, &observed))
     };
-    let Some(first) = run_and_compare(&steps)? else { return Ok(()) };
+    let Some(mut difference) = run_and_compare(&steps)? else { return Ok(()) };
     let deadline = crate::sys::now() + SHRINK_TIMEOUT;
-    let mut found = first;
     let shortest = shrink::shrink(&steps, |candidate| {
         if crate::sys::now() >= deadline {
             return false;
         }
         match run_and_compare(candidate) {
-            Ok(Some(difference)) => {
-                found = difference;
+            Ok(Some(candidate_difference)) => {
+                difference = candidate_difference;
                 true
             }
             _ => false,
         }
     });
+    // With 0 as the first number, the number after the last step is the number of steps.
     let count = |steps: &[Step]| operations::renumber(&mut steps.to_vec(), 0);
     log(format!("{} of {} steps show it:", count(&shortest), count(&steps)));
     log(listing::listing(&shortest));
@@ -184,7 +186,7 @@ pub(crate) fn check(seed: u64) -> Check {
         Some(Event { step, kind }) => format!("in step {step}, {}", kind.describe(&layout)),
         None => "nothing more".to_owned(),
     };
-    Err(mismatch(describe(found.expected), describe(found.observed)))
+    Err(mismatch(describe(difference.expected), describe(difference.observed)))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use super::Platform;
 use super::at_once::{self, Ending};
 use super::call_model::{
-    CallModel, Effect, FilterChain, SelectorBytes, SigsysReason, deliver_sigsys, failed,
+    CallModel, Effect, FilterChain, SelectorBytes, SigsysReason, deliver_sigsys, error_result,
     filter_action,
 };
 use super::event::{Event, EventKind};
@@ -14,25 +14,25 @@ use super::operations::{
 };
 use crate::oracle::{Config, Decision};
 
-/// The end of a process before the end of its steps.
-enum Ended {
+/// The reason why a process ends before the end of its steps.
+enum EarlyEnd {
     /// This signal killed the process.
     Killed(i32),
-    /// The process executed another program to its end.
+    /// The process executed another program, which has exited.
     Replaced,
 }
 
 /// The result of running steps in a process.
-type StepsResult = Result<(), Ended>;
+type StepsResult = Result<(), EarlyEnd>;
 
-/// The state of a thread.
+/// The state of a task (a thread of a process).
 #[derive(Clone, Copy)]
 struct Task {
     /// The configuration; mode 0 is off.
     config: Config,
     /// Whether SIGSYS is blocked.
     sigsys_blocked: bool,
-    /// The tracing of a tracee.
+    /// `None` if the task is not traced.
     tracing: Option<Tracing>,
     /// See [`Call::permitted`].
     may_exec: bool,
@@ -56,12 +56,12 @@ struct Tracing {
 struct Process {
     disposition: Disposition,
     umask: u64,
-    /// The seccomp filters of each thread that has not ended, from the first one on.
+    /// The seccomp filters of each thread that has not ended, the first thread first.
     chains: Vec<FilterChain>,
 }
 
 impl Process {
-    /// The process that a task of this process forks. It has that task as its only thread.
+    /// The process that the thread with this index forks: it has one thread, with the same filters.
     fn forked(&self, thread: usize) -> Process {
         Process { chains: vec![self.chains[thread].clone()], ..*self }
     }
@@ -70,14 +70,15 @@ impl Process {
 /// The umask(2) at the beginning of a sequence.
 pub const INITIAL_UMASK: u64 = 0o22;
 
-/// Predicts all events of a sequence, in order, as one kernel may cause them.
+/// Predicts all events of a sequence, in one of the orders that the model permits.
 #[must_use]
 pub fn predict(steps: &[Step], layout: &Layout, platform: Platform) -> Vec<Event> {
     predict_matching(steps, layout, platform, None)
 }
 
 /// Predicts all events of a sequence, in order. Threads side by side permit many orders of events; the
-/// prediction has the observed one if the model permits it.
+/// prediction has the observed order if the model permits that order. `observed` has the observed events and
+/// the kernel's release.
 #[must_use]
 pub fn predict_matching(
     steps: &[Step],
@@ -85,8 +86,8 @@ pub fn predict_matching(
     platform: Platform,
     observed: Option<(&[Event], (u32, u32))>,
 ) -> Vec<Event> {
-    let calls = CallModel { layout, platform };
-    let mut model = Model { calls, observed, events: Vec::new() };
+    let call_model = CallModel { layout, platform };
+    let mut model = Model { call_model, observed, events: Vec::new() };
     let mut bytes = [0; 2];
     let task = Task {
         config: Config::default(),
@@ -105,9 +106,10 @@ pub fn predict_matching(
 }
 
 struct Model<'a> {
-    calls: CallModel<'a>,
+    call_model: CallModel<'a>,
     /// The observed events and the kernel's release.
     observed: Option<(&'a [Event], (u32, u32))>,
+    /// The predicted events so far.
     events: Vec<Event>,
 }
 
@@ -130,10 +132,10 @@ impl Model<'_> {
                 self.record(step, EventKind::FinalUmask(process.umask));
                 self.record(step, EventKind::Exited(0));
             }
-            Err(Ended::Replaced) => {
+            Err(EarlyEnd::Replaced) => {
                 self.record(step, EventKind::Exited(PROGRAM_EXIT_CODE.into()));
             }
-            Err(Ended::Killed(signal)) => self.record(step, EventKind::Killed(signal)),
+            Err(EarlyEnd::Killed(signal)) => self.record(step, EventKind::Killed(signal)),
         }
     }
 
@@ -164,8 +166,8 @@ impl Model<'_> {
                 }
                 Operation::SetByTracer(arguments) => {
                     if let Some(Tracing { tracer_step, .. }) = task.tracing {
-                        let arguments = self.calls.layout.arguments(*arguments);
-                        let error = self.calls.configure(&mut task.config, arguments);
+                        let arguments = self.call_model.layout.arguments(*arguments);
+                        let error = self.call_model.configure(&mut task.config, arguments);
                         self.record(tracer_step, EventKind::SetByTracer(error));
                         self.record(tracer_step, EventKind::ConfigRead(task.config));
                     }
@@ -236,10 +238,10 @@ impl Model<'_> {
         let observed = self.observed.map(|(events, release)| {
             (events.get(self.events.len()..).unwrap_or_default(), release)
         });
-        let outcome = at_once::predict(self.calls, step, body, start, observed);
+        let outcome = at_once::predict(self.call_model, step, body, start, observed);
         self.events.extend(outcome.events);
         match outcome.ending {
-            Ending::Killed(signal) => Err(Ended::Killed(signal)),
+            Ending::Killed(signal) => Err(EarlyEnd::Killed(signal)),
             Ending::Completed { filters_of_all_threads } => {
                 *bytes = [0; 2];
                 process.umask = INITIAL_UMASK;
@@ -252,8 +254,8 @@ impl Model<'_> {
         }
     }
 
-    /// Predicts the events of a call. If the call causes SIGSYS, the handler runs, and the call is
-    /// issued again if the step says so.
+    /// Predicts the events of a call. If the call causes SIGSYS, the handler runs, and then the call is
+    /// issued a second time if the step says so.
     fn run_call(
         &mut self,
         step: &Step,
@@ -265,12 +267,12 @@ impl Model<'_> {
         else {
             return Ok(());
         };
-        let call = self.calls.call(*site, call.permitted(task.may_exec));
+        let call = self.call_model.call(*site, call.permitted(task.may_exec));
         let has_section =
-            *is_in_section && *site == CallSite::FirstGate && self.calls.platform.has_sections;
+            *is_in_section && *site == CallSite::FirstGate && self.call_model.platform.has_sections;
         for round in 0..2 {
-            let reason = match self.calls.decide(&task.config, call.address, bytes) {
-                Decision::Kill(signal) => return Err(Ended::Killed(signal)),
+            let reason = match self.call_model.decide(&task.config, call.address, bytes) {
+                Decision::Kill(signal) => return Err(EarlyEnd::Killed(signal)),
                 Decision::Dispatch => SigsysReason::Dispatch,
                 Decision::Pass => {
                     if let Some(Tracing { stops_at_calls: true, tracer_step, .. }) = task.tracing
@@ -282,12 +284,12 @@ impl Model<'_> {
                         self.record(tracer_step, entry);
                     }
                     let result = match filter_action(&process.chains[task.thread], *site) {
-                        Some(FilterAction::Kill) => return Err(Ended::Killed(libc::SIGSYS)),
-                        Some(FilterAction::Errno(errno)) => Ok(failed(errno.into())),
+                        Some(FilterAction::Kill) => return Err(EarlyEnd::Killed(libc::SIGSYS)),
+                        Some(FilterAction::Errno(errno)) => Ok(error_result(errno.into())),
                         Some(FilterAction::Trap(data)) => Err(data),
                         None => {
                             let umask = &mut process.umask;
-                            match self.calls.execute(&call, &mut task.config, umask) {
+                            match self.call_model.execute(&call, &mut task.config, umask) {
                                 Effect::Returns(result) => Ok(result),
                                 Effect::ReplacesProgram => return self.replace_program(task),
                             }
@@ -308,15 +310,15 @@ impl Model<'_> {
             }
             let runs_unblocked = process.disposition == Disposition::NoDefer;
             if !deliver_sigsys(&mut process.disposition, task.sigsys_blocked) {
-                return Err(Ended::Killed(libc::SIGSYS));
+                return Err(EarlyEnd::Killed(libc::SIGSYS));
             }
-            // rseq_signal_deliver() aborts the critical section, and ends it.
+            // rseq_signal_deliver() aborts the critical section, so the second round runs outside it.
             let continues_at = if has_section && round == 0 {
-                self.calls.layout.abort_address
+                self.call_model.layout.abort_address
             } else {
                 call.address
             };
-            self.record(step.number, self.calls.sigsys(&call, reason, continues_at));
+            self.record(step.number, self.call_model.sigsys(&call, reason, continues_at));
             if round == 1 {
                 break;
             }
@@ -327,17 +329,17 @@ impl Model<'_> {
                 break;
             }
         }
-        let result = call.rolled_back;
+        let result = call.result_after_rollback;
         self.record(step.number, EventKind::Returned { result, preserved: true });
         Ok(())
     }
 
-    /// Predicts the events of a successful exec. An exec of a task that is traced by `PTRACE_TRACEME` sends it
-    /// SIGTRAP (`exec_binprm()`).
+    /// Predicts the events of a successful exec. The kernel sends SIGTRAP to a task that is traced by
+    /// `PTRACE_TRACEME` (`exec_binprm()`).
     fn replace_program(&mut self, task: &Task) -> StepsResult {
         if let Some(Tracing { is_seized: false, tracer_step, .. }) = task.tracing {
             self.record(tracer_step, EventKind::Stopped(libc::SIGTRAP));
         }
-        Err(Ended::Replaced)
+        Err(EarlyEnd::Replaced)
     }
 }

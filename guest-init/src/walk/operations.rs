@@ -47,7 +47,7 @@ pub enum NamedRange {
     BeforeSecond,
     /// From inside up to the second gate's compared address, which is included.
     ThroughSecond,
-    /// From 0 to the address before the last one (2^64 - 2).
+    /// Offset 0 and length 2^64 - 1, which contains all addresses but the last.
     Everything,
     /// The first gate's compared address only.
     First,
@@ -59,7 +59,7 @@ pub enum NamedRange {
     Both,
     /// An empty range at the first gate.
     Empty,
-    /// From inside to beyond the last address.
+    /// From inside beyond the last address, so that the end wraps around to a lower address.
     Wrapping,
 }
 
@@ -131,9 +131,9 @@ pub enum Call {
 }
 
 impl Call {
-    /// The call that is issued for this one by a task that may or may not execute programs. A thread of a tracee
-    /// may not: it would take the identity of the traced thread, but not its tracer. It gets a file of no format
-    /// instead.
+    /// This call, or a substitute if it executes a program and the task may not (`may_exec`). The substitute
+    /// executes a file of no format, which fails. A thread of a tracee may not execute programs: a successful
+    /// exec would give it the thread id of the traced thread, but not the tracer (`de_thread()`).
     #[must_use]
     pub fn permitted(self, may_exec: bool) -> Call {
         match self {
@@ -250,14 +250,14 @@ pub enum Operation {
         /// Whether all threads of the process get the filter (`SECCOMP_FILTER_FLAG_TSYNC`).
         for_all_threads: bool,
     },
-    /// Executes each of these steps in a thread of its own, all at the same time, and waits for their ends.
-    /// Only the first [`MAX_LANES`](super::lanes::MAX_LANES) steps are executed.
-    /// Of a step that starts a thread, that thread executes the steps within. Afterwards both selector
-    /// bytes are 0, and umask(2) and the disposition of SIGSYS are those of the beginning.
+    /// Executes each of these steps in a thread of its own, all at the same time, and waits for the threads.
+    /// Only the first [`MAX_LANES`](super::lanes::MAX_LANES) steps are executed. If a step is
+    /// `StartTask(NewTask::Thread, body)`, its thread executes the body. Afterwards both selector bytes are
+    /// 0, and umask(2) and the disposition of SIGSYS are those of the beginning.
     ///
-    /// Threads side by side execute only calls without steps in the handler and without exec, and steps
-    /// that change a selector byte or the signal mask, yield, or install a filter. At most one of
-    /// them installs a filter. Other steps have no effect in them.
+    /// In these threads, only the following steps have an effect: calls without exec and without steps in
+    /// the handler, and steps that change a selector byte or the signal mask, yield, or install a filter. At
+    /// most one of the threads installs a filter.
     AtOnce(Vec<Step>),
     /// Lets other threads run (`sched_yield(2)`).
     Yield,
@@ -312,7 +312,7 @@ pub fn renumber(steps: &mut [Step], mut next: u16) -> u16 {
 /// The addresses in the program that executes walks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The range of calls that are not under test.
+    /// The addresses of calls that are not under test.
     pub inside: Range<u64>,
     /// The compared address of calls from each of [`CallSite::ALL`].
     pub compared_addresses: [u64; 5],

@@ -9,7 +9,7 @@ use crate::sys::PR_SET_SYSCALL_USER_DISPATCH;
 /// An address of arguments that the kernel cannot read.
 const UNREADABLE_ADDRESS: u64 = 8;
 
-/// The value of the number register of a call, and its arguments.
+/// The value of the number register and the arguments of a call.
 #[must_use]
 pub(super) fn number_and_arguments(site: CallSite, call: Call, layout: &Layout) -> (u64, [u64; 6]) {
     let compat = site == CallSite::CompatGate;

@@ -9,15 +9,14 @@ use crate::sys::{self, WaitStatus};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The area of the first task of a process that is not in another task's memory. A forked child has its own copy.
-/// The kernel accesses the area until the task has ended, so the area is in no stack frame.
+/// The rseq area of the first task of a process with its own memory; a forked child has its own copy. The area
+/// is static, since the kernel accesses it until the task has ended.
 pub(super) static FIRST_AREA: RseqArea = RseqArea::new();
 
-/// Whether sections can be used.
+/// Whether the kernel permits system calls in critical sections.
 static USABLE: AtomicBool = AtomicBool::new(false);
 
-/// The section around the call of the first gate. It contains the compared address, for which the
-/// kernel looks.
+/// The section around the call of the first gate.
 static SECTION: OnceLock<CriticalSection> = OnceLock::new();
 
 /// Registers an area for this task, if sections can be used. The area must outlive the task.
@@ -29,7 +28,7 @@ pub(super) fn register(area: &RseqArea) -> sys::Result<()> {
     unsafe { area.register(&arch::gate()) }
 }
 
-/// Starts the section. This task may issue no other call before that of the gate.
+/// Starts the section. The task must issue no other call before the gate's call.
 pub(super) fn start_section(area: &RseqArea) {
     area.section.store(SECTION.get().map_or(0, CriticalSection::address), Ordering::SeqCst);
 }
@@ -40,7 +39,7 @@ pub(super) fn end_section(area: &RseqArea) {
 }
 
 /// Prepares sections for all sequences of this process. Returns false if calls in sections cannot be
-/// tested: a kernel that checks rseq(2) kills for them (`CONFIG_DEBUG_RSEQ`).
+/// tested: a kernel with `CONFIG_DEBUG_RSEQ` kills a process that issues a call in a section.
 pub(super) fn prepare() -> bool {
     let gate: Gate = arch::gate();
     SECTION.get_or_init(|| CriticalSection::around_call(&gate));

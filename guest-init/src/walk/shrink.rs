@@ -4,54 +4,57 @@
 
 use super::operations::{Operation, Step, renumber};
 
-/// Returns the shortest sequence found for which `fails` returns true; `fails` must return true for
+/// Returns the shortest sequence found for which `fails` returns true. `fails` must return true for
 /// `steps`. The search ends when `fails` returns false for all candidates.
 pub fn shrink(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
-    let mut best = steps.to_vec();
-    'smaller: loop {
-        for mut candidate in candidates(&best) {
+    let mut shortest = steps.to_vec();
+    'shorter: loop {
+        for mut candidate in candidates(&shortest) {
             renumber(&mut candidate, 1);
             if fails(&candidate) {
-                best = candidate;
-                continue 'smaller;
+                shortest = candidate;
+                continue 'shorter;
             }
         }
-        return best;
+        return shortest;
     }
 }
 
 /// All sequences that one change makes shorter than `steps`, the largest changes first.
 fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
-    let mut all = Vec::new();
-    let mut chunk = steps.len();
-    while chunk > 0 {
+    let mut candidates_of_steps = Vec::new();
+    // Remove chunks of steps: half of all steps, then a quarter, down to single steps.
+    let mut chunk_length = steps.len();
+    while chunk_length > 0 {
         let mut start = 0;
         while start < steps.len() {
-            let end = (start + chunk).min(steps.len());
+            let end = (start + chunk_length).min(steps.len());
             if end - start < steps.len() {
-                all.push([&steps[..start], &steps[end..]].concat());
+                candidates_of_steps.push([&steps[..start], &steps[end..]].concat());
             }
             start = end;
         }
-        chunk /= 2;
+        chunk_length /= 2;
     }
-    for (at, step) in steps.iter().enumerate() {
-        // Replace the step by the steps within it.
+    // Replace a step by the steps within it.
+    for (index, step) in steps.iter().enumerate() {
         if !step.body().is_empty() {
-            all.push([&steps[..at], step.body(), &steps[at + 1..]].concat());
+            let candidate = [&steps[..index], step.body(), &steps[index + 1..]].concat();
+            candidates_of_steps.push(candidate);
         }
     }
-    for (at, step) in steps.iter().enumerate() {
+    // Simplify a step.
+    for (index, step) in steps.iter().enumerate() {
         let mut replace = |step: Step| {
             let mut steps = steps.to_vec();
-            steps[at] = step;
-            all.push(steps);
+            steps[index] = step;
+            candidates_of_steps.push(steps);
         };
         if let Operation::Call { reissues: true, .. } = &step.operation {
-            replace(with_call(step, |reissues, _| *reissues = false));
+            replace(with_call_flags(step, |reissues, _| *reissues = false));
         }
         if let Operation::Call { is_in_section: true, .. } = &step.operation {
-            replace(with_call(step, |_, is_in_section| *is_in_section = false));
+            replace(with_call_flags(step, |_, is_in_section| *is_in_section = false));
         }
         let bodies = match step.body() {
             [] => Vec::new(),
@@ -59,17 +62,17 @@ fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
         };
         for body in bodies {
             let mut step = step.clone();
-            if let Some(site) = step.body_mut() {
-                *site = body;
+            if let Some(old_body) = step.body_mut() {
+                *old_body = body;
             }
             replace(step);
         }
     }
-    all
+    candidates_of_steps
 }
 
-/// The step with other flags of its call: whether it is issued again, and whether it is in a section.
-fn with_call(step: &Step, change: impl FnOnce(&mut bool, &mut bool)) -> Step {
+/// A copy of the step in which `change` has changed the flags `reissues` and `is_in_section` of the call.
+fn with_call_flags(step: &Step, change: impl FnOnce(&mut bool, &mut bool)) -> Step {
     let mut step = step.clone();
     if let Operation::Call { reissues, is_in_section, .. } = &mut step.operation {
         change(reissues, is_in_section);

@@ -8,12 +8,12 @@ use super::execute::{Task, record_end, record_final_umask, run_steps};
 use super::lanes::{self, await_start};
 use super::operations::{NewTask, Step};
 use super::section;
-use super::trace::{self, Way};
+use super::trace::{self, TraceMode};
 use crate::rseq::RseqArea;
 use crate::{arch, sys};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Pages of the stack of a child or thread, on which signal frames nest.
+/// The size in pages of the stack of a child or thread. Signal frames nest on the stack.
 const STACK_PAGES: usize = 32;
 
 /// Executes steps in a new task and waits for its end.
@@ -23,8 +23,8 @@ pub(super) fn start_task(
     body: &[Step],
     parent: Task<'_>,
 ) -> sys::Result<()> {
-    let call = lanes::step_of_call().load(Ordering::SeqCst);
-    let signal = lanes::STEP_OF_SIGUSR1.load(Ordering::SeqCst);
+    let step_of_call = lanes::step_of_call().load(Ordering::SeqCst);
+    let step_of_sigusr1 = lanes::STEP_OF_SIGUSR1.load(Ordering::SeqCst);
     let child_task = Task { is_tracee: false, may_exec: true, ..parent };
     let result = match new_task {
         NewTask::Fork => fork_task(|| {
@@ -33,15 +33,15 @@ pub(super) fn start_task(
         })
         .map(|child| await_end(step, child)),
         NewTask::Traced { stops_at_calls, is_seized } => {
-            let way = Way { stops_at_calls, is_seized };
+            let mode = TraceMode { stops_at_calls, is_seized };
             fork_task(|| {
-                if let Err(error) = trace::become_tracee(way) {
+                if let Err(error) = trace::become_tracee(mode) {
                     record(step, EventKind::SetupFailed(error.0));
                 }
                 run_steps(body, Task { is_tracee: true, ..child_task });
                 record_final_umask(step)
             })
-            .and_then(|child| trace::trace_child(step, child, way))
+            .and_then(|child| trace::trace_child(step, child, mode))
         }
         NewTask::Vfork => run_vforked(step, body),
         NewTask::Thread => {
@@ -50,9 +50,9 @@ pub(super) fn start_task(
             thread.start().map(|()| thread.join())
         }
     };
-    // A child in the same memory may have been killed during a call.
-    lanes::step_of_call().store(call, Ordering::SeqCst);
-    lanes::STEP_OF_SIGUSR1.store(signal, Ordering::SeqCst);
+    // A child that shares memory may have been killed during a call, and left its own steps in the holders.
+    lanes::step_of_call().store(step_of_call, Ordering::SeqCst);
+    lanes::STEP_OF_SIGUSR1.store(step_of_sigusr1, Ordering::SeqCst);
     result
 }
 
@@ -77,7 +77,7 @@ fn fork_task(run: impl FnOnce() -> i32) -> sys::Result<i32> {
     }
 }
 
-/// Starts a task on its own stack with these flags of clone(2). The task's stack is never freed.
+/// Starts a task with these flags of clone(2) on a new stack, which is never freed.
 fn start_on_stack(flags: i32, enter: extern "C" fn(u64) -> u64, argument: u64) -> sys::Result<i32> {
     let length = STACK_PAGES * 4096;
     // SAFETY: newly mapped and zeroed.
@@ -89,7 +89,7 @@ fn start_on_stack(flags: i32, enter: extern "C" fn(u64) -> u64, argument: u64) -
     sys::split_result(result).map(|child| i32::try_from(child).unwrap_or(-1))
 }
 
-/// Registers a new area for this task, which has none, and runs steps.
+/// Registers an rseq area for this task, which has none yet, and runs steps.
 fn run_with_area(steps: &[Step], may_exec: bool, area: &RseqArea) {
     if let Err(error) = section::register(area) {
         record(0, EventKind::SetupFailed(error.0));
@@ -132,19 +132,20 @@ pub(super) struct ThreadBody<'a> {
 }
 
 impl<'a> ThreadBody<'a> {
-    /// The body of a thread with these steps. `lane` is its index among threads side by side, and their number.
+    /// The body of a thread with these steps. `lane` is the thread's index among threads side by side, and the
+    /// number of these threads.
     pub(super) fn new(steps: &'a [Step], lane: Option<(usize, u32)>) -> ThreadBody<'a> {
         let (rseq, is_alive) = (RseqArea::new(), AtomicU32::new(0));
         ThreadBody { steps, may_exec: false, lane, rseq, is_alive }
     }
 
-    /// Starts the thread. The body must stay in its place until [`ThreadBody::join`].
+    /// Starts the thread. The body must not move before [`ThreadBody::join`].
     pub(super) fn start(&self) -> sys::Result<()> {
         extern "C" fn enter(body: u64) -> u64 {
             // SAFETY: the starter passes the address of a live value, and waits for the thread's end.
             let body = unsafe { &*(body as *const ThreadBody<'_>) };
             let is_alive = &raw const body.is_alive as u64;
-            // The kernel sets the word to 0 and wakes the starter when the thread has ended.
+            // When the thread has ended, the kernel sets `is_alive` to 0 and wakes the starter.
             // SAFETY: the word is live until then.
             if let Err(error) = unsafe { sys::call(libc::SYS_set_tid_address, &[is_alive]) } {
                 record(0, EventKind::SetupFailed(error.0));
@@ -164,10 +165,10 @@ impl<'a> ThreadBody<'a> {
     /// Waits until the thread has ended, if it was started.
     pub(super) fn join(&self) {
         while self.is_alive.load(Ordering::SeqCst) != 0 {
-            let at = &raw const self.is_alive as u64;
+            let word = &raw const self.is_alive as u64;
             let operation = u64::from(libc::FUTEX_WAIT.cast_unsigned());
             // SAFETY: reads the word, which is live.
-            let _ = unsafe { sys::call(libc::SYS_futex, &[at, operation, 1, 0]) };
+            let _ = unsafe { sys::call(libc::SYS_futex, &[word, operation, 1, 0]) };
         }
     }
 }

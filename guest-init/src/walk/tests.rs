@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 
 mod at_once;
 
+/// A kernel with all optional operations.
 const ALL: Platform = Platform {
     has_inclusive_mode: true,
     has_ptrace_config: true,
@@ -51,20 +52,21 @@ fn set_selector(value: u8) -> Step {
     step(Operation::Flip { byte: 0, value })
 }
 
-/// The predicted events with their step numbers, without the end of the sequence.
-fn seen(mut steps: Vec<Step>, platform: Platform) -> Vec<EventKind> {
+/// The kinds of all predicted events.
+fn predicted(mut steps: Vec<Step>, platform: Platform) -> Vec<EventKind> {
     renumber(&mut steps, 1);
     predict(&steps, &layout(), platform).into_iter().map(|event| event.kind).collect()
 }
 
-fn gives(result: i64) -> EventKind {
+fn returned(result: i64) -> EventKind {
     EventKind::Returned { result: result.cast_unsigned(), preserved: true }
 }
 
+/// A dispatched umask(2): number 95 on x86-64, where the number register is also the result register.
 fn dispatched(call_address: u64) -> EventKind {
     let (number, result) = (95, 95);
     let arch = crate::arch::AUDIT_ARCH;
-    EventKind::Dispatched {
+    EventKind::SigsysHandled {
         number,
         code: 2,
         errno: 0,
@@ -89,26 +91,26 @@ fn a_blocked_call_is_dispatched_and_has_no_effect() {
         call(CallSite::FirstGate, UMASK),
     ];
     let expected = [
-        gives(0),
+        returned(0),
         dispatched(0x3002),
-        gives(95),
-        gives(0o22),
+        returned(95),
+        returned(0o22),
         EventKind::FinalUmask(0o77),
         EventKind::Exited(0),
     ];
-    assert_eq!(seen(steps, ALL), expected);
+    assert_eq!(predicted(steps, ALL), expected);
 }
 
 #[test]
 fn ranges_contain_the_address_after_the_instruction() {
-    let through = |mode, range| {
+    let passes = |mode, range| {
         let steps = vec![arm(mode, range, Selector::Null), call(CallSite::FirstGate, UMASK)];
-        !matches!(seen(steps, ALL)[1], EventKind::Dispatched { .. })
+        !matches!(predicted(steps, ALL)[1], EventKind::SigsysHandled { .. })
     };
-    assert!(!through(1, NamedRange::Inside) && !through(1, NamedRange::BeforeFirst));
-    assert!(through(1, NamedRange::ThroughFirst) && through(1, NamedRange::Everything));
-    assert!(!through(2, NamedRange::First) && !through(2, NamedRange::Both));
-    assert!(through(2, NamedRange::Instruction) && through(2, NamedRange::Second));
+    assert!(!passes(1, NamedRange::Inside) && !passes(1, NamedRange::BeforeFirst));
+    assert!(passes(1, NamedRange::ThroughFirst) && passes(1, NamedRange::Everything));
+    assert!(!passes(2, NamedRange::First) && !passes(2, NamedRange::Both));
+    assert!(passes(2, NamedRange::Instruction) && passes(2, NamedRange::Second));
 }
 
 #[test]
@@ -119,7 +121,7 @@ fn the_range_of_an_instruction_is_as_long_as_the_instruction() {
 }
 
 #[test]
-fn wrong_arguments_have_their_errors_and_change_nothing() {
+fn wrong_arguments_give_their_errors_and_leave_the_task_armed() {
     for (mode, range, selector, errno) in [
         (0, NamedRange::Inside, Selector::Null, libc::EINVAL),
         (0, NamedRange::Nothing, A, libc::EINVAL),
@@ -135,11 +137,11 @@ fn wrong_arguments_have_their_errors_and_change_nothing() {
             arm(mode, range, selector),
             call(CallSite::FirstGate, UMASK),
         ];
-        assert_eq!(seen(steps, ALL)[1..3], [gives(-i64::from(errno)), dispatched(0x3002)]);
+        assert_eq!(predicted(steps, ALL)[1..3], [returned(-i64::from(errno)), dispatched(0x3002)]);
     }
-    let without = Platform { has_inclusive_mode: false, ..ALL };
-    let refused = seen(vec![arm(2, NamedRange::First, Selector::Kernel)], without);
-    assert_eq!(refused[0], gives(-i64::from(libc::EINVAL)));
+    let without_inclusive = Platform { has_inclusive_mode: false, ..ALL };
+    let refused = predicted(vec![arm(2, NamedRange::First, Selector::Kernel)], without_inclusive);
+    assert_eq!(refused[0], returned(-i64::from(libc::EINVAL)));
 }
 
 #[test]
@@ -152,7 +154,7 @@ fn a_bad_selector_kills() {
             set_selector(value),
             call(CallSite::FirstGate, UMASK),
         ];
-        assert_eq!(seen(steps, ALL), [gives(0), EventKind::Killed(signal)]);
+        assert_eq!(predicted(steps, ALL), [returned(0), EventKind::Killed(signal)]);
     }
 }
 
@@ -165,9 +167,9 @@ fn a_new_task_is_not_armed() {
             step(Operation::StartTask(new_task, body)),
             call(CallSite::FirstGate, UMASK),
         ];
-        let seen = seen(steps, ALL);
-        assert_eq!(seen[1], gives(0o22), "{new_task:?}");
-        assert!(seen.contains(&dispatched(0x3002)), "{new_task:?}");
+        let kinds = predicted(steps, ALL);
+        assert_eq!(kinds[1], returned(0o22), "{new_task:?}");
+        assert!(kinds.contains(&dispatched(0x3002)), "{new_task:?}");
     }
 }
 
@@ -188,15 +190,15 @@ fn dispatches_nest_only_with_nodefer() {
             }),
             call(CallSite::FirstGate, UMASK),
         ];
-        seen(steps, ALL)
+        predicted(steps, ALL)
     };
     assert_eq!(
         nested(Disposition::Handler),
-        [gives(0), dispatched(0x3002), EventKind::Killed(libc::SIGSYS)]
+        [returned(0), dispatched(0x3002), EventKind::Killed(libc::SIGSYS)]
     );
     assert_eq!(nested(Disposition::ResetHand)[2], EventKind::Killed(libc::SIGSYS));
     assert_eq!(nested(Disposition::Default)[1], EventKind::Killed(libc::SIGSYS));
-    assert_eq!(nested(Disposition::NoDefer)[2..4], [dispatched(0x3102), gives(95)]);
+    assert_eq!(nested(Disposition::NoDefer)[2..4], [dispatched(0x3102), returned(95)]);
 }
 
 fn filter(site: CallSite, action: FilterAction, for_all_threads: bool) -> Step {
@@ -206,30 +208,30 @@ fn filter(site: CallSite, action: FilterAction, for_all_threads: bool) -> Step {
 #[test]
 fn of_several_filters_the_most_severe_counts_and_then_the_newest() {
     use FilterAction::{Errno, Kill, Trap};
-    let first = |action| filter(CallSite::FirstGate, action, false);
+    let install = |action| filter(CallSite::FirstGate, action, false);
     let umask = || call(CallSite::FirstGate, UMASK);
     let steps = vec![
-        first(Errno(5)),
+        install(Errno(5)),
         umask(),
-        first(Errno(6)),
+        install(Errno(6)),
         umask(),
-        first(Trap(9)),
+        install(Trap(9)),
         umask(),
-        first(Errno(7)),
+        install(Errno(7)),
         umask(),
         call(CallSite::SecondGate, UMASK),
-        first(Kill),
+        install(Kill),
         umask(),
     ];
-    let seen = seen(steps, ALL);
-    let (accepted, end) = (gives(0), EventKind::Killed(libc::SIGSYS));
-    assert_eq!(seen[..4], [accepted, gives(-5), accepted, gives(-6)]);
-    let EventKind::Dispatched { code: 1, errno: 9, number: 95, .. } = seen[5] else {
-        panic!("{:?}", seen[5])
+    let kinds = predicted(steps, ALL);
+    let (accepted, end) = (returned(0), EventKind::Killed(libc::SIGSYS));
+    assert_eq!(kinds[..4], [accepted, returned(-5), accepted, returned(-6)]);
+    let EventKind::SigsysHandled { code: 1, errno: 9, number: 95, .. } = kinds[5] else {
+        panic!("{:?}", kinds[5])
     };
-    assert_eq!((seen[6], seen[7]), (gives(95), accepted));
-    assert!(matches!(seen[8], EventKind::Dispatched { code: 1, errno: 9, .. }));
-    assert_eq!(seen[10..], [gives(0o22), accepted, end]);
+    assert_eq!((kinds[6], kinds[7]), (returned(95), accepted));
+    assert!(matches!(kinds[8], EventKind::SigsysHandled { code: 1, errno: 9, .. }));
+    assert_eq!(kinds[10..], [returned(0o22), accepted, end]);
 }
 
 #[test]
@@ -239,13 +241,13 @@ fn a_dispatch_comes_before_the_filters() {
         arm(1, NamedRange::Inside, Selector::Null),
         call(CallSite::FirstGate, UMASK),
     ];
-    assert_eq!(seen(steps, ALL)[2..4], [dispatched(0x3002), gives(95)]);
+    assert_eq!(predicted(steps, ALL)[2..4], [dispatched(0x3002), returned(95)]);
 }
 
 #[test]
 fn a_filter_reaches_later_tasks_and_with_tsync_earlier_threads() {
     let errno = FilterAction::Errno(5);
-    for (for_all_threads, after) in [(false, gives(0o22)), (true, gives(-5))] {
+    for (for_all_threads, after) in [(false, returned(0o22)), (true, returned(-5))] {
         let body = vec![
             filter(CallSite::FirstGate, errno, for_all_threads),
             step(Operation::StartTask(NewTask::Fork, vec![call(CallSite::FirstGate, UMASK)])),
@@ -254,9 +256,9 @@ fn a_filter_reaches_later_tasks_and_with_tsync_earlier_threads() {
             step(Operation::StartTask(NewTask::Thread, body)),
             call(CallSite::FirstGate, UMASK),
         ];
-        let seen = seen(steps, ALL);
-        assert_eq!(seen[1], gives(-5), "the child of the thread");
-        assert_eq!(seen[4], after);
+        let kinds = predicted(steps, ALL);
+        assert_eq!(kinds[1], returned(-5), "the child of the thread");
+        assert_eq!(kinds[4], after);
     }
 }
 
@@ -271,26 +273,26 @@ fn an_exec_ends_the_process_and_a_failed_one_leaves_dispatch_unchanged() {
         exec(Program::Valid),
         call(CallSite::FirstGate, UMASK),
     ];
-    let failed = |errno: i32| gives(i64::from(-errno));
+    let failed = |errno: i32| returned(i64::from(-errno));
     let expected = [
-        gives(0),
+        returned(0),
         failed(libc::ENOEXEC),
         failed(libc::EFAULT),
         dispatched(0x3002),
-        gives(95),
+        returned(95),
         EventKind::Exited(77),
     ];
-    assert_eq!(seen(steps, ALL), expected);
+    assert_eq!(predicted(steps, ALL), expected);
 }
 
 #[test]
-fn only_a_tracee_that_was_not_seized_is_told_of_its_exec() {
-    for (is_seized, told) in [(false, true), (true, false)] {
+fn only_a_tracee_that_was_not_seized_stops_at_its_exec() {
+    for (is_seized, stops) in [(false, true), (true, false)] {
         let body = vec![call(CallSite::Inside, Call::Exec(Program::Valid))];
         let traced = NewTask::Traced { stops_at_calls: false, is_seized };
-        let seen = seen(vec![step(Operation::StartTask(traced, body))], ALL);
-        assert_eq!(seen.contains(&EventKind::Stopped(libc::SIGTRAP)), told);
-        assert_eq!(seen[seen.len() - 3], EventKind::Exited(77));
+        let kinds = predicted(vec![step(Operation::StartTask(traced, body))], ALL);
+        assert_eq!(kinds.contains(&EventKind::Stopped(libc::SIGTRAP)), stops);
+        assert_eq!(kinds[kinds.len() - 3], EventKind::Exited(77));
     }
 }
 
@@ -305,10 +307,10 @@ fn a_dispatch_aborts_the_critical_section() {
     };
     let steps = vec![arm(1, NamedRange::Inside, Selector::Null), step(operation)];
     let continuations = |platform| -> Vec<u64> {
-        let events = seen(steps.clone(), platform).into_iter();
+        let events = predicted(steps.clone(), platform).into_iter();
         events
             .filter_map(|kind| match kind {
-                EventKind::Dispatched { continues_at, .. } => Some(continues_at),
+                EventKind::SigsysHandled { continues_at, .. } => Some(continues_at),
                 _ => None,
             })
             .collect()
@@ -320,12 +322,12 @@ fn a_dispatch_aborts_the_critical_section() {
 #[test]
 fn an_unaborted_section_is_allowed_after_a_context_switch_and_on_releases_with_the_bug() {
     let event = |continues_at, is_disturbed| {
-        let EventKind::Dispatched { number, code, errno, arch, call_address, result, .. } =
+        let EventKind::SigsysHandled { number, code, errno, arch, call_address, result, .. } =
             dispatched(0x3002)
         else {
             unreachable!("a dispatch")
         };
-        let kind = EventKind::Dispatched {
+        let kind = EventKind::SigsysHandled {
             number,
             code,
             errno,
@@ -347,28 +349,28 @@ fn an_unaborted_section_is_allowed_after_a_context_switch_and_on_releases_with_t
 }
 
 #[test]
-fn a_seed_is_a_sequence() {
+fn a_seed_determines_the_sequence() {
     assert_eq!(sequence(7, ALL), sequence(7, ALL));
     assert_ne!(sequence(7, ALL), sequence(8, ALL));
 }
 
-/// Operations that do not occur in short walks would not be tested.
+/// An operation that occurs in few sequences would rarely be tested.
 #[test]
-fn five_hundred_sequences_see_everything() {
+fn five_hundred_sequences_cause_every_kind_of_event() {
     let mut kinds = BTreeSet::new();
-    let mut most = 0;
+    let mut max_events = 0;
     for seed in 0..500 {
         let events = predict(&sequence(seed, ALL), &layout(), ALL);
-        most = most.max(events.len());
+        max_events = max_events.max(events.len());
         for Event { step, kind } in events {
             kinds.insert(match kind {
-                EventKind::Dispatched { code: 1, .. } => "trapped".into(),
-                EventKind::Dispatched { call_address, continues_at, .. }
+                EventKind::SigsysHandled { code: 1, .. } => "trapped".into(),
+                EventKind::SigsysHandled { call_address, continues_at, .. }
                     if continues_at != call_address =>
                 {
                     "aborted".into()
                 }
-                EventKind::Dispatched { number, arch, call_address, .. } => {
+                EventKind::SigsysHandled { number, arch, call_address, .. } => {
                     let site = layout().address_name(call_address);
                     format!("dispatched {number} {arch:#x} {site}")
                 }
@@ -412,25 +414,25 @@ fn five_hundred_sequences_see_everything() {
         assert!(kinds.contains(expected), "`{expected}` is not among {kinds:#?}");
     }
     assert!(kinds.iter().any(|kind| kind.starts_with("CallEntry")), "{kinds:#?}");
-    assert!(most < 300, "{most} events");
+    assert!(max_events < 300, "{max_events} events");
 }
 
 #[test]
-fn a_difference_is_the_first_and_may_be_an_end() {
+fn the_first_difference_may_be_a_missing_or_an_extra_event() {
     let event = |kind| Event { step: 1, kind };
     let (one, two) = (event(EventKind::Exited(0)), event(EventKind::Exited(1)));
     assert_eq!(first_difference(&[one, two], &[one, two]), None);
-    let found = Difference { expected: Some(two), observed: None };
-    assert_eq!(first_difference(&[one, two], &[one]), Some(found));
+    let missing = Difference { expected: Some(two), observed: None };
+    assert_eq!(first_difference(&[one, two], &[one]), Some(missing));
     assert_eq!(
         first_difference(&[], &[two]),
         Some(Difference { expected: None, observed: Some(two) })
     );
 }
 
-/// A predicate on the model's events takes the place of a kernel with a bug.
+/// `fails` stands for a kernel whose bug shows when a call from the first gate is dispatched.
 #[test]
-fn a_sequence_shrinks_to_what_shows_the_difference() {
+fn a_sequence_shrinks_to_the_steps_that_show_the_difference() {
     let body = vec![
         arm(1, NamedRange::Inside, A),
         set_selector(1),
@@ -459,7 +461,7 @@ fn a_sequence_shrinks_to_what_shows_the_difference() {
 }
 
 #[test]
-fn shrinking_ends_when_it_is_given_up() {
+fn a_sequence_stays_as_it_is_if_no_shorter_one_fails() {
     let steps = sequence(3, ALL);
     assert_eq!(shrink(&steps, |_| false), steps);
 }

@@ -10,9 +10,17 @@ use crate::grid::observation::{Frame, Observation, Siginfo};
 use crate::support::number_read_by_kernel;
 use crate::sys;
 
+/// `si_code` of a signal by tgkill(2) (include/uapi/asm-generic/siginfo.h).
+const SI_TKILL: i32 = -6;
+/// Results by which the kernel's functions restart a call (include/linux/errno.h).
+const ERESTARTSYS: i64 = -512;
+const ERESTARTNOINTR: i64 = -513;
+const ERESTARTNOHAND: i64 = -514;
+const ERESTART_RESTARTBLOCK: i64 = -516;
+
 impl Simulation<'_> {
-    /// Forces and handles a SIGSYS with this `si_code` and `si_errno`: `force_sig_info_to_task()`,
-    /// `get_signal()` and `handle_signal()`.
+    /// Simulates a forced SIGSYS with this `si_code` and `si_errno` (`force_sig_info_to_task()`), its delivery
+    /// (`get_signal()`) and its handler (`handle_signal()`).
     pub(super) fn deliver(
         &mut self,
         compared_address: u64,
@@ -23,10 +31,10 @@ impl Simulation<'_> {
         let is_inside = compared_address == self.layout.inside.start;
         let is_next_call =
             compared_address == self.layout.next_gate(self.point.gate()).compared_address();
-        let second = self.layout.second_entry.as_ref().filter(|_| {
+        let second_entry = self.layout.second_entry.as_ref().filter(|_| {
             self.point.gate() == GateChoice::SecondEntry && !is_inside && !is_next_call
         });
-        let result = match second {
+        let result = match second_entry {
             // The second entry reads the low half of the number register, and restores only that half.
             Some(_) => number_register & 0xffff_ffff,
             None if Reg::NUMBER as usize == Reg::RESULT as usize => number_register,
@@ -36,12 +44,15 @@ impl Simulation<'_> {
             code,
             errno,
             number: number_read_by_kernel(number_register),
-            arch: second.map_or(AUDIT_ARCH, |second| second.audit_arch),
+            arch: second_entry.map_or(AUDIT_ARCH, |entry| entry.audit_arch),
             call_address: compared_address,
         };
-        // SI_TKILL
-        let info =
-            if self.is_sigsys_pending { Siginfo { code: -6, ..Siginfo::default() } } else { info };
+        // A SIGSYS of tgkill(2) that was pending keeps its own siginfo.
+        let info = if self.is_sigsys_pending {
+            Siginfo { code: SI_TKILL, ..Siginfo::default() }
+        } else {
+            info
+        };
         self.is_sigsys_pending = false;
         if self.is_sigsys_blocked || self.sigsys_action == SigsysAction::Ignored {
             self.sigsys_action = SigsysAction::Default;
@@ -61,28 +72,29 @@ impl Simulation<'_> {
                 return Err(End::Killed(libc::SIGKILL));
             }
         }
-        let init = self.point.task() == Task::Init;
+        let is_init = self.point.task() == Task::Init;
         if tracer.suppresses_sigsys() || self.sigsys_action == SigsysAction::Default {
-            // The kernel drops a fatal signal that a tracer delivers to an init.
-            let dropped = init && self.is_traced();
-            if !tracer.suppresses_sigsys() && !dropped {
+            // The kernel drops a fatal signal that a tracer delivers to the init of a PID namespace.
+            let is_dropped = is_init && self.is_traced();
+            if !tracer.suppresses_sigsys() && !is_dropped {
                 return Err(End::Killed(libc::SIGSYS));
             }
             if !tracer.suppresses_sigsys() && tracer.single_steps() {
                 return Err(End::Invalid);
             }
             self.before_first_stop = false;
-            return Ok(self.restart_without_handler(result, second.is_some()));
+            return Ok(self.restart_without_handler(result, second_entry.is_some()));
         }
         let is_stepped = tracer.single_steps() && self.before_first_stop;
         self.before_first_stop = false;
-        let (result, next) = self.restart_with_handler(result, compared_address, second.is_some());
+        let (result, next_instruction) =
+            self.restart_with_handler(result, compared_address, second_entry.is_some());
         if self.point.disposition() == Disposition::ReadOnlyStack {
             if self.is_traced() {
-                if init {
+                if is_init {
                     return Err(End::Invalid);
                 }
-                self.observe_stop(libc::SIGSEGV, next);
+                self.observe_stop(libc::SIGSEGV, next_instruction);
             }
             return Err(End::Killed(libc::SIGSEGV));
         }
@@ -92,15 +104,20 @@ impl Simulation<'_> {
         if is_stepped {
             self.observe_stop(libc::SIGTRAP, self.layout.handler(self.point.disposition()));
         }
-        self.handle(info, result, next)?;
-        if next != compared_address {
+        self.simulate_handler(info, result, next_instruction)?;
+        if next_instruction != compared_address {
             return Ok(Continuation::Reissue(result));
         }
         Ok(Continuation::Return(result))
     }
 
-    /// Runs the handler of SIGSYS and its sigreturn.
-    fn handle(&mut self, info: Siginfo, result: u64, instruction_pointer: u64) -> Result<(), End> {
+    /// Simulates the handler of SIGSYS and its sigreturn.
+    fn simulate_handler(
+        &mut self,
+        info: Siginfo,
+        result: u64,
+        instruction_pointer: u64,
+    ) -> Result<(), End> {
         let disposition = self.point.disposition();
         let on_alternate_stack =
             matches!(disposition, Disposition::OnStack | Disposition::AutoDisarm);
@@ -134,7 +151,7 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    /// The signal mask of the program.
+    /// The signal mask of the program outside handlers.
     fn mask(&self) -> u64 {
         match self.point.pending() {
             Pending::Sigusr1 => sys::signal_bit(libc::SIGUSR1),
@@ -144,8 +161,8 @@ impl Simulation<'_> {
         }
     }
 
-    /// The restart code for which a kernel with the bug `restart-number` mistakes the value `result` of
-    /// the result register. `None` on other kernels, and if `result` is no restart code.
+    /// The restart code that a kernel with the bug `restart-number` sees in the value `result` of the result
+    /// register. `None` on other kernels, and if `result` is not a restart code.
     fn restart_code(&self, result: u64, is_second_entry: bool) -> Option<i64> {
         let code = if is_second_entry {
             number_read_by_kernel(result).into()
@@ -153,8 +170,9 @@ impl Simulation<'_> {
             result.cast_signed()
         };
         let number = number_read_by_kernel(result);
-        (self.bugs.restart_number && number != -1 && matches!(code, -516 | -514 | -513 | -512))
-            .then_some(code)
+        let is_restart_code =
+            matches!(code, ERESTART_RESTARTBLOCK | ERESTARTNOHAND | ERESTARTNOINTR | ERESTARTSYS);
+        (self.bugs.restart_number && number != -1 && is_restart_code).then_some(code)
     }
 
     /// The result register and the next instruction in the signal frame (`handle_signal()`).
@@ -164,10 +182,10 @@ impl Simulation<'_> {
         compared_address: u64,
         is_second_entry: bool,
     ) -> (u64, u64) {
-        let restart = self.point.disposition() == Disposition::Restart;
+        let has_sa_restart = self.point.disposition() == Disposition::Restart;
         match self.restart_code(result, is_second_entry) {
-            Some(-513) => (result, compared_address - CALL_LENGTH),
-            Some(-512) if restart => (result, compared_address - CALL_LENGTH),
+            Some(ERESTARTNOINTR) => (result, compared_address - CALL_LENGTH),
+            Some(ERESTARTSYS) if has_sa_restart => (result, compared_address - CALL_LENGTH),
             Some(_) => (error_result(libc::EINTR), compared_address),
             None => (result, compared_address),
         }
@@ -176,7 +194,7 @@ impl Simulation<'_> {
     /// The continuation if no handler runs (`arch_do_signal_or_restart()`).
     fn restart_without_handler(&self, result: u64, is_second_entry: bool) -> Continuation {
         match self.restart_code(result, is_second_entry) {
-            Some(-516) => Continuation::Reissue(self.layout.restart_number),
+            Some(ERESTART_RESTARTBLOCK) => Continuation::Reissue(self.layout.restart_number),
             Some(_) => Continuation::Reissue(result),
             None => Continuation::Return(result),
         }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Threads side by side: which orders of events the model allows.
+//! The orders of events of threads side by side that the model allows.
 
 use super::*;
 
-/// The observed events of a sequence: those of each step by number, in this order.
+/// Observed events, from pairs of a step's number and an event.
 fn observed(events: &[(u16, EventKind)]) -> Vec<Event> {
     events.iter().map(|(step, kind)| Event { step: *step, kind: *kind }).collect()
 }
 
-/// Whether the model allows these events of steps.
+/// Whether the model allows these steps to cause these events.
 fn allows(steps: &[Step], events: &[(u16, EventKind)]) -> bool {
     let events = observed(events);
     let release = crate::probe::machine().release;
@@ -34,11 +34,11 @@ fn umask(value: u16) -> Step {
 #[test]
 fn effects_may_have_any_order_but_must_have_one() {
     let steps = at_once(vec![vec![umask(1)], vec![umask(2)]]);
-    let with = |first, second| {
-        allows(&steps, &[&[(3, gives(first)), (5, gives(second))][..], &END[..]].concat())
+    let allows_results = |first, second| {
+        allows(&steps, &[&[(3, returned(first)), (5, returned(second))][..], &END[..]].concat())
     };
-    assert!(with(0o22, 1) && with(2, 0o22));
-    assert!(!with(0o22, 0o22) && !with(2, 1));
+    assert!(allows_results(0o22, 1) && allows_results(2, 0o22));
+    assert!(!allows_results(0o22, 0o22) && !allows_results(2, 1));
 }
 
 #[test]
@@ -48,32 +48,32 @@ fn a_flip_by_another_thread_dispatches_or_comes_too_late() {
         vec![set_selector(1)],
         vec![umask(3)],
     ]);
-    let armed = (3, gives(0));
-    let other = (8, gives(0o22));
-    let passes = [armed, (4, gives(3)), other];
-    let dispatches = [armed, (4, dispatched(0x3002)), (4, gives(95)), other];
+    let armed = (3, returned(0));
+    let other = (8, returned(0o22));
+    let passes = [armed, (4, returned(3)), other];
+    let dispatches = [armed, (4, dispatched(0x3002)), (4, returned(95)), other];
     assert!(allows(&steps, &[&passes[..], &END].concat()));
     assert!(allows(&steps, &[&dispatches[..], &END].concat()));
     let without_flip = at_once(vec![vec![arm(1, NamedRange::Inside, A), umask(1)], vec![umask(3)]]);
-    let dispatches = [armed, (4, dispatched(0x3002)), (4, gives(95)), (6, gives(0o22))];
+    let dispatches = [armed, (4, dispatched(0x3002)), (4, returned(95)), (6, returned(0o22))];
     assert!(!allows(&without_flip, &[&dispatches[..], &END].concat()));
 }
 
 #[test]
-fn a_killed_process_leaves_events_away() {
+fn the_last_events_of_a_killed_process_may_be_missing() {
     let steps = at_once(vec![
         vec![arm(1, NamedRange::Inside, A), set_selector(2), umask(1)],
         vec![umask(2), umask(3)],
     ]);
-    let killed = |events: &[(u16, EventKind)], signal| {
+    let allows_death = |events: &[(u16, EventKind)], signal| {
         allows(&steps, &[events, &[(0, EventKind::Killed(signal))]].concat())
     };
-    let (armed, first, second) = ((3, gives(0)), (7, gives(0o22)), (8, gives(2)));
-    assert!(killed(&[armed], libc::SIGSYS));
-    assert!(killed(&[armed, first, second], libc::SIGSYS));
-    assert!(killed(&[first, armed], libc::SIGSYS));
-    assert!(!killed(&[armed, second], libc::SIGSYS), "an event of a thread is missing");
-    assert!(!killed(&[armed, first], libc::SIGSEGV));
+    let (armed, first, second) = ((3, returned(0)), (7, returned(0o22)), (8, returned(2)));
+    assert!(allows_death(&[armed], libc::SIGSYS));
+    assert!(allows_death(&[armed, first, second], libc::SIGSYS));
+    assert!(allows_death(&[first, armed], libc::SIGSYS));
+    assert!(!allows_death(&[armed, second], libc::SIGSYS), "`first` is missing before `second`");
+    assert!(!allows_death(&[armed, first], libc::SIGSEGV));
     assert!(!allows(&steps, &[&[armed, first, second], &END[..]].concat()));
 }
 
@@ -84,20 +84,20 @@ fn a_filter_for_all_threads_reaches_the_others_and_the_starter() {
     let mut steps = at_once(vec![vec![install], vec![umask(1), umask(2)]]);
     steps.push(umask(3));
     renumber(&mut steps, 1);
-    let installed = (3, gives(0));
-    let with = |first, second, after| {
-        let calls = [installed, (5, gives(first)), (6, gives(second)), (7, gives(after))];
+    let installed = (3, returned(0));
+    let allows_results = |first, second, after| {
+        let calls = [installed, (5, returned(first)), (6, returned(second)), (7, returned(after))];
         allows(&steps, &[&calls[..], &END].concat())
     };
-    assert!(with(-7, -7, -7));
-    assert!(with(0o22, -7, -7) && with(0o22, 1, -7));
-    assert!(!with(-7, 0o22, -7), "a filter stays");
-    assert!(!with(-7, -7, 0o22), "the starter has it too");
+    assert!(allows_results(-7, -7, -7));
+    assert!(allows_results(0o22, -7, -7) && allows_results(0o22, 1, -7));
+    assert!(!allows_results(-7, 0o22, -7), "a filter stays");
+    assert!(!allows_results(-7, -7, 0o22), "the starter of the threads has the filter too");
 }
 
 #[test]
 fn threads_without_observed_events_run_in_turn() {
     let steps = at_once(vec![vec![umask(1)], vec![umask(2)]]);
-    let events = seen(steps, ALL);
-    assert_eq!(events[..2], [gives(0o22), gives(1)]);
+    let events = predicted(steps, ALL);
+    assert_eq!(events[..2], [returned(0o22), returned(1)]);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Substitutes for `int 0x80` on architectures with one entry into the kernel: the ordinary gate and
-//! its registers. No random walk uses the substitutes, since [`Platform::ia32`](crate::walk::Platform)
-//! is false there.
+//! Substitutes for the gate of `int 0x80` on architectures with one entry into the kernel: the ordinary gate
+//! and its registers. No random walk uses the substitutes, since
+//! [`Platform::has_ia32`](crate::walk::Platform::has_ia32) is false on these architectures.
 
 use super::{AUDIT_ARCH, Registers};
 

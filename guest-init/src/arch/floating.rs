@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Floating point registers, as a gate loads and stores them.
+//! The floating point registers that a gate loads before its call and stores after it.
 
 use super::gates::{declare_symbols, symbol_address};
 use super::{
@@ -47,7 +47,7 @@ impl FloatState {
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), size_of_val(&self.0)) }
     }
 
-    /// Returns a text with the names of the registers that differ.
+    /// A text with the names of the registers that differ.
     #[must_use]
     pub fn difference(&self, other: &FloatState) -> String {
         let name = |i: usize| match i.checked_sub(FIRST_CONTROL) {
@@ -61,7 +61,7 @@ impl FloatState {
     }
 }
 
-/// Issues a call with these registers and this floating point state; returns both as they are after it.
+/// Issues a call with these registers and this floating point state. Returns both after the call.
 #[must_use]
 pub fn issue_with_floats(regs: &Registers, state: &FloatState) -> (Registers, FloatState) {
     let mut out = Registers::default();

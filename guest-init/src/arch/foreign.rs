@@ -30,16 +30,16 @@ pub fn alien_program() -> &'static [u8] {
     bytes_between(sudbox_alien, sudbox_alien_end)
 }
 
-/// A program for `alien` that tries to make Linux execute umask(0123). Its third argument selects how: 0,
-/// an ordinary call, which is emulated; 1, a jump to the function at its first argument; 2, an ordinary
-/// call after setting the selector at its second argument to ALLOW.
+/// A program for `alien` that tries to make Linux execute umask(0123). Its third argument selects the way: 0,
+/// an ordinary call, which the sandbox emulates; 1, a jump to the function at the first argument; 2, an
+/// ordinary call after it has set the selector at the second argument to ALLOW.
 #[must_use]
 pub fn escape_program() -> &'static [u8] {
     bytes_between(sudbox_escape, sudbox_escape_end)
 }
 
-/// Does nothing: on this architecture a general register holds the address of a foreign thread's
-/// environment block, and the personality sets that register.
+/// Does nothing: on this architecture the thread register is a general register, which the personality
+/// sets itself.
 ///
 /// # Errors
 /// None.
@@ -58,8 +58,8 @@ impl Registers {
         let mut registers = Registers::default();
         registers[Reg::INSTRUCTION_POINTER] = entry;
         registers[Reg::Sp] = stack;
-        if let Some(state) = Reg::FLAGS {
-            registers[state] = ALWAYS_SET_FLAGS;
+        if let Some(flags) = Reg::FLAGS {
+            registers[flags] = ALWAYS_SET_FLAGS;
         }
         registers
     }
@@ -67,9 +67,9 @@ impl Registers {
     /// Overwrites all registers with those of `start`, but keeps the thread pointer
     /// ([`Reg::THREAD_POINTER`]).
     pub fn replace_by_start(&mut self, start: &Registers) {
-        let thread = Reg::THREAD_POINTER.map(|reg| (reg, self[reg]));
+        let thread_pointer = Reg::THREAD_POINTER.map(|reg| (reg, self[reg]));
         *self = *start;
-        if let Some((reg, value)) = thread {
+        if let Some((reg, value)) = thread_pointer {
             self[reg] = value;
         }
     }

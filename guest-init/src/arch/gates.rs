@@ -3,16 +3,16 @@
 //! Gates: the code that issues system calls.
 //!
 //! Each architecture has its machine code in `gates.s`, in two parts. The *inside* part is the allowed
-//! range with which cases arm. It has the calls of the runner and of handlers, the restorer, and the
-//! code that starts threads. The gates in the *outside* part issue the calls under test. A gate loads
-//! all general registers and the flags from a [`Registers`], issues one call, and stores all of them,
-//! so that a case sees each register that the kernel changed.
+//! range of most cases. It has the calls of the runner and of handlers, the restorer, and the code that
+//! starts threads. The gates in the *outside* part issue the calls under test. A gate loads all general
+//! registers and the flags from a [`Registers`], issues one call, and stores all these registers, so that
+//! a case sees each register that the kernel has changed.
 
 use super::{CALL_LENGTH, RESERVED_ABOVE_STACK, Registers, clone_arguments, make_executable};
 use std::ops::Range;
 
-/// The machine code of a gate. Its arguments: the registers to load, where to store the registers after the
-/// call, and the same two for the floating point state, which only some gates load and store.
+/// The machine code of a gate. Its arguments are addresses: of the registers to load, of the memory for the
+/// registers after the call, and the same two for the floating point state, which only some gates use.
 pub(super) type GateFunction =
     unsafe extern "C" fn(*const Registers, *mut Registers, *const u8, *mut u8);
 
@@ -23,7 +23,7 @@ pub struct Gate {
     pub(super) function: GateFunction,
     /// Address of the system call instruction.
     pub(super) call_address: u64,
-    /// Another address at which a handler may continue the gate.
+    /// An address besides the compared address at which a handler may continue the gate.
     pub(super) other_continuation: u64,
 }
 
@@ -34,14 +34,15 @@ impl Gate {
         self.call_address
     }
 
-    /// The compared address of the gate's call: that after the system call instruction.
+    /// The compared address of the gate's call: the address after the system call instruction.
     #[must_use]
     pub fn compared_address(&self) -> u64 {
         self.call_address + CALL_LENGTH
     }
 
-    /// Another address at which a handler may continue the gate. [`Gate::issue`] reports the address of
-    /// the continuation in [`Reg::INSTRUCTION_POINTER`](super::Reg::INSTRUCTION_POINTER).
+    /// An address besides the compared address at which a handler may continue the gate. [`Gate::issue`]
+    /// returns the address at which the gate continued, in
+    /// [`Reg::INSTRUCTION_POINTER`](super::Reg::INSTRUCTION_POINTER).
     #[must_use]
     pub fn other_continuation(&self) -> u64 {
         self.other_continuation
@@ -82,10 +83,10 @@ declare_symbols!(
     sudbox_outside_restorer,
     sudbox_outside_restorer_call,
     sudbox_first_call,
-    sudbox_first_elsewhere,
+    sudbox_first_other_continuation,
     sudbox_first_end,
     sudbox_second_call,
-    sudbox_second_elsewhere;
+    sudbox_second_other_continuation;
     sudbox_first,
     sudbox_second
 );
@@ -118,7 +119,7 @@ pub fn gate() -> Gate {
     Gate {
         function: sudbox_first,
         call_address: symbol_address(sudbox_first_call),
-        other_continuation: symbol_address(sudbox_first_elsewhere),
+        other_continuation: symbol_address(sudbox_first_other_continuation),
     }
 }
 
@@ -128,7 +129,7 @@ pub fn second_gate() -> Gate {
     Gate {
         function: sudbox_second,
         call_address: symbol_address(sudbox_second_call),
-        other_continuation: symbol_address(sudbox_second_elsewhere),
+        other_continuation: symbol_address(sudbox_second_other_continuation),
     }
 }
 
@@ -143,24 +144,24 @@ fn gate_start() -> u64 {
     sudbox_first as *const () as u64
 }
 
-/// Copies [`gate`] to `place`.
+/// Copies [`gate`] to `target`.
 ///
 /// # Safety
-/// [`gate_length`] bytes must be writable at `place`, and executable when the gate is used.
+/// [`gate_length`] bytes must be writable at `target`, and executable when the gate is used.
 #[must_use]
-pub unsafe fn copy_gate(place: *mut u8) -> Gate {
-    // SAFETY: the labels delimit the gate's code, which is position-independent; `place` is the
+pub unsafe fn copy_gate(target: *mut u8) -> Gate {
+    // SAFETY: the labels delimit the gate's code, which is position-independent; `target` is the
     // caller's duty.
     let function = unsafe {
-        std::ptr::copy_nonoverlapping(gate_start() as *const u8, place, gate_length());
-        make_executable(place as u64..place as u64 + gate_length() as u64);
-        std::mem::transmute::<*mut u8, GateFunction>(place)
+        std::ptr::copy_nonoverlapping(gate_start() as *const u8, target, gate_length());
+        make_executable(target as u64..target as u64 + gate_length() as u64);
+        std::mem::transmute::<*mut u8, GateFunction>(target)
     };
-    let base = place as u64;
+    let base = target as u64;
     Gate {
         function,
         call_address: base + (symbol_address(sudbox_first_call) - gate_start()),
-        other_continuation: base + (symbol_address(sudbox_first_elsewhere) - gate_start()),
+        other_continuation: base + (symbol_address(sudbox_first_other_continuation) - gate_start()),
     }
 }
 
@@ -170,7 +171,8 @@ pub fn inside() -> Range<u64> {
     symbol_address(sudbox_inside_start)..symbol_address(sudbox_inside_end)
 }
 
-/// The address of the machine code of [`issue_inside`], a C function of the number and the six arguments.
+/// The address of the C function behind [`issue_inside`], whose arguments are the number and the six arguments
+/// of the call.
 #[must_use]
 pub fn issue_inside_address() -> u64 {
     sudbox_syscall as *const () as u64
@@ -189,8 +191,8 @@ pub unsafe fn issue_inside(number: u64, arguments: [u64; 6]) -> i64 {
 }
 
 /// Issues clone(2) (flags and stack as the first two arguments) or clone3(2) from the inside part. The
-/// child takes a function and its argument from the top of its stack, calls it, and exits its thread
-/// with the result. In the parent, returns the value of the result register.
+/// child calls the function that [`prepare_stack`] wrote to its stack, and exits its thread with the result
+/// of that function. In the parent, returns the value of the result register.
 ///
 /// # Safety
 /// `arguments` must be valid for `number`, and give the child a stack that [`prepare_stack`] made.
@@ -207,14 +209,14 @@ pub unsafe fn spawn(number: u64, arguments: [u64; 4]) -> i64 {
 /// Returns the task's first stack pointer.
 pub fn prepare_stack(stack: &mut [u8], run: extern "C" fn(u64) -> u64, argument: u64) -> u64 {
     let top = (stack.as_mut_ptr_range().end as u64) & !15;
-    let place = top - 16;
+    let words = top - 16;
     assert!(stack.len() as u64 >= RESERVED_ABOVE_STACK + 64);
     // SAFETY: the 16 bytes below the aligned end are in the stack, which is longer.
     unsafe {
-        (place as *mut u64).write(run as *const () as u64);
-        ((place + 8) as *mut u64).write(argument);
+        (words as *mut u64).write(run as *const () as u64);
+        ((words + 8) as *mut u64).write(argument);
     }
-    place - RESERVED_ABOVE_STACK
+    words - RESERVED_ABOVE_STACK
 }
 
 /// The address of the restorer in the inside part, whose `rt_sigreturn(2)` is not dispatched.

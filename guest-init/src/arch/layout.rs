@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The types that describe a watched call, and the names and lengths of the parts of its recorded state.
 //!
-//! A *watched call* is the one call of which the comparisons record the registers, the signal frame and the
-//! stacks.
+//! A *watched call* is the call under test of a comparison. The comparison records the registers, the signal
+//! frame and the stacks around this call.
 
 use super::{FRAME_DEVIATIONS, PRSTATUS_REGISTERS, Reg, SIGNAL_FRAME, floating_parts};
 use std::sync::OnceLock;
@@ -40,7 +40,7 @@ pub struct WatchedCallSite {
 #[derive(Clone, Copy, Debug)]
 pub struct Part(pub &'static str, pub usize);
 
-/// The parts of the field with this name in a record of `compare`; empty if the field is not divided.
+/// The parts of the observation field with this name (`compare`); empty if the field is not divided.
 #[must_use]
 pub fn parts_of_field(field: &str) -> &'static [Part] {
     match field {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The marks of operations on architectures whose operations the host does not trace.
+//! Substitutes for the marks of operations (`sudbox_protocol::marks`) on architectures on which the host traces
+//! no operations.
 
-/// The mapped page of the marks; it does not exist here.
+/// The mapped page of the marks, which no value of this type has.
 #[derive(Clone, Copy, Debug)]
 pub enum OperationMarks {}
 
@@ -13,7 +14,7 @@ impl OperationMarks {
         None
     }
 
-    /// Marks the begin of operations with this number.
+    /// Marks the start of the operations with this number.
     pub fn begin(self, _: u64) {
         match self {}
     }

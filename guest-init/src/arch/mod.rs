@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Code for one architecture each, in folders with the same interface. The files beside the folders
-//! build on that interface.
+//! The code that depends on the architecture. Each architecture has a folder; all folders have the same
+//! interface, and the files beside them build on it.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -12,7 +12,7 @@ mod s390x;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-// Substitutes for modules of the same names in the folder of x86-64.
+// Substitutes for the modules of x86-64 with the same names.
 #[cfg(not(target_arch = "x86_64"))]
 mod compat_call;
 #[cfg(not(target_arch = "x86_64"))]

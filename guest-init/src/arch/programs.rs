@@ -10,13 +10,15 @@ use super::{ELF_FLAGS, ELF_MACHINE, tiny_program_code};
 pub fn tiny_program(code: u8) -> Vec<u8> {
     const BASE: u64 = 0x1000_0000;
     let text = tiny_program_code(code & 0x7f);
+    // The ELF header and one program header.
     let headers = 64 + 56;
     let size = headers + text.len() as u64;
     let half = u16::to_ne_bytes;
     let word = u32::to_ne_bytes;
     let long = u64::to_ne_bytes;
-    let data = if cfg!(target_endian = "little") { 1 } else { 2 };
-    let mut image = [b"\x7fELF", &[2, data, 1, 0][..], &[0; 8]].concat();
+    let byte_order = if cfg!(target_endian = "little") { 1 } else { 2 };
+    // e_ident: magic number, ELFCLASS64, byte order, version, ABI.
+    let mut image = [b"\x7fELF", &[2, byte_order, 1, 0][..], &[0; 8]].concat();
     // e_type, e_machine; e_version; e_entry, e_phoff, e_shoff; e_flags; sizes and counts.
     image.extend([2, ELF_MACHINE].map(half).concat());
     image.extend(word(1));

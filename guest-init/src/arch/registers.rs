@@ -30,16 +30,16 @@ impl Reg {
     /// The registers that have no role in a call and that no call may change: all but the registers of
     /// number, arguments, result, instruction pointer and flags, and [`Reg::CLOBBERED_BY_CALL`].
     pub fn preserved_by_calls() -> impl Iterator<Item = Reg> {
-        let others = [Reg::NUMBER, Reg::RESULT, Reg::INSTRUCTION_POINTER];
+        let excluded = [Reg::NUMBER, Reg::RESULT, Reg::INSTRUCTION_POINTER];
         Reg::ALL.into_iter().filter(move |reg| {
-            !others.contains(reg)
+            !excluded.contains(reg)
                 && !Reg::ARGUMENTS.contains(reg)
                 && !Reg::CLOBBERED_BY_CALL.contains(reg)
                 && Reg::FLAGS != Some(*reg)
         })
     }
 
-    /// The bits of this register that a handler may change so that the gate still works.
+    /// The bits of this register that a handler may change without breaking the gate.
     #[must_use]
     pub fn changeable_bits(self) -> u64 {
         match self {

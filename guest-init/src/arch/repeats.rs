@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A loop in machine code. Its arguments are the number of repetitions, the system call's number,
-/// and the address that the operation stores to or calls. An operation ignores an argument that it
-/// does not need. The loop returns the value of the result register after the last repetition.
+/// and the address that the operation stores to or calls. A loop ignores the arguments that its
+/// operation does not need. It returns the value of the result register after the last repetition.
 type LoopFunction = unsafe extern "C" fn(u64, u64, u64) -> i64;
 
 unsafe extern "C" {
@@ -95,6 +95,7 @@ pub fn outside_loop_range() -> Range<u64> {
     sudbox_repeat_outside as *const () as u64..symbol_address(sudbox_repeat_outside_end)
 }
 
+/// The number of calls of [`count_emulated_call`] in this process.
 static EMULATED_CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// The number of calls that [`count_emulated_call`] has counted in this process.

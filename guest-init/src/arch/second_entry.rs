@@ -3,7 +3,7 @@
 
 use super::{Gate, Registers};
 
-/// A way into the kernel besides the ordinary system call instruction, with its own system call table.
+/// An entry into the kernel besides the ordinary system call instruction, with its own system call table.
 #[derive(Clone, Copy, Debug)]
 pub struct SecondEntry {
     /// The gate that uses this entry, outside the allowed range.

@@ -15,7 +15,7 @@ pub type Floating = FloatState;
 
 /// The requirements of watched calls on the machine.
 pub const WATCH_NEEDS: &[Need] = &[];
-/// Processor flags that a program can set without being disturbed by them.
+/// Processor flags that a program can set without effect on its further instructions.
 pub const HARMLESS_FLAGS: u64 = super::SETTABLE_FLAGS;
 /// The flag with which every instruction is followed by a SIGTRAP: there is none.
 pub const TRAP_FLAG: u64 = 0;
@@ -59,13 +59,13 @@ pub unsafe fn watched_call(
     CpuState { registers, floating: Some(floating) }
 }
 
-/// The state at the entry of the handler: empty, since this architecture does not record it.
+/// The state at the entry of the handler: empty, since this state is not recorded on this architecture.
 #[must_use]
 pub fn state_at_handler_entry() -> CpuState {
     CpuState { registers: Registers::default(), floating: None }
 }
 
-/// The compared address of a watched call: that after the system call instruction.
+/// The compared address of a watched call: the address after the system call instruction.
 #[must_use]
 pub fn watched_call_compared_address(_: WatchedCallSite) -> u64 {
     super::float_call_address() + super::CALL_LENGTH
@@ -156,11 +156,11 @@ impl Frame {
     /// The signal mask that the handler's return restores.
     #[must_use]
     pub fn mask(&self) -> u64 {
-        let at = 128 + std::mem::offset_of!(UserContext, mask);
-        u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[at + i]))
+        let offset = 128 + std::mem::offset_of!(UserContext, mask);
+        u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[offset + i]))
     }
 
-    /// Changes nothing here: the mask stays, and the floating point state is not known.
+    /// Does nothing: on this architecture the layout of the floating point state in the frame is not known.
     ///
     /// # Safety
     /// Always safe on this architecture.
@@ -169,7 +169,7 @@ impl Frame {
         None
     }
 
-    /// Differences between values of the frame and what they must be: none are known on this
+    /// Differences between values of the frame and their correct values: none are known on this
     /// architecture.
     #[must_use]
     pub fn deviations(&self) -> &[u8] {
@@ -185,9 +185,9 @@ impl Frame {
 
     /// Replaces the general registers in the copy.
     pub fn set_registers(&mut self, registers: &Registers) {
-        let places = self.bytes[REGISTERS_OFFSET..].as_chunks_mut::<8>().0;
-        for (place, value) in places.iter_mut().zip(registers.values()) {
-            *place = value.to_ne_bytes();
+        let words = self.bytes[REGISTERS_OFFSET..].as_chunks_mut::<8>().0;
+        for (word, value) in words.iter_mut().zip(registers.values()) {
+            *word = value.to_ne_bytes();
         }
     }
 
@@ -228,8 +228,8 @@ pub const FRAME_DEVIATIONS: &[Part] = &[];
 /// The registers of a handler's arguments: none, since the registers at its entry are not recorded.
 pub const HANDLER_ARGUMENTS: [Reg; 0] = [];
 
-/// The registers of `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` of a dispatch of
-/// it.
+/// The registers of a `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` when this call is
+/// dispatched.
 #[must_use]
 pub fn queue_signal_call(_: CallInstruction, arguments: [u64; 4]) -> (Registers, u32) {
     let [a, b, c, d] = arguments;

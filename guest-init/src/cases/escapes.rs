@@ -5,7 +5,9 @@
 use crate::arch::{self, ALIEN as REGISTERS, Registers};
 use crate::case::Check;
 use crate::cases::foreign::{expect_transcript, set_umask};
-use crate::sandbox::{Alien, Call, Engine, Fault, Image, NextAction, Personality, program_memory};
+use crate::sandbox::{
+    Alien, CallContext, Engine, Fault, Image, NextAction, Personality, program_memory,
+};
 use crate::support::*;
 
 /// The personality [`Alien`] for [`arch::escape_program`]. It passes the program the addresses that the
@@ -26,7 +28,7 @@ impl Personality for Escaping {
         Alien.notification_limit()
     }
 
-    fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+    fn prepare_first_thread(&self, call: &mut CallContext<'_>, image: &Image) -> Option<()> {
         let selector = program_memory::block(0).start;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         call.memory.map(selector, program_memory::BLOCK_LENGTH, protection).then_some(())?;
@@ -42,11 +44,16 @@ impl Personality for Escaping {
         Some(())
     }
 
-    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> NextAction {
+    fn call(&self, call: &mut CallContext<'_>, registers: &mut Registers) -> NextAction {
         Alien.call(call, registers)
     }
 
-    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> NextAction {
+    fn fault(
+        &self,
+        call: &mut CallContext<'_>,
+        registers: &mut Registers,
+        fault: Fault,
+    ) -> NextAction {
         Alien.fault(call, registers, fault)
     }
 }

@@ -6,7 +6,7 @@ use crate::arch::{self, Registers};
 use crate::case::Check;
 use crate::cases::tracefs::Tracefs;
 use crate::sandbox::{
-    self, Alien, Call, Engine, Fault, Image, NextAction, Personality, Sandbox, SandboxError,
+    self, Alien, CallContext, Engine, Fault, Image, NextAction, Personality, Sandbox, SandboxError,
 };
 use crate::support::*;
 use crate::sys;
@@ -152,11 +152,11 @@ impl Personality for AlienWithNativeCalls {
         Alien.notification_limit()
     }
 
-    fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+    fn prepare_first_thread(&self, call: &mut CallContext<'_>, image: &Image) -> Option<()> {
         Alien.prepare_first_thread(call, image)
     }
 
-    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> NextAction {
+    fn call(&self, call: &mut CallContext<'_>, registers: &mut Registers) -> NextAction {
         let regs =
             Registers::for_call(call_number(libc::SYS_umask), [CURRENT_UMASK, 0, 0, 0, 0, 0]);
         let result_outside = arch::gate().issue(&regs).result().cast_unsigned();
@@ -168,7 +168,12 @@ impl Personality for AlienWithNativeCalls {
         Alien.call(call, registers)
     }
 
-    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> NextAction {
+    fn fault(
+        &self,
+        call: &mut CallContext<'_>,
+        registers: &mut Registers,
+        fault: Fault,
+    ) -> NextAction {
         Alien.fault(call, registers, fault)
     }
 }

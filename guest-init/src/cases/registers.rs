@@ -408,12 +408,12 @@ fn edits_honoured() -> Check {
 }
 
 /// Handler body: continues at [`arch::Gate::other_continuation`].
-fn continue_elsewhere(dispatch: Dispatch<'_>) {
+fn continue_other_continuation(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::INSTRUCTION_POINTER] = arch::gate().other_continuation();
 }
 
 fn next_instruction_honoured() -> Check {
-    handle_dispatches(continue_elsewhere)?;
+    handle_dispatches(continue_other_continuation)?;
     arm()?;
     let before = pattern_registers();
     let (after, record) = issue_dispatched(&arch::gate(), &before)?;

@@ -18,7 +18,7 @@ pub(super) struct SystemState {
     tracepoints: Option<Tracefs>,
     audit: Option<Audit>,
     /// The change of the kernel while the sysctl denies arming.
-    denial: Option<KernelChange>,
+    sysctl_change: Option<KernelChange>,
 }
 
 impl SystemState {
@@ -48,12 +48,12 @@ impl SystemState {
     /// Sets the sysctl to the point's state.
     pub(super) fn set_sysctl(&mut self, point: &Point) -> Result<(), Failure> {
         let deny = point.sysctl() == Sysctl::Denies;
-        if deny && self.denial.is_none() {
-            self.denial = Some(KernelChange::begin());
+        if deny && self.sysctl_change.is_none() {
+            self.sysctl_change = Some(KernelChange::begin());
             std::fs::write(SYSCTL, "0").map_err(broken("sysctl"))?;
-        } else if !deny && self.denial.is_some() {
+        } else if !deny && self.sysctl_change.is_some() {
             std::fs::write(SYSCTL, "1").map_err(broken("sysctl"))?;
-            self.denial = None;
+            self.sysctl_change = None;
         }
         Ok(())
     }
@@ -61,7 +61,7 @@ impl SystemState {
 
 impl Drop for SystemState {
     fn drop(&mut self) {
-        if self.denial.is_some() {
+        if self.sysctl_change.is_some() {
             let _ = std::fs::write(SYSCTL, "1");
         }
     }

@@ -9,27 +9,27 @@ use std::fmt;
 pub struct BoundedText<const N: usize> {
     bytes: [u8; N],
     length: usize,
-    cut: bool,
+    is_truncated: bool,
 }
 
 impl<const N: usize> BoundedText<N> {
     /// Appends these bytes.
     pub(super) fn add(&mut self, bytes: &[u8]) {
-        let taken = bytes.len().min(N - self.length);
-        self.bytes[self.length..self.length + taken].copy_from_slice(&bytes[..taken]);
-        self.length += taken;
-        self.cut |= taken < bytes.len();
+        let fitting = bytes.len().min(N - self.length);
+        self.bytes[self.length..self.length + fitting].copy_from_slice(&bytes[..fitting]);
+        self.length += fitting;
+        self.is_truncated |= fitting < bytes.len();
     }
 
     /// The bytes, and whether any were dropped.
     pub(super) fn get(&self) -> (&[u8], bool) {
-        (&self.bytes[..self.length], self.cut)
+        (&self.bytes[..self.length], self.is_truncated)
     }
 }
 
 impl<const N: usize> Default for BoundedText<N> {
     fn default() -> BoundedText<N> {
-        BoundedText { bytes: [0; N], length: 0, cut: false }
+        BoundedText { bytes: [0; N], length: 0, is_truncated: false }
     }
 }
 
@@ -45,9 +45,9 @@ pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 64;
-        write!(f, "\"{}\"", self.0[..self.0.len().min(SHOWN)].escape_ascii())?;
-        if self.0.len() > SHOWN { f.write_str("...") } else { Ok(()) }
+        const MAX_BYTES: usize = 64;
+        write!(f, "\"{}\"", self.0[..self.0.len().min(MAX_BYTES)].escape_ascii())?;
+        if self.0.len() > MAX_BYTES { f.write_str("...") } else { Ok(()) }
     }
 }
 

@@ -7,15 +7,15 @@ use super::personalities::Nt;
 use super::{pe, run};
 use crate::{arch, probe, runner};
 
-// Exit codes, with the same meaning as those of `sudbox`.
+// Exit codes, with the meanings that they have for `sudbox`.
 const DIED_EXIT_CODE: i32 = 1;
 const NOT_AVAILABLE_EXIT_CODE: i32 = 125;
 const MACHINE_EXIT_CODE: i32 = 128;
 const USAGE_EXIT_CODE: i32 = 129;
 
-/// Runs the program in the file `path` and prints its transcript. Returns the exit code of guest-init: 0
-/// if the program ran to its end, whatever its own exit status. `engine` is a name, or `any` for the first
-/// engine that the kernel offers.
+/// Runs the program in the file `path` and prints its transcript. Returns the exit code of guest-init, which
+/// is 0 if the program ran to its end, even if its own exit status is not 0. `engine` is the name of an
+/// engine, or `any` for the first engine that the kernel supports.
 #[must_use]
 pub fn command(engine: &str, path: &str) -> i32 {
     match run_file(engine, path) {
@@ -23,8 +23,8 @@ pub fn command(engine: &str, path: &str) -> i32 {
             print!("{transcript}");
             0
         }
-        Err((code, why)) => {
-            eprintln!("sudbox: {path}: {why}");
+        Err((code, reason)) => {
+            eprintln!("sudbox: {path}: {reason}");
             code
         }
     }
@@ -45,19 +45,19 @@ fn run_file(engine: &str, path: &str) -> Result<String, (i32, String)> {
     let engine = find_engine(engine)?;
     let bytes = std::fs::read(path).map_err(|error| (USAGE_EXIT_CODE, error.to_string()))?;
     let image = pe::read(&bytes).map_err(|refusal| (USAGE_EXIT_CODE, refusal.to_string()))?;
-    runner::prepare().map_err(|problem| (MACHINE_EXIT_CODE, problem.to_string()))?;
-    run(&image, &Nt, engine).map_err(|problem| {
-        let code = match problem {
+    runner::prepare().map_err(|error| (MACHINE_EXIT_CODE, error.to_string()))?;
+    run(&image, &Nt, engine).map_err(|error| {
+        let code = match error {
             SandboxError::Missing(_) => NOT_AVAILABLE_EXIT_CODE,
             SandboxError::Refused { .. } | SandboxError::TooLarge => USAGE_EXIT_CODE,
             SandboxError::System(..) => MACHINE_EXIT_CODE,
             SandboxError::Died => DIED_EXIT_CODE,
         };
-        (code, problem.to_string())
+        (code, error.to_string())
     })
 }
 
-/// Returns the engine with this name, or for `any` the first that the kernel supports.
+/// Returns the engine with this name, or for `any` the first engine that the kernel supports.
 ///
 /// # Errors
 /// The exit code and the reason.

@@ -16,10 +16,10 @@ pub enum Engine {
     Inclusive,
     /// A seccomp filter on the instruction pointer that returns `SECCOMP_RET_TRAP`.
     Filter,
-    /// A seccomp filter on the instruction pointer that returns `SECCOMP_RET_USER_NOTIF`; a supervisor
-    /// emulates.
+    /// A seccomp filter on the instruction pointer that returns `SECCOMP_RET_USER_NOTIF`. A supervisor
+    /// emulates the calls.
     Notification,
-    /// `PTRACE_SYSEMU`; a tracer emulates.
+    /// `PTRACE_SYSEMU`. A tracer emulates the calls.
     Trace,
 }
 
@@ -28,7 +28,7 @@ impl Engine {
     pub const ALL: [Engine; 5] =
         [Engine::Exclusive, Engine::Inclusive, Engine::Filter, Engine::Notification, Engine::Trace];
 
-    /// The name, as `--sandbox` takes it.
+    /// The name for `guest-init --sandbox`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Engine {
         }
     }
 
-    /// Checks that the engine can pass on the calls of a personality.
+    /// Checks that the engine can pass the whole of a call to this personality, and the whole result back.
     ///
     /// # Errors
     /// [`SandboxError::Refused`]
@@ -49,15 +49,15 @@ impl Engine {
         personality: &dyn Personality,
     ) -> Result<(), SandboxError> {
         match personality.notification_limit() {
-            Some(why) if self == Engine::Notification => {
-                Err(SandboxError::Refused { engine: self, personality: personality.name(), why })
+            Some(reason) if self == Engine::Notification => {
+                Err(SandboxError::Refused { engine: self, personality: personality.name(), reason })
             }
             _ => Ok(()),
         }
     }
 
-    /// Checks that the kernel supports the engine, and that `PTRACE_SYSEMU` shows all registers on this
-    /// architecture.
+    /// Checks that the kernel supports the engine. [`Engine::Trace`] also needs an architecture on which a
+    /// tracer sees all registers of a call under `PTRACE_SYSEMU`.
     ///
     /// # Errors
     /// [`SandboxError::Missing`]
@@ -83,20 +83,20 @@ impl fmt::Display for Engine {
 /// The reason why a program did not run to its end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SandboxError {
-    /// The engine cannot pass on the calls of the personality.
+    /// The engine cannot pass calls to the personality ([`Personality::notification_limit`]).
     Refused {
         /// The engine.
         engine: Engine,
         /// The personality's name.
         personality: &'static str,
         /// The reason.
-        why: &'static str,
+        reason: &'static str,
     },
     /// The kernel does not support the engine.
     Missing(Engine),
     /// The program is larger than the memory for it.
     TooLarge,
-    /// A system call of the sandbox itself failed.
+    /// This operation of the sandbox itself failed.
     System(&'static str, sys::Errno),
     /// The program's tasks died before the program ended.
     Died,
@@ -105,19 +105,20 @@ pub enum SandboxError {
 impl fmt::Display for SandboxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SandboxError::Refused { engine: Engine::Notification, personality, why } => write!(
+            SandboxError::Refused { engine: Engine::Notification, personality, reason } => write!(
                 f,
-                "the engine notification cannot carry the personality {personality}: {why}, and \
+                "the engine notification cannot carry the personality {personality}: {reason}, and \
                  user notification shows 32 bits of a number and sets one result"
             ),
-            SandboxError::Refused { engine, personality, why } => {
-                write!(f, "the engine {engine} cannot carry the personality {personality}: {why}")
-            }
+            SandboxError::Refused { engine, personality, reason } => write!(
+                f,
+                "the engine {engine} cannot carry the personality {personality}: {reason}"
+            ),
             SandboxError::Missing(engine) => {
                 write!(f, "this kernel does not offer the engine {engine}")
             }
             SandboxError::TooLarge => f.write_str("the program does not fit the sandbox's memory"),
-            SandboxError::System(what, errno) => write!(f, "{what}: {errno}"),
+            SandboxError::System(operation, errno) => write!(f, "{operation}: {errno}"),
             SandboxError::Died => f.write_str("the program's tasks died before the program ended"),
         }
     }
@@ -133,15 +134,15 @@ mod tests {
     #[test]
     fn a_refusal_names_engine_and_personality() {
         for engine in Engine::ALL {
-            let answer = engine.check_personality(&Alien);
-            assert_eq!(answer.is_err(), engine == Engine::Notification, "{engine}");
+            let result = engine.check_personality(&Alien);
+            assert_eq!(result.is_err(), engine == Engine::Notification, "{engine}");
         }
         let refusal = Engine::Notification.check_personality(&Alien).unwrap_err().to_string();
         assert!(refusal.contains("notification") && refusal.contains("alien"), "{refusal}");
     }
 
     #[test]
-    fn engines_have_names_of_their_own() {
+    fn names_of_engines_are_unique() {
         let names: std::collections::HashSet<_> = Engine::ALL.map(Engine::name).into();
         assert_eq!(names.len(), Engine::ALL.len());
     }

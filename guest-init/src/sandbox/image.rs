@@ -39,14 +39,14 @@ impl Image {
         Image { segments: vec![segment], entry: program_memory::BASE }
     }
 
-    /// Copies the program into memory. Returns false if it does not fit.
+    /// Copies the program into memory. Returns false if a segment is not within the memory.
     pub(super) fn load(&self, memory: &mut ProgramMemory) -> bool {
         self.segments.iter().all(|segment| {
             let Segment { address, length, protection, .. } = *segment;
             let loaded = memory.map(address, length, libc::PROT_READ | libc::PROT_WRITE)
                 && memory.write(address, &segment.bytes)
                 && memory.protect(address, length, protection).is_some();
-            // SAFETY: mapped above.
+            // SAFETY: the addresses were reserved, and mapped above.
             unsafe { crate::arch::make_executable(address..address + length) };
             loaded
         })

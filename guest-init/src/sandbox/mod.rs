@@ -2,13 +2,13 @@
 
 //! Runs a foreign program natively and emulates its system calls.
 //!
-//! The program has its own [memory](program_memory) and is not written for Linux. An [`Engine`]
-//! intercepts its system calls and passes each to a [`Personality`], which reads the arguments from the
-//! registers, emulates the call, and writes the result to the registers. The program's tasks share
-//! memory with the process that runs the sandbox. So an engine can emulate a call in the task itself or
-//! in a supervisor, and a personality works unchanged in either place.
+//! The program is not written for Linux, and has its own [memory](program_memory). An [`Engine`]
+//! intercepts the program's system calls and passes each to a [`Personality`], which reads the arguments
+//! from the registers, emulates the call, and writes the result to the registers. The program's tasks
+//! share memory with the process that runs the sandbox. So an engine can emulate a call in the task itself
+//! or in a supervisor process; the code of the personality is the same.
 //!
-//! The sandbox emulates; it does not confine. A program that knows that it runs on Linux can escape.
+//! The sandbox emulates; it does not confine. A program that is made to escape to Linux can do so.
 
 mod bounded_text;
 #[cfg(windows_programs)]
@@ -31,7 +31,7 @@ pub use image::{Image, Segment};
 pub use personalities::Alien;
 #[cfg(windows_programs)]
 pub use personalities::Nt;
-pub use personality::{Call, Fault, NextAction, Personality};
+pub use personality::{CallContext, Fault, NextAction, Personality};
 
 use program_memory::ProgramMemory;
 use state::SandboxState;
@@ -63,10 +63,10 @@ impl Sandbox {
         // Leaked: tasks may read the state until the process ends.
         let state: &'static SandboxState =
             Box::leak(SandboxState::new(memory, personality, methods)?);
-        let started = state.prepare_first_thread(image).and_then(|()| {
+        let first_tid = state.prepare_first_thread(image).and_then(|()| {
             task::start_task(state, 0).map_err(|errno| SandboxError::System("clone", errno))
         });
-        let first_tid = started.inspect_err(|_| state.close())?;
+        let first_tid = first_tid.inspect_err(|_| state.close())?;
         Ok(Sandbox { state, first_tid })
     }
 

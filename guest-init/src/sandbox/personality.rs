@@ -12,24 +12,29 @@ use std::time::Duration;
 
 /// Emulates the system calls of one foreign system.
 ///
-/// Its functions are called in tasks that share the thread-local storage of one thread: they must
-/// neither allocate nor panic, and must not issue system calls except through [`Call`].
+/// Tasks that share the thread-local storage of one thread call these functions. So the functions must
+/// neither allocate nor panic, and must issue system calls only through [`CallContext`].
 pub trait Personality: Sync {
     /// The personality's name.
     fn name(&self) -> &'static str;
 
-    /// The reason why user notification cannot pass on the calls of this system; `None` if it can. User
-    /// notification has a 32-bit number, six arguments and one result.
+    /// The reason why seccomp's user notification cannot pass on the calls of this system; `None` if it can.
+    /// A notification has a 32-bit number and six arguments, and its response has one result.
     fn notification_limit(&self) -> Option<&'static str>;
 
     /// Prepares the first thread. Returns `None` if the memory is full.
-    fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()>;
+    fn prepare_first_thread(&self, call: &mut CallContext<'_>, image: &Image) -> Option<()>;
 
-    /// Emulates the call that the registers hold, and writes its result to them.
-    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> NextAction;
+    /// Emulates the call in the registers, and writes the result to the registers.
+    fn call(&self, call: &mut CallContext<'_>, registers: &mut Registers) -> NextAction;
 
     /// Emulates the reaction of the foreign system to a fault.
-    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> NextAction;
+    fn fault(
+        &self,
+        call: &mut CallContext<'_>,
+        registers: &mut Registers,
+        fault: Fault,
+    ) -> NextAction;
 }
 
 /// The action that follows an emulated call or fault.
@@ -52,7 +57,7 @@ pub enum NextAction {
 /// A processor exception in foreign code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// An access to this address; `u64::MAX` if the processor does not report it.
+    /// An access to this address; `u64::MAX` if the processor does not report the address.
     Access(u64),
     /// An illegal instruction.
     IllegalInstruction,
@@ -62,12 +67,12 @@ pub enum Fault {
     Breakpoint,
 }
 
-/// The `si_code` of a `siginfo_t`, which is positive if the kernel sent the signal.
+/// The `si_code` of a `siginfo_t`: positive if the kernel sent the signal.
 fn signal_code(info: &[u8; 128]) -> i32 {
     i32::from_ne_bytes(std::array::from_fn(|i| info[8 + i]))
 }
 
-/// The entry of the call that a SIGSYS reports (`si_arch`, `AUDIT_ARCH_*`); `None` if another process
+/// The entry through which the call of a SIGSYS came (`si_arch`, `AUDIT_ARCH_*`); `None` if another process
 /// sent the signal.
 pub(super) fn audit_arch(info: &[u8; 128]) -> Option<u32> {
     let arch = u32::from_ne_bytes(std::array::from_fn(|i| info[28 + i]));
@@ -114,23 +119,23 @@ impl fmt::Display for Fault {
 }
 
 /// The parts of the sandbox that a personality may use during a call.
-pub struct Call<'a> {
+pub struct CallContext<'a> {
     /// The index of the calling thread.
     pub thread: usize,
     /// The program's memory.
     pub memory: &'a mut ProgramMemory,
-    /// The thread's transcript. A call adds one line to it, without the newline.
+    /// The thread's transcript. A call adds one line, without the newline.
     pub transcript: &'a mut BoundedText<MAX_TRANSCRIPT_LENGTH>,
     /// The program's output.
     pub console: &'a mut BoundedText<MAX_TRANSCRIPT_LENGTH>,
-    /// Words for the personality's own use, 0 at first. All threads share them.
+    /// Words for the personality's own use, 0 at first. All threads share the words.
     pub personality_words: &'a mut [u64; 8],
     pub(super) threads: &'a mut [ThreadState; MAX_THREADS],
 }
 
-impl Call<'_> {
-    /// Returns a free index for a new thread, whose stack it maps; `None` if there is no index or memory.
-    /// [`Call::set_first_registers`] completes the thread.
+impl CallContext<'_> {
+    /// Maps the stack of a new thread and returns the thread's index; `None` if no index or memory is free.
+    /// [`CallContext::set_first_registers`] completes the thread.
     pub fn new_thread(&mut self) -> Option<usize> {
         let thread = self.threads.iter().position(|thread| !thread.was_started)?;
         self.map_stack(thread)?;
@@ -144,7 +149,7 @@ impl Call<'_> {
         self.memory.map(stack.start, program_memory::STACK_LENGTH, read_write).then_some(())
     }
 
-    /// Returns `thread` as an index, if the thread with this index was started and is not the calling one.
+    /// `thread` as an index, if the thread with this index was started and is not the calling thread.
     #[must_use]
     pub fn other_thread(&self, thread: u64) -> Option<usize> {
         let thread = usize::try_from(thread).ok()?;
@@ -167,7 +172,8 @@ impl Call<'_> {
         (state.was_started, state.is_running) = (true, true);
     }
 
-    /// Saves the registers of a call that calls the program back. Returns false if too many calls are nested.
+    /// Saves the registers of a call that calls the program back. Returns false if
+    /// [`MAX_CALLBACK_DEPTH`](super::thread::MAX_CALLBACK_DEPTH) callbacks are in progress.
     pub fn push_callback(&mut self, registers: &Registers) -> bool {
         let state = &mut self.threads[self.thread];
         let Some(entry) = state.callback_registers.get_mut(state.callback_depth) else {
@@ -178,7 +184,7 @@ impl Call<'_> {
         true
     }
 
-    /// Removes and returns the registers that [`Call::push_callback`] saved last.
+    /// Removes and returns the registers that [`CallContext::push_callback`] saved last.
     pub fn pop_callback(&mut self) -> Option<Registers> {
         let state = &mut self.threads[self.thread];
         state.callback_depth = state.callback_depth.checked_sub(1)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The memory of a foreign program: one range of addresses, the same in every run. Engines recognise
-//! foreign calls by that range.
+//! The memory of a foreign program: one range of addresses, the same in every run. An engine recognises
+//! a call of the program by its address in this range.
 
 use crate::sys;
 use std::ops::Range;
@@ -29,7 +29,8 @@ const LENGTH_USIZE: usize = 16 << 20;
 const PAGE_COUNT: usize = LENGTH_USIZE / 4096;
 const _: () = assert!(LENGTH_USIZE as u64 == LENGTH && PAGE_COUNT as u64 == LENGTH / PAGE_SIZE);
 
-/// The bit of a page's entry that says that the page is mapped; the low bits are the page's `PROT_*`.
+/// The bit of an entry of [`ProgramMemory::pages`] that marks the page as mapped. The low bits are the page's
+/// `PROT_*`.
 const PAGE_IN_USE: u8 = 0x80;
 
 /// All addresses of the memory.
@@ -52,14 +53,14 @@ pub fn block(thread: usize) -> Range<u64> {
     start..start + BLOCK_LENGTH
 }
 
-/// The memory of one program. Only this structure maps or protects pages there, so `pages` is always right.
+/// The memory of one program. Only this structure maps pages there or changes their protection.
 pub struct ProgramMemory {
     /// An entry for each page: 0 if the page is free, else [`PAGE_IN_USE`] and the page's `PROT_*`.
     pages: [u8; PAGE_COUNT],
 }
 
 impl ProgramMemory {
-    /// Reserves the addresses of the memory. The program may not access them until they are mapped.
+    /// Reserves the addresses of the memory, without access for the program.
     ///
     /// # Errors
     /// As `mmap(2)`: `EEXIST` if something is mapped there.
@@ -78,8 +79,8 @@ impl ProgramMemory {
         }
     }
 
-    /// The indices of the pages of a range, if it consists of whole pages of this memory.
-    fn pages(start: u64, length: u64) -> Option<Range<usize>> {
+    /// The indices of the pages of a range; `None` if the range does not consist of whole pages of this memory.
+    fn page_indices(start: u64, length: u64) -> Option<Range<usize>> {
         let offset = start.checked_sub(BASE)?;
         let end = offset.checked_add(length)?;
         if !offset.is_multiple_of(PAGE_SIZE)
@@ -93,37 +94,39 @@ impl ProgramMemory {
         Some(page(offset)?..page(end)?)
     }
 
-    /// Maps zeroed pages at an address where none are mapped. Returns false if a page is mapped there
-    /// already, or the kernel refuses.
+    /// Maps zeroed pages at this address. Returns false if a page is mapped there already, or if the kernel
+    /// refuses.
     pub fn map(&mut self, start: u64, length: u64, protection: i32) -> bool {
-        let Some(pages) = ProgramMemory::pages(start, length) else { return false };
+        let Some(pages) = ProgramMemory::page_indices(start, length) else { return false };
         self.pages[pages.clone()].iter().all(|page| *page == 0)
             && self.set_protection(start, length, pages, protection)
     }
 
-    /// Maps zeroed pages at a free address of the heap and returns the address; `None` if there is no room.
+    /// Maps zeroed pages at a free address of the heap and returns the address; `None` if the heap has no free
+    /// range of this length.
     pub fn allocate(&mut self, length: u64, protection: i32) -> Option<u64> {
         let starts = (BASE + HEAP.start..BASE + HEAP.end).step_by(4096);
         let end = BASE + HEAP.end;
-        let fits = |start: &u64| start.checked_add(length).is_some_and(|after| after <= end);
+        let fits =
+            |start: &u64| start.checked_add(length).is_some_and(|range_end| range_end <= end);
         let is_free = |start: &u64| {
-            ProgramMemory::pages(*start, length)
+            ProgramMemory::page_indices(*start, length)
                 .is_some_and(|pages| self.pages[pages].iter().all(|page| *page == 0))
         };
         let start = starts.take_while(fits).find(is_free)?;
         self.map(start, length, protection).then_some(start)
     }
 
-    /// Changes the protection of mapped pages. Returns the previous protection of the first page. The blocks
-    /// of threads cannot be changed, as engines write selectors there.
+    /// Changes the protection of mapped pages. Returns the previous protection of the first page. The
+    /// protection of threads' blocks cannot be changed, since engines write selectors there.
     pub fn protect(&mut self, start: u64, length: u64, protection: i32) -> Option<i32> {
-        let pages = ProgramMemory::pages(start, length)?;
+        let pages = ProgramMemory::page_indices(start, length)?;
         let has_blocks = start + length > BASE + BLOCKS_OFFSET;
         if has_blocks || !self.pages[pages.clone()].iter().all(|page| page & PAGE_IN_USE != 0) {
             return None;
         }
-        let before = i32::from(self.pages[pages.start] & !PAGE_IN_USE);
-        self.set_protection(start, length, pages, protection).then_some(before)
+        let previous = i32::from(self.pages[pages.start] & !PAGE_IN_USE);
+        self.set_protection(start, length, pages, protection).then_some(previous)
     }
 
     /// Sets and records the protection of pages. Returns false if the kernel refuses.
@@ -148,15 +151,15 @@ impl ProgramMemory {
         if length == 0 {
             return true;
         }
-        let wanted = PAGE_IN_USE | u8::try_from(protection).unwrap_or(0);
-        let first = start & !(PAGE_SIZE - 1);
+        let required = PAGE_IN_USE | u8::try_from(protection).unwrap_or(0);
+        let first_page = start & !(PAGE_SIZE - 1);
         let Some(end) =
             start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE_SIZE))
         else {
             return false;
         };
-        ProgramMemory::pages(first, end - first)
-            .is_some_and(|pages| self.pages[pages].iter().all(|page| page & wanted == wanted))
+        ProgramMemory::page_indices(first_page, end - first_page)
+            .is_some_and(|pages| self.pages[pages].iter().all(|page| page & required == required))
     }
 
     /// Bytes of the memory, if the program may read them.
@@ -168,8 +171,8 @@ impl ProgramMemory {
         if length == 0 {
             return Some(&[]);
         }
-        // SAFETY: the pages are readable and stay so, as only `self` changes them. Threads of the
-        // program may write the bytes meanwhile; any value is valid.
+        // SAFETY: the pages are readable, and only `self` could change that. Threads of the program may
+        // write the bytes meanwhile; any value is valid.
         Some(unsafe {
             std::slice::from_raw_parts(start as *const u8, usize::try_from(length).ok()?)
         })
@@ -181,7 +184,7 @@ impl ProgramMemory {
         self.bytes(address, 8)?.try_into().ok().map(u64::from_ne_bytes)
     }
 
-    /// Writes bytes, if the program may write them. Returns false if it may not.
+    /// Writes bytes, if the program may write to these addresses. Returns false otherwise.
     pub fn write(&mut self, start: u64, bytes: &[u8]) -> bool {
         let allowed = self.allows(start, bytes.len() as u64, libc::PROT_WRITE);
         if allowed {
@@ -205,13 +208,13 @@ impl Drop for ProgramMemory {
 mod tests {
     use super::*;
 
-    /// One test: the addresses are the process's.
+    /// A single test, since a process can have only one such memory.
     #[test]
-    fn memory_is_as_it_is_said_to_be() {
+    fn pages_are_mapped_protected_and_accessed_only_as_permitted() {
         const READ: i32 = libc::PROT_READ;
         const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
         let mut memory = ProgramMemory::new().unwrap();
-        assert!(ProgramMemory::new().is_err(), "there is one");
+        assert!(ProgramMemory::new().is_err(), "the addresses are in use");
         for (start, length) in [
             (BASE - PAGE_SIZE, PAGE_SIZE),
             (BASE + 1, PAGE_SIZE),
@@ -225,7 +228,7 @@ mod tests {
             assert_eq!(memory.protect(start, length, READ_WRITE), None);
         }
         assert!(memory.map(BASE, 2 * PAGE_SIZE, READ_WRITE));
-        assert!(!memory.map(BASE + PAGE_SIZE, PAGE_SIZE, READ_WRITE), "something is there");
+        assert!(!memory.map(BASE + PAGE_SIZE, PAGE_SIZE, READ_WRITE), "a page is mapped there");
         assert!(memory.write(BASE + PAGE_SIZE - 4, &[1, 2, 3, 4, 5, 6, 7, 8]));
         assert_eq!(
             memory.word(BASE + PAGE_SIZE - 4),

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The state of a sandbox: the program's memory and threads, the transcript, and the tasks. All
-//! tasks and the supervisor share it.
+//! tasks and the supervisor share the state.
 
 use super::bounded_text::BoundedText;
 use super::engine::SandboxError;
 use super::image::Image;
-use super::personality::{Call, Fault, NextAction, Personality};
+use super::personality::{CallContext, Fault, NextAction, Personality};
 use super::program_memory::ProgramMemory;
 use super::thread::{MAX_THREADS, MAX_TRANSCRIPT_LENGTH, ThreadState};
 use crate::arch::{self, Reg, Registers};
@@ -15,7 +15,7 @@ use std::cell::UnsafeCell;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
-/// Size in bytes of a native stack. A task has two: one for signal handlers, one for the task's start.
+/// Size in bytes of a native stack. A task has two native stacks: one for signal handlers, one for its start.
 pub(super) const NATIVE_STACK_LENGTH: usize = 64 << 10;
 
 /// The Linux task that runs a foreign thread.
@@ -33,11 +33,12 @@ pub(super) struct Task {
 pub(super) struct EngineMethods {
     /// Whether a supervisor emulates the calls. Each task is then a separate process.
     pub(super) is_supervised: bool,
-    /// The signal that a new task sends to itself when the task is set up. The signal's handler, or the
-    /// tracer when the signal stops the task, makes the task enter the program.
+    /// The signal that a new task sends to itself once the task is set up. The handler of the signal makes the
+    /// task enter the program; a traced task stops for the signal, and the tracer does the same.
     pub(super) enter_signal: i32,
     /// Makes the kernel pass the calls of a thread to the engine. Called in the thread's new task, with the
-    /// thread's index and selector. Must not take the lock, since signal handlers can already run.
+    /// thread's index and selector. Must not take the lock: a signal handler, which waits for the lock, can
+    /// interrupt this function.
     pub(super) intercept: fn(&SandboxState, usize, &AtomicU8) -> sys::Result<()>,
     /// Runs the supervisor until the program has ended. The argument is the first task's thread ID.
     pub(super) supervise: fn(&SandboxState, i32) -> Result<(), SandboxError>,
@@ -51,7 +52,7 @@ struct Locked {
     transcripts: [BoundedText<MAX_TRANSCRIPT_LENGTH>; MAX_THREADS],
     personality_words: [u64; 8],
     threads: [ThreadState; MAX_THREADS],
-    /// The exit status of the program, once it has ended.
+    /// The exit status of the program; `None` until the program has ended.
     exit_status: Option<u64>,
     /// The reason why the program cannot continue.
     error: Option<SandboxError>,
@@ -62,17 +63,17 @@ pub(super) struct SandboxState {
     pub(super) methods: &'static EngineMethods,
     pub(super) tasks: [Task; MAX_THREADS],
     personality: &'static dyn Personality,
-    /// The address of the native stacks of all tasks.
+    /// The start of the memory with the native stacks of all tasks.
     native_stacks: u64,
     lock: AtomicBool,
     locked: UnsafeCell<Locked>,
     /// Number of signals from other processes so far.
     outside_signal_count: AtomicU32,
-    /// The second task's thread ID, kept after its end.
+    /// The thread ID of the second task, also after its end; 0 if it was never started.
     second_tid: AtomicI32,
 }
 
-// SAFETY: `locked` is accessed with the lock held only; the rest is atomic or never changes.
+// SAFETY: `locked` is accessed only with the lock held; the other fields are atomic or never change.
 unsafe impl Sync for SandboxState {}
 
 /// The state of the sandbox whose tasks run, for signal handlers.
@@ -111,9 +112,10 @@ impl SandboxState {
         }))
     }
 
-    /// The state of the sandbox that this task belongs to. Must be called in a task of a sandbox only.
+    /// The state of the sandbox to which the calling task belongs. Only tasks of a sandbox may call this.
     pub(super) fn current() -> &'static SandboxState {
-        // SAFETY: set before the first task started, and never freed.
+        // SAFETY: `prepare_first_thread` sets the pointer before the first task starts, and the state is
+        // never freed.
         unsafe { &*CURRENT.load(Ordering::SeqCst) }
     }
 
@@ -123,7 +125,7 @@ impl SandboxState {
         self.with_lock(|locked| {
             let personality = self.personality;
             locked
-                .emulated_call(0)
+                .call_context(0)
                 .and_then(|mut call| personality.prepare_first_thread(&mut call, image))
         })
         .ok_or(SandboxError::TooLarge)
@@ -156,7 +158,7 @@ impl SandboxState {
         self.with_lock(|locked| locked.threads[thread])
     }
 
-    /// Whether a thread runs: it was started, and neither it nor the program has ended.
+    /// Whether a thread was started, and neither the thread nor the program has ended.
     pub(super) fn is_running(&self, thread: usize) -> bool {
         self.with_lock(|locked| locked.threads[thread].is_running && locked.exit_status.is_none())
     }
@@ -166,9 +168,9 @@ impl SandboxState {
         self.with_lock(|locked| locked.exit_status.is_some() || locked.error.is_some())
     }
 
-    /// Emulates a call of a thread. `audit_arch` names the entry of the call (`AUDIT_ARCH_*`). Foreign
-    /// systems have no `int 0x80`, so a call through another entry than the native one is emulated as a
-    /// fault, as on a kernel without 32-bit calls.
+    /// Emulates a call of a thread. `audit_arch` identifies the entry through which the call came
+    /// (`AUDIT_ARCH_*`). A call that did not come through the native entry (an `int 0x80`) becomes a fault,
+    /// since foreign systems have no other entry.
     pub(super) fn call(
         &self,
         thread: usize,
@@ -200,13 +202,13 @@ impl SandboxState {
     fn emulate_step(
         &self,
         thread: usize,
-        emulate: impl FnOnce(&mut Call<'_>) -> NextAction,
+        emulate: impl FnOnce(&mut CallContext<'_>) -> NextAction,
     ) -> NextAction {
         self.with_lock(|locked| {
             if let Some(status) = locked.exit_status {
                 return NextAction::EndProgram(status);
             }
-            let Some(mut call) = locked.emulated_call(thread) else {
+            let Some(mut call) = locked.call_context(thread) else {
                 return NextAction::EndProgram(0);
             };
             let mut next = emulate(&mut call);
@@ -252,9 +254,9 @@ impl SandboxState {
         }
     }
 
-    /// Frees the program's memory. All tasks must have ended; a task that held the lock at its end leaves it
-    /// locked, so the lock is released first.
+    /// Frees the program's memory. All tasks must have ended.
     pub(super) fn close(&self) {
+        // A task that was killed may have held the lock.
         self.lock.store(false, Ordering::SeqCst);
         self.with_lock(|locked| locked.memory = None);
         // SAFETY: the tasks that ran on these stacks have ended.
@@ -263,7 +265,7 @@ impl SandboxState {
         };
     }
 
-    /// The transcript, sorted by thread, so that it does not depend on timing.
+    /// The transcript, sorted by thread, so that it is the same in every run.
     ///
     /// # Errors
     /// The reason why the program could not continue; [`SandboxError::Died`] if the program has no exit
@@ -275,10 +277,11 @@ impl SandboxState {
             }
             let status = locked.exit_status.ok_or(SandboxError::Died)?;
             let mut text = String::new();
-            let parts =
-                (0..).zip(&locked.transcripts).map(|(n, lines)| (format!("thread {n}"), lines));
-            for (name, part) in parts.chain([("console".to_owned(), &locked.console)]) {
-                let (bytes, cut) = part.get();
+            let threads = (0..)
+                .zip(&locked.transcripts)
+                .map(|(thread, text)| (format!("thread {thread}"), text));
+            for (name, part) in threads.chain([("console".to_owned(), &locked.console)]) {
+                let (bytes, is_truncated) = part.get();
                 if bytes.is_empty() {
                     continue;
                 }
@@ -286,7 +289,7 @@ impl SandboxState {
                 for line in String::from_utf8_lossy(bytes).lines() {
                     let _ = writeln!(text, "  {line}");
                 }
-                if cut {
+                if is_truncated {
                     let _ = writeln!(text, "  (more than is kept)");
                 }
             }
@@ -298,8 +301,8 @@ impl SandboxState {
 
 impl Locked {
     /// The parts of the sandbox that a call of this thread may use; `None` once the sandbox is closed.
-    fn emulated_call(&mut self, thread: usize) -> Option<Call<'_>> {
-        Some(Call {
+    fn call_context(&mut self, thread: usize) -> Option<CallContext<'_>> {
+        Some(CallContext {
             thread,
             memory: self.memory.as_mut()?,
             transcript: &mut self.transcripts[thread],

@@ -2,10 +2,10 @@
 
 //! The Linux tasks that run foreign threads: how they start, enter the program and handle signals.
 //!
-//! A task starts in the code of guest-init, on one of its native stacks. It enters the program
-//! through a signal handler, which writes the program's registers to the signal frame and returns.
-//! So the entry needs no assembly. The call that enters the program, `rt_sigreturn(2)`, is in the
-//! allowed range, so the kernel executes the call even with the selector at BLOCK.
+//! A task starts in the code of guest-init, on one of its native stacks. To enter the program, the task
+//! sends itself a signal. The signal's handler writes the program's registers to the signal frame and
+//! returns, so the entry needs no assembly. The `rt_sigreturn(2)` of the handler is in the allowed range,
+//! so the kernel executes it even with the selector at BLOCK.
 
 use super::engine::SandboxError;
 use super::personality::{self, Fault, NextAction};
@@ -17,8 +17,7 @@ use crate::sys::{self, Errno, SigAction};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// The signal that cases send to a task from another process. The program must not notice the
-/// signal.
+/// The signal that cases send to a task from another process. The program must be unaffected.
 pub(super) const OUTSIDE_SIGNAL: i32 = libc::SIGUSR1;
 /// The signal by which a task without a tracer enters the program.
 pub(super) const ENTER_SIGNAL: i32 = libc::SIGUSR2;
@@ -26,7 +25,7 @@ pub(super) const ENTER_SIGNAL: i32 = libc::SIGUSR2;
 const FAULT_SIGNALS: [i32; 5] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
 
-/// Time between two checks whether another thread has ended.
+/// Time between two checks of whether another thread has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Starts the task of a thread and returns its thread ID. A task that emulates its own calls is a
@@ -83,8 +82,8 @@ extern "C" fn task_main(thread: u64) -> u64 {
 
 /// Sets up the calling task: its handlers, its thread register, and the engine.
 fn set_up_task(state: &SandboxState, thread: usize) -> sys::Result<()> {
-    // Read both values before signals are unblocked: the reads take the lock, and a handler that
-    // interrupted this task while it holds the lock would wait for the lock for ever.
+    // Both reads take the lock, so make them while signals are blocked: a handler that interrupted the task
+    // with the lock held would wait for the lock for ever.
     let thread_register = state.thread(thread).thread_register;
     let selector = dispatch_selector(state, thread);
     // SAFETY: the stack is this task's own, the functions are signal handlers, and guest-init
@@ -94,7 +93,7 @@ fn set_up_task(state: &SandboxState, thread: usize) -> sys::Result<()> {
         sys::sigaltstack(state.native_stacks(thread), NATIVE_STACK_LENGTH as u64, 0)?;
         sys::sigaction(ENTER_SIGNAL, &native_action(on_enter_signal as *const () as u64))?;
         sys::sigaction(OUTSIDE_SIGNAL, &native_action(on_outside_signal as *const () as u64))?;
-        sys::sigaction(libc::SIGSYS, &native_action(on_call as *const () as u64))?;
+        sys::sigaction(libc::SIGSYS, &native_action(on_sigsys as *const () as u64))?;
         for signal in FAULT_SIGNALS {
             sys::sigaction(signal, &native_action(on_fault as *const () as u64))?;
         }
@@ -143,9 +142,9 @@ extern "C" fn on_outside_signal(_: i32, _: *const u8, _: *mut UserContext) {
     SandboxState::current().count_signal();
 }
 
-/// Handler of SIGSYS: emulates the call that it reports. A SIGSYS from another process reports no
-/// call and is counted.
-extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut UserContext) {
+/// Handler of SIGSYS: emulates the call that the signal reports. A SIGSYS from another process reports no
+/// call and is only counted.
+extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext) {
     let state = SandboxState::current();
     let thread = state.thread_on_stack(arch::current_stack_pointer());
     with_calls_allowed(state, thread, || {
@@ -161,7 +160,7 @@ extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut UserContext) {
 }
 
 /// Handler of [`FAULT_SIGNALS`]: emulates the reaction of the foreign system to a fault of the
-/// program. A fault in the code of guest-init ends the process.
+/// program. A fault in the code of guest-init ends the process with [`SandboxError::Died`].
 extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut UserContext) {
     let state = SandboxState::current();
     let thread = state.thread_on_stack(arch::current_stack_pointer());
@@ -171,8 +170,7 @@ extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut UserCont
         let (info, registers) = unsafe { (&*info, &mut (*frame).registers) };
         let Some(fault) = Fault::from_siginfo(signal, info) else { return state.count_signal() };
         let pc = registers[Reg::INSTRUCTION_POINTER];
-        // After a jump to unmapped memory the program counter is outside, but the fault is the
-        // program's.
+        // If the program has jumped to unmapped memory, the faulting address is the program counter.
         if !program_memory::range().contains(&pc) && fault != Fault::Access(pc) {
             state.fail(SandboxError::Died);
             sys::exit(1);
@@ -195,7 +193,7 @@ fn with_calls_allowed<T>(state: &SandboxState, thread: usize, run: impl FnOnce()
 fn carry_out(state: &SandboxState, next: NextAction) {
     match next {
         NextAction::Continue => {}
-        // The handler runs with all signals blocked, so that nothing interrupts the sleep.
+        // The handler runs with all signals blocked, so no signal ends the sleep early.
         NextAction::Sleep(time) => sys::sleep(time),
         NextAction::AwaitEndOf(thread) => {
             while state.is_running(thread) {

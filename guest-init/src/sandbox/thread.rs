@@ -14,18 +14,18 @@ pub(super) const MAX_TRANSCRIPT_LENGTH: usize = 8 << 10;
 /// A foreign thread.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ThreadState {
-    /// Whether the thread was started. It may have ended since.
+    /// Whether the thread was started. The thread may have ended since.
     pub(super) was_started: bool,
     /// Whether the thread was started and has not ended.
     pub(super) is_running: bool,
     /// The registers that the thread begins with.
     pub(super) first_registers: Registers,
-    /// The value of the thread register: on Windows the address of the TEB; 0 for none.
+    /// The value of the thread register (on Windows the address of the TEB); 0 if the register is not set.
     pub(super) thread_register: u64,
     /// The address of the dispatch selector in the program's memory; 0 if the selector is in the memory of
     /// guest-init.
     pub(super) selector_address: u64,
-    /// The registers to restore when a callback returns: an entry for each callback that runs, the outermost
+    /// The registers to restore when a callback returns: one entry for each callback in progress, the outermost
     /// first.
     pub(super) callback_registers: [Registers; MAX_CALLBACK_DEPTH],
     /// The number of entries of `callback_registers` in use.

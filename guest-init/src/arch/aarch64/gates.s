@@ -59,7 +59,7 @@
     .balign 64
     .globl \name
     .globl \name\()_call
-    .globl \name\()_elsewhere
+    .globl \name\()_other_continuation
     .globl \name\()_end
 \name:
     SUDBOX_SAVE
@@ -70,9 +70,9 @@
     stp x0, x1, [sp]
     adr x0, \name\()_after
     b 2f
-\name\()_elsewhere:
+\name\()_other_continuation:
     stp x0, x1, [sp]
-    adr x0, \name\()_elsewhere
+    adr x0, \name\()_other_continuation
 2:
     SUDBOX_STORE
     SUDBOX_RETURN

@@ -73,7 +73,7 @@
     .balign 64
     .globl \name
     .globl \name\()_call
-    .globl \name\()_elsewhere
+    .globl \name\()_other_continuation
     .globl \name\()_end
 \name:
     SUDBOX_SAVE
@@ -85,10 +85,10 @@
     sd t1, 8(sp)
     lla t1, \name\()_after
     j 2f
-\name\()_elsewhere:
+\name\()_other_continuation:
     sd t0, 0(sp)
     sd t1, 8(sp)
-    lla t1, \name\()_elsewhere
+    lla t1, \name\()_other_continuation
 2:
     SUDBOX_STORE
     SUDBOX_RETURN

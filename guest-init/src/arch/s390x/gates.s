@@ -42,7 +42,7 @@
     .balign 64
     .globl \name
     .globl \name\()_call
-    .globl \name\()_elsewhere
+    .globl \name\()_other_continuation
     .globl \name\()_end
 \name:
     SUDBOX_SAVE
@@ -55,11 +55,11 @@
     ipm %r0
     larl %r1, \name\()_after
     j 2f
-\name\()_elsewhere:
+\name\()_other_continuation:
     stmg %r0, %r1, 32(%r15)
     lghi %r0, 0
     ipm %r0
-    larl %r1, \name\()_elsewhere
+    larl %r1, \name\()_other_continuation
 2:
     SUDBOX_STORE
     SUDBOX_RETURN

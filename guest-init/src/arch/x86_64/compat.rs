@@ -12,8 +12,8 @@ use std::ops::Range;
 
 std::arch::global_asm!(include_str!("compat.s"));
 
-/// The address of the program. `compat.s` has a constant of the same name for this one and the
-/// following ones.
+/// The address of the program. `compat.s` defines this constant and the following ones with the same
+/// names.
 const BASE_ADDRESS: u32 = 0x0804_8000;
 /// The length of the program's ELF headers in bytes. The code follows the headers.
 const HEADERS_LENGTH: u32 = 0x80;
@@ -21,7 +21,7 @@ const HEADERS_LENGTH: u32 = 0x80;
 pub const SHARED_ADDRESS: u32 = 0x2000_0000;
 /// The length of the shared memory in bytes.
 pub const SHARED_LENGTH: usize = 0x8000;
-/// The descriptor by which the program finds the open shared file.
+/// The descriptor with which the program inherits the shared file.
 pub const SHARED_FILE_DESCRIPTOR: u64 = 200;
 /// The offset in bytes, in the shared memory, of the data that requests point to.
 pub const DATA_OFFSET: usize = 0x5000;
@@ -99,7 +99,7 @@ pub struct ProgramState {
     pub is_ready: u32,
     /// The case sets this to 1 when it has written the requests.
     pub has_requests: u32,
-    /// The number of requests carried out.
+    /// The number of requests that the program has carried out.
     pub requests_done: u32,
     /// Words that only the assembly uses.
     assembly_words: [u32; 54],
@@ -255,10 +255,13 @@ pub fn inside() -> Range<u32> {
 pub fn program_image() -> Vec<u8> {
     let length = symbol_address(sudbox32_end) - symbol_address(sudbox32_start);
     let size = HEADERS_LENGTH + length;
+    // e_ident (ELFCLASS32, little-endian), e_type (ET_EXEC), e_machine (EM_386), e_version.
     let mut image = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0".to_vec();
+    // e_entry, e_phoff, e_shoff, e_flags; e_ehsize and e_phentsize; e_phnum; the section headers: none.
     for word in [symbol_address(sudbox32_start), 52, 0, 0, 32 << 16 | 52, 1, 0] {
         image.extend_from_slice(&u32::to_le_bytes(word));
     }
+    // PT_LOAD of the whole file, readable and executable, aligned to pages.
     for word in [1, 0, BASE_ADDRESS, BASE_ADDRESS, size, size, 5, 0x1000] {
         image.extend_from_slice(&u32::to_le_bytes(word));
     }

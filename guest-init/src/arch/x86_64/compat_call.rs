@@ -8,7 +8,7 @@ use crate::arch::Registers;
 /// The number of `umask(2)` in the table of `int 0x80`.
 pub const COMPAT_UMASK: u64 = compat::number::UMASK as u64;
 /// The number of `prctl(2)` in the table of `int 0x80`.
-pub const COMPAT_PRCTL: u64 = 172;
+pub const COMPAT_PRCTL: u64 = compat::number::PRCTL as u64;
 
 /// The registers of a call through `int 0x80`.
 #[must_use]

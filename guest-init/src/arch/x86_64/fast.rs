@@ -18,14 +18,15 @@ unsafe extern "C" {
 const USER32_CS: u16 = 0x23;
 const USER_CS: u16 = 0x33;
 
-/// Issues a 32-bit call with one argument by the instruction at `instruction`, with a stack below 4
-/// GiB. Returns the result register after a signal handler has called [`return_from_fast`].
+/// Issues a 32-bit call with one argument by the instruction at `instruction`. `stack` is the stack pointer
+/// during the call. Returns the result register after a signal handler has called [`return_from_fast`].
 ///
 /// # Safety
 /// A system call instruction must be at `instruction`, and the handler of the signal that follows
 /// must call [`return_from_fast`].
 #[must_use]
 pub unsafe fn fast_call(instruction: u32, number: u32, argument: u32, stack: u32) -> u64 {
+    // The operand of a far jump: the address and the code segment.
     let target = [&instruction.to_le_bytes()[..], &USER32_CS.to_le_bytes()].concat();
     // SAFETY: by the contract of this function; the assembly saves the callee-saved registers.
     unsafe { sudbox_fast(target.as_ptr(), number, argument, stack) }

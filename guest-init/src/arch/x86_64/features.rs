@@ -9,8 +9,7 @@ use crate::arch::{Registers, issue_inside, restorer};
 use crate::sys;
 use sudbox_protocol::Feature;
 
-/// Whether the kernel has this feature, for features that exist on x86-64 only. False for all
-/// others.
+/// Whether the kernel has this feature. False for features that do not exist on x86-64 only.
 #[must_use]
 pub fn has_arch_feature(feature: Feature) -> bool {
     match feature {
@@ -29,7 +28,7 @@ fn has_compat_calls() -> bool {
         // SAFETY: the kernel passes the signal frame, which nothing else uses.
         let context = unsafe { &mut *context };
         context.registers[Reg::INSTRUCTION_POINTER] = compat_gate_after_fault();
-        // The result register still holds the number of the call, which may equal the PID.
+        // Otherwise the result register keeps the number of the call, which may equal the PID.
         context.registers[Reg::RESULT] = u64::MAX;
     }
     let action = sys::SigAction {
@@ -38,7 +37,7 @@ fn has_compat_calls() -> bool {
         restorer: restorer(),
         mask: 0,
     };
-    // SAFETY: the handler only skips the instruction below, and is removed after it.
+    // SAFETY: the handler only skips the `int 0x80` of the gate, and is removed after the call.
     unsafe {
         let _ = sys::sigaction(libc::SIGSEGV, &action);
         let after = compat_gate().issue(&Registers::for_call(COMPAT_GETPID, [0; 6]));

@@ -12,22 +12,25 @@ use std::ops::Range;
 #[repr(C, align(16))]
 pub struct SseState([u8; 512]);
 
-/// The bytes of [`SseState`] that are compared: x87 control word, MXCSR, ST0-7, XMM0-15. The others are
+/// The bytes of [`SseState`] that are compared: x87 control word; MXCSR; ST0-7 and XMM0-15. The other bytes are
 /// instruction pointers, status and reserved bytes.
 const SSE_COMPARED: [Range<usize>; 3] = [0..2, 24..28, 32..416];
 
 impl SseState {
-    /// A state in which each compared register has a different value; rounding up, exceptions masked.
+    /// A state in which each compared register has a different value.
     #[must_use]
     pub fn pattern() -> SseState {
         let mut state = [0u8; 512];
+        // x87 control word: rounding up, exceptions masked.
         state[0..2].copy_from_slice(&0x0b7fu16.to_le_bytes());
         // Tag word: every x87 register is in use.
         state[4] = 0xff;
+        // MXCSR: rounding up, exceptions masked.
         state[24..28].copy_from_slice(&0x5f80u32.to_le_bytes());
-        for (i, byte) in (0u8..).zip(state[32..416].chunks_exact_mut(16)) {
-            let register = if i < 8 { 10 } else { 16 };
-            for (j, byte) in (0u8..).zip(&mut byte[..register]) {
+        for (i, slot) in (0u8..).zip(state[32..416].chunks_exact_mut(16)) {
+            // The first eight slots have an x87 register of ten bytes each, the others an XMM register.
+            let register_length = if i < 8 { 10 } else { 16 };
+            for (j, byte) in (0u8..).zip(&mut slot[..register_length]) {
                 *byte = 0x40 ^ (i << 4) ^ (i >> 4) ^ j;
             }
         }
@@ -37,30 +40,29 @@ impl SseState {
     /// Whether the compared bytes are the same.
     #[must_use]
     pub fn is_same(&self, other: &SseState) -> bool {
-        SSE_COMPARED.into_iter().all(|r| self.0[r.clone()] == other.0[r])
+        SSE_COMPARED.into_iter().all(|range| self.0[range.clone()] == other.0[range])
     }
 
-    /// Names the compared parts that differ.
+    /// A text with the names of the compared parts that differ.
     #[must_use]
     pub fn difference(&self, other: &SseState) -> String {
         let names = ["control word", "MXCSR", "x87 or XMM registers"];
         let parts: Vec<_> = SSE_COMPARED
             .into_iter()
             .zip(names)
-            .filter(|(r, _)| self.0[r.clone()] != other.0[r.clone()])
+            .filter(|(range, _)| self.0[range.clone()] != other.0[range.clone()])
             .map(|(_, name)| name)
             .collect();
         format!("different: {}", parts.join(", "))
     }
 }
 
-/// Issues a call with this x87 and SSE state loaded. Returns the general registers and this state after
-/// the call.
+/// Issues a call with these registers and this x87 and SSE state. Returns both after the call.
 #[must_use]
 pub fn issue_with_sse(regs: &Registers, state: &SseState) -> (Registers, SseState) {
     let mut out = Registers::default();
     let mut after = SseState([0; 512]);
-    // SAFETY: as in `Gate::issue`; the two areas are aligned and as long as fxsave wants.
+    // SAFETY: as in `Gate::issue`; the two areas have the alignment and the length for `fxsave64`.
     unsafe { sudbox_sse(regs, &raw mut out, state.0.as_ptr(), after.0.as_mut_ptr()) };
     (out, after)
 }
@@ -89,7 +91,7 @@ impl AvxState {
         AvxState(state)
     }
 
-    /// Names the registers that differ.
+    /// A text with the names of the registers that differ.
     #[must_use]
     pub fn difference(&self, other: &AvxState) -> String {
         let names: Vec<_> =
@@ -98,8 +100,8 @@ impl AvxState {
     }
 }
 
-/// Issues a call with these AVX registers loaded. Returns the general and the AVX registers after the
-/// call. The CPU must have the feature `avx`.
+/// Issues a call with these general and AVX registers. Returns both after the call. The CPU must have the
+/// feature `avx`.
 #[must_use]
 pub fn issue_with_avx(regs: &Registers, state: &AvxState) -> (Registers, AvxState) {
     let mut out = Registers::default();
@@ -117,8 +119,8 @@ pub fn avx_call_address() -> u64 {
     symbol_address(sudbox_avx_call)
 }
 
-/// Overwrites the x87 and XMM registers and resets their control words, as a handler that computes with
-/// them may.
+/// Overwrites the x87 and XMM registers and resets the x87 control word, as a handler may that computes with
+/// these registers.
 #[inline]
 pub fn clobber_floating() {
     // SAFETY: declares each register that it overwrites.

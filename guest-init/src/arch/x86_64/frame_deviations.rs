@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values of a signal frame that are known in advance or follow from other values: pointers, sizes, constants
-//! and alignment. Each is recorded as its difference to what it must be, so that a fault is seen even if all
-//! frames have it.
+//! The deviations of a signal frame. Some values of a frame are known in advance or follow from other values:
+//! pointers, sizes, constants and alignment. Each of them is recorded as its difference from the correct value,
+//! so that a wrong value shows even if all frames have it.
 
 use super::watch::{CpuState, XSAVE_HEADER, component_range};
 use crate::arch::{FrameFormat, Part, Reg};
@@ -28,10 +28,18 @@ pub const FRAME_DEVIATIONS: &[Part] = &[
     Part("alignment of the floating point state", 8),
 ];
 
+/// The number before the state in the format of `xsave`, in `sw_reserved.magic1`, and the number after the state
+/// (arch/x86/include/uapi/asm/sigcontext.h).
+pub(super) const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
+const FP_XSTATE_MAGIC2: u64 = 0x4650_5845;
+/// Offsets of `sw_reserved.magic1` and `sw_reserved.xstate_size` in the floating point state.
+pub(super) const MAGIC1_OFFSET: usize = 464;
+pub(super) const XSTATE_SIZE_OFFSET: usize = 480;
+
 /// The number of [`FRAME_DEVIATIONS`].
 pub(super) const DEVIATION_COUNT: usize = 17;
 
-/// The number of deviations that depend on the format of the frame. They come first.
+/// The number of deviations that depend on the format of the frame. These are the first ones.
 pub(super) const FORMAT_DEVIATION_COUNT: usize = 8;
 
 /// `struct rt_sigframe` (arch/x86/include/asm/sigframe.h): offsets of the context and of the siginfo.
@@ -70,7 +78,7 @@ fn correct_uc_flags(format: FrameFormat, code_segment: u16) -> u64 {
     }
 }
 
-/// The values of a frame from which [`state_deviations`] computes.
+/// The values of a frame from which [`state_deviations`] computes the deviations.
 pub(super) struct StateInFrame {
     pub(super) format: FrameFormat,
     /// The address of the frame.
@@ -82,7 +90,7 @@ pub(super) struct StateInFrame {
     pub(super) uc_flags: Option<u64>,
     /// The address of the state that `xsave` wrote.
     pub(super) floating: u64,
-    /// The length of the `fsave` state before that address, in bytes.
+    /// The length in bytes of the `fsave` state right before `floating`.
     pub(super) fsave_length: u64,
 }
 
@@ -94,36 +102,41 @@ pub(super) struct StateInFrame {
 pub(super) unsafe fn state_deviations(
     frame: &StateInFrame,
 ) -> [u64; DEVIATION_COUNT - FORMAT_DEVIATION_COUNT] {
-    // SAFETY: by the contract of this function.
-    let word =
-        |at: u64| u64::from(unsafe { ((frame.floating + at) as *const u32).read_unaligned() });
-    let pair = |at: u64| word(at) | word(at + 4) << 32;
+    let word = |offset: u64| {
+        let address = (frame.floating + offset) as *const u32;
+        // SAFETY: by the contract of this function.
+        u64::from(unsafe { address.read_unaligned() })
+    };
+    let double_word = |offset: u64| word(offset) | word(offset + 4) << 32;
     let features = default_user_features();
     let size = standard_format_size(features);
     let end = frame.floating + size + 4;
     let red_zone = if frame.format == FrameFormat::Native { 128 } else { 0 };
-    let below = frame.stack.wrapping_sub(frame.start) < 1 << 16;
-    let overlap = if below { (end + red_zone).saturating_sub(frame.stack) } else { 0 };
+    // Otherwise the frame is on another stack than the program's.
+    let is_on_program_stack = frame.stack.wrapping_sub(frame.start) < 1 << 16;
+    let overlap =
+        if is_on_program_stack { (end + red_zone).saturating_sub(frame.stack) } else { 0 };
     let expected_flags = correct_uc_flags(frame.format, frame.code_segment);
     [
         frame.uc_flags.map_or(0, |flags| flags ^ expected_flags),
         overlap,
-        word(464) ^ 0x4650_5853,
+        // The fields of `struct _fpx_sw_bytes`, from byte 464 of the state on.
+        word(MAGIC1_OFFSET as u64) ^ u64::from(FP_XSTATE_MAGIC1),
         word(468) ^ (size + 4 + frame.fsave_length),
-        pair(472) ^ features,
-        word(480) ^ size,
-        word(size) ^ 0x4650_5845,
+        double_word(472) ^ features,
+        word(XSTATE_SIZE_OFFSET as u64) ^ size,
+        word(size) ^ FP_XSTATE_MAGIC2,
         !word(XSAVE_HEADER as u64) & 3,
         frame.floating % 64,
     ]
 }
 
-/// The features in the state of a program that has not asked for dynamic ones (AMX):
+/// The XSAVE components of a program that has not asked for dynamic ones (AMX):
 /// `fpu_user_cfg.default_features`.
 fn default_user_features() -> u64 {
     const AMX_COMPONENTS: u32 = 3 << 17;
     let low: u32;
-    // SAFETY: watched calls need `xsave`, which includes the instruction.
+    // SAFETY: watched calls need the CPU feature `xsave`, which includes `xgetbv`.
     unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _) };
     u64::from(low & !AMX_COMPONENTS)
 }

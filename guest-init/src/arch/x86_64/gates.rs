@@ -11,7 +11,7 @@ std::arch::global_asm!(include_str!("gates.s"));
 
 declare_symbols!(
     sudbox_compat_call,
-    sudbox_compat_elsewhere,
+    sudbox_compat_other_continuation,
     sudbox_compat_skip,
     sudbox_sse_call,
     sudbox_avx_call;
@@ -23,8 +23,7 @@ declare_symbols!(
 /// Bytes above a new thread's first stack pointer that belong to the functions it calls: none.
 pub const RESERVED_ABOVE_STACK: u64 = 0;
 
-/// Does nothing: the processor executes written instructions without further steps, as its caches are
-/// coherent.
+/// Does nothing: the caches are coherent, so the processor executes newly written instructions.
 ///
 /// # Safety
 /// Always safe on this architecture.
@@ -36,7 +35,7 @@ pub fn compat_gate() -> Gate {
     Gate {
         function: sudbox_compat,
         call_address: symbol_address(sudbox_compat_call),
-        other_continuation: symbol_address(sudbox_compat_elsewhere),
+        other_continuation: symbol_address(sudbox_compat_other_continuation),
     }
 }
 
@@ -46,9 +45,9 @@ pub fn compat_gate_after_fault() -> u64 {
     symbol_address(sudbox_compat_skip)
 }
 
-/// Copies the part of [`compat_gate`] up to its `int 0x80`, so that the `int 0x80` is the last
-/// instruction before `end`. As the rest of the gate is missing, a handler must continue at
-/// [`Gate::other_continuation`] of the whole gate.
+/// Copies the part of [`compat_gate`] up to and including its `int 0x80`, so that the `int 0x80` ends at
+/// `end`. The copy lacks the rest of the gate, so a handler must continue at its
+/// [`Gate::other_continuation`], which is in [`compat_gate`].
 ///
 /// # Safety
 /// The page before `end` must be writable, and executable when the gate is used.
@@ -56,12 +55,12 @@ pub fn compat_gate_after_fault() -> u64 {
 pub unsafe fn compat_gate_before(end: *mut u8) -> Gate {
     let start = sudbox_compat as *const ();
     let length = compat_gate().compared_address() - start as u64;
-    let place = (end as u64 - length) as *mut u8;
+    let target = (end as u64 - length) as *mut u8;
     // SAFETY: the code up to the call is position-independent and shorter than a page; `end` is the
     // caller's duty.
     let function = unsafe {
-        std::ptr::copy_nonoverlapping(start.cast(), place, usize::try_from(length).unwrap_or(0));
-        std::mem::transmute::<*mut u8, GateFunction>(place)
+        std::ptr::copy_nonoverlapping(start.cast(), target, usize::try_from(length).unwrap_or(0));
+        std::mem::transmute::<*mut u8, GateFunction>(target)
     };
     Gate {
         function,

@@ -72,7 +72,7 @@
     .balign 64
     .globl \name
     .globl \name\()_call
-    .globl \name\()_elsewhere
+    .globl \name\()_other_continuation
     .globl \name\()_skip
     .globl \name\()_end
 \name:
@@ -89,12 +89,12 @@
     mov [rdi + 128], rax
     pop rax
     jmp 2f
-\name\()_elsewhere:
+\name\()_other_continuation:
     pushfq
     push rdi
     mov rdi, [rsp + 16]
     push rax
-    lea rax, [rip + \name\()_elsewhere]
+    lea rax, [rip + \name\()_other_continuation]
     mov [rdi + 128], rax
     pop rax
 2:

@@ -34,7 +34,7 @@ impl OperationMarks {
         Some(OperationMarks(()))
     }
 
-    /// Marks the begin of operations with this number.
+    /// Marks the start of the operations with this number.
     #[inline]
     pub fn begin(self, number: u64) {
         // SAFETY: the page of `self` has a function that returns at once.

@@ -51,13 +51,13 @@ pub const CALL_LENGTH: u64 = 2;
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
 /// Bit in a number that selects the x32 table (`__X32_SYSCALL_BIT`).
 pub const X32_BIT: u64 = 0x4000_0000;
-/// A kernel address, with the top bit set: `access_ok()` refuses it in every version.
+/// An address of the kernel, which `access_ok()` refuses in every version since its top bit is set.
 pub const KERNEL_ADDRESS: u64 = 0xffff_8880_0000_0000;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`].
 pub const REFUSES_KERNEL_ADDRESSES: bool = true;
 /// The number of bits of the number register that the kernel reads.
 pub const NUMBER_BITS: u32 = 32;
-/// Whether a tracer gets two stops for a step over a call that a handler follows.
+/// Whether a single step over a call that leads to a handler stops the tracee twice.
 pub const STEP_STOPS_TWICE: bool = false;
 /// The value that a known kernel bug leaves in the result register of a dispatched call.
 pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = None;
@@ -68,27 +68,27 @@ pub const SYSEMU_SHOWS_ALL: bool = true;
 /// `getpid` in the table of `int 0x80` (`arch/x86/entry/syscalls/syscall_32.tbl`).
 pub const COMPAT_GETPID: u64 = 20;
 
-/// The address bit that is set in the upper half of the address space, which is the kernel's.
+/// The bit that is set in all addresses of the upper half of the address space, which belongs to the kernel.
 pub const UPPER_HALF_BIT: u64 = 1 << 63;
 /// An mmap(2) hint above 4 GiB.
 pub const HIGH_MMAP_HINT: u64 = 0x7e57_0000_0000;
 /// `SA_RESTORER` (arch/x86/include/uapi/asm/signal.h).
 pub const SA_RESTORER: u64 = 0x0400_0000;
-/// The signature before rseq(2) abort handlers, as the C library uses it (sys/rseq.h).
+/// The signature before the abort handlers of rseq(2) in the C library (sys/rseq.h).
 pub const RSEQ_SIGNATURE: u64 = 0x5305_3053;
 /// The fields of `/proc/cpuinfo` that name the CPU.
 pub const CPU_MODEL: [&str; 2] = ["vendor_id", "model name"];
 /// The field of `/proc/cpuinfo` that lists the CPU's features.
 pub const CPU_FEATURES: &str = "flags";
 
-/// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returned from a call of this
-/// number.
+/// The call number that the tracepoint `sys_exit` reports for an `rt_sigreturn(2)` that returns to a call with
+/// this number.
 #[must_use]
 pub const fn number_after_sigreturn(_: i64) -> i64 {
     -1
 }
 
-/// Calls that only older system call tables have, and their arguments.
+/// Calls that newer architectures lack, with their arguments.
 pub const LEGACY_CALLS: &[(i64, [u64; 6])] =
     &[(libc::SYS_vfork, [0; 6]), (libc::SYS_pause, [0; 6])];
 
@@ -104,12 +104,12 @@ pub const fn mmap_arguments(six: &[u64; 6]) -> [u64; 6] {
     *six
 }
 
-/// The value of the number register when a call of this number continues as `restart_syscall(2)`.
+/// The value of the number register when a call with this number continues as `restart_syscall(2)`.
 #[must_use]
 pub const fn number_of_restart(_: i64) -> i64 {
     libc::SYS_restart_syscall
 }
 
 /// Bits of an address that processors with linear address masking may ignore (LAM_U57, Intel SDM
-/// volume 1, 4.4). They are 0 in every address of a program.
+/// volume 1, 4.4). An address without a tag has 0 in these bits.
 pub const TAG_BITS: Range<u32> = 57..63;

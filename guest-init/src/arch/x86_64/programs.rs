@@ -29,9 +29,9 @@ pub fn with_breakpoint(code: u64) -> u64 {
 }
 
 /// Functions of an integer that return the integer plus
-/// [`PROBED_INCREMENT`](crate::arch::PROBED_INCREMENT). They begin with what uprobes replace by a call:
-/// nop5 as 6.18 does, and nop10 as 7.2.13 and 7.3 do (arch/x86/kernel/uprobes.c, `can_optimize()`); lea
-/// eax,[rdi+7]; ret.
+/// [`PROBED_INCREMENT`](crate::arch::PROBED_INCREMENT): `nop; lea eax,[rdi+7]; ret`. A uprobe on the first
+/// instruction is optimised to a call (`can_optimize()`, arch/x86/kernel/uprobes.c): 6.18 replaces a nop of 5
+/// bytes, 7.2.13 and 7.3 one of 10 bytes.
 pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
     &[0x0f, 0x1f, 0x44, 0, 0, 0x8d, 0x47, 7, 0xc3],
     &[0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0, 0x8d, 0x47, 7, 0xc3],

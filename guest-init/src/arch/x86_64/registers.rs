@@ -27,9 +27,9 @@ impl Reg {
     pub const THREAD_POINTER: Option<Reg> = None;
 }
 
-/// The arithmetic flags and the direction flag. These are the flags that a program may set and that
-/// a handler's return restores (`FIX_EFLAGS`, arch/x86/kernel/signal_64.c), except AC and TF, with
-/// which a gate could not continue.
+/// The arithmetic flags and the direction flag. A program may set these flags, and the return of a handler
+/// restores them (`FIX_EFLAGS`, arch/x86/kernel/signal_64.c). AC and TF are left out, since a gate cannot run
+/// with them.
 pub const SETTABLE_FLAGS: u64 = 0xcd5;
 /// The direction flag, which the kernel clears before it enters a handler.
 pub const FLAG_DIRECTION: u64 = 0x400;
@@ -53,9 +53,8 @@ impl Registers {
         self
     }
 
-    /// The permitted values of [`Reg::CLOBBERED_BY_CALL`] after a call with this compared address.
-    /// `syscall` sets RCX to that address and R11 to the flags; with FRED both registers are
-    /// preserved.
+    /// The permitted values of [`Reg::CLOBBERED_BY_CALL`] after a call with this compared address:
+    /// `syscall` sets RCX to the compared address and R11 to the flags; with FRED it preserves both registers.
     #[must_use]
     pub fn clobbered_values(&self, compared_address: u64) -> [[u64; 2]; 2] {
         [[compared_address, self[Reg::Flags]], [self[Reg::Cx], self[Reg::R11]]]
@@ -90,13 +89,13 @@ impl UserContext {
     }
 }
 
-/// The flags register at the start of a handler. Clears the flag of alignment checks, with which
-/// compiled code must not run.
+/// The flags register at the start of a handler. Clears the flag of alignment checks (AC), since compiled
+/// code must not run with it.
 #[inline]
 #[must_use]
 pub fn current_flags() -> u64 {
     let flags: u64;
-    // SAFETY: reads the flags through the stack and clears one that no compiler knows of.
+    // SAFETY: reads the flags through the stack, and clears AC, which compilers never set or test.
     unsafe {
         std::arch::asm!(
             "pushfq",
@@ -104,7 +103,7 @@ pub fn current_flags() -> u64 {
             "and qword ptr [rsp], {keep}",
             "popfq",
             flags = out(reg) flags,
-            keep = const -0x4_0001i32,
+            keep = const -0x4_0001i32, // All bits but AC.
         );
     }
     flags
@@ -152,7 +151,7 @@ impl TraceeRegisters {
     pub fn set_call(&mut self, instruction: u64, number: u64) {
         self.instruction_pointer = instruction;
         self.result = number;
-        // The tracee is then in no call, so that the kernel restarts none.
+        // With -1 the tracee is in no call, so the kernel restarts no call.
         self.number = u64::MAX;
     }
 

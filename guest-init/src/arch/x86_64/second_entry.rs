@@ -19,7 +19,7 @@ pub fn second_entry() -> Option<SecondEntry> {
     })
 }
 
-/// Returns the registers of a call through `int 0x80`, which uses the low 32 bits of each argument.
+/// The registers of a call through `int 0x80`. The kernel reads the low 32 bits of each argument.
 pub(super) fn registers(number: u64, arguments: [u64; 6]) -> Registers {
     let mut registers = Registers::for_call(number, [0; 6]);
     let order = [Reg::Bx, Reg::Cx, Reg::Dx, Reg::Si, Reg::Di, Reg::Bp];

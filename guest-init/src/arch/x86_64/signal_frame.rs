@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The layout of a signal frame and of the floating point state in it.
 
-use super::frame_deviations::{self, StateInFrame};
+use super::frame_deviations::{self, FP_XSTATE_MAGIC1, StateInFrame};
 use super::watch::{
     CpuState, Floating, PKRU_COMPONENT, XSAVE_HEADER, component_range, supported_components,
 };
@@ -103,17 +103,17 @@ pub fn floating_parts() -> &'static [Part] {
             (7, "zmm registers 16 to 31"),
             (PKRU_COMPONENT, "pkru"),
         ];
-        let present =
+        let supported =
             names.into_iter().filter(|(index, _)| supported_components() & 1 << index != 0);
-        let mut found: Vec<_> =
-            present.map(|(index, name)| (component_range(index), name)).collect();
-        found.sort_by_key(|(range, _)| range.start);
+        let mut components: Vec<_> =
+            supported.map(|(index, name)| (component_range(index), name)).collect();
+        components.sort_by_key(|(range, _)| range.start);
         let mut parts = LEGACY.to_vec();
-        let mut at: usize = LEGACY.iter().map(|Part(_, length)| length).sum();
-        for (range, name) in found {
-            parts.push(Part("other components", range.start.saturating_sub(at)));
+        let mut offset: usize = LEGACY.iter().map(|Part(_, length)| length).sum();
+        for (range, name) in components {
+            parts.push(Part("other components", range.start.saturating_sub(offset)));
             parts.push(Part(name, range.len()));
-            at = range.end;
+            offset = range.end;
         }
         parts
     })
@@ -122,13 +122,14 @@ pub fn floating_parts() -> &'static [Part] {
 /// The signal frame of a handler.
 #[derive(Debug)]
 pub struct Frame {
-    /// The content of the frame, laid out as [`SIGNAL_FRAME`]. For a 32-bit frame, the fields that
-    /// it lacks are 0 or, if they are registers, have their values at the entry of the handler.
+    /// The content of the frame, laid out as [`SIGNAL_FRAME`]. A 32-bit frame lacks some of these fields:
+    /// registers then have their values at the entry of the handler, and other fields are 0.
     pub bytes: [u8; FRAME_LENGTH],
+    /// The address of the frame.
     start: u64,
     /// The length of the frame without its floating point state.
     length: usize,
-    /// The bytes from the address in the frame's `fpstate` to the state in the format of `xsave`.
+    /// The number of bytes from the address in `fpstate` to the state in the format of `xsave`.
     floating_offset: u64,
     /// The offsets of the low and the high half of the mask that sigreturn restores.
     mask: [usize; 2],
@@ -157,15 +158,16 @@ impl Frame {
             mask: [FRAME_MASK, FRAME_MASK + 4],
             deviations: [0; frame_deviations::DEVIATION_COUNT],
         };
-        let (first, rest) = frame.deviations.split_at_mut(frame_deviations::FORMAT_DEVIATION_COUNT);
-        let mut uc_flags_known = true;
+        let (format_deviations, state_deviations) =
+            frame.deviations.split_at_mut(frame_deviations::FORMAT_DEVIATION_COUNT);
+        let mut has_uc_flags = true;
         // SAFETY: by the contract of this function.
         unsafe {
             match format {
                 FrameFormat::Native => {
                     frame.bytes = *(start as *const [u8; FRAME_LENGTH]);
                     let return_address = (start as *const u64).read_unaligned();
-                    first.copy_from_slice(&frame_deviations::native_format_deviations(
+                    format_deviations.copy_from_slice(&frame_deviations::native_format_deviations(
                         state,
                         return_address,
                     ));
@@ -173,27 +175,31 @@ impl Frame {
                 FrameFormat::Compat => {
                     let compat = read_compat_frame(state);
                     frame.bytes = compat.native;
-                    first.copy_from_slice(&compat.deviations);
+                    format_deviations.copy_from_slice(&compat.deviations);
                     frame.mask = compat.mask;
-                    uc_flags_known = compat.has_context;
+                    has_uc_flags = compat.has_context;
                     frame.length = compat.length;
                     frame.floating_offset = FSAVE_LENGTH;
                 }
             }
-            let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| frame.bytes[at + i]));
+            let word = |offset: usize| {
+                u64::from_ne_bytes(std::array::from_fn(|i| frame.bytes[offset + i]))
+            };
             let code_segment =
                 u16::from_ne_bytes(std::array::from_fn(|i| frame.bytes[FRAME_SEGMENTS + i]));
             let floating = word(FRAME_FLOATING);
             if floating != 0 {
-                rest.copy_from_slice(&frame_deviations::state_deviations(&StateInFrame {
+                let state_in_frame = StateInFrame {
                     format,
                     start,
                     stack: word(FRAME_REGISTERS + 8 * Reg::Sp as usize),
                     code_segment,
-                    uc_flags: uc_flags_known.then(|| word(8)),
+                    uc_flags: has_uc_flags.then(|| word(8)),
                     floating: floating + frame.floating_offset,
                     fsave_length: frame.floating_offset,
-                }));
+                };
+                state_deviations
+                    .copy_from_slice(&frame_deviations::state_deviations(&state_in_frame));
             }
         }
         frame
@@ -222,11 +228,11 @@ impl Frame {
         u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[FRAME_MASK + i]))
     }
 
-    /// Differences between values of the frame and what they must be; 0 in a correct frame.
+    /// Differences between values of the frame and their correct values; all are 0 in a correct frame.
     #[must_use]
     pub fn deviations(&self) -> &[u8] {
         let (start, length) = (self.deviations.as_ptr(), size_of_val(&self.deviations));
-        // SAFETY: the bytes of numbers, which have no padding.
+        // SAFETY: the array consists of integers, which have no padding.
         unsafe { std::slice::from_raw_parts(start.cast(), length) }
     }
 
@@ -256,13 +262,17 @@ impl Frame {
         let floating = usize::try_from(floating).ok()?.checked_sub(area.as_ptr() as usize)?;
         let end = start + self.length;
         let state = area.get(floating..)?;
-        let word = |at: usize| {
-            let bytes = state.get(at..at + 4)?;
+        let word = |offset: usize| {
+            let bytes = state.get(offset..offset + 4)?;
             Some(u32::from_ne_bytes(std::array::from_fn(|i| bytes[i])))
         };
-        // FP_XSTATE_MAGIC1; FP_XSTATE_MAGIC2 follows the state.
-        let extended = word(464)? == 0x4650_5853;
-        let length = if extended { word(480)? as usize + 4 } else { XSAVE_HEADER };
+        let has_xsave_format = word(frame_deviations::MAGIC1_OFFSET)? == FP_XSTATE_MAGIC1;
+        // FP_XSTATE_MAGIC2, four bytes long, follows a state in this format.
+        let length = if has_xsave_format {
+            word(frame_deviations::XSTATE_SIZE_OFFSET)? as usize + 4
+        } else {
+            XSAVE_HEADER
+        };
         Some([
             area.get(..start)?,
             area.get(end..floating)?,
@@ -272,7 +282,8 @@ impl Frame {
     }
 }
 
-/// The bit of AVX in `xstate_bv`.
+/// The bits of SSE and AVX in `xstate_bv`.
+const SSE_BIT: u64 = 1 << 1;
 const AVX_BIT: u64 = 1 << 2;
 
 /// Changes MXCSR, the SSE registers and the upper halves of the AVX registers in a state that
@@ -285,19 +296,21 @@ unsafe fn edit_state(state: *mut u8) -> Floating {
     unsafe {
         // MXCSR: rounds down, all exceptions masked.
         state.add(24).cast::<u32>().write_unaligned(0x3f80);
-        for at in 160..416 {
-            state.add(at).write(!state.add(at).read());
+        // The XMM registers.
+        for offset in 160..416 {
+            state.add(offset).write(!state.add(offset).read());
         }
-        let features = state.add(XSAVE_HEADER).cast::<u64>();
-        let mut present = features.read_unaligned() | 2;
+        let xstate_bv = state.add(XSAVE_HEADER).cast::<u64>();
+        let mut present = xstate_bv.read_unaligned() | SSE_BIT;
         if supported_components() & AVX_BIT != 0 {
-            for at in component_range(AVX_BIT.trailing_zeros()) {
-                let byte = if present & AVX_BIT != 0 { !state.add(at).read() } else { 0x3c };
-                state.add(at).write(byte);
+            for offset in component_range(AVX_BIT.trailing_zeros()) {
+                // The memory of a component that is not present has no defined content.
+                let byte = if present & AVX_BIT != 0 { !state.add(offset).read() } else { 0x3c };
+                state.add(offset).write(byte);
             }
             present |= AVX_BIT;
         }
-        features.write_unaligned(present);
+        xstate_bv.write_unaligned(present);
         Floating::stored_at(state)
     }
 }

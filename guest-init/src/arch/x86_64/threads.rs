@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The thread pointers: the bases of FS and GS.
+//! The thread pointers: the base addresses of the segments FS and GS.
 
 /// The thread pointer of the C library.
 #[must_use]

@@ -27,8 +27,8 @@ pub const NT_RETURN_OFFSET: u64 = 0xb;
 /// `ARCH_SET_FS` (arch/x86/include/uapi/asm/prctl.h).
 pub const SET_THREAD_POINTER: u64 = 0x1002;
 
-/// The fields of a thread environment block (TEB) that are used here. The second thread pointer (`gs`) holds
-/// its address.
+/// A thread environment block (TEB) of Windows, with the fields that the cases use. The second thread pointer
+/// (`gs`) holds the address of the block.
 #[repr(C)]
 pub struct Teb {
     head: [u64; 6],
@@ -55,10 +55,10 @@ pub struct NtFrame {
     pub number: u64,
     /// The first four arguments.
     pub arguments: [u64; 4],
-    /// The program's stack pointer: the return address, four words for the callee, and the
+    /// The program's stack pointer. The stack has the return address, four words for the callee, and the
     /// further arguments.
     pub stack: *const u64,
-    kept: [u64; 8],
+    saved_registers: [u64; 8],
     /// The address at which the program continues after the call.
     pub continuation: u64,
     /// The program's flags.
@@ -106,12 +106,12 @@ pub unsafe fn teb() -> &'static Teb {
     }
 }
 
-/// The length of the sled of `nop` in bytes, and so the number of call numbers that [`sled_page`] supports.
+/// The length of the sled of `nop` in bytes. [`sled_page`] supports the call numbers below this length.
 const SLED_LENGTH: usize = 512;
 
-/// The code that a rewriter maps at address 0: a sled of `nop` that ends in a jump. A function call to
-/// the address that equals a system call number leads to code that issues this system call with the
-/// selector at ALLOW.
+/// The code that a rewriter maps at address 0: a sled of `nop` that ends in a jump to `sudbox_sled_entry`. A
+/// function call to address N runs through the sled to that code, which issues the system call with the number
+/// N and the selector at ALLOW.
 #[must_use]
 pub fn sled_page() -> Vec<u8> {
     let mut page = vec![0x90; SLED_LENGTH];
@@ -125,8 +125,8 @@ pub fn sled_page() -> Vec<u8> {
 /// The code that a rewriter puts in place of `syscall`: `call rax`, with the call number in RAX.
 pub const CALL_RAX: [u8; 2] = [0xff, 0xd0];
 
-/// The address to which a rewriter's handler returns. The code there sets BLOCK and continues at
-/// [`sled_target`].
+/// The address to which the rewriter's handler returns. The code at this address sets the selector to BLOCK
+/// and jumps to the address in [`sled_target`].
 #[must_use]
 pub fn sled_resume() -> u64 {
     symbol_address(sudbox_sled_resume)
@@ -142,13 +142,13 @@ pub fn sled_selector() -> &'static AtomicU64 {
 /// A word with the address that was rewritten last.
 #[must_use]
 pub fn sled_target() -> &'static AtomicU64 {
-    // SAFETY: as above.
+    // SAFETY: as in `sled_selector`.
     unsafe { &sudbox_sled_target }
 }
 
 /// A counter of the system calls through the sled.
 #[must_use]
 pub fn sled_calls() -> &'static AtomicU64 {
-    // SAFETY: as above.
+    // SAFETY: as in `sled_selector`.
     unsafe { &sudbox_sled_calls }
 }

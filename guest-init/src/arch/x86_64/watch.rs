@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Watched calls, which run on a stack that the caller chooses. All general registers, flags, segment
-//! registers and the floating point state are recorded after the call and at the entry of the handler.
+//! Watched calls, which run on a stack that the caller chooses. The assembly (`watch.s`) stores all general
+//! registers, flags, segment registers and the floating point state twice: at the entry of the handler, and
+//! after the call.
 
 use super::watch_compat::call_in_compat_code;
 use crate::arch::gates::symbol_address;
@@ -45,8 +46,8 @@ const LOADED_COMPONENTS: u64 = 0x2e7;
 pub(super) const XSAVE_HEADER: usize = 512;
 /// Index of the XSAVE component PKRU.
 pub(super) const PKRU_COMPONENT: u32 = 9;
-/// A value of PKRU in which key 0 permits everything, as the program needs, and the other keys differ from
-/// the kernel's default.
+/// A value of PKRU that differs from the kernel's default for all keys but key 0. Key 0, which the program's
+/// memory has, permits all accesses.
 const PKRU_PATTERN: u32 = 0x1b1b_1b18;
 
 /// The requirements of watched calls on the machine.
@@ -54,8 +55,8 @@ pub const WATCH_NEEDS: &[Need] = &[Need::CpuFeature("xsave")];
 /// Whether calls and handlers can run on a stack that the caller chooses.
 pub const CAN_CHOOSE_STACK: bool = true;
 
-/// Processor flags that a program can set without being disturbed by them: the arithmetic flags, DF, AC
-/// and ID.
+/// Processor flags that a program can set without effect on its further instructions: the arithmetic flags,
+/// DF, AC and ID.
 pub const HARMLESS_FLAGS: u64 = 0x24_0cd5;
 /// The trap flag (TF), with which every instruction is followed by a SIGTRAP.
 pub const TRAP_FLAG: u64 = super::FLAG_TRAP;
@@ -63,16 +64,16 @@ pub const TRAP_FLAG: u64 = super::FLAG_TRAP;
 /// A bit mask of those [`LOADED_COMPONENTS`] that this CPU and kernel support.
 pub(super) fn supported_components() -> u64 {
     let low: u32;
-    // SAFETY: the cases need `xsave`, which includes the instruction.
+    // SAFETY: the cases need the CPU feature `xsave`, which includes `xgetbv`.
     unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _) };
     u64::from(low) & LOADED_COMPONENTS
 }
 
 /// The byte range of a component in an XSAVE area of the standard format (Intel SDM volume 1, 13.4.3).
 pub(super) fn component_range(index: u32) -> Range<usize> {
-    let found = __cpuid_count(0xd, index);
-    let start = found.ebx as usize;
-    start..start + found.eax as usize
+    let leaf = __cpuid_count(0xd, index);
+    let (offset, size) = (leaf.ebx as usize, leaf.eax as usize);
+    offset..offset + size
 }
 
 /// The components of the XSAVE area that the kernel enabled (XCR0), and the offset and size of each after
@@ -84,7 +85,7 @@ pub fn state_layout() -> String {
         return String::new();
     }
     let (low, high): (u32, u32);
-    // SAFETY: OSXSAVE says that the kernel enabled the instruction.
+    // SAFETY: with OSXSAVE the kernel has enabled `xgetbv`.
     unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high) };
     let enabled = u64::from(high) << 32 | u64::from(low);
     let mut text = format!("xcr0 {enabled:#x}");
@@ -102,45 +103,51 @@ fn pattern_byte(offset: usize) -> u8 {
 }
 
 impl Floating {
-    /// The initial state.
+    /// The initial state of a process.
     #[must_use]
     pub fn initial() -> Floating {
         let mut state = Floating([0; 4096]);
+        // x87 control word and MXCSR: rounding to nearest, exceptions masked.
         state.0[0..2].copy_from_slice(&0x037fu16.to_le_bytes());
         state.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
         state
     }
 
-    /// A state in which each byte of a component depends on its offset. It rounds up and masks
-    /// exceptions.
+    /// A state in which each byte of a component depends on its offset.
     #[must_use]
     pub fn pattern() -> Floating {
         let mut state = Floating::initial();
-        let present = supported_components();
-        for (at, byte) in state.0[32..416].iter_mut().enumerate() {
-            *byte = 0x41 ^ pattern_byte(at);
+        let components = supported_components();
+        // The x87 and XMM registers.
+        for (offset, byte) in state.0[32..416].iter_mut().enumerate() {
+            *byte = 0x41 ^ pattern_byte(offset);
         }
-        // An x87 register is the first ten of sixteen bytes.
-        for (at, byte) in state.0[32..160].iter_mut().enumerate() {
-            *byte = if at % 16 < 10 { *byte } else { 0 };
-        }
+        state.clear_x87_padding();
+        // x87 control word and MXCSR: rounding up, exceptions masked. Tag word: all x87 registers in use.
         state.0[0..2].copy_from_slice(&0x0b7fu16.to_le_bytes());
         state.0[4] = 0xff;
         state.0[24..28].copy_from_slice(&0x5f80u32.to_le_bytes());
-        for index in (2..8).filter(|index| present & 1 << index != 0) {
-            for at in component_range(index) {
-                state.0[at] = 0x90 ^ pattern_byte(at);
+        for index in (2..8).filter(|index| components & 1 << index != 0) {
+            for offset in component_range(index) {
+                state.0[offset] = 0x90 ^ pattern_byte(offset);
             }
         }
-        if present & 1 << PKRU_COMPONENT != 0 {
-            let at = component_range(PKRU_COMPONENT).start;
-            state.0[at..at + 4].copy_from_slice(&PKRU_PATTERN.to_le_bytes());
+        if components & 1 << PKRU_COMPONENT != 0 {
+            let offset = component_range(PKRU_COMPONENT).start;
+            state.0[offset..offset + 4].copy_from_slice(&PKRU_PATTERN.to_le_bytes());
         }
-        state.0[XSAVE_HEADER..XSAVE_HEADER + 8].copy_from_slice(&present.to_le_bytes());
+        state.0[XSAVE_HEADER..XSAVE_HEADER + 8].copy_from_slice(&components.to_le_bytes());
         state
     }
 
-    /// The state that `xsave` stored at an address, without bytes that are not part of it.
+    /// Clears the unused bytes after each x87 register, which has ten of sixteen bytes.
+    fn clear_x87_padding(&mut self) {
+        for slot in self.0[32..160].as_chunks_mut::<16>().0 {
+            slot[10..].fill(0);
+        }
+    }
+
+    /// The state that `xsave` stored at an address. Bytes that no register uses are 0.
     ///
     /// # Safety
     /// The state must be readable.
@@ -149,15 +156,13 @@ impl Floating {
         let length = copy.bytes().len();
         // SAFETY: by the contract of this function.
         unsafe { std::ptr::copy_nonoverlapping(state, copy.0.as_mut_ptr(), length) };
-        // An x87 register is the first ten of sixteen bytes.
-        for (at, byte) in copy.0[32..160].iter_mut().enumerate() {
-            *byte = if at % 16 < 10 { *byte } else { 0 };
-        }
+        copy.clear_x87_padding();
+        // The reserved bytes after XMM15.
         copy.0[416..512].fill(0);
         copy
     }
 
-    /// The bytes up to the end of the last supported component: at least as many as a signal frame has.
+    /// The bytes up to the end of the last supported component.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         let end = (0..=PKRU_COMPONENT).filter(|index| supported_components() & 1 << index != 0);
@@ -236,7 +241,7 @@ pub unsafe fn watched_call(
 /// The CPU state at the entry of the handler. Only `sudbox_record_signal` may call this function.
 #[must_use]
 pub fn state_at_handler_entry() -> CpuState {
-    // SAFETY: the handler has stored it, and no other handler runs.
+    // SAFETY: the handler has stored the state, and no other handler runs.
     unsafe {
         let (segments, floating) =
             (&raw const sudbox_watch_entered_segments, &raw const sudbox_watch_entered_floating);
@@ -248,7 +253,7 @@ pub fn state_at_handler_entry() -> CpuState {
     }
 }
 
-/// The compared address of a watched call: that after the system call instruction.
+/// The compared address of a watched call: the address after the system call instruction.
 #[must_use]
 pub fn watched_call_compared_address(site: WatchedCallSite) -> u64 {
     super::CALL_LENGTH
@@ -290,7 +295,8 @@ pub const HANDLER_ARGUMENTS: [Reg; 3] = [Reg::Di, Reg::Si, Reg::Dx];
 /// `rt_tgsigqueueinfo` in the table of `int 0x80` (`arch/x86/entry/syscalls/syscall_32.tbl`).
 const COMPAT_RT_TGSIGQUEUEINFO: u64 = 335;
 
-/// The registers of `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` of a dispatch of it.
+/// The registers of a `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` when this call is
+/// dispatched.
 #[must_use]
 pub fn queue_signal_call(instruction: CallInstruction, arguments: [u64; 4]) -> (Registers, u32) {
     let number = libc::SYS_rt_tgsigqueueinfo.cast_unsigned();
@@ -353,6 +359,7 @@ pub const REGISTER_SETS: &[(&str, i32)] =
 #[must_use]
 pub fn first_argument_ranges(instruction: CallInstruction, length: usize) -> [Range<usize>; 2] {
     const COMPAT_LENGTH: usize = 17 * 4;
+    // The indices of ebx and ecx; of rdi and rsi; of rbx and rcx.
     let (indices, width) = match instruction {
         _ if length == COMPAT_LENGTH => ([0, 1], 4),
         CallInstruction::Native => ([14, 13], 8),
@@ -392,7 +399,7 @@ pub const PRSTATUS_REGISTERS: &[Part] = &[
     Part("gs", 8),
 ];
 
-/// Indices of the words of `struct user` that only `PTRACE_PEEKUSER` reads: the debug registers.
+/// Indices of the words of `struct user` that only `PTRACE_PEEKUSER` reads: the debug registers (`u_debugreg`).
 #[must_use]
 pub fn debug_register_words() -> Range<u64> {
     106..114

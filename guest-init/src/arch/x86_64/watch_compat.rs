@@ -19,8 +19,8 @@ unsafe extern "C" {
 
 /// The address of the page of 32-bit code.
 const CODE_PAGE: u32 = 0x7000_0000;
-/// Offsets in the page: a call, a call after a breakpoint, the entry of handlers, the return
-/// address of handlers, and the structure of `rt_sigaction(2)`.
+/// Offsets in the page: a system call instruction, the same after a breakpoint, the entry of handlers, the
+/// return address of handlers, and the structure for `rt_sigaction(2)`.
 const CALL_OFFSET: u32 = 0;
 const BREAKPOINT_CALL_OFFSET: u32 = 0x40;
 const HANDLER_OFFSET: u32 = 0x80;
@@ -45,52 +45,52 @@ pub const HAS_COMPAT_CODE: bool = true;
 pub fn map_compat_code() -> sys::Result<()> {
     let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    let word = |value: i32| u64::from(value.cast_unsigned());
-    // SAFETY: with MAP_FIXED_NOREPLACE nothing is replaced.
-    let page = unsafe {
-        sys::mmap(&[CODE_PAGE.into(), 4096, word(protection), word(flags), u64::MAX, 0])
-    }?;
+    let [protection, flags] = [protection, flags].map(|value| u64::from(value.cast_unsigned()));
+    // SAFETY: MAP_FIXED_NOREPLACE replaces no mapping.
+    let page = unsafe { sys::mmap(&[CODE_PAGE.into(), 4096, protection, flags, u64::MAX, 0]) }?;
     let int80 = [0xcd, 0x80];
     let int3_int80 = [0xcc, 0xcd, 0x80];
-    let places = [
+    // The 32-bit instructions at each offset, and the 64-bit code to which they continue.
+    let entries = [
         (CALL_OFFSET, &int80[..], symbol_address(sudbox_watch_code32_back)),
         (BREAKPOINT_CALL_OFFSET, &int3_int80[..], symbol_address(sudbox_watch_code32_stop_back)),
         (HANDLER_OFFSET, &[][..], symbol_address(sudbox_watch_handler32)),
     ];
-    for (place, instructions, target) in places {
-        let long = place + 0x10;
+    for (offset, instructions, target) in entries {
+        let code64_offset = offset + 0x10;
         let mut code = instructions.to_vec();
-        // A far jump to the 64-bit code at offset `long`: jmp 0x33:long.
+        // A far jump to the 64-bit code at `code64_offset`: jmp 0x33:address.
         code.push(0xea);
-        code.extend_from_slice(&(CODE_PAGE + long).to_le_bytes());
+        code.extend_from_slice(&(CODE_PAGE + code64_offset).to_le_bytes());
         code.extend_from_slice(&[USER_CS, 0]);
         code.resize(0x10, 0xcc);
-        // jmp [rip + 2]: the address is aligned, since the flag of alignment checks may be set.
+        // jmp [rip + 2]. The word with the address is aligned, since the program may run with AC set.
         code.extend_from_slice(&[0xff, 0x25, 2, 0, 0, 0, 0xcc, 0xcc]);
         code.extend_from_slice(&target.to_le_bytes());
         // SAFETY: the page is new and writable, and longer than the code.
         unsafe {
-            let place = page.add(place as usize);
-            std::ptr::copy_nonoverlapping(code.as_ptr(), place, code.len());
+            let destination = page.add(offset as usize);
+            std::ptr::copy_nonoverlapping(code.as_ptr(), destination, code.len());
         }
     }
+    // The operands of the far jumps of `watch.s`: address and code segment.
     // SAFETY: words that only this function writes.
-    let targets = unsafe {
+    let far_pointers = unsafe {
         [
             (&raw const sudbox_watch_code32_call_target, CODE_PAGE + CALL_OFFSET),
             (&raw const sudbox_watch_code32_stop_target, CODE_PAGE + BREAKPOINT_CALL_OFFSET),
         ]
-        .map(|(target, place)| (&*target, place))
+        .map(|(pointer, address)| (&*pointer, address))
     };
-    for (target, place) in targets {
-        target[0].store(place, Ordering::SeqCst);
-        target[1].store(USER32_CS, Ordering::SeqCst);
+    for (pointer, address) in far_pointers {
+        pointer[0].store(address, Ordering::SeqCst);
+        pointer[1].store(USER32_CS, Ordering::SeqCst);
     }
     Ok(())
 }
 
-/// The address of the system call instruction in 32-bit code: of the one after a breakpoint, or of
-/// the other.
+/// The address of the system call instruction in 32-bit code: of the instruction after the breakpoint, or of
+/// the one without a breakpoint.
 pub(super) fn call_in_compat_code(has_breakpoint: bool) -> u64 {
     // The breakpoint is one byte.
     u64::from(if has_breakpoint {
@@ -115,11 +115,11 @@ pub fn install_compat_recording_handler(signal: i32, flags: i32, mask: u64) -> b
         low,
         high,
     ];
-    let place = CODE_PAGE + SIGACTION_OFFSET;
+    let address = CODE_PAGE + SIGACTION_OFFSET;
     // SAFETY: the page is mapped, and the handler is that of `watch.s`.
     unsafe {
-        (place as usize as *mut [u32; 5]).write(action);
-        sudbox_compat_syscall(COMPAT_SIGACTION, signal.cast_unsigned(), place, 0, 8) == 0
+        (address as usize as *mut [u32; 5]).write(action);
+        sudbox_compat_syscall(COMPAT_SIGACTION, signal.cast_unsigned(), address, 0, 8) == 0
     }
 }
 
@@ -214,12 +214,12 @@ pub(super) unsafe fn read_compat_frame(state: &CpuState) -> CompatFrame {
     let length = if with_siginfo { RT_LENGTH } else { PLAIN_LENGTH };
     // SAFETY: by the contract of this function.
     let frame = unsafe { std::slice::from_raw_parts(start as *const u8, length) };
-    let word =
-        |at: usize| u32::from_ne_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
+    let word = |offset: usize| u32::from_ne_bytes(std::array::from_fn(|i| frame[offset + i]));
     let context_start = if with_siginfo { RT_CONTEXT_OFFSET } else { PLAIN_CONTEXT_OFFSET };
     let context = |offset: usize| u64::from(word(context_start + offset));
-    // gs, fs, es, ds, di, si, bp, sp, bx, dx, cx, ax, trapno, err, ip, cs, flags, sp_at_signal, ss,
-    // fpstate, oldmask, cr2: four bytes each.
+    // The fields of `struct sigcontext_32`, four bytes each: gs, fs, es, ds, di, si, bp, sp, bx, dx, cx, ax,
+    // trapno, err, ip, cs, flags, sp_at_signal, ss, fpstate, oldmask, cr2. The frame ends with the mask (or
+    // its high half) and eight bytes of code.
     let low_mask = context(80);
     let high_mask = u64::from(word(length - 12)) << 32;
     let mask =
@@ -248,7 +248,7 @@ pub(super) unsafe fn read_compat_frame(state: &CpuState) -> CompatFrame {
     native.put_word(mask);
     let mut end_of_siginfo = [0; 8];
     if with_siginfo {
-        // struct compat_siginfo has no padding, and an address of four bytes.
+        // `struct compat_siginfo` has no padding, and its address has four bytes.
         let info = &frame[16..16 + 128];
         native.put(&info[..12]);
         native.position += 4;
@@ -281,8 +281,8 @@ pub(super) unsafe fn read_compat_frame(state: &CpuState) -> CompatFrame {
     CompatFrame { native, deviations, mask, has_context: with_siginfo, length }
 }
 
-/// The code at the end of a frame (`ia32_setup_rt_frame()`, `ia32_setup_frame()`): `mov eax, 173;
-/// int 0x80` and `pop eax; mov eax, 119; int 0x80`.
+/// The code at the end of a frame: `mov eax, 173; int 0x80` (`ia32_setup_rt_frame()`) and `pop eax;
+/// mov eax, 119; int 0x80` (`ia32_setup_frame()`).
 const RT_RETCODE: [u32; 2] =
     [u32::from_le_bytes([0xb8, 173, 0, 0]), u32::from_le_bytes([0, 0xcd, 0x80, 0])];
 const PLAIN_RETCODE: [u32; 2] =

@@ -15,7 +15,7 @@ use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_TRAP};
 pub(super) const METHODS: EngineMethods = EngineMethods {
     is_supervised: false,
     enter_signal: ENTER_SIGNAL,
-    // Later threads inherit the first one's filter.
+    // Later threads inherit the filter of the first thread.
     intercept: |_, thread, _| match thread {
         0 => install(SECCOMP_RET_TRAP, 0).map(drop),
         _ => Ok(()),
@@ -23,9 +23,9 @@ pub(super) const METHODS: EngineMethods = EngineMethods {
     supervise: task::wait_for_end,
 };
 
-/// Installs a filter for calls in the program's memory. The filter returns `native_action` for native calls,
-/// and `SECCOMP_RET_TRAP` for calls through another entry, such as `int 0x80`. All other calls are allowed.
-/// Returns the result of `seccomp(2)`.
+/// Installs a seccomp filter. For calls from the program's memory, the filter returns `native_action` if they
+/// come through the native entry, and `SECCOMP_RET_TRAP` if they come through another entry, such as
+/// `int 0x80`. The filter allows all other calls. Returns the result of `seccomp(2)`.
 ///
 /// # Errors
 /// As `seccomp(2)`.

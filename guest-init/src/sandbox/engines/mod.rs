@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The table of engines: the functions of each.
+//! The table of engines, with the functions of each engine.
 
 mod dispatch;
 mod filter;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The engine whose supervisor emulates by seccomp's user notification (`SECCOMP_RET_USER_NOTIF`).
+//! The engine that uses seccomp's user notification (`SECCOMP_RET_USER_NOTIF`): the kernel notifies the
+//! supervisor of each call, and the supervisor emulates the call.
 //!
-//! A notification carries a 32-bit number, six arguments and the next instruction's address; its
-//! response carries one result. The stack pointer comes from `/proc/PID/syscall`.
+//! A notification has a 32-bit number, six arguments and the address of the next instruction. Its response
+//! has one result. The supervisor reads the stack pointer from `/proc/PID/syscall`.
 
 use super::filter;
 use super::supervisor::{self, EngineStep, WaitingThreads};
@@ -27,12 +28,13 @@ pub(super) const METHODS: EngineMethods = EngineMethods {
 /// Time between two reads of `/proc/PID/syscall` while a task goes to sleep in its call.
 const STACK_POLL_INTERVAL: Duration = Duration::from_micros(100);
 
-/// Maximum time that the supervisor waits for a notification before it checks for dead tasks.
+/// Maximum time that the supervisor waits for a notification before it checks whether tasks have died.
 const DEATH_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Runs in a task: installs a filter that notifies the supervisor of calls in the program's memory. The
-/// supervisor shares the task's descriptors. With `WAIT_KILLABLE_RECV` (5.19 and later) only a fatal signal
-/// interrupts a call that the supervisor has received, so that no call is emulated twice.
+/// Installs, in the calling task, a filter that notifies the supervisor of calls from the program's memory.
+/// The supervisor shares the task's descriptors, so it can use the listener. The flag `WAIT_KILLABLE_RECV`
+/// (5.19 and later) prevents that a call is emulated twice: only a fatal signal interrupts a call that the
+/// supervisor has received.
 fn install_listener(state: &SandboxState, thread: usize, _: &AtomicU8) -> sys::Result<()> {
     let flags =
         libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
@@ -53,9 +55,7 @@ struct PendingCall {
 
 /// Emulates calls until the program has ended, then kills the tasks and closes their listeners.
 fn supervise(state: &SandboxState) -> Result<(), SandboxError> {
-    let mut waiting = WaitingThreads::default();
-    let mut pending = [PendingCall::default(); MAX_THREADS];
-    let result = serve_calls(state, &mut waiting, &mut pending);
+    let result = serve_calls(state);
     supervisor::kill_all_tasks(state);
     for task in &state.tasks {
         let listener = task.listener.swap(0, Ordering::SeqCst);
@@ -67,29 +67,27 @@ fn supervise(state: &SandboxState) -> Result<(), SandboxError> {
 }
 
 /// Emulates calls until the program has ended or a task has died.
-fn serve_calls(
-    state: &SandboxState,
-    waiting: &mut WaitingThreads,
-    pending: &mut [PendingCall; MAX_THREADS],
-) -> Result<(), SandboxError> {
+fn serve_calls(state: &SandboxState) -> Result<(), SandboxError> {
+    let mut waiting = WaitingThreads::default();
+    let mut pending_calls = [PendingCall::default(); MAX_THREADS];
     while !state.is_over() {
         while let Some(thread) = waiting.take_ready_thread(state) {
-            respond(state, thread, pending[thread])?;
+            respond(state, thread, pending_calls[thread])?;
         }
-        let time = waiting.time_left().unwrap_or(DEATH_POLL_INTERVAL).min(DEATH_POLL_INTERVAL);
-        let Some(thread) = wait_for_call(state, time)? else {
+        let timeout = waiting.time_left().unwrap_or(DEATH_POLL_INTERVAL).min(DEATH_POLL_INTERVAL);
+        let Some(thread) = wait_for_call(state, timeout)? else {
             if supervisor::reap_dead_task(state) {
                 return Ok(());
             }
             continue;
         };
         let Some((mut registers, mut call)) = receive_call(state, thread)? else { continue };
-        // Calls through another entry are trapped to the task's own handler.
+        // Only native calls are notified. The filter sends other calls to the task's own SIGSYS handler.
         let next = state.call(thread, &mut registers, AUDIT_ARCH);
         call.result = registers[Reg::RESULT];
         match waiting.carry_out(state, thread, next)? {
             EngineStep::Return | EngineStep::ReturnAndAdopt(_) => respond(state, thread, call)?,
-            EngineStep::KeepStopped => pending[thread] = call,
+            EngineStep::KeepStopped => pending_calls[thread] = call,
         }
         if matches!(next, NextAction::EndProgram(_)) {
             return Ok(());
@@ -98,8 +96,9 @@ fn serve_calls(
     Ok(())
 }
 
-/// Waits at most `time` for a thread's call.
-fn wait_for_call(state: &SandboxState, time: Duration) -> Result<Option<usize>, SandboxError> {
+/// Waits for a call. Returns the index of the calling thread; `None` after `timeout`, or earlier while a task
+/// starts.
+fn wait_for_call(state: &SandboxState, timeout: Duration) -> Result<Option<usize>, SandboxError> {
     let mut fds = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; MAX_THREADS];
     let mut is_task_starting = false;
     for (fd, task) in fds.iter_mut().zip(&state.tasks) {
@@ -109,12 +108,13 @@ fn wait_for_call(state: &SandboxState, time: Duration) -> Result<Option<usize>, 
             is_task_starting |= fd.fd < 0;
         }
     }
-    // Nothing wakes the supervisor when a starting task installs its listener.
-    let time = if is_task_starting { Duration::from_millis(1) } else { time };
-    // Round up, so as not to spin through the last millisecond.
-    let time = i32::try_from(time.as_millis()).unwrap_or(i32::MAX).max(i32::from(!time.is_zero()));
+    // A starting task does not wake the supervisor when the task installs its listener, so look again soon.
+    let timeout = if is_task_starting { Duration::from_millis(1) } else { timeout };
+    // Poll for at least 1 ms if any time is left, so as not to spin through the last millisecond.
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let millis = millis.max(i32::from(!timeout.is_zero()));
     // SAFETY: the array has `MAX_THREADS` entries.
-    let count = unsafe { libc::poll(fds.as_mut_ptr(), MAX_THREADS as libc::nfds_t, time) };
+    let count = unsafe { libc::poll(fds.as_mut_ptr(), MAX_THREADS as libc::nfds_t, millis) };
     if count < 0 && last_errno() != libc::EINTR {
         return Err(SandboxError::System("poll", Errno(last_errno())));
     }
@@ -148,7 +148,9 @@ fn receive_call(
     let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     match listener_ioctl(state, thread, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut notification) {
         Err(Errno(libc::ENOENT | libc::EINTR)) => return Ok(None),
-        other => other.map_err(|errno| SandboxError::System("SECCOMP_IOCTL_NOTIF_RECV", errno))?,
+        result => {
+            result.map_err(|errno| SandboxError::System("SECCOMP_IOCTL_NOTIF_RECV", errno))?
+        }
     };
     let mut registers = Registers::default();
     registers[Reg::NUMBER] = i64::from(notification.data.nr).cast_unsigned();
@@ -163,8 +165,9 @@ fn receive_call(
     Ok(Some((registers, PendingCall { id: notification.id, result: 0 })))
 }
 
-/// The stack pointer of a task that sleeps in a call (`number arguments sp pc`, proc(5)). The notification
-/// can arrive before the task sleeps; until then the file contains `running`.
+/// The stack pointer of a task that sleeps in a call, from `/proc/PID/syscall` (proc(5): the number, six
+/// arguments, the stack pointer, the program counter). The notification can arrive before the task sleeps;
+/// until then the file contains `running`.
 fn stack_pointer_of(pid: u32) -> Option<u64> {
     loop {
         let text = std::fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;

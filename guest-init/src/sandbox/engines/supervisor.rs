@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Functions that the two engines with a supervisor (notification and trace) share: they carry out the action
-//! that follows an emulated call, on behalf of the task.
+//! Functions that the two engines with a supervisor (notification and trace) share. They carry out, on behalf
+//! of a task, the action that follows an emulated call.
 
 use crate::sandbox::engine::SandboxError;
 use crate::sandbox::personality::NextAction;
@@ -21,11 +21,11 @@ enum AwaitedEvent {
     EndOf(usize),
 }
 
-/// The threads whose calls are emulated but do not return yet.
+/// The threads whose calls have been emulated but must not return yet, with the event that each waits for.
 #[derive(Default)]
 pub(super) struct WaitingThreads([Option<AwaitedEvent>; MAX_THREADS]);
 
-/// The action of the engine after a call.
+/// The action of the engine after an emulated call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum EngineStep {
     /// Let the call return.
@@ -77,8 +77,7 @@ impl WaitingThreads {
         Some(thread)
     }
 
-    /// The time until the first thread that waits for the clock is ready; `None` if no thread waits for the
-    /// clock.
+    /// The time until the first sleeping thread is ready; `None` if no thread sleeps.
     pub(super) fn time_left(&self) -> Option<Duration> {
         let times = self.0.iter().flatten().filter_map(|event| match *event {
             AwaitedEvent::Time(time) => Some(time),

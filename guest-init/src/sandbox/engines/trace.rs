@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The engine whose tracer emulates by ptrace(2): under `PTRACE_SYSEMU` a tracee stops at each call, and the
-//! kernel does not execute the call.
+//! The engine that uses ptrace(2): under `PTRACE_SYSEMU` a tracee stops at each call, the kernel does not
+//! execute the call, and the tracer emulates it.
 
 use super::supervisor::{self, EngineStep, WaitingThreads};
 use crate::arch::Reg;
@@ -37,8 +37,8 @@ fn serve_stops(state: &SandboxState) -> Result<(), SandboxError> {
         while let Some(thread) = waiting.take_ready_thread(state) {
             resume_task(state, thread)?;
         }
-        let Some((thread, change)) = wait_for_stop(state, &waiting)? else { continue };
-        let WaitStatus::Stopped(signal) = change else { return Ok(()) };
+        let Some((thread, status)) = wait_for_stop(state, &waiting)? else { continue };
+        let WaitStatus::Stopped(signal) = status else { return Ok(()) };
         let tid = tid(state, thread);
         let mut tracee_registers = ptrace::registers(tid).map_err(ptrace_error)?;
         let mut registers = if signal == CALL_STOP {
@@ -73,7 +73,8 @@ fn serve_stops(state: &SandboxState) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// Waits until a new task has stopped itself, sets the registers of its thread, and resumes it.
+/// Waits until a new task has stopped itself, sets the task's registers to those of the thread's start, and
+/// resumes the task.
 fn adopt_task(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
     let tid = tid(state, thread);
     loop {
@@ -84,7 +85,7 @@ fn adopt_task(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
                 state.count_signal();
                 ptrace::request(tid, libc::PTRACE_CONT, 0, 0).map_err(ptrace_error)?;
             }
-            // The task has died; before its end it recorded the reason in the state.
+            // The task has died, and has recorded the reason in the state (`SandboxState::fail`).
             _ => return Ok(()),
         }
     }
@@ -97,8 +98,8 @@ fn adopt_task(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
     resume_task(state, thread)
 }
 
-/// Waits for the next task that stops or dies. While a thread sleeps, the wait lasts at most
-/// [`POLL_INTERVAL`], and ends earlier when a waiting thread becomes ready; the result is then `None`.
+/// Waits for the next task that stops or dies. Returns `None` if a thread sleeps and no task has stopped; that
+/// wait lasts at most [`POLL_INTERVAL`], and not longer than the sleep.
 fn wait_for_stop(
     state: &SandboxState,
     waiting: &WaitingThreads,
@@ -106,9 +107,9 @@ fn wait_for_stop(
     let time_left = waiting.time_left();
     let options = if time_left.is_some() { libc::WNOHANG | libc::__WALL } else { libc::__WALL };
     let waited = sys::wait(-1, options).map_err(|errno| SandboxError::System("wait4", errno))?;
-    if let Some((pid, change)) = waited {
-        let has_pid = |task: &Task| task.tid.load(Ordering::SeqCst) == pid;
-        return Ok(state.tasks.iter().position(has_pid).map(|thread| (thread, change)));
+    if let Some((tid, status)) = waited {
+        let has_tid = |task: &Task| task.tid.load(Ordering::SeqCst) == tid;
+        return Ok(state.tasks.iter().position(has_tid).map(|thread| (thread, status)));
     }
     if let Some(time) = time_left {
         sys::sleep(time.min(POLL_INTERVAL));
@@ -129,13 +130,14 @@ fn resume_task(state: &SandboxState, thread: usize) -> Result<(), SandboxError> 
     ptrace::request(tid(state, thread), ptrace::SYSEMU, 0, 0).map(drop).map_err(ptrace_error)
 }
 
-/// The entry (`AUDIT_ARCH_*`) through which the call came at which a tracee stopped.
+/// The entry through which the call of a stopped tracee came (`AUDIT_ARCH_*`).
 fn call_audit_arch(tid: i32) -> Result<u32, SandboxError> {
     let info = ptrace::call_info(tid).map_err(ptrace_error)?;
+    // `struct ptrace_syscall_info` has `arch` at byte 4.
     Ok(u32::from_ne_bytes(std::array::from_fn(|i| info[4 + i])))
 }
 
-/// The program's fault that a signal reports, or `None` if the signal reports no fault.
+/// The fault of the program that a signal reports; `None` if the signal reports no fault.
 ///
 /// # Errors
 /// [`SandboxError::Died`] if the fault is in the code of guest-init.

@@ -6,14 +6,15 @@ const TEXT: u32 = 0x1000;
 const DATA: u32 = 0x2000;
 const RELOC: u32 = 0x3000;
 
-/// A section as the table has it: address, size in memory, place and size in the file, access.
+/// A section: offset and size in the image, offset and size in the file, characteristics.
 type Row = [u32; 5];
 
+/// Characteristics of sections.
 const CODE: u32 = 0x6000_0020;
 const WRITABLE: u32 = 0xc000_0040;
 const READABLE: u32 = 0x4000_0040;
 
-/// A program that can be changed before it is written down.
+/// The fields of a PE file, which tests change before [`Program::bytes`] writes the file.
 struct Program {
     machine: u16,
     characteristics: u16,
@@ -22,19 +23,19 @@ struct Program {
     base: u64,
     alignment: u32,
     size: u32,
-    headers: u32,
-    count: u16,
-    directories: u32,
-    directory: [(u32, u32); 16],
-    rows: Vec<Row>,
+    headers_size: u32,
+    section_count: u16,
+    directory_count: u32,
+    directories: [(u32, u32); 16],
+    sections: Vec<Row>,
     relocations: Vec<u8>,
 }
 
 impl Default for Program {
     fn default() -> Program {
         let relocations = block(DATA, &[0xa008, 0]);
-        let mut directory = [(0, 0); 16];
-        directory[RELOCATIONS] = (RELOC, 12);
+        let mut directories = [(0, 0); 16];
+        directories[RELOCATIONS] = (RELOC, 12);
         Program {
             machine: AMD64,
             characteristics: 0x22,
@@ -43,11 +44,11 @@ impl Default for Program {
             base: 0x1_8000_0000,
             alignment: PAGE_SIZE,
             size: 0x4000,
-            headers: 0x200,
-            count: 3,
-            directories: 16,
-            directory,
-            rows: vec![
+            headers_size: 0x200,
+            section_count: 3,
+            directory_count: 16,
+            directories,
+            sections: vec![
                 [TEXT, 0x20, 0x200, 0x200, CODE],
                 [DATA, 0x1000, 0x400, 0x200, WRITABLE],
                 [RELOC, 12, 0x600, 0x200, READABLE],
@@ -73,7 +74,7 @@ impl Program {
         put(0x3c, &0x40u32.to_le_bytes());
         put(0x40, b"PE\0\0");
         put(0x44, &self.machine.to_le_bytes());
-        put(0x46, &self.count.to_le_bytes());
+        put(0x46, &self.section_count.to_le_bytes());
         put(0x54, &(112u16 + 128).to_le_bytes());
         put(0x56, &self.characteristics.to_le_bytes());
         put(0x58, &self.magic.to_le_bytes());
@@ -81,15 +82,15 @@ impl Program {
         put(0x58 + 24, &self.base.to_le_bytes());
         put(0x58 + 32, &self.alignment.to_le_bytes());
         put(0x58 + 56, &self.size.to_le_bytes());
-        put(0x58 + 60, &self.headers.to_le_bytes());
-        put(0x58 + 108, &self.directories.to_le_bytes());
-        for (index, (place, length)) in self.directory.iter().enumerate() {
-            put(0x58 + 112 + 8 * index, &[place.to_le_bytes(), length.to_le_bytes()].concat());
+        put(0x58 + 60, &self.headers_size.to_le_bytes());
+        put(0x58 + 108, &self.directory_count.to_le_bytes());
+        for (index, (start, length)) in self.directories.iter().enumerate() {
+            put(0x58 + 112 + 8 * index, &[start.to_le_bytes(), length.to_le_bytes()].concat());
         }
-        for (index, [start, size, raw, raw_size, access]) in self.rows.iter().enumerate() {
-            let at = 0x58 + 240 + 40 * index;
-            put(at + 8, &[size, start, raw_size, raw].map(|word| word.to_le_bytes()).concat());
-            put(at + 36, &access.to_le_bytes());
+        for (index, [start, size, raw, raw_size, flags]) in self.sections.iter().enumerate() {
+            let entry = 0x58 + 240 + 40 * index;
+            put(entry + 8, &[size, start, raw_size, raw].map(|word| word.to_le_bytes()).concat());
+            put(entry + 36, &flags.to_le_bytes());
         }
         put(0x200, &[0xcc; 0x20]);
         put(0x408, &(self.base + 0x1004).to_le_bytes());
@@ -98,19 +99,21 @@ impl Program {
     }
 }
 
-fn refused(change: impl FnOnce(&mut Program)) -> Refusal {
+/// The refusal of the default program with a change.
+fn refusal_after(change: impl FnOnce(&mut Program)) -> Refusal {
     let mut program = Program::default();
     change(&mut program);
-    read(&program.bytes()).expect_err("it is taken")
+    read(&program.bytes()).expect_err("the program is accepted")
 }
 
 #[test]
-fn sections_come_to_the_arena_relocated() {
+fn sections_are_loaded_at_the_base_of_the_memory_and_relocated() {
     let image = read(&Program::default().bytes()).unwrap();
     assert_eq!(image.entry, program_memory::BASE + 0x1004);
-    let at = |segment: &Segment| (segment.address - program_memory::BASE, segment.length);
-    let places: Vec<_> = image.segments.iter().map(at).collect();
-    assert_eq!(places, [(0, 0x1000), (0x1000, 0x1000), (0x2000, 0x1000), (0x3000, 0x1000)]);
+    let offset_and_length =
+        |segment: &Segment| (segment.address - program_memory::BASE, segment.length);
+    let segments: Vec<_> = image.segments.iter().map(offset_and_length).collect();
+    assert_eq!(segments, [(0, 0x1000), (0x1000, 0x1000), (0x2000, 0x1000), (0x3000, 0x1000)]);
     let protections: Vec<_> = image.segments.iter().map(|segment| segment.protection).collect();
     let (read, write, execute) = (libc::PROT_READ, libc::PROT_WRITE, libc::PROT_EXEC);
     assert_eq!(protections, [read, read | execute, read | write, read]);
@@ -119,21 +122,24 @@ fn sections_come_to_the_arena_relocated() {
 }
 
 #[test]
-fn a_program_at_home_needs_no_relocations() {
-    let home = |program: &mut Program| {
+fn a_program_at_its_preferred_base_needs_no_relocations() {
+    let strip = |program: &mut Program| {
         program.base = program_memory::BASE;
         program.characteristics |= RELOCATIONS_STRIPPED;
-        program.directory[RELOCATIONS] = (0, 0);
+        program.directories[RELOCATIONS] = (0, 0);
     };
     let mut program = Program::default();
-    home(&mut program);
+    strip(&mut program);
     let image = read(&program.bytes()).unwrap();
     assert_eq!(image.segments[2].bytes[8..], (program_memory::BASE + 0x1004).to_le_bytes()[..5]);
-    let away = refused(|program| {
-        home(program);
+    let refusal = refusal_after(|program| {
+        strip(program);
         program.base += 0x10000;
     });
-    assert_eq!(away, Refusal::Relocations("there are none, and its preferred address is not free"));
+    assert_eq!(
+        refusal,
+        Refusal::Relocations("there are none, and its preferred address is not free")
+    );
 }
 
 #[test]
@@ -141,103 +147,110 @@ fn every_truncation_is_refused() {
     let whole = Program::default().bytes();
     // 0x60c is the end of the relocations. The reader ignores the bytes after them.
     for length in 0..0x60c {
-        assert!(read(&whole[..length]).is_err(), "{length:#x} bytes are taken");
+        assert!(read(&whole[..length]).is_err(), "{length:#x} bytes are accepted");
     }
     assert!(read(&whole[..0x60c]).is_ok());
-    assert_eq!(read(&whole[..0x30]), Err(Refusal::Truncated("the place of its PE header")));
+    assert_eq!(read(&whole[..0x30]), Err(Refusal::Truncated("the offset of its PE header")));
     assert_eq!(read(b"\x7fELF"), Err(Refusal::NotPe));
 }
 
 #[test]
-fn what_is_no_program_for_here_is_refused() {
-    assert_eq!(refused(|p| p.machine = 0xaa64), Refusal::Machine(0xaa64));
-    assert_eq!(refused(|p| p.machine = 0x14c), Refusal::Machine(0x14c));
-    assert_eq!(refused(|p| p.characteristics |= LIBRARY), Refusal::Kind("a library"));
+fn files_other_than_programs_for_x86_64_without_imports_are_refused() {
+    assert_eq!(refusal_after(|p| p.machine = 0xaa64), Refusal::Machine(0xaa64));
+    assert_eq!(refusal_after(|p| p.machine = 0x14c), Refusal::Machine(0x14c));
+    assert_eq!(refusal_after(|p| p.characteristics |= LIBRARY), Refusal::Kind("a library"));
     let object = Refusal::Kind("an object that was never linked");
-    assert_eq!(refused(|p| p.characteristics = 0x20), object);
-    assert!(matches!(refused(|p| p.magic = 0x10b), Refusal::Header(_)));
-    for (index, what) in UNSUPPORTED_DIRECTORIES {
-        assert_eq!(refused(|p| p.directory[index] = (DATA, 20)), Refusal::Needs(what));
+    assert_eq!(refusal_after(|p| p.characteristics = 0x20), object);
+    assert!(matches!(refusal_after(|p| p.magic = 0x10b), Refusal::Header(_)));
+    for (index, feature) in UNSUPPORTED_DIRECTORIES {
+        assert_eq!(refusal_after(|p| p.directories[index] = (DATA, 20)), Refusal::Needs(feature));
     }
-    for place in [TEXT, 0x3ff0, u32::MAX] {
-        assert_eq!(refused(|p| p.directory[IMPORTS] = (place, 20)), Refusal::Needs("imports"));
+    for offset in [TEXT, 0x3ff0, u32::MAX] {
+        assert_eq!(
+            refusal_after(|p| p.directories[IMPORTS] = (offset, 20)),
+            Refusal::Needs("imports")
+        );
     }
-    // No more than the end of the list.
+    // An import list that has only its end entry.
     let mut program = Program::default();
-    program.directory[IMPORTS] = (DATA + 0x800, 20);
+    program.directories[IMPORTS] = (DATA + 0x800, 20);
     assert!(read(&program.bytes()).is_ok());
 }
 
 #[test]
-fn headers_without_sense_are_refused() {
+fn invalid_headers_are_refused() {
     for change in [
         (|p| p.alignment = 0x200) as fn(&mut Program),
-        |p| p.directories = 17,
-        |p| p.directories = u32::MAX,
+        |p| p.directory_count = 17,
+        |p| p.directory_count = u32::MAX,
         |p| p.size = 0,
         |p| p.size = 0x4001,
-        |p| p.headers = 0,
-        |p| p.headers = 0x5000,
-        |p| p.count = 0,
+        |p| p.headers_size = 0,
+        |p| p.headers_size = 0x5000,
+        |p| p.section_count = 0,
     ] {
-        let got = refused(change);
-        assert!(matches!(got, Refusal::Header(_)), "{got}");
+        let refusal = refusal_after(change);
+        assert!(matches!(refusal, Refusal::Header(_)), "{refusal}");
     }
-    assert_eq!(refused(|p| p.size = 0x1000_0000), Refusal::TooLarge);
-    assert_eq!(refused(|p| p.size = u32::MAX), Refusal::TooLarge);
+    assert_eq!(refusal_after(|p| p.size = 0x1000_0000), Refusal::TooLarge);
+    assert_eq!(refusal_after(|p| p.size = u32::MAX), Refusal::TooLarge);
 }
 
 #[test]
-fn sections_without_sense_are_refused() {
-    let section = |row: usize, field: usize, value: u32| refused(|p| p.rows[row][field] = value);
-    let empty = refused(|p| {
-        p.rows[1][1] = 0;
-        p.rows[1][3] = 0;
+fn invalid_sections_are_refused() {
+    let section = |index: usize, field: usize, value: u32| {
+        refusal_after(|p| p.sections[index][field] = value)
+    };
+    let empty = refusal_after(|p| {
+        p.sections[1][1] = 0;
+        p.sections[1][3] = 0;
     });
     assert_eq!(empty, Refusal::Section(1, "has no length"));
     assert_eq!(section(1, 0, 0x2010), Refusal::Section(1, "does not begin at a page"));
-    assert_eq!(section(1, 0, TEXT), Refusal::Section(1, "overlaps what is before it"));
-    assert_eq!(section(0, 0, 0), Refusal::Section(0, "overlaps what is before it"));
-    assert_eq!(section(1, 1, 0x1001), Refusal::Section(2, "overlaps what is before it"));
+    assert_eq!(section(1, 0, TEXT), Refusal::Section(1, "overlaps the part before it"));
+    assert_eq!(section(0, 0, 0), Refusal::Section(0, "overlaps the part before it"));
+    assert_eq!(section(1, 1, 0x1001), Refusal::Section(2, "overlaps the part before it"));
     assert_eq!(section(2, 1, 0x1001), Refusal::Section(2, "is not within the image"));
     assert_eq!(section(2, 1, u32::MAX), Refusal::Section(2, "is not within the image"));
     assert_eq!(section(2, 2, 0x7f8), Refusal::Truncated("the end of a section"));
     assert_eq!(section(2, 2, u32::MAX), Refusal::Truncated("the end of a section"));
-    assert_eq!(refused(|p| p.count = 0xffff), Refusal::Section(3, "has no length"));
+    assert_eq!(refusal_after(|p| p.section_count = 0xffff), Refusal::Section(3, "has no length"));
 }
 
 #[test]
-fn an_entry_without_code_is_refused() {
+fn an_entry_outside_the_code_is_refused() {
     for entry in [0, 0xfff, TEXT + 0x20, DATA, RELOC, 0x4000, u32::MAX] {
-        assert_eq!(refused(|p| p.entry = entry), Refusal::Entry(entry));
+        assert_eq!(refusal_after(|p| p.entry = entry), Refusal::Entry(entry));
     }
 }
 
 #[test]
-fn relocations_without_sense_are_refused() {
-    let wrong = |place: (u32, u32), relocations: Vec<u8>| {
-        let got = refused(|p| {
-            p.directory[RELOCATIONS] = place;
+fn invalid_relocations_are_refused() {
+    let expect_refused = |directory: (u32, u32), relocations: Vec<u8>| {
+        let refusal = refusal_after(|p| {
+            p.directories[RELOCATIONS] = directory;
             p.relocations = relocations;
         });
-        assert!(matches!(got, Refusal::Relocations(_) | Refusal::Truncated(_)), "{got}");
+        assert!(matches!(refusal, Refusal::Relocations(_) | Refusal::Truncated(_)), "{refusal}");
     };
-    let fine = block(DATA, &[0xa008, 0]);
-    wrong((0x4000, 12), fine.clone());
-    wrong((u32::MAX, 12), fine.clone());
-    wrong((RELOC, u32::MAX), fine.clone());
-    wrong((RELOC, 11), fine.clone());
-    wrong((RELOC, 0), fine);
-    // A kind of other machines; places beyond a section and beyond all; lengths that lead nowhere.
-    wrong((RELOC, 12), block(DATA, &[0x3008, 0]));
-    wrong((RELOC, 12), block(DATA, &[0xaff9, 0]));
-    wrong((RELOC, 12), block(TEXT, &[0xa019, 0]));
-    wrong((RELOC, 12), block(0, &[0xa000, 0]));
-    wrong((RELOC, 12), block(u32::MAX, &[0xafff, 0]));
+    let valid = block(DATA, &[0xa008, 0]);
+    expect_refused((0x4000, 12), valid.clone());
+    expect_refused((u32::MAX, 12), valid.clone());
+    expect_refused((RELOC, u32::MAX), valid.clone());
+    expect_refused((RELOC, 11), valid.clone());
+    expect_refused((RELOC, 0), valid);
+    // A type of other machines.
+    expect_refused((RELOC, 12), block(DATA, &[0x3008, 0]));
+    // Pointers beyond the end of a section, in no section, and beyond the image.
+    expect_refused((RELOC, 12), block(DATA, &[0xaff9, 0]));
+    expect_refused((RELOC, 12), block(TEXT, &[0xa019, 0]));
+    expect_refused((RELOC, 12), block(0, &[0xa000, 0]));
+    expect_refused((RELOC, 12), block(u32::MAX, &[0xafff, 0]));
+    // Invalid sizes of a block.
     for size in [0u32, 4, 9, 14, u32::MAX] {
         let mut block = block(DATA, &[0xa008, 0]);
         block[4..8].copy_from_slice(&size.to_le_bytes());
-        wrong((RELOC, 12), block);
+        expect_refused((RELOC, 12), block);
     }
 }
 
@@ -263,7 +276,7 @@ fn each_refusal_is_one_sentence() {
 
 #[cfg(windows_programs)]
 #[test]
-fn the_program_of_this_project_is_taken_where_it_is_a_pe_file() {
+fn the_embedded_windows_program_is_accepted_where_it_is_a_pe_file() {
     let image = read(crate::arch::windows_program());
     if !crate::arch::RUNS_PE {
         assert_eq!(image, Err(Refusal::NotPe));

@@ -6,7 +6,7 @@
 use crate::arch::{ALIEN, Reg, Registers, set_alien_failure_flag};
 use crate::sandbox::bounded_text::Quoted;
 use crate::sandbox::image::Image;
-use crate::sandbox::personality::{Call, Fault, NextAction, Personality};
+use crate::sandbox::personality::{CallContext, Fault, NextAction, Personality};
 use crate::sandbox::program_memory;
 use std::fmt::Write;
 use std::time::Duration;
@@ -38,7 +38,7 @@ const STOP: u64 = 0x0000_003c_0000_0000;
 /// The personality `alien`.
 pub struct Alien;
 
-/// Index in [`Call::personality_words`] of the address that `faults` sets.
+/// Index in [`CallContext::personality_words`] of the address that `faults` sets.
 const HANDLER_WORD: usize = 0;
 
 /// Converts a protection: the interface uses the bits of `PROT_*`.
@@ -47,10 +47,10 @@ fn protection(value: u64) -> Option<i32> {
 }
 
 impl Alien {
-    /// Emulates a call other than `call` and `done`. Returns the results and the next action, or `None` if
-    /// the call fails.
+    /// Emulates a call that does not switch registers. Returns the results and the next action; `None` if the
+    /// call fails. A `call` or `done` that [`Alien::emulate_callback`] did not accept always fails.
     fn emulate(
-        call: &mut Call<'_>,
+        call: &mut CallContext<'_>,
         number: u64,
         arguments: [u64; 4],
     ) -> Option<([u64; 2], NextAction)> {
@@ -73,9 +73,9 @@ impl Alien {
                     "protect({:#x}, {}, {})",
                     arguments[0], arguments[1], arguments[2]
                 );
-                let before =
+                let previous =
                     call.memory.protect(arguments[0], arguments[1], protection(arguments[2])?)?;
-                continue_with(u64::try_from(before).ok()?, 0)
+                continue_with(u64::try_from(previous).ok()?, 0)
             }
             SPAWN => {
                 let _ = write!(call.transcript, "spawn({:#x}, {:#x})", arguments[0], arguments[1]);
@@ -119,7 +119,7 @@ impl Alien {
     /// Emulates `call` and `done`, which switch registers. Returns false for other calls, and if the call
     /// fails.
     fn emulate_callback(
-        call: &mut Call<'_>,
+        call: &mut CallContext<'_>,
         registers: &mut Registers,
         number: u64,
         arguments: [u64; 4],
@@ -133,10 +133,10 @@ impl Alien {
             registers[Reg::Sp] = (registers[Reg::Sp].wrapping_sub(RED_ZONE)) & !15;
             return true;
         }
-        let outer = if number == DONE { call.pop_callback() } else { None };
-        let Some(outer) = outer else { return false };
+        let caller_registers = if number == DONE { call.pop_callback() } else { None };
+        let Some(caller_registers) = caller_registers else { return false };
         let _ = write!(call.transcript, "done({})", arguments[0]);
-        *registers = outer;
+        *registers = caller_registers;
         set_alien_failure_flag(registers, false);
         registers[ALIEN.results[0]] = arguments[0];
         true
@@ -159,25 +159,25 @@ impl Personality for Alien {
         Some("its call numbers have 64 bits, its results are in other registers and in a flag")
     }
 
-    fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+    fn prepare_first_thread(&self, call: &mut CallContext<'_>, image: &Image) -> Option<()> {
         call.map_stack(0)?;
         call.set_first_registers(0, Alien::first_registers(image.entry, 0, 0), 0, 0);
         Some(())
     }
 
-    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> NextAction {
+    fn call(&self, call: &mut CallContext<'_>, registers: &mut Registers) -> NextAction {
         let number = registers[ALIEN.number];
         let arguments = ALIEN.arguments.map(|reg| registers[reg]);
         if Alien::emulate_callback(call, registers, number, arguments) {
             return NextAction::Continue;
         }
-        let answer = Alien::emulate(call, number, arguments);
-        set_alien_failure_flag(registers, answer.is_none());
-        let (results, next) = answer.unwrap_or(([number, 0], NextAction::Continue));
+        let outcome = Alien::emulate(call, number, arguments);
+        set_alien_failure_flag(registers, outcome.is_none());
+        let (results, next) = outcome.unwrap_or(([number, 0], NextAction::Continue));
         for (reg, value) in ALIEN.results.into_iter().zip(results) {
             registers[reg] = value;
         }
-        match (answer, next) {
+        match (outcome, next) {
             (None, _) => drop(write!(call.transcript, " fails")),
             (_, NextAction::Continue | NextAction::StartThread(_)) => {
                 let _ = write!(call.transcript, " = {:#x}, {:#x}", results[0], results[1]);
@@ -187,7 +187,12 @@ impl Personality for Alien {
         next
     }
 
-    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> NextAction {
+    fn fault(
+        &self,
+        call: &mut CallContext<'_>,
+        registers: &mut Registers,
+        fault: Fault,
+    ) -> NextAction {
         let fault_pc = registers[Reg::INSTRUCTION_POINTER];
         let _ = write!(call.transcript, "fault {fault} at {fault_pc:#x}");
         let handler = std::mem::take(&mut call.personality_words[HANDLER_WORD]);

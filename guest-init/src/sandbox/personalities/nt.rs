@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The personality `nt`: the system calls of 64-bit Windows, with the numbers of Windows 10 20H1. The
-//! numbers differ between releases, so most Windows programs call ntdll.dll instead; dispatch was made
-//! for those that do not.
+//! numbers differ between releases, so most Windows programs call ntdll.dll instead. Dispatch was added to
+//! Linux for the programs that make system calls themselves.
 //!
-//! There is no ntdll.dll here: a thread begins directly at its entry, and an exception ends the program
-//! as an unhandled one does.
+//! The personality has no ntdll.dll: a thread begins directly at its entry, and each exception ends the
+//! program, as an unhandled exception does on Windows.
 
 use crate::arch::{self, Reg, Registers};
 use crate::sandbox::bounded_text::Quoted;
 use crate::sandbox::image::Image;
-use crate::sandbox::personality::{Call, Fault, NextAction, Personality};
+use crate::sandbox::personality::{CallContext, Fault, NextAction, Personality};
 use crate::sandbox::program_memory::{self, PAGE_SIZE};
 use crate::sys;
 use std::fmt::{self, Write};
@@ -103,32 +103,34 @@ const PARAMETERS_OUTPUT: u64 = 0x28;
 struct Arguments<'a>(&'a Registers);
 
 impl Arguments<'_> {
-    /// The argument with this index, from 0. It is in a register, or on the stack if there is no register for
-    /// it.
-    fn get(&self, call: &Call<'_>, index: usize) -> Result<u64, Status> {
+    /// The argument with this index, from 0. The first arguments are in registers, the others on the stack.
+    fn get(&self, call: &CallContext<'_>, index: usize) -> Result<u64, Status> {
         match arch::NT_ARGUMENTS.get(index) {
             Some(reg) => Ok(self.0[*reg]),
             None => {
-                let place =
+                let offset =
                     arch::NT_STACK_ARGUMENTS_OFFSET + 8 * (index - arch::NT_ARGUMENTS.len()) as u64;
-                load(call, self.0[Reg::Sp].wrapping_add(place))
+                load(call, self.0[Reg::Sp].wrapping_add(offset))
             }
         }
     }
 }
 
-fn load(call: &Call<'_>, address: u64) -> Result<u64, Status> {
+/// Reads a word of the program's memory.
+fn load(call: &CallContext<'_>, address: u64) -> Result<u64, Status> {
     call.memory.word(address).ok_or(Status::ACCESS_VIOLATION)
 }
 
-fn store(call: &mut Call<'_>, address: u64, value: u64) -> Result<(), Status> {
+/// Writes a word to the program's memory.
+fn store(call: &mut CallContext<'_>, address: u64, value: u64) -> Result<(), Status> {
     let stored = call.memory.write(address, &value.to_ne_bytes());
     stored.then_some(()).ok_or(Status::ACCESS_VIOLATION)
 }
 
-fn protection(value: u64) -> Result<i32, Status> {
-    let known = PROTECTIONS.iter().find(|(theirs, _)| *theirs == value);
-    known.map(|(_, ours)| *ours).ok_or(Status::INVALID_PAGE_PROTECTION)
+/// The `PROT_*` of a `PAGE_*`.
+fn linux_protection(nt_protection: u64) -> Result<i32, Status> {
+    let row = PROTECTIONS.iter().find(|(nt, _)| *nt == nt_protection);
+    row.map(|(_, linux)| *linux).ok_or(Status::INVALID_PAGE_PROTECTION)
 }
 
 fn check_this_process(handle: u64) -> Result<(), Status> {
@@ -144,7 +146,7 @@ fn whole_pages(start: u64, length: u64) -> Result<(u64, u64), Status> {
 
 /// `NtWriteFile(FileHandle, Event, ApcRoutine, ApcContext, IoStatusBlock, Buffer, Length, ByteOffset,
 /// Key)`
-fn write_file(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+fn write_file(call: &mut CallContext<'_>, arguments: &Arguments<'_>) -> CallResult {
     let (handle, block) = (arguments.get(call, 0)?, arguments.get(call, 4)?);
     let (buffer, length) = (arguments.get(call, 5)?, arguments.get(call, 6)? & 0xffff_ffff);
     let _ = write!(call.transcript, "({handle:#x}, {buffer:#x}, {length})");
@@ -161,16 +163,17 @@ fn write_file(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
 
 /// `NtAllocateVirtualMemory(ProcessHandle, *BaseAddress, ZeroBits, *RegionSize, AllocationType,
 /// Protect)`
-fn allocate(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+fn allocate(call: &mut CallContext<'_>, arguments: &Arguments<'_>) -> CallResult {
     let (base_pointer, size_pointer) = (arguments.get(call, 1)?, arguments.get(call, 3)?);
-    let (kind, wanted) = (arguments.get(call, 4)?, arguments.get(call, 5)?);
+    let (allocation_type, nt_protection) = (arguments.get(call, 4)?, arguments.get(call, 5)?);
     let (base, size) = (load(call, base_pointer)?, load(call, size_pointer)?);
-    let _ = write!(call.transcript, "({base:#x}, {size:#x}, {kind:#x}, {wanted:#x})");
+    let _ =
+        write!(call.transcript, "({base:#x}, {size:#x}, {allocation_type:#x}, {nt_protection:#x})");
     check_this_process(arguments.get(call, 0)?)?;
-    if kind & MEM_COMMIT == 0 || kind & !(MEM_COMMIT | MEM_RESERVE) != 0 {
+    if allocation_type & MEM_COMMIT == 0 || allocation_type & !(MEM_COMMIT | MEM_RESERVE) != 0 {
         return Err(Status::INVALID_PARAMETER);
     }
-    let protection = protection(wanted)?;
+    let protection = linux_protection(nt_protection)?;
     let (first, length) = whole_pages(base, size)?;
     let start = if base == 0 {
         call.memory.allocate(length, protection)
@@ -185,29 +188,31 @@ fn allocate(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
 }
 
 /// `NtProtectVirtualMemory(ProcessHandle, *BaseAddress, *RegionSize, NewProtect, *OldProtect)`
-fn protect(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+fn protect(call: &mut CallContext<'_>, arguments: &Arguments<'_>) -> CallResult {
     let (base_pointer, size_pointer) = (arguments.get(call, 1)?, arguments.get(call, 2)?);
-    let (wanted, old_protection_pointer) = (arguments.get(call, 3)?, arguments.get(call, 4)?);
+    let (nt_protection, old_protection_pointer) =
+        (arguments.get(call, 3)?, arguments.get(call, 4)?);
     let (base, size) = (load(call, base_pointer)?, load(call, size_pointer)?);
-    let _ = write!(call.transcript, "({base:#x}, {size:#x}, {wanted:#x})");
+    let _ = write!(call.transcript, "({base:#x}, {size:#x}, {nt_protection:#x})");
     check_this_process(arguments.get(call, 0)?)?;
-    let protection = protection(wanted)?;
+    let protection = linux_protection(nt_protection)?;
     let (first, length) = whole_pages(base, size)?;
-    let before = call.memory.protect(first, length, protection).ok_or(Status::INVALID_PARAMETER)?;
-    let named = PROTECTIONS.iter().find(|(_, ours)| *ours == before);
-    let before = named.map_or(0, |(theirs, _)| *theirs);
+    let previous =
+        call.memory.protect(first, length, protection).ok_or(Status::INVALID_PARAMETER)?;
+    let row = PROTECTIONS.iter().find(|(_, linux)| *linux == previous);
+    let previous = row.map_or(0, |(nt, _)| *nt);
     store(call, base_pointer, first)?;
     store(call, size_pointer, length)?;
-    if !call.memory.write(old_protection_pointer, &before.to_ne_bytes()[..4]) {
+    if !call.memory.write(old_protection_pointer, &previous.to_ne_bytes()[..4]) {
         return Err(Status::ACCESS_VIOLATION);
     }
-    let _ = write!(call.transcript, " {first:#x}, {length:#x}, {before:#x}");
+    let _ = write!(call.transcript, " {first:#x}, {length:#x}, {previous:#x}");
     Ok(NextAction::Continue)
 }
 
 /// `NtCreateThreadEx(*ThreadHandle, DesiredAccess, ObjectAttributes, ProcessHandle, StartRoutine,
 /// Argument, CreateFlags, ...)`
-fn create_thread(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+fn create_thread(call: &mut CallContext<'_>, arguments: &Arguments<'_>) -> CallResult {
     let (handle_pointer, entry) = (arguments.get(call, 0)?, arguments.get(call, 4)?);
     let (argument, flags) = (arguments.get(call, 5)?, arguments.get(call, 6)?);
     let _ = write!(call.transcript, "({entry:#x}, {argument:#x}, {:#x})", flags & 0xffff_ffff);
@@ -224,36 +229,36 @@ fn create_thread(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
     Ok(NextAction::StartThread(thread))
 }
 
-/// `NtQuerySystemTime(*SystemTime)`: units of 100 ns since 1601. The value is not in the transcript,
-/// which must be the same in every run.
-fn query_time(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+/// `NtQuerySystemTime(*SystemTime)`: the time since 1601 in units of 100 ns. The transcript must be the same in
+/// every run, so it does not have the time.
+fn query_time(call: &mut CallContext<'_>, arguments: &Arguments<'_>) -> CallResult {
     let now = sys::clock(libc::CLOCK_REALTIME);
     let units = now.as_secs() * 10_000_000 + u64::from(now.subsec_nanos()) / 100;
-    let place = arguments.get(call, 0)?;
-    let _ = write!(call.transcript, "({place:#x})");
-    store(call, place, units + UNIX_EPOCH_IN_NT_UNITS)?;
+    let time_pointer = arguments.get(call, 0)?;
+    let _ = write!(call.transcript, "({time_pointer:#x})");
+    store(call, time_pointer, units + UNIX_EPOCH_IN_NT_UNITS)?;
     let _ = write!(call.transcript, " the time");
     Ok(NextAction::Continue)
 }
 
-/// `NtDelayExecution(Alertable, *Interval)`: a negative interval is a duration, a positive one a point
-/// in time, which is not supported.
-fn delay(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+/// `NtDelayExecution(Alertable, *Interval)`, in units of 100 ns: a negative interval is a duration. A positive
+/// interval is a point in time, which is not supported.
+fn delay(call: &mut CallContext<'_>, arguments: &Arguments<'_>) -> CallResult {
     let interval = load(call, arguments.get(call, 1)?)?.cast_signed();
     let _ = write!(call.transcript, "({interval})");
     if interval > 0 {
         return Err(Status::INVALID_PARAMETER);
     }
     let units = interval.unsigned_abs();
-    let part = u32::try_from(units % 10_000_000).unwrap_or(0);
-    Ok(NextAction::Sleep(Duration::new(units / 10_000_000, part * 100)))
+    let subsecond_units = u32::try_from(units % 10_000_000).unwrap_or(0);
+    Ok(NextAction::Sleep(Duration::new(units / 10_000_000, subsecond_units * 100)))
 }
 
 /// `NtWaitForSingleObject(Handle, Alertable, *Timeout)`, for thread handles without a timeout.
-fn wait(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
-    let (handle, limit) = (arguments.get(call, 0)?, arguments.get(call, 2)?);
+fn wait_for_thread(call: &mut CallContext<'_>, arguments: &Arguments<'_>) -> CallResult {
+    let (handle, timeout_pointer) = (arguments.get(call, 0)?, arguments.get(call, 2)?);
     let _ = write!(call.transcript, "({handle:#x})");
-    if limit != 0 {
+    if timeout_pointer != 0 {
         return Err(Status::INVALID_PARAMETER);
     }
     let index =
@@ -263,7 +268,7 @@ fn wait(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
 }
 
 /// `NtTerminateThread(ThreadHandle, ExitStatus)`, for the calling thread.
-fn end_thread(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+fn end_thread(call: &mut CallContext<'_>, arguments: &Arguments<'_>) -> CallResult {
     let (handle, status) = (arguments.get(call, 0)?, arguments.get(call, 1)? & 0xffff_ffff);
     let _ = write!(call.transcript, "({status:#x})");
     if handle == THIS_THREAD_HANDLE {
@@ -274,7 +279,7 @@ fn end_thread(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
 }
 
 /// `NtTerminateProcess(ProcessHandle, ExitStatus)`
-fn end(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
+fn end_process(call: &mut CallContext<'_>, arguments: &Arguments<'_>) -> CallResult {
     let (handle, status) = (arguments.get(call, 0)?, arguments.get(call, 1)? & 0xffff_ffff);
     let _ = write!(call.transcript, "({status:#x})");
     check_this_process(handle)?;
@@ -282,14 +287,14 @@ fn end(call: &mut Call<'_>, arguments: &Arguments<'_>) -> CallResult {
 }
 
 /// The function that emulates a call.
-type Service = fn(&mut Call<'_>, &Arguments<'_>) -> CallResult;
+type Service = fn(&mut CallContext<'_>, &Arguments<'_>) -> CallResult;
 
 /// The emulated calls: number, name, function.
 const SERVICES: [(u32, &str, Service); 9] = [
-    (0x04, "NtWaitForSingleObject", wait),
+    (0x04, "NtWaitForSingleObject", wait_for_thread),
     (0x08, "NtWriteFile", write_file),
     (0x18, "NtAllocateVirtualMemory", allocate),
-    (0x2c, "NtTerminateProcess", end),
+    (0x2c, "NtTerminateProcess", end_process),
     (0x34, "NtDelayExecution", delay),
     (0x50, "NtProtectVirtualMemory", protect),
     (0x53, "NtTerminateThread", end_thread),
@@ -298,7 +303,12 @@ const SERVICES: [(u32, &str, Service); 9] = [
 ];
 
 /// Sets up the TEB and the first registers of a thread.
-fn set_up_thread(call: &mut Call<'_>, thread: usize, entry: u64, argument: u64) -> Option<()> {
+fn set_up_thread(
+    call: &mut CallContext<'_>,
+    thread: usize,
+    entry: u64,
+    argument: u64,
+) -> Option<()> {
     let (stack, block) = (program_memory::stack(thread), program_memory::block(thread).start);
     let read_write = libc::PROT_READ | libc::PROT_WRITE;
     call.memory.map(block, program_memory::BLOCK_LENGTH, read_write).then_some(())?;
@@ -331,7 +341,7 @@ impl Personality for Nt {
         arch::NT_NOTIFICATION_LIMIT
     }
 
-    fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+    fn prepare_first_thread(&self, call: &mut CallContext<'_>, image: &Image) -> Option<()> {
         call.map_stack(0)?;
         let block = program_memory::block(0).start;
         // As on Windows, the first argument of the first thread is the address of the PEB.
@@ -346,19 +356,19 @@ impl Personality for Nt {
         Some(())
     }
 
-    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> NextAction {
+    fn call(&self, call: &mut CallContext<'_>, registers: &mut Registers) -> NextAction {
         let call_address = registers[Reg::INSTRUCTION_POINTER].wrapping_sub(arch::CALL_LENGTH);
         let instruction = call.memory.bytes(call_address, arch::CALL_LENGTH).unwrap_or_default();
         let number = arch::nt_number(registers, instruction);
         let service = SERVICES.iter().find(|(known, ..)| *known == number);
-        let answer = if let Some((_, name, service)) = service {
+        let result = if let Some((_, name, service)) = service {
             let _ = call.transcript.write_str(name);
             service(call, &Arguments(registers))
         } else {
             let _ = write!(call.transcript, "{number:#x}");
             Err(Status::INVALID_SYSTEM_SERVICE)
         };
-        let (next, status) = match answer {
+        let (next, status) = match result {
             Ok(next) => (next, Status::SUCCESS),
             Err(status) => (NextAction::Continue, status),
         };
@@ -369,15 +379,20 @@ impl Personality for Nt {
         next
     }
 
-    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> NextAction {
+    fn fault(
+        &self,
+        call: &mut CallContext<'_>,
+        registers: &mut Registers,
+        fault: Fault,
+    ) -> NextAction {
         let status = match fault {
             Fault::Access(_) => Status::ACCESS_VIOLATION,
             Fault::IllegalInstruction => Status::ILLEGAL_INSTRUCTION,
             Fault::Arithmetic => Status::ARITHMETIC,
             Fault::Breakpoint => Status::BREAKPOINT,
         };
-        let place = registers[Reg::INSTRUCTION_POINTER];
-        let _ = write!(call.transcript, "exception {status} at {place:#x}: {fault}");
+        let fault_pc = registers[Reg::INSTRUCTION_POINTER];
+        let _ = write!(call.transcript, "exception {status} at {fault_pc:#x}: {fault}");
         NextAction::EndProgram(status.0.into())
     }
 }

@@ -13,7 +13,7 @@ pub enum ConversationError {
     Stream(io::Error),
     /// The host broke the protocol.
     Protocol(String),
-    /// The runner could not set itself up.
+    /// The runner could not make its preparations.
     Setup(sys::Errno),
 }
 
@@ -23,7 +23,9 @@ impl std::fmt::Display for ConversationError {
             ConversationError::Stream(error) => {
                 write!(f, "the connection to the host failed: {error}")
             }
-            ConversationError::Protocol(what) => write!(f, "the host broke the protocol: {what}"),
+            ConversationError::Protocol(reason) => {
+                write!(f, "the host broke the protocol: {reason}")
+            }
             ConversationError::Setup(errno) => {
                 write!(f, "the runner cannot set itself up: {errno}")
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A digest of bytes that takes few instructions per byte. It finds changes; it does not withstand
-//! somebody who chooses the bytes.
+//! A digest of bytes that takes few instructions per byte. The digest detects changes, but is not
+//! cryptographic: different bytes with the same digest are easy to find.
 
 /// A running digest of items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ impl Digest {
     /// The digest of no items.
     pub(crate) const EMPTY: Digest = Digest(0x2545_f491_4f6c_dd1d);
 
-    /// The digest that [`value`](Digest::value) returned.
+    /// The digest with this value, which [`Digest::value`] returned.
     pub(crate) fn from_value(value: u64) -> Digest {
         Digest(value)
     }
@@ -44,7 +44,7 @@ impl Digest {
         self.add_mapped(item, |word| word);
     }
 
-    /// Adds an item: its length and its bytes, each whole word as `map` returns it.
+    /// Adds an item: its length and its bytes. Each whole word of the bytes is replaced by the result of `map`.
     pub(crate) fn add_mapped(&mut self, item: &[u8], map: impl Fn(u64) -> u64) {
         self.add_word(item.len() as u64);
         let (words, rest) = item.as_chunks::<8>();
@@ -70,27 +70,27 @@ mod tests {
 
     #[test]
     fn each_byte_and_each_length_and_the_order_matter() {
-        let whole: Vec<u8> = (0..21).collect();
-        let mut seen = vec![digest(&[&whole])];
-        for at in 0..whole.len() {
+        let bytes: Vec<u8> = (0..21).collect();
+        let mut digests = vec![digest(&[&bytes])];
+        for offset in 0..bytes.len() {
             for bit in 0..8 {
-                let mut changed = whole.clone();
-                changed[at] ^= 1 << bit;
-                seen.push(digest(&[&changed]));
+                let mut changed = bytes.clone();
+                changed[offset] ^= 1 << bit;
+                digests.push(digest(&[&changed]));
             }
-            seen.push(digest(&[&whole[..at]]));
-            seen.push(digest(&[&whole[..at], &whole[at..]]));
-            seen.push(digest(&[&whole[at..], &whole[..at]]));
+            let (start, end) = bytes.split_at(offset);
+            digests.push(digest(&[start]));
+            digests.push(digest(&[start, end]));
+            digests.push(digest(&[end, start]));
         }
-        let count = seen.len();
-        seen.sort_unstable();
-        seen.dedup();
-        // The two halves at 0 are the empty item and the whole, in both orders.
-        assert_eq!(seen.len(), count);
+        let count = digests.len();
+        digests.sort_unstable();
+        digests.dedup();
+        assert_eq!(digests.len(), count);
     }
 
     #[test]
-    fn a_digest_goes_on_where_it_was_left() {
+    fn a_digest_from_a_value_continues_the_digest_with_that_value() {
         let mut first = Digest::EMPTY;
         first.add(b"one");
         let mut second = Digest::from_value(first.value());

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Helpers that build and install seccomp filters.
+//! Functions that build and install seccomp filters.
 
 use crate::sys;
 
-/// An instruction of a filter (`BPF_STMT`, `BPF_JUMP`).
+/// An instruction of a filter (`struct sock_filter`, as `BPF_STMT` and `BPF_JUMP` make it). A jump skips `jt`
+/// instructions if its condition holds, else `jf`.
 pub(crate) fn statement(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
     let code = u16::try_from(code).expect("codes have 16 bits");
     libc::sock_filter { code, jt, jf, k }

@@ -3,7 +3,7 @@
 //! The guest's init: the cases, and the runner that carries them out.
 //!
 //! [`runner`] speaks the protocol of `sudbox_protocol` over any byte stream and runs each planned case
-//! in a child process. [`pid1`] calls it in a guest; `guest-init --fd N` calls it in an ordinary
+//! in a child process. [`pid1`] starts the runner in a guest; `guest-init --fd N` starts it in an ordinary
 //! process.
 
 pub mod arch;

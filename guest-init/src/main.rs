@@ -4,7 +4,7 @@
 //! at the other end of an inherited descriptor, and `guest-init --sandbox ENGINE FILE` runs a foreign
 //! program.
 //!
-//! There is no Rust `main`: the runtime would install signal handlers and an alternate stack, which
+//! There is no Rust `main`: the Rust runtime would install signal handlers and an alternate stack, which
 //! the runner would have to remove again.
 #![no_main]
 
@@ -21,8 +21,8 @@ const MACHINE_EXIT_CODE: c_int = 128;
 /// The arguments are wrong.
 const USAGE_EXIT_CODE: c_int = 129;
 
-/// The entry of the program, which the C library calls. As PID 1 the program ignores its arguments:
-/// they are the boot arguments that the kernel does not know.
+/// The entry of the program, which the C library calls. As PID 1 the program ignores its arguments, which
+/// are the boot arguments that the kernel does not know.
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, argv: *const *const c_char) -> c_int {
     if sys::getpid() == 1 {
@@ -53,15 +53,15 @@ extern "C" fn main(count: c_int, argv: *const *const c_char) -> c_int {
 
 /// Runs the cases that the host at the other end of the descriptor plans.
 fn run_planned_cases(descriptor: c_int) -> Result<(), conversation::ConversationError> {
-    let runner = sys::getpid();
+    let runner_pid = sys::getpid();
     std::panic::set_hook(Box::new(move |info| {
-        if sys::getpid() == runner {
+        if sys::getpid() == runner_pid {
             eprintln!("guest-init: {info}");
             return;
         }
         runner::exit_panicked_child(&info.to_string())
     }));
-    // CLOEXEC: programs that cases execute must not inherit the connection.
+    // Programs that cases execute must not inherit the connection.
     // SAFETY: the caller passes the descriptor for this process to own.
     let mut stream = unsafe {
         libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);

@@ -20,19 +20,19 @@ pub(crate) fn load() -> Result<(), String> {
     paths.sort();
     for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let failed = |why: io::Error| format!("the module {name} cannot be loaded: {why}");
+        let describe = |error: io::Error| format!("the module {name} cannot be loaded: {error}");
         let path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
         // SAFETY: both strings are terminated and outlive the calls; the descriptor is closed once.
         unsafe {
             let fd = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
             if fd < 0 {
-                return Err(failed(io::Error::last_os_error()));
+                return Err(describe(io::Error::last_os_error()));
             }
-            let loaded = libc::syscall(libc::SYS_finit_module, fd, c"".as_ptr(), 0);
-            let why = io::Error::last_os_error();
+            let result = libc::syscall(libc::SYS_finit_module, fd, c"".as_ptr(), 0);
+            let error = io::Error::last_os_error();
             libc::close(fd);
-            if loaded != 0 {
-                return Err(failed(why));
+            if result != 0 {
+                return Err(describe(error));
             }
         }
     }

@@ -4,8 +4,8 @@
 
 use std::ffi::CStr;
 
-/// File systems for the runner: type and mount point. Standard input, output and error are the
-/// console already, which the kernel opened.
+/// The file systems that the runner needs: type and mount point. The runner needs no `/dev`, since the kernel
+/// has opened the console as standard input, output and error.
 const RUNNER_MOUNTS: &[(&CStr, &CStr)] = &[(c"proc", c"/proc")];
 
 /// Further file systems that a program of `sudbox exec` expects.
@@ -27,13 +27,14 @@ pub(crate) fn mount_for_programs() {
     mount_all(PROGRAM_MOUNTS);
 }
 
-/// Mounts each file system. A failure shows in the case or program that needs it.
+/// Mounts each file system. Ignores errors: a case or program that needs a missing file system fails.
 fn mount_all(mounts: &[(&CStr, &CStr)]) {
-    for (kind, mount_point) in mounts {
+    for (fs_type, mount_point) in mounts {
+        let (fs_type, mount_point) = (fs_type.as_ptr(), mount_point.as_ptr());
         // SAFETY: both strings are terminated.
         unsafe {
-            libc::mkdir(mount_point.as_ptr(), 0o755);
-            libc::mount(kind.as_ptr(), mount_point.as_ptr(), kind.as_ptr(), 0, std::ptr::null());
+            libc::mkdir(mount_point, 0o755);
+            libc::mount(fs_type, mount_point, fs_type, 0, std::ptr::null());
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The table of all cases.
 
 use crate::case::{Case, Check, Failure};
+
 mod absence;
 mod alternate_stack;
 mod arguments;
@@ -60,7 +61,7 @@ mod s390x;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-/// The folder with the checks that only this architecture has.
+// The folder of this architecture.
 #[cfg(target_arch = "aarch64")]
 use aarch64 as this_arch;
 #[cfg(target_arch = "s390x")]
@@ -68,10 +69,12 @@ use s390x as this_arch;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as this_arch;
 
-/// Names a check that is compiled only for some architectures; for others the check is
-/// [`check_of_other_architecture`]. `check_on!("x86_64", MODULE::FUNCTION)` is a check in the folder of
-/// that architecture, `check_on!(not "x86_64", ...)` is a check in a file for all other architectures,
-/// and `check_on!(cfg CFG, ...)` is a check in a file that is compiled with `cfg(CFG)`.
+/// A check that is compiled only for some architectures. For the others the macro gives
+/// [`check_of_other_architecture`].
+///
+/// - `check_on!("x86_64", MODULE::FUNCTION)`: a check in the folder of this architecture.
+/// - `check_on!(not "x86_64", MODULE::FUNCTION)`: a check in a file for all other architectures.
+/// - `check_on!(cfg CFG, MODULE::FUNCTION)`: a check in a file that is compiled with `cfg(CFG)`.
 macro_rules! check_on {
     (cfg $cfg:ident, $($check:tt)::+) => {{
         #[cfg($cfg)]
@@ -106,7 +109,7 @@ macro_rules! check_on {
 }
 use check_on;
 
-/// The check of a case on architectures that do not run it. It is never planned.
+/// The check of a case on architectures that do not run the case. The host never plans it there.
 fn check_of_other_architecture() -> Check {
     Err(Failure::Broken("this case belongs to another architecture".into()))
 }
@@ -160,15 +163,15 @@ mod tests {
     use std::collections::HashSet;
     use sudbox_protocol::Feature;
 
-    fn all() -> impl Iterator<Item = &'static Case> {
+    fn all_cases() -> impl Iterator<Item = &'static Case> {
         TABLE.iter().copied().flatten()
     }
 
     #[test]
     fn ids_are_unique_and_well_formed() {
-        let mut seen = HashSet::new();
-        for case in all() {
-            assert!(seen.insert(case.id), "{} is there twice", case.id);
+        let mut ids = HashSet::new();
+        for case in all_cases() {
+            assert!(ids.insert(case.id), "two cases have the id {}", case.id);
             let (group, name) = case.id.split_once('/').expect(case.id);
             for part in [group, name] {
                 assert!(
@@ -184,10 +187,10 @@ mod tests {
     }
 
     #[test]
-    fn every_case_says_what_it_is_about() {
-        for case in all() {
-            let dispatch = case.features.contains(&Feature::Dispatch);
-            assert_eq!(dispatch, !case.checks_absence, "{}", case.id);
+    fn every_case_has_a_promise_and_a_kernel_function() {
+        for case in all_cases() {
+            let needs_dispatch = case.features.contains(&Feature::Dispatch);
+            assert_eq!(needs_dispatch, !case.checks_absence, "{}", case.id);
             assert!(!case.promise.is_empty() && !case.promise.contains('\n'), "{}", case.id);
             assert!(case.kernel_function.ends_with("()"), "{}", case.id);
             assert!(case.known_bugs.iter().all(|bug| !bug.is_empty()), "{}", case.id);
@@ -195,10 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_not_mixed() {
-        for group in TABLE {
-            let first = group.first().map(Case::group);
-            assert!(group.iter().all(|case| Some(case.group()) == first), "{first:?}");
+    fn all_cases_of_a_file_have_the_same_group() {
+        for cases in TABLE {
+            let group = cases.first().map(Case::group);
+            assert!(cases.iter().all(|case| Some(case.group()) == group), "{group:?}");
         }
     }
 }

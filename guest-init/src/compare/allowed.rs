@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The allowed differences between two records, and the kernel function that writes each field. A
-//! comment above each row gives the reason.
+//! The allowed differences between two records, and the kernel function that writes each field. The comment
+//! above a row, or above several rows, gives the reason.
 
 use super::record::Moment;
 
@@ -19,8 +19,8 @@ pub(super) struct AllowedDifference {
     pub(super) field: &'static str,
     /// The parts of the field. Empty if the whole field may differ or be missing.
     pub(super) parts: &'static [&'static str],
-    /// The value, without trailing zeros, that a part must have in the second record; empty for any value.
-    pub(super) seen: &'static [u8],
+    /// The value, without trailing zeros, that the part must have in the second record; empty for any value.
+    pub(super) actual: &'static [u8],
 }
 
 impl AllowedDifference {
@@ -36,13 +36,13 @@ impl AllowedDifference {
             && self.first_count <= moment.count
     }
 
-    /// Whether this row allows a difference in this part of this field. `seen` is the part in the second
-    /// record.
-    pub(super) fn allows(&self, moment: Moment, field: &str, part: &str, seen: &[u8]) -> bool {
-        let has_seen = seen
-            .strip_prefix(self.seen)
-            .is_some_and(|rest| self.seen.is_empty() || rest.iter().all(|byte| *byte == 0));
-        has_seen
+    /// Whether this row allows a difference in this part of this field. `actual` is the value of the part in
+    /// the second record.
+    pub(super) fn allows(&self, moment: Moment, field: &str, part: &str, actual: &[u8]) -> bool {
+        let has_value = actual
+            .strip_prefix(self.actual)
+            .is_some_and(|rest| self.actual.is_empty() || rest.iter().all(|byte| *byte == 0));
+        has_value
             && self.is_about_moment(moment)
             && self.is_about_field(field)
             && (self.parts.is_empty() || self.parts.contains(&part))
@@ -58,7 +58,7 @@ const fn whole_field(field: &'static str) -> AllowedDifference {
         first_count: 0,
         field,
         parts: &[],
-        seen: &[],
+        actual: &[],
     }
 }
 
@@ -79,8 +79,8 @@ impl AllowedDifference {
     }
 
     /// Restricts a row to parts that have this value, without trailing zeros, in the second record.
-    const fn if_seen(self, seen: &'static [u8]) -> AllowedDifference {
-        AllowedDifference { seen, ..self }
+    const fn if_actual(self, actual: &'static [u8]) -> AllowedDifference {
+        AllowedDifference { actual, ..self }
     }
 
     /// Restricts a row to a step.
@@ -88,7 +88,7 @@ impl AllowedDifference {
         AllowedDifference { step, ..self }
     }
 
-    /// Restricts a row to the steps of a name after the first.
+    /// Restricts a row to the steps of this name, except the first step.
     const fn after_first_step(self, step: &'static str) -> AllowedDifference {
         AllowedDifference { step, first_count: 1, ..self }
     }
@@ -97,12 +97,13 @@ impl AllowedDifference {
 /// Suffixes of the ids of comparisons whose observer is not the program.
 const SUFFIXES: [&str; 2] = ["-stops", "-death"];
 
-/// Differences between the state given to a call and the state in its signal frame or after the call.
+/// Allowed differences between the state loaded before a call and the state in its signal frame or after the
+/// call.
 pub(super) const KEPT_STATE: &[AllowedDifference] = &[
-    // The frame has the address of the next instruction. syscall leaves that address and the flags in rcx
-    // and r11.
+    // The frame has the address of the next instruction. The syscall instruction stores that address and the
+    // flags in rcx and r11.
     parts_of("registers", &["Ip", "Cx", "R11", "Sp", "Pc", "Pswa", "Psw"]),
-    // A handler gets its arguments (signal, siginfo, context) and 0 in the result register, and begins
+    // A handler begins with its arguments (signal, siginfo, context), with 0 in the result register, and
     // with the flags DF, RF and TF clear.
     parts_of("registers", &["Ax", "Di", "Si", "Dx", "Flags"]).at_step("handler"),
     // The SIGTRAP handler clears TF.
@@ -110,8 +111,8 @@ pub(super) const KEPT_STATE: &[AllowedDifference] = &[
     parts_of("registers", &["Flags"]).at_step("after").in_variant("alternate-disarming"),
 ];
 
-/// Differences in parts of the XSAVE area that are not program state. The x87's last instruction and
-/// operand are lost unless an exception is pending.
+/// Differences in parts of the XSAVE area that are not program state. The processor keeps the addresses of the
+/// last x87 instruction and operand only while an x87 exception is pending.
 pub(super) const NOT_PROGRAM_STATE: AllowedDifference = parts_of(
     "floating",
     &[
@@ -125,21 +126,23 @@ pub(super) const NOT_PROGRAM_STATE: AllowedDifference = parts_of(
     ],
 );
 
-/// A handler's frame begins at the end of an alternate stack with `SS_AUTODISARM` although the program is on
-/// that stack: `on_sig_stack()`.
+/// With `SS_AUTODISARM` a handler's frame begins at the end of the alternate stack, even if the program is on
+/// that stack (`on_sig_stack()`). The frame then overwrites the program's red zone.
 pub(super) const REUSED_STACK: AllowedDifference =
     parts_of("deviations of the frame", &["bytes in the red zone"])
         .in_variant("alternate-entered-disarming");
 
-/// Differences of null segment selectors between the state given to a call with 32-bit frames and later
-/// states, as in the rows of `frame-32`.
-pub(super) const NULL_SEGMENT_SELECTORS: [AllowedDifference; 2] =
-    [parts_of("segments", &["fs", "gs"]).if_seen(&[3]), parts_of("bases", &["fs"]).if_seen(&[0])];
+/// Differences of null segment selectors between the state loaded before a call with 32-bit frames and later
+/// states. The rows of `frame-32` in [`ALLOWED_DIFFERENCES`] give the reason.
+pub(super) const NULL_SEGMENT_SELECTORS: [AllowedDifference; 2] = [
+    parts_of("segments", &["fs", "gs"]).if_actual(&[3]),
+    parts_of("bases", &["fs"]).if_actual(&[0]),
+];
 
-/// The PKRU value at the entry of a handler, which the administrator sets (`init_pkru`).
+/// The PKRU value at the entry of a handler, which the administrator can set (`init_pkru`).
 pub(super) const INITIAL_PKRU: AllowedDifference = parts_of("floating", &["pkru"]);
 
-/// The result register of a call that is executed, between the given state and later states.
+/// A difference of the result register between the state before an executed call and later states.
 pub(super) const RESULT_OF_EXECUTED_CALL: AllowedDifference =
     parts_of("registers", &["Ax", "X0", "A0", "R2"]);
 
@@ -150,16 +153,17 @@ const UNRECORDED: &[AllowedDifference] = &[
     parts_of("floating", &["xstate_bv"]),
     parts_of("floating point frame", &["xstate_bv"]),
     parts_of("NT_X86_XSTATE", &["xstate_bv"]),
-    // A core has the value that was saved at the last context switch: thread.pkru.
+    // A core has the PKRU value of the last context switch: thread.pkru.
     parts_of("core's NT_X86_XSTATE", &["pkru", "xstate_bv"]),
     // The kernel stops another thread of the dead process anywhere in that thread's code.
     whole_field("").at_step("other thread"),
     // The arguments of init are those boot arguments that the kernel does not know. The flags are the
     // kernel's own: their bits change meaning from release to release.
     parts_of("core's NT_PRPSINFO", &["pr_psargs", "pr_flag"]),
-    // The first thread, which the note describes, may have begun to wait or not: fill_psinfo().
+    // The note describes the first thread, which may or may not have begun to wait: fill_psinfo().
     parts_of("core's NT_PRPSINFO", &["pr_state", "pr_sname"]).in_comparisons(&["thread"]),
-    // The vDSO has more or fewer pages, and two builds of this program have more or less data.
+    // Two kernels have vDSOs of different lengths, and two builds of this program have data of different
+    // lengths.
     whole_field("VmLib"),
     whole_field("bytes of memory in the core"),
     // Addresses of the vDSO and of the process's stack.
@@ -174,16 +178,16 @@ const UNRECORDED: &[AllowedDifference] = &[
     whole_field("VmExe"),
     // A text with addresses of this program. The field `syscall info` has the same values.
     whole_field("/proc/PID/syscall"),
-    // The handler's code may leave any value in these registers before it returns. They are the arguments
-    // of rt_sigreturn too.
+    // The handler's code may leave any value in these registers before it returns. At the stop for
+    // rt_sigreturn the syscall info contains them as arguments.
     parts_of("NT_PRSTATUS", &["dx", "si", "di", "r8", "r9", "r10"])
         .after_first_step("stop")
         .in_variant("PTRACE_SYSCALL"),
     parts_of("syscall info", &["call"]).after_first_step("stop").in_variant("PTRACE_SYSCALL"),
-    // 32-bit code leaves the upper registers as the compiled code before it.
+    // 32-bit code does not change the upper registers, which have values of the compiled code before it.
     parts_of("NT_PRSTATUS", &["r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"])
         .in_comparisons(&["trap-32"]),
-    // The memory of the C library's thread, at a random place.
+    // The address of the C library's thread-local storage is random.
     parts_of("bases", &["fs"]),
     parts_of("NT_PRSTATUS", &["fs_base"]),
     parts_of("core's NT_PRSTATUS", &["fs_base"]),
@@ -220,7 +224,7 @@ pub(super) fn rows_of_case(id: &str) -> Vec<&'static AllowedDifference> {
     filter_rows(ALLOWED_DIFFERENCES, id)
 }
 
-/// Those of the rows that hold for the case `id`.
+/// The rows that hold for the case `id`.
 fn filter_rows(rows: &'static [AllowedDifference], id: &str) -> Vec<&'static AllowedDifference> {
     let name = id.split_once('/').map_or(id, |(_, name)| name);
     let name = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
@@ -234,7 +238,7 @@ const TRAP_COMPARISONS: &[&str] = &["trap", "int80-trap", "trap-32"];
 
 /// The differences between the two records of a comparison that are allowed.
 const ALLOWED_DIFFERENCES: &[AllowedDifference] = &[
-    // The number of the signal is an argument of the call and of the handler, and the handler blocks it.
+    // The number of the signal is an argument of the call and of the handler, and is blocked in the handler.
     parts_of("registers", &["Dx"]).in_comparisons(&["other-signal"]),
     parts_of("registers", &["Di"]).at_step("handler").in_comparisons(&["other-signal"]),
     whole_field("signal").in_comparisons(&["other-signal"]),
@@ -249,7 +253,7 @@ const ALLOWED_DIFFERENCES: &[AllowedDifference] = &[
     parts_of("frame", &["si_code"]).in_comparisons(TRAP_COMPARISONS),
     parts_of("siginfo", &["si_code"]).in_comparisons(TRAP_COMPARISONS),
     parts_of("core's NT_SIGINFO", &["si_code"]).in_comparisons(TRAP_COMPARISONS),
-    // A core has the value that was saved at the last context switch: thread.pkru.
+    // A core has the PKRU value of the last context switch: thread.pkru.
     parts_of("core's NT_X86_XSTATE", &["pkru", "xstate_bv"]),
     // The call that queues the signal is executed and leaves its result.
     parts_of("core's NT_PRSTATUS", &["ax"]).in_comparisons(&["queued"]),
@@ -269,9 +273,9 @@ const ALLOWED_DIFFERENCES: &[AllowedDifference] = &[
     // The seccomp mode is SECCOMP_MODE_FILTER, with one filter.
     whole_field("Seccomp").in_comparisons(&["filtered"]),
     whole_field("Seccomp_filters").in_comparisons(&["filtered"]),
-    // The first thread waits beside the calling thread.
+    // The process has two threads: the first thread, which waits, and the calling thread.
     whole_field("Threads").in_comparisons(&["thread"]),
-    // The child has a copy of the parent's value, and the parent's last trap was a breakpoint.
+    // The child has a copy of the parent's trap number, and the parent's last trap was a breakpoint.
     parts_of("frame", &["trapno"]).in_comparisons(&["born-of-stepped"]),
     // Only one of the two tasks is armed.
     whole_field("dispatch").in_comparisons(&[
@@ -284,10 +288,10 @@ const ALLOWED_DIFFERENCES: &[AllowedDifference] = &[
     ]),
     // A tracer reads that there is no selector.
     parts_of("dispatch", &["selector"]).in_comparisons(&["no-selector"]),
-    // syscall leaves the address of the next instruction and the flags in rcx and r11; int 0x80 does
-    // not. The two instructions are at different addresses.
+    // The syscall instruction stores the address of the next instruction and the flags in rcx and r11; int
+    // 0x80 does not. The two instructions are at different addresses.
     parts_of("registers", &["Cx", "R11", "Ip"]).in_comparisons(&["int80"]),
-    // The same registers in the frame differ, and si_arch names the calling convention.
+    // The same registers differ in the frame, and si_arch names the calling convention.
     parts_of("frame", &["cx", "r11", "ip", "si_call_addr", "si_arch"]).in_comparisons(&["int80"]),
     // A 32-bit handler is called with other arguments, on a frame with another length.
     parts_of("registers", &["Ax", "Cx", "Dx", "Di", "Si", "Sp"])
@@ -298,15 +302,14 @@ const ALLOWED_DIFFERENCES: &[AllowedDifference] = &[
     whole_field("above the frame").in_comparisons(&["frame-32"]),
     whole_field("change of the stack").in_comparisons(&["frame-32"]),
     whole_field("change of the alternate stack").in_comparisons(&["frame-32"]),
-    // The segments of data are loaded for a 32-bit handler.
+    // The kernel loads ds and es for a 32-bit handler.
     parts_of("segments", &["ds", "es"]).at_step("handler").in_comparisons(&["frame-32"]),
     // Kernels without fixup_rpl() in arch/x86/kernel/signal_32.c, such as 6.1, set the RPL of null
-    // selectors at the return from a 32-bit handler. Loading FS with one clears its base.
-    parts_of("segments", &["fs", "gs"]).in_comparisons(&["frame-32"]).if_seen(&[3]),
-    parts_of("frame", &["fs", "gs"]).in_comparisons(&["frame-32"]).if_seen(&[3]),
-    parts_of("bases", &["fs"]).in_comparisons(&["frame-32"]).if_seen(&[0]),
-    // Only in 64-bit frames do the flags of the context describe segments, and the floating point state is at
-    // another address.
+    // selectors at the return from a 32-bit handler. Loading FS with a null selector clears the base of FS.
+    parts_of("segments", &["fs", "gs"]).in_comparisons(&["frame-32"]).if_actual(&[3]),
+    parts_of("frame", &["fs", "gs"]).in_comparisons(&["frame-32"]).if_actual(&[3]),
+    parts_of("bases", &["fs"]).in_comparisons(&["frame-32"]).if_actual(&[0]),
+    // Only the flags of a 64-bit context describe segments. The floating point state is at another address.
     parts_of("frame", &["uc_flags", "padding after ss_flags", "fpstate", "reserved1"])
         .in_comparisons(&["frame-32"]),
     // The extended size includes the state in the format of fsave, which only 32-bit frames have.

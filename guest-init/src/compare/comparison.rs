@@ -19,7 +19,7 @@ pub(super) struct Comparison {
     /// The architectures that run the comparison; `None` for those of [`X86_FRAMES_ONLY`].
     pub(super) only: Option<OnlyArchs>,
     pub(super) observer: Observer,
-    /// The reference scenario, then the scenario that must give the same record.
+    /// The reference scenario, and the scenario that must give the same record.
     pub(super) scenarios: [Scenario; 2],
 }
 
@@ -73,11 +73,11 @@ pub(super) const DISPATCH_IN_COMPAT_CODE: Scenario = Scenario {
 /// A dispatch, in every variant.
 pub(super) const DISPATCH_EVERY_VARIANT: Scenario = Scenario { runs_every_variant: true, ..PLAIN };
 
-/// A task that is not armed executes the call, in every variant.
+/// A task that is not armed executes the call, which queues a SIGSYS, in every variant.
 pub(super) const QUEUED_EVERY_VARIANT: Scenario =
     Scenario { cause: Cause::QueuedSigsys, arming: Arming::Never, ..DISPATCH_EVERY_VARIANT };
 
-/// A task that is not armed executes the call.
+/// A task that is not armed executes the call, which queues a SIGSYS.
 pub(super) const QUEUED: Scenario = Scenario { runs_every_variant: false, ..QUEUED_EVERY_VARIANT };
 
 /// An armed task executes the call because the selector is at ALLOW.
@@ -97,10 +97,10 @@ pub(super) const ALL_RESUMES: &[&str] = &[
 ];
 /// The requests for the comparisons that do not need all of them.
 pub(super) const COMMON_RESUMES: &[&str] = &["PTRACE_CONT", "PTRACE_SINGLESTEP", "PTRACE_SYSCALL"];
-/// The request that gives the same stops whether the call is executed or not.
+/// The only request with which an executed and a dispatched call have the same stops.
 pub(super) const CONT_ONLY: &[&str] = &["PTRACE_CONT"];
 
-/// The restriction of comparisons that set no other.
+/// The restriction of comparisons whose `only` is `None`.
 pub(super) const X86_FRAMES_ONLY: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "the allowed differences of a signal frame are described for x86-64 only",
@@ -112,8 +112,8 @@ pub(super) const X86_BREAKPOINTS_ONLY: OnlyArchs = OnlyArchs {
     reason: "its gate with a breakpoint is written for x86-64 only",
 };
 
-/// A filter's trap of the watched call in a task that is never armed, and the dispatch of that call in
-/// a task with the same filter.
+/// Two scenarios in which the task has the same filter. In the first the task is not armed, and the filter
+/// traps the watched call; in the second the call is dispatched.
 pub(super) const fn trap_and_dispatch(scenario: Scenario) -> [Scenario; 2] {
     let dispatch = Scenario { filter: Filter::TrapWatchedCall, ..scenario };
     [Scenario { cause: Cause::SeccompTrap, arming: Arming::Never, ..dispatch }, dispatch]
@@ -133,11 +133,11 @@ pub(super) const fn comparison_by_tracer(
     }
 }
 
-/// Two reasons to die that take different paths in the kernel: a signal without a handler, and an invalid
-/// selector.
+/// Two deaths by different paths in the kernel: by a signal without a handler (`get_signal()`), and by an
+/// invalid selector (`force_exit_sig()`).
 pub(super) const TWO_DEATH_PATHS: &[Death] = &[Death::DefaultAction, Death::BadSelectorValue];
 
-/// A comparison of [`PLAIN`] and this scenario when the process dies, observed by its parent.
+/// A comparison of [`PLAIN`] and this scenario, in which the process dies, observed by its parent.
 pub(super) const fn comparison_of_deaths(
     id: &'static str,
     promise: &'static str,

@@ -58,7 +58,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         scenarios: [QUEUED, DISARMED],
         ..comparison_by_program(
             "compare/disarmed",
-            "a task that has disarmed sees the same as one that never armed",
+            "a call in a task that has disarmed leaves the same state as in a task that never armed",
             SET_DISPATCH_FUNCTION,
             PLAIN,
         )
@@ -67,7 +67,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         scenarios: [QUEUED, ALLOWED],
         ..comparison_by_tracer(
             "compare/allowed-stops",
-            "a tracer sees the same stops for an allowed call as in a task that is not armed",
+            "a tracer observes the same stops for an allowed call as in a task that is not armed",
             "syscall_trace_enter()",
             PLAIN,
         )
@@ -76,7 +76,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         scenarios: [QUEUED, DISARMED],
         ..comparison_by_tracer(
             "compare/disarmed-stops",
-            "a tracer sees the same stops of a task that has disarmed as of one that never armed",
+            "a tracer observes the same stops of a task that has disarmed as of a task that never armed",
             SET_DISPATCH_FUNCTION,
             PLAIN,
         )
@@ -94,7 +94,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ],
         ..comparison_by_tracer(
             "compare/allowed-trap-stops",
-            "a tracer sees the same stops for a filter's trap of an allowed call as in a task that \
+            "a tracer observes the same stops for a filter's trap of an allowed call as in a task that \
              is not armed",
             "__seccomp_filter()",
             PLAIN,
@@ -108,19 +108,19 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     ),
     comparison_by_program(
         "compare/after-handler",
-        "a dispatch after one in another signal's handler leaves the same state as the first",
+        "a dispatch after a dispatch in another signal's handler leaves the same state as the first",
         "syscall_user_dispatch_clear_on_dispatch()",
         Scenario { history: History::DispatchInHandler, ..PLAIN },
     ),
     comparison_by_program(
         "compare/thread",
-        "a dispatch in a thread leaves the same state as one in the first thread",
+        "a dispatch in another thread leaves the same state as in the first thread",
         FORCE_SIGNAL_FUNCTION,
         Scenario { task: Task::Thread, ..PLAIN },
     ),
     comparison_by_program(
         "compare/born-of-armed",
-        "a child of an armed parent that arms sees the same as other processes",
+        "a dispatch in a child of an armed parent leaves the same state as in other processes",
         "dup_task_struct()",
         Scenario { parent: Parent::Armed, ..PLAIN },
     ),
@@ -128,32 +128,33 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         only: Some(X86_BREAKPOINTS_ONLY),
         ..comparison_by_program(
             "compare/born-of-stepped",
-            "a child of a single-stepped parent sees the same as other processes",
+            "a dispatch in a child of a single-stepped parent leaves the same state as in other processes",
             "copy_thread()",
             Scenario { parent: Parent::Stepped, ..PLAIN },
         )
     },
     comparison_by_program(
         "compare/set-twice",
-        "a configuration that is set twice acts as one that is set once",
+        "a dispatch leaves the same state whether the configuration was set once or twice",
         SET_DISPATCH_FUNCTION,
         Scenario { arming: Arming::Twice, ..PLAIN },
     ),
     comparison_by_program(
         "compare/set-a-thousand-times",
-        "arming after a thousand times of arming and disarming acts as the first arming",
+        "a dispatch leaves the same state whether the task armed once or armed and disarmed a thousand times \
+         before",
         SET_DISPATCH_FUNCTION,
         Scenario { arming: Arming::Toggled, ..PLAIN },
     ),
     comparison_by_program(
         "compare/refused-between",
-        "a refused configuration changes nothing",
+        "a dispatch leaves the same state whether or not the kernel has refused a configuration before",
         SET_DISPATCH_FUNCTION,
         Scenario { arming: Arming::Refused, ..PLAIN },
     ),
     comparison_by_program(
         "compare/no-selector",
-        "a dispatch without a selector leaves the same state as one by the selector",
+        "a dispatch without a selector leaves the same state as a dispatch with the selector at BLOCK",
         "syscall_user_dispatch()",
         Scenario { cause: Cause::DispatchWithoutSelector, ..PLAIN },
     ),
@@ -161,7 +162,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         features: &[Feature::Dispatch, Feature::Inclusive],
         ..comparison_by_program(
             "compare/inclusive",
-            "a dispatch in an inclusive range leaves the same state as one outside an exclusive range",
+            "a dispatch in an inclusive range leaves the same state as outside an exclusive range",
             SET_DISPATCH_FUNCTION,
             Scenario { cause: Cause::InclusiveDispatch, ..PLAIN },
         )
@@ -170,7 +171,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         features: NEEDS_DISPATCH_AND_FILTER,
         ..comparison_by_program(
             "compare/filtered",
-            "a dispatch under a filter that allows all leaves the same state as one without a filter",
+            "a dispatch under a filter that allows all calls leaves the same state as without a filter",
             "syscall_trace_enter()",
             Scenario { filter: Filter::AllowAll, ..PLAIN },
         )
@@ -179,14 +180,14 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         features: &[Feature::Dispatch, Feature::PtraceConfig],
         ..comparison_by_program(
             "compare/armed-by-tracer",
-            "a task that its tracer armed sees the same as one that armed itself",
+            "a dispatch leaves the same state whether the task or its tracer armed the task",
             "syscall_user_dispatch_set_config()",
             Scenario { arming: Arming::ByTracer, ..PLAIN },
         )
     },
     comparison_by_program(
         "compare/traced",
-        "a traced program sees the same at a dispatch as one without a tracer",
+        "a dispatch in a traced program leaves the same state as without a tracer",
         "ptrace_signal()",
         Scenario { monitor: Monitor::Tracer, ..PLAIN },
     ),
@@ -195,7 +196,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         needs: &[Need::Root],
         ..comparison_by_program(
             "compare/namespace-init",
-            "the init of a PID namespace sees the same as other processes",
+            "a dispatch in the init of a PID namespace leaves the same state as in other processes",
             FORCE_SIGNAL_FUNCTION,
             Scenario { task: Task::NamespaceInit, ..PLAIN },
         )
@@ -205,7 +206,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         needs: &[Need::Root, Need::Vm],
         ..comparison_by_program(
             "compare/tracepoints",
-            "a dispatch with system call tracepoints on leaves the same state as one without",
+            "a dispatch with system call tracepoints enabled leaves the same state as without",
             "syscall_trace_enter()",
             Scenario { monitor: Monitor::Tracepoints, ..PLAIN },
         )
@@ -215,7 +216,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         needs: &[Need::Root, Need::Vm],
         ..comparison_by_program(
             "compare/audited",
-            "a dispatch with an audit rule leaves the same state as one without",
+            "a dispatch with an audit rule leaves the same state as without",
             "syscall_trace_enter()",
             Scenario { monitor: Monitor::Audit, ..PLAIN },
         )
@@ -233,8 +234,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ],
         ..comparison_by_program(
             "compare/int80-trap",
-            "a dispatched int 0x80 leaves the same state as a filter's trap at the same \
-                  instruction",
+            "a dispatched int 0x80 leaves the same state as a filter's trap at the same instruction",
             "trigger_sigsys()",
             PLAIN,
         )
@@ -258,14 +258,15 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ],
         ..comparison_by_program(
             "compare/frame-32",
-            "32-bit signal frames, with and without SA_SIGINFO, hold and restore what 64-bit ones do",
+            "32-bit signal frames, with and without SA_SIGINFO, hold and restore the same state as 64-bit \
+             signal frames",
             "ia32_setup_rt_frame(), ia32_setup_frame()",
             PLAIN,
         )
     },
     comparison_by_program(
         "compare/written-back",
-        "a tracer that writes back the values it reads changes nothing",
+        "a dispatch leaves the same state if a tracer reads all state at each stop and writes it back",
         "arch_ptrace()",
         Scenario { monitor: Monitor::RewritingTracer, ..PLAIN },
     ),
@@ -275,7 +276,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         scenarios: trap_and_dispatch(PLAIN),
         ..comparison_by_tracer(
             "compare/trap-stops",
-            "a tracer sees the same stops for a dispatch as for a filter's trap",
+            "a tracer observes the same stops for a dispatch as for a filter's trap",
             "ptrace_signal()",
             PLAIN,
         )
@@ -286,7 +287,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         scenarios: trap_and_dispatch(DISPATCH_IN_COMPAT_CODE),
         ..comparison_by_tracer(
             "compare/trap-32-stops",
-            "in 32-bit code a tracer sees the same stops for a dispatch as for a filter's trap",
+            "in 32-bit code a tracer observes the same stops for a dispatch as for a filter's trap",
             "task_user_regset_view()",
             PLAIN,
         )
@@ -296,7 +297,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         scenarios: [QUEUED, PLAIN],
         ..comparison_by_tracer(
             "compare/queued-stops",
-            "a tracer sees the same stops for a dispatch as for a queued SIGSYS",
+            "a tracer observes the same stops for a dispatch as for a queued SIGSYS",
             "ptrace_signal()",
             PLAIN,
         )
@@ -305,7 +306,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         observer: Observer::Tracer(ALL_RESUMES),
         ..comparison_by_tracer(
             "compare/hundredth-stops",
-            "a tracer sees the same stops for a dispatch after a hundred others as for the first",
+            "a tracer observes the same stops for a dispatch after a hundred others as for the first",
             "ptrace_signal()",
             Scenario { history: History::Dispatches(100), ..PLAIN },
         )
@@ -314,32 +315,32 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         observer: Observer::Tracer(ALL_RESUMES),
         ..comparison_by_tracer(
             "compare/thread-stops",
-            "a tracer sees the same stops for a dispatch in a thread as in the first thread",
+            "a tracer observes the same stops for a dispatch in a thread as in the first thread",
             "ptrace_signal()",
             Scenario { task: Task::Thread, ..PLAIN },
         )
     },
     comparison_by_tracer(
         "compare/born-of-armed-stops",
-        "a tracer sees the same stops of a child of an armed parent as of other processes",
+        "a tracer observes the same stops of a child of an armed parent as of other processes",
         "dup_task_struct()",
         Scenario { parent: Parent::Armed, ..PLAIN },
     ),
     comparison_by_tracer(
         "compare/born-of-stepped-stops",
-        "a tracer sees the same stops of a child of a single-stepped parent as of other processes",
+        "a tracer observes the same stops of a child of a single-stepped parent as of other processes",
         "copy_thread()",
         Scenario { parent: Parent::Stepped, ..PLAIN },
     ),
     comparison_by_tracer(
         "compare/born-of-traced-stops",
-        "a tracer sees the same stops of a child of a traced parent as of other processes",
+        "a tracer observes the same stops of a child of a traced parent as of other processes",
         "copy_process()",
         Scenario { parent: Parent::Traced, ..PLAIN },
     ),
     comparison_by_tracer(
         "compare/no-selector-stops",
-        "a tracer sees the same stops for a dispatch without a selector as for other dispatches",
+        "a tracer observes the same stops for a dispatch without a selector as for other dispatches",
         "ptrace_signal()",
         Scenario { cause: Cause::DispatchWithoutSelector, ..PLAIN },
     ),
@@ -347,7 +348,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         features: &[Feature::Dispatch, Feature::PtraceConfig],
         ..comparison_by_tracer(
             "compare/armed-by-tracer-stops",
-            "a tracer sees the same stops of a task that it armed as of one that armed itself",
+            "a tracer observes the same stops of a task whether the tracer or the task itself armed the task",
             "syscall_user_dispatch_set_config()",
             Scenario { arming: Arming::ByTracer, ..PLAIN },
         )
@@ -356,7 +357,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         features: NEEDS_DISPATCH_AND_FILTER,
         ..comparison_by_tracer(
             "compare/filtered-stops",
-            "a tracer sees the same stops for a dispatch under a filter as for one without",
+            "a tracer observes the same stops for a dispatch with a filter as without",
             "syscall_trace_enter()",
             Scenario { filter: Filter::AllowAll, ..PLAIN },
         )
@@ -366,7 +367,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         needs: &[Need::Root],
         ..comparison_by_tracer(
             "compare/namespace-init-stops",
-            "a tracer sees the same stops of the init of a PID namespace as of other processes",
+            "a tracer observes the same stops of the init of a PID namespace as of other processes",
             FORCE_SIGNAL_FUNCTION,
             Scenario { task: Task::NamespaceInit, ..PLAIN },
         )
@@ -376,14 +377,14 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         needs: &[Need::Root, Need::Vm],
         ..comparison_by_tracer(
             "compare/tracepoints-stops",
-            "a tracer sees the same stops with system call tracepoints on as without",
+            "a tracer observes the same stops with system call tracepoints enabled as without",
             "syscall_trace_enter()",
             Scenario { monitor: Monitor::Tracepoints, ..PLAIN },
         )
     },
     comparison_by_tracer(
         "compare/written-back-stops",
-        "a tracer that writes back the values it reads sees the same stops afterwards",
+        "a tracer that reads all state at each stop and writes it back observes the same stops afterwards",
         "arch_ptrace()",
         Scenario { monitor: Monitor::RewritingTracer, ..PLAIN },
     ),
@@ -398,7 +399,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         scenarios: trap_and_dispatch(PLAIN),
         ..comparison_of_deaths(
             "compare/trap-death",
-            "a fatal dispatch leaves the same wait status and core as a filter's fatal trap",
+            "a dispatch that kills leaves the same wait status and core as a filter's trap that kills",
             FORCE_SIGNAL_FUNCTION,
             PLAIN,
         )
@@ -408,14 +409,14 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         scenarios: [QUEUED, PLAIN],
         ..comparison_of_deaths(
             "compare/queued-death",
-            "a fatal dispatch leaves the same wait status and core as a queued SIGSYS",
+            "a dispatch that kills leaves the same wait status and core as a queued SIGSYS",
             FORCE_SIGNAL_FUNCTION,
             PLAIN,
         )
     },
     comparison_of_deaths(
         "compare/hundredth-death",
-        "a fatal dispatch after a hundred others leaves the same wait status and core as the first",
+        "a dispatch that kills after a hundred others leaves the same wait status and core as the first",
         FORCE_SIGNAL_FUNCTION,
         Scenario { history: History::Dispatches(100), ..PLAIN },
     ),
@@ -423,20 +424,21 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         observer: Observer::Parent(ALL_DEATHS),
         ..comparison_of_deaths(
             "compare/thread-death",
-            "a fatal dispatch in a thread leaves the same wait status and core as in the first thread",
+            "a dispatch that kills in another thread leaves the same wait status and core as in the first \
+             thread",
             FORCE_SIGNAL_FUNCTION,
             Scenario { task: Task::Thread, ..PLAIN },
         )
     },
     comparison_of_deaths(
         "compare/born-of-armed-death",
-        "a child of an armed parent dies as other processes do",
+        "a child of an armed parent leaves the same wait status and core as other processes",
         "dup_task_struct()",
         Scenario { parent: Parent::Armed, ..PLAIN },
     ),
     comparison_of_deaths(
         "compare/traced-death",
-        "a process whose tracer delivers all signals dies as other processes do",
+        "a process whose tracer delivers all signals leaves the same wait status and core as other processes",
         FORCE_SIGNAL_FUNCTION,
         Scenario { monitor: Monitor::Tracer, ..PLAIN },
     ),
@@ -444,7 +446,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         features: NEEDS_DISPATCH_AND_FILTER,
         ..comparison_of_deaths(
             "compare/filtered-death",
-            "a process under a filter dies as other processes do",
+            "a process with a filter leaves the same wait status and core as other processes",
             "syscall_trace_enter()",
             Scenario { filter: Filter::AllowAll, ..PLAIN },
         )
@@ -453,7 +455,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         features: &[Feature::Dispatch, Feature::PidNamespace],
         ..comparison_of_deaths(
             "compare/namespace-init-death",
-            "the init of a PID namespace dies as other processes do",
+            "the init of a PID namespace leaves the same wait status and core as other processes",
             FORCE_SIGNAL_FUNCTION,
             Scenario { task: Task::NamespaceInit, ..PLAIN },
         )
@@ -462,7 +464,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         features: &[Feature::Dispatch, Feature::SyscallTracepoints],
         ..comparison_of_deaths(
             "compare/tracepoints-death",
-            "a process dies with system call tracepoints on as it does without",
+            "a process leaves the same wait status and core with system call tracepoints enabled as without",
             "syscall_trace_enter()",
             Scenario { monitor: Monitor::Tracepoints, ..PLAIN },
         )

@@ -58,7 +58,7 @@ impl Death {
 /// The working directory of the dying processes, to which the kernel writes their core dumps.
 const CORE_DIR: &std::ffi::CStr = c"/sudbox-core";
 const CORE_FILE: &str = "/sudbox-core/core";
-/// The shared words in which a dying process stores its process id and thread id.
+/// The indices of the shared words in which a dying process stores its process id and thread id.
 const CORE_ID_WORDS: [usize; 2] = [0, 1];
 /// Exit code of a process that survived the call.
 const SURVIVED: i32 = 93;
@@ -75,8 +75,8 @@ fn enable_core_dump() -> bool {
     }
 }
 
-/// Sets up the scenario and the reason to die, then makes the watched call. Returns an exit code only
-/// if the task survives.
+/// Makes the preparations of the scenario and of the reason to die, then makes the watched call. Returns an
+/// exit code if the preparations fail, or if the task survives the call.
 fn make_fatal_call(scenario: &Scenario, death: Death) -> i32 {
     if scenario.monitor == Monitor::Tracer {
         if ptrace::trace_me().is_err() {
@@ -113,8 +113,10 @@ fn make_fatal_call(scenario: &Scenario, death: Death) -> i32 {
             }
         };
     }
-    let selector =
-        if death == Death::BadSelectorValue { 2 } else { variants::selector_at_call(scenario) };
+    let selector = match death {
+        Death::BadSelectorValue => INVALID,
+        _ => variants::selector_at_call(scenario),
+    };
     let [process_word, thread_word] = CORE_ID_WORDS;
     set_shared_word(process_word, u64::from(sys::getpid().cast_unsigned()));
     set_shared_word(thread_word, u64::from(sys::gettid().cast_unsigned()));
@@ -122,14 +124,14 @@ fn make_fatal_call(scenario: &Scenario, death: Death) -> i32 {
     SURVIVED
 }
 
-/// For each reason starts a process of the scenario that dies for this reason, and records its wait
-/// status, the SIGCHLD to this process and its core dump.
+/// For each reason, starts a process of the scenario that dies for this reason. Records its wait status, the
+/// SIGCHLD that this process gets, and its core dump.
 pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) -> Check {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     if pattern.trim() != "core" {
         return Err(Failure::Unmet(format!("cores go to `{}`", pattern.trim())));
     }
-    // Cores then hold notes only, and no memory.
+    // With this filter cores hold notes only, and no memory.
     std::fs::write("/proc/self/coredump_filter", "0").map_err(broken("coredump_filter"))?;
     // SAFETY: reads the path.
     unsafe { libc::mkdir(CORE_DIR.as_ptr(), 0o700) };
@@ -206,7 +208,7 @@ fn wait_without_reaping(pid: i32, options: i32) -> [u8; 128] {
     info
 }
 
-/// As the tracer of `pid`, delivers each of its signals until it has ended. Does not reap it.
+/// Resumes a tracee and delivers each of its signals, until the tracee has ended. Does not reap the tracee.
 fn deliver_until_exit(pid: i32) -> Check {
     let mut signal = 0;
     loop {

@@ -19,43 +19,43 @@ struct Difference {
     /// The moment, the field and the part.
     location: String,
     expected: String,
-    seen: String,
+    actual: String,
     /// The kernel function that writes the field.
     function: &'static str,
 }
 
 /// Checks that two records are the same, except for the allowed differences of the case `id`.
-pub(super) fn compare(id: &str, expected: &Record, seen: &Record) -> Check {
-    let (expected, seen) = (expected.fields()?, seen.fields()?);
+pub(super) fn compare(id: &str, expected: &Record, actual: &Record) -> Check {
+    let (expected, actual) = (expected.fields()?, actual.fields()?);
     let rows = allowed::rows_of_case(id);
     let mut differences = Vec::new();
     let key = |field: &Field<'_>| (field.moment, field.name);
-    let mut unmatched = vec![true; seen.len()];
-    // Most fields have the same place in both records.
+    let mut is_unmatched = vec![true; actual.len()];
+    // Most fields come in the same order in both records, so the search begins after the last match.
     let mut next = 0;
     for field in &expected {
-        let is_same = |at: &usize| unmatched[*at] && key(&seen[*at]) == key(field);
-        match (next..seen.len()).chain(0..next).find(is_same) {
-            Some(at) => {
-                unmatched[at] = false;
-                next = at + 1;
-                compare_field(&rows, field, seen[at].bytes, &mut differences);
+        let is_same = |index: &usize| is_unmatched[*index] && key(&actual[*index]) == key(field);
+        match (next..actual.len()).chain(0..next).find(is_same) {
+            Some(index) => {
+                is_unmatched[index] = false;
+                next = index + 1;
+                compare_field(&rows, field, actual[index].bytes, &mut differences);
             }
             None => add_missing(&rows, field, OnlyIn::Expected, &mut differences),
         }
     }
-    for (field, _) in seen.iter().zip(&unmatched).filter(|(_, unmatched)| **unmatched) {
-        add_missing(&rows, field, OnlyIn::Seen, &mut differences);
+    for (field, _) in actual.iter().zip(&is_unmatched).filter(|(_, is_unmatched)| **is_unmatched) {
+        add_missing(&rows, field, OnlyIn::Actual, &mut differences);
     }
     if expected.is_empty() {
         return Err(Failure::Broken(format!("{id}: nothing was recorded")));
     }
-    check_none(&differences)
+    check_no_differences(&differences)
 }
 
 /// Checks that the signal frame and the state after each call hold the values that were loaded before
-/// the call, and that each handler began with the initial floating point state. If the scenario's call
-/// is executed, the result register may differ.
+/// the call, or that the handler stored in the frame, and that each handler began with the initial floating
+/// point state. If the scenario's call is executed, the result register may differ.
 pub(super) fn check_kept_state(record: &Record, scenario: &Scenario) -> Check {
     let fields = record.fields()?;
     let mut rows: Vec<_> =
@@ -67,20 +67,22 @@ pub(super) fn check_kept_state(record: &Record, scenario: &Scenario) -> Check {
         rows.extend(&allowed::NULL_SEGMENT_SELECTORS);
     }
     let mut differences = Vec::new();
-    // A variant's fields are neighbours.
+    // The fields of a variant follow each other.
     for fields in fields.chunk_by(|a, b| a.moment.variant == b.moment.variant) {
         for given in fields.iter().filter(|field| field.moment.step == "given") {
-            let of_call = |field: &&Field<'_>| field.name == given.name && field.moment.count == 0;
-            let edited = fields.iter().filter(of_call).find(|field| field.moment.step == "edited");
-            for field in fields.iter().filter(of_call) {
-                let given = match (field.moment.step, edited) {
+            let is_of_first_step =
+                |field: &&Field<'_>| field.name == given.name && field.moment.count == 0;
+            let mut same_fields = fields.iter().filter(is_of_first_step);
+            let edited = same_fields.find(|field| field.moment.step == "edited");
+            for field in fields.iter().filter(is_of_first_step) {
+                let expected = match (field.moment.step, edited) {
                     ("after", Some(edited)) => edited,
                     ("frame" | "after", _) => given,
                     ("handler", _) if matches!(given.name, "registers" | "signal") => given,
                     _ => continue,
                 };
-                let given = Field { moment: field.moment, ..*given };
-                compare_field(&rows, &given, field.bytes, &mut differences);
+                let expected = Field { moment: field.moment, ..*expected };
+                compare_field(&rows, &expected, field.bytes, &mut differences);
             }
         }
     }
@@ -90,22 +92,23 @@ pub(super) fn check_kept_state(record: &Record, scenario: &Scenario) -> Check {
         compare_field(&[&allowed::REUSED_STACK], &expected, field.bytes, &mut differences);
     }
     let initial = Floating::initial();
-    let is_entry = |field: &&Field<'_>| field.moment.step == "handler" && field.name == "floating";
-    for field in fields.iter().filter(is_entry).filter(|field| !field.bytes.is_empty()) {
+    let is_at_handler_entry =
+        |field: &&Field<'_>| field.moment.step == "handler" && field.name == "floating";
+    for field in fields.iter().filter(is_at_handler_entry).filter(|field| !field.bytes.is_empty()) {
         let expected = Field { bytes: initial.bytes(), ..*field };
         let rows = [&allowed::INITIAL_PKRU, &allowed::NOT_PROGRAM_STATE];
         compare_field(&rows, &expected, field.bytes, &mut differences);
     }
-    check_none(&differences)
+    check_no_differences(&differences)
 }
 
-/// The one record that has a field.
+/// The only record that has a field.
 #[derive(Clone, Copy)]
 enum OnlyIn {
     /// The record of the reference scenario.
     Expected,
     /// The record of the other scenario.
-    Seen,
+    Actual,
 }
 
 /// Adds a difference for a field that only one record has.
@@ -119,48 +122,49 @@ fn add_missing(
         return;
     }
     let (present, missing) = (format!("present, {}", format_bytes(field.bytes)), "missing".into());
-    let (expected, seen) = match only_in {
+    let (expected, actual) = match only_in {
         OnlyIn::Expected => (present, missing),
-        OnlyIn::Seen => (missing, present),
+        OnlyIn::Actual => (missing, present),
     };
     let function = allowed::kernel_function_of(field.name);
-    differences.push(Difference { location: location(field, ""), expected, seen, function });
+    differences.push(Difference { location: location(field, ""), expected, actual, function });
 }
 
-/// Compares a field with the bytes of the same field in the other record, part by part, and adds the
-/// differences that no row allows.
+/// Compares the expected field with the bytes of the same field in the other record (`actual`), part by part,
+/// and adds the differences that no row allows.
 fn compare_field(
     rows: &[&AllowedDifference],
     field: &Field<'_>,
-    seen: &[u8],
+    actual: &[u8],
     differences: &mut Vec<Difference>,
 ) {
-    if field.bytes == seen {
+    if field.bytes == actual {
         return;
     }
-    if field.bytes.len() != seen.len() {
-        if !rows.iter().any(|row| row.allows(field.moment, field.name, "", seen)) {
+    if field.bytes.len() != actual.len() {
+        if !rows.iter().any(|row| row.allows(field.moment, field.name, "", actual)) {
             differences.push(Difference {
                 location: location(field, ""),
                 expected: format!("{} bytes", field.bytes.len()),
-                seen: format!("{} bytes", seen.len()),
+                actual: format!("{} bytes", actual.len()),
                 function: allowed::kernel_function_of(field.name),
             });
         }
         return;
     }
-    let layout = arch::parts_of_field(field.name);
+    let parts = arch::parts_of_field(field.name);
     let mut offset = 0;
     let mut compare_part = |name: &str, start: usize, length: usize| {
-        let end = (start + length).min(seen.len());
-        let (expected, got) = (&field.bytes[start.min(end)..end], &seen[start.min(end)..end]);
-        let allowed = |row: &&AllowedDifference| row.allows(field.moment, field.name, name, got);
-        if expected == got || rows.iter().any(allowed) {
+        let end = (start + length).min(actual.len());
+        let range = start.min(end)..end;
+        let (expected, actual) = (&field.bytes[range.clone()], &actual[range]);
+        let allows = |row: &&AllowedDifference| row.allows(field.moment, field.name, name, actual);
+        if expected == actual || rows.iter().any(allows) {
             return;
         }
-        // Show the bytes from the first difference to the last.
-        let first = expected.iter().zip(got).position(|(a, b)| a != b).unwrap_or(0);
-        let last = expected.iter().zip(got).rposition(|(a, b)| a != b).unwrap_or(0);
+        // Report the bytes from the first to the last that differs.
+        let first = expected.iter().zip(actual).position(|(a, b)| a != b).unwrap_or(0);
+        let last = expected.iter().zip(actual).rposition(|(a, b)| a != b).unwrap_or(0);
         let name = if name.is_empty() || first > 0 {
             format!("{name}+{first:#x}")
         } else {
@@ -169,15 +173,15 @@ fn compare_field(
         differences.push(Difference {
             location: location(field, &name),
             expected: format_bytes(&expected[first..=last]),
-            seen: format_bytes(&got[first..=last]),
+            actual: format_bytes(&actual[first..=last]),
             function: allowed::kernel_function_of(field.name),
         });
     };
-    for Part(name, length) in layout {
+    for Part(name, length) in parts {
         compare_part(name, offset, *length);
         offset += length;
     }
-    compare_part("", offset, seen.len().saturating_sub(offset));
+    compare_part("", offset, actual.len().saturating_sub(offset));
 }
 
 /// The name of a part in reports: moment, field and part.
@@ -190,7 +194,8 @@ fn location(field: &Field<'_>, part: &str) -> String {
     location
 }
 
-/// Bytes as text: a string if all but the last byte are printable, else a number or a hex dump.
+/// Bytes as text: a string if all bytes before the last, a terminating zero, are printable; else a number or a
+/// hex dump.
 fn format_bytes(bytes: &[u8]) -> String {
     if let [bytes @ .., _] = bytes
         && bytes.len() > 3
@@ -215,17 +220,18 @@ fn format_bytes(bytes: &[u8]) -> String {
 }
 
 /// Succeeds if there are no differences; else fails with a list of the first [`MAX_DIFFERENCES`].
-fn check_none(differences: &[Difference]) -> Check {
-    let list = |value: fn(&Difference) -> String| {
+fn check_no_differences(differences: &[Difference]) -> Check {
+    let list_values = |value: fn(&Difference) -> String| {
         let first = differences.iter().take(MAX_DIFFERENCES);
-        let listed: Vec<_> = first.map(|d| format!("{} = {}", d.location, value(d))).collect();
-        listed.join("; ")
+        let items: Vec<_> = first.map(|d| format!("{} = {}", d.location, value(d))).collect();
+        items.join("; ")
     };
     if differences.is_empty() {
         return Ok(());
     }
-    let more = differences.len().saturating_sub(MAX_DIFFERENCES);
-    let more = if more > 0 { format!("; and {more} more differences") } else { String::new() };
-    let seen = list(|d| format!("{} [{}]", d.seen, d.function));
-    Err(mismatch(list(|d| d.expected.clone()), seen + &more))
+    let unlisted = differences.len().saturating_sub(MAX_DIFFERENCES);
+    let ending =
+        if unlisted > 0 { format!("; and {unlisted} more differences") } else { String::new() };
+    let actual = list_values(|d| format!("{} [{}]", d.actual, d.function));
+    Err(mismatch(list_values(|d| d.expected.clone()), actual + &ending))
 }

@@ -18,9 +18,9 @@ use sudbox_protocol::{Observation, ObservedPart};
 type NamedBytes<'a> = (Cow<'static, str>, &'a [u8]);
 
 impl Record {
-    /// Adds the fields to the digest of the case `id`, and to its observations if the host asked for
-    /// them, except for parts that differ between kernels for reasons other than dispatch. `prefix`
-    /// precedes the names of the variants.
+    /// Adds the fields to the digest of the case `id`, and to the case's observations if the host asked for
+    /// observations. Leaves out the parts that differ between kernels for reasons other than dispatch.
+    /// `prefix` precedes the names of the variants.
     ///
     /// # Errors
     /// As [`Record::fields`] and [`recording::add_observation`].
@@ -44,15 +44,15 @@ impl Record {
 }
 
 /// Selects the recorded parts of fields. A comparison has thousands of fields with a few dozen names, so
-/// what is known of a name is kept.
+/// the facts about each name are kept.
 struct PartSelector {
-    /// The parts that are not recorded.
+    /// The rows for parts that are not recorded.
     unrecorded: Vec<&'static AllowedDifference>,
     names: Vec<NameEntry>,
     /// The index in `names` of the last field's name.
     last: usize,
-    /// The last variant or step and its digest.
-    last_words: [(&'static str, u64); 2],
+    /// The last variant and the last step, each with its digest.
+    last_variant_and_step: [(&'static str, u64); 2],
 }
 
 /// The facts about fields of one name.
@@ -63,7 +63,7 @@ struct NameEntry {
     has_addresses: bool,
     /// The rows about fields of this name.
     rows: Vec<&'static AllowedDifference>,
-    /// For each set of rows that hold at some moment, the ranges of recorded bytes.
+    /// The ranges of recorded bytes, for each set of rows that hold at some moment.
     ranges: Vec<(RowSet, Vec<Range<usize>>)>,
 }
 
@@ -72,18 +72,19 @@ type RowSet = u32;
 
 impl PartSelector {
     fn new(unrecorded: Vec<&'static AllowedDifference>) -> PartSelector {
-        PartSelector { unrecorded, names: Vec::new(), last: 0, last_words: [("", 0); 2] }
+        PartSelector { unrecorded, names: Vec::new(), last: 0, last_variant_and_step: [("", 0); 2] }
     }
 
-    /// The rows that hold for this field. The next call is about the same field.
+    /// The rows that hold for this field. The other methods must be called for the same field next, since they
+    /// use `last`.
     fn rows(&mut self, field: &Field<'_>) -> RowSet {
-        // The same names come in the same order again and again.
+        // The names of fields repeat in the same order, so the search begins after the last name.
         let is_same = |entry: &NameEntry| std::ptr::eq(entry.name, field.name);
-        let following = (self.last + 1..self.names.len()).chain(0..self.names.len());
-        let found = following.into_iter().find(|at| is_same(&self.names[*at]));
+        let mut indices = (self.last + 1..self.names.len()).chain(0..self.names.len());
+        let found = indices.find(|index| is_same(&self.names[*index]));
         self.last = found.unwrap_or_else(|| {
-            let concerns = |row: &&AllowedDifference| row.is_about_field(field.name);
-            let rows = self.unrecorded.iter().copied().filter(concerns).collect();
+            let is_about_field = |row: &&AllowedDifference| row.is_about_field(field.name);
+            let rows = self.unrecorded.iter().copied().filter(is_about_field).collect();
             let name_digest = Digest::of(field.name.as_bytes());
             let has_addresses = allowed::FIELDS_WITH_ADDRESSES.contains(&field.name);
             let ranges = Vec::new();
@@ -93,10 +94,10 @@ impl PartSelector {
         });
         let rows = (0..).zip(&self.names[self.last].rows);
         rows.filter(|(_, row)| row.is_about_moment(field.moment))
-            .fold(0, |set, (at, _): (u32, _)| set | 1 << at)
+            .fold(0, |set, (index, _): (u32, _)| set | 1 << index)
     }
 
-    /// Adds the recorded bytes of the field of the last call of [`PartSelector::rows`] to a digest.
+    /// Adds the recorded bytes of a field to a digest. `rows` is the result of [`PartSelector::rows`].
     fn add_to_digest(&mut self, field: &Field<'_>, rows: RowSet, digest: &mut Digest) {
         if rows == 0 {
             self.add_names_to_digest(field, digest);
@@ -110,7 +111,8 @@ impl PartSelector {
         } else if !self.names[self.last].recorded_ranges(rows, field.moment).is_empty() {
             self.add_names_to_digest(field, digest);
             let entry = &self.names[self.last];
-            for range in entry.ranges.iter().filter(|(of, _)| *of == rows).flat_map(|it| &it.1) {
+            let ranges = entry.ranges.iter().filter(|(set, _)| *set == rows);
+            for range in ranges.flat_map(|(_, ranges)| ranges) {
                 let end = range.end.min(field.bytes.len());
                 entry.add_bytes(&field.bytes[range.start.min(end)..end], digest);
             }
@@ -120,11 +122,12 @@ impl PartSelector {
     /// Adds the moment and the name of a field to a digest.
     fn add_names_to_digest(&mut self, field: &Field<'_>, digest: &mut Digest) {
         let Moment { variant, step, count } = field.moment;
-        for (word, last) in [variant, step].into_iter().zip(&mut self.last_words) {
-            if !std::ptr::eq(word, last.0) {
-                *last = (word, Digest::of(word.as_bytes()));
+        for (text, last) in [variant, step].into_iter().zip(&mut self.last_variant_and_step) {
+            let (last_text, last_digest) = last;
+            if !std::ptr::eq(text, *last_text) {
+                (*last_text, *last_digest) = (text, Digest::of(text.as_bytes()));
             }
-            digest.add_word(last.1);
+            digest.add_word(*last_digest);
         }
         digest.add_word(self.names[self.last].name_digest ^ u64::from(count));
     }
@@ -152,10 +155,10 @@ impl NameEntry {
         }
     }
 
-    /// The ranges of a field's recorded bytes if these rows hold, which the moment decides.
+    /// The ranges of a field's recorded bytes at this moment, at which these rows hold.
     fn recorded_ranges(&mut self, rows: RowSet, moment: Moment) -> &[Range<usize>] {
-        let known = self.ranges.iter().position(|(of, _)| *of == rows);
-        let at = known.unwrap_or_else(|| {
+        let known = self.ranges.iter().position(|(set, _)| *set == rows);
+        let index = known.unwrap_or_else(|| {
             let is_recorded =
                 |part: &str| !self.rows.iter().any(|row| row.allows(moment, self.name, part, &[]));
             let mut ranges = Vec::new();
@@ -172,7 +175,7 @@ impl NameEntry {
             self.ranges.push((rows, ranges));
             self.ranges.len() - 1
         });
-        &self.ranges[at].1
+        &self.ranges[index].1
     }
 }
 
@@ -180,9 +183,9 @@ impl NameEntry {
 fn observation(prefix: &str, field: &Field<'_>, parts: &[NamedBytes<'_>]) -> Observation {
     let Moment { variant, step, count } = field.moment;
     let mut observed: Vec<ObservedPart> = Vec::new();
-    for (at, (name, bytes)) in parts.iter().enumerate() {
+    for (index, (name, bytes)) in parts.iter().enumerate() {
         // Some structures have several parts with the same name, such as padding.
-        let earlier = parts[..at].iter().filter(|(other, _)| other == name).count();
+        let earlier = parts[..index].iter().filter(|(other, _)| other == name).count();
         let name = match earlier {
             0 => name.to_string(),
             count => format!("{name} no. {}", count + 1),
@@ -202,7 +205,7 @@ fn observation(prefix: &str, field: &Field<'_>, parts: &[NamedBytes<'_>]) -> Obs
     }
 }
 
-/// The parts of a field, by [`arch::parts_of_field`]. Bytes after the last part have no name.
+/// The parts of a field ([`arch::parts_of_field`]). The bytes after the last part have the empty name.
 fn split_into_parts<'a>(field: &Field<'a>) -> Vec<NamedBytes<'a>> {
     if field.name == core_dump::AUXILIARY_VECTOR {
         return core_dump::auxiliary_vector_parts(field.bytes);

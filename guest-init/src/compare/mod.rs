@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Comparisons: two scenarios that must look the same are run in one kernel, and everything that the
-//! program, its tracer, its parent and a reader of its core dump can see is recorded and compared. A
-//! comparison finds faults that no case describes.
+//! Comparisons. A comparison runs two scenarios on one kernel that must look the same to an observer: the
+//! program itself, its tracer, or its parent with the core dump. It records all state that the observer can
+//! read, and compares the two records. A comparison finds faults that no case describes.
 
 mod allowed;
 mod comparison;
@@ -74,17 +74,17 @@ pub(crate) fn check(index: usize) -> Check {
     if has_compat_code {
         arch::map_compat_code().map_err(broken("mapping 32-bit code"))?;
     }
-    // A core dump contains the name of its process. The record of the reference may come from another
-    // case, whose process has another name, so all get the same name. SAFETY: the name is terminated,
-    // and only read.
+    // A core dump contains the name of its process. The reference record may come from the process of another
+    // case, so the processes of all comparisons have the same name.
+    // SAFETY: the name is terminated, and only read.
     unsafe { sys::prctl(libc::PR_SET_NAME, c"compare".as_ptr() as u64, 0, 0, 0) }
         .map_err(broken("PR_SET_NAME"))?;
     let expected = match references::reference_record(index) {
         Some(record) => record,
         None => Record::new()?,
     };
-    let seen = Record::new()?;
-    for (record, scenario) in [&expected, &seen].into_iter().zip(&comparison.scenarios) {
+    let actual = Record::new()?;
+    for (record, scenario) in [&expected, &actual].into_iter().zip(&comparison.scenarios) {
         if record.is_complete() {
             continue;
         }
@@ -99,19 +99,19 @@ pub(crate) fn check(index: usize) -> Check {
     if references::is_first(index) {
         expected.export(comparison.id, "reference: ")?;
     }
-    seen.export(comparison.id, "")?;
-    difference::compare(comparison.id, &expected, &seen)?;
+    actual.export(comparison.id, "")?;
+    difference::compare(comparison.id, &expected, &actual)?;
     match comparison.observer {
-        Observer::Program => {
-            let runs = [&expected, &seen].into_iter().zip(&comparison.scenarios);
-            runs.into_iter()
-                .try_for_each(|(record, scenario)| difference::check_kept_state(record, scenario))
-        }
+        Observer::Program => [&expected, &actual]
+            .into_iter()
+            .zip(&comparison.scenarios)
+            .try_for_each(|(record, scenario)| difference::check_kept_state(record, scenario)),
         Observer::Tracer(_) | Observer::Parent(_) => Ok(()),
     }
 }
 
-/// Records everything that ptrace(2) and `/proc` show of a stopped tracee.
+/// Records all state of a stopped tracee that ptrace(2) and `/proc` return. `name` names the tracee in the
+/// record.
 pub(crate) fn record_stopped(record: &Record, name: &'static str, pid: i32) {
     let moment = record::Moment { variant: name, step: "idle", count: 0 };
     tracer::record_stop(record, moment, &PLAIN, pid);
@@ -119,6 +119,6 @@ pub(crate) fn record_stopped(record: &Record, name: &'static str, pid: i32) {
 }
 
 /// Checks that two records are the same, except for the allowed differences of the case `id`.
-pub(crate) fn expect_same(id: &str, expected: &Record, seen: &Record) -> Check {
-    difference::compare(id, expected, seen)
+pub(crate) fn expect_same(id: &str, expected: &Record, actual: &Record) -> Check {
+    difference::compare(id, expected, actual)
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Records a task's state as `/proc` shows it.
+//! Records a task's state from `/proc`.
 
 use super::record::{Moment, Record};
 use crate::sys;
 
-/// The lines of `/proc/PID/status` that are the same in every run of a scenario. `SigQ` is left
-/// out, since it counts the signals of all processes of the user; `conserve` checks that it does not grow.
+/// The names of the lines of `/proc/PID/status` that are the same in every run of a scenario. `SigQ` is left
+/// out, since it counts the signals of all processes of the user.
 pub(crate) const STATUS_LINES: &[&str] = &[
     "Umask",
     "State",
@@ -40,17 +40,18 @@ pub(crate) const STATUS_LINES: &[&str] = &[
 /// Reads a file into a buffer, up to the buffer's length. The system calls are made inside the allowed
 /// range, so that they are not dispatched. Returns the bytes read; none if the file cannot be opened.
 pub(crate) fn read_file<'a>(path: &std::ffi::CStr, buffer: &'a mut [u8]) -> &'a [u8] {
-    let at = i64::from(libc::AT_FDCWD).cast_unsigned();
+    let working_directory = i64::from(libc::AT_FDCWD).cast_unsigned();
     let mut length = 0;
     // SAFETY: reads the path and writes into the buffer.
     unsafe {
-        let Ok(fd) = sys::call(libc::SYS_openat, &[at, path.as_ptr() as u64, 0, 0]) else {
+        let arguments = [working_directory, path.as_ptr() as u64, 0, 0];
+        let Ok(fd) = sys::call(libc::SYS_openat, &arguments) else {
             return &[];
         };
         while length < buffer.len() {
             let rest = &mut buffer[length..];
             match sys::call(libc::SYS_read, &[fd, rest.as_mut_ptr() as u64, rest.len() as u64]) {
-                Ok(more @ 1..) => length += usize::try_from(more).unwrap_or(0),
+                Ok(count @ 1..) => length += usize::try_from(count).unwrap_or(0),
                 _ => break,
             }
         }

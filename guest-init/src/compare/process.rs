@@ -10,7 +10,8 @@ use crate::support::*;
 use crate::sys::{self, WaitStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Starts the process of a scenario from the parent that the scenario asks for. Returns its process id.
+/// Starts the process of a scenario, with a parent in the state [`Scenario::parent`]. The process calls `run`
+/// and exits with its result. Returns the process id.
 pub(super) fn start_process(
     scenario: &Scenario,
     run: impl FnOnce() -> i32,
@@ -33,14 +34,14 @@ pub(super) fn start_process(
     i32::try_from(child).map_err(broken("clone"))
 }
 
-/// The shared word in which the forking process stores its child's process id.
+/// The index of the shared word in which the forking process stores its child's process id.
 const CHILD_PID: usize = 5;
 
-/// Starts an untraced process from a traced one. The traced process forks while its tracer resumes it
-/// by `resume`, and stops `fork_stops` times during the fork. Because of `CLONE_PARENT` the new process
-/// is a child of this one.
+/// Starts an untraced process by the fork of a traced process. The tracer resumes the traced process by
+/// `fork_request` until it has stopped `fork_stops` times during the fork. Because of `CLONE_PARENT` the new
+/// process is a child of this process. Returns the new process's id.
 fn start_child_of_traced(
-    resume: u32,
+    fork_request: u32,
     fork_stops: u32,
     run: impl FnOnce() -> i32,
 ) -> Result<i32, Failure> {
@@ -61,7 +62,9 @@ fn start_child_of_traced(
     let expect_stop = |signal: i32| {
         expect_equal("a parent", wait_for_change(forker)?, WaitStatus::Stopped(signal))
     };
-    let resume_by = |resume: u32| request(forker, resume, 0, 0).map(drop).map_err(broken("ptrace"));
+    let resume_by = |resume_request: u32| {
+        request(forker, resume_request, 0, 0).map(drop).map_err(broken("ptrace"))
+    };
     expect_stop(libc::SIGSTOP)?;
     ptrace::set_options(forker).map_err(broken("PTRACE_SETOPTIONS"))?;
     if arch::HAS_CALL_BREAKPOINTS {
@@ -69,7 +72,7 @@ fn start_child_of_traced(
         expect_stop(libc::SIGTRAP)?;
     }
     for _ in 0..fork_stops {
-        resume_by(resume)?;
+        resume_by(fork_request)?;
         wait_for_change(forker)?;
     }
     resume_by(libc::PTRACE_DETACH)?;

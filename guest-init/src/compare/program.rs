@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The program as its own observer: starts the process of a scenario, which runs the variants and
-//! records what it sees.
+//! The program as its own observer: starts the process of a scenario, which runs the variants and records its
+//! own state.
 
 use super::process::{in_thread, start_process};
 use super::record::Record;
@@ -16,8 +16,8 @@ use crate::support::*;
 use crate::sys::{self, WaitStatus};
 use crate::tracee::{Tracee, pause_for_tracer};
 
-/// Runs `observe` while the scenario's system-wide monitor is on and, if the scenario asks for an
-/// armed parent, while this process is armed.
+/// Runs `observe` while the scenario's system-wide monitor is enabled and, if the scenario has
+/// [`Parent::Armed`], while this process is armed.
 pub(super) fn in_environment(scenario: &Scenario, observe: impl FnOnce() -> Check) -> Check {
     let trace = match scenario.monitor {
         Monitor::Tracepoints => Some(Tracefs::start_without_recording(&[
@@ -48,7 +48,8 @@ pub(super) fn in_environment(scenario: &Scenario, observe: impl FnOnce() -> Chec
     result
 }
 
-/// Runs the variants of a scenario and records what the program sees and how it ends.
+/// Runs the variants of a scenario in a program that records its own state. Checks that the program runs to
+/// its end.
 pub(super) fn observe(record: &Record, scenario: &Scenario) -> Check {
     match run_in_process(record, scenario)? {
         WaitStatus::Exited(variants::NOT_FILTERED) => {
@@ -67,9 +68,9 @@ pub(super) fn observe(record: &Record, scenario: &Scenario) -> Check {
 
 /// Runs the variants in a new process and returns how the process ended.
 fn run_in_process(record: &Record, scenario: &Scenario) -> Result<WaitStatus, Failure> {
-    let traced = matches!(scenario.monitor, Monitor::Tracer | Monitor::RewritingTracer)
+    let is_traced = matches!(scenario.monitor, Monitor::Tracer | Monitor::RewritingTracer)
         || scenario.arming == Arming::ByTracer;
-    if traced {
+    if is_traced {
         return run_traced(record, scenario);
     }
     wait_for_change(start_process(scenario, || match scenario.task {
@@ -78,14 +79,15 @@ fn run_in_process(record: &Record, scenario: &Scenario) -> Result<WaitStatus, Fa
     })?)
 }
 
-/// Runs the variants in a new process with this process as its tracer, and returns how the process ended. The
-/// tracer arms the tracee and detaches, or stays attached and delivers every signal.
+/// Runs the variants in a new process with this process as its tracer, and returns how the process ended.
+/// With [`Monitor::None`] the tracer arms the tracee and detaches; else it stays attached and delivers every
+/// signal.
 fn run_traced(record: &Record, scenario: &Scenario) -> Result<WaitStatus, Failure> {
     let tracee = Tracee::start(|| {
         pause_for_tracer();
         variants::run_variants(record, scenario)
     })?;
-    tracer::arm_if_asked(scenario, tracee.pid)?;
+    tracer::arm_by_tracer(scenario, tracee.pid)?;
     if matches!(scenario.monitor, Monitor::None) {
         tracee.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
         return wait_for_change(tracee.pid);
@@ -100,6 +102,7 @@ fn run_traced(record: &Record, scenario: &Scenario) -> Result<WaitStatus, Failur
                 if rewrites {
                     tracer::write_back(tracee.pid);
                 }
+                // The bits above the signal are the event of an event stop.
                 signal = stop & 0x7f;
             }
             end => return Ok(end),

@@ -20,7 +20,7 @@ pub(crate) struct Moment {
     pub(crate) variant: &'static str,
     /// The step within the variant, such as `handler`, `after` or `stop`.
     pub(crate) step: &'static str,
-    /// The number of earlier steps of this name in this variant.
+    /// The number of earlier steps with this name in this variant.
     pub(crate) count: u32,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Record {
 
 // SAFETY: the memory is shared and never unmapped, and only one task writes at a time, as `put` requires.
 unsafe impl Send for Record {}
-// SAFETY: as above.
+// SAFETY: the same holds for references.
 unsafe impl Sync for Record {}
 
 /// Offset of the first field in bytes.
@@ -75,7 +75,7 @@ impl Record {
         unsafe { &*self.base.cast::<AtomicU32>().add(1) }
     }
 
-    /// Marks the record as complete: no field is added any more.
+    /// Marks the record as complete. No field may be added afterwards.
     pub(crate) fn mark_complete(&self) {
         self.complete_word().store(1, Ordering::SeqCst);
     }
@@ -85,7 +85,7 @@ impl Record {
         self.complete_word().load(Ordering::SeqCst) == 1
     }
 
-    /// Removes all fields. A case that did not come to its end may have left fields.
+    /// Removes all fields. A case that was killed may have left fields in the record.
     pub(crate) fn clear(&self) {
         self.used_bytes().store(0, Ordering::SeqCst);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The records of reference scenarios. Many comparisons have the same reference scenario. A runner
-//! observes it once for all of them.
+//! The records of reference scenarios. Many comparisons have the same reference scenario, which the runner
+//! observes once for all of them.
 
 use super::comparisons::COMPARISONS;
 use super::record::Record;

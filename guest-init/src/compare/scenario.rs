@@ -6,8 +6,8 @@ use crate::support::PAGE_SIZE;
 
 /// The cause of the SIGSYS at the watched call.
 ///
-/// The call is the same for all causes: `rt_tgsigqueueinfo(2)`, asked to queue a SIGSYS to the
-/// caller with the same siginfo that a dispatch of this call gives.
+/// The call is the same for all causes: an `rt_tgsigqueueinfo(2)` that queues a SIGSYS to its caller. The
+/// queued siginfo is that of a dispatch of this call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// Dispatch: the selector is at BLOCK, and the call is outside the allowed range.
@@ -16,11 +16,11 @@ pub(crate) enum Cause {
     DispatchWithoutSelector,
     /// Dispatch in inclusive mode: the call is inside the range.
     InclusiveDispatch,
-    /// A seccomp filter that answers `SECCOMP_RET_TRAP`.
+    /// A seccomp filter that returns `SECCOMP_RET_TRAP`.
     SeccompTrap,
     /// The call itself, which is executed and queues the SIGSYS.
     QueuedSigsys,
-    /// The call itself, which is executed and queues another signal. The siginfo differs in `si_signo` only.
+    /// The call itself, which is executed and queues another signal. Its siginfo differs in `si_signo` only.
     QueuedOtherSignal,
 }
 
@@ -110,8 +110,8 @@ pub(crate) struct Scenario {
     pub(crate) cause: Cause,
     /// The instruction of the call.
     pub(crate) instruction: CallInstruction,
-    /// The instruction whose calling convention the registers follow. It can differ from `instruction`, since
-    /// a dispatched call is not executed.
+    /// The instruction whose calling convention the registers follow. This instruction can differ from
+    /// `instruction`, since a dispatched call is not executed.
     pub(crate) convention: CallInstruction,
     /// The format of the signal frames.
     pub(crate) frames: FrameFormat,
@@ -121,7 +121,7 @@ pub(crate) struct Scenario {
     pub(crate) parent: Parent,
     pub(crate) monitor: Monitor,
     pub(crate) filter: Filter,
-    /// Whether all variants run that need no 32-bit code.
+    /// Whether the scenario runs all variants that need no 32-bit code.
     pub(crate) runs_every_variant: bool,
 }
 
@@ -223,18 +223,18 @@ pub(crate) struct Variant {
 }
 
 impl Variant {
-    /// The first signal that the task handles after the call, if the variant determines that signal.
-    /// `watched` is the signal that the call causes.
-    pub(crate) fn first_signal(&self, watched: i32) -> Option<i32> {
+    /// The first signal that the task handles after the call. `signal_of_call` is the signal that the call
+    /// causes. `None` if the trap flag is set: then the kernel may deliver SIGTRAP first.
+    pub(crate) fn first_signal(&self, signal_of_call: i32) -> Option<i32> {
         match self.alt_stack {
             AltStack::ReadOnly | AltStack::Small => Some(libc::SIGSEGV),
             _ if self.processor_flags & TRAP_FLAG != 0 => None,
-            _ => Some(watched),
+            _ => Some(signal_of_call),
         }
     }
 }
 
-/// The variant with no special state, from which the others differ.
+/// The variant without special state.
 const PLAIN_VARIANT: Variant = Variant {
     name: "plain",
     alt_stack: AltStack::None,
@@ -304,8 +304,9 @@ pub(crate) const VARIANTS: &[Variant] = &[
     Variant {
         name: "no-siginfo",
         handler_flags: 0,
-        // SIGUSR1, SIGALRM and two real-time signals.
+        // SIGUSR1, SIGALRM and two real-time signals. Bit N of a mask is signal N + 1.
         blocked: 1 << 9 | 1 << 13 | 1 << 47 | 1 << 63,
+        // SIGUSR2 and a real-time signal.
         handler_mask: 1 << 11 | 1 << 39,
         are_blocked_pending: true,
         processor_flags: HARMLESS_FLAGS,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The stack and the alternate signal stack of watched calls. Both are filled with a pattern, so that
-//! every write to them is visible. Beside them is a page that cannot be read.
+//! every write to the stacks is noticed. After them is memory that is read-only, and a page that cannot be
+//! read.
 
 use super::scenario::STACK_LENGTH;
 use crate::support::{PAGE_SIZE, broken, protect};
@@ -19,11 +20,11 @@ static UNREADABLE_PAGE: AtomicUsize = AtomicUsize::new(0);
 
 /// The address of the stacks of 32-bit code.
 const LOW_ADDRESS: usize = 0x7100_0000;
-/// The address of the stacks of 64-bit code, which is the same on every kernel, so that records of two
+/// The address of the stacks of 64-bit code. The address is the same on every kernel, so that records of two
 /// kernels can be compared.
 const HIGH_ADDRESS: u64 = 0x6000_0000_0000;
 
-/// Maps the stacks. Must be called once in a case, before the first variant runs.
+/// Maps the stacks. A case must call this once, before the first variant runs.
 pub(super) fn map(below_4_gib: bool) -> crate::case::Check {
     let (address, fixed) = if below_4_gib {
         (LOW_ADDRESS as u64, libc::MAP_FIXED_NOREPLACE)
@@ -82,7 +83,7 @@ fn area(index: usize) -> &'static [u8] {
 /// Copies both stacks, for [`changes_since_copy`].
 pub(super) fn copy_stacks() {
     let start = STACKS.load(Ordering::SeqCst) as *mut u8;
-    // SAFETY: as above; the copies follow the stacks.
+    // SAFETY: `map` mapped the two stacks and, after them, the two copies.
     unsafe { std::ptr::copy_nonoverlapping(start, start.add(2 * STACK_LENGTH), 2 * STACK_LENGTH) };
 }
 
@@ -90,42 +91,41 @@ pub(super) fn copy_stacks() {
 pub(super) fn changes_since_copy() -> [&'static [u8]; 2] {
     let start = STACKS.load(Ordering::SeqCst) as *mut u64;
     let words = 2 * STACK_LENGTH / 8;
-    // SAFETY: as above.
+    // SAFETY: `map` mapped the two stacks and, after them, the two copies.
     unsafe {
         for index in 0..words {
-            let (now, copy) = (start.add(index).read(), start.add(words + index));
-            copy.write(copy.read() ^ now);
+            let (current, copy) = (start.add(index).read(), start.add(words + index));
+            copy.write(copy.read() ^ current);
         }
     }
     [area(2), area(3)]
 }
 
-/// Counts the words of the stack outside the addresses from `start` to `end` that were written since
-/// [`fill_with_pattern`]. `None` if the stack is not below 4 GiB, where the pattern is the same everywhere.
+/// The number of words of the stack, outside the addresses from `start` to `end`, that were written since
+/// [`fill_with_pattern`]. `None` if the stack is not below 4 GiB: only there the pattern is the same
+/// everywhere.
 pub(super) fn written_outside(start: u64, end: u64) -> Option<u64> {
     let stack = area(0);
     if stack.as_ptr() as usize != LOW_ADDRESS {
         return None;
     }
-    // Only the upper half of the first word may belong to the frame.
+    // The frame may begin in the middle of a word.
     let [start, end] = [start & !7, end].map(|address| address.saturating_sub(LOW_ADDRESS as u64));
     let (words, _) = stack.as_chunks::<8>();
-    let written = words
-        .iter()
-        .zip((0u64..).step_by(8))
-        .filter(|(word, at)| !(start..end).contains(at) && u64::from_ne_bytes(**word) != PATTERN);
+    let written = words.iter().zip((0u64..).step_by(8)).filter(|(word, offset)| {
+        !(start..end).contains(offset) && u64::from_ne_bytes(**word) != PATTERN
+    });
     Some(written.count() as u64)
 }
 
 /// Fills both stacks with a pattern that depends on the offset. Below 4 GiB the pattern is the same
-/// everywhere, since the signal frames of the two formats, which are compared there, have different
-/// offsets.
+/// everywhere: there signal frames of both formats are compared, which begin at different offsets.
 pub(super) fn fill_with_pattern() {
     let start = STACKS.load(Ordering::SeqCst);
     let offset_mask = if start == LOW_ADDRESS { 0 } else { u64::MAX };
     for index in 0..2 * STACK_LENGTH / 8 {
         let offset = index as u64 & offset_mask;
-        // SAFETY: as above.
+        // SAFETY: `map` mapped the stacks.
         unsafe {
             (start as *mut u64).add(index).write(PATTERN | offset << 32 | offset);
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The tracer as the observer: at each stop of the tracee in the watched call, makes every ptrace(2)
-//! request that reads state, and records the results.
+//! The tracer as the observer. At each stop of the tracee in the watched call, the tracer makes every
+//! ptrace(2) request that reads state, and records the results.
 
 use super::proc;
 use super::process::{in_thread, start_process};
@@ -20,8 +20,8 @@ use std::ops::Range;
 pub(crate) struct Resume {
     pub(crate) name: &'static str,
     request: u32,
-    /// The number of stops that are reached with this request and recorded. `PTRACE_CONT` resumes the
-    /// tracee to later stops.
+    /// The number of stops to which this request resumes the tracee, and which are recorded. To later stops
+    /// `PTRACE_CONT` resumes the tracee.
     recorded_stops: u32,
 }
 
@@ -30,7 +30,8 @@ const fn resume(name: &'static str, request: u32, recorded_stops: u32) -> Resume
 }
 
 /// All requests that resume a tracee. The requests that skip system calls (`PTRACE_SYSEMU*`) are used
-/// for one stop, since they would also skip the handler's sigreturn.
+/// for one stop, since they would also skip the handler's sigreturn. The `libc` crate lacks two of the
+/// numbers.
 pub(crate) const RESUMES: &[Resume] = &[
     resume("PTRACE_CONT", libc::PTRACE_CONT, 4),
     resume("PTRACE_SINGLESTEP", libc::PTRACE_SINGLESTEP, 4),
@@ -45,12 +46,12 @@ const PTRACE_GET_RSEQ_CONFIGURATION: u32 = 0x420f;
 const PTRACE_GETSIGMASK: u32 = 0x420a;
 const PTRACE_SETSIGMASK: u32 = 0x420b;
 
-/// The shared words in which the tracee stores its process id and thread id.
+/// The indices of the shared words in which the tracee stores its process id and thread id.
 const ID_WORDS: [usize; 2] = [6, 7];
 
 /// Replaces the tracee's process id and thread id in these ranges of the bytes by [`ID_PLACEHOLDER`].
-/// `id_words` are the shared words that hold the ids. A range is shorter than a shared word on little-endian
-/// processors only.
+/// `id_words` are the indices of the shared words that hold the ids. A range may be shorter than a shared
+/// word on little-endian processors only.
 pub(super) fn replace_ids(bytes: &mut [u8], ranges: [Range<usize>; 2], id_words: [usize; 2]) {
     for (range, id_word) in ranges.into_iter().zip(id_words) {
         let Some(value) = bytes.get_mut(range) else { continue };
@@ -61,17 +62,17 @@ pub(super) fn replace_ids(bytes: &mut [u8], ranges: [Range<usize>; 2], id_words:
     }
 }
 
-/// Makes a request that writes `length` bytes to the address in its data argument. Returns the bytes,
-/// or the text of the error.
-fn read_by_request(pid: i32, get: u32, address: u64, length: usize) -> Vec<u8> {
+/// Makes a request that writes `length` bytes to the address in its data argument. `address` is its address
+/// argument. Returns the bytes, or the text of the error.
+fn read_by_request(pid: i32, get_request: u32, address: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    match request(pid, get, address, bytes.as_mut_ptr() as u64) {
+    match request(pid, get_request, address, bytes.as_mut_ptr() as u64) {
         Ok(_) => bytes,
         Err(error) => error.to_string().into_bytes(),
     }
 }
 
-/// Records the results of all reading requests for a stopped tracee.
+/// Records the results of all requests that read state of a stopped tracee.
 pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, pid: i32) {
     for (name, kind) in arch::REGISTER_SETS {
         let mut bytes = vec![0; PAGE_SIZE];
@@ -91,12 +92,13 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
     }
     record.put(moment, "debug registers", &words);
     let mut info = read_by_request(pid, libc::PTRACE_GETSIGINFO, 0, 128);
-    // Clear the ids of the sender or of the stopped task, which every siginfo but that of a forced
-    // SIGSYS has.
-    let field = |at: usize| {
-        info.get(at..at + 4).map_or(0, |b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
+    // Clear si_pid and si_uid: the ids of the sender or of the stopped task. The siginfo of a SIGSYS with a
+    // positive si_code, which the kernel sends, has si_call_addr there instead.
+    let int_at = |offset: usize| {
+        info.get(offset..offset + 4).map_or(0, |b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
     };
-    if info.len() == 128 && (field(0) != libc::SIGSYS || field(8) <= 0) {
+    let (signal, code) = (int_at(0), int_at(8));
+    if info.len() == 128 && (signal != libc::SIGSYS || code <= 0) {
         info[16..24].fill(0);
     }
     record.put(moment, "siginfo", &info);
@@ -104,11 +106,12 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
     record.put(moment, "mask", &read_by_request(pid, PTRACE_GETSIGMASK, 8, 8));
     for (name, flags) in [("queue of the task", 0u32), ("queue of the process", 1)] {
         let mut queued = vec![0u8; 4 * 128];
-        // struct ptrace_peeksiginfo_args: offset, flags, number.
+        // struct ptrace_peeksiginfo_args: `off` in the first word; `flags` and `nr`, at most four signals,
+        // in the halves of the second word.
         let arguments: [u64; 2] = [0, u64::from(flags) | 4 << 32];
-        let from = arguments.as_ptr() as u64;
+        let address = arguments.as_ptr() as u64;
         let count =
-            request(pid, ptrace::PEEK_SIGINFO, from, queued.as_mut_ptr() as u64).unwrap_or(0);
+            request(pid, ptrace::PEEK_SIGINFO, address, queued.as_mut_ptr() as u64).unwrap_or(0);
         queued.truncate(128 * usize::try_from(count).unwrap_or(0));
         record.put(moment, name, &queued);
     }
@@ -116,36 +119,34 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
     let length =
         request(pid, libc::PTRACE_GET_SYSCALL_INFO, info.len() as u64, info.as_mut_ptr() as u64);
     record.put_result(moment, "length of the syscall info", length);
-    // A system call entry has the arguments: PTRACE_SYSCALL_INFO_ENTRY and _SECCOMP.
+    // The information has the arguments of the call at PTRACE_SYSCALL_INFO_ENTRY and _SECCOMP. The first two
+    // arguments are ids.
     if matches!(info[0], 1 | 3) {
         replace_ids(&mut info, [32..40, 40..48], ID_WORDS);
     }
     record.put(moment, "syscall info", &info);
-    let get = |get: u64, size: u64, length| {
-        read_by_request(pid, u32::try_from(get).unwrap_or(0), size, length)
+    let get_by_size = |request: u64, size: usize| {
+        read_by_request(pid, u32::try_from(request).unwrap_or(0), size as u64, size)
     };
-    record.put(moment, "dispatch", &get(PTRACE_GET_DISPATCH, 32, 32));
-    record.put(moment, "rseq", &get(PTRACE_GET_RSEQ_CONFIGURATION.into(), 24, 24));
+    record.put(moment, "dispatch", &get_by_size(PTRACE_GET_DISPATCH, 32));
+    record.put(moment, "rseq", &get_by_size(PTRACE_GET_RSEQ_CONFIGURATION.into(), 24));
 }
 
 /// Records the files `status` and `syscall` in `/proc/PID` of a stopped tracee.
 pub(super) fn record_proc(record: &Record, moment: Moment, pid: i32) {
     let mut buffer = [0; 4096];
-    let mut text = |name: &str| {
+    let mut read_text = |name: &str| {
         let path = CString::new(format!("/proc/{pid}/{name}")).unwrap_or_default();
         String::from_utf8_lossy(proc::read_file(&path, &mut buffer)).into_owned()
     };
-    proc::record_status_lines(record, moment, text("status").as_bytes());
-    // Number, six arguments, stack pointer, next instruction.
-    let call = text("syscall");
-    let ids = ID_WORDS.map(|id| format!("{:#x}", shared_word(id)));
-    let words = call.split_whitespace().enumerate();
-    let words =
-        words.map(
-            |(at, word)| {
-                if matches!(at, 1 | 2) && ids.iter().any(|id| id == word) { "id" } else { word }
-            },
-        );
+    proc::record_status_lines(record, moment, read_text("status").as_bytes());
+    // The words of the file: number, six arguments, stack pointer, next instruction.
+    let call = read_text("syscall");
+    let ids = ID_WORDS.map(|index| format!("{:#x}", shared_word(index)));
+    let words = call.split_whitespace().enumerate().map(|(index, word)| {
+        let is_id = matches!(index, 1 | 2) && ids.iter().any(|id| id == word);
+        if is_id { "id" } else { word }
+    });
     record.put(moment, "/proc/PID/syscall", words.collect::<Vec<_>>().join(" ").as_bytes());
 }
 
@@ -158,22 +159,24 @@ pub(super) fn write_back(pid: i32) {
             let _ = ptrace::regset(pid, libc::PTRACE_SETREGSET, *kind, bytes);
         }
     }
-    let dispatch =
+    let [get_dispatch, set_dispatch] =
         [PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH].map(|r| u32::try_from(r).unwrap_or(0));
-    let pairs = [
+    // Request to read, request to write, address argument, bytes of the state.
+    let requests = [
         (libc::PTRACE_GETSIGINFO, libc::PTRACE_SETSIGINFO, 0, 128),
         (PTRACE_GETSIGMASK, PTRACE_SETSIGMASK, 8, 8),
-        (dispatch[0], dispatch[1], 32, 32),
+        (get_dispatch, set_dispatch, 32, 32),
     ];
-    for (get, set, size, length) in pairs {
+    for (get_request, set_request, address, length) in requests {
         let mut bytes = vec![0u8; length];
-        if request(pid, get, size, bytes.as_mut_ptr() as u64).is_ok() {
-            let _ = request(pid, set, size, bytes.as_mut_ptr() as u64);
+        if request(pid, get_request, address, bytes.as_mut_ptr() as u64).is_ok() {
+            let _ = request(pid, set_request, address, bytes.as_mut_ptr() as u64);
         }
     }
 }
 
-/// Runs in the tracee: asks to be traced, then makes the watched call once for each of `resumes`.
+/// Makes this process a tracee of its parent, then makes the watched call once for each of `resumes`. Stops by
+/// SIGSTOP at the start and before each call. Returns the exit code.
 fn run_traced_calls(scenario: &Scenario, resumes: &[&str]) -> i32 {
     if ptrace::trace_me().is_err() {
         return variants::NOT_PREPARED;
@@ -197,15 +200,15 @@ fn run_traced_calls(scenario: &Scenario, resumes: &[&str]) -> i32 {
     variants::COMPLETED
 }
 
-/// Arms a stopped tracee if the scenario asks for arming by the tracer.
-pub(super) fn arm_if_asked(scenario: &Scenario, pid: i32) -> Check {
+/// Arms a stopped tracee if the scenario has [`Arming::ByTracer`].
+pub(super) fn arm_by_tracer(scenario: &Scenario, pid: i32) -> Check {
     if scenario.arming != Arming::ByTracer {
         return Ok(());
     }
     let [mode, offset, length, selector] = variants::configuration(scenario);
     let config = [mode, selector, offset, length];
-    let set = u32::try_from(PTRACE_SET_DISPATCH).unwrap_or(0);
-    request(pid, set, 32, config.as_ptr() as u64)
+    let set_request = u32::try_from(PTRACE_SET_DISPATCH).unwrap_or(0);
+    request(pid, set_request, size_of_val(&config) as u64, config.as_ptr() as u64)
         .map(drop)
         .map_err(|error| mismatch("the tracer may arm", error.to_string()))
 }
@@ -240,7 +243,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
     let stopped = wait_for_change(pid)?;
     expect_equal("a tracee", stopped.to_string(), WaitStatus::Stopped(libc::SIGSTOP).to_string())?;
     ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
-    arm_if_asked(scenario, pid)?;
+    arm_by_tracer(scenario, pid)?;
     let resume_by = |resume: u32, signal: i32| {
         request(pid, resume, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))
     };

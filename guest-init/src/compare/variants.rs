@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Runs the variants of a scenario in a task and records the state that the task itself can see.
+//! Runs the variants of a scenario in a task, and records the state that the task itself can read.
 //!
-//! After arming, nothing here allocates or panics: the task may be a thread without the C library,
+//! After arming, no function here allocates or panics, since the task may be a thread without the C library,
 //! and every system call outside the allowed range may be dispatched.
 
 use super::record::{Moment, Record};
@@ -20,7 +20,7 @@ use std::sync::atomic::{
 
 /// The record to which the handler adds fields; null if it records nothing.
 static RECORD: AtomicPtr<Record> = AtomicPtr::new(std::ptr::null_mut());
-/// The scenario whose call the next handler makes; null if it makes none.
+/// The scenario whose watched call the next handler makes; null if the handler makes no call.
 static REPEATED_SCENARIO: AtomicPtr<Scenario> = AtomicPtr::new(std::ptr::null_mut());
 /// Index of the current variant.
 static VARIANT_INDEX: AtomicUsize = AtomicUsize::new(0);
@@ -33,7 +33,7 @@ static HANDLED_SIGNALS: AtomicU32 = AtomicU32::new(0);
 /// The process id and the thread id of the calling task, which are arguments of the call.
 static TASK_IDS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
-/// The value that a record has in place of the process id and the thread id of the calling task.
+/// The value that a record contains in place of the process id and the thread id of the calling task.
 pub(super) const ID_PLACEHOLDER: u64 = 0x1d;
 
 /// Exit code of a task that ran to its end.
@@ -53,8 +53,8 @@ pub(super) fn watched_call_registers(
     variant: &Variant,
 ) -> Registers {
     let ids = [sys::getpid(), sys::gettid()].map(|id| u64::from(id.cast_unsigned()));
-    for (stored, id) in TASK_IDS.iter().zip(ids) {
-        stored.store(id, Ordering::SeqCst);
+    for (task_id, id) in TASK_IDS.iter().zip(ids) {
+        task_id.store(id, Ordering::SeqCst);
     }
     let signal = u64::from(WATCHED_SIGNAL.load(Ordering::SeqCst).cast_unsigned());
     let siginfo = SIGINFO.as_ptr() as u64;
@@ -64,13 +64,16 @@ pub(super) fn watched_call_registers(
     if let Some(flags) = Reg::FLAGS {
         regs[flags] |= variant.processor_flags;
     }
-    let alternate = matches!(variant.alt_stack, AltStack::Current | AltStack::CurrentAutoDisarm);
-    regs[Reg::Sp] = stacks::top(alternate) - 256 - variant.misalignment;
+    let is_on_alternate =
+        matches!(variant.alt_stack, AltStack::Current | AltStack::CurrentAutoDisarm);
+    /// The distance of the stack pointer from the end of the stack, in bytes.
+    const DISTANCE_FROM_END: u64 = 256;
+    regs[Reg::Sp] = stacks::top(is_on_alternate) - DISTANCE_FROM_END - variant.misalignment;
     regs
 }
 
 /// The signal mask that handlers write to their frames: the signals that variants block, SIGTTIN
-/// and a real-time signal.
+/// and a real-time signal. Bit N is signal N + 1.
 const EDITED_MASK: u64 = 1 << 9 | 1 << 13 | 1 << 47 | 1 << 63 | 1 << 20 | 1 << 40;
 
 /// The signal of [`Cause::QueuedOtherSignal`]. No variant blocks it.
@@ -85,18 +88,22 @@ static SIGINFO: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 /// Stores in [`SIGINFO`] the siginfo that a dispatch of this call gives (`trigger_sigsys()`).
 fn store_siginfo(site: WatchedCallSite, regs: &Registers, audit_arch: u32) {
     let number = number_read_by_kernel(regs[Reg::NUMBER]).cast_unsigned();
-    let pair = |first: u32, second: u32| {
+    let word_of = |first: u32, second: u32| {
         let [a, b] = [first, second].map(u32::to_ne_bytes);
         u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]])
     };
     let words = [
-        pair(WATCHED_SIGNAL.load(Ordering::SeqCst).cast_unsigned(), 0),
-        pair(SYS_USER_DISPATCH.cast_unsigned(), 0),
+        // si_signo, si_errno
+        word_of(WATCHED_SIGNAL.load(Ordering::SeqCst).cast_unsigned(), 0),
+        // si_code, padding
+        word_of(SYS_USER_DISPATCH.cast_unsigned(), 0),
+        // si_call_addr
         arch::watched_call_compared_address(site),
-        pair(number, audit_arch),
+        // si_syscall, si_arch
+        word_of(number, audit_arch),
     ];
-    for (stored, word) in SIGINFO.iter().zip(words) {
-        stored.store(word, Ordering::SeqCst);
+    for (siginfo_word, word) in SIGINFO.iter().zip(words) {
+        siginfo_word.store(word, Ordering::SeqCst);
     }
 }
 
@@ -126,8 +133,8 @@ fn record_cpu_state(record: &Record, moment: Moment, state: &arch::CpuState, exc
     record.put(moment, "floating", state.floating());
 }
 
-/// Records the task's signal mask, pending signals, alternate stack and segment bases, which system
-/// calls inside the allowed range return.
+/// Records the task's signal mask, pending signals, alternate stack and segment bases. Reads them by system
+/// calls inside the allowed range.
 fn record_task_state(record: &Record, moment: Moment) {
     record.put_result(moment, "mask", sys::sigmask(libc::SIG_BLOCK, 0));
     let mut pending = 0u64;
@@ -147,6 +154,8 @@ const CHANGE_NAMES: [&str; 2] = ["change of the stack", "change of the alternate
 /// Names of the parts of the stack that holds a frame, in the order of [`arch::Frame::split_area`].
 const PART_NAMES: [&str; 4] =
     ["below the frame", "after the frame", "floating point frame", "above the frame"];
+/// Maximum number of signals of a variant that are recorded; later ones are only counted.
+const MAX_RECORDED_SIGNALS: u32 = 8;
 
 /// The instruction whose calling convention the watched call's registers follow.
 fn convention() -> CallInstruction {
@@ -162,18 +171,18 @@ fn frame_format() -> FrameFormat {
     if HAS_COMPAT_FRAMES.load(Ordering::SeqCst) { FrameFormat::Compat } else { FrameFormat::Native }
 }
 
-/// The Rust part of the handler of every signal. It runs on a separate stack.
+/// The Rust part of the handler of every signal, which the assembly part calls on a separate stack.
 #[unsafe(no_mangle)]
 extern "C" fn sudbox_record_signal(
     signal: i32,
     info: *const [u8; 128],
     context: *mut arch::UserContext,
 ) {
-    let repeated = REPEATED_SCENARIO.swap(std::ptr::null_mut(), Ordering::SeqCst);
-    if !repeated.is_null() {
+    let repeated_scenario = REPEATED_SCENARIO.swap(std::ptr::null_mut(), Ordering::SeqCst);
+    if !repeated_scenario.is_null() {
         // SAFETY: `repeat_in_handler` stored the address of a scenario that lives as long as the
         // process.
-        let scenario = unsafe { &*repeated };
+        let scenario = unsafe { &*repeated_scenario };
         call_once(scenario, selector_at_call(scenario));
     }
     let record = RECORD.load(Ordering::SeqCst);
@@ -185,7 +194,7 @@ extern "C" fn sudbox_record_signal(
     let count = HANDLED_SIGNALS.fetch_add(1, Ordering::SeqCst);
     let variant = VARIANTS.get(VARIANT_INDEX.load(Ordering::SeqCst)).unwrap_or(&VARIANTS[0]);
     let moment = Moment { variant: variant.name, step: "handler", count };
-    if count < 8 {
+    if count < MAX_RECORDED_SIGNALS {
         record.put_number(moment, "signal", u64::from(signal.cast_unsigned()));
         let state = arch::state_at_handler_entry();
         record_cpu_state(&record, moment, &state, &arch::HANDLER_ARGUMENTS);
@@ -211,7 +220,8 @@ extern "C" fn sudbox_record_signal(
                         record.put(moment, name, part);
                     }
                 }
-                // Its contents may include the frame of an earlier handler, with ids in registers.
+                // Record only the changes: the stack may contain the frame of an earlier handler, with ids
+                // in its registers.
                 None if arch::CAN_CHOOSE_STACK => record.put(moment, CHANGE_NAMES[index], changes),
                 None => {}
             }
@@ -226,7 +236,7 @@ extern "C" fn sudbox_record_signal(
             }
         }
     }
-    // SAFETY: the kernel hands the handler its frame.
+    // SAFETY: the kernel passes the handler its frame.
     unsafe { arch::clear_trap_flag(frame_format(), &arch::state_at_handler_entry(), context) };
     stacks::copy_stacks();
 }
@@ -253,14 +263,14 @@ fn install_handler(signal: i32, handler: u64, flags: i32, mask: u64) -> bool {
 
 /// Sets the alternate stack of a variant.
 fn set_alt_stack(alt_stack: AltStack) {
-    let auto_disarm = 1 << 31; // SS_AUTODISARM
+    const SS_AUTODISARM: i32 = 1 << 31;
     let (start, flags) = match alt_stack {
         AltStack::None => (0, libc::SS_DISABLE),
         AltStack::NotRequested | AltStack::Requested | AltStack::Current => {
             (stacks::alternate_start(), 0)
         }
         AltStack::AutoDisarm | AltStack::CurrentAutoDisarm => {
-            (stacks::alternate_start(), auto_disarm)
+            (stacks::alternate_start(), SS_AUTODISARM)
         }
         AltStack::ReadOnly => (stacks::read_only_start(), 0),
         AltStack::Small => (stacks::alternate_start(), 0),
@@ -283,11 +293,11 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
     install_recording_handler_with(signal, variant.handler_flags, variant.handler_mask);
     set_alt_stack(variant.alt_stack);
     let _ = sys::sigmask(libc::SIG_SETMASK, variant.blocked);
-    let pending = |signal: &i32| {
+    let must_be_pending = |signal: &i32| {
         variant.are_blocked_pending && variant.blocked & sys::signal_bit(*signal) != 0
     };
     let (process, thread) = (sys::getpid(), sys::gettid());
-    for signal in (1..=64).filter(pending) {
+    for signal in (1..=64).filter(must_be_pending) {
         let _ = sys::tgkill(process, thread, signal);
     }
     let regs = watched_call_registers(scenario.convention, site, variant);
@@ -314,7 +324,7 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
         }
     }
     record_task_state(record, moment);
-    for signal in (1..=64).filter(pending) {
+    for signal in (1..=64).filter(must_be_pending) {
         let _ = sys::sigtimedwait(sys::signal_bit(signal), std::time::Duration::ZERO);
     }
     let _ = sys::sigmask(libc::SIG_SETMASK, 0);
@@ -352,7 +362,7 @@ pub(super) fn set_filter(scenario: &Scenario) -> bool {
     filter::install(&mut program, 0).is_ok()
 }
 
-/// The dispatch configuration for the scenario's cause: mode, offset, length, selector.
+/// The dispatch configuration for the scenario's cause: mode, offset, length and selector.
 pub(super) fn configuration(scenario: &Scenario) -> [u64; 4] {
     let inside = arch::inside().start;
     let selector = selector_address(&SELECTOR);
@@ -368,13 +378,13 @@ pub(super) fn configuration(scenario: &Scenario) -> [u64; 4] {
     }
 }
 
-/// Arms or disarms. Returns whether the kernel accepted the configuration.
+/// Sets the dispatch configuration. Returns whether the kernel accepted it.
 fn set_configuration(mode: u64, offset: u64, length: u64, selector: u64) -> bool {
     sys::set_dispatch(mode, offset, length, selector).is_ok()
 }
 
-/// Arms the calling task as the scenario asks. Returns whether each request gave the expected
-/// result.
+/// Arms the calling task as [`Scenario::arming`] says. Returns whether the kernel accepted and refused the
+/// requests as expected.
 fn arm_task(scenario: &Scenario) -> bool {
     let [mode, offset, length, selector] = configuration(scenario);
     let arm = || set_configuration(mode, offset, length, selector);
@@ -395,7 +405,7 @@ fn arm_task(scenario: &Scenario) -> bool {
     }
 }
 
-/// Brings about the events of the history. Returns whether the kernel accepted all requests.
+/// Causes the events of the history. Returns whether the kernel accepted all requests.
 fn apply_history(history: History) -> bool {
     match history {
         History::None => true,
@@ -454,8 +464,7 @@ pub(super) fn repeat_in_handler(scenario: &Scenario) {
     REPEATED_SCENARIO.store(std::ptr::from_ref(scenario).cast_mut(), Ordering::SeqCst);
 }
 
-/// Makes the watched call once, as the first variant does, with this selector and without
-/// recording.
+/// Makes the watched call of the first variant once, with this selector value and without recording.
 pub(super) fn call_once(scenario: &Scenario, selector: u8) {
     call_once_from(
         WatchedCallSite { instruction: scenario.instruction, has_breakpoint: false },
@@ -464,13 +473,14 @@ pub(super) fn call_once(scenario: &Scenario, selector: u8) {
     );
 }
 
-/// As [`call_once`], right after a breakpoint if the architecture has one.
+/// As [`call_once`], right after a breakpoint if the architecture's watched call can have one.
 pub(super) fn call_once_at_breakpoint(scenario: &Scenario, selector: u8) {
     let has_breakpoint = arch::HAS_CALL_BREAKPOINTS;
     let site = WatchedCallSite { instruction: scenario.instruction, has_breakpoint };
     call_once_from(site, scenario, selector);
 }
 
+/// As [`call_once`], at this site.
 fn call_once_from(site: WatchedCallSite, scenario: &Scenario, selector: u8) {
     stacks::fill_with_pattern();
     let regs = watched_call_registers(scenario.convention, site, &VARIANTS[0]);
@@ -484,6 +494,7 @@ fn call_once_from(site: WatchedCallSite, scenario: &Scenario, selector: u8) {
 /// Forks with these flags right after a breakpoint, if the architecture has one. Returns the
 /// child's process id, or 0 in the child.
 pub(super) fn fork_at_breakpoint(flags: i32) -> u64 {
+    // The registers of the watched call, with number and arguments of clone(2).
     let breakpoint = WatchedCallSite { instruction: CallInstruction::Native, has_breakpoint: true };
     let mut regs = watched_call_registers(CallInstruction::Native, breakpoint, &VARIANTS[0]);
     let arguments = arch::clone_arguments(u64::from(flags.cast_unsigned()), 0);
@@ -514,8 +525,8 @@ pub(super) fn run_variants(record: &Record, scenario: &Scenario) -> i32 {
     }
     let floating = [Floating::pattern(), Floating::initial()];
     for (index, variant) in VARIANTS.iter().enumerate() {
-        let possible = arch::CAN_CHOOSE_STACK || variant.alt_stack == AltStack::None;
-        if possible && scenario.runs(variant) {
+        let is_possible = arch::CAN_CHOOSE_STACK || variant.alt_stack == AltStack::None;
+        if is_possible && scenario.runs(variant) {
             run_variant(record, scenario, index, &floating);
         }
     }

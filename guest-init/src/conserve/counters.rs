@@ -4,12 +4,13 @@
 use crate::case::Failure;
 use crate::support::broken;
 
-/// A line `name: number` of a file in `/proc`, which is read as a counter.
+/// A line `name: number` of a file in `/proc`, whose number is a counter.
 struct CounterLine {
     name: &'static str,
     radix: u32,
+    /// The unit as it follows the name in messages.
     unit: &'static str,
-    /// The growth that is allowed, since caches keep freed memory.
+    /// The allowed growth, in the unit of the counter. Memory counters may grow, since caches keep freed memory.
     allowed_growth: i64,
 }
 
@@ -55,8 +56,8 @@ const STATUS_LINES: &[CounterLine] = &[
     kilobytes("VmStk", 0),
 ];
 
-/// The allowed growth of the number of active timers, since the kernel starts and stops timers of its own.
-const ALLOWED_TIMERS: i64 = 12;
+/// The allowed growth of the number of active timers. The kernel starts and stops timers of its own.
+const ALLOWED_TIMER_GROWTH: i64 = 12;
 
 /// The values of all counters at one time.
 pub(super) struct Counters {
@@ -86,34 +87,38 @@ impl Counters {
     /// Reads all counters.
     pub(super) fn read() -> Result<Counters, Failure> {
         let mut values = Vec::new();
-        // Folds the per-CPU counts into the totals. On kernels without this file the totals are exact
-        // to a few pages.
+        // The write makes the kernel add the counts of each CPU to the totals. On kernels without this file
+        // the totals may be wrong by a few pages.
         let _ = std::fs::write("/proc/sys/vm/stat_refresh", "1");
         values.extend(counters_in(&read_file("/proc/meminfo")?, MEMINFO_LINES));
         values.extend(counters_in(&read_file("/proc/self/status")?, STATUS_LINES));
-        let tasks = read_file("/proc/loadavg")?;
-        let tasks = tasks.split_whitespace().nth(3).and_then(|word| word.split_once('/'));
-        let tasks = tasks.and_then(|(_, all)| all.parse().ok()).unwrap_or(0);
+        // The fourth word of /proc/loadavg is `RUNNABLE/ALL`, numbers of tasks.
+        let loadavg = read_file("/proc/loadavg")?;
+        let counts = loadavg.split_whitespace().nth(3).and_then(|word| word.split_once('/'));
+        let tasks = counts.and_then(|(_, all)| all.parse().ok()).unwrap_or(0);
         values.push(("tasks".into(), tasks, 0));
         let files = std::fs::read_dir("/proc/self/fd").map_err(broken("/proc/self/fd"))?.count();
         values.push(("descriptors".into(), i64::try_from(files).unwrap_or(i64::MAX), 0));
         if let Ok(timers) = read_file("/proc/timer_list") {
+            // The line of each active timer begins with ` #` and its number.
             let active = timers.lines().filter(|line| line.starts_with(" #")).count();
             values.push((
                 "timers".into(),
                 i64::try_from(active).unwrap_or(i64::MAX),
-                ALLOWED_TIMERS,
+                ALLOWED_TIMER_GROWTH,
             ));
         }
         Ok(Counters { values })
     }
 
     /// The counters that grew by more than is allowed since `earlier`: name, earlier value, value.
-    pub(super) fn grown(&self, earlier: &Counters) -> Vec<(String, i64, i64)> {
+    pub(super) fn grown_since(&self, earlier: &Counters) -> Vec<(String, i64, i64)> {
         let pairs = earlier.values.iter().zip(&self.values);
         pairs
-            .filter(|((_, from, allowed_growth), (_, to, _))| to - from > *allowed_growth)
-            .map(|((name, from, _), (_, to, _))| (name.clone(), *from, *to))
+            .filter(|((_, earlier, allowed_growth), (_, value, _))| {
+                value - earlier > *allowed_growth
+            })
+            .map(|((name, earlier, _), (_, value, _))| (name.clone(), *earlier, *value))
             .collect()
     }
 }
@@ -123,19 +128,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_from_their_lines() {
+    fn counters_are_read_from_the_lines_of_a_table() {
         let text =
             "Slab:  4321 kB\nSUnreclaim:       1234 kB\nSigQ:\t5/100\nSigBlk:\t00000000000000ff\n";
-        let of = |table| counters_in(text, table).collect::<Vec<_>>();
-        assert_eq!(of(MEMINFO_LINES), [("SUnreclaim (kB)".to_owned(), 1234, 20)]);
-        assert_eq!(of(STATUS_LINES), [("SigQ".to_owned(), 5, 0), ("SigBlk".to_owned(), 255, 0)]);
+        let read = |table| counters_in(text, table).collect::<Vec<_>>();
+        assert_eq!(read(MEMINFO_LINES), [("SUnreclaim (kB)".to_owned(), 1234, 20)]);
+        assert_eq!(read(STATUS_LINES), [("SigQ".to_owned(), 5, 0), ("SigBlk".to_owned(), 255, 0)]);
     }
 
     #[test]
     fn only_counters_that_grew_by_more_than_allowed_are_listed() {
-        let of = |a, b| Counters { values: vec![("a".into(), a, 0), ("b".into(), b, 10)] };
-        assert!(of(1, 10).grown(&of(1, 0)).is_empty());
-        assert!(of(0, 0).grown(&of(1, 0)).is_empty());
-        assert_eq!(of(2, 11).grown(&of(1, 0)), [("a".into(), 1, 2), ("b".into(), 0, 11)]);
+        let counters = |a, b| Counters { values: vec![("a".into(), a, 0), ("b".into(), b, 10)] };
+        assert!(counters(1, 10).grown_since(&counters(1, 0)).is_empty());
+        assert!(counters(0, 0).grown_since(&counters(1, 0)).is_empty());
+        let grown = counters(2, 11).grown_since(&counters(1, 0));
+        assert_eq!(grown, [("a".into(), 1, 2), ("b".into(), 0, 11)]);
     }
 }

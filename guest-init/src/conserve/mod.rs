@@ -14,7 +14,7 @@ use counters::Counters;
 use std::time::Duration;
 use sudbox_protocol::Feature;
 
-/// An operation that runs many times and must use up nothing.
+/// An operation that must use up no resources of the process and the kernel when it runs many times.
 struct Workload {
     /// The id of the workload's case.
     id: &'static str,
@@ -44,35 +44,35 @@ const fn workload(
 const WORKLOADS: &[Workload] = &[
     workload(
         "conserve/dispatches",
-        "a thousand dispatches use up nothing",
+        "a thousand dispatches use up no resources",
         "force_sig_info_to_task()",
         1000,
         workloads::handled_dispatches,
     ),
     workload(
         "conserve/nested-dispatches",
-        "dispatches in handlers use up nothing",
+        "dispatches in handlers use up no resources",
         "force_sig_info_to_task()",
         100,
         workloads::nested_dispatches,
     ),
     workload(
         "conserve/allowed",
-        "allowed calls, by range and by selector, use up nothing",
+        "calls that the range or the selector allows use up no resources",
         "syscall_user_dispatch()",
         500,
         workloads::allowed_calls,
     ),
     workload(
         "conserve/arming",
-        "arming, arming anew, disarming and being refused use up nothing",
+        "arming, arming again, disarming and refused configurations use up no resources",
         "task_set_syscall_user_dispatch()",
         200,
         workloads::arming,
     ),
     workload(
         "conserve/disarming-again",
-        "disarming a task that is not armed changes nothing, however often",
+        "disarming a task that is not armed uses up no resources",
         "task_set_syscall_user_dispatch()",
         6000,
         workloads::disarming_again,
@@ -81,7 +81,7 @@ const WORKLOADS: &[Workload] = &[
         features: &[Feature::Dispatch, Feature::PtraceConfig],
         ..workload(
             "conserve/sets-by-tracer",
-            "a tracer's reads and writes of the configuration use up nothing",
+            "a tracer's requests to read and set the configuration use up no resources",
             "syscall_user_dispatch_set_config()",
             200,
             workloads::tracer_configurations,
@@ -89,70 +89,70 @@ const WORKLOADS: &[Workload] = &[
     },
     workload(
         "conserve/traced-dispatches",
-        "dispatches that a tracer sees and delivers use up nothing",
+        "dispatches whose signal a tracer delivers use up no resources",
         "ptrace_signal()",
         50,
         workloads::delivered_dispatches,
     ),
     workload(
         "conserve/suppressed-dispatches",
-        "dispatches whose signal a tracer suppresses use up nothing",
+        "dispatches whose signal a tracer suppresses use up no resources",
         "ptrace_signal()",
         50,
         workloads::suppressed_dispatches,
     ),
     workload(
         "conserve/kills-by-value",
-        "deaths by a selector that is neither ALLOW nor BLOCK use up nothing",
+        "processes that die by a selector that is neither ALLOW nor BLOCK use up no resources",
         "force_exit_sig()",
         48,
         workloads::deaths_by_selector_value,
     ),
     workload(
         "conserve/kills-by-memory",
-        "deaths by a selector that cannot be read use up nothing",
+        "processes that die by a selector that cannot be read use up no resources",
         "force_exit_sig()",
         48,
         workloads::deaths_by_unreadable_selector,
     ),
     workload(
         "conserve/kills-by-signal",
-        "deaths by a dispatch that is blocked, ignored or not handled use up nothing",
+        "processes that die by a dispatch whose SIGSYS is blocked, ignored or not handled use up no resources",
         "force_sig_info_to_task()",
         48,
         workloads::deaths_by_unhandled_sigsys,
     ),
     workload(
         "conserve/kills-of-threads",
-        "deaths of processes with threads use up nothing",
+        "processes with threads that die by their selector use up no resources",
         "zap_other_threads()",
         10,
         workloads::deaths_of_threads,
     ),
     workload(
         "conserve/forks",
-        "children of an armed process that arm and dispatch use up nothing",
+        "children of an armed process that arm and whose calls are dispatched use up no resources",
         "dup_task_struct()",
         16,
         workloads::forks,
     ),
     workload(
         "conserve/threads",
-        "threads of an armed process that arm and dispatch use up nothing",
+        "threads of an armed process that arm and whose calls are dispatched use up no resources",
         "dup_task_struct()",
         32,
         workloads::threads,
     ),
     workload(
         "conserve/execs",
-        "armed processes that execute another program use up nothing",
+        "armed processes that execute another program use up no resources",
         "begin_new_exec()",
         16,
         workloads::execs,
     ),
     workload(
         "conserve/failed-execs",
-        "execs of an armed process that fail use up nothing",
+        "failing execs of an armed process use up no resources",
         "bprm_execve()",
         100,
         workloads::failed_execs,
@@ -191,13 +191,14 @@ struct IdleTracees {
 }
 
 impl IdleTracees {
-    /// Starts two tracees: one armed with its own configuration, and one that is not armed.
+    /// Starts two tracees. The first is armed, with a configuration that no workload uses; the second is not
+    /// armed.
     fn start() -> Result<IdleTracees, Failure> {
         let mut pids = Vec::new();
-        for armed in [true, false] {
+        for must_arm in [true, false] {
             let pid = spawn_child(|| {
                 let _ = ptrace::trace_me();
-                if armed
+                if must_arm
                     && sys::set_dispatch(
                         MODE_EXCLUSIVE,
                         0x1234_5678,
@@ -221,16 +222,16 @@ impl IdleTracees {
         Ok(IdleTracees { pids })
     }
 
-    /// Records everything that the tracer can see of the tracees.
+    /// Records all state of the tracees that the tracer can read.
     fn record(&self, record: &Record) {
         for (pid, name) in self.pids.iter().zip(["armed", "not armed"]) {
             compare::record_stopped(record, name, *pid);
         }
     }
 
-    /// Resumes the tracees for one call: the armed one's is dispatched, the other's executed. Kills and
-    /// reaps both.
-    fn resume(self) -> Check {
+    /// Resumes each tracee for one call, which must be dispatched in the armed tracee and executed in the
+    /// other. Kills and reaps both.
+    fn check_call_and_kill(self) -> Check {
         let dispatched = sys::WaitStatus::Stopped(libc::SIGSYS);
         for (pid, expected) in self.pids.into_iter().zip([dispatched, sys::WaitStatus::Exited(0)]) {
             ptrace::request(pid, libc::PTRACE_CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
@@ -245,62 +246,64 @@ impl IdleTracees {
     }
 }
 
-/// Maximum number of times that counters that grew are read again, 5 ms apart, since the kernel frees
-/// some memory later.
+/// Maximum number of further reads of counters that grew, since the kernel frees some memory later.
 const COUNTER_READS: usize = 40;
+/// The time between two such reads.
+const COUNTER_READ_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Number of rounds in which a counter must grow to be reported. A leak makes the counter grow in each
 /// round; the kernel's caches, per CPU and per slab, grow only until they are full.
 const ROUNDS: usize = 5;
 
-/// Runs the workload with this index: first a few repetitions to warm up, then rounds, until no counter
-/// grew in all rounds so far. The counters are read before and after each round.
+/// Runs the workload with this index: first a few repetitions, which fill caches, then up to [`ROUNDS`]
+/// rounds. Reads the counters before and after each round. Fails if a counter grew in every round.
 pub(crate) fn check(index: usize) -> Check {
     let workload = &WORKLOADS[index];
     if let Some(need) = probe::machine().first_unmet(arch::WATCH_NEEDS) {
         return Err(Failure::Unmet(need.to_string()));
     }
-    // On one CPU only the caches of that CPU affect the counters.
-    let cpu = [1u64; 1];
+    // The case runs on CPU 0, so that only the caches of one CPU affect the counters.
+    let cpu_mask = [1u64; 1];
     // SAFETY: reads the mask.
-    unsafe { sys::call(libc::SYS_sched_setaffinity, &[0, 8, cpu.as_ptr() as u64]) }
+    unsafe { sys::call(libc::SYS_sched_setaffinity, &[0, 8, cpu_mask.as_ptr() as u64]) }
         .map_err(broken("sched_setaffinity"))?;
     let idle = IdleTracees::start()?;
     let [before, after] = [Record::new()?, Record::new()?];
     (workload.repeat)(workload.repetitions / 8 + 1)?;
     idle.record(&before);
-    let mut growth = growth_in_a_round(workload)?;
+    // The counters that grew in every round so far.
+    let mut growing = grown_in_round(workload)?;
     for _ in 1..ROUNDS {
-        if growth.is_empty() {
+        if growing.is_empty() {
             break;
         }
-        let again = growth_in_a_round(workload)?;
-        growth.retain(|(name, ..)| again.iter().any(|(grown, ..)| grown == name));
+        let grown_again = grown_in_round(workload)?;
+        growing.retain(|(name, ..)| grown_again.iter().any(|(grown, ..)| grown == name));
     }
     before.export(workload.id, "")?;
-    if let Some((name, from, to)) = growth.first() {
+    if let Some((name, earlier, value)) = growing.first() {
         return Err(mismatch(
-            format!("{name} after {} repetitions: {from}", workload.repetitions),
-            format!("{name}: {to}, and more in each round; {} counters grew", growth.len()),
+            format!("{name} after {} repetitions: {earlier}", workload.repetitions),
+            format!("{name}: {value}, and more in each round; {} counters grew", growing.len()),
         ));
     }
     idle.record(&after);
     compare::expect_same(workload.id, &before, &after)?;
-    idle.resume()
+    idle.check_call_and_kill()
 }
 
-/// Runs one round of a workload. Returns the counters that grew by more than is allowed and stayed so:
-/// name, earlier value, value.
-fn growth_in_a_round(workload: &Workload) -> Result<Vec<(String, i64, i64)>, Failure> {
+/// Runs one round of a workload. Returns the counters that grew by more than is allowed and did not shrink
+/// again: name, earlier value, value.
+fn grown_in_round(workload: &Workload) -> Result<Vec<(String, i64, i64)>, Failure> {
     let start = Counters::read()?;
     (workload.repeat)(workload.repetitions)?;
-    let mut grown = Counters::read()?.grown(&start);
+    let mut grown = Counters::read()?.grown_since(&start);
     for _ in 0..COUNTER_READS {
         if grown.is_empty() {
             break;
         }
-        sys::sleep(Duration::from_millis(5));
-        grown = Counters::read()?.grown(&start);
+        sys::sleep(COUNTER_READ_INTERVAL);
+        grown = Counters::read()?.grown_since(&start);
     }
     Ok(grown)
 }

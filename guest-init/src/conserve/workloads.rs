@@ -9,7 +9,7 @@ use crate::sys::{self, WaitStatus};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// The registers of the call that workloads issue.
+/// The registers of the call that workloads issue, a getppid(2).
 fn harmless_call() -> Registers {
     Registers::for_call(call_number(libc::SYS_getppid), [0; 6])
 }
@@ -70,12 +70,12 @@ pub(super) fn arming(count: u32) -> Check {
     Ok(())
 }
 
-/// Disarms the task, which is not armed.
+/// Disarms the calling task, which is not armed.
 pub(super) fn disarming_again(count: u32) -> Check {
     (0..count).try_for_each(|_| disarm())
 }
 
-/// Sets and reads the configuration as a tracer, and makes requests that the kernel refuses.
+/// Sets and reads the configuration of a tracee, and makes requests that the kernel refuses.
 pub(super) fn tracer_configurations(count: u32) -> Check {
     let tracee = Tracee::start(|| {
         pause_for_tracer();
@@ -93,8 +93,8 @@ pub(super) fn tracer_configurations(count: u32) -> Check {
     tracee.kill()
 }
 
-/// Traces a child whose calls are dispatched, and resumes it at each SIGSYS with `delivered_signal`:
-/// SIGSYS, or 0 to suppress the signal.
+/// Traces a child that makes `count` dispatched calls, and resumes the child at each SIGSYS with
+/// `delivered_signal`: SIGSYS, or 0 to suppress the signal.
 fn trace_dispatches(count: u32, delivered_signal: i32) -> Check {
     handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
@@ -126,8 +126,8 @@ pub(super) fn suppressed_dispatches(count: u32) -> Check {
     trace_dispatches(count, 0)
 }
 
-/// Runs a function in a child that shares this process's memory, on a stack from [`reused_stack`]. The
-/// function's result is the child's exit code. Returns how the child ended.
+/// Runs a function in a child that shares this process's memory, on the stack [`reused_stack`]. The child exits
+/// with the function's result. Returns how the child ended.
 fn run_on_stack(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<WaitStatus, Failure> {
     extern "C" fn enter(run: u64) -> u64 {
         // SAFETY: the parent passes the address of the reference, and waits.
@@ -156,8 +156,8 @@ fn reused_stack() -> Result<*mut u8, Failure> {
     Ok(STACK.load(Ordering::SeqCst))
 }
 
-/// Starts children that make a fatal call, and checks that `signal` kills each. `prepare` makes the
-/// call fatal and returns whether this succeeded.
+/// Starts children that make one call, and checks that `signal` kills each child at its call. `prepare` arms
+/// the child with the index in its argument, and returns whether it succeeded.
 fn expect_children_killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool) -> Check {
     let stack = reused_stack()?;
     for round in 0..count {
@@ -177,11 +177,11 @@ fn expect_children_killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool
     Ok(())
 }
 
-/// Starts children that a selector of value 2 kills.
+/// Starts children that a selector of value [`INVALID`] kills.
 pub(super) fn deaths_by_selector_value(count: u32) -> Check {
     expect_children_killed(count, libc::SIGSYS, |_| {
         let armed = arm().is_ok();
-        set_selector(2);
+        set_selector(INVALID);
         armed
     })
 }
@@ -216,9 +216,9 @@ pub(super) fn deaths_of_threads(count: u32) -> Check {
     }
     for _ in 0..count {
         let child = spawn_child(|| {
-            let ready = spawn_thread(wait, 0).is_ok() && arm().is_ok();
-            set_selector(2);
-            if ready {
+            let is_prepared = spawn_thread(wait, 0).is_ok() && arm().is_ok();
+            set_selector(INVALID);
+            if is_prepared {
                 let _ = arch::gate().issue(&harmless_call());
             }
             0
@@ -247,10 +247,10 @@ pub(super) fn forks(count: u32) -> Check {
 
 /// Starts threads that arm and make one dispatched call.
 pub(super) fn threads(count: u32) -> Check {
-    extern "C" fn arm_and_dispatch(done: u64) -> u64 {
+    extern "C" fn arm_and_dispatch(round: u64) -> u64 {
         let armed = arm().is_ok();
         let _ = issue_blocked(&arch::gate(), &harmless_call());
-        set_shared_word(0, if armed { done } else { u64::MAX });
+        set_shared_word(0, if armed { round } else { u64::MAX });
         0
     }
     handle_dispatches(do_nothing)?;
@@ -295,14 +295,14 @@ pub(super) fn execs(count: u32) -> Check {
 /// Makes execve(2) calls of an armed process that fail.
 pub(super) fn failed_execs(count: u32) -> Check {
     arm()?;
-    let none = [0u64];
-    let list = none.as_ptr() as u64;
+    let empty_list = [0u64];
+    let list = empty_list.as_ptr() as u64;
     for _ in 0..count {
         for path in [c"/no/such/program", c"/"] {
             // SAFETY: reads a path and two empty lists.
-            let answer =
+            let result =
                 unsafe { sys::call(libc::SYS_execve, &[path.as_ptr() as u64, list, list]) };
-            ensure(answer.is_err(), "execve fails", || format!("{answer:?}"))?;
+            ensure(result.is_err(), "execve fails", || format!("{result:?}"))?;
         }
     }
     disarm()

@@ -58,21 +58,21 @@ fn modes_refused() -> Check {
 fn filter_decides() -> Check {
     const ERRNO: i32 = 77;
     handle_dispatches(do_nothing)?;
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         if filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return SETUP_FAILED;
         }
         let _ = arch::gate().issue(&umask_call());
         0
     })?;
-    expect_killed(end, libc::SIGSYS, 0)?;
-    let end = run_vforked(|| {
+    expect_killed(status, libc::SIGSYS, 0)?;
+    let status = run_vforked(|| {
         if filter_umask(SECCOMP_RET_ERRNO | ERRNO.cast_unsigned()).is_err() {
             return SETUP_FAILED;
         }
         exit_code(arch::gate().issue(&umask_call()).result() == -i64::from(ERRNO))
     })?;
-    expect_success(end)?;
+    expect_success(status)?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)?;
     filter_umask(SECCOMP_RET_TRAP).map_err(broken("seccomp"))?;
     let _ = arch::gate().issue(&umask_call());

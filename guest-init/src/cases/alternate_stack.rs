@@ -96,7 +96,7 @@ fn overflow_kills() -> Check {
         handle_dispatches_with(do_nothing, handler_flags, 0)?;
         install_counting_handler(libc::SIGSEGV)?;
         reset_dispatch_count();
-        let end = run_vforked(|| {
+        let status = run_vforked(|| {
             let call = fresh_umask_call();
             // The memory around the current stack pointer becomes the alternate stack.
             let start = arch::current_stack_pointer() - BYTES_BELOW_CALL;
@@ -108,7 +108,7 @@ fn overflow_kills() -> Check {
             let _ = issue_blocked(&arch::gate(), &call);
             0
         })?;
-        expect_killed(end, libc::SIGSEGV, 0)?;
+        expect_killed(status, libc::SIGSEGV, 0)?;
     }
     Ok(())
 }

@@ -316,7 +316,7 @@ pub(crate) const EXECUTED: u8 = 23;
 fn exec_disarms() -> Check {
     let fd = program()?;
     handle_dispatches(do_nothing)?;
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         // There is no selector, so every call of a program that stayed armed would be dispatched. The
         // program has no handler of SIGSYS, which would kill it.
         if arm_with_selector(0).is_err() {
@@ -327,7 +327,7 @@ fn exec_disarms() -> Check {
     })?;
     expect_equal(
         "the program",
-        end.to_string(),
+        status.to_string(),
         WaitStatus::Exited(i32::from(EXECUTED)).to_string(),
     )
 }

@@ -143,7 +143,7 @@ fn exec_past_return_kills() -> Check {
     // The kernel maps the segment, which has a kernel address, after it has released the old memory.
     let fd = create_changed_program(SEGMENT_ADDRESS_OFFSET, &arch::KERNEL_ADDRESS.to_ne_bytes())?;
     for selector in [ALLOW, BLOCK] {
-        let end = run_vforked(|| {
+        let status = run_vforked(|| {
             if arm().is_err() {
                 return SETUP_FAILED;
             }
@@ -151,7 +151,7 @@ fn exec_past_return_kills() -> Check {
             let _ = execute(fd, 0);
             0
         })?;
-        expect_killed(end, libc::SIGSEGV, 0)?;
+        expect_killed(status, libc::SIGSEGV, 0)?;
     }
     Ok(())
 }

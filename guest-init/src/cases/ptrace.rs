@@ -227,12 +227,12 @@ fn no_emulation_stop() -> Check {
 
 fn killed_without_stops() -> Check {
     let tracee = start_caller(INVALID)?;
-    let end = tracee.resume(SYSCALL, 0)?;
-    if let WaitStatus::Stopped(_) = end {
+    let status = tracee.resume(SYSCALL, 0)?;
+    if let WaitStatus::Stopped(_) = status {
         log(format!("the stop is of kind {:?}", tracee.stop_kind()?));
         tracee.kill()?;
     }
-    expect_killed(end, libc::SIGSYS, 0)?;
+    expect_killed(status, libc::SIGSYS, 0)?;
     // An executed call still stops at its entry and exit.
     expect_call_stops()
 }

@@ -160,7 +160,7 @@ fn seized_interrupt() -> Check {
     tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_rt_sigreturn)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
-    let end = wait_for_change(child)?;
-    expect_equal("the program", end, WaitStatus::Exited(0))?;
+    let status = wait_for_change(child)?;
+    expect_equal("the program", status, WaitStatus::Exited(0))?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }

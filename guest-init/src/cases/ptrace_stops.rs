@@ -219,11 +219,11 @@ fn stops_told() -> Check {
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     expect_call_info("the stop for SIGSYS", &tracee, SYSCALL_INFO_NONE, &[])?;
     expect_queues(&tracee)?;
-    let mut change = tracee.resume(SYSCALL, libc::SIGSYS)?;
-    while change == WaitStatus::Stopped(CALL_STOP)
+    let mut status = tracee.resume(SYSCALL, libc::SIGSYS)?;
+    while status == WaitStatus::Stopped(CALL_STOP)
         && tracee.registers()?.number.cast_signed() != libc::SYS_close
     {
-        change = tracee.resume(SYSCALL, 0)?;
+        status = tracee.resume(SYSCALL, 0)?;
     }
     let entry = entry_bytes(libc::SYS_close, CLOSE_ARGUMENTS);
     expect_call_info("the entry of an allowed call", &tracee, SYSCALL_INFO_ENTRY, &entry)?;

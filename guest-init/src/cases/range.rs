@@ -201,23 +201,23 @@ fn inclusive_outside_not_read() -> Check {
     let page = map_pages(1)?;
     protect(page, 1, libc::PROT_NONE)?;
     let other = arch::second_gate();
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         if expect_accepted(MODE_INCLUSIVE, arch::gate().compared_address(), 1, page as u64).is_err()
         {
             return SETUP_FAILED;
         }
         exit_code(expect_executed(&other).is_ok())
     })?;
-    expect_success(end)?;
+    expect_success(status)?;
     // A call from within the range reads the selector, which kills the child.
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         if expect_accepted(MODE_INCLUSIVE, arch::gate().compared_address(), 1, page as u64).is_err()
         {
             return SETUP_FAILED;
         }
         exit_code(expect_executed(&arch::gate()).is_ok())
     })?;
-    expect_killed(end, libc::SIGSEGV, 0)
+    expect_killed(status, libc::SIGSEGV, 0)
 }
 
 fn no_selector() -> Check {

@@ -358,12 +358,12 @@ fn suppressed_number_kept() -> Check {
             )
         })?;
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-        let end = tracee.resume(CONT, 0)?;
-        if let WaitStatus::Stopped(_) = end {
+        let status = tracee.resume(CONT, 0)?;
+        if let WaitStatus::Stopped(_) = status {
             log(format!("{code} came back as {}", tracee.registers()?.result.cast_signed()));
             tracee.kill()?;
         }
-        expect_success(end)?;
+        expect_success(status)?;
     }
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }

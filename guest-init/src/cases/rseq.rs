@@ -70,7 +70,7 @@ const CONTEXT_SWITCHED: i32 = 98;
 /// child had a context switch.
 fn run_without_context_switch(trial: impl Fn() -> Check) -> Result<WaitStatus, Failure> {
     loop {
-        let end = wait_for_change(spawn_child(|| {
+        let status = wait_for_change(spawn_child(|| {
             let Ok(before) = context_switches() else { return SETUP_FAILED };
             if trial().is_err() {
                 return SETUP_FAILED;
@@ -81,8 +81,8 @@ fn run_without_context_switch(trial: impl Fn() -> Check) -> Result<WaitStatus, F
                 Err(_) => SETUP_FAILED,
             }
         })?)?;
-        if end != WaitStatus::Exited(CONTEXT_SWITCHED) {
-            return Ok(end);
+        if status != WaitStatus::Exited(CONTEXT_SWITCHED) {
+            return Ok(status);
         }
     }
 }
@@ -91,12 +91,12 @@ fn run_without_context_switch(trial: impl Fn() -> Check) -> Result<WaitStatus, F
 /// 6.19 with the boot argument `rseq_debug=1`.
 fn kills_in_section(gate: &Gate, area: &'static RseqArea, section: u64) -> Result<bool, Failure> {
     let regs = fresh_umask_call();
-    let end = run_without_context_switch(|| {
+    let status = run_without_context_switch(|| {
         area.section.store(section, Ordering::SeqCst);
         let _ = gate.issue(&regs);
         Ok(())
     })?;
-    match end {
+    match status {
         WaitStatus::Exited(0) => Ok(false),
         WaitStatus::Killed { signal: libc::SIGSEGV, .. } => Ok(true),
         other => {
@@ -176,7 +176,7 @@ fn section_checked() -> Check {
     }
     handle_dispatches(do_nothing)?;
     let regs = fresh_umask_call();
-    let end = run_without_context_switch(|| {
+    let status = run_without_context_switch(|| {
         // The call of an earlier trial may have been dispatched.
         reset_dispatch_count();
         arm()?;
@@ -186,5 +186,5 @@ fn section_checked() -> Check {
         set_selector(ALLOW);
         Ok(())
     })?;
-    expect_killed(end, libc::SIGSEGV, 0)
+    expect_killed(status, libc::SIGSEGV, 0)
 }

@@ -85,14 +85,14 @@ pub(super) fn umask_call() -> Registers {
 
 fn dispatched_unseen() -> Check {
     handle_dispatches(do_nothing)?;
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         if arm().is_err() || filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return SETUP_FAILED;
         }
         let after = issue_blocked(&arch::gate(), &umask_call());
         exit_code(is_result_kept(&after, &umask_call()))
     })?;
-    expect_success(end)?;
+    expect_success(status)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_equal(
         "si_code",
@@ -100,14 +100,14 @@ fn dispatched_unseen() -> Check {
         Some(SYS_USER_DISPATCH),
     )?;
     // The filter kills for an allowed umask(2).
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         if arm().is_err() || filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return SETUP_FAILED;
         }
         let _ = arch::gate().issue(&umask_call());
         0
     })?;
-    expect_killed(end, libc::SIGSYS, 1)
+    expect_killed(status, libc::SIGSYS, 1)
 }
 
 fn allowed_filtered() -> Check {
@@ -248,7 +248,7 @@ fn dispatched_unseen_strict() -> Check {
     handle_dispatches(exit_thread)?;
     for (selector, expected) in [(BLOCK, WaitStatus::Exited(0)), (ALLOW, killed())] {
         reset_dispatch_count();
-        let end = run_vforked(|| {
+        let status = run_vforked(|| {
             // SAFETY: takes no pointers.
             let enter_strict_mode = || unsafe {
                 let strict = libc::SECCOMP_MODE_STRICT.into();
@@ -265,7 +265,7 @@ fn dispatched_unseen_strict() -> Check {
             let _ = unsafe { sys::call(libc::SYS_exit, &[1]) };
             1
         });
-        expect_equal("the child", end?.to_string(), expected.to_string())?;
+        expect_equal("the child", status?.to_string(), expected.to_string())?;
         expect_equal("SIGSYS handled", dispatch_count(), u32::from(selector == BLOCK))?;
     }
     Ok(())

@@ -229,7 +229,7 @@ fn expect_kill(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
     let file = u64::from(fd.cast_unsigned());
     let enlarge =
         Registers::for_call(call_number(libc::SYS_ftruncate), [file, ENLARGED_SIZE, 0, 0, 0, 0]);
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         prepare();
         if arm_with_selector(selector).is_err() {
             return SETUP_FAILED;
@@ -239,7 +239,7 @@ fn expect_kill(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
         set_shared_word(CALL_RETURNED, 1);
         0
     })?;
-    expect_killed(end, signal, 0)?;
+    expect_killed(status, signal, 0)?;
     expect_equal("instructions run after the call", shared_word(CALL_RETURNED), 0)?;
     let seek_end = u64::from(libc::SEEK_END.cast_unsigned());
     // SAFETY: takes no pointers.
@@ -305,7 +305,7 @@ fn invalid_value_kills_all_threads() -> Check {
     })?;
     expect_equal("the other thread ran", shared_word(0), 1)?;
     reset_dispatch_count();
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         extern "C" fn call_with_invalid_selector(_: u64) -> u64 {
             if arm().is_ok() {
                 set_selector(INVALID);
@@ -320,7 +320,7 @@ fn invalid_value_kills_all_threads() -> Check {
             sys::sched_yield();
         }
     })?;
-    expect_killed(end, libc::SIGSYS, 0)
+    expect_killed(status, libc::SIGSYS, 0)
 }
 
 fn kill_dumps_core() -> Check {
@@ -504,7 +504,7 @@ fn not_read_in_range() -> Check {
     install_counting_handler(libc::SIGSEGV)?;
     let page = map_pages(1)?;
     protect(page, 1, libc::PROT_NONE)?;
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         if arm_with_selector(page as u64).is_err() {
             return SETUP_FAILED;
         }
@@ -514,6 +514,6 @@ fn not_read_in_range() -> Check {
         let old_umask = unsafe { sys::call(libc::SYS_umask, &[0o111]) };
         exit_code(old_umask == Ok(RESET_UMASK) && sys::getpid() > 0)
     })?;
-    expect_success(end)?;
+    expect_success(status)?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }

@@ -126,7 +126,7 @@ fn userfault_waits() -> Check {
 fn expect_death(selector: *mut u8, signal: i32) -> Check {
     reset_dispatch_count();
     set_shared_word(CALL_RETURNED, 0);
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         let regs = fresh_umask_call();
         if arm_with_selector(selector as u64).is_err() {
             return SETUP_FAILED;
@@ -135,7 +135,7 @@ fn expect_death(selector: *mut u8, signal: i32) -> Check {
         set_shared_word(CALL_RETURNED, 1);
         0
     })?;
-    expect_killed(end, signal, 0)?;
+    expect_killed(status, signal, 0)?;
     expect_equal("instructions run after the call", shared_word(CALL_RETURNED), 0)
 }
 
@@ -182,7 +182,7 @@ fn userfault_killable() -> Check {
             await_shared_word(WAIT_IS_OVER, 1);
         })
         .start_thread()?;
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         WAITING_CHILD.store(sys::getpid(), Ordering::SeqCst);
         if arm_with_selector(page as u64).is_err() {
             return SETUP_FAILED;
@@ -191,7 +191,7 @@ fn userfault_killable() -> Check {
         set_shared_word(CALL_RETURNED, 1);
         0
     })?;
-    expect_killed(end, libc::SIGKILL, 0)?;
+    expect_killed(status, libc::SIGKILL, 0)?;
     expect_equal("faults", shared_word(HANDLED_FAULTS), 1)?;
     expect_equal("instructions run after the call", shared_word(CALL_RETURNED), 0)?;
     set_shared_word(WAIT_IS_OVER, 1);

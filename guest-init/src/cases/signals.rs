@@ -118,7 +118,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// Checks that a child is killed by its only dispatched call. The child calls `prepare` before it arms.
 fn expect_death_by_dispatch(prepare: impl FnOnce()) -> Check {
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         prepare();
         let regs = fresh_umask_call();
         if arm().is_err() {
@@ -127,7 +127,7 @@ fn expect_death_by_dispatch(prepare: impl FnOnce()) -> Check {
         let _ = issue_blocked(&arch::gate(), &regs);
         exit_code(take_umask_effect())
     })?;
-    expect_killed(end, libc::SIGSYS, 0)
+    expect_killed(status, libc::SIGSYS, 0)
 }
 
 /// Sets the disposition of SIGSYS to `SIG_DFL` or `SIG_IGN`.
@@ -163,14 +163,14 @@ fn call_in_first_handler(dispatch: Dispatch<'_>) {
 
 fn second_in_handler_kills() -> Check {
     handle_dispatches(call_in_first_handler)?;
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         if arm().is_err() {
             return SETUP_FAILED;
         }
         let _ = issue_blocked(&arch::gate(), &fresh_umask_call());
         0
     })?;
-    expect_killed(end, libc::SIGSYS, 1)?;
+    expect_killed(status, libc::SIGSYS, 1)?;
     expect_equal("instructions run after the second call", shared_word(0), 0)
 }
 
@@ -222,7 +222,7 @@ fn nesting() -> Check {
 
 fn reset_handler() -> Check {
     handle_dispatches_with(do_nothing, libc::SA_RESETHAND, 0)?;
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         if arm().is_err() {
             return SETUP_FAILED;
         }
@@ -232,7 +232,7 @@ fn reset_handler() -> Check {
         let _ = issue_blocked(&arch::gate(), &regs);
         0
     })?;
-    expect_killed(end, libc::SIGSYS, 1)?;
+    expect_killed(status, libc::SIGSYS, 1)?;
     expect_equal("the first dispatch returned", shared_word(0), 1)
 }
 
@@ -258,7 +258,7 @@ fn bad_stack_kills() -> Check {
     let stack = map_pages(16)?;
     protect(stack, 16, libc::PROT_READ)?;
     handle_dispatches_with(do_nothing, libc::SA_ONSTACK, 0)?;
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         // SAFETY: no handler can run there, as the case checks.
         let _ = unsafe { sys::sigaltstack(stack as u64, 16 * PAGE_SIZE as u64, 0) };
         if arm().is_err() {
@@ -267,7 +267,7 @@ fn bad_stack_kills() -> Check {
         let _ = issue_blocked(&arch::gate(), &fresh_umask_call());
         0
     })?;
-    expect_killed(end, libc::SIGSEGV, 0)
+    expect_killed(status, libc::SIGSEGV, 0)
 }
 
 /// Handler body: stores the current signal mask in shared word 0.

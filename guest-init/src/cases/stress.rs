@@ -283,8 +283,8 @@ fn count_and_fork(dispatch: Dispatch<'_>) {
             sys::exit(exit_code(observation == CallObservation::EXECUTED));
         }
         Ok(child) => {
-            let end = sys::wait(child, libc::__WALL);
-            if end != Ok(Some((child, WaitStatus::Exited(0)))) {
+            let result = sys::wait(child, libc::__WALL);
+            if result != Ok(Some((child, WaitStatus::Exited(0)))) {
                 data.count_wrong_call();
             }
         }
@@ -349,9 +349,9 @@ fn fork_and_exec() -> Check {
                 sys::sched_yield();
             }
         })?;
-        let end = wait_for_change(child)?;
+        let status = wait_for_change(child)?;
         let expected = WaitStatus::Exited(i32::from(EXECUTED)).to_string();
-        expect_equal(&format!("the program in round {round}"), end.to_string(), expected)?;
+        expect_equal(&format!("the program in round {round}"), status.to_string(), expected)?;
     }
     Ok(())
 }
@@ -422,7 +422,7 @@ fn tracer_sets() -> Check {
                 None => sys::sched_yield(),
                 Some((_, WaitStatus::Stopped(libc::SIGUSR2))) => break,
                 Some((_, WaitStatus::Stopped(libc::SIGSYS))) => drop(resume(libc::SIGSYS)?),
-                Some((_, change)) => return Err(unexpected_change(change)),
+                Some((_, status)) => return Err(unexpected_change(status)),
             }
         }
     }
@@ -433,6 +433,6 @@ fn tracer_sets() -> Check {
 }
 
 /// The failure of a tracee that stopped or ended unexpectedly.
-fn unexpected_change(change: WaitStatus) -> Failure {
-    mismatch("the tracee stops for SIGSYS and SIGUSR2 only", format!("it {change}"))
+fn unexpected_change(status: WaitStatus) -> Failure {
+    mismatch("the tracee stops for SIGSYS and SIGUSR2 only", format!("it {status}"))
 }

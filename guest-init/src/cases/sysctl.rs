@@ -193,12 +193,12 @@ fn only_for_root() -> Check {
             let error = write_sysctl("0").err().and_then(|error| error.raw_os_error());
             exit_code(matches!(error, Some(libc::EACCES | libc::EPERM)))
         })?;
-        let end = wait_for_change(child)?;
+        let status = wait_for_change(child)?;
         let _ = write_sysctl("1");
-        if end == WaitStatus::Exited(SETUP_FAILED) {
+        if status == WaitStatus::Exited(SETUP_FAILED) {
             return Err(Failure::Unmet("user-namespace".into()));
         }
-        expect_success(end)?;
+        expect_success(status)?;
     }
     expect_value("1")
 }

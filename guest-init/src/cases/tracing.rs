@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["phantom-exit-stop"]),
     outside_core(
         "tracing/dispatch-while-traced",
-        "tracepoints change nothing: a dispatched call is not executed, an allowed one is",
+        "with tracepoints, as without, a dispatched call is not executed and an allowed call is",
         EXIT_FUNCTION,
         dispatch_while_traced,
     )
@@ -56,7 +56,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "tracing/ptrace-while-traced",
-        "tracepoints change nothing for a tracer: no stop at a dispatched call, two at the next",
+        "with tracepoints, as without, a tracer has no stop at a dispatched call and two stops at the next call",
         EXIT_FUNCTION,
         ptrace_while_traced,
     )
@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "tracing/dispatch-while-audited",
-        "audit changes nothing: a dispatched call is not executed, and a tracer does not see it",
+        "with an audit rule, as without, a dispatched call is not executed and has no stops for its tracer",
         EXIT_FUNCTION,
         dispatch_while_audited,
     )
@@ -117,14 +117,14 @@ fn umask_call(mode: u64) -> Registers {
     Registers::for_call(call_number(libc::SYS_umask), [mode, 0, 0, 0, 0, 0])
 }
 
-/// Issues umask(2) inside the allowed range.
+/// Issues umask(2) inside the allowed range. Returns the previous umask.
 fn umask_inside(mode: u64) -> u64 {
     // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[mode]) }.unwrap_or(u64::MAX)
 }
 
-/// Makes the calls of a child: a first call, one that is dispatched, one that the selector allows, one from
-/// the allowed range, and a last call. Returns the exit code.
+/// Makes the calls of a child: [`FIRST_CALL`], [`DISPATCHED_CALL`], [`CALL_BY_SELECTOR`], [`CALL_IN_RANGE`]
+/// and [`LAST_CALL`]. Returns the exit code.
 fn make_calls() -> i32 {
     if arm().is_err() {
         return SETUP_FAILED;
@@ -178,7 +178,7 @@ fn trace<const N: usize>(
     }
     let events_of_children = tracefs.stop(std::array::from_fn::<_, N, _>(|i| children[i].0))?;
     let mut results = Vec::new();
-    for ((_, change), mut events) in children.into_iter().zip(events_of_children) {
+    for ((_, status), mut events) in children.into_iter().zip(events_of_children) {
         // The index of the event at the entry of the umask(2) with this argument.
         let entry_of = |mode: u64| {
             let prefixes = [
@@ -192,7 +192,7 @@ fn trace<const N: usize>(
             return Err(mismatch("events of an allowed call", format!("{events:?}")));
         };
         events.truncate(end);
-        results.push((change, events.split_off(begin)));
+        results.push((status, events.split_off(begin)));
     }
     results.try_into().map_err(|_| Failure::Broken("a child is missing".into()))
 }
@@ -207,13 +207,13 @@ fn expect_events(events: &[String], prefixes: &[&str]) -> Check {
 
 fn no_call_events() -> Check {
     handle_dispatches(do_nothing)?;
-    let [(change, events)] = trace(&EVENTS_OF_CALLS, [make_calls])?;
-    expect_success(change)?;
+    let [(status, events)] = trace(&EVENTS_OF_CALLS, [make_calls])?;
+    expect_success(status)?;
     let (umask_events, raw_events): (Vec<_>, Vec<_>) =
         events.into_iter().partition(|event| event.starts_with("sys_umask"));
     let nr = libc::SYS_umask;
-    // The number in the sys_exit of the handler's sigreturn. On some architectures it is that of the
-    // dispatched call, since sigreturn has restored the number register.
+    // The number in the sys_exit event of the handler's sigreturn. On some architectures sigreturn has
+    // restored the number register before that event, which then has the number of the dispatched call.
     let number_at_exit = arch::number_after_sigreturn(nr);
     let kept_result = match result_left_by_bug() {
         None => umask_call(DISPATCHED_CALL).result().to_string(),
@@ -253,8 +253,8 @@ fn no_call_events() -> Check {
 
 fn signal_events() -> Check {
     handle_dispatches(do_nothing)?;
-    let [(change, mut events)] = trace(&EVENTS_OF_SIGNALS, [make_calls])?;
-    expect_success(change)?;
+    let [(status, mut events)] = trace(&EVENTS_OF_SIGNALS, [make_calls])?;
+    expect_success(status)?;
     events.retain(|event| event.starts_with("signal"));
     expect_events(
         &events,
@@ -268,8 +268,8 @@ fn signal_events() -> Check {
 fn killed_without_events() -> Check {
     handle_dispatches(do_nothing)?;
     let results = trace(&EVENTS_OF_EVERY_CALL, [killed_by_value, killed_by_fault])?;
-    for ((change, events), signal) in results.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
-        expect_killed(change, signal, 0)?;
+    for ((status, events), signal) in results.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
+        expect_killed(status, signal, 0)?;
         let nr = libc::SYS_umask;
         let enter = format!("sys_enter: NR {nr} ({FIRST_CALL:x},");
         expect_events(&events, &[&enter, &format!("sys_exit: NR {nr} = ")])?;
@@ -293,10 +293,10 @@ fn ptrace_while_traced() -> Check {
 /// the children ended, and the arguments of umask(2) in the records before that of `LAST_RECORD`.
 fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<WaitStatus>, Vec<u64>), Failure> {
     let mut audit = Audit::start(libc::SYS_umask)?;
-    let (mut pids, mut changes) = (Vec::new(), Vec::new());
+    let (mut pids, mut statuses) = (Vec::new(), Vec::new());
     for run in runs {
         pids.push(spawn_child(run)?);
-        changes.push(wait_for_change(pids[pids.len() - 1])?);
+        statuses.push(wait_for_change(pids[pids.len() - 1])?);
     }
     let last_child = spawn_child(|| {
         umask_inside(LAST_RECORD);
@@ -306,13 +306,13 @@ fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<WaitStatus>, Vec
     pids.push(last_child);
     let records = audit.first_arguments_of(&pids, LAST_RECORD)?;
     audit.stop()?;
-    Ok((changes, records))
+    Ok((statuses, records))
 }
 
 fn no_audit_record() -> Check {
     handle_dispatches(do_nothing)?;
-    let (changes, records) = audit([make_calls])?;
-    expect_success(changes[0])?;
+    let (statuses, records) = audit([make_calls])?;
+    expect_success(statuses[0])?;
     expect_equal(
         "records of umask",
         records,
@@ -322,9 +322,9 @@ fn no_audit_record() -> Check {
 
 fn killed_without_audit_record() -> Check {
     handle_dispatches(do_nothing)?;
-    let (changes, records) = audit([killed_by_value, killed_by_fault])?;
-    for (change, signal) in changes.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
-        expect_killed(change, signal, 0)?;
+    let (statuses, records) = audit([killed_by_value, killed_by_fault])?;
+    for (status, signal) in statuses.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
+        expect_killed(status, signal, 0)?;
     }
     expect_equal("records of umask", records, vec![FIRST_CALL, FIRST_CALL])
 }

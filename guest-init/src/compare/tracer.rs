@@ -247,9 +247,9 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
     let resume_by = |resume: u32, signal: i32| {
         request(pid, resume, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))
     };
-    let mut change = resume_to_sigstop(pid)?;
+    let mut status = resume_to_sigstop(pid)?;
     for resume in RESUMES {
-        if change != WaitStatus::Stopped(libc::SIGSTOP) {
+        if status != WaitStatus::Stopped(libc::SIGSTOP) {
             break;
         }
         if !resumes.contains(&resume.name) {
@@ -267,7 +267,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
                 if count < resume.recorded_stops { resume.request } else { libc::PTRACE_CONT };
             resume_by(request, signal)?;
             let (next, info) = wait_with_siginfo(pid)?;
-            change = next;
+            status = next;
             let WaitStatus::Stopped(stop) = next else { break };
             if stop == libc::SIGSTOP {
                 break;
@@ -293,19 +293,19 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
             count.into(),
         );
     }
-    while let WaitStatus::Stopped(stop) = change {
+    while let WaitStatus::Stopped(stop) = status {
         let signal = if stop == libc::SIGSYS { stop } else { 0 };
         resume_by(libc::PTRACE_CONT, signal)?;
-        change = wait_for_change(pid)?;
+        status = wait_for_change(pid)?;
     }
     let moment = Moment { variant: "end", step: "death", count: 0 };
-    record.put(moment, "end", change.to_string().as_bytes());
+    record.put(moment, "end", status.to_string().as_bytes());
     if pid != process {
-        change = wait_for_change(process)?;
+        status = wait_for_change(process)?;
     }
     expect_equal(
         "the tracee",
-        change.to_string(),
+        status.to_string(),
         WaitStatus::Exited(variants::COMPLETED).to_string(),
     )
 }

@@ -235,12 +235,12 @@ impl IdleTracees {
         let dispatched = sys::WaitStatus::Stopped(libc::SIGSYS);
         for (pid, expected) in self.pids.into_iter().zip([dispatched, sys::WaitStatus::Exited(0)]) {
             ptrace::request(pid, libc::PTRACE_CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
-            let change = wait_for_change(pid)?;
-            if matches!(change, sys::WaitStatus::Stopped(_)) {
+            let status = wait_for_change(pid)?;
+            if matches!(status, sys::WaitStatus::Stopped(_)) {
                 let _ = sys::kill(pid, libc::SIGKILL);
                 wait_for_change(pid)?;
             }
-            expect_equal("a call of an idle process", change, expected)?;
+            expect_equal("a call of an idle process", status, expected)?;
         }
         Ok(())
     }

@@ -161,7 +161,7 @@ fn reused_stack() -> Result<*mut u8, Failure> {
 fn expect_children_killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool) -> Check {
     let stack = reused_stack()?;
     for round in 0..count {
-        let end = run_on_stack(stack, &|| {
+        let status = run_on_stack(stack, &|| {
             if !prepare(round) {
                 return SETUP_FAILED;
             }
@@ -169,9 +169,9 @@ fn expect_children_killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool
             0
         })?;
         let is_killed =
-            matches!(end, WaitStatus::Killed { signal: killer, .. } if killer == signal);
+            matches!(status, WaitStatus::Killed { signal: killer, .. } if killer == signal);
         ensure(is_killed, &format!("it is killed by {}", sys::signal_name(signal)), || {
-            format!("it {end}")
+            format!("it {status}")
         })?;
     }
     Ok(())
@@ -223,9 +223,9 @@ pub(super) fn deaths_of_threads(count: u32) -> Check {
             }
             0
         })?;
-        let end = wait_for_change(child)?;
-        let is_killed = matches!(end, WaitStatus::Killed { signal: libc::SIGSYS, .. });
-        ensure(is_killed, "it is killed by SIGSYS", || format!("it {end}"))?;
+        let status = wait_for_change(child)?;
+        let is_killed = matches!(status, WaitStatus::Killed { signal: libc::SIGSYS, .. });
+        ensure(is_killed, "it is killed by SIGSYS", || format!("it {status}"))?;
     }
     Ok(())
 }
@@ -280,14 +280,14 @@ pub(super) fn execs(count: u32) -> Check {
     let file = program()?;
     let stack = reused_stack()?;
     for _ in 0..count {
-        let end = run_on_stack(stack, &|| {
+        let status = run_on_stack(stack, &|| {
             if arm_with_selector(0).is_err() {
                 return SETUP_FAILED;
             }
             execute(file);
             98
         })?;
-        expect_equal("the program", end, WaitStatus::Exited(i32::from(EXECUTED)))?;
+        expect_equal("the program", status, WaitStatus::Exited(i32::from(EXECUTED)))?;
     }
     sys::close(file).map_err(broken("close"))
 }

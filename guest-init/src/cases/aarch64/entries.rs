@@ -35,11 +35,11 @@ fn run_aarch32_program() -> Result<Vec<u32>, Failure> {
         };
         NOT_EXECUTED
     })?;
-    let end = wait_for_change(child)?;
-    if end == WaitStatus::Exited(NOT_EXECUTED) {
+    let status = wait_for_change(child)?;
+    if status == WaitStatus::Exited(NOT_EXECUTED) {
         return Err(Failure::Unmet("programs of 32 bits".into()));
     }
-    expect_success(end)?;
+    expect_success(status)?;
     let mut bytes = [0u8; AARCH32_OUTPUT_LENGTH];
     // SAFETY: writes at most the buffer.
     let read = unsafe {

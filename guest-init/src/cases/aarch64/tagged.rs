@@ -49,7 +49,7 @@ pub(crate) fn kills_unasked() -> Check {
     handle_dispatches(do_nothing)?;
     for selector in tagged_selectors() {
         reset_dispatch_count();
-        let end = run_vforked(|| {
+        let status = run_vforked(|| {
             let regs = fresh_umask_call();
             if arm_with_selector(selector).is_err() {
                 return SETUP_FAILED;
@@ -57,7 +57,7 @@ pub(crate) fn kills_unasked() -> Check {
             let _ = arch::gate().issue(&regs);
             0
         })?;
-        expect_killed(end, libc::SIGSEGV, 0)?;
+        expect_killed(status, libc::SIGSEGV, 0)?;
     }
     Ok(())
 }
@@ -127,7 +127,7 @@ pub(crate) fn memory_tag_checked() -> Check {
     for tag in [0, TAG ^ 1, TAG ^ 8] {
         let wrongly_tagged = tagged_address ^ TAG << 56 ^ tag << 56;
         reset_dispatch_count();
-        let end = run_vforked(|| {
+        let status = run_vforked(|| {
             let regs = fresh_umask_call();
             if arm_with_selector(wrongly_tagged).is_err() {
                 return SETUP_FAILED;
@@ -135,7 +135,7 @@ pub(crate) fn memory_tag_checked() -> Check {
             let _ = arch::gate().issue(&regs);
             0
         })?;
-        expect_killed(end, libc::SIGSEGV, 0)?;
+        expect_killed(status, libc::SIGSEGV, 0)?;
     }
     Ok(())
 }

@@ -160,12 +160,12 @@ impl Program {
     /// Runs these requests, after which the program exits. Returns the requests with the registers
     /// after each of them.
     pub(crate) fn run(&self, requests: &[Request]) -> Result<Vec<Request>, Failure> {
-        let (change, completed) = self.run_until_end(requests)?;
+        let (status, completed) = self.run_until_end(requests)?;
         // The exit code of the program is the number of requests that it carried out.
         let count = i32::try_from(requests.len()).unwrap_or(-1);
         expect_equal(
             "the 32-bit program",
-            change.to_string(),
+            status.to_string(),
             WaitStatus::Exited(count).to_string(),
         )?;
         Ok(completed)
@@ -180,9 +180,9 @@ impl Program {
         assert!(requests.len() < compat::MAX_REQUESTS);
         self.write(|shared| shared.requests[..requests.len()].copy_from_slice(requests));
         self.write(|shared| shared.state.has_requests = 1);
-        let change = wait_for_change(self.pid)?;
+        let status = wait_for_change(self.pid)?;
         let completed = self.read(|shared| shared.requests[..requests.len()].to_vec());
-        Ok((change, completed))
+        Ok((status, completed))
     }
 
     /// The program's process ID.

@@ -132,14 +132,14 @@ pub(crate) fn watched_selector() -> Check {
     };
     set_debug_register(0, selector_address(&SELECTOR))?;
     set_debug_register(7, WATCH_ONE_BYTE)?;
-    let change = tracee.resume(CONT, 0)?;
-    if change == WaitStatus::Stopped(libc::SIGSTOP) {
+    let first_stop = tracee.resume(CONT, 0)?;
+    if first_stop == WaitStatus::Stopped(libc::SIGSTOP) {
         return Err(Failure::Unmet("working hardware watchpoints".to_owned()));
     }
     ensure(
-        change == WaitStatus::Stopped(libc::SIGTRAP),
+        first_stop == WaitStatus::Stopped(libc::SIGTRAP),
         "the tracee: stopped with SIGTRAP",
-        || change.to_string(),
+        || first_stop.to_string(),
     )?;
     watchpoint_state.store(WATCHPOINT_WORKS, Ordering::SeqCst);
     tracee.expect_signal(CONT, 0, libc::SIGSTOP)?;

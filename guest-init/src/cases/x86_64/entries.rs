@@ -92,7 +92,7 @@ pub(crate) fn int80_refused() -> Check {
     }
     handle_dispatches(leave_through_gate)?;
     for selector in [ALLOW, BLOCK, INVALID] {
-        let end = run_vforked(|| {
+        let status = run_vforked(|| {
             if arm().is_err() {
                 return SETUP_FAILED;
             }
@@ -100,7 +100,7 @@ pub(crate) fn int80_refused() -> Check {
             let _ = arch::compat_gate().issue(&fresh_int80_umask_call());
             0
         })?;
-        expect_killed(end, libc::SIGSEGV, 0)?;
+        expect_killed(status, libc::SIGSEGV, 0)?;
     }
     Ok(())
 }
@@ -309,16 +309,16 @@ fn patch_requests(vdso: &Vdso, addresses: [u32; 2], instruction: [u8; 2]) -> [Re
 
 /// Checks that the program carried out all requests. If the mprotect(2) of [`patch_requests`], the
 /// request with index `mprotect`, was refused, the case ends as unmet.
-fn expect_patched(change: WaitStatus, completed: &[Request], mprotect: usize) -> Check {
-    match (change, completed[mprotect].registers_after.ax) {
+fn expect_patched(status: WaitStatus, completed: &[Request], mprotect: usize) -> Check {
+    match (status, completed[mprotect].registers_after.ax) {
         (WaitStatus::Killed { signal: libc::SIGSEGV, .. }, error) if error != 0 => {
             Err(Failure::Unmet("a vDSO that can be written".into()))
         }
-        (change, _) => {
+        (status, _) => {
             let count = i32::try_from(completed.len()).unwrap_or(-1);
             expect_equal(
                 "the 32-bit program",
-                change.to_string(),
+                status.to_string(),
                 WaitStatus::Exited(count).to_string(),
             )
         }
@@ -344,8 +344,8 @@ pub(crate) fn exempt_by_address() -> Check {
             requests.push(reset_umask_request());
         }
     }
-    let (change, completed) = program.run_until_end(&requests)?;
-    expect_patched(change, &completed, 3)?;
+    let (status, completed) = program.run_until_end(&requests)?;
+    expect_patched(status, &completed, 3)?;
     for pair in completed[first_call..].chunks(2) {
         expect_equal("effect of an exempt call", took_effect(&pair[1]), true)?;
         expect_equal("its result", pair[0].registers_after.ax, RESET_UMASK)?;
@@ -378,8 +378,8 @@ pub(crate) fn exempt_only_compat() -> Check {
             requests.push(reset_umask_request());
         }
     }
-    let (change, completed) = program.run_until_end(&requests)?;
-    expect_patched(change, &completed, 3)?;
+    let (status, completed) = program.run_until_end(&requests)?;
+    expect_patched(status, &completed, 3)?;
     for (pair, allowed) in completed[first_call..].chunks(2).zip([false, true, false, true]) {
         expect_equal("effect of a 64-bit call", took_effect(&pair[1]), allowed)?;
         let expected = if allowed { RESET_UMASK } else { umask };

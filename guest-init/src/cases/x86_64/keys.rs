@@ -58,7 +58,7 @@ pub(crate) fn protection_key_in_handler() -> Check {
     disarm()?;
     reset_dispatch_count();
     handle_dispatches(call_outside)?;
-    let end = run_vforked(|| {
+    let status = run_vforked(|| {
         let regs = fresh_umask_call();
         if arm_with_selector(page as u64).is_err() {
             return SETUP_FAILED;
@@ -68,6 +68,6 @@ pub(crate) fn protection_key_in_handler() -> Check {
         set_selector_in_page(ALLOW);
         0
     })?;
-    expect_killed(end, libc::SIGSEGV, 1)?;
+    expect_killed(status, libc::SIGSEGV, 1)?;
     expect_equal("instructions run after the call in the handler", shared_word(0), 0)
 }

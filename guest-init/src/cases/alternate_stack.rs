@@ -15,7 +15,7 @@ pub(super) const CASES: &[Case] = &[
         "in the handler of a dispatch, on either stack, an alternate stack is disabled if it has \
          SS_AUTODISARM, else unchanged; after the handler it has its old settings",
         "save_altstack()",
-        settings,
+        settings_across_dispatch,
     ),
     case(
         "signals/alternate-stack-overflow-kills",
@@ -46,7 +46,7 @@ fn store_settings(_: Dispatch<'_>) {
     SETTINGS_IN_HANDLER.2.store(flags, Ordering::SeqCst);
 }
 
-fn settings() -> Check {
+fn settings_across_dispatch() -> Check {
     let stack = map_pages(STACK_LENGTH / PAGE_SIZE)? as u64;
     arm()?;
     for stack_flags in [0, SS_AUTODISARM] {
@@ -56,28 +56,28 @@ fn settings() -> Check {
                 .map_err(broken("sigaltstack"))?;
             handle_dispatches_with(store_settings, handler_flags, 0)?;
             let _ = issue_blocked(&arch::gate(), &fresh_umask_call());
-            let case =
+            let what =
                 format!("flags {stack_flags:#x} of the stack, {handler_flags:#x} of the handler");
-            expect_equal(&format!("SIGSYS handled, {case}"), dispatch_count(), 1)?;
+            expect_equal(&format!("SIGSYS handled, {what}"), dispatch_count(), 1)?;
             let flags = match (stack_flags, handler_flags) {
                 (SS_AUTODISARM, _) => libc::SS_DISABLE,
                 (_, 0) => stack_flags,
                 _ => stack_flags | libc::SS_ONSTACK,
             };
             expect_equal(
-                &format!("flags in the handler, {case}"),
+                &format!("flags in the handler, {what}"),
                 SETTINGS_IN_HANDLER.2.load(Ordering::SeqCst),
                 flags,
             )?;
             let start = if stack_flags == SS_AUTODISARM { 0 } else { stack };
             expect_equal_hex(
-                &format!("start in the handler, {case}"),
+                &format!("start in the handler, {what}"),
                 SETTINGS_IN_HANDLER.0.load(Ordering::SeqCst),
                 start,
             )?;
             let after = sys::alternate_stack().map_err(broken("sigaltstack"))?;
             expect_equal(
-                &format!("settings after the return, {case}"),
+                &format!("settings after the return, {what}"),
                 after,
                 (stack, STACK_LENGTH as u64, stack_flags),
             )?;

@@ -60,6 +60,7 @@ struct ThreadData {
     has_ended: AtomicU8,
 }
 
+/// The number of threads.
 const THREADS: usize = 4;
 static THREAD_DATA: [ThreadData; THREADS] = [const {
     ThreadData {
@@ -74,6 +75,7 @@ static THREAD_DATA: [ThreadData; THREADS] = [const {
 /// The register of an unused argument, which carries the index of the thread.
 const INDEX_REGISTER: Reg = Reg::ARGUMENTS[5];
 
+/// The data of the thread whose index is in [`INDEX_REGISTER`].
 fn data_of(registers: &Registers) -> Option<&'static ThreadData> {
     THREAD_DATA.get(usize::try_from(registers[INDEX_REGISTER]).unwrap_or(usize::MAX))
 }
@@ -135,6 +137,7 @@ fn observe_call(index: u64, data: &ThreadData) -> CallObservation {
 }
 
 impl ThreadData {
+    /// Arms the calling thread with this selector. Returns whether the kernel accepted this.
     fn arm(&self) -> bool {
         let selector = selector_address(&self.selector);
         sys::set_dispatch(MODE_EXCLUSIVE, arch::inside().start, inside_length(), selector).is_ok()
@@ -168,7 +171,7 @@ const MUST_STOP: usize = 2;
 /// [`MUST_STOP`] is set.
 extern "C" fn flip_own_selector(index: u64) -> u64 {
     let data = &THREAD_DATA[usize::try_from(index).unwrap_or(0)];
-    let mut random = index + 1;
+    let mut random_state = index + 1;
     await_shared_word(MAY_BEGIN, 1);
     if !data.arm() {
         data.count_wrong_call();
@@ -176,7 +179,7 @@ extern "C" fn flip_own_selector(index: u64) -> u64 {
     while u64::from(data.issued_calls.load(Ordering::SeqCst)) < shared_word(CALLS_PER_THREAD)
         && shared_word(MUST_STOP) == 0
     {
-        let blocked = next_random(&mut random) & 1 == 1;
+        let blocked = next_random(&mut random_state) & 1 == 1;
         data.selector.store(if blocked { BLOCK } else { ALLOW }, Ordering::SeqCst);
         let expected =
             if blocked { CallObservation::DISPATCHED } else { CallObservation::EXECUTED };
@@ -221,7 +224,7 @@ fn have_all_ended(threads: &[ThreadData]) -> bool {
 }
 
 /// The sum of a counter over all threads.
-fn sum(field: impl Fn(&ThreadData) -> &AtomicU32) -> u32 {
+fn sum_over_threads(field: impl Fn(&ThreadData) -> &AtomicU32) -> u32 {
     THREAD_DATA.iter().map(|data| field(data).load(Ordering::SeqCst)).sum()
 }
 
@@ -231,34 +234,38 @@ fn flips() -> Check {
     while !have_all_ended(&THREAD_DATA) {
         sys::sched_yield();
     }
-    expect_equal("calls that did not obey their selector", sum(|data| &data.wrong_calls), 0)?;
     expect_equal(
-        "SIGSYS handled in a thread that no call named",
+        "calls that did not obey their selector",
+        sum_over_threads(|data| &data.wrong_calls),
+        0,
+    )?;
+    expect_equal(
+        "SIGSYS handled in all threads",
         dispatch_count(),
-        sum(|data| &data.handled_dispatches),
+        sum_over_threads(|data| &data.handled_dispatches),
     )
 }
 
 fn flips_by_others() -> Check {
     handle_dispatches(count_dispatch)?;
-    let mut random = 5;
+    let mut random_state = 5;
     start_threads(call_while_others_flip, 0, scale_by_boot_argument(200))?;
     while !have_all_ended(&THREAD_DATA) {
         for data in &THREAD_DATA {
-            let must_block =
-                next_random(&mut random) & 1 == 1 && data.has_ended.load(Ordering::SeqCst) == 0;
+            let must_block = next_random(&mut random_state) & 1 == 1
+                && data.has_ended.load(Ordering::SeqCst) == 0;
             data.selector.store(if must_block { BLOCK } else { ALLOW }, Ordering::SeqCst);
         }
     }
     expect_equal(
         "calls neither executed nor dispatched, or both",
-        sum(|data| &data.wrong_calls),
+        sum_over_threads(|data| &data.wrong_calls),
         0,
     )?;
     expect_equal(
-        "SIGSYS handled in a thread that no call named",
+        "SIGSYS handled in all threads",
         dispatch_count(),
-        sum(|data| &data.handled_dispatches),
+        sum_over_threads(|data| &data.handled_dispatches),
     )
 }
 
@@ -316,7 +323,7 @@ extern "C" fn execute_when_others_are_busy(fd: u64) -> u64 {
     while !THREAD_DATA[1..].iter().all(is_busy) {
         sys::sched_yield();
     }
-    if sum(|data| &data.wrong_calls) != 0 {
+    if sum_over_threads(|data| &data.wrong_calls) != 0 {
         sys::exit(WRONG_CALL);
     }
     let data = &THREAD_DATA[0];
@@ -391,8 +398,8 @@ fn tracer_sets() -> Check {
         while !have_all_ended(&THREAD_DATA) {
             sys::sched_yield();
         }
-        let all_counted = dispatch_count() == sum(|data| &data.handled_dispatches);
-        exit_code(all_counted && sum(|data| &data.wrong_calls) == 0)
+        let all_counted = dispatch_count() == sum_over_threads(|data| &data.handled_dispatches);
+        exit_code(all_counted && sum_over_threads(|data| &data.wrong_calls) == 0)
     })?;
     let armed = Config {
         mode: MODE_EXCLUSIVE,

@@ -25,14 +25,14 @@ impl Record {
     /// # Errors
     /// As [`Record::fields`] and [`recording::add_observation`].
     pub(crate) fn export(&self, id: &str, prefix: &str) -> Check {
-        let mut selector = PartSelector::new(allowed::unrecorded_rows(id));
+        let mut filter = PartFilter::new(allowed::unrecorded_rows(id));
         let mut digest = recording::digest_so_far();
         digest.add(prefix.as_bytes());
         for field in self.fields()? {
-            let rows = selector.rows(&field);
-            selector.add_to_digest(&field, rows, &mut digest);
+            let rows = filter.select_field(&field);
+            filter.add_to_digest(&field, rows, &mut digest);
             if recording::is_recording() {
-                let parts = selector.recorded_parts(&field);
+                let parts = filter.recorded_parts(&field);
                 if !parts.is_empty() {
                     recording::add_observation(observation(prefix, &field, &parts))?;
                 }
@@ -45,12 +45,12 @@ impl Record {
 
 /// Selects the recorded parts of fields. A comparison has thousands of fields with a few dozen names, so
 /// the facts about each name are kept.
-struct PartSelector {
+struct PartFilter {
     /// The rows for parts that are not recorded.
     unrecorded: Vec<&'static AllowedDifference>,
-    names: Vec<NameEntry>,
-    /// The index in `names` of the last field's name.
-    last: usize,
+    entries: Vec<NameEntry>,
+    /// The index in `entries` of the current field's name.
+    current: usize,
     /// The last variant and the last step, each with its digest.
     last_variant_and_step: [(&'static str, u64); 2],
 }
@@ -70,47 +70,52 @@ struct NameEntry {
 /// A set of rows of a [`NameEntry`]: bit N stands for row N.
 type RowSet = u32;
 
-impl PartSelector {
-    fn new(unrecorded: Vec<&'static AllowedDifference>) -> PartSelector {
-        PartSelector { unrecorded, names: Vec::new(), last: 0, last_variant_and_step: [("", 0); 2] }
+impl PartFilter {
+    fn new(unrecorded: Vec<&'static AllowedDifference>) -> PartFilter {
+        PartFilter {
+            unrecorded,
+            entries: Vec::new(),
+            current: 0,
+            last_variant_and_step: [("", 0); 2],
+        }
     }
 
-    /// The rows that hold for this field. The other methods must be called for the same field next, since they
-    /// use `last`.
-    fn rows(&mut self, field: &Field<'_>) -> RowSet {
+    /// Makes this field the current one, to which the other methods apply. Returns the rows that hold for the
+    /// field at its moment.
+    fn select_field(&mut self, field: &Field<'_>) -> RowSet {
         // The names of fields repeat in the same order, so the search begins after the last name.
         let is_same = |entry: &NameEntry| std::ptr::eq(entry.name, field.name);
-        let mut indices = (self.last + 1..self.names.len()).chain(0..self.names.len());
-        let found = indices.find(|index| is_same(&self.names[*index]));
-        self.last = found.unwrap_or_else(|| {
+        let mut indices = (self.current + 1..self.entries.len()).chain(0..self.entries.len());
+        let found = indices.find(|index| is_same(&self.entries[*index]));
+        self.current = found.unwrap_or_else(|| {
             let is_about_field = |row: &&AllowedDifference| row.is_about_field(field.name);
             let rows = self.unrecorded.iter().copied().filter(is_about_field).collect();
             let name_digest = Digest::of(field.name.as_bytes());
             let has_addresses = allowed::FIELDS_WITH_ADDRESSES.contains(&field.name);
             let ranges = Vec::new();
             let name = field.name;
-            self.names.push(NameEntry { name, name_digest, has_addresses, rows, ranges });
-            self.names.len() - 1
+            self.entries.push(NameEntry { name, name_digest, has_addresses, rows, ranges });
+            self.entries.len() - 1
         });
-        let rows = (0..).zip(&self.names[self.last].rows);
+        let rows = (0..).zip(&self.entries[self.current].rows);
         rows.filter(|(_, row)| row.is_about_moment(field.moment))
             .fold(0, |set, (index, _): (u32, _)| set | 1 << index)
     }
 
-    /// Adds the recorded bytes of a field to a digest. `rows` is the result of [`PartSelector::rows`].
+    /// Adds the recorded bytes of the current field to a digest. `rows` are the rows that hold for the field.
     fn add_to_digest(&mut self, field: &Field<'_>, rows: RowSet, digest: &mut Digest) {
         if rows == 0 {
             self.add_names_to_digest(field, digest);
-            self.names[self.last].add_bytes(field.bytes, digest);
+            self.entries[self.current].add_bytes(field.bytes, digest);
         } else if field.name == core_dump::AUXILIARY_VECTOR {
             self.add_names_to_digest(field, digest);
             for (name, bytes) in self.recorded_parts(field) {
                 digest.add(name.as_bytes());
-                self.names[self.last].add_bytes(bytes, digest);
+                self.entries[self.current].add_bytes(bytes, digest);
             }
-        } else if !self.names[self.last].recorded_ranges(rows, field.moment).is_empty() {
+        } else if !self.entries[self.current].recorded_ranges(rows, field.moment).is_empty() {
             self.add_names_to_digest(field, digest);
-            let entry = &self.names[self.last];
+            let entry = &self.entries[self.current];
             let ranges = entry.ranges.iter().filter(|(set, _)| *set == rows);
             for range in ranges.flat_map(|(_, ranges)| ranges) {
                 let end = range.end.min(field.bytes.len());
@@ -119,7 +124,7 @@ impl PartSelector {
         }
     }
 
-    /// Adds the moment and the name of a field to a digest.
+    /// Adds the moment and the name of the current field to a digest.
     fn add_names_to_digest(&mut self, field: &Field<'_>, digest: &mut Digest) {
         let Moment { variant, step, count } = field.moment;
         for (text, last) in [variant, step].into_iter().zip(&mut self.last_variant_and_step) {
@@ -129,14 +134,14 @@ impl PartSelector {
             }
             digest.add_word(*last_digest);
         }
-        digest.add_word(self.names[self.last].name_digest ^ u64::from(count));
+        digest.add_word(self.entries[self.current].name_digest ^ u64::from(count));
     }
 
-    /// The recorded parts of a field.
+    /// The recorded parts of the current field.
     fn recorded_parts<'a>(&self, field: &Field<'a>) -> Vec<NamedBytes<'a>> {
         let mut parts = split_into_parts(field);
         let is_unrecorded = |name: &str, bytes: &[u8]| {
-            let rows = &self.names[self.last].rows;
+            let rows = &self.entries[self.current].rows;
             rows.iter().any(|row| row.allows(field.moment, field.name, name, bytes))
         };
         parts.retain(|(name, bytes)| !is_unrecorded(name, bytes));

@@ -18,7 +18,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 
-/// The record to which the handler adds fields; null if it records nothing.
+/// The record to which the handler adds fields; null if the handler must add none.
 static RECORD: AtomicPtr<Record> = AtomicPtr::new(std::ptr::null_mut());
 /// The scenario whose watched call the next handler makes; null if the handler makes no call.
 static REPEATED_SCENARIO: AtomicPtr<Scenario> = AtomicPtr::new(std::ptr::null_mut());
@@ -107,12 +107,16 @@ fn store_siginfo(site: WatchedCallSite, regs: &Registers, audit_arch: u32) {
     }
 }
 
-/// These registers, with [`ID_PLACEHOLDER`] in place of the task's ids in the argument registers.
-/// The registers `except` stay as they are.
-fn replace_ids(registers: &Registers, convention: CallInstruction, except: &[Reg]) -> Registers {
+/// The registers with [`ID_PLACEHOLDER`] in place of the task's ids in the argument registers. Ids in the
+/// registers `unreplaced` stay.
+fn replace_ids(
+    registers: &Registers,
+    convention: CallInstruction,
+    unreplaced: &[Reg],
+) -> Registers {
     let mut registers = *registers;
     for (reg, id) in arch::first_argument_registers(convention).into_iter().zip(&TASK_IDS) {
-        if registers[reg] == id.load(Ordering::SeqCst) && !except.contains(&reg) {
+        if registers[reg] == id.load(Ordering::SeqCst) && !unreplaced.contains(&reg) {
             registers[reg] = ID_PLACEHOLDER;
         }
     }
@@ -121,14 +125,14 @@ fn replace_ids(registers: &Registers, convention: CallInstruction, except: &[Reg
 
 /// The memory of a value as bytes.
 fn bytes_of<T>(value: &T) -> &[u8] {
-    // SAFETY: used on arrays of numbers alone, which have no padding.
+    // SAFETY: callers pass arrays of numbers only, which have no padding.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
-/// Records registers, segment registers and floating point state. Ids in the registers `except` are
-/// not replaced.
-fn record_cpu_state(record: &Record, moment: Moment, state: &arch::CpuState, except: &[Reg]) {
-    record.put(moment, "registers", bytes_of(&replace_ids(&state.registers, convention(), except)));
+/// Records registers, segment registers and floating point state. Ids in the registers `unreplaced` stay.
+fn record_cpu_state(record: &Record, moment: Moment, state: &arch::CpuState, unreplaced: &[Reg]) {
+    let registers = replace_ids(&state.registers, convention(), unreplaced);
+    record.put(moment, "registers", bytes_of(&registers));
     record.put(moment, "segments", state.segments());
     record.put(moment, "floating", state.floating());
 }
@@ -149,7 +153,9 @@ fn record_task_state(record: &Record, moment: Moment) {
     record.put(moment, "bases", bytes_of(&arch::segment_bases()));
 }
 
+/// The names of the two stacks, as values of the field `the frame's stack`.
 const STACK_NAMES: [&str; 2] = ["the stack", "the alternate stack"];
+/// The names of the fields with the changes of the two stacks.
 const CHANGE_NAMES: [&str; 2] = ["change of the stack", "change of the alternate stack"];
 /// Names of the parts of the stack that holds a frame, in the order of [`arch::Frame::split_area`].
 const PART_NAMES: [&str; 4] =
@@ -206,9 +212,11 @@ extern "C" fn sudbox_record_signal(
         record.put(in_frame, "registers", bytes_of(&registers));
         record.put_number(in_frame, "mask", frame.mask());
         record.put(moment, "deviations of the frame", frame.deviations());
-        let [start, end] = [state.registers[Reg::Sp], registers[Reg::Sp]];
-        if let Some(written) = stacks::written_outside(start, end).filter(|_| count == 0) {
-            record.put_number(moment, "words written outside the frame", written);
+        // The frame is between the stack pointers of the handler and of the interrupted code.
+        let [frame_start, frame_end] = [state.registers[Reg::Sp], registers[Reg::Sp]];
+        let written_words = stacks::written_outside(frame_start, frame_end);
+        if let Some(written_words) = written_words.filter(|_| count == 0) {
+            record.put_number(moment, "words written outside the frame", written_words);
         }
         record.put(moment, "frame", &frame.bytes);
         let areas = stacks::contents().into_iter().zip(stacks::changes_since_copy());
@@ -280,8 +288,10 @@ fn set_alt_stack(alt_stack: AltStack) {
     let _ = unsafe { sys::sigaltstack(start, length as u64, flags) };
 }
 
-/// Runs the variant with this index and records the task's state before, during and after the call.
+/// Runs the variant with this index, and records the task's state before, during and after the call.
+/// `floating` is the pattern and the initial floating point state.
 fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[Floating; 2]) {
+    let [pattern_floating, initial_floating] = floating;
     let Some(variant) = VARIANTS.get(index) else { return };
     let site = WatchedCallSite { instruction: scenario.instruction, has_breakpoint: false };
     VARIANT_INDEX.store(index, Ordering::SeqCst);
@@ -302,13 +312,13 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
     }
     let regs = watched_call_registers(scenario.convention, site, variant);
     stacks::copy_stacks();
-    let floating = &floating[usize::from(variant.has_initial_floating)];
+    let floating = if variant.has_initial_floating { initial_floating } else { pattern_floating };
     let moment = Moment { variant: variant.name, step: "given", count: 0 };
     record.put(moment, "registers", bytes_of(&replace_ids(&regs, convention(), &[])));
     record.put(moment, "floating", floating.bytes());
     record_task_state(record, moment);
-    if let Some(first) = variant.first_signal(signal) {
-        record.put_number(moment, "signal", u64::from(first.cast_unsigned()));
+    if let Some(first_signal) = variant.first_signal(signal) {
+        record.put_number(moment, "signal", u64::from(first_signal.cast_unsigned()));
         record.put_number(moment, "events", 1);
     }
     set_selector(selector_at_call(scenario));

@@ -17,6 +17,11 @@ pub(crate) const SYSCALL: [u8; 2] = [0x0f, 0x05];
 /// The machine code of SYSENTER.
 pub(crate) const SYSENTER: [u8; 2] = [0x0f, 0x34];
 
+/// The length of a slot of the shared memory in bytes.
+const SLOT_LENGTH: usize = 64;
+/// The offset in the shared memory of the end of the last slot. After the slots is the signal stack.
+const SLOTS_END: usize = 0x6000;
+
 /// The running program.
 pub(crate) struct Program {
     pid: i32,
@@ -109,9 +114,9 @@ impl Program {
         let _ = sys::close(file).and(sys::close(shared_file));
         let program = Program { pid, shared: shared.cast() };
         while program.read(|shared| shared.state.is_ready) != 1 {
-            let ended = sys::wait(pid, libc::WNOHANG).map_err(broken("wait4"))?;
-            if let Some((_, change)) = ended {
-                return Err(mismatch("the 32-bit program runs", format!("it {change}")));
+            let waited = sys::wait(pid, libc::WNOHANG).map_err(broken("wait4"))?;
+            if let Some((_, status)) = waited {
+                return Err(mismatch("the 32-bit program runs", format!("it {status}")));
             }
             sys::sched_yield();
         }
@@ -128,16 +133,16 @@ impl Program {
 
     /// Changes the shared memory. The program must be waiting.
     pub(crate) fn write(&self, change: impl FnOnce(&mut SharedMemory)) {
-        // SAFETY: as in `read`; the program waits in a loop that only reads one word.
+        // SAFETY: the memory stays mapped; the program waits in a loop that only reads one word.
         change(unsafe { &mut *self.shared });
         fence(Ordering::SeqCst);
     }
 
-    /// Writes a value to a 64-byte slot of the shared memory. Returns the address of the slot in the
-    /// program's address space.
+    /// Writes a value to a slot of the shared memory. Returns the address of the slot in the program's
+    /// address space.
     pub(crate) fn write_slot<T: Copy>(&self, slot: usize, value: T) -> u32 {
-        let offset = compat::DATA_OFFSET + slot * 64;
-        assert!(size_of::<T>() <= 64 && offset + 64 <= 0x6000);
+        let offset = compat::DATA_OFFSET + slot * SLOT_LENGTH;
+        assert!(size_of::<T>() <= SLOT_LENGTH && offset + SLOT_LENGTH <= SLOTS_END);
         // SAFETY: the slot is in the shared memory, after `SharedMemory`.
         unsafe { self.shared.cast::<u8>().add(offset).cast::<T>().write_unaligned(value) };
         compat::SHARED_ADDRESS + to_u32(offset)
@@ -151,7 +156,7 @@ impl Program {
         unsafe {
             self.shared
                 .cast::<u8>()
-                .add(compat::DATA_OFFSET + slot * 64)
+                .add(compat::DATA_OFFSET + slot * SLOT_LENGTH)
                 .cast::<T>()
                 .read_unaligned()
         }
@@ -171,8 +176,8 @@ impl Program {
         Ok(completed)
     }
 
-    /// Runs these requests. Returns how the program ended, perhaps before the last request, and the
-    /// requests with the registers after each.
+    /// Runs these requests. Returns how the program ended, which may be before the last request, and the
+    /// requests with the registers after each of them.
     pub(crate) fn run_until_end(
         &self,
         requests: &[Request],

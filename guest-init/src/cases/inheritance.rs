@@ -80,23 +80,30 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["stale-config-after-clear"]),
 ];
 
-/// Issues a call in the child, with the selector at BLOCK. Sets shared word 0 to 1 if the call is executed,
-/// and to 2 if it is dispatched.
+/// The index of the shared word with the outcome of a call of another task: [`EXECUTED_CALL`] or
+/// [`DISPATCHED_CALL`]; 0 before the call.
+const OUTCOME: usize = 1;
+const EXECUTED_CALL: u64 = 1;
+const DISPATCHED_CALL: u64 = 2;
+
+/// Issues a call in the child, with the selector at BLOCK, and stores its [`OUTCOME`].
 extern "C" fn call_outside(_: u64) -> u64 {
     let regs = fresh_umask_call();
     let before = dispatch_count();
     let _ = arch::gate().issue(&regs);
     let executed = take_umask_effect() && dispatch_count() == before;
-    set_shared_word(0, if executed { 1 } else { 2 });
+    set_shared_word(OUTCOME, if executed { EXECUTED_CALL } else { DISPATCHED_CALL });
     0
 }
 
 /// Checks that the call of [`call_outside`] in the child was executed, and that this process is still armed.
 fn expect_child_not_armed() -> Check {
     expect_equal("SIGSYS handled in the child", dispatch_count(), 0)?;
-    ensure(shared_word(0) == 1, "the child's call is executed", || match shared_word(0) {
-        0 => "the call did not return".into(),
-        _ => "it was dispatched".into(),
+    ensure(shared_word(OUTCOME) == EXECUTED_CALL, "the child's call is executed", || {
+        match shared_word(OUTCOME) {
+            0 => "the call did not return".into(),
+            _ => "it was dispatched".into(),
+        }
     })?;
     expect_dispatched(&arch::gate())
 }
@@ -167,7 +174,7 @@ fn thread() -> Check {
     set_selector(BLOCK);
     // SAFETY: the stack was prepared and stays.
     let thread = unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) };
-    while shared_word(0) == 0 && thread > 0 {
+    while shared_word(OUTCOME) == 0 && thread > 0 {
         sys::sched_yield();
     }
     set_selector(ALLOW);
@@ -178,9 +185,12 @@ fn thread() -> Check {
 /// The selector of another thread.
 static OTHER_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// A thread that arms with [`OTHER_SELECTOR`], then issues a call at each odd value of shared word 0
-/// and increments the word. It sets shared word 1 to 1 if the call was executed, and to 2 if the call
-/// was dispatched.
+/// The index of the shared word by which two threads take turns. The first thread increments the word to an
+/// odd value to let the other thread act; the other thread increments it when it has acted.
+const TURN: usize = 0;
+
+/// A thread that arms with [`OTHER_SELECTOR`]. Then, at each of its turns, it issues a call and stores the
+/// [`OUTCOME`]. If it cannot arm, it sets [`TURN`] to `u64::MAX`.
 extern "C" fn thread_with_other_selector(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
@@ -188,16 +198,19 @@ extern "C" fn thread_with_other_selector(_: u64) -> u64 {
     if sys::set_dispatch(MODE_EXCLUSIVE, inside.start, length, selector_address(&OTHER_SELECTOR))
         .is_err()
     {
-        set_shared_word(0, u64::MAX);
+        set_shared_word(TURN, u64::MAX);
         return 0;
     }
-    set_shared_word(0, 2);
+    set_shared_word(TURN, 2);
     for round in 1..=ROUNDS {
-        await_shared_word(0, 2 * round + 1);
+        await_shared_word(TURN, 2 * round + 1);
         let before = dispatch_count();
         let _ = arch::gate().issue(&regs);
-        set_shared_word(1, if dispatch_count() == before { 1 } else { 2 });
-        set_shared_word(0, 2 * round + 2);
+        set_shared_word(
+            OUTCOME,
+            if dispatch_count() == before { EXECUTED_CALL } else { DISPATCHED_CALL },
+        );
+        set_shared_word(TURN, 2 * round + 2);
     }
     0
 }
@@ -209,18 +222,18 @@ fn threads_independent() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     spawn_thread(thread_with_other_selector, 0)?;
-    while shared_word(0) == 0 {
+    while shared_word(TURN) == 0 {
         sys::sched_yield();
     }
-    expect_equal("the other thread armed", shared_word(0), 2)?;
+    expect_equal("the other thread armed", shared_word(TURN), 2)?;
     // The rounds cover all four combinations of the two selectors.
     for round in 1..=ROUNDS {
         let (is_own_blocked, is_other_blocked) = (round & 1 == 1, round & 2 == 2);
         OTHER_SELECTOR.store(if is_other_blocked { BLOCK } else { ALLOW }, Ordering::SeqCst);
         set_selector(if is_own_blocked { BLOCK } else { ALLOW });
-        set_shared_word(0, 2 * round + 1);
-        await_shared_word(0, 2 * round + 2);
-        let other_call_outcome = shared_word(1);
+        set_shared_word(TURN, 2 * round + 1);
+        await_shared_word(TURN, 2 * round + 2);
+        let other_call_outcome = shared_word(OUTCOME);
         let before = dispatch_count();
         let regs = fresh_umask_call();
         let _ = arch::gate().issue(&regs);
@@ -229,7 +242,7 @@ fn threads_independent() -> Check {
         expect_equal(
             "the other thread's call, 1 executed, 2 dispatched",
             other_call_outcome,
-            1 + u64::from(is_other_blocked),
+            if is_other_blocked { DISPATCHED_CALL } else { EXECUTED_CALL },
         )?;
         let expected = u32::from(is_own_blocked);
         expect_equal("SIGSYS handled for this thread's call", dispatched, expected)?;
@@ -238,21 +251,23 @@ fn threads_independent() -> Check {
     disarm()
 }
 
-/// Commands for [`controlled_thread`], in shared word 2.
+/// The index of the shared word with the command for [`controlled_thread`]: [`ARM`], [`DISARM`] or [`CALL`].
+const COMMAND: usize = 2;
 const ARM: u64 = 1;
 const DISARM: u64 = 2;
 const CALL: u64 = 3;
+/// The value of [`OUTCOME`] after a command that failed.
+const FAILED_COMMAND: u64 = 3;
 
-/// A thread that carries out the command in shared word 2 at each odd value of shared word 0 and
-/// increments the word. The thread arms with [`OTHER_SELECTOR`]. Shared word 1 is the result of its
-/// last call: 1 for executed, 2 for dispatched; or 3 if a command failed.
+/// A thread that at each of its turns carries out the [`COMMAND`]. The thread arms with [`OTHER_SELECTOR`],
+/// and stores the [`OUTCOME`] of its calls.
 extern "C" fn controlled_thread(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
     let regs = arch::Registers::for_call(call_number(libc::SYS_getppid), [0; 6]);
     for round in 0.. {
-        await_shared_word(0, 2 * round + 1);
-        let succeeded = match shared_word(2) {
+        await_shared_word(TURN, 2 * round + 1);
+        let succeeded = match shared_word(COMMAND) {
             ARM => sys::set_dispatch(
                 MODE_EXCLUSIVE,
                 inside.start,
@@ -264,27 +279,30 @@ extern "C" fn controlled_thread(_: u64) -> u64 {
             _ => {
                 let before = dispatch_count();
                 let _ = arch::gate().issue(&regs);
-                set_shared_word(1, if dispatch_count() == before { 1 } else { 2 });
+                set_shared_word(
+                    OUTCOME,
+                    if dispatch_count() == before { EXECUTED_CALL } else { DISPATCHED_CALL },
+                );
                 true
             }
         };
         if !succeeded {
-            set_shared_word(1, 3);
+            set_shared_word(OUTCOME, FAILED_COMMAND);
         }
-        set_shared_word(0, 2 * round + 2);
+        set_shared_word(TURN, 2 * round + 2);
     }
     0
 }
 
-/// Makes [`controlled_thread`] carry out these commands. Returns shared word 1, the result of its last call.
+/// Makes [`controlled_thread`] carry out these commands. Returns the [`OUTCOME`] of its last call.
 fn send_commands(round: &mut u64, commands: &[u64]) -> u64 {
     for command in commands {
-        set_shared_word(2, *command);
-        set_shared_word(0, 2 * *round + 1);
-        await_shared_word(0, 2 * *round + 2);
+        set_shared_word(COMMAND, *command);
+        set_shared_word(TURN, 2 * *round + 1);
+        await_shared_word(TURN, 2 * *round + 2);
         *round += 1;
     }
-    shared_word(1)
+    shared_word(OUTCOME)
 }
 
 fn off_affects_one_thread() -> Check {
@@ -294,9 +312,9 @@ fn off_affects_one_thread() -> Check {
     OTHER_SELECTOR.store(BLOCK, Ordering::SeqCst);
     spawn_thread(controlled_thread, 0)?;
     let mut round = 0;
-    expect_equal(OTHER_CALL, send_commands(&mut round, &[ARM, CALL]), 2)?;
+    expect_equal(OTHER_CALL, send_commands(&mut round, &[ARM, CALL]), DISPATCHED_CALL)?;
     // OFF in another thread.
-    expect_equal(OTHER_CALL, send_commands(&mut round, &[DISARM, CALL]), 1)?;
+    expect_equal(OTHER_CALL, send_commands(&mut round, &[DISARM, CALL]), EXECUTED_CALL)?;
     expect_dispatched(&arch::gate())?;
     // OFF in a child that shares memory, and in a child that does not.
     let disarm_child = || exit_code(sys::set_dispatch(MODE_OFF, 0, 0, 0).is_ok());
@@ -304,10 +322,10 @@ fn off_affects_one_thread() -> Check {
     expect_success(wait_for_change(spawn_child(disarm_child)?)?)?;
     expect_dispatched(&arch::gate())?;
     // OFF in the first thread.
-    expect_equal(OTHER_CALL, send_commands(&mut round, &[ARM, CALL]), 2)?;
+    expect_equal(OTHER_CALL, send_commands(&mut round, &[ARM, CALL]), DISPATCHED_CALL)?;
     disarm()?;
     expect_executed_despite_block(&arch::gate())?;
-    expect_equal(OTHER_CALL, send_commands(&mut round, &[CALL]), 2)
+    expect_equal(OTHER_CALL, send_commands(&mut round, &[CALL]), DISPATCHED_CALL)
 }
 
 /// The exit code of the executed program.

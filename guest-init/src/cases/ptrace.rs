@@ -319,9 +319,11 @@ fn reads_configuration() -> Check {
 }
 
 fn checks_size_and_address() -> Check {
+    /// The index of the shared word that is 1 once the tracee runs.
+    const TRACEE_RUNS: usize = 0;
     let tracee = Tracee::start(|| {
         pause_for_tracer();
-        set_shared_word(0, 1);
+        set_shared_word(TRACEE_RUNS, 1);
         loop {
             sys::sched_yield();
         }
@@ -346,7 +348,7 @@ fn checks_size_and_address() -> Check {
     expect_equal("bytes written so far", config, [0; 8])?;
     expect_equal("reading and setting", get_and_set(CONFIG_SIZE, config_address), [Ok(0); 2])?;
     tracee.request(CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
-    await_shared_word(0, 1);
+    await_shared_word(TRACEE_RUNS, 1);
     let results = get_and_set(CONFIG_SIZE, config_address);
     expect_equal("reading and setting a running tracee", results, [Err(Errno(libc::ESRCH)); 2])?;
     tracee.kill()

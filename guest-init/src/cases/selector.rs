@@ -187,33 +187,35 @@ fn flip_by_other_process() -> Check {
     let page = sys::map_shared(PAGE_SIZE).map_err(broken("mmap"))?;
     // SAFETY: a byte of memory that is never unmapped, which two processes share.
     let selector: &AtomicU8 = unsafe { &*page.cast() };
-    let rounds = 6;
-    // Shared word 0 is odd while the child has to flip the selector, and even when the child has done so.
+    const ROUNDS: u64 = 6;
+    /// The index of a shared word that is odd while the child must flip the selector, and even once the child
+    /// has flipped it.
+    const TURN: usize = 0;
     let flipping_child = spawn_child(|| {
-        for round in 1..=rounds {
-            await_shared_word(0, 2 * round - 1);
+        for round in 1..=ROUNDS {
+            await_shared_word(TURN, 2 * round - 1);
             selector.store(if round % 2 == 1 { BLOCK } else { ALLOW }, Ordering::SeqCst);
-            set_shared_word(0, 2 * round);
+            set_shared_word(TURN, 2 * round);
         }
         0
     })?;
     arm_with_selector(page as u64)?;
     let gate = arch::gate();
-    let mut disobeyed = 0;
-    for round in 1..=rounds {
+    let mut disobeying_calls = 0;
+    for round in 1..=ROUNDS {
         reset_dispatch_count();
         let regs = fresh_umask_call();
-        set_shared_word(0, 2 * round - 1);
-        await_shared_word(0, 2 * round);
+        set_shared_word(TURN, 2 * round - 1);
+        await_shared_word(TURN, 2 * round);
         let _ = gate.issue(&regs);
-        let expected = u32::from(round % 2 == 1);
-        if dispatch_count() != expected || take_umask_effect() == (expected == 1) {
-            disobeyed += 1;
+        let is_blocked = round % 2 == 1;
+        if dispatch_count() != u32::from(is_blocked) || take_umask_effect() == is_blocked {
+            disobeying_calls += 1;
         }
     }
     disarm()?;
     expect_success(wait_for_change(flipping_child)?)?;
-    expect_equal("calls that did not obey the other process", disobeyed, 0)
+    expect_equal("calls that did not obey the other process", disobeying_calls, 0)
 }
 
 /// The index of the shared word that is 1 once a call that must kill has returned.
@@ -287,9 +289,12 @@ fn invalid_value_kills_if_blocked_or_ignored() -> Check {
     })
 }
 
+/// The index of the shared word that is 1 once [`run_until_killed`] runs.
+const THREAD_RUNS: usize = 0;
+
 /// A thread that runs until its process is killed.
 extern "C" fn run_until_killed(_: u64) -> u64 {
-    set_shared_word(0, 1);
+    set_shared_word(THREAD_RUNS, 1);
     loop {
         sys::sched_yield();
     }
@@ -300,10 +305,10 @@ fn invalid_value_kills_all_threads() -> Check {
     // A call of the main thread kills the process, then a call of another thread.
     expect_invalid_kills(INVALID, || {
         if spawn_thread(run_until_killed, 0).is_ok() {
-            await_shared_word(0, 1);
+            await_shared_word(THREAD_RUNS, 1);
         }
     })?;
-    expect_equal("the other thread ran", shared_word(0), 1)?;
+    expect_equal("the other thread ran", shared_word(THREAD_RUNS), 1)?;
     reset_dispatch_count();
     let status = run_vforked(|| {
         extern "C" fn call_with_invalid_selector(_: u64) -> u64 {

@@ -292,9 +292,14 @@ fn mask_in_force() -> Check {
     expect_equal_hex("mask after the handler", after, before)
 }
 
-/// Handler body: stores the thread id in shared word 0.
+/// The index of the shared word with the id of the thread in which the handler ran.
+const HANDLER_THREAD: usize = 0;
+/// The index of the shared word with the id of the calling thread, once its call has returned.
+const CALLING_THREAD: usize = 1;
+
+/// Handler body: stores [`HANDLER_THREAD`].
 fn store_thread_id(_: Dispatch<'_>) {
-    set_shared_word(0, u64::from(sys::gettid().cast_unsigned()));
+    set_shared_word(HANDLER_THREAD, u64::from(sys::gettid().cast_unsigned()));
 }
 
 fn to_the_caller() -> Check {
@@ -302,15 +307,15 @@ fn to_the_caller() -> Check {
         if arm().is_ok() {
             let _ = issue_blocked(&arch::gate(), &fresh_umask_call());
         }
-        set_shared_word(1, u64::from(sys::gettid().cast_unsigned()));
+        set_shared_word(CALLING_THREAD, u64::from(sys::gettid().cast_unsigned()));
         0
     }
     // The second thread makes the call: a SIGSYS for the whole process would be delivered to the first.
     handle_dispatches(store_thread_id)?;
     let thread = spawn_thread(caller, 0)?;
-    await_shared_word(1, thread);
+    await_shared_word(CALLING_THREAD, thread);
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-    expect_equal("thread in which the handler ran", shared_word(0), thread)
+    expect_equal("thread in which the handler ran", shared_word(HANDLER_THREAD), thread)
 }
 
 /// A handler that counts its signal and sets the selector to BLOCK.

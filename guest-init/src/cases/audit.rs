@@ -176,7 +176,7 @@ impl Audit {
                 &[fd, message.as_mut_ptr() as u64, message.len() as u64, 0, 0, 0],
             )?
         };
-        // The length in the header of a record lacks that of the header (audit_log_end()), so use the
+        // The length in the header of a record does not include the header (audit_log_end()), so use the
         // packet's length.
         message.truncate(usize::try_from(length).unwrap_or(0));
         if message.len() < MESSAGE_HEADER_LENGTH + 4 {
@@ -205,8 +205,8 @@ impl Drop for Audit {
     }
 }
 
-/// A rule of the list `filter_list` (`struct audit_rule_data`) without fields, for this system call if there
-/// is one.
+/// A rule without fields in the list `filter_list` (`struct audit_rule_data`). The rule is about the system
+/// call `call`, if given.
 fn rule(filter_list: u32, action: u32, call: Option<i64>) -> [u32; RULE_WORDS] {
     /// The index of the first word of the mask of system calls.
     const MASK: usize = 3;

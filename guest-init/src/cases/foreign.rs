@@ -89,8 +89,8 @@ const EMULATOR_CALLS: &[i64] = &[
 ];
 
 /// Linux calls that the emulator issues at most once for a task. The program issues calls with the same
-/// numbers in their low bits. A second call with such a number would be one of the program that Linux
-/// executed.
+/// numbers in their low bits. If Linux executed these calls of the program, there would be a second event with
+/// the number.
 const CALLED_ONCE: [i64; 3] = [libc::SYS_getpid, libc::SYS_exit, libc::SYS_exit_group];
 
 pub(crate) fn calls_unseen_by_linux() -> Check {

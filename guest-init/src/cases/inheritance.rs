@@ -185,8 +185,9 @@ fn thread() -> Check {
 /// The selector of another thread.
 static OTHER_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// The index of the shared word by which two threads take turns. The first thread increments the word to an
-/// odd value to let the other thread act; the other thread increments it when it has acted.
+/// The index of the shared word by which two threads take turns. An odd value means that it is the turn of
+/// the other thread, an even value that it is the turn of the first thread. At the end of its turn a thread
+/// increments the word.
 const TURN: usize = 0;
 
 /// A thread that arms with [`OTHER_SELECTOR`]. Then, at each of its turns, it issues a call and stores the
@@ -335,8 +336,8 @@ fn exec_disarms() -> Check {
     let fd = program()?;
     handle_dispatches(do_nothing)?;
     let status = run_vforked(|| {
-        // There is no selector, so every call of a program that stayed armed would be dispatched. The
-        // program has no handler of SIGSYS, which would kill it.
+        // There is no selector, so every call of a program that stayed armed would be dispatched, and kill
+        // the program, which has no handler of SIGSYS.
         if arm_with_selector(0).is_err() {
             return SETUP_FAILED;
         }

@@ -140,7 +140,8 @@ fn failed_exec_keeps() -> Check {
 fn exec_past_return_kills() -> Check {
     handle_dispatches(do_nothing)?;
     install_counting_handler(libc::SIGSEGV)?;
-    // The kernel maps the segment, which has a kernel address, after it has released the old memory.
+    // The segment has a kernel address. The kernel tries to map the segment, and fails, only after it has
+    // released the old memory.
     let fd = create_changed_program(SEGMENT_ADDRESS_OFFSET, &arch::KERNEL_ADDRESS.to_ne_bytes())?;
     for selector in [ALLOW, BLOCK] {
         let status = run_vforked(|| {

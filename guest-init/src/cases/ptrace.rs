@@ -201,7 +201,7 @@ fn no_call_stops() -> Check {
 pub(super) fn expect_call_stops() -> Check {
     let tracee = start_caller(BLOCK)?;
     // A dispatch sets `on_dispatch`, which suppresses the exit stop of the dispatched call. The flag must
-    // not suppress the stops of the next call, also if PTRACE_CONT resumes the dispatched one.
+    // not suppress the stops of the next call, also if PTRACE_CONT resumes the tracee after the dispatch.
     for request in [SYSCALL, CONT] {
         let tracee = if request == SYSCALL { &tracee } else { &start_caller(BLOCK)? };
         tracee.expect_signal(request, 0, libc::SIGSYS)?;

@@ -50,8 +50,8 @@ extern "C" fn report_end(_: u64) -> u64 {
     0
 }
 
-/// Causes the [`EVENTS`] in the tracee. The last one replaces the program by that in the file `fd`. Returns
-/// the exit code, if it returns.
+/// Causes the [`EVENTS`] in the tracee. The last event replaces the program by the program in the file `fd`.
+/// Returns an exit code if the execution fails.
 fn cause_events(fd: i32) -> Result<i32, Failure> {
     arm()?;
     pause_for_tracer();

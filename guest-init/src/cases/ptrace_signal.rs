@@ -141,7 +141,8 @@ const PTRACE_SETSIGMASK: u32 = 0x420b;
 fn detached_stays_armed() -> Check {
     handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
-        // This program arms after its tracer has attached; those of `expect_armed_after` arm before.
+        // This program arms after its tracer has attached. The programs of `expect_armed_after` arm before
+        // their tracer attaches.
         let armed = arm();
         pause_for_tracer();
         let dispatched = expect_dispatched(&arch::gate());

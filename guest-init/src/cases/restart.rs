@@ -83,8 +83,8 @@ fn empty_pipe() -> Result<u64, Failure> {
 /// Starts a tracee that issues this call with ALLOW, and interrupts the call by SIGUSR1. Returns
 /// the tracee, stopped for the signal, and a time before the call began.
 ///
-/// SIGUSR1 is sent while the tracee is stopped at the entry of the call, so that it always interrupts
-/// the call. The tracee stores the time after the call in shared word [`RETURN_TIME`], and exits with 0
+/// The tracer sends SIGUSR1 while the tracee is stopped at the entry of the call, so that the signal
+/// always interrupts the call. The tracee stores the time after the call in shared word [`RETURN_TIME`], and exits with 0
 /// if `is_expected` accepts the registers after the call.
 fn start_interrupted(
     selector: &'static AtomicU8,
@@ -185,7 +185,7 @@ static SHORT_SLEEPS: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_0
 /// Checks that an interrupted sleep returns `expected` and, if that is 0, does not end before its time.
 /// `run_to_end` runs the stopped tracee to its end, and returns the time at which it last resumed the
 /// tracee. If less than half of the sleep remained at that time, the check would not notice a sleep that
-/// ends too early, so it is repeated with a longer sleep.
+/// ends too early, so the check is repeated with a longer sleep.
 fn expect_whole_sleep(
     expected: i64,
     run_to_end: impl Fn(&Tracee, &AtomicU8) -> Result<Duration, Failure>,

@@ -66,8 +66,8 @@ fn context_switches() -> Result<i64, Failure> {
 /// Exit code of a child that had a context switch.
 const CONTEXT_SWITCHED: i32 = 98;
 
-/// Forks a child that calls `trial` and then exits with 0. Returns how the child ended. Repeats this while the
-/// child had a context switch.
+/// Forks a child that calls `trial` and then exits with 0. Returns how the child ended. Repeats both until a
+/// child has no context switch.
 fn run_without_context_switch(trial: impl Fn() -> Check) -> Result<WaitStatus, Failure> {
     loop {
         let status = wait_for_change(spawn_child(|| {

@@ -140,7 +140,7 @@ fn allow_executes() -> Check {
 fn allowed_number_unknown() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
-    // Each number is issued inside the range, and outside it with ALLOW.
+    // Issue a call with each number inside the range, and outside the range with ALLOW and BLOCK.
     for number in [(-1i64).cast_unsigned(), 0xffff_ffff, arch::UNUSED_NUMBER] {
         reset_dispatch_count();
         // SAFETY: the call does not exist.

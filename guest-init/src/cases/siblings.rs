@@ -19,8 +19,8 @@ pub(super) const CASES: &[Case] = &[outside_core(
 )
 .features(&[Feature::Dispatch, Feature::SeccompFilter])];
 
-/// The name of an operation of the first thread, and the operation, which returns whether it had the expected
-/// result.
+/// An operation of the first thread: its name, and a function that returns whether the operation had the
+/// expected result.
 type Operation = (&'static str, fn() -> bool);
 
 const OPERATIONS: [Operation; 8] = [

@@ -119,8 +119,8 @@ impl Tracefs {
             .map_err(broken(path))
     }
 
-    /// Appends a line to a file. Returns whether the kernel accepted the line. The kernel refuses it by this
-    /// error number; other errors are failures.
+    /// Appends a line to a file. Returns false if the kernel refuses the line with the error
+    /// `refusal_errno`. Other errors are failures.
     pub(crate) fn append_if_accepted(
         &self,
         path: &str,

@@ -147,7 +147,7 @@ pub(super) const RESULT_OF_EXECUTED_CALL: AllowedDifference =
     parts_of("registers", &["Ax", "X0", "A0", "R2"]);
 
 /// Parts that differ between two kernels, or between two boots of one kernel, for reasons other than
-/// dispatch. They are not recorded for the host; the comparisons within one boot compare them.
+/// dispatch. The host does not get these parts; the comparisons within one boot compare them.
 const UNRECORDED: &[AllowedDifference] = &[
     // The processor may or may not report a component in its initial state as in use (XINUSE).
     parts_of("floating", &["xstate_bv"]),
@@ -286,7 +286,7 @@ const ALLOWED_DIFFERENCES: &[AllowedDifference] = &[
         "allowed-trap",
         "trap-32",
     ]),
-    // A tracer reads that there is no selector.
+    // The configuration that the tracer reads has no selector.
     parts_of("dispatch", &["selector"]).in_comparisons(&["no-selector"]),
     // The syscall instruction stores the address of the next instruction and the flags in rcx and r11; int
     // 0x80 does not. The two instructions are at different addresses.

@@ -37,9 +37,9 @@ pub(super) fn start_process(
 /// The index of the shared word in which the forking process stores its child's process id.
 const CHILD_PID: usize = 5;
 
-/// Starts an untraced process by the fork of a traced process. The tracer resumes the traced process by
-/// `fork_request` until it has stopped `fork_stops` times during the fork. Because of `CLONE_PARENT` the new
-/// process is a child of this process. Returns the new process's id.
+/// Starts an untraced process by the fork of a traced process. During the fork this process resumes the traced
+/// process `fork_stops` times by `fork_request`. Because of `CLONE_PARENT` the new process is a child of this
+/// process. Returns the new process's id.
 fn start_child_of_traced(
     fork_request: u32,
     fork_stops: u32,

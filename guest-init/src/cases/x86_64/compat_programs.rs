@@ -105,7 +105,8 @@ pub(crate) fn tracer() -> Check {
     let get = |size, address| ptrace(PTRACE_GET_DISPATCH, size, address);
     let set = |size, address| ptrace(PTRACE_SET_DISPATCH, size, address);
     let unmapped = 0x1000;
-    // Slots that the tracer reads the configuration into, and slots that it sets the configuration from.
+    // The tracer reads the configuration into the slots 8, 9 and 17, and sets it from the slots 10 to 13 and
+    // 16.
     let [first, second] = [8, 9].map(|slot| program.write_slot(slot, [0u8; 32]));
     let unknown_mode = program.write_slot(10, Config { mode: 3, ..armed_config() });
     let kernel_selector =

@@ -198,7 +198,7 @@ fn start_with_vdso_instruction(instruction: EntryInstruction) -> Result<(Program
 }
 
 /// Checks that calls through `__kernel_vsyscall` obey the range and the selector. The kernel returns from
-/// such calls to the address after the `int 0x80`, which it also compares with the range.
+/// such calls to the address after the `int 0x80` (the landing pad), and compares this address with the range.
 fn check_landing_pad(instruction: EntryInstruction) -> Check {
     let (program, vdso) = start_with_vdso_instruction(instruction)?;
     let int80_compared_address = vdso.int80_compared_address(&program)?;

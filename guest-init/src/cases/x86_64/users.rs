@@ -41,9 +41,9 @@ const WINDOWS_CALLS: u64 = 12;
 /// The number of `NtQueryPerformanceCounter` on some releases of Windows, and of `symlink` on Linux.
 const WINDOWS_NUMBER: u32 = 0x58;
 
-/// Handler body like that of Wine: stores the call's continuation and flags in the thread's frame, and
-/// continues at the dispatcher. Like Wine's handler, it does not read the siginfo. If [`MUST_DISARM`] is set,
-/// it disarms, and the program issues the call again.
+/// Handler body that acts like Wine's handler: stores the call's continuation and flags in the thread's frame,
+/// and continues at the dispatcher, without reading the siginfo. If [`MUST_DISARM`] is set, the body instead
+/// disarms, and the program issues the call again.
 fn redirect_to_dispatcher(dispatch: Dispatch<'_>) {
     let registers = &mut dispatch.frame.registers;
     if MUST_DISARM.load(Ordering::SeqCst) == 1 {

@@ -84,8 +84,8 @@ fn empty_pipe() -> Result<u64, Failure> {
 /// the tracee, stopped for the signal, and a time before the call began.
 ///
 /// The tracer sends SIGUSR1 while the tracee is stopped at the entry of the call, so that the signal
-/// always interrupts the call. The tracee stores the time after the call in shared word [`RETURN_TIME`], and exits with 0
-/// if `is_expected` accepts the registers after the call.
+/// always interrupts the call. The tracee stores the time after the call in shared word [`RETURN_TIME`],
+/// and exits with 0 if `is_expected` accepts the registers after the call.
 fn start_interrupted(
     selector: &'static AtomicU8,
     regs: &Registers,

@@ -56,7 +56,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_ROOT_AND_VM),
     outside_core(
         "tracing/ptrace-while-traced",
-        "with tracepoints, as without, a tracer has no stop at a dispatched call and two stops at the next call",
+        "with tracepoints, as without, a tracer has no stop at a dispatched call, and two at the next call",
         EXIT_FUNCTION,
         ptrace_while_traced,
     )

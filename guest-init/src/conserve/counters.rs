@@ -10,7 +10,8 @@ struct CounterLine {
     radix: u32,
     /// The unit as it follows the name in messages.
     unit: &'static str,
-    /// The allowed growth, in the unit of the counter. Memory counters may grow, since caches keep freed memory.
+    /// The allowed growth, in the unit of the counter. Counters of memory may grow, since caches keep freed
+    /// memory.
     allowed_growth: i64,
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Builds guest-init as a static binary and embeds it, so that `cargo build` and `cargo install
-//! --path harness` alone give a working sudbox. The sources of guest-init are embedded too, to
-//! build it for other architectures on first use.
+//! --path harness` alone make a working sudbox. Also embeds the sources of guest-init, from which
+//! sudbox builds guest-init for other architectures at first use.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
@@ -9,8 +10,8 @@ use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The sources of guest-init, relative to the workspace. The tests are included because its
-/// manifest names them.
+/// The sources of guest-init, relative to the workspace. `guest-init/tests` is included because the
+/// manifest of guest-init names it.
 const INPUTS: [&str; 8] = [
     "Cargo.lock",
     "Cargo.toml",
@@ -29,7 +30,7 @@ const RUSTFLAGS: &str = "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=st
 fn main() {
     let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
     let guest_init = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("../guest-init");
-    // A directory of its own: cargo holds a lock on the one it is building in.
+    // The cargo that builds the harness has locked its target directory.
     let target_dir = PathBuf::from(variable("OUT_DIR")).join("guest");
     let target = variable("TARGET");
 
@@ -50,7 +51,7 @@ fn main() {
     // a linker does.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        let inherited = !name.ends_with("_LINKER")
+        let is_for_harness = !name.ends_with("_LINKER")
             && ["CARGO_BUILD_", "CARGO_TARGET_", "CARGO_PROFILE_", "CARGO_FEATURE_"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
@@ -61,7 +62,7 @@ fn main() {
                     | "RUSTC_WORKSPACE_WRAPPER"
                     | "CARGO_ENCODED_RUSTFLAGS"
             );
-        if inherited {
+        if is_for_harness {
             cargo.env_remove(&*name);
         }
     }
@@ -75,23 +76,23 @@ fn main() {
 
     let binary = target_dir.join(&target).join("guest/guest-init");
     println!("cargo::rustc-env=SUDBOX_GUEST_INIT={}", binary.display());
-    let place = PathBuf::from(variable("OUT_DIR")).join("sources.rs");
-    std::fs::write(place, sources(&top)).expect("OUT_DIR can be written to");
+    let generated_file = PathBuf::from(variable("OUT_DIR")).join("sources.rs");
+    std::fs::write(generated_file, sources_module(&top)).expect("OUT_DIR can be written to");
 }
 
-/// Generates a module with the sources of guest-init, their hash and the compiler flags.
-fn sources(top: &Path) -> String {
+/// The text of a module with the sources of guest-init, their hash and the compiler flags.
+fn sources_module(top: &Path) -> String {
     let mut files = Vec::new();
     for input in INPUTS {
-        collect(top, PathBuf::from(input), &mut files);
+        collect_files(top, PathBuf::from(input), &mut files);
     }
     files.sort();
     let mut hasher = DefaultHasher::new();
     let mut text = String::from("const SOURCES: &[(&str, &str)] = &[\n");
     for file in &files {
-        let full = top.join(file).canonicalize().expect("it was listed");
-        std::fs::read(&full).expect("it is readable").hash(&mut hasher);
-        let _ = writeln!(text, "    ({file:?}, include_str!({full:?})),");
+        let path = top.join(file).canonicalize().expect("the file was listed");
+        std::fs::read(&path).expect("the file is readable").hash(&mut hasher);
+        let _ = writeln!(text, "    ({file:?}, include_str!({path:?})),");
     }
     text + &format!(
         "];\nconst SOURCES_DIGEST: u64 = {:#x};\nconst RUSTFLAGS: &str = {RUSTFLAGS:?};\n",
@@ -99,13 +100,14 @@ fn sources(top: &Path) -> String {
     )
 }
 
-fn collect(top: &Path, path: PathBuf, files: &mut Vec<PathBuf>) {
-    let full = top.join(&path);
-    if !full.is_dir() {
+/// Adds the file `path`, relative to `top`, or all files below the folder `path`.
+fn collect_files(top: &Path, path: PathBuf, files: &mut Vec<PathBuf>) {
+    let full_path = top.join(&path);
+    if !full_path.is_dir() {
         files.push(path);
         return;
     }
-    for entry in std::fs::read_dir(full).expect("it can be listed").flatten() {
-        collect(top, path.join(entry.file_name()), files);
+    for entry in std::fs::read_dir(full_path).expect("the folder is readable").flatten() {
+        collect_files(top, path.join(entry.file_name()), files);
     }
 }

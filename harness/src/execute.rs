@@ -108,6 +108,7 @@ pub(crate) fn execute(
     let mut initramfs_entries = guest::initramfs_entries(&init, &image.modules)?;
     let init_paths: Vec<String> =
         initramfs_entries.iter().map(|entry| entry.path.clone()).collect();
+    // The initramfs of guest-init has some entries already, such as `/tmp`.
     let is_new = |entry: &initramfs::Entry| {
         !init_paths.iter().any(|path| path == entry.path.trim_start_matches('/'))
     };
@@ -131,7 +132,7 @@ pub(crate) fn execute(
     let (mut stdout, mut stderr) = (CapturedStream::default(), CapturedStream::default());
     let mut take_output = |is_stderr: bool, bytes: &[u8]| {
         match (captures_output, is_stderr) {
-            (false, _) => return program::forward(is_stderr, bytes),
+            (false, _) => return program::forward_output(is_stderr, bytes),
             (true, false) => stdout.push(bytes),
             (true, true) => stderr.push(bytes),
         }
@@ -146,7 +147,7 @@ pub(crate) fn execute(
         if captured.omitted_bytes() > 0 {
             let limit = STREAM_LIMIT >> 20;
             output::stderr_line(&format!(
-                "sudbox: the report has the first {limit} MiB of what {name} wrote to {stream}"
+                "sudbox: the report has only the first {limit} MiB that {name} wrote to {stream}"
             ));
         }
     }
@@ -196,7 +197,7 @@ fn program_exit_status(
                 ))),
             }
         }
-        ProgramResult::StdoutClosed => Ok(SIGNAL_STATUS_BASE + SIGPIPE),
+        ProgramResult::OutputClosed => Ok(SIGNAL_STATUS_BASE + SIGPIPE),
         ProgramResult::OutputFailed(error) => {
             Err(Failure::machine(format!("cannot write the program's output: {error}")))
         }
@@ -211,7 +212,7 @@ fn failure_without_end(
     console_log: &Path,
 ) -> Failure {
     let cause = conversation.cause();
-    let description = match (&conversation.ending, conversation.has_greeted) {
+    let description = match (&conversation.ending, conversation.hello_received) {
         (Ending::Interrupted, _) => {
             return Failure { code: Code::Interrupted, message: "interrupted".to_owned() };
         }

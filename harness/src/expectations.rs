@@ -18,7 +18,7 @@ use sudbox_report::{CaseReport, Outcome};
 pub(crate) enum Expected {
     Present,
     Absent,
-    /// Release and configuration do not decide whether the feature is present, or are not known.
+    /// The feature depends on something else, or release or configuration are not known.
     Unknown,
 }
 
@@ -29,11 +29,11 @@ pub(crate) struct Expectations {
     version: Option<Version>,
     /// Symbols set to `y` in the final configuration.
     enabled_symbols: Option<HashSet<String>>,
-    /// Text of the UAPI headers, if the source is available. For a tree between two releases, the
-    /// headers are right and the version number is not.
+    /// Text of the UAPI headers, if the source is available. A tree between two releases may have
+    /// features that its version number does not show, but its headers do.
     headers: Option<String>,
     /// Whether a guest of this kernel offered dispatch.
-    dispatch_seen: bool,
+    guest_offered_dispatch: bool,
 }
 
 impl Expectations {
@@ -52,7 +52,7 @@ impl Expectations {
                 text.lines().filter_map(|line| line.strip_suffix("=y")).map(str::to_owned).collect()
             }),
             headers,
-            dispatch_seen: false,
+            guest_offered_dispatch: false,
         }
     }
 
@@ -65,7 +65,7 @@ impl Expectations {
     /// offers dispatch.
     pub(crate) fn update(&mut self, release: &str, features: &[Feature]) {
         self.version = self.version.or_else(|| Version::parse(release));
-        self.dispatch_seen |= features.contains(&Feature::Dispatch);
+        self.guest_offered_dispatch |= features.contains(&Feature::Dispatch);
     }
 
     /// Whether the kernel should offer `feature`.
@@ -73,7 +73,7 @@ impl Expectations {
         match feature {
             // kernel/entry/Makefile: depends on GENERIC_ENTRY until 7.2, and on
             // SYSCALL_USER_DISPATCH from 7.3 (8383e05af734).
-            Feature::Dispatch => match (self.expected_dispatch(), self.dispatch_seen) {
+            Feature::Dispatch => match (self.expected_dispatch(), self.guest_offered_dispatch) {
                 (Expected::Unknown, true) => Expected::Present,
                 (expected, _) => expected,
             },
@@ -180,7 +180,7 @@ impl Expectations {
             .find_map(|bug| Some((bug, bug.presence(self.arch, version)?)))
     }
 
-    /// Whether the kernel should offer what `first_release` introduced.
+    /// `Present` if the kernel has the version `first_release` or a later one.
     fn by_release(&self, first_release: Version) -> Expected {
         match self.version {
             None => Expected::Unknown,
@@ -189,7 +189,7 @@ impl Expectations {
         }
     }
 
-    /// Whether the configuration of the kernel sets `symbol` to `y`.
+    /// `Present` if the configuration of the kernel sets `symbol` to `y`.
     fn by_config(&self, symbol: &str) -> Expected {
         match &self.enabled_symbols {
             None => Expected::Unknown,
@@ -198,8 +198,7 @@ impl Expectations {
         }
     }
 
-    /// Whether the kernel defines `name`: by the headers if available, else by the first release
-    /// that has it.
+    /// `Present` if the headers define `name`. Without headers, `first_release` decides.
     fn by_header(&self, name: &str, first_release: Version) -> Expected {
         match &self.headers {
             Some(headers) if headers.contains(name) => Expected::Present,
@@ -209,6 +208,7 @@ impl Expectations {
     }
 }
 
+/// The expectation for a feature that needs both.
 fn expected_both(first: Expected, second: Expected) -> Expected {
     match (first, second) {
         (Expected::Absent, _) | (_, Expected::Absent) => Expected::Absent,
@@ -217,6 +217,7 @@ fn expected_both(first: Expected, second: Expected) -> Expected {
     }
 }
 
+/// The expectation for a feature that needs at least one of the two.
 fn expected_either(first: Expected, second: Expected) -> Expected {
     match (first, second) {
         (Expected::Present, _) | (_, Expected::Present) => Expected::Present,
@@ -233,7 +234,7 @@ mod tests {
         "CONFIG_GENERIC_ENTRY=y\nCONFIG_SYSCTL=y\n# CONFIG_X86_X32_ABI is not set\n";
 
     #[test]
-    fn features_come_with_their_release() {
+    fn features_are_expected_from_their_first_release_on() {
         let at = |release| Expectations::new(Arch::X86_64, Some(release), Some(ENTRY), None);
         assert_eq!(at("6.1.3").expected_feature(Feature::Dispatch), Expected::Present);
         assert_eq!(at("6.1.3").expected_feature(Feature::PtraceConfig), Expected::Absent);
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn arm64_has_dispatch_by_a_patch_alone() {
+    fn arm64_has_dispatch_only_with_the_patches() {
         let at = |config| Expectations::new(Arch::Aarch64, Some("6.12.1"), Some(config), None);
         assert_eq!(at("CONFIG_ARM64=y\n").expected_feature(Feature::Dispatch), Expected::Absent);
         let patched = at("CONFIG_ARM64=y\nCONFIG_SYSCALL_USER_DISPATCH=y\n");
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn between_releases_the_headers_are_believed_and_not_the_version() {
+    fn headers_take_precedence_over_the_version_number() {
         let headers = Some("#define PR_SYS_DISPATCH_INCLUSIVE_ON 2".to_owned());
         let tree = Expectations::new(Arch::X86_64, Some("6.16.0"), Some(ENTRY), headers);
         assert_eq!(tree.expected_feature(Feature::Inclusive), Expected::Present);
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_a_configuration_is_judged_by_its_version_when_that_is_enough() {
+    fn without_a_configuration_the_version_decides_where_it_can() {
         let mut image = Expectations::new(Arch::X86_64, None, None, None);
         assert_eq!(image.expected_feature(Feature::Inclusive), Expected::Unknown);
         image.update("6.12.1", &[]);
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_without_a_configuration_says_where_dispatch_must_be() {
+    fn before_7_3_the_release_alone_decides_about_dispatch() {
         let at = |arch, release| Expectations::new(arch, Some(release), None, None);
         let dispatch = |arch, release| at(arch, release).expected_feature(Feature::Dispatch);
         for (arch, before, first) in [
@@ -283,7 +284,7 @@ mod tests {
             assert_eq!(dispatch(arch, first), Expected::Present, "{first}");
         }
         assert_eq!(dispatch(Arch::Aarch64, "6.12.1"), Expected::Unknown);
-        // From 7.3 on it can be switched off.
+        // From 7.3 on, dispatch is a configuration option.
         let mut newer = at(Arch::X86_64, "7.3.4");
         assert_eq!(newer.expected_feature(Feature::Dispatch), Expected::Unknown);
         assert_eq!(newer.expected_feature(Feature::Inclusive), Expected::Unknown);
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_may_have_lost_dispatch_is_not_judged() {
+    fn a_kernel_that_may_be_configured_without_dispatch_is_not_judged() {
         let case = |outcome, got: &str| CaseReport {
             id: "range/empty".into(),
             promise: String::new(),
@@ -314,28 +315,28 @@ mod tests {
         let sysctl = [case(Outcome::Absent, "sysctl"), case(Outcome::Pass, "")];
         assert_eq!(at(None).unjudged_reason(&sysctl), None);
         let failed = [case(Outcome::Absent, "dispatch"), case(Outcome::Fail, "")];
-        assert_eq!(at(None).unjudged_reason(&failed), None, "a broken promise is told");
+        assert_eq!(at(None).unjudged_reason(&failed), None, "a failure is a verdict");
     }
 
     #[test]
-    fn known_bugs_belong_to_releases() {
+    fn known_bugs_belong_to_releases_and_architectures() {
         let at = |release| Expectations::new(Arch::X86_64, Some(release), None, None);
         assert!(at("6.12").known_bug("inclusive-get-set").is_none());
         assert!(at("6.18").known_bug("inclusive-get-set").is_some());
         assert!(at("6.18").known_bug("no-such-bug").is_none());
-        let there = Expectations::new(Arch::Riscv64, Some("6.18"), None, None);
+        let riscv = Expectations::new(Arch::Riscv64, Some("6.18"), None, None);
         assert!(at("6.18").known_bug("uretprobe-dispatched").is_some());
-        assert!(there.known_bug("uretprobe-dispatched").is_none());
-        assert!(there.known_bug("restart-number").is_some());
-        let big = |release| Expectations::new(Arch::S390x, Some(release), None, None);
-        assert!(big("6.12").known_bug("restart-number").is_none());
-        assert!(big("6.12").known_bug("result-register-lost").is_some());
-        assert!(big("7.3").known_bug("result-register-lost").is_none());
-        assert!(there.known_bug("result-register-lost").is_none());
+        assert!(riscv.known_bug("uretprobe-dispatched").is_none());
+        assert!(riscv.known_bug("restart-number").is_some());
+        let s390 = |release| Expectations::new(Arch::S390x, Some(release), None, None);
+        assert!(s390("6.12").known_bug("restart-number").is_none());
+        assert!(s390("6.12").known_bug("result-register-lost").is_some());
+        assert!(s390("7.3").known_bug("result-register-lost").is_none());
+        assert!(riscv.known_bug("result-register-lost").is_none());
     }
 
     #[test]
-    fn every_known_bug_of_the_case_table_is_cited_with_what_is_seen_there() {
+    fn every_known_bug_of_a_case_has_a_symptom_in_that_case() {
         for case in crate::selection::all_cases() {
             for id in case.known_bugs {
                 let mut bugs = KNOWN_BUGS.iter().filter(|bug| bug.id == *id);
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bug_is_cured_in_the_mainline_and_in_stable_series_each_at_a_release_of_its_own() {
+    fn mainline_and_each_stable_series_have_their_own_release_with_the_fix() {
         let at = |release| {
             let kernel = Expectations::new(Arch::X86_64, Some(release), None, None);
             kernel.known_bug("tsync-bypassed").map(|(_, presence)| presence)

@@ -22,7 +22,8 @@ pub(crate) fn install_handlers() -> io::Result<()> {
     let (reader, writer) = io::pipe()?;
     let has_signal = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // Handlers run in the order in which they are registered.
+        // Handlers run in the order in which they are registered, so the shutdown handler finds the
+        // flag unset at the first signal.
         flag::register_conditional_shutdown(signal, Code::Interrupted as i32, has_signal.clone())?;
         flag::register(signal, has_signal.clone())?;
         low_level::pipe::register(signal, writer.try_clone()?)?;
@@ -37,7 +38,7 @@ pub(crate) fn descriptor() -> Option<BorrowedFd<'static>> {
     SIGNALS.get().map(|(_, reader)| reader.as_fd())
 }
 
-/// Whether a signal has come.
+/// Whether a signal was received.
 pub(crate) fn is_pending() -> bool {
     SIGNALS.get().is_some_and(|(has_signal, _)| has_signal.load(Ordering::SeqCst))
 }

@@ -22,7 +22,7 @@ use sudbox_protocol::Arch;
 use sudbox_report::{CaseReport, Verdict};
 use sudbox_vmm::machine::{DeviceDiscovery, Machine, VmSpec};
 
-/// Options of judging a kernel.
+/// Options for judging a kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct JudgeOptions {
     pub(crate) vm: VmArgs,
@@ -48,11 +48,11 @@ pub(crate) struct JudgeOptions {
 /// The recordings with which a kernel's observations are compared.
 #[derive(Clone, Debug)]
 pub(crate) enum ComparedWith {
-    /// Those of its neighbours in the series, of the same architecture and flavour.
+    /// The recordings of the nearest releases, with the same architecture and flavour.
     Neighbours,
-    /// This one.
+    /// The given recording.
     Recording(Arc<Baseline>),
-    /// None.
+    /// No recording.
     Nothing,
 }
 
@@ -264,8 +264,8 @@ pub(crate) fn kernel_for_report(image: &KernelImage, request: &Request) -> sudbo
     }
 }
 
-/// The reason why a verdict has no results of cases, if there is one: no verdict was possible, or the kernel
-/// did not boot.
+/// The reason why a verdict has no results of cases: the kernel could not be judged or did not boot.
+/// `None` if the verdict has results.
 pub(crate) fn reason_without_results(verdict: &Verdict) -> Option<String> {
     let is_failed_boot =
         |case: &&CaseReport| case.id == selection::BOOT_CASE && case.outcome.is_failure();
@@ -301,11 +301,11 @@ fn baseline_of_series(
         return Ok(Err("--append gives other boot arguments than the recorded ones".to_owned()));
     }
     let mut recordings = recordings::shipped_recordings(request.arch)?;
-    let own = Cache::open().ok().map(|cache| recordings::own_folder(&cache, request.arch));
-    if let Some(own) = own.filter(RecordingFolder::exists) {
-        // Recordings that cannot be read are made anew by `sudbox record`; they spoil no verdict.
+    let user_folder = Cache::open().ok().map(|cache| recordings::own_folder(&cache, request.arch));
+    if let Some(user_folder) = user_folder.filter(RecordingFolder::exists) {
+        // Unreadable recordings of the user are ignored. `sudbox record` writes them again.
         let guest = sudbox_images::digest(&[init]);
-        recordings.extend(own.read(Some(&guest)).unwrap_or_default());
+        recordings.extend(user_folder.read(Some(&guest)).unwrap_or_default());
     }
     recordings.retain(|recording| recording.flavour == request.flavour);
     if recordings.is_empty() {
@@ -319,7 +319,7 @@ fn baseline_of_series(
 /// out. Writes the configuration, build log and console log into the folder.
 ///
 /// # Errors
-/// If this machine is at fault, or a signal came.
+/// If this machine is at fault, or a signal interrupted the run.
 pub(crate) fn judge_image(
     image: &KernelImage,
     request: &Request,
@@ -381,7 +381,7 @@ pub(crate) fn judge_image(
 /// Runs the selected cases on the host's kernel.
 ///
 /// # Errors
-/// If this machine is at fault, or a signal came.
+/// If this machine is at fault, or a signal interrupted the run.
 pub(crate) fn judge_running(
     request: &Request,
     options: &JudgeOptions,
@@ -389,7 +389,7 @@ pub(crate) fn judge_running(
     folder: &RunFolder,
     progress: &mut Progress,
 ) -> anyhow::Result<Verdict> {
-    let kernel = running::described();
+    let kernel = running::kernel_for_report();
     let config = sudbox_images::config_of(&kernel.release);
     let mut expectations =
         Expectations::new(request.arch, Some(&kernel.release), config.as_deref(), None);

@@ -7,7 +7,7 @@
 use crate::version::Version;
 use sudbox_protocol::Arch;
 
-/// A bug of the kernel that is recorded upstream or in its own source.
+/// A kernel bug with a report, a fix or a comment upstream.
 #[derive(Debug)]
 pub(crate) struct KnownBug {
     /// The id that the case table uses.
@@ -38,7 +38,7 @@ pub(crate) enum Presence {
 }
 
 impl KnownBug {
-    /// Whether a release has the bug; `None` if it does not.
+    /// The certainty that a release has the bug; `None` if the release does not have it.
     pub(crate) fn presence(&self, arch: Arch, version: Version) -> Option<Presence> {
         let has_fix =
             |fix: &Version| version >= *fix && (fix.is_mainline() || fix.is_same_series(version));
@@ -79,6 +79,7 @@ pub(crate) fn matches_pattern(pattern: &str, text: &str) -> bool {
 /// The architectures with GENERIC_ENTRY.
 const GENERIC_ENTRY_ARCHS: &[Arch] = &[Arch::X86_64, Arch::Riscv64, Arch::S390x];
 
+/// The known bugs. Bugs of different architectures may have the same id.
 pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
     KnownBug {
         id: "inclusive-get-set",
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_another_look_is_not_the_recorded_bug() {
+    fn a_failure_without_the_symptom_is_not_the_known_bug() {
         let bug = KNOWN_BUGS.iter().find(|bug| bug.id == "inclusive-get-set").unwrap();
         let case = "ptrace/inclusive-restores";
         assert!(bug.matches_failure(case, "setting what was read: Err(EINVAL)"));

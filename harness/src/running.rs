@@ -23,8 +23,8 @@ pub(crate) fn release_and_version() -> String {
     words.map(|word| word.trim().to_owned()).join(" ")
 }
 
-/// The description of the kernel for reports.
-pub(crate) fn described() -> Kernel {
+/// The host's kernel as reports describe it.
+pub(crate) fn kernel_for_report() -> Kernel {
     Kernel {
         reference: REFERENCE.to_owned(),
         release: release(),
@@ -45,7 +45,7 @@ pub(crate) fn refuse_options(given: &GivenOptions, arch: Arch) -> anyhow::Result
     }
     if Some(arch) != Arch::host() {
         return Err(Failure::usage(format!(
-            "--arch {}: the kernel that is running is this machine's own, {}",
+            "--arch {}: the running kernel is for {}, the architecture of this machine",
             arch.name(),
             std::env::consts::ARCH
         )));

@@ -38,7 +38,8 @@ impl Selection {
     /// The selected cases that exist on an architecture.
     ///
     /// # Errors
-    /// If none of the cases exists on the architecture; the message has the reason for the first.
+    /// If none of the cases exists on the architecture. The message has the reason for the first
+    /// case.
     pub(crate) fn for_arch(&self, arch: Arch) -> anyhow::Result<Selection> {
         let mut selection = self.clone();
         selection.cases.retain(|case| case.exclusion_reason(arch).is_none());
@@ -55,12 +56,12 @@ impl Selection {
 
 impl Selection {
     /// Number of cases of an architecture that are not selected. Cases for kernels without dispatch
-    /// count only if `without_dispatch`.
-    pub(crate) fn count_not_selected(&self, arch: Arch, without_dispatch: bool) -> usize {
+    /// count only if `lacks_dispatch`.
+    pub(crate) fn count_not_selected(&self, arch: Arch, lacks_dispatch: bool) -> usize {
         let is_selected = |case: &Case| self.cases.iter().any(|other| other.id == case.id);
         all_cases()
             .filter(|case| {
-                case.exclusion_reason(arch).is_none() && (without_dispatch || !case.checks_absence)
+                case.exclusion_reason(arch).is_none() && (lacks_dispatch || !case.checks_absence)
             })
             .filter(|case| !is_selected(case))
             .count()
@@ -184,8 +185,8 @@ pub(crate) fn group_names() -> Vec<String> {
 /// The Levenshtein distance: the minimum number of letters to insert, delete or replace.
 fn edit_distance(first: &str, second: &str) -> usize {
     let second: Vec<char> = second.chars().collect();
-    // The distances between the first letters of `first`, one more in each round, and each prefix
-    // of `second`.
+    // After round `i`, `distances[j]` is the distance between the first `i` letters of `first` and
+    // the first `j` letters of `second`.
     let mut distances: Vec<usize> = (0..=second.len()).collect();
     for (i, first_letter) in first.chars().enumerate() {
         let mut diagonal = distances[0];
@@ -199,8 +200,8 @@ fn edit_distance(first: &str, second: &str) -> usize {
     distances[second.len()]
 }
 
-/// Adds `count` walks with consecutive seeds from `seed` on. If `words` is empty, the selection has
-/// only walks.
+/// Adds `count` walks with consecutive seeds from `seed` on. If `words`, the text of `--cases`, is
+/// empty, the selection gets only the walks.
 pub(crate) fn add_walks(selection: &mut Selection, words: &str, count: u32, seed: u64) {
     if words.trim().is_empty() {
         selection.cases.clear();
@@ -236,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_typed_means_every_case_but_not_booting() {
+    fn an_empty_text_selects_every_case_but_boot() {
         let selection = parse_selection("").unwrap();
         assert_eq!(selection.cases.len(), all_cases().count());
         assert!(!selection.includes_boot);
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn walks_come_alone_or_after_what_was_typed() {
+    fn walks_are_selected_alone_or_after_the_typed_cases() {
         let walks = |words| {
             let mut selection = parse_selection(words).unwrap();
             add_walks(&mut selection, words, 2, u64::MAX);
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_architecture_lacks_is_left_out_and_alone_refused() {
+    fn cases_that_an_architecture_lacks_are_left_out_and_refused_alone() {
         let all = parse_selection("").unwrap();
         let has = |arch, id| all.for_arch(arch).unwrap().cases.iter().any(|case| case.id == id);
         for arch in Arch::ALL {
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_selects_nothing_is_refused_by_name() {
+    fn a_word_that_selects_nothing_is_refused() {
         let error = parse_selection("core selektor").unwrap_err();
         assert!(error.to_string().contains("`selektor`"), "{error}");
         assert_eq!(crate::failure::error_code(&error), crate::failure::Code::Usage);
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_with_an_exclamation_mark_takes_away() {
+    fn a_leading_exclamation_mark_removes_the_matches() {
         let ids = |words| -> Vec<&str> {
             parse_selection(words).unwrap().cases.iter().map(|case| case.id).collect()
         };

@@ -56,11 +56,11 @@ impl Symbols {
                     .ok()
                     .filter(|name| !name.is_empty() && !name.starts_with(".L"))?;
                 // If several symbols share an address, the symbol of a global function is
-                // preferred.
-                // The linker script's names for the ends of sections are global too.
-                let is_boundary = name.starts_with("__") && name.ends_with("_end");
+                // preferred. The symbols of the linker script for section ends (`__*_end`) are
+                // global too, but no functions.
+                let is_section_end = name.starts_with("__") && name.ends_with("_end");
                 let is_not_preferred =
-                    symbol.kind() != SymbolKind::Text || symbol.is_local() || is_boundary;
+                    symbol.kind() != SymbolKind::Text || symbol.is_local() || is_section_end;
                 Some((
                     is_not_preferred,
                     Symbol { start: symbol.address(), end, name: name.to_owned() },
@@ -95,7 +95,7 @@ impl Symbols {
     /// `[<ffffffff81000123>]`). A line that already has a symbol stays unchanged.
     ///
     /// A relocated kernel (`CONFIG_RANDOMIZE_BASE`) prints its offset when it panics (`Kernel
-    /// Offset: 0x...`, dump_kernel_offset()). Without that line the offset is taken to be 0.
+    /// Offset: 0x...`, dump_kernel_offset()). Without such a line, the offset is assumed to be 0.
     pub(crate) fn symbolise(&self, text: &str) -> String {
         let offset = OnceCell::new();
         let offset = || *offset.get_or_init(|| kernel_offset(text));

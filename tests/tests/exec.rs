@@ -112,7 +112,7 @@ fn json_keeps_bytes_that_are_not_utf8() {
 fn json_has_a_bounded_part_of_a_long_output() {
     let command = exec(&["--format", "json"], &["head", "-c", "9437184", "/dev/zero"]);
     let result = run(command).expect_code(0);
-    assert!(result.stderr.contains("the first 8 MiB of what head wrote to stdout"));
+    assert!(result.stderr.contains("the first 8 MiB that head wrote to stdout"));
     let report = result.json();
     assert_eq!(report["stdout"].as_str().map(str::len), Some(8 << 20));
     assert_eq!([&report["stdout_omitted_bytes"], &report["stderr_omitted_bytes"]], [1 << 20, 0]);
@@ -188,7 +188,7 @@ fn programs_that_cannot_run_are_refused_in_one_line() {
         ("lonely", "libx.so.6, which "),
         ("cut", "damaged"),
         ("text", "no ELF file"),
-        ("twice", "so is its interpreter"),
+        ("twice", "is a script too"),
         (".", "is a directory"),
     ] {
         let path = path(name);

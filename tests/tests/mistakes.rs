@@ -53,7 +53,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("run running --isolate --cases core", "--isolate is about VMs"),
     ("run running --gdb", "--gdb is about VMs"),
     ("run running --append x", "--append is about VMs"),
-    ("run running --arch aarch64", "--arch aarch64: the kernel that is running"),
+    ("run running --arch aarch64", "--arch aarch64: the running kernel"),
     ("run running --flavour full", "--flavour is a build option"),
     ("run running --cases boot", "the running kernel has booted already"),
     ("run --patches nothing", "patches nothing: No such file"),

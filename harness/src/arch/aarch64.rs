@@ -20,10 +20,10 @@ pub(super) const TARGET: Target = Target {
         pacman: "aarch64-linux-gnu-gcc aarch64-linux-gnu-glibc",
         zypper: "cross-aarch64-gcc14",
     },
-    // `GTIMER_SCALE` of QEMU: a tick in 16 ns.
+    // `GTIMER_SCALE` of QEMU: one tick every 16 ns.
     counter_hertz: 62_500_000,
     loop_instructions: 3,
-    // No release has dispatch. A kernel with the patches of sudbox has it, under the same release
-    // number.
+    // No release has dispatch, but a kernel with the patches of sudbox has dispatch and the same
+    // release number.
     dispatch_since: None,
 };

@@ -22,7 +22,7 @@ pub(super) const TARGET: Target = Target {
         pacman: "",
         zypper: "cross-s390x-gcc14",
     },
-    // Bit 51 of the TOD clock is a microsecond, so bit 63 is a 4096th of it.
+    // Bit 51 of the TOD clock counts microseconds, so bit 63 counts units of 1/4096 microsecond.
     counter_hertz: 4_096_000_000,
     loop_instructions: 2,
     // `config S390` selects GENERIC_ENTRY.

@@ -21,8 +21,8 @@ pub(super) const TARGET: Target = Target {
         pacman: "",
         zypper: "cross-x86_64-gcc",
     },
-    // The TSC. When QEMU counts instructions, the TSC ticks once per instruction, and CPUID tells
-    // the kernel this frequency.
+    // The frequency of the TSC, which the kernel reads from CPUID. When QEMU counts instructions
+    // (`-icount`), the TSC advances by one at each instruction.
     counter_hertz: 1_000_000_000,
     loop_instructions: 3,
     // `config X86` selects GENERIC_ENTRY.

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_are_read_as_older_versions_wrote_them() {
+    fn names_of_older_versions_are_read() {
         for (text, name) in [("\"Auto\"", "auto"), ("\"Qemu\"", "qemu"), ("\"tcg\"", "tcg")] {
             assert_eq!(serde_json::from_str::<Backend>(text).unwrap().name(), name);
         }

@@ -23,7 +23,7 @@ pub(crate) enum CostUnit {
 #[command(after_help = "\
 Examples:
   sudbox bench 7.3                                  what dispatch costs on a kernel
-  sudbox bench running --only 'native round-trip'   what they cost on the running kernel
+  sudbox bench running --only 'native round-trip'   two benchmarks on the running kernel
   sudbox bench --compare 6.12 ~/src/linux           which differences are real
 
 Exit codes:

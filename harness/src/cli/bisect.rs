@@ -20,14 +20,14 @@ Examples:
   sudbox bisect --linux ~/src/linux --good v6.16 --bad HEAD --bench round-trip --threshold 3%
   sudbox bisect --resume
 
-Both ends are judged first. The cases whose outcomes differ are bisected, or the boot or the build
-if those differ. A commit is new if one of the cases has the outcome of the newer end, old if all
-have that of the older end, and skipped otherwise. Exit codes:
+Both ends are judged first. If the build or the boot differs between the ends, it is bisected, else
+the cases whose outcomes differ. A commit is new if one of these cases has the outcome of the newer
+end, old if all of them have the outcome of the older end, and skipped otherwise. Exit codes:
     0  the commit is found
-  125  only commits that cannot be judged are left; they are named
+  125  only commits that cannot be judged are left; the report names them
   128  this machine can judge no kernel
   129  usage, bad input, or nothing differs between the ends
-  130  interrupted; --resume goes on")]
+  130  interrupted; --resume continues")]
 pub(crate) struct BisectArgs {
     /// Commit that works: a tag, a branch, anything that git understands
     #[arg(
@@ -61,18 +61,18 @@ pub(crate) struct BisectArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = Threshold::DEFAULT, requires = "bench", env = "SUDBOX_THRESHOLD", hide_env = true)]
     pub(crate) threshold: Threshold,
 
-    /// Bisect what user space sees of the good end, beside the outcomes: a commit at which a case observes
-    /// anything else, without a known reason, is bad
+    /// Bisect the observations of the cases besides their outcomes: a commit is bad if a case
+    /// observes something that the good end does not show and no known change explains
     #[arg(long, conflicts_with = "bench", env = "SUDBOX_CHANGED", hide_env = true)]
     #[serde(default)]
     pub(crate) changed: bool,
 
-    /// Number of repeated runs at each end, and of a doubtful commit: an outcome of neither end, a
-    /// crash, a hang
+    /// Number of repeated runs of each end, and of each commit with a crash, a hang or an outcome of
+    /// neither end
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) confirm: u32,
 
-    /// Seconds without progress after which a boot is a hang; a case has a sixth of it
+    /// Seconds without progress after which a boot is a hang; a case has a sixth of this time
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) timeout: u64,
 
@@ -98,12 +98,12 @@ fn table() -> &'static Form<Bisection> {
 }
 
 impl BisectArgs {
-    /// The good end, as typed.
+    /// The commit of `--good`.
     pub(crate) fn good(&self) -> &str {
         self.good.as_deref().unwrap_or_default()
     }
 
-    /// The bad end, as typed.
+    /// The commit of `--bad`.
     pub(crate) fn bad(&self) -> &str {
         self.bad.as_deref().unwrap_or_default()
     }

@@ -14,10 +14,10 @@ use sudbox_report::campaign::Campaign;
 #[command(after_help = "\
 Examples:
   sudbox campaign 7.3 --hours 8             a night of random walks and points, on all cores
-  sudbox campaign ~/src/linux --hours 0.5   half an hour; the same again goes on from there
+  sudbox campaign ~/src/linux --hours 0.5   half an hour; the same command continues it
   sudbox campaign --hours 8 --seed 1 --shard 2/4   one of four machines
 
-A campaign that was killed goes on where it stopped: its counts and finds stay.
+The same command also continues a campaign that was killed, with its counts and finds.
 
 Exit codes:
     0  nothing was found
@@ -25,7 +25,7 @@ Exit codes:
   125  this kernel does not build or boot
   128  this machine can judge no kernel
   129  usage, bad input
-  130  interrupted; the report has what came until then")]
+  130  interrupted; the report has the results so far")]
 pub(crate) struct CampaignArgs {
     /// The kernel, as `run` takes it; the pinned kernel if not given
     #[arg(value_name = "KERNEL", add = completers::kernel(), env = "SUDBOX_KERNEL", hide_env = true)]

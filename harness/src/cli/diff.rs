@@ -12,14 +12,14 @@ use sudbox_report::diff::Diff;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  sudbox diff 6.12 7.3                             what changed between two releases
+  sudbox diff 6.12 7.3                             differences between two releases
   sudbox diff 7.3 ~/src/linux --cases compare      a tree beside a release, some cases
-  sudbox diff 7.3 7.3 --patches series.mbox        what a series of patches changes
-  git bisect run sudbox diff v7.2 . --linux .      the commit that changed something, in a tree
+  sudbox diff 7.3 7.3 --patches series.mbox        differences that a series of patches makes
+  git bisect run sudbox diff v7.2 . --linux .      the first commit of a tree with a difference
 
 Exit codes:
-    0  no difference, or only those that the table of changes names with their commit
-    1  a difference that nothing names
+    0  no difference, or only differences that the table of known changes explains
+    1  a difference that no known change explains
   125  a kernel does not build or boot
   128  this machine can boot no kernel
   129  usage, bad input

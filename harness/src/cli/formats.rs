@@ -28,7 +28,7 @@ mod tests {
     use clap::error::ErrorKind;
     use clap::{Command, CommandFactory as _};
 
-    /// Verbs whose output is for another program, in the form that it takes, or a file alone.
+    /// Verbs without `--format`: they print text for a shell or for man, or only write files.
     const WITHOUT_FORMAT: [&str; 3] = ["completions", "man", "record"];
 
     /// Collects the command lines of the verbs that do something: `sudbox run`, `sudbox report list`.

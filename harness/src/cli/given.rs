@@ -21,7 +21,7 @@ pub(crate) enum OptionSubject {
     Other,
 }
 
-/// An option that was given.
+/// An option that the user gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GivenOption {
     /// The long name, without dashes.
@@ -34,7 +34,7 @@ pub(crate) struct GivenOption {
     pub(crate) values: Vec<String>,
 }
 
-/// Every option of a verb that was given, in the order of the help.
+/// All options that the user gave to a verb, in the order of the help.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GivenOptions(Vec<GivenOption>);
 
@@ -54,8 +54,8 @@ impl GivenOptions {
         self.0.iter()
     }
 
-    /// The first given option with this subject whose name is not in `except`, with dashes, as in
-    /// `--cc`.
+    /// The first given option with this subject whose name is not in `except`. Returns the name with
+    /// dashes, such as `--cc`.
     pub(crate) fn first_with_subject(
         &self,
         subject: OptionSubject,
@@ -80,6 +80,7 @@ impl GivenOptions {
     }
 }
 
+/// The option of `arg`; `None` if the user did not give it, or if it is an option of all verbs.
 fn given_option(arg: &Arg, matches: &ArgMatches) -> Option<GivenOption> {
     if arg.is_global_set() {
         return None;
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_not_given() {
+    fn options_with_default_values_are_not_given() {
         assert_eq!(given("sudbox run"), GivenOptions::default());
         assert_eq!(given("sudbox report list"), GivenOptions::default());
     }

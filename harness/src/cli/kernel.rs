@@ -21,7 +21,7 @@ pub(crate) struct VmArgs {
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY, value_parser = clap::value_parser!(u32).range(64..=65536))]
     pub(crate) memory: u32,
 
-    /// CPU model, by its QEMU name; QEMU emulates it
+    /// CPU model that QEMU emulates, by its QEMU name
     #[arg(long, value_name = "MODEL")]
     pub(crate) cpu_model: Option<String>,
 
@@ -71,7 +71,7 @@ pub(crate) struct BuildArgs {
 /// Options about the kernel build other than architecture and flavour.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SourceArgs {
-    /// A git tree to take versions from, before any other source
+    /// Git tree in which a version is looked up before any other source
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, env = "SUDBOX_LINUX", hide_env = true)]
     pub(crate) linux: Option<String>,
 
@@ -79,7 +79,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, env = "SUDBOX_EXACT", hide_env = true)]
     pub(crate) exact: bool,
 
-    /// Whether the build must, may or must not be contained, away from your files and the network
+    /// Whether the build is shut off from your files and the network
     #[arg(long, value_enum, value_name = "WHEN", env = "SUDBOX_CONTAIN", hide_env = true)]
     pub(crate) contain: Option<Contain>,
 
@@ -95,15 +95,15 @@ pub(crate) struct SourceArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Contain {
-    /// By what this machine allows; a note names what is missing (default)
+    /// As far as this machine allows; a note names missing parts (default)
     Auto,
     /// Fully, or fail
     Require,
-    /// Not at all: the build can do what you can
+    /// Not at all: the build has all your permissions
     Off,
 }
 
-/// Options that are passed to make of the kernel. Its environment has nothing else from outside.
+/// Options for the kernel's make. The environment of make has no variables of the user.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ToolchainArgs {
     /// C compiler for the kernel

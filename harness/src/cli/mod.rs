@@ -207,7 +207,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) repeat: u32,
 
-    /// Seconds without progress after which a boot is a hang; a case has a sixth of it
+    /// Seconds without progress after which a boot is a hang; a case has a sixth of this time
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) timeout: u64,
 
@@ -231,8 +231,8 @@ Examples:
   sudbox matrix --kernels 6.12 --flavours 'default full' one release in two configurations
   sudbox matrix --kernels '6.12 7.3' --shard 1/2         the first half, for a CI job
 
-Exits with 1 if a kernel breaks a promise; else with the highest code that `run` has for any of
-them; else with 0.")]
+Exits with 1 if a kernel breaks a promise, else with the highest exit code that `run` has for one of
+the kernels.")]
 pub(crate) struct MatrixArgs {
     /// The kernels, as `run` takes them, separated by spaces
     #[arg(long, value_name = "KERNELS", add = completers::kernels(), env = "SUDBOX_KERNELS", hide_env = true)]
@@ -266,7 +266,7 @@ pub(crate) struct MatrixArgs {
     #[arg(long)]
     pub(crate) strict: bool,
 
-    /// Seconds without progress after which a boot is a hang; a case has a sixth of it
+    /// Seconds without progress after which a boot is a hang; a case has a sixth of this time
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) timeout: u64,
 
@@ -334,7 +334,7 @@ pub(crate) struct PruneArgs {
     pub(crate) yes: bool,
 }
 
-/// A path as typed, with a leading `~` meaning the home directory.
+/// The path that the user typed. A leading `~` is replaced by the home directory.
 pub(crate) fn expand_path(text: &str) -> PathBuf {
     sudbox_images::expand_home(Path::new(text))
 }

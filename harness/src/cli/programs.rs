@@ -19,9 +19,9 @@ Examples:
   sudbox exec --format json -- ./program           output and end as one JSON document
 
 The program, the libraries it is linked with and nothing else of this machine are copied into the
-VM; it runs there as root, in the same directory, with the same environment. Its exit status is
-that of sudbox, 128 + N if signal N killed it. Where it has none:
-  124  it did not end within --timeout
+VM. The program runs there as root, in the same directory, with the same environment. sudbox exits
+with the status of the program, or with 128 + N if signal N killed it; without a status, with
+  124  the program did not end within --timeout
   125  this kernel does not build or boot, or died while the program ran
   128  this machine can run no kernel
   129  usage, bad input: no such program, a library missing
@@ -74,8 +74,8 @@ Exits with 0 if the program ended, with any status; else with
   129  usage, bad input: no program that can be run
   130  interrupted")]
 pub(crate) struct SandboxArgs {
-    /// The kernel, as `run` takes it; if not given, the one that is running if it can do it, else
-    /// the pinned one
+    /// The kernel, as `run` takes it; if not given, the running kernel if it offers the engine, else
+    /// the pinned kernel
     #[arg(long, value_name = "KERNEL", add = completers::kernel())]
     pub(crate) kernel: Option<String>,
 

@@ -14,10 +14,10 @@ Examples:
   sudbox record 7.3 --flavour full           for kernels of flavour full
   sudbox record 7.3 --folder recordings      for a folder instead of the cache
 
-`sudbox run` compares a kernel with the recording of its series, or of the series beside it. The
-recordings of the pinned kernels are part of sudbox; they are for one layout of the floating point
-state, on which the size of a signal frame depends. Record a kernel for another processor, or
-another series, of which the kernel is known to be good.
+`sudbox run` compares a kernel with the recording of its series, or with those of the nearest
+series. sudbox includes recordings of the pinned kernels for one layout of the floating-point state,
+which determines the size of a signal frame. Record kernels yourself for processors with another
+layout and for other series. Record only kernels that are known to be good.
 
 Exit codes:
     0  recorded

@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use sudbox_images::{Arch, Cache, Ctx, EntryLock, LockMode, Monitor as _, Tool, status_and_lines};
 
-/// Name of the folder in the cache.
+/// Name of the folder of the cache with the guest-inits of other architectures.
 const CACHE_FOLDER: &str = "guests";
 
+// Defines SOURCES, SOURCES_DIGEST and RUSTFLAGS; written by build.rs.
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
 /// The `members` line of the workspace's manifest.
@@ -156,6 +157,7 @@ fn build_guest_init(
     // changes.
     cargo.args(["build", "--quiet", "--profile", "guest", "--bin", "guest-init", "--target"]);
     cargo.arg(target.rust_target).current_dir(folder.path()).stdin(Stdio::null());
+    // Variables of a cargo or make that runs sudbox must not change this build.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_") && !name.starts_with("CARGO_HOME")

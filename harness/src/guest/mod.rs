@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! Provides guest-init and its initramfs. guest-init for the host's architecture is embedded in
-//! sudbox; for other architectures, sudbox builds guest-init
-//! on first use.
+//! sudbox. For other architectures, sudbox builds guest-init at first use.
 
 mod foreign;
 

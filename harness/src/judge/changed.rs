@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Compares the observations of the cases that ran with the recordings of the kernel's neighbours. Cases
-//! whose digests differ are recorded in a further run, whose observations tell what differs. A case with
-//! a difference that no known change explains gets the outcome `changed`.
+//! Compares the observations of the cases with the recordings of the kernel's neighbours.
+//!
+//! A first run of the cases gives only digests of observations. Cases whose digests differ run once
+//! more, and their observations are recorded. A case with a difference that no known change explains
+//! gets the outcome `changed`.
 
 use super::outcome::add_or_keep_worse;
 use super::shape::group_cases;
@@ -31,8 +33,8 @@ pub(super) struct CaseDigest {
 }
 
 impl CaseRunner<'_> {
-    /// Compares the cases that ran in a guest with this `hello` with the recordings of its neighbours, and
-    /// changes the outcomes of those that differ for no known reason.
+    /// Compares the cases with the recordings of the kernel's neighbours. Sets the outcome `changed`
+    /// for cases with unexplained differences. `hello` is the `Hello` of the first guest.
     ///
     /// # Errors
     /// As [`CaseRunner::judge`].
@@ -69,26 +71,26 @@ impl CaseRunner<'_> {
         };
         if !differing.is_empty() {
             let releases = comparison.releases.join(" and ");
-            let what = format!(
+            let message = format!(
                 "{} of {compared} cases differ from the recording of {releases}",
                 differing.len()
             );
-            progress.print("record", &what);
-            let seen =
+            progress.print("record", &message);
+            let behaviour =
                 self.record(&differing, hello, expectations, verdict, console_log, progress)?;
             let arch = expectations.arch();
-            let explained = explain(&seen, &neighbours, &differing, arch)?;
-            comparison.expected = explained.expected;
+            let differences = classify_differences(&behaviour, &neighbours, &differing, arch)?;
+            comparison.expected = differences.known_changes;
             for report in &mut verdict.cases {
                 if !differing.iter().any(|case| case.id == report.id) || !may_change(report) {
                     continue;
                 }
                 let of_case = |difference: &&RawDifference| difference.place.case == report.id;
                 let unexpected: Vec<RawDifference> =
-                    explained.unexpected.iter().filter(of_case).cloned().collect();
+                    differences.unexpected.iter().filter(of_case).cloned().collect();
                 if !unexpected.is_empty() {
                     mark_changed(report, &unexpected, &releases);
-                } else if !explained.explained_cases.contains(&report.id) {
+                } else if !differences.differing_cases.contains(&report.id) {
                     report.log.push(format!(
                         "something differed from the recording of {releases}, but not when the \
                          case was recorded in a further run"
@@ -100,7 +102,8 @@ impl CaseRunner<'_> {
         Ok(())
     }
 
-    /// Runs cases once more and records their observations. Adds the failures of the run to the verdict.
+    /// Runs cases once more and records their observations. Adds the failures of the run to the
+    /// verdict.
     fn record(
         &self,
         cases: &[&'static Case],
@@ -123,20 +126,20 @@ impl CaseRunner<'_> {
             isolate_cases: false,
             ..self.clone()
         };
-        for (result, booted) in runner.run_groups(&groups, expectations, progress) {
+        for (result, boot_result) in runner.run_groups(&groups, expectations, progress) {
             verdict.boots += result.boots;
             verdict.restored += result.restored;
             console_log.push_str(&result.console_log);
             let failed = result.cases.into_iter().filter(|report| report.outcome.is_failure());
             failed.for_each(|report| add_or_keep_worse(&mut verdict.cases, report));
-            booted?;
+            boot_result?;
         }
         Ok(recorder.take_behaviour())
     }
 }
 
-/// The number of cases that a neighbour has too, and those of them whose digests all neighbours lack.
-/// Cases whose reports cannot become `changed` are left out.
+/// The number of cases that were compared with a neighbour, and the cases whose digests no neighbour
+/// has. Cases whose outcome cannot become `changed` are left out.
 fn differing_cases(
     digests: &[CaseDigest],
     neighbours: &[&Recording],
@@ -145,106 +148,110 @@ fn differing_cases(
     let mut compared = BTreeSet::new();
     let mut differing: Vec<&'static Case> = Vec::new();
     for CaseDigest { case, digest } in digests {
-        let reports_differ = reports.iter().any(|it| it.id == case.id && may_change(it));
-        let recorded: Vec<u64> =
-            neighbours.iter().filter_map(|it| it.digests.get(case.id).copied()).collect();
-        if recorded.is_empty() || !reports_differ {
+        let can_change = reports.iter().any(|report| report.id == case.id && may_change(report));
+        let recorded_digests: Vec<u64> =
+            neighbours.iter().filter_map(|recording| recording.digests.get(case.id).copied()).collect();
+        if recorded_digests.is_empty() || !can_change {
             continue;
         }
         compared.insert(case.id);
-        if !recorded.contains(digest) && !differing.iter().any(|other| other.id == case.id) {
+        if !recorded_digests.contains(digest) && !differing.iter().any(|other| other.id == case.id) {
             differing.push(case);
         }
     }
     (compared.len(), differing)
 }
 
-/// Whether a difference changes the outcome. A failure says more than a difference.
+/// Whether the outcome becomes `changed` if the observations differ. A failure stays a failure.
 fn may_change(report: &CaseReport) -> bool {
     matches!(report.outcome, Outcome::Pass | Outcome::Known | Outcome::Fixed)
 }
 
 /// The differences between a kernel and its neighbours.
 #[derive(Default)]
-struct Explained {
-    /// The known changes that explain differences, in words.
-    expected: Vec<String>,
-    /// The cases with differences that are all explained.
-    explained_cases: BTreeSet<String>,
-    /// The differences from every neighbour that nothing explains, with the values of the first.
+struct ClassifiedDifferences {
+    /// Descriptions of the known changes that explain differences.
+    known_changes: Vec<String>,
+    /// The cases that differ from at least one neighbour.
+    differing_cases: BTreeSet<String>,
+    /// The unexplained differences from all neighbours. The recorded values are those of the first
+    /// neighbour.
     unexpected: Vec<RawDifference>,
 }
 
-/// Compares what was recorded of `cases` with the neighbours. A value that one of the neighbours has, or
-/// that a known change explains, is no news.
-fn explain(
-    seen: &Behaviour,
+/// Compares the behaviour in `cases` with the neighbours. A difference is expected if one of the
+/// neighbours has the same value, or if a known change explains it.
+fn classify_differences(
+    behaviour: &Behaviour,
     neighbours: &[&Recording],
     cases: &[&'static Case],
     arch: sudbox_protocol::Arch,
-) -> anyhow::Result<Explained> {
-    let mut explained = Explained::default();
+) -> anyhow::Result<ClassifiedDifferences> {
+    let mut classified = ClassifiedDifferences::default();
     let mut changes: BTreeSet<Explanation> = BTreeSet::new();
     let is_differing = |id: &str| cases.iter().any(|case| case.id == id);
-    let mut all = Vec::new();
+    let mut unexpected_by_neighbour = Vec::new();
     for neighbour in neighbours {
         let recorded = neighbour.behaviour()?;
         let (expected, unexpected) =
-            behaviour::differences_of_observations([&recorded, seen], is_differing, arch);
+            behaviour::differences_of_observations([&recorded, behaviour], is_differing, arch);
         for (change, differences) in expected {
             changes.insert(change);
             let ids = differences.into_iter().map(|difference| difference.place.case);
-            explained.explained_cases.extend(ids);
+            classified.differing_cases.extend(ids);
         }
         let ids = unexpected.iter().map(|difference| difference.place.case.clone());
-        explained.explained_cases.extend(ids);
-        all.push((neighbour, unexpected));
+        classified.differing_cases.extend(ids);
+        unexpected_by_neighbour.push((neighbour, unexpected));
     }
-    let mut all = all.into_iter();
-    if let Some((_, first)) = all.next() {
-        explained.unexpected = first;
+    let mut unexpected_by_neighbour = unexpected_by_neighbour.into_iter();
+    if let Some((_, first)) = unexpected_by_neighbour.next() {
+        classified.unexpected = first;
     }
-    for (neighbour, unexpected) in all {
-        // A case that one neighbour lacks is compared with the other alone.
-        let lacks = |id: &str| !neighbour.digests.contains_key(id);
-        let also_here = |difference: &RawDifference| {
-            lacks(&difference.place.case)
+    for (neighbour, unexpected) in unexpected_by_neighbour {
+        // A neighbour without a recording of the case does not make a difference expected.
+        let lacks_case = |id: &str| !neighbour.digests.contains_key(id);
+        let differs_from_neighbour = |difference: &RawDifference| {
+            lacks_case(&difference.place.case)
                 || unexpected.iter().any(|other| difference.is_about_same_value(other))
         };
-        explained.unexpected.retain(also_here);
+        classified.unexpected.retain(differs_from_neighbour);
     }
-    let words = |change: Explanation| format!("{} ({})", change.about, change.commit);
-    explained.expected = changes.into_iter().map(words).collect();
-    Ok(explained)
+    let description = |change: Explanation| format!("{} ({})", change.about, change.commit);
+    classified.known_changes = changes.into_iter().map(description).collect();
+    Ok(classified)
 }
 
 /// Gives a report the outcome `changed`, with these differences from `releases`.
 fn mark_changed(report: &mut CaseReport, unexpected: &[RawDifference], releases: &str) {
     let groups = behaviour::group_by_values(unexpected);
     let list = |value: fn(&Difference) -> String| {
-        let shown: Vec<String> = groups.iter().take(MAX_SUMMARISED).map(value).collect();
-        let more = groups.len().saturating_sub(MAX_SUMMARISED);
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        shown.join("; ") + &more
+        let listed: Vec<String> = groups.iter().take(MAX_SUMMARISED).map(value).collect();
+        let unlisted_count = groups.len().saturating_sub(MAX_SUMMARISED);
+        let suffix =
+            if unlisted_count > 0 { format!("; and {unlisted_count} more") } else { String::new() };
+        listed.join("; ") + &suffix
     };
     report.outcome = Outcome::Changed;
-    report.expected =
-        format!("as recorded of {releases}: {}", list(|it| format!("{} = {}", it.field, it.first)));
-    report.actual = list(|it| {
-        let function = match it.kernel_function.as_str() {
+    let recorded_values =
+        list(|difference| format!("{} = {}", difference.field, difference.first));
+    report.expected = format!("as recorded of {releases}: {recorded_values}");
+    report.actual = list(|difference| {
+        let function = match difference.kernel_function.as_str() {
             "" => String::new(),
             function => format!(" [{function}]"),
         };
-        format!("{} = {}{function}", it.field, it.second)
+        format!("{} = {}{function}", difference.field, difference.second)
     });
     report.bug = None;
     for group in groups.iter().take(MAX_LOGGED) {
         let first = group.places.first();
         let place = first.map(|place| format!("{}, {}", place.scenario, place.step));
-        let more = group.places.len().saturating_sub(1);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let unlisted_count = group.places.len().saturating_sub(1);
+        let suffix =
+            if unlisted_count > 0 { format!(" and {unlisted_count} more") } else { String::new() };
         report.log.push(format!(
-            "{}: {} -> {} in {}{more}",
+            "{}: {} -> {} in {}{suffix}",
             group.field,
             group.first,
             group.second,
@@ -300,24 +307,25 @@ mod tests {
     }
 
     #[test]
-    fn only_a_value_that_both_neighbours_lack_is_news() {
+    fn only_a_value_that_both_neighbours_lack_is_unexpected() {
         let older = Recording::of_behaviour("default", behaviour("6.1.7", [("a", 1), ("b", 1)]));
         let newer = Recording::of_behaviour("default", behaviour("6.12.7", [("a", 2), ("b", 1)]));
         let neighbours = [&older, &newer];
-        let news = |values| {
-            let seen = behaviour("6.6.7", values);
-            let explained = explain(&seen, &neighbours, &[trap()], Arch::X86_64).unwrap();
-            let fields = explained.unexpected.iter().map(|it| it.field.clone());
+        let unexpected_fields = |values| {
+            let middle = behaviour("6.6.7", values);
+            let differences =
+                classify_differences(&middle, &neighbours, &[trap()], Arch::X86_64).unwrap();
+            let fields = differences.unexpected.iter().map(|difference| difference.field.clone());
             fields.collect::<Vec<String>>().join(" ")
         };
-        assert_eq!(news([("a", 1), ("b", 1)]), "");
-        assert_eq!(news([("a", 2), ("b", 1)]), "");
-        assert_eq!(news([("a", 3), ("b", 1)]), "a");
-        assert_eq!(news([("a", 2), ("b", 2)]), "b");
+        assert_eq!(unexpected_fields([("a", 1), ("b", 1)]), "");
+        assert_eq!(unexpected_fields([("a", 2), ("b", 1)]), "");
+        assert_eq!(unexpected_fields([("a", 3), ("b", 1)]), "a");
+        assert_eq!(unexpected_fields([("a", 2), ("b", 2)]), "b");
     }
 
     #[test]
-    fn a_case_differs_if_its_digest_is_that_of_no_neighbour_and_it_did_not_fail() {
+    fn a_case_that_did_not_fail_differs_if_no_neighbour_has_its_digest() {
         let older = Recording::of_behaviour("default", behaviour("6.1.7", [("a", 1), ("b", 1)]));
         let newer = Recording::of_behaviour("default", behaviour("6.12.7", [("a", 2), ("b", 1)]));
         let differing = |digest, outcome| {
@@ -336,10 +344,11 @@ mod tests {
     #[test]
     fn a_changed_report_names_field_values_function_and_place() {
         let older = Recording::of_behaviour("default", behaviour("7.3.4", [("a", 1), ("b", 1)]));
-        let seen = behaviour("7.3.5", [("a", 1), ("b", 9)]);
-        let explained = explain(&seen, &[&older], &[trap()], Arch::X86_64).unwrap();
+        let newer = behaviour("7.3.5", [("a", 1), ("b", 9)]);
+        let differences =
+            classify_differences(&newer, &[&older], &[trap()], Arch::X86_64).unwrap();
         let mut changed = report(Outcome::Pass);
-        mark_changed(&mut changed, &explained.unexpected, "7.3.4");
+        mark_changed(&mut changed, &differences.unexpected, "7.3.4");
         assert_eq!(changed.outcome, Outcome::Changed);
         assert_eq!(changed.expected, "as recorded of 7.3.4: b = 0x1");
         assert_eq!(changed.actual, "b = 0x9 [a_function()]");

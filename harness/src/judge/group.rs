@@ -71,7 +71,7 @@ pub(super) struct GroupResult {
 pub(super) struct RunProgress<'a> {
     printer: Mutex<&'a mut Progress>,
     /// Number of cases with a VM of their own that have run.
-    isolated_cases_done: AtomicU64,
+    ended_isolated_cases: AtomicU64,
     /// Number of cases of all groups, repeats included.
     total_cases: u64,
     /// Whether a VM of any group failed to boot.
@@ -82,7 +82,7 @@ impl<'a> RunProgress<'a> {
     pub(super) fn new(printer: &'a mut Progress, total: u64) -> RunProgress<'a> {
         RunProgress {
             printer: Mutex::new(printer),
-            isolated_cases_done: AtomicU64::new(0),
+            ended_isolated_cases: AtomicU64::new(0),
             total_cases: total,
             boot_failed: AtomicBool::new(false),
         }
@@ -95,12 +95,12 @@ impl<'a> RunProgress<'a> {
     /// Counts a case with a VM of its own. Prints a note once if that VM left no snapshot for the
     /// next VM.
     fn isolated_case_ended(&self, has_snapshot: bool) {
-        let done_count = self.isolated_cases_done.fetch_add(1, Ordering::SeqCst) + 1;
-        if done_count == 1 && !has_snapshot {
+        let ended_count = self.ended_isolated_cases.fetch_add(1, Ordering::SeqCst) + 1;
+        if ended_count == 1 && !has_snapshot {
             let note = "every case gets a boot: this backend takes no snapshots";
             self.printer().print("isolate", note);
         }
-        self.printer().progress(done_count, self.total_cases, "cases");
+        self.printer().progress(ended_count, self.total_cases, "cases");
     }
 }
 
@@ -112,6 +112,7 @@ pub(super) struct GroupRunner<'a> {
     progress: &'a RunProgress<'a>,
     /// The snapshot of a VM whose guest was ready.
     snapshot: Option<Snapshot>,
+    /// Whether new VMs take snapshots. False after a snapshot or a restore failed.
     take_snapshots: bool,
     result: GroupResult,
 }
@@ -153,7 +154,7 @@ impl<'a> GroupRunner<'a> {
             if let Ending::InitFailed(error) = &run.conversation.ending {
                 self.result.unjudged_reason = Some(match error {
                     InitError::NoHost(reason) => format!(
-                        "the kernel reached its init, but that cannot reach the host over vsock \
+                        "the kernel reached its init, but the init cannot reach the host over vsock \
                          ({reason}): virtio-mmio and virtio-vsock have to be built in"
                     ),
                     InitError::Problem(reason) => format!("its init gave up: {reason}"),
@@ -202,8 +203,7 @@ impl<'a> GroupRunner<'a> {
                         add_or_keep_worse(&mut self.result.cases, report);
                         running + 1
                     }
-                    // No case was running: the guest ended between its `Hello` and the first case,
-                    // or after the last.
+                    // The guest ended between its `Hello` and its first case, or between two cases.
                     None => {
                         let actual = format!("{}, with no case running", run.conversation.cause());
                         return Ok(BootResult::Failed {
@@ -244,7 +244,7 @@ impl<'a> GroupRunner<'a> {
         // The user's arguments come last, so that they override the others.
         let boot_arguments = std::iter::once(arguments).chain(shape.boot_arguments.iter().copied());
         spec.cmdline = boot_arguments.chain([spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
-        // The VM of the snapshot was booted with the usual arguments.
+        // The snapshot is of a VM with the usual boot arguments.
         let restored =
             if arguments == self.runner.boot_arguments { self.restore_snapshot() } else { None };
         let session = match restored {
@@ -315,8 +315,8 @@ impl<'a> GroupRunner<'a> {
         cases.iter().map(|case| PlannedCase { id: case.id.to_owned(), deadline_ms }).collect()
     }
 
-    /// Runs the cases on the host's kernel. If the process dies, this machine is at fault: a kernel
-    /// that dies would take sudbox with it.
+    /// Runs the cases on the host's kernel. A death of the process is reported as a fault of this
+    /// machine: after a crash of the kernel, sudbox would not run either.
     fn run_on_host(&mut self, plan: Vec<PlannedCase>) -> anyhow::Result<CasesRun> {
         let mut process = HostProcess::start()?;
         let total = plan.len() as u64;
@@ -359,7 +359,7 @@ impl<'a> GroupRunner<'a> {
         }
         self.progress.printer().print("restart", &format!("{actual}; once more with all messages"));
         let second = self.run_guest(&[], VERBOSE_BOOT_ARGUMENTS)?.conversation;
-        if second.has_greeted {
+        if second.hello_received {
             let actual = format!("{actual}; a second boot reached its init");
             return Ok(BootResult::Failed { actual, console: self.runner.console_excerpt(&first) });
         }

@@ -31,8 +31,8 @@ use sudbox_vmm::machine::{Machine, VmSpec};
 
 /// Boot arguments of runs without `--console`. The kernel panics at an oops and restarts at a
 /// panic, so that the running case is blamed. Without KASLR, addresses are those of vmlinux. Each
-/// byte on the console costs time, so the kernel prints only warnings and worse; `quiet` would also
-/// hide the warnings of WARN() and lockdep.
+/// byte on the console costs time, so the kernel prints only warnings and more severe messages.
+/// `quiet` would also hide the warnings of WARN() and lockdep.
 const ARGUMENTS_OF_QUIET_CONSOLE: &str = "loglevel=5 panic=-1 oops=panic nokaslr";
 
 /// Boot arguments of runs with `--console`: the log level is the default
@@ -64,8 +64,8 @@ pub(crate) struct CaseRunner<'a> {
     pub(crate) rerun: RerunCommand,
     /// Collects the observations of the cases; `None` if they are not recorded.
     pub(crate) recorder: Option<Arc<Recorder>>,
-    /// The recordings with which the observations are compared, or the reason why there are none; `None` if
-    /// no comparison is wanted.
+    /// The recordings with which the observations are compared, or the reason why there are none;
+    /// `None` if the observations are not compared.
     pub(crate) baseline: Option<Result<Arc<Baseline>, String>>,
 }
 
@@ -82,8 +82,8 @@ pub(crate) enum Environment<'a> {
 type GroupRun = (GroupResult, anyhow::Result<BootResult>);
 
 impl CaseRunner<'_> {
-    /// Runs the selection and fills in the verdict. Everything that the consoles printed is added
-    /// to `console_log`, also before an error.
+    /// Runs the selection and fills in the verdict. Adds the output of all consoles to
+    /// `console_log`, even if it returns an error.
     ///
     /// # Errors
     /// If this machine is at fault, or a signal interrupted the run; [`Interrupted`] if at least
@@ -97,9 +97,9 @@ impl CaseRunner<'_> {
         progress: &mut Progress,
     ) -> anyhow::Result<()> {
         let started = Instant::now();
-        let without_dispatch = expectations.expected_feature(Feature::Dispatch) == Expected::Absent;
-        let groups = self.case_groups(selection, expectations, without_dispatch)?;
-        verdict.not_selected = selection.count_not_selected(expectations.arch(), without_dispatch);
+        let lacks_dispatch = expectations.expected_feature(Feature::Dispatch) == Expected::Absent;
+        let groups = self.case_groups(selection, expectations, lacks_dispatch)?;
+        verdict.not_selected = selection.count_not_selected(expectations.arch(), lacks_dispatch);
         let mut boot_result = Ok(BootResult::Booted);
         let (mut digests, mut first_hello) = (Vec::new(), None);
         for (result, group_boot_result) in self.run_groups(&groups, expectations, progress) {
@@ -137,7 +137,7 @@ impl CaseRunner<'_> {
             )?;
         }
         verdict.duration_millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        // The groups do not keep the order of the case table.
+        // The groups end in any order. Reports are in the order of the selection.
         let position =
             |report: &CaseReport| selection.cases.iter().position(|case| case.id == report.id);
         verdict.cases.sort_by_key(position);
@@ -150,7 +150,7 @@ impl CaseRunner<'_> {
                     && !verdict.cases.is_empty() =>
             {
                 let (run_count, planned_count) =
-                    (verdict.cases.len(), planned_cases(selection, without_dispatch).len());
+                    (verdict.cases.len(), planned_cases(selection, lacks_dispatch).len());
                 verdict.unjudged_reason =
                     Some(format!("interrupted after {run_count} of {planned_count} cases"));
                 return Err(Interrupted(Box::new(std::mem::take(verdict))).into());
@@ -171,7 +171,7 @@ impl CaseRunner<'_> {
     }
 
     /// The groups of the selection; a single one on the host's kernel. Cases for kernels without
-    /// dispatch are included only if `without_dispatch`.
+    /// dispatch are included only if `lacks_dispatch`.
     ///
     /// # Errors
     /// If no case is left and booting was not selected.
@@ -179,9 +179,9 @@ impl CaseRunner<'_> {
         &self,
         selection: &Selection,
         expectations: &Expectations,
-        without_dispatch: bool,
+        lacks_dispatch: bool,
     ) -> anyhow::Result<Vec<CaseGroup>> {
-        let cases = planned_cases(selection, without_dispatch);
+        let cases = planned_cases(selection, lacks_dispatch);
         if cases.is_empty() && !selection.includes_boot {
             return Err(Failure::usage(match selection.cases.first() {
                 Some(case) => format!(
@@ -241,10 +241,10 @@ impl CaseRunner<'_> {
 }
 
 /// The cases of the selection that are run. Cases for kernels without dispatch are included only if
-/// `without_dispatch`.
-fn planned_cases(selection: &Selection, without_dispatch: bool) -> Vec<&'static Case> {
+/// `lacks_dispatch`.
+fn planned_cases(selection: &Selection, lacks_dispatch: bool) -> Vec<&'static Case> {
     let cases = selection.cases.iter().copied();
-    cases.filter(|case| without_dispatch || !case.checks_absence).collect()
+    cases.filter(|case| lacks_dispatch || !case.checks_absence).collect()
 }
 
 /// Adds the release, the processor and the features of the guest.

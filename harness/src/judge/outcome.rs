@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Makes a `CaseReport` from the result of a case or the end of its VM, and from the expectations
-//! of the kernel.
+//! Makes a `CaseReport` from the result of a case, or from the end of its VM, and the expectations
+//! for the kernel.
 
 use super::{CaseRunner, Environment};
 use crate::expectations::{Expectations, Expected};
@@ -49,7 +49,10 @@ impl CaseRunner<'_> {
                     }
                     None => {
                         report.log.extend(first_bug.map(|(bug, _)| {
-                            format!("not what the recorded bug {} shows: {}", bug.id, bug.citation)
+                            format!(
+                                "not the symptom of the recorded bug {}: {}",
+                                bug.id, bug.citation
+                            )
                         }));
                         (Outcome::Fail, expected, got)
                     }
@@ -134,6 +137,7 @@ impl CaseRunner<'_> {
         self.with_symbols(text.trim())
     }
 
+    /// `text` with the function names of the kernel addresses in it, if there is a vmlinux.
     pub(super) fn with_symbols(&self, text: &str) -> String {
         let symbols = self.vmlinux.as_deref().and_then(|path| Symbols::open(path).ok());
         symbols.map_or_else(|| text.to_owned(), |symbols| symbols.symbolise(text))
@@ -155,6 +159,7 @@ impl CaseRunner<'_> {
         }
     }
 
+    /// The report on [`BOOT_CASE`].
     pub(super) fn boot_report(
         &self,
         outcome: Outcome,
@@ -177,8 +182,8 @@ impl CaseRunner<'_> {
     }
 }
 
-/// Adds the steps of a failed walk to a report without a log. A walk cannot log its steps if the
-/// kernel crashed or reported a fault.
+/// Adds the steps of a failed walk to a report without a log. Only a walk that ended as `fail` logs
+/// its steps itself.
 pub(super) fn add_walk_steps(report: &mut CaseReport, case: &Case, features: &[Feature]) {
     if let Run::Walk(seed) = case.run
         && report.outcome.is_failure()

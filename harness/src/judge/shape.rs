@@ -10,7 +10,7 @@ use sudbox_protocol::Feature;
 /// same time.
 const SECOND_VM_GROUPS: [&str; 5] = ["compare", "conserve", "grid", "walk", "sandbox"];
 
-/// The boot arguments that cases need and that disable a feature, each with the feature.
+/// Boot arguments that some cases need, each with the feature that the argument disables.
 const DISABLING_ARGUMENTS: [(&str, Feature); 1] = [("ia32_emulation=off", Feature::Ia32)];
 
 /// The shape of a VM: CPUs, their vendor, and further boot arguments.
@@ -19,7 +19,7 @@ pub(crate) struct VmShape {
     pub(super) cpus: u8,
     pub(super) cpu_vendor: Option<&'static str>,
     pub(super) boot_arguments: Vec<&'static str>,
-    /// Whether the clock of an emulated CPU counts instructions.
+    /// Whether the clock of an emulated CPU advances with the number of executed instructions.
     pub(super) counts_instructions: bool,
     /// Features that no boot argument of this VM may disable.
     pub(super) needed_features: Vec<Feature>,
@@ -48,6 +48,7 @@ impl VmShape {
     }
 
     /// Whether this is the usual shape: `cpus` CPUs of any vendor, and no further boot arguments.
+    /// `needed_features` may differ.
     fn is_usual(&self, cpus: u8) -> bool {
         *self
             == VmShape { needed_features: self.needed_features.clone(), ..VmShape::with_cpus(cpus) }
@@ -104,8 +105,8 @@ pub(super) fn group_cases(
     let mut second = first.clone();
     let mut with_particular_needs = Vec::new();
     for case in cases {
-        let runs = !case.features.iter().any(|feature| is_absent(*feature));
-        let shape = if runs { VmShape::for_case(case, cpus) } else { usual_shape.clone() };
+        let will_run = !case.features.iter().any(|feature| is_absent(*feature));
+        let shape = if will_run { VmShape::for_case(case, cpus) } else { usual_shape.clone() };
         if !shape.is_usual(cpus) {
             with_particular_needs.push((shape, *case));
         } else if SECOND_VM_GROUPS.contains(&case.group()) {
@@ -164,11 +165,11 @@ mod tests {
         assert!(groups[0].cases.iter().all(|case| case.id.starts_with("registers/")));
         assert!(groups[1].cases.iter().all(|case| case.id.starts_with("grid/")));
         assert_eq!(groups[2].shape, VmShape::with_cpus(2));
-        assert_eq!(grouped("stress", 4).len(), 1, "four CPUs are enough for it");
+        assert_eq!(grouped("stress", 4).len(), 1, "four CPUs are enough for every stress case");
     }
 
     #[test]
-    fn needs_are_served_by_few_vms() {
+    fn all_needs_are_met_by_four_vms() {
         let groups = grouped("", 1);
         assert_eq!(groups.len(), 4);
         assert!(groups[3].shape.counts_instructions);
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_share_no_vm() {
+    fn shapes_that_contradict_each_other_are_not_merged() {
         let shape = |vendor, arguments| VmShape {
             cpus: 1,
             cpu_vendor: vendor,
@@ -193,17 +194,17 @@ mod tests {
         let intel = shape(Some("GenuineIntel"), vec![]);
         assert_eq!(intel.merged_with(&shape(Some("AuthenticAMD"), vec![])), None);
         assert_eq!(intel.merged_with(&shape(None, vec!["a=1"])).unwrap().boot_arguments, ["a=1"]);
-        let one = shape(None, vec!["a=1"]);
-        assert_eq!(one.merged_with(&shape(None, vec!["a=2"])), None);
+        let a_is_1 = shape(None, vec!["a=1"]);
+        assert_eq!(a_is_1.merged_with(&shape(None, vec!["a=2"])), None);
         assert_eq!(
-            one.merged_with(&shape(None, vec!["b=2"])),
+            a_is_1.merged_with(&shape(None, vec!["b=2"])),
             Some(shape(None, vec!["a=1", "b=2"]))
         );
-        assert_eq!(one.merged_with(&one), Some(one.clone()));
-        let off = shape(None, vec!["ia32_emulation=off"]);
-        let needs_it = VmShape { needed_features: vec![Feature::Ia32], ..shape(None, vec![]) };
-        assert_eq!(off.merged_with(&needs_it), None);
-        assert_eq!(needs_it.merged_with(&off), None);
-        assert!(one.merged_with(&needs_it).is_some());
+        assert_eq!(a_is_1.merged_with(&a_is_1), Some(a_is_1.clone()));
+        let ia32_off = shape(None, vec!["ia32_emulation=off"]);
+        let needs_ia32 = VmShape { needed_features: vec![Feature::Ia32], ..shape(None, vec![]) };
+        assert_eq!(ia32_off.merged_with(&needs_ia32), None);
+        assert_eq!(needs_ia32.merged_with(&ia32_off), None);
+        assert!(a_is_1.merged_with(&needs_ia32).is_some());
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Assigns the instructions of traced operations to functions.
+//! Counts the instructions of traced benchmark operations by function.
 
 use crate::symbols::Symbols;
 use std::collections::BTreeMap;
@@ -8,16 +8,18 @@ use sudbox_guest_init::bench::TABLE;
 use sudbox_report::{CaseMeasurement, FunctionCost};
 use sudbox_vmm::machine::OperationTrace;
 
-/// Name of the code of the program, which is the same on every kernel.
+/// Function name for all instructions of the program, which is the same on every kernel.
 const PROGRAM: &str = "program";
 
-/// Name of the kernel's code without a symbol.
+/// Function name for instructions of the kernel at addresses without a symbol.
 const KERNEL: &str = "kernel";
 
-/// First address of the kernel. On every 64-bit architecture with traces, programs are in the lower half.
+/// Lowest address of the kernel. On every 64-bit architecture with traces, programs are in the lower
+/// half of the address space.
 const KERNEL_START: u64 = 1 << 63;
 
-/// Adds the traces to the measurements of the cases whose numbers they have.
+/// Adds the instruction counts of each trace to the measurement of its case, which is the case at
+/// index `OperationTrace::operation` of the table of benchmarks.
 pub(super) fn add_functions(
     measurements: &mut [CaseMeasurement],
     traces: &[OperationTrace],

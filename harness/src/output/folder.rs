@@ -58,8 +58,8 @@ impl RunFolder {
         Ok(RunFolder { path, owner: self.owner, _lock: self._lock.clone() })
     }
 
-    /// As [`RunFolder::create_subfolder`], but an existing folder of this name is removed first.
-    pub(crate) fn create_subfolder_anew(&self, name: &str) -> anyhow::Result<RunFolder> {
+    /// Makes a subfolder as [`RunFolder::create_subfolder`] does, after removing an existing one.
+    pub(crate) fn recreate_subfolder(&self, name: &str) -> anyhow::Result<RunFolder> {
         let path = self.path.join(name);
         if path.exists() {
             fs::remove_dir_all(&path)

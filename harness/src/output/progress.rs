@@ -27,7 +27,7 @@ pub(crate) struct Progress {
     prefix: String,
     bar: Option<ProgressBar>,
     is_terminal: bool,
-    /// Whether nothing is printed but notes.
+    /// Whether only notes are printed.
     is_silent: bool,
     phase: String,
     last_printed: Instant,
@@ -108,7 +108,8 @@ fn labelled_lines(label: &str, text: &str, width: Option<usize>) -> Vec<String> 
     lines
 }
 
-/// The template of the bar. There is room for the bar itself from [`MIN_WIDTH_FOR_BAR`] columns on.
+/// The template of the progress line. On a terminal narrower than [`MIN_WIDTH_FOR_BAR`], the line
+/// has the numbers without a bar.
 fn bar_template(total_is_known: bool, width: Option<usize>) -> &'static str {
     match (total_is_known, width.is_some_and(|width| width < MIN_WIDTH_FOR_BAR)) {
         (false, _) => "           {spinner} {pos} {msg}  {elapsed}",
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn bars_fit_terminals() {
         let filled = |template: &str| {
-            // The longest: a package of hundreds of MB, in bytes.
+            // The longest values: the bytes of a package of hundreds of MB.
             let pieces = [
                 ("[{bar:40}]", "[========================================]"),
                 ("{pos}", "123456789"),

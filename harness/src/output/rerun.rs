@@ -43,6 +43,7 @@ impl RerunVerb {
 pub(crate) struct RerunCommand {
     command: String,
     is_for_make: bool,
+    /// The options other than kernel, architecture and flavour, as on the command line.
     options: String,
 }
 
@@ -152,8 +153,8 @@ fn command_line_options(given: &GivenOptions) -> String {
     text
 }
 
-/// The options as make variables, each after a space. Options without a variable are left out,
-/// because make cannot have passed them.
+/// The options as make variables, each after a space. An option without a variable is left out:
+/// make cannot pass it to sudbox.
 fn make_variables(given: &GivenOptions) -> String {
     let mut text = String::new();
     for option in given.iter() {
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn architecture_and_flavour_are_no_options_of_the_report() {
+    fn the_options_of_the_report_are_without_architecture_and_flavour() {
         let rerun = rerun("sudbox run --arch aarch64 --flavour full", false);
         assert_eq!(rerun.options(), "");
         assert!(
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn make_gets_its_variables() {
+    fn a_command_for_make_sets_the_variables_of_options() {
         let rerun = rerun("sudbox run 6.12 --flavour full --append a", true);
         assert_eq!(
             rerun.for_boot(),
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn words_come_back_from_a_shell_as_they_were() {
+    fn a_shell_reads_quoted_words_unchanged() {
         assert_eq!(shell_quoted("~/src"), "'~/src'");
         assert_eq!(shell_quoted("v6.12"), "v6.12");
         assert_eq!(shell_quoted("it's"), r"'it'\''s'");

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Finds the shared libraries of a program by reading ELF files. The program is not run, because it
 //! may be untrusted.
 //!
@@ -21,6 +22,10 @@ const MAX_LIBRARIES: usize = 1000;
 
 /// Maximum size of a library, in bytes.
 const MAX_LIBRARY_BYTES: u64 = 1 << 30;
+
+/// Index of the class in an ELF file, and the value for 32-bit files.
+pub(super) const EI_CLASS: usize = 4;
+pub(super) const ELFCLASS32: u8 = 1;
 
 /// Maximum number of files that `/etc/ld.so.conf` may include.
 const MAX_INCLUDED_FILES: usize = 200;
@@ -231,9 +236,9 @@ fn read_dynamic(
     path: &Path,
     content: &[u8],
 ) -> Result<(ClassAndMachine, DynamicSection), LibraryError> {
-    let class = content.get(4).copied().unwrap_or_default();
+    let class = content.get(EI_CLASS).copied().unwrap_or_default();
     let result = match class {
-        1 => parse_dynamic_section::<FileHeader32<Endianness>>(content),
+        ELFCLASS32 => parse_dynamic_section::<FileHeader32<Endianness>>(content),
         _ => parse_dynamic_section::<FileHeader64<Endianness>>(content),
     };
     let (machine, dynamic) = result.map_err(|error| LibraryError::Damaged {

@@ -42,7 +42,7 @@ pub(crate) fn pack_program(command: &[OsString]) -> anyhow::Result<PackedProgram
     let mut files = PackedFiles::default();
     let mut executed_path = path.clone();
     if let Some((interpreter, argument)) = files.add_program(&path)? {
-        // The arguments are those that fs/binfmt_script.c makes. The guest's kernel may lack
+        // Makes the arguments as fs/binfmt_script.c does, because the guest's kernel may lack
         // CONFIG_BINFMT_SCRIPT.
         arguments[0] = path.into();
         arguments.splice(0..0, argument);
@@ -51,9 +51,10 @@ pub(crate) fn pack_program(command: &[OsString]) -> anyhow::Result<PackedProgram
             |error| Failure::usage(format!("{}: its interpreter: {error:#}", name.display()));
         if files.add_program(&interpreter).map_err(unusable)?.is_some() {
             return Err(Failure::usage(format!(
-                "{} is a script, and so is its interpreter {}: give the interpreter of the latter instead",
-                name.display(),
-                interpreter.display()
+                "{name} is a script, and its interpreter {interpreter} is a script too: name the \
+                 interpreter of {interpreter} as the program",
+                name = name.display(),
+                interpreter = interpreter.display()
             )));
         }
         executed_path = interpreter;
@@ -112,8 +113,7 @@ fn is_executable(path: &Path) -> bool {
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-/// The path without `.` and `..`, so that the guest needs no directories other than those of the
-/// program.
+/// The path without `.` and `..`. The guest has only the directories on the path of the program.
 fn normalized(path: &Path) -> PathBuf {
     let mut normalized = PathBuf::new();
     for component in path.components() {
@@ -138,9 +138,11 @@ enum ProgramKind {
     Script(PathBuf, Option<OsString>),
 }
 
+/// Files and directories for the guest, each of them once.
 #[derive(Default)]
 struct PackedFiles {
     entries: Vec<Entry>,
+    /// The paths of `entries`.
     paths: BTreeSet<PathBuf>,
 }
 
@@ -209,9 +211,11 @@ fn detect_kind(path: &Path, content: &[u8]) -> anyhow::Result<ProgramKind> {
     let refusal = |reason: String| {
         Failure::usage(format!("{displayed_path} is not a program for x86_64: {reason}"))
     };
-    let interpreter = match content.get(4) {
+    let interpreter = match content.get(libraries::EI_CLASS) {
         _ if !content.starts_with(b"\x7fELF") => return Err(refusal("it is no ELF file".into())),
-        Some(1) => elf_interpreter::<FileHeader32<Endianness>>(content, EM_386),
+        Some(&libraries::ELFCLASS32) => {
+            elf_interpreter::<FileHeader32<Endianness>>(content, EM_386)
+        }
         _ => elf_interpreter::<FileHeader64<Endianness>>(content, EM_X86_64),
     };
     Ok(interpreter
@@ -269,18 +273,19 @@ mod tests {
 
     #[test]
     fn files_that_are_not_programs_for_x86_64_are_refused() {
-        let mut arm = std::fs::read("/proc/self/exe").expect("this program");
-        assert!(detect_kind(Path::new("x"), &arm).is_ok());
-        assert!(detect_kind(Path::new("x"), &arm[..70]).is_err());
-        arm[18] = 183;
-        let Err(error) = detect_kind(Path::new("x"), &arm) else { panic!() };
+        let mut program = std::fs::read("/proc/self/exe").expect("this program");
+        assert!(detect_kind(Path::new("x"), &program).is_ok());
+        assert!(detect_kind(Path::new("x"), &program[..70]).is_err());
+        // e_machine: EM_AARCH64.
+        program[18] = 183;
+        let Err(error) = detect_kind(Path::new("x"), &program) else { panic!() };
         assert!(error.to_string().contains("number 183"), "{error}");
         assert!(script("hello").is_err());
         assert!(script("").is_err());
     }
 
     #[test]
-    fn paths_lose_their_dots() {
+    fn normalized_paths_have_no_dots() {
         assert_eq!(normalized(Path::new("/a/./b/../c")), Path::new("/a/c"));
     }
 

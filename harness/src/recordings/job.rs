@@ -17,7 +17,7 @@ use std::time::Duration;
 use sudbox_images::{Cache, KernelImage, Request};
 use sudbox_vmm::machine::Machine;
 
-/// Time without progress after which a boot is a hang; a case has a sixth of it. Twice the time
+/// Time without progress after which a boot is a hang; a case has a sixth of this time. Twice the time
 /// limit of `run`, because recording takes longer.
 const RECORDING_TIMEOUT: Duration = Duration::from_secs(120);
 

@@ -41,7 +41,8 @@ pub(crate) struct EndedCase {
     pub(crate) measurement: Option<Measurement>,
     /// The observations; empty if the guest does not send observations.
     pub(crate) observations: Vec<Observation>,
-    /// The digest of the observations; `None` if the case observes nothing that kernels are compared by.
+    /// The digest of the observations; `None` if no observation of the case is compared with
+    /// recordings.
     pub(crate) digest: Option<u64>,
     /// The first fault that the kernel reported while the case ran.
     pub(crate) kernel_fault: Option<FaultReport>,
@@ -59,7 +60,7 @@ pub(crate) struct CasesRun {
     pub(crate) running_case_log: Vec<String>,
     /// Whether the guest sent a correct `AllResults` message.
     pub(crate) has_all_results: bool,
-    /// The traces of operations, if they were asked for.
+    /// The instruction traces of benchmark operations; empty unless `VmSpec::trace_operations`.
     pub(crate) traces: Vec<OperationTrace>,
     pub(crate) conversation: Conversation,
 }
@@ -249,11 +250,11 @@ impl Handler for CaseHandler<'_> {
                     self.ended_cases.iter().map(|case| case.result.kind()).collect();
                 if result_kinds != reported_kinds || reported_kinds.len() != self.plan.len() {
                     return protocol_error(
-                        "its account differs from the results that it reported".into(),
+                        "its AllResults message differs from its End messages".into(),
                     );
                 }
                 self.state = State::AllResultsReceived;
-                // The host has all results, so this message may be lost if the guest has ended.
+                // The host has all results already, so a failed send does no harm.
                 session.send(&HostMessage::Acknowledge);
                 return ControlFlow::Break(Ending::Finished);
             }

@@ -3,8 +3,8 @@
 //! The protocol with one guest, from its start to its end.
 //!
 //! [`GuestSession`] reads frames, enforces time and flood limits, checks the protocol version, and
-//! finds on the console why guest-init gave up. A [`Handler`] interprets the messages. One handler
-//! is for cases, the other for a program.
+//! finds on the console the reason why guest-init gave up. A [`Handler`] interprets the messages.
+//! The module `cases` has a handler for cases, the module `program` one for a program.
 
 use super::guest::Guest;
 use super::kernel_log;
@@ -26,13 +26,13 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// Ratio of the total limit of a boot or a case to its silence limit.
 const TOTAL_LIMIT_FACTOR: u32 = 10;
 
-/// Maximum time in which the guest must accept a message.
+/// Maximum time of sending a message to the guest.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 
 /// Limits of one phase of a conversation: the boot, a case, a program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Maximum time without progress.
+    /// Maximum time without progress: a message, or console output before `Hello`.
     silence_limit: Duration,
     /// Maximum time of the whole phase.
     total_limit: Duration,
@@ -72,7 +72,8 @@ pub(crate) enum Ending {
     Died,
     /// The guest made no progress within the limit.
     Stalled,
-    /// The guest printed or sent more bytes than allowed, or reached the total limit.
+    /// The guest printed or sent more bytes than the flood limit, or made progress until the total
+    /// limit.
     Flooded(Flood),
     /// The guest broke the protocol. The text describes the error.
     ProtocolError(String),
@@ -82,12 +83,12 @@ pub(crate) enum Ending {
     Interrupted,
 }
 
-/// The kind of a flood.
+/// The channel that the guest flooded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flood {
-    /// Console output.
+    /// The console.
     Console,
-    /// Messages.
+    /// The message stream.
     Messages,
 }
 
@@ -129,7 +130,7 @@ pub(crate) trait Handler {
 pub(crate) struct Conversation {
     pub(crate) ending: Ending,
     /// Whether the guest sent `Hello`.
-    pub(crate) has_greeted: bool,
+    pub(crate) hello_received: bool,
     /// Console output that the handler has not taken: the output of the boot, or of the case that
     /// was running.
     pub(crate) console: String,
@@ -194,7 +195,7 @@ pub(crate) struct GuestSession<'a> {
     console_start: u64,
     /// Number of bytes of messages in this phase.
     received_bytes: u64,
-    has_greeted: bool,
+    hello_received: bool,
 }
 
 /// Runs the conversation with a guest that was just started, until its handler finishes or the
@@ -212,12 +213,12 @@ pub(crate) fn converse(
         deadline: now + boot_limits.silence_limit,
         console_start: 0,
         received_bytes: 0,
-        has_greeted: false,
+        hello_received: false,
     };
     let ending = session.run(handler);
     Conversation {
         ending,
-        has_greeted: session.has_greeted,
+        hello_received: session.hello_received,
         console: session.guest.console_since(session.console_start),
         silence_limit: session.limits.silence_limit,
         vm_end: None,
@@ -243,7 +244,7 @@ impl GuestSession<'_> {
         text
     }
 
-    /// Sends a message. Errors are ignored, because the next event tells how the guest ended.
+    /// Sends a message. Ignores errors, because the next event reports the end of the guest.
     pub(crate) fn send(&mut self, message: &HostMessage) {
         let limit = self.limits.silence_limit.min(SEND_LIMIT);
         let _ = self.guest.send(&message.to_frame(), Instant::now() + limit);
@@ -293,7 +294,7 @@ impl GuestSession<'_> {
         if self.deadline < self.phase_deadline || self.limits.flood_limit.is_none() {
             return Ending::Stalled;
         }
-        Ending::Flooded(if self.has_greeted { Flood::Messages } else { Flood::Console })
+        Ending::Flooded(if self.hello_received { Flood::Messages } else { Flood::Console })
     }
 
     /// Handles console output, which counts as progress only before `Hello`.
@@ -302,7 +303,7 @@ impl GuestSession<'_> {
         if self.limits.flood_limit.is_some_and(|limit| new_bytes > limit) {
             return ControlFlow::Break(Ending::Flooded(Flood::Console));
         }
-        if !self.has_greeted {
+        if !self.hello_received {
             self.extend_deadline();
         }
         ControlFlow::Continue(())
@@ -332,7 +333,7 @@ impl GuestSession<'_> {
             };
             self.extend_deadline();
             match message {
-                GuestMessage::Hello(hello) if !self.has_greeted => {
+                GuestMessage::Hello(hello) if !self.hello_received => {
                     if hello.version != sudbox_protocol::VERSION {
                         return protocol_error(format!(
                             "it speaks version {} of the protocol, not {}",
@@ -340,10 +341,10 @@ impl GuestSession<'_> {
                             sudbox_protocol::VERSION
                         ));
                     }
-                    self.has_greeted = true;
+                    self.hello_received = true;
                     handler.on_hello(self, hello);
                 }
-                message if !self.has_greeted => {
+                message if !self.hello_received => {
                     return protocol_error(format!("{} before Hello", message_name(&message)));
                 }
                 message => handler.on_message(self, message)?,

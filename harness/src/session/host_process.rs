@@ -19,6 +19,12 @@ use sudbox_vmm::{console, memfd, poll, process};
 /// Id of the user and group `nobody`.
 const NOBODY_ID: u32 = 65534;
 
+/// Descriptor of the stream to the host in the guest-init process.
+const CHILD_STREAM_FD: RawFd = 3;
+
+/// [`CHILD_STREAM_FD`] as the argument of guest-init's `--fd`.
+const CHILD_STREAM_FD_ARGUMENT: &CStr = c"3";
+
 /// Maximum number of bytes of the process's stderr that are kept.
 const STDERR_LIMIT: usize = 64 * 1024;
 
@@ -45,7 +51,6 @@ impl HostProcess {
         program.write_all(guest::embedded_guest_init()).map_err(start_failure)?;
         let (stream, child_stream) = UnixStream::pair().map_err(start_failure)?;
         let (stderr_pipe, stderr) = console::pipe().map_err(start_failure)?;
-        let descriptor = c"3";
         let (program_fd, stream_fd) = (program.as_raw_fd(), child_stream.as_raw_fd());
         let user = ordinary_user();
         let parent = std::process::id();
@@ -53,8 +58,7 @@ impl HostProcess {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         // SAFETY: the closure runs between fork and exec and makes only system calls.
         unsafe {
-            command
-                .pre_exec(move || exec_guest_init(program_fd, stream_fd, descriptor, user, parent));
+            command.pre_exec(move || exec_guest_init(program_fd, stream_fd, user, parent));
         }
         let child = command.spawn().map_err(start_failure)?;
         Ok(HostProcess { child, stream, stderr_pipe, stderr: Vec::new() })
@@ -123,15 +127,18 @@ impl Drop for HostProcess {
 fn exec_guest_init(
     program: RawFd,
     stream: RawFd,
-    descriptor: &CStr,
     user: Option<(u32, u32)>,
     parent: u32,
 ) -> io::Result<()> {
-    let arguments =
-        [c"guest-init".as_ptr(), c"--fd".as_ptr(), descriptor.as_ptr(), std::ptr::null()];
+    let arguments = [
+        c"guest-init".as_ptr(),
+        c"--fd".as_ptr(),
+        CHILD_STREAM_FD_ARGUMENT.as_ptr(),
+        std::ptr::null(),
+    ];
     let environment = [std::ptr::null::<libc::c_char>()];
-    // SAFETY: the arguments are numbers, and terminated strings in terminated lists that live until
-    // the call.
+    // SAFETY: every pointer is null, or points to a NUL-terminated string or a null-terminated array
+    // that outlives the call.
     unsafe {
         if let Some((uid, gid)) = user
             && (libc::setgroups(0, std::ptr::null()) != 0
@@ -142,10 +149,13 @@ fn exec_guest_init(
         }
         // This call must follow the change of the user, which resets the parent-death signal.
         process::die_with_parent(parent)?;
-        // The descriptor of the program must not be 3, because 3 becomes the stream. The duplicate
-        // is closed on exec.
-        let program = libc::fcntl(program, libc::F_DUPFD_CLOEXEC, 10);
-        if program < 0 || libc::dup2(stream, 3) < 0 || libc::fcntl(3, libc::F_SETFD, 0) < 0 {
+        // dup2() below closes CHILD_STREAM_FD, so the program moves to a higher descriptor.
+        let program = libc::fcntl(program, libc::F_DUPFD_CLOEXEC, CHILD_STREAM_FD + 1);
+        // dup2() clears FD_CLOEXEC, unless `stream` is CHILD_STREAM_FD already.
+        if program < 0
+            || libc::dup2(stream, CHILD_STREAM_FD) < 0
+            || libc::fcntl(CHILD_STREAM_FD, libc::F_SETFD, 0) < 0
+        {
             return Err(io::Error::last_os_error());
         }
         libc::syscall(

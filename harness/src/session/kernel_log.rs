@@ -7,8 +7,8 @@
 //! such as `traps: case[77] general protection fault`, because cases provoke such faults on
 //! purpose.
 //!
-//! Output of a process could be mistaken for a report. The risk is small, because guest-init is the
-//! only process that writes to the console.
+//! Console output of a process could be mistaken for a report. The risk is small, because
+//! guest-init is the only process that writes to the console.
 //!
 //! The scan is linear in the length of the text and its result is bounded. The text may begin and
 //! end within a line and may have no line ends.
@@ -114,7 +114,7 @@ pub(crate) fn scan(text: &str) -> Option<FaultReport> {
     Some(FaultReport { kind, headline, excerpt })
 }
 
-/// The kind of the report whose headline this line has, and the headline.
+/// The kind and the headline of the report whose headline is on this line.
 fn match_line(line: &str) -> Option<(FaultKind, &str)> {
     let line = line.trim_end();
     let message = without_printk_prefix(line);
@@ -142,7 +142,7 @@ fn match_line(line: &str) -> Option<(FaultKind, &str)> {
         .or_else(|| match_lock_misuse(line))
         .or_else(|| match_bug(line))
         .or_else(|| is_oops(line).then_some((FaultKind::Oops, message)))
-        // die_kernel_fault() of arm64. The line with [#1] comes later.
+        // die_kernel_fault() of arm64 prints this line before the line with [#1].
         .or_else(|| match_any(FaultKind::Oops, &["Unable to handle kernel "]))
         .or_else(|| {
             let headline = headline_from("WARNING: ").filter(|headline| is_warning(headline));
@@ -208,9 +208,9 @@ fn match_lock_misuse(line: &str) -> Option<(FaultKind, &str)> {
         .then(|| (FaultKind::LockMisuse, without_printk_prefix(line)))
 }
 
-/// Failed checks: show_fault_oops() of x86, __schedule_bug(), __might_resched(), bad_page(),
-/// spin_dump() and others begin with `BUG: `; then report_bug(); lib/list_debug.c;
-/// refcount_warn_saturate().
+/// Failed checks. `BUG: `: show_fault_oops() of x86, __schedule_bug(), __might_resched(),
+/// bad_page(), spin_dump() and others. The other patterns, in order: report_bug(),
+/// lib/list_debug.c, refcount_warn_saturate().
 fn match_bug(line: &str) -> Option<(FaultKind, &str)> {
     const PATTERNS: [&str; 6] = [
         "kernel BUG at ",
@@ -228,13 +228,13 @@ fn match_bug(line: &str) -> Option<(FaultKind, &str)> {
         .map(|start| (FaultKind::Bug, &line[start..]))
 }
 
-/// Whether a line has the count that __die_header() of x86 and __die() of arm64 put into an oops of
-/// every kind: `Oops: general protection fault, ...: 0000 [#1] PREEMPT SMP`.
+/// Whether a line has the number of the oops in brackets, which __die_header() of x86 and __die()
+/// of arm64 print: `Oops: general protection fault, ...: 0000 [#1] PREEMPT SMP`.
 fn is_oops(line: &str) -> bool {
     line.match_indices(" [#").any(|(start, mark)| {
-        let count_and_rest = &line[start + mark.len()..];
-        let after_count = count_and_rest.trim_start_matches(|c: char| c.is_ascii_digit());
-        after_count.starts_with(']') && after_count.len() < count_and_rest.len()
+        let number_and_rest = &line[start + mark.len()..];
+        let after_number = number_and_rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        after_number.starts_with(']') && after_number.len() < number_and_rest.len()
     })
 }
 
@@ -265,8 +265,8 @@ fn without_printk_prefix(line: &str) -> &str {
     }
 }
 
-/// The lines up to the end of the panic, or of the trace if no panic follows; at most
-/// [`MAX_EXCERPT_LINES`].
+/// The lines to the end mark of the panic, or to the end mark of the trace if there is no panic; at
+/// most [`MAX_EXCERPT_LINES`].
 fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let lines: Vec<&str> = lines.take(MAX_EXCERPT_LINES).collect();
     let panic_end = lines.iter().position(|line| line.contains("---[ end Kernel panic"));

@@ -20,7 +20,7 @@ pub(crate) enum ProgramResult {
     /// The program ended by itself, or could not be started.
     Ended(ProgramEnd),
     /// The stdout or stderr of sudbox has no reader any more.
-    StdoutClosed,
+    OutputClosed,
     /// The output of the program could not be written to the stdout or stderr of sudbox.
     OutputFailed(io::Error),
 }
@@ -33,8 +33,8 @@ pub(crate) struct ProgramRun {
     pub(crate) conversation: Conversation,
 }
 
-/// Runs the program in a guest that was just started. The program may run for `time_limit`.
-/// `output` takes the bytes that it writes.
+/// Runs the program in a guest that was just started, for at most `time_limit`. `output` gets the
+/// bytes that the program writes.
 ///
 /// # Errors
 /// If stdin cannot be read.
@@ -51,7 +51,7 @@ pub(crate) fn run_program(
     Ok(ProgramRun { result: handler.result, conversation })
 }
 
-/// A function that takes bytes that the program wrote: to stderr if the first argument is true,
+/// A function that gets the bytes that the program wrote: to stderr if the first argument is true,
 /// else to stdout.
 pub(crate) type Output<'a> = &'a mut dyn FnMut(bool, &[u8]) -> io::Result<()>;
 
@@ -96,13 +96,13 @@ impl Handler for ProgramHandler<'_> {
                 ControlFlow::Break(Ending::ProtocolError(error.to_owned()))
             }
             GuestMessage::StdinWanted => {
-                self.stdin.request();
+                self.stdin.request_chunk();
                 ControlFlow::Continue(())
             }
             GuestMessage::Output { is_stderr, bytes } => match (self.output)(is_stderr, &bytes) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                    self.finish(ProgramResult::StdoutClosed)
+                    self.finish(ProgramResult::OutputClosed)
                 }
                 Err(error) => self.finish(ProgramResult::OutputFailed(error)),
             },
@@ -125,15 +125,15 @@ impl Handler for ProgramHandler<'_> {
         if interrupt::is_pending() {
             return ControlFlow::Break(Ending::Interrupted);
         }
-        if let Some(bytes) = self.stdin.take() {
+        if let Some(bytes) = self.stdin.take_chunk() {
             session.send(&HostMessage::Stdin(bytes));
         }
         ControlFlow::Continue(())
     }
 }
 
-/// Writes the bytes to the stderr of sudbox if `is_stderr`, else to its stdout.
-pub(crate) fn forward(is_stderr: bool, bytes: &[u8]) -> io::Result<()> {
+/// Writes the bytes to the stderr of sudbox if `is_stderr`, else to the stdout of sudbox.
+pub(crate) fn forward_output(is_stderr: bool, bytes: &[u8]) -> io::Result<()> {
     fn write_and_flush(mut stream: impl Write, bytes: &[u8]) -> io::Result<()> {
         stream.write_all(bytes)?;
         stream.flush()

@@ -10,12 +10,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 /// Size of a chunk in bytes.
 const CHUNK_SIZE: usize = 32 * 1024;
 
-/// Stdin, read in chunks by a thread. The thread reads a chunk only after [`Stdin::request`].
+/// Stdin, read in chunks by a thread. The thread reads a chunk only after [`Stdin::request_chunk`].
 pub(crate) struct Stdin {
     /// An epoll descriptor that is readable when a chunk was read or the interrupt descriptor of
     /// [`Stdin::new`] is readable.
     epoll: OwnedFd,
-    /// A pipe that has one byte for each chunk that was read and not taken.
+    /// A pipe with one byte for each chunk that was read from stdin and not yet taken.
     chunk_ready: io::PipeReader,
     chunks: Receiver<Vec<u8>>,
     requests: SyncSender<()>,
@@ -62,7 +62,7 @@ impl Stdin {
     }
 
     /// Requests a chunk.
-    pub(crate) fn request(&mut self) {
+    pub(crate) fn request_chunk(&mut self) {
         self.is_requested = true;
         // Sending fails only if the thread has ended, and then there are no more chunks.
         let _ = self.requests.try_send(());
@@ -70,7 +70,7 @@ impl Stdin {
 
     /// Takes the requested chunk; an empty chunk means the end of stdin. Blocks unless
     /// [`Stdin::descriptor`] is readable.
-    pub(crate) fn take(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn take_chunk(&mut self) -> Option<Vec<u8>> {
         if !self.is_requested {
             return None;
         }

@@ -14,7 +14,7 @@ use sudbox_report::text;
 use sudbox_vmm::machine::{OperationTrace, Snapshot, VmEnd};
 use sudbox_vmm::session::{Event, Session};
 
-/// Time in which a VM that closed its stream may end by itself.
+/// Maximum time to wait until a VM ends by itself after it closed its stream.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
 /// Maximum length in bytes of an incomplete console line. A longer line is printed before it is
@@ -28,7 +28,7 @@ pub(crate) struct VmGuest {
     printer: Option<ConsolePrinter>,
 }
 
-/// The part of the console output that is printed.
+/// The part of the new console output that is printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ConsolePart {
     CompleteLines,
@@ -99,8 +99,8 @@ impl VmGuest {
     /// Ends the VM after the conversation, and sets `vm_end` and `vcpu_states` of the conversation.
     ///
     /// # Errors
-    /// If the VM was killed from outside, or its backend failed, before the guest finished. In both
-    /// cases, the kernel is not to blame.
+    /// If the VM was killed from outside, or its backend failed, before the guest finished. Neither
+    /// is the fault of the kernel.
     pub(crate) fn end(mut self, conversation: &mut Conversation) -> anyhow::Result<()> {
         if conversation.ending == Ending::Stalled {
             conversation.vcpu_states = self.session.diagnose();
@@ -109,7 +109,7 @@ impl VmGuest {
         self.print_console(ConsolePart::Everything);
         let grace = match conversation.ending {
             Ending::Died | Ending::InitFailed(_) => SHUTDOWN_GRACE,
-            // The conversation has everything that the report needs, so the VM is killed at once.
+            // The report needs nothing more from the VM, so the VM is killed at once.
             _ => Duration::ZERO,
         };
         let vm_end = self.session.finish(grace);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use super::*;
-use crate::session::kernel_log::tests::{LINEAR_SECONDS, cpu_seconds};
+use crate::session::kernel_log::tests::{MAX_SCAN_SECONDS, cpu_seconds};
 
-/// Symbols as of a vmlinux in which `do_it` is followed by `next` and by nothing.
+/// The symbols of a vmlinux with two adjacent functions, `do_it` and `next`.
 fn symbols() -> Symbols {
     let symbol = |start, end, name: &str| Symbol { start, end, name: name.into() };
     Symbols {
@@ -20,7 +20,7 @@ fn check(before: &str, after: &str) {
 }
 
 #[test]
-fn what_the_kernel_could_not_resolve_is_resolved() {
+fn unresolved_addresses_are_replaced_by_symbols() {
     check("[    0.5] RIP: 0010:0xffffffff81000023\r\n", "[    0.5] RIP: 0010:do_it+0x23/0x100\r\n");
     check(
         "WARNING: CPU: 0 PID: 1 at kernel/a.c:1 0xffffffff81000100\n",
@@ -29,7 +29,7 @@ fn what_the_kernel_could_not_resolve_is_resolved() {
 }
 
 #[test]
-fn a_return_address_belongs_to_the_call_before_it() {
+fn a_return_address_gets_the_symbol_of_the_call_before_it() {
     check("[    0.5]  0xffffffff81000100\n", "[    0.5]  do_it+0x100/0x100\n");
     check("[    0.5][   T1]  ? 0xffffffff81000100", "[    0.5][   T1]  ? do_it+0x100/0x100");
     check(" [<ffffffff81000100>] x", " [<ffffffff81000100>] (do_it+0x100/0x100) x");
@@ -48,7 +48,7 @@ fn a_raw_number_keeps_its_digits() {
 }
 
 #[test]
-fn all_else_stays_as_it_is() {
+fn other_text_is_unchanged() {
     for line in [
         "",
         "nothing",
@@ -71,12 +71,12 @@ fn all_else_stays_as_it_is() {
 }
 
 #[test]
-fn a_kernel_that_was_moved_says_by_how_much() {
+fn the_printed_relocation_offset_is_subtracted() {
     check(
         "RIP: 0010:0xffffffff9b000023\nKernel Offset: 0x1a000000 from 0xffffffff81000000 (x)\n",
         "RIP: 0010:do_it+0x23/0x100\nKernel Offset: 0x1a000000 from 0xffffffff81000000 (x)\n",
     );
-    // An offset past every address is a lie, and harmless.
+    // With an offset above every address, no address is resolved.
     check(
         "0xffffffff81000023\nKernel Offset: 0xffffffffffffffff",
         "0xffffffff81000023\nKernel Offset: 0xffffffffffffffff",
@@ -84,7 +84,7 @@ fn a_kernel_that_was_moved_says_by_how_much() {
 }
 
 #[test]
-fn this_very_program_has_symbols() {
+fn the_symbols_of_this_program_are_read() {
     let own = std::env::current_exe().unwrap();
     let symbols = Symbols::open(&own).unwrap();
     assert!(
@@ -100,7 +100,7 @@ fn this_very_program_has_symbols() {
 }
 
 #[test]
-fn what_is_no_vmlinux_is_refused() {
+fn a_file_that_is_no_vmlinux_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vmlinux");
     assert!(Symbols::open(&path).unwrap_err().to_string().starts_with("cannot read "));
@@ -113,11 +113,11 @@ fn what_is_no_vmlinux_is_refused() {
 }
 
 #[test]
-fn hostile_text_costs_no_more_than_its_length() {
+fn hostile_text_is_scanned_in_linear_time() {
     let started = cpu_seconds();
     for unit in ["0xffffffff81000023 ", "ffffffff81000023", "RIP=ffffffff81000123 ", "0x", "é0x"] {
         let text = unit.repeat((1 << 20) / unit.len());
         symbols().symbolise(&text);
     }
-    assert!(cpu_seconds() - started < LINEAR_SECONDS);
+    assert!(cpu_seconds() - started < MAX_SCAN_SECONDS);
 }

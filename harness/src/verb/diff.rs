@@ -49,8 +49,8 @@ pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     let job =
         RecordJob { machine: &*machine, cache: &cache, vm: &args.vm, given, selection: &selection };
     let mut behaviours = Vec::new();
-    for (at, (image, request)) in images.iter().zip(&requests).enumerate() {
-        let name = format!("kernel {}", at + 1);
+    for (index, (image, request)) in images.iter().zip(&requests).enumerate() {
+        let name = format!("kernel {}", index + 1);
         behaviours.push(job.behaviour(&name, image, request, &folder, &mut progress)?);
     }
     let [first, second] = [&behaviours[0], &behaviours[1]];

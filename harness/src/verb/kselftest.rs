@@ -30,8 +30,8 @@ const TEST_TIME_LIMIT: Duration = Duration::from_secs(45);
 /// Exit status of a test that cannot run here (`KSFT_SKIP`, kselftest.h).
 const SKIPPED: u8 = 4;
 
-/// Maximum number of lines of the compiler's output that are shown for a test.
-const COMPILER_LINES: usize = 8;
+/// Maximum number of lines of the compiler's output that are printed for a test.
+const MAX_COMPILER_LINES: usize = 8;
 
 /// Builds and runs the tests. Returns the exit code: 1 if a test fails, else 125 if a test does not
 /// compile.
@@ -138,7 +138,7 @@ enum Built {
 /// Builds one selftest in `folder`.
 ///
 /// # Errors
-/// If the compiler cannot build any program, or a signal came.
+/// If the compiler cannot build any program, or a signal interrupted the run.
 fn build(tree: &Path, test: &str, folder: &Path, compiler: &str) -> anyhow::Result<Built> {
     let tests = tree.join("tools/testing/selftests");
     let source = tests.join(format!("{test}.c"));
@@ -167,7 +167,7 @@ fn build(tree: &Path, test: &str, folder: &Path, compiler: &str) -> anyhow::Resu
 /// Checks that the compiler can build a static program.
 ///
 /// # Errors
-/// If the compiler cannot, so that the source of a selftest is not to blame.
+/// If the compiler cannot build a static program. The selftest is not at fault then.
 fn check_compiler(compiler: &str, folder: &Path) -> anyhow::Result<()> {
     let source = folder.join("empty.c");
     fs::write(&source, "int main(void) { return 0; }\n")
@@ -204,10 +204,10 @@ fn compile(
         return Err(Failure::interrupted());
     }
     let mut lines = text::escaped_lines(&String::from_utf8_lossy(&output.stderr));
-    let left_out = lines.len().saturating_sub(COMPILER_LINES);
-    lines.truncate(COMPILER_LINES);
-    if left_out > 0 {
-        lines.push(format!("({left_out} more lines)"));
+    let omitted_count = lines.len().saturating_sub(MAX_COMPILER_LINES);
+    lines.truncate(MAX_COMPILER_LINES);
+    if omitted_count > 0 {
+        lines.push(format!("({omitted_count} more lines)"));
     }
     Ok(Err(lines.join("\n")))
 }

@@ -11,8 +11,8 @@ use crate::version::Version;
 use crate::{backend, guest, kernel, running, selection};
 use sudbox_images::Cache;
 
-/// Records the kernels and adds the recordings to a folder, in place of those of the same series, flavour
-/// and processor. Returns the exit code.
+/// Records the kernels and adds the recordings to a folder. A recording replaces another one of the
+/// same series, flavour and layout of the processor's state. Returns the exit code.
 pub(crate) fn record(args: &RecordArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     // make passes all kernels in one word.
     let kernels: Vec<&str> = args.kernels.iter().flat_map(|word| word.split_whitespace()).collect();
@@ -39,7 +39,7 @@ pub(crate) fn record(args: &RecordArgs, given: &GivenOptions) -> anyhow::Result<
             (recordings::own_folder(&cache, arch), Some(sudbox_images::digest(&[&init])))
         }
     };
-    // The recordings stay as they are until this run has added its own.
+    // No other process changes the recordings in the cache until this run has written its own.
     let _lock = match args.folder {
         Some(_) => None,
         None => Some(recordings::lock_own_folder(&cache, arch, &mut progress)?),
@@ -47,10 +47,10 @@ pub(crate) fn record(args: &RecordArgs, given: &GivenOptions) -> anyhow::Result<
     let run_folder = RunFolder::create(&cache)?;
     let job =
         RecordJob { machine: &*machine, cache: &cache, vm: &args.vm, given, selection: &selection };
-    // The user's own recordings are made anew if they cannot be read.
-    let mut all = match folder.read(guest.as_deref()) {
+    // Unreadable recordings are an error in `--folder`, and are replaced in the cache.
+    let mut recordings = match folder.read(guest.as_deref()) {
         Err(error) if args.folder.is_some() => return Err(error),
-        read => read.unwrap_or_default(),
+        result => result.unwrap_or_default(),
     };
     for name in kernels {
         let request = kernel::new_request(name, &args.build, given)?;
@@ -61,15 +61,15 @@ pub(crate) fn record(args: &RecordArgs, given: &GivenOptions) -> anyhow::Result<
             let series = Version::parse(&recording.release).map(|version| (version.0, version.1));
             (recording.flavour.clone(), series, recording.state_layout.clone())
         };
-        all.retain(|other| identity(other) != identity(&recording));
+        recordings.retain(|other| identity(other) != identity(&recording));
         progress.print(
             "record",
             &format!("{} cases of {}", recording.digests.len(), recording.release),
         );
-        all.push(recording);
-        all.sort_by_key(identity);
+        recordings.push(recording);
+        recordings.sort_by_key(identity);
     }
     let cases = selection.cases.iter().map(|case| case.id.to_owned()).collect();
-    folder.write(&all, cases, guest.as_deref())?;
+    folder.write(&recordings, cases, guest.as_deref())?;
     Ok(0)
 }

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         if args.isolate {
             return Err(Failure::usage(running::no_vm_message("--isolate")));
         }
-        // `all` means every case that a kernel that has booted can be asked.
+        // The boot case is left out. It is refused only if no other case is selected.
         if selection.cases.is_empty() {
             return Err(Failure::usage(format!(
                 "{BOOT_CASE}: the running kernel has booted already"

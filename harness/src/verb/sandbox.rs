@@ -45,6 +45,7 @@ pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8
     let captures_output = args.format == OutputFormat::Json;
     let kernel = args.kernel.as_deref();
     if kernel.is_none_or(|kernel| kernel == running::REFERENCE) {
+        // guest-init exits with 125 if the kernel does not offer the engine.
         let host_run = run_on_host(&args.program, engine, captures_output)?;
         if kernel.is_some() || host_run.exit_code != Code::Unjudged as u8 {
             if !captures_output {
@@ -89,7 +90,7 @@ impl HostRun {
         let mut execution = Execution { exit_status: Some(self.exit_code), ..Execution::default() };
         execution.set_output(self.stdout, self.stderr);
         Executed {
-            kernel: running::described(),
+            kernel: running::kernel_for_report(),
             machine: "this one, without a VM".to_owned(),
             execution,
             result: Ok(self.exit_code),

@@ -18,21 +18,21 @@ fn run(cache: &Cache, summary: Option<(RunKind, u8)>) -> RunFolder {
 fn failures_matrices_runs_in_use_and_the_newest_ten_stay() {
     let root = tempfile::tempdir().unwrap();
     let cache = Cache::open_at(root.path().to_owned()).unwrap();
-    let held = run(&cache, Some((RunKind::Run, 0)));
+    let unfinished_run = run(&cache, Some((RunKind::Run, 0)));
     let kept = [
         run(&cache, Some((RunKind::Run, 1))),
         run(&cache, Some((RunKind::Run, 125))),
         run(&cache, Some((RunKind::Matrix, 0))),
     ]
     .map(|run| run.path().to_owned());
-    let gone = [run(&cache, Some((RunKind::Run, 0))), run(&cache, None)];
-    let gone = gone.map(|run| run.path().to_owned());
+    let removed = [run(&cache, Some((RunKind::Run, 0))), run(&cache, None)];
+    let removed = removed.map(|run| run.path().to_owned());
     for _ in 0..=MAX_ORDINARY_RUNS {
         let _ = run(&cache, Some((RunKind::Bench, 0)));
     }
     assert!(kept.iter().all(|path| path.exists()));
-    assert!(held.path().exists());
-    assert!(gone.iter().all(|path| !path.exists()));
+    assert!(unfinished_run.path().exists());
+    assert!(removed.iter().all(|path| !path.exists()));
 
     let list = run_list(&runs_folder(&cache));
     let numbers: Vec<usize> = list.runs.iter().map(|run| run.number).collect();
@@ -42,7 +42,7 @@ fn failures_matrices_runs_in_use_and_the_newest_ten_stay() {
     let all = Duration::MAX;
     assert_eq!(prune(&runs_folder(&cache), Duration::ZERO, true).unwrap().len(), 0);
     let old = prune(&runs_folder(&cache), all, false).unwrap().len();
-    assert_eq!(old, list.runs.len() - 1, "all but the one that is held");
+    assert_eq!(old, list.runs.len() - 1, "all runs but the unfinished one");
     assert_eq!(prune(&runs_folder(&cache), all, true).unwrap().len(), old);
     assert_eq!(archived_runs(&runs_folder(&cache)).len(), 1);
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 use super::*;
 use std::fs;
 
-/// An ELF file of this machine's class with a dynamic section of these entries.
+/// A 64-bit ELF file for x86-64 with these entries in its dynamic section. The file consists of an
+/// `Elf64_Ehdr`, two `Elf64_Phdr`, the dynamic section and the string table.
 fn elf(entries: &[(u64, &str)]) -> Vec<u8> {
     let mut strings = vec![0];
     let mut dynamic = Vec::new();
@@ -11,20 +13,29 @@ fn elf(entries: &[(u64, &str)]) -> Vec<u8> {
         strings.extend(text.as_bytes());
         strings.push(0);
     }
-    let (headers, section) = (64 + 2 * 56, 16 * (entries.len() as u64 + 3));
-    let strings_at = headers + section;
-    dynamic.extend([5, strings_at, 10, strings.len() as u64, 0, 0]);
+    let (headers_size, dynamic_size) = (64 + 2 * 56, 16 * (entries.len() as u64 + 3));
+    let strings_offset = headers_size + dynamic_size;
+    // DT_STRTAB, DT_STRSZ, DT_NULL.
+    dynamic.extend([5, strings_offset, 10, strings.len() as u64, 0, 0]);
+    // e_ident: 64 bits, little-endian, version 1.
     let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1];
     file.resize(16, 0);
+    // e_type (ET_DYN), e_machine (EM_X86_64), e_version.
     file.extend([3, 0, 62, 0, 1, 0, 0, 0]);
+    // e_entry, e_phoff, e_shoff.
     for word in [0, 64, 0] {
         file.extend(u64::to_le_bytes(word));
     }
+    // e_flags, e_ehsize, e_phentsize, e_phnum, no section headers.
     file.extend([0, 0, 0, 0, 64, 0, 56, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
-    let size = strings_at + strings.len() as u64;
-    for (kind, offset, size) in [(1_u32, 0, size), (2, headers, section)] {
-        file.extend(kind.to_le_bytes());
+    let file_size = strings_offset + strings.len() as u64;
+    // PT_LOAD and PT_DYNAMIC, both with PF_R.
+    for (segment_type, offset, size) in
+        [(1_u32, 0, file_size), (2, headers_size, dynamic_size)]
+    {
+        file.extend(segment_type.to_le_bytes());
         file.extend([4, 0, 0, 0]);
+        // p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align.
         for word in [offset, offset, offset, size, size, 8] {
             file.extend(u64::to_le_bytes(word));
         }
@@ -34,10 +45,12 @@ fn elf(entries: &[(u64, &str)]) -> Vec<u8> {
     file
 }
 
+/// `DT_NEEDED`, `DT_RPATH` and `DT_RUNPATH` of elf.h.
 const NEEDED: u64 = 1;
 const RPATH: u64 = 15;
 const RUNPATH: u64 = 29;
 
+/// The libraries that the program needs, as paths relative to `folder`.
 fn resolve(folder: &Path, program: &[u8]) -> Result<Vec<String>, LibraryError> {
     let found = find_libraries(&folder.join("program"), program, Path::new("/lib64/ld-test.so.1"))?;
     let names = found.keys().map(|path| path.strip_prefix(folder).unwrap_or(path));
@@ -77,9 +90,10 @@ fn rpath_is_inherited_and_runpath_is_not() {
 }
 
 #[test]
-fn a_file_of_another_machine_is_passed_over() {
+fn a_file_of_another_machine_is_skipped() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut foreign = elf(&[]);
+    // e_machine: EM_AARCH64.
     foreign[18] = 183;
     write(folder.path(), "a/one.so", &foreign);
     write(folder.path(), "b/one.so", &elf(&[]));
@@ -93,7 +107,7 @@ fn damaged_files_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let program = elf(&[(RUNPATH, "$ORIGIN"), (NEEDED, "one.so")]);
     for length in 0..program.len() {
-        // Every outcome but a panic is right: a cut string table leaves fewer names.
+        // The file may be refused or have fewer libraries. The search must not panic.
         let _ = resolve(folder.path(), &program[..length]);
     }
     assert!(resolve(folder.path(), &program[..70]).is_err());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Guests that keep to the protocol and guests that lie.
+//! Plays guests that follow the protocol and guests that break it.
 
 use super::*;
 use crate::session::conversation::Flood;
@@ -16,23 +16,23 @@ fn end(case: u32, result: CaseResult) -> GuestMessage {
     GuestMessage::End { case, result, micros: 7 }
 }
 
-const SECOND: Timeouts = Timeouts { boot: Duration::from_secs(1), case: Duration::from_secs(1) };
+const ONE_SECOND: Timeouts = Timeouts { boot: Duration::from_secs(1), case: Duration::from_secs(1) };
 
 fn play(events: Vec<(Event, &'static str)>, cases: usize) -> (CasesRun, Script) {
     let plan =
         (0..cases).map(|i| PlannedCase { id: format!("g/{i}"), deadline_ms: 1000 }).collect();
     let mut guest = Script::new(events);
-    let run = run_cases(&mut guest, plan, false, SECOND, &mut |_| {});
+    let run = run_cases(&mut guest, plan, false, ONE_SECOND, &mut |_| {});
     (run, guest)
 }
 
-/// Whether the guest was found to break the protocol.
+/// Whether the run ended because the guest broke the protocol.
 fn is_protocol_error(run: &CasesRun) -> bool {
     matches!(run.conversation.ending, Ending::ProtocolError(_))
 }
 
 #[test]
-fn a_whole_conversation_is_accounted_and_acknowledged() {
+fn a_complete_run_is_acknowledged() {
     let (run, guest) = play(
         vec![
             messages(&[hello()]),
@@ -54,7 +54,7 @@ fn a_whole_conversation_is_accounted_and_acknowledged() {
 }
 
 #[test]
-fn a_restart_without_an_account_is_a_death_and_the_running_case_has_the_blame() {
+fn a_vm_that_ends_before_all_results_has_died_in_the_running_case() {
     let (run, _) = play(
         vec![
             messages(&[hello()]),
@@ -71,7 +71,7 @@ fn a_restart_without_an_account_is_a_death_and_the_running_case_has_the_blame() 
 }
 
 #[test]
-fn an_account_that_differs_from_what_was_reported_is_a_lie() {
+fn all_results_that_differ_from_the_end_messages_are_a_protocol_error() {
     let (run, guest) = play(
         vec![
             messages(&[hello()]),
@@ -88,14 +88,14 @@ fn an_account_that_differs_from_what_was_reported_is_a_lie() {
 }
 
 #[test]
-fn an_account_of_fewer_cases_than_planned_is_a_lie() {
+fn all_results_for_fewer_cases_than_planned_are_a_protocol_error() {
     let (run, _) =
         play(vec![messages(&[hello()]), messages(&[GuestMessage::AllResults(vec![])])], 1);
     assert!(is_protocol_error(&run), "{run:?}");
 }
 
 #[test]
-fn messages_out_of_turn_are_lies() {
+fn messages_in_a_wrong_state_are_protocol_errors() {
     for (first, second) in [
         (start(0), None),
         (hello(), Some(hello())),
@@ -111,13 +111,13 @@ fn messages_out_of_turn_are_lies() {
 }
 
 #[test]
-fn bytes_that_are_no_message_are_a_lie() {
+fn bytes_that_are_no_message_are_a_protocol_error() {
     let (run, _) = play(vec![(Event::Bytes(vec![0xff; 64]), "")], 1);
     assert!(is_protocol_error(&run), "{run:?}");
 }
 
 #[test]
-fn what_the_console_says_belongs_to_the_case_that_ran() {
+fn console_output_belongs_to_the_case_that_ran() {
     let (run, _) = play(
         vec![
             messages(&[hello()]),
@@ -136,37 +136,37 @@ fn what_the_console_says_belongs_to_the_case_that_ran() {
 }
 
 #[test]
-fn printing_keeps_a_boot_alive_but_not_for_ever() {
+fn console_output_extends_a_boot_only_up_to_the_total_limit() {
     let flood = leaked("x".repeat(1 << 20));
     let (run, _) = play((0..8).map(|_| (Event::ConsoleOutput, flood)).collect(), 1);
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
 
-    // Little, but for so long that the limit came before the silence.
-    let mut guest = Script::new([(Event::ConsoleOutput, "on and on\n")]);
-    let none = Timeouts { boot: Duration::ZERO, case: Duration::ZERO };
-    let run = run_cases(&mut guest, Vec::new(), false, none, &mut |_| {});
+    // Both limits are zero. The total limit takes precedence over the silence limit.
+    let mut guest = Script::new([(Event::ConsoleOutput, "a line\n")]);
+    let no_time = Timeouts { boot: Duration::ZERO, case: Duration::ZERO };
+    let run = run_cases(&mut guest, Vec::new(), false, no_time, &mut |_| {});
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
-    let (run, _) = play(vec![(Event::ConsoleOutput, "on and off\n")], 1);
+    let (run, _) = play(vec![(Event::ConsoleOutput, "a line\n")], 1);
     assert_eq!(run.conversation.ending, Ending::Stalled);
 }
 
 #[test]
-fn a_case_cannot_talk_for_ever() {
+fn a_case_that_sends_messages_without_end_floods_the_host() {
     let log = |text: String| messages(&[GuestMessage::Log { case: 0, text }]);
-    let begun = || vec![messages(&[hello()]), messages(&[start(0)])];
+    let start_events = || vec![messages(&[hello()]), messages(&[start(0)])];
 
-    // Much: without a limit, the host would read without end.
+    // The script has no end, so only the flood limit ends this run.
     let endless =
-        begun().into_iter().chain(std::iter::repeat_with(move || log("x".repeat(16_000))));
+        start_events().into_iter().chain(std::iter::repeat_with(move || log("x".repeat(16_000))));
     let mut guest = Script::new(endless);
     let plan = vec![PlannedCase { id: "g/0".into(), deadline_ms: 1000 }];
-    let run = run_cases(&mut guest, plan.clone(), false, SECOND, &mut |_| {});
+    let run = run_cases(&mut guest, plan.clone(), false, ONE_SECOND, &mut |_| {});
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Messages));
     assert_eq!(run.running_case, Some(0));
 
-    // Little, but for so long that the limit of the case came before a silence.
-    let mut guest = Script::new(begun().into_iter().chain([log("still here".into())]));
-    let timeouts = Timeouts { case: Duration::ZERO, ..SECOND };
+    // Both limits of a case are zero. The total limit takes precedence.
+    let mut guest = Script::new(start_events().into_iter().chain([log("still here".into())]));
+    let timeouts = Timeouts { case: Duration::ZERO, ..ONE_SECOND };
     let run = run_cases(&mut guest, plan, false, timeouts, &mut |_| {});
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Messages));
 }
@@ -181,7 +181,7 @@ fn another_version_of_the_protocol_is_refused() {
 }
 
 #[test]
-fn an_init_without_a_host_says_so_on_the_console() {
+fn an_init_that_cannot_reach_the_host_prints_the_reason() {
     let line =
         leaked(format!("[ 0.1] x\n{}no such device\n", sudbox_protocol::NO_HOST_LINE_PREFIX));
     let (run, _) = play(vec![(Event::ConsoleOutput, line), (Event::Ended, "")], 1);
@@ -212,12 +212,12 @@ fn observations_belong_to_the_running_case_and_come_only_on_request() {
     let record = |case| {
         let plan = vec![PlannedCase { id: "g/0".into(), deadline_ms: 1000 }];
         let mut guest = Script::new(events(case));
-        let run = run_cases(&mut guest, plan, true, SECOND, &mut |_| {});
+        let run = run_cases(&mut guest, plan, true, ONE_SECOND, &mut |_| {});
         (run, guest)
     };
     let (run, guest) = record(0);
     assert_eq!(run.ended_cases[0].observations.len(), 1);
     assert!(matches!(guest.received_messages.front(), Some(HostMessage::Record(_))));
     assert!(is_protocol_error(&record(1).0));
-    assert!(is_protocol_error(&play(events(0), 1).0), "nobody asked for it");
+    assert!(is_protocol_error(&play(events(0), 1).0), "the plan requests no observations");
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Seconds of CPU that this thread has used: unlike time on the wall, the same on a busy machine.
+/// CPU time in seconds that this thread has used. Unlike the time of day, it does not depend on
+/// other load of the machine.
 pub(crate) fn cpu_seconds() -> i64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is valid for the kernel to write for the length of the call.
@@ -11,9 +12,9 @@ pub(crate) fn cpu_seconds() -> i64 {
     time.tv_sec
 }
 
-/// For the tests that feed a MiB of each of some hostile patterns: linear is about a second for a
-/// build without optimisation, quadratic minutes.
-pub(crate) const LINEAR_SECONDS: i64 = 15;
+/// Maximum CPU time in seconds for a scan of 1 MiB of each hostile pattern. Without optimisation, a
+/// linear scan takes about one second and a quadratic scan takes minutes.
+pub(crate) const MAX_SCAN_SECONDS: i64 = 15;
 
 fn kind(text: &str) -> Option<FaultKind> {
     scan(text).map(|report| report.kind)
@@ -41,7 +42,7 @@ const PANIC: &str = "\
 ";
 
 #[test]
-fn an_oops_is_told_from_its_headline_to_the_end_of_its_trace() {
+fn the_excerpt_of_an_oops_ends_with_its_trace() {
     let report = scan(OOPS).unwrap();
     assert_eq!(report.kind, FaultKind::Bug);
     assert_eq!(report.headline, "BUG: kernel NULL pointer dereference, address: 0000000000000010");
@@ -51,7 +52,7 @@ fn an_oops_is_told_from_its_headline_to_the_end_of_its_trace() {
 }
 
 #[test]
-fn an_oops_that_ends_in_a_panic_is_told_to_the_end_of_the_panic() {
+fn the_excerpt_of_an_oops_that_leads_to_a_panic_ends_with_the_panic() {
     let report = scan(&format!("{OOPS}{PANIC}")).unwrap();
     assert_eq!(report.kind, FaultKind::Bug);
     assert!(report.excerpt.ends_with("---[ end Kernel panic - not syncing: Fatal exception ]---"));
@@ -117,7 +118,7 @@ fn each_report_of_the_kernel_has_its_kind() {
 }
 
 #[test]
-fn what_a_user_process_does_to_itself_is_no_report() {
+fn faults_of_user_processes_are_no_kernel_faults() {
     for line in [
         "traps: case[77] general protection fault ip:401000 sp:7ffd error:0 in case[401000+1000]",
         "traps: case[77] trap invalid opcode ip:401000 sp:7ffd error:0",
@@ -137,7 +138,7 @@ fn what_a_user_process_does_to_itself_is_no_report() {
 }
 
 #[test]
-fn a_grave_report_outweighs_an_earlier_warning() {
+fn a_fault_that_invalidates_later_cases_replaces_an_earlier_warning() {
     let warning = "WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2\n---[ end trace 0 ]---\n";
     let first = scan(&format!("{warning}x\n")).unwrap();
     assert_eq!((first.kind, first.invalidates_later_cases()), (FaultKind::Warning, false));
@@ -158,7 +159,7 @@ WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2
 }
 
 #[test]
-fn a_line_that_a_process_began_hides_nothing() {
+fn a_headline_is_found_after_other_output_on_its_line() {
     let text = "some process says[    0.5] Kernel panic - not syncing: x";
     let report = scan(text).unwrap();
     assert_eq!(report.headline, "Kernel panic - not syncing: x");
@@ -170,7 +171,7 @@ fn a_line_that_a_process_began_hides_nothing() {
 }
 
 #[test]
-fn hostile_text_costs_no_more_than_its_length() {
+fn hostile_text_is_scanned_in_linear_time() {
     let started = cpu_seconds();
     let unit =
         ["BUG", "[#1", "[", "<", " [#", "[ ]", "WARNING: ", "INFO: rcu", "\u{fffd}", "DEBUG: "];
@@ -184,5 +185,5 @@ fn hostile_text_costs_no_more_than_its_length() {
     let text = "Kernel panic - not syncing: x\n".repeat(30_000);
     let report = scan(&text).unwrap();
     assert_eq!(report.excerpt.lines().count(), MAX_EXCERPT_LINES);
-    assert!(cpu_seconds() - started < LINEAR_SECONDS);
+    assert!(cpu_seconds() - started < MAX_SCAN_SECONDS);
 }

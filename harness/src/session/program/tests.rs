@@ -7,9 +7,9 @@ use crate::session::conversation::{Flood, InitError};
 use crate::session::guest::script::{Script, hello, leaked, messages};
 use sudbox_vmm::session::Event;
 
-const SECOND: Duration = Duration::from_secs(1);
+const ONE_SECOND: Duration = Duration::from_secs(1);
 
-/// Plays a script; returns how it ended and what the program wrote to stdout.
+/// Plays a script. Returns the result and the stdout of the program.
 fn play(
     events: impl IntoIterator<Item = (Event, &'static str)> + 'static,
     boot: Duration,
@@ -41,23 +41,23 @@ fn output(text: &str) -> GuestMessage {
 }
 
 #[test]
-fn output_and_status_are_the_programs() {
+fn output_and_exit_status_of_the_program_are_forwarded() {
     let ended = GuestMessage::ProgramEnded(ProgramEnd::Exited(7));
     let (run, stdout) =
-        play([messages(&[hello()]), messages(&[output("hi"), ended])], SECOND, SECOND);
+        play([messages(&[hello()]), messages(&[output("hi"), ended])], ONE_SECOND, ONE_SECOND);
     assert!(matches!(run.result, Some(ProgramResult::Ended(ProgramEnd::Exited(7)))), "{run:?}");
     assert_eq!(stdout, "hi");
 }
 
 #[test]
-fn a_kernel_that_prints_for_ever_before_its_init_is_ended() {
+fn a_kernel_that_prints_without_end_before_hello_floods_the_host() {
     let line = leaked("x".repeat(64 * 1024));
     let (run, _) =
-        play(std::iter::repeat_with(move || (Event::ConsoleOutput, line)), SECOND, SECOND);
+        play(std::iter::repeat_with(move || (Event::ConsoleOutput, line)), ONE_SECOND, ONE_SECOND);
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
 
-    // Little, but for so long that the limit of the boot came before a silence.
-    let (run, _) = play([(Event::ConsoleOutput, "on and on\n")], Duration::ZERO, SECOND);
+    // Both limits of the boot are zero. The total limit takes precedence over the silence limit.
+    let (run, _) = play([(Event::ConsoleOutput, "a line\n")], Duration::ZERO, ONE_SECOND);
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
 }
 
@@ -65,26 +65,26 @@ fn a_kernel_that_prints_for_ever_before_its_init_is_ended() {
 fn another_version_of_the_protocol_is_refused() {
     let other = Hello { version: sudbox_protocol::VERSION + 1, ..Hello::default() };
     let ended = GuestMessage::ProgramEnded(ProgramEnd::Exited(0));
-    let (run, _) = play([messages(&[GuestMessage::Hello(other), ended])], SECOND, SECOND);
-    let Ending::ProtocolError(how) = &run.conversation.ending else { panic!("{run:?}") };
-    assert!(how.contains("version"), "{how}");
+    let (run, _) = play([messages(&[GuestMessage::Hello(other), ended])], ONE_SECOND, ONE_SECOND);
+    let Ending::ProtocolError(error) = &run.conversation.ending else { panic!("{run:?}") };
+    assert!(error.contains("version"), "{error}");
 }
 
 #[test]
-fn the_last_words_of_the_kernel_are_heard_after_it_hung_up() {
+fn console_output_is_read_after_the_guest_closed_its_stream() {
     let panic = leaked("[ 1.0] Kernel panic - not syncing: late\n".into());
     let stream_closed = (Event::Disconnected, "");
     let events =
         [messages(&[hello()]), stream_closed, (Event::ConsoleOutput, panic), (Event::Ended, "")];
-    let (run, _) = play(events, SECOND, SECOND);
+    let (run, _) = play(events, ONE_SECOND, ONE_SECOND);
     assert_eq!(run.conversation.ending, Ending::Died);
     assert!(run.conversation.cause().contains("late"), "{}", run.conversation.cause());
 }
 
 #[test]
-fn an_init_that_gives_up_says_why() {
+fn an_init_that_gives_up_prints_the_reason() {
     let line = leaked(format!("{}no memory\n", sudbox_protocol::PROBLEM_LINE_PREFIX));
-    let (run, _) = play([(Event::ConsoleOutput, line), (Event::Ended, "")], SECOND, SECOND);
+    let (run, _) = play([(Event::ConsoleOutput, line), (Event::Ended, "")], ONE_SECOND, ONE_SECOND);
     let reason = InitError::Problem("no memory".into());
     assert_eq!(run.conversation.ending, Ending::InitFailed(reason));
 }
@@ -94,7 +94,7 @@ fn a_program_that_writes_without_end_still_ends_in_time() {
     let events = [messages(&[hello()])]
         .into_iter()
         .chain(std::iter::repeat_with(|| messages(&[output("yes")])));
-    let (run, stdout) = play(events, SECOND, Duration::from_millis(20));
+    let (run, stdout) = play(events, ONE_SECOND, Duration::from_millis(20));
     assert_eq!(run.conversation.ending, Ending::Stalled);
     assert!(stdout.starts_with("yesyes"), "{stdout:.100}");
 }
@@ -102,6 +102,6 @@ fn a_program_that_writes_without_end_still_ends_in_time() {
 #[test]
 fn a_guest_may_not_ask_for_input_while_it_waits_for_input() {
     let wants = || GuestMessage::StdinWanted;
-    let (run, _) = play([messages(&[hello(), wants(), wants()])], SECOND, SECOND);
+    let (run, _) = play([messages(&[hello(), wants(), wants()])], ONE_SECOND, ONE_SECOND);
     assert!(matches!(run.conversation.ending, Ending::ProtocolError(_)), "{run:?}");
 }

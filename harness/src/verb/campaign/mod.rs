@@ -143,7 +143,7 @@ impl CampaignRun<'_> {
         let progress = Mutex::new(progress);
         let work = |number: usize| -> anyhow::Result<()> {
             while !self.is_over() {
-                let result = self.run_batch(&folder.create_subfolder_anew(&number.to_string())?);
+                let result = self.run_batch(&folder.recreate_subfolder(&number.to_string())?);
                 match result {
                     Ok(counts) => lock(&progress).print("batch", &counts),
                     Err(error) => {

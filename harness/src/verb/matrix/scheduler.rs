@@ -74,33 +74,44 @@ mod tests {
     use std::sync::Condvar;
     use std::time::Duration;
 
-    /// Counts concurrent calls; tests wait on it.
+    /// Counts the calls of a closure that run at the same time.
     #[derive(Default)]
-    struct Counter(Mutex<(usize, usize)>, Condvar);
+    struct CallCounter {
+        counts: Mutex<CallCounts>,
+        changed: Condvar,
+    }
 
-    impl Counter {
+    #[derive(Default)]
+    struct CallCounts {
+        current: usize,
+        max: usize,
+    }
+
+    impl CallCounter {
         fn add(&self) {
-            let mut held = self.0.lock().unwrap();
-            held.0 += 1;
-            held.1 = held.1.max(held.0);
-            self.1.notify_all();
+            let mut counts = self.counts.lock().unwrap();
+            counts.current += 1;
+            counts.max = counts.max.max(counts.current);
+            self.changed.notify_all();
         }
 
         fn subtract(&self) {
-            self.0.lock().unwrap().0 -= 1;
+            self.counts.lock().unwrap().current -= 1;
         }
 
-        fn most(&self) -> usize {
-            self.0.lock().unwrap().1
+        fn max(&self) -> usize {
+            self.counts.lock().unwrap().max
         }
 
-        /// Waits until there are so many at once.
+        /// Waits until `count` calls run at the same time.
         fn wait_for(&self, count: usize) {
-            let held = self.0.lock().unwrap();
-            let patience = Duration::from_secs(30);
-            let (_held, late) =
-                self.1.wait_timeout_while(held, patience, |(now, _)| *now < count).unwrap();
-            assert!(!late.timed_out(), "never {count} at once");
+            let counts = self.counts.lock().unwrap();
+            let time_limit = Duration::from_secs(30);
+            let (_counts, wait_result) = self
+                .changed
+                .wait_timeout_while(counts, time_limit, |counts| counts.current < count)
+                .unwrap();
+            assert!(!wait_result.timed_out(), "never {count} calls at the same time");
         }
     }
 
@@ -110,17 +121,17 @@ mod tests {
 
     #[test]
     fn one_kernel_is_built_while_the_vms_of_others_run() {
-        let (building, running, judged) =
-            (Counter::default(), Counter::default(), Counter::default());
-        let found = run_jobs(
+        let (building, running, third_build) =
+            (CallCounter::default(), CallCounter::default(), CallCounter::default());
+        let results = run_jobs(
             &jobs(6),
             2,
             |job| {
                 building.add();
                 if job.index == 2 {
-                    // Goes on only when both VMs run beside it.
+                    // The third build waits until the VMs of the first two kernels run.
                     running.wait_for(2);
-                    judged.add();
+                    third_build.add();
                 }
                 building.subtract();
                 if job.index == 4 {
@@ -131,17 +142,18 @@ mod tests {
             },
             |job, image| {
                 running.add();
+                // The VMs of the first two kernels run until the third build has seen them.
                 if job.index < 2 {
-                    judged.wait_for(1);
+                    third_build.wait_for(1);
                 }
                 running.subtract();
                 Ok((job.index, image.is_ok()))
             },
         )
         .unwrap();
-        let due = [(0, true), (1, true), (2, true), (3, true), (4, false), (5, true)];
-        assert_eq!(found, due);
-        assert_eq!((building.most(), running.most()), (1, 2));
+        let expected = [(0, true), (1, true), (2, true), (3, true), (4, false), (5, true)];
+        assert_eq!(results, expected);
+        assert_eq!((building.max(), running.max()), (1, 2));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::output::progress::Progress;
 use crate::output::reports;
 use std::path::Path;
 use sudbox_images::Cache;
-use sudbox_report::matrix::{FILE_NAME, Matrix, ParseError, merge as merged, parse};
+use sudbox_report::matrix::{FILE_NAME, Matrix, ParseError, merge as merge_parts, parse};
 
 /// Merges the parts. Returns the exit code.
 pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
@@ -21,7 +21,7 @@ pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
             None => progress.print("note", &format!("{} is truncated: left out", path.display())),
         }
     }
-    let matrix = merged(parts).map_err(|error| Failure::usage(error.to_string()))?;
+    let matrix = merge_parts(parts).map_err(|error| Failure::usage(error.to_string()))?;
     let folder = RunFolder::create(&Cache::open()?)?;
     reports::print_and_write(&matrix, args.format, &folder, &mut progress)?;
     let missing_shards = matrix.missing_shards();

@@ -17,13 +17,14 @@ pub const SCHEMA: u32 = 1;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(rename = "Find"))]
 pub struct Find {
-    /// The group of the cases, the outcome, the kernel function, and what was expected and seen without its numbers.
+    /// The group of the cases, the outcome, the kernel function, and the expected and the actual result
+    /// without numbers.
     pub signature: String,
-    /// Number of cases that failed so.
+    /// Number of failures.
     pub count: u64,
-    /// Hours of the campaign, from its start to the first of them.
+    /// Hour of the campaign in which the first failure was found, from 0.
     pub hour: u64,
-    /// The one with the shortest log, which of a walk is its shrunk sequence.
+    /// The failure with the shortest log. The log of a walk is its shrunk sequence of operations.
     pub example: CaseReport,
 }
 
@@ -62,12 +63,12 @@ pub struct Campaign {
     pub runs: u64,
     /// The counts of each hour.
     pub hours: Vec<Hour>,
-    /// The finds, in the order in which they came.
+    /// The finds, the oldest first.
     pub finds: Vec<Find>,
 }
 
 impl Campaign {
-    /// The hour in which the campaign is.
+    /// The current hour of the campaign, from 0.
     #[must_use]
     pub fn current_hour(&self) -> u64 {
         self.duration_millis / 3_600_000
@@ -84,7 +85,7 @@ impl Campaign {
         })
     }
 
-    /// Counts the cases of a finished batch, and files those that failed.
+    /// Counts the cases of a finished batch, and adds the failed cases to the finds.
     pub fn add(&mut self, cases: &[CaseReport]) {
         let hour = self.current_hour();
         let index = usize::try_from(hour).unwrap_or(0);
@@ -123,33 +124,33 @@ impl Campaign {
     }
 }
 
-/// The signature of a failure: equal for failures that differ only in their numbers and their place in the
-/// sequence.
+/// The signature of a failure. Failures that differ only in numbers, in the step of a walk or in the point
+/// of the grid have the same signature.
 #[must_use]
 pub fn signature(case: &CaseReport) -> String {
     let CaseReport { outcome, kernel_function, expected, actual, .. } = case;
-    let (expected, actual) = (shape(expected), shape(actual));
+    let (expected, actual) = (without_numbers(expected), without_numbers(actual));
     format!("{} {}: {kernel_function}: {expected} / {actual}", case.group(), outcome.as_str())
 }
 
-/// A text without its numbers, the step that it is about, and the point of the grid.
-fn shape(text: &str) -> String {
+/// A text with `#` for each number, without the step of a walk and the point of the grid.
+fn without_numbers(text: &str) -> String {
     let text = text.split(" (grid/").next().unwrap_or_default();
     let text = match text.strip_prefix("in step ").and_then(|rest| rest.split_once(", ")) {
         Some((_, rest)) => rest,
         None => text,
     };
-    let mut shape = String::new();
+    let mut result = String::new();
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
         if !character.is_ascii_digit() {
-            shape.push(character);
+            result.push(character);
             continue;
         }
-        shape.push('#');
+        result.push('#');
         while characters.next_if(|next| next.is_ascii_alphanumeric()).is_some() {}
     }
-    shape
+    result
 }
 
 impl Report for Campaign {

@@ -25,6 +25,7 @@ fn rank(line: &str) -> u8 {
     let is_frame = line.contains("+0x") && line.contains("/0x");
     if HEADLINES.iter().any(|headline| line.contains(headline)) {
         0
+    // The instruction pointer, as x86 and arm64 print it.
     } else if line.contains("RIP: 00") || line.contains("pc : ") {
         1
     } else if is_frame && !line.contains("? ") {
@@ -78,8 +79,8 @@ mod tests {
             " do_syscall_64+0x9e/0x1a0",
             "Kernel panic - not syncing: Fatal exception",
         ]);
-        let (shown, left_out) = most_informative(&lines, 4);
-        assert_eq!(shown, [&lines[0], &lines[2], &lines[8], &lines[9]]);
+        let (selected, left_out) = most_informative(&lines, 4);
+        assert_eq!(selected, [&lines[0], &lines[2], &lines[8], &lines[9]]);
         assert_eq!(left_out, 6);
     }
 

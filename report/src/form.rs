@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn no_form_takes_the_name_or_the_file_of_another() {
+    fn forms_have_distinct_names_and_file_names() {
         names_are_distinct::<Verdict>();
         names_are_distinct::<Matrix>();
         names_are_distinct::<Costs>();

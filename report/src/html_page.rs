@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn digests_are_base64() {
-        // printf '' | openssl dgst -sha256 -binary | base64
+        // The output of: printf '' | openssl dgst -sha256 -binary | base64
         assert_eq!(csp_digest(""), "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
     }
 }

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_they_must_be() {
+    fn each_column_is_as_wide_as_its_widest_cell() {
         let entry = KernelEntry {
             name: "6.12.117".into(),
             state: "cached image".into(),

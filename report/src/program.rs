@@ -145,7 +145,7 @@ mod tests {
             (&*text.stdout, text.stdout_base64, text.stderr_base64),
             ("a\n\u{e9}", None, None)
         );
-        // printf 'a\377' | base64
+        // `Yf8=` is the output of: printf 'a\377' | base64
         let binary = execution(&[b"a", b"\xff"]);
         assert_eq!((&*binary.stdout, binary.stdout_base64.as_deref()), ("a\u{fffd}", Some("Yf8=")));
         assert_eq!((&*binary.stderr, binary.stderr_base64.as_deref()), ("a\u{fffd}", Some("Yf8=")));
@@ -155,10 +155,10 @@ mod tests {
     fn bytes_beyond_the_limit_are_counted() {
         let all = vec![b'x'; STREAM_LIMIT];
         assert_eq!(execution(&[&all]).stdout_omitted_bytes, 0);
-        let most = &all[1..];
-        // The limit is in the middle of the first character.
-        let cut = execution(&[most, "\u{e9}y".as_bytes(), b"z"]);
-        assert_eq!((cut.stdout.len(), cut.stdout_omitted_bytes), (STREAM_LIMIT - 1, 4));
-        assert_eq!(cut.stdout_base64, None);
+        let all_but_one = &all[1..];
+        // The limit is between the two bytes of U+00E9.
+        let truncated = execution(&[all_but_one, "\u{e9}y".as_bytes(), b"z"]);
+        assert_eq!((truncated.stdout.len(), truncated.stdout_omitted_bytes), (STREAM_LIMIT - 1, 4));
+        assert_eq!(truncated.stdout_base64, None);
     }
 }

@@ -65,8 +65,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether the folder of the run is kept until the user prunes it. The folder of any other run is
-    /// removed when there are enough newer runs.
+    /// Whether the folder of the run is kept until the user prunes it: of a matrix, or of a run that
+    /// failed. The folder of any other run is removed after ten newer runs.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.kind == RunKind::Matrix || self.exit_code != 0

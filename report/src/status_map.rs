@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_kernels_fault_is_a_failed_test() {
+    fn only_a_failure_of_the_kernel_is_a_failed_test() {
         for outcome in Outcome::ALL {
             let status = status_of_outcome(outcome);
             assert_eq!(status.junit == JunitElement::Failure, outcome.is_failure(), "{outcome:?}");

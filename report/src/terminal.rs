@@ -79,7 +79,7 @@ impl ReportWriter {
         self.out
     }
 
-    /// Adds a line as it is.
+    /// Adds a line without its trailing spaces.
     pub(crate) fn write_line(&mut self, line: &str) {
         self.out.push_str(line.trim_end());
         self.out.push('\n');
@@ -118,7 +118,7 @@ impl ReportWriter {
         for (index, piece) in pieces.iter().take(MAX_VALUE_LINES).enumerate() {
             self.write_line(&format!("{}{piece}", label_field(label, index)));
         }
-        self.write_left_out(pieces.len().saturating_sub(MAX_VALUE_LINES));
+        self.write_omission_note(pieces.len().saturating_sub(MAX_VALUE_LINES));
     }
 
     /// Adds a label and a shell command.
@@ -146,10 +146,10 @@ impl ReportWriter {
                 text::truncated(line, width)
             ));
         }
-        self.write_left_out(left_out);
+        self.write_omission_note(left_out);
     }
 
-    fn write_left_out(&mut self, lines: usize) {
+    fn write_omission_note(&mut self, lines: usize) {
         if lines > 0 {
             let _ = writeln!(self.out, "{:<VALUE_COLUMN$}({lines} lines left out)", "");
         }

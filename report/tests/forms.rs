@@ -209,16 +209,16 @@ fn keeping_every_promise_is_claimed_only_if_all_were_tested() {
 fn the_table_fits_from_40_to_200_columns() {
     let mut verdict = every_outcome();
     verdict.kernel.source = format!("{} \u{6f22}\u{5b57}", "long ".repeat(60));
-    let shown = |width| (Verdict::FORMS[0].render)(&verdict, Screen::terminal(width, false));
+    let table_at = |width| (Verdict::FORMS[0].render)(&verdict, Screen::terminal(width, false));
     let columns = |table: &str| {
         table.lines().map(sudbox_report::text::width_in_columns).max().unwrap_or_default()
     };
     for width in [0, 40, 61, 80, 100, 137, 200, 500] {
-        let table = shown(width);
+        let table = table_at(width);
         assert!(columns(&table) <= width.clamp(40, 200), "{width}\n{table}");
         assert!(table.contains("registers/all-kept") && table.contains("BROKEN: 4 of 13"));
     }
-    assert!(columns(&shown(200)) > 150, "{}", shown(200));
+    assert!(columns(&table_at(200)) > 150, "{}", table_at(200));
 }
 
 #[test]
@@ -232,7 +232,8 @@ fn colour_only_adds_colour_codes() {
     assert_eq!(plain, TABLE);
 }
 
-/// Name, child element and time of each test case, and the root's counts.
+/// The name and the result of each test case, and the counts of the root element: tests, failures,
+/// errors, skipped. A result is `pass`, or the child element and its type.
 fn read_junit(xml: &str) -> (Vec<(String, String)>, Vec<String>) {
     let mut reader = quick_xml::Reader::from_str(xml);
     let mut cases: Vec<(String, String)> = vec![];
@@ -332,19 +333,20 @@ fn a_kernel_that_is_not_judged_is_an_error_not_a_failure() {
 
 #[test]
 fn a_failed_boot_that_was_not_selected_is_no_failure() {
-    let mut dead = every_outcome();
-    dead.cases = vec![case("boot/reaches-init", Outcome::Crash, "it panics")];
-    let unselected = Verdict { boot_selected: false, ..dead.clone() };
-    assert_eq!(read_junit(&rendered(&dead, "junit")).1, ["1", "1", "0", "0"]);
+    let mut selected = every_outcome();
+    selected.cases = vec![case("boot/reaches-init", Outcome::Crash, "it panics")];
+    let unselected = Verdict { boot_selected: false, ..selected.clone() };
+    assert_eq!(read_junit(&rendered(&selected, "junit")).1, ["1", "1", "0", "0"]);
     assert_eq!(read_junit(&rendered(&unselected, "junit")).1, ["2", "0", "2", "0"]);
-    assert!(rendered(&dead, "ktap").contains("\nnot ok 1 boot/reaches-init # crash: it panics"));
+    let ktap = rendered(&selected, "ktap");
+    assert!(ktap.contains("\nnot ok 1 boot/reaches-init # crash: it panics"), "{ktap}");
     let text = rendered(&unselected, "ktap");
     assert!(text.contains("\nnot ok 1 boot/reaches-init # ERROR crash: it panics\n"), "{text}");
     assert!(
         rendered(&unselected, "table")
             .ends_with("NOT JUDGED: this kernel does not boot: it panics\n")
     );
-    assert!(rendered(&dead, "table").ends_with("BROKEN: 1 of 1\n"));
+    assert!(rendered(&selected, "table").ends_with("BROKEN: 1 of 1\n"));
 }
 
 /// A verdict in which every text of the guest contains control characters and markup.

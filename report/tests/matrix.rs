@@ -33,8 +33,9 @@ fn verdict(cases: &[(&str, Outcome)]) -> Verdict {
     }
 }
 
-fn of(found: Vec<(&str, Option<CellResult>)>) -> Matrix {
-    let (cells, found) = found.into_iter().map(|(name, found)| (cell(name), found)).unzip();
+/// A matrix with these kernels and their results.
+fn matrix_of(kernels: Vec<(&str, Option<CellResult>)>) -> Matrix {
+    let (cells, results) = kernels.into_iter().map(|(name, result)| (cell(name), result)).unzip();
     let plan = Plan {
         sudbox_version: "0.1.0".into(),
         command: COMMAND.into(),
@@ -42,7 +43,7 @@ fn of(found: Vec<(&str, Option<CellResult>)>) -> Matrix {
         boot_selected: true,
         cells,
     };
-    Matrix { plan, shards: None, results: found }
+    Matrix { plan, shards: None, results }
 }
 
 fn sample() -> Matrix {
@@ -58,7 +59,7 @@ fn sample() -> Matrix {
             _ => {}
         }
     }
-    of(vec![
+    matrix_of(vec![
         ("6.12", judged(every_outcome())),
         ("./broken", failed(125, "make vmlinux failed: kernel/fork.c:1: error: expected ';'")),
         ("6.13", judged(newer)),
@@ -127,15 +128,15 @@ fn the_table_of_a_matrix_has_differences_and_unjudged_kernels() {
 
 #[test]
 fn a_broken_promise_is_the_worst_and_then_the_highest_code() {
-    let code = |found: Vec<Option<CellResult>>| {
-        of(found.into_iter().map(|found| ("6.12", found)).collect()).exit_code()
+    let code = |results: Vec<Option<CellResult>>| {
+        matrix_of(results.into_iter().map(|result| ("6.12", result)).collect()).exit_code()
     };
     let kept = || judged(verdict(&[("a/b", Outcome::Pass)]));
     let broken = || judged(verdict(&[("a/b", Outcome::Fail)]));
-    let nothing = || judged(verdict(&[]));
+    let without_cases = || judged(verdict(&[]));
     assert_eq!(code(vec![kept(), kept()]), 0);
-    assert_eq!(code(vec![kept(), nothing()]), 125);
-    assert_eq!(code(vec![nothing(), failed(128, "disk full"), kept()]), 128);
+    assert_eq!(code(vec![kept(), without_cases()]), 125);
+    assert_eq!(code(vec![without_cases(), failed(128, "disk full"), kept()]), 128);
     assert_eq!(code(vec![failed(129, "what?"), failed(128, "disk full")]), 129);
     assert_eq!(code(vec![failed(129, "what?"), broken(), kept()]), 1);
     assert_eq!(code(vec![None, kept()]), 0);
@@ -143,7 +144,7 @@ fn a_broken_promise_is_the_worst_and_then_the_highest_code() {
 
 #[test]
 fn only_judged_neighbours_that_differ_in_one_part_are_compared() {
-    let mut matrix = of(vec![
+    let mut matrix = matrix_of(vec![
         ("6.1", judged(verdict(&[("a/b", Outcome::Absent), ("a/c", Outcome::Pass)]))),
         ("6.2", judged(verdict(&[]))),
         ("6.3", judged(verdict(&[("a/b", Outcome::Pass), ("a/c", Outcome::Pass)]))),
@@ -153,16 +154,16 @@ fn only_judged_neighbours_that_differ_in_one_part_are_compared() {
     for cell in &mut matrix.plan.cells[3..] {
         cell.flavour = "full".into();
     }
-    let found = differences(&matrix);
-    let places: Vec<(usize, usize)> =
-        found.iter().map(|d| (d.first_index, d.second_index)).collect();
-    assert_eq!(places, [(0, 2), (3, 4)]);
-    assert_eq!(found[0].changes.len(), 1);
-    assert_eq!(found[0].changes[0].cases, ["a/b"]);
-    assert_eq!(
-        (found[1].changes[0].before, found[1].changes[0].after),
-        (None, Some(Outcome::Pass))
-    );
+    let differences = differences(&matrix);
+    let compared_cells: Vec<(usize, usize)> = differences
+        .iter()
+        .map(|difference| (difference.first_index, difference.second_index))
+        .collect();
+    assert_eq!(compared_cells, [(0, 2), (3, 4)]);
+    assert_eq!(differences[0].changes.len(), 1);
+    assert_eq!(differences[0].changes[0].cases, ["a/b"]);
+    let change = &differences[1].changes[0];
+    assert_eq!((change.before, change.after), (None, Some(Outcome::Pass)));
     assert!(rendered(&matrix, "table").contains("6.1 -> 6.3, full"));
 }
 
@@ -172,10 +173,10 @@ fn no_line_of_the_table_is_longer_than_a_hundred_characters() {
     let mut one = verdict(&[("arguments/zero-offset", Outcome::Fail), ("b/c", Outcome::Pass)]);
     one.cases[0].rerun = String::new();
     one.kernel.release = long.clone();
-    let many =
-        |n: usize| (0..n).map(|i| (format!("{long}-{i}"), judged(one.clone()))).collect::<Vec<_>>();
-    let many = many(30);
-    let matrix = of(many.iter().map(|(name, found)| (name.as_str(), found.clone())).collect());
+    let kernels: Vec<_> =
+        (0..30).map(|number| (format!("{long}-{number}"), judged(one.clone()))).collect();
+    let matrix =
+        matrix_of(kernels.iter().map(|(name, result)| (name.as_str(), result.clone())).collect());
     for line in rendered(&matrix, "table").lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
@@ -196,16 +197,20 @@ fn junit_has_the_suites_of_every_kernel_under_its_name() {
 
 #[test]
 fn annotations_name_failures_and_unjudged_kernels() {
-    let said = rendered(&sample(), "annotations");
-    let lines: Vec<&str> = said.lines().collect();
-    assert!(lines.iter().all(|line| line.starts_with("::error title=")), "{said}");
-    // A crash, a hang, a failure, a change; a kernel that does not build; a failure; an unknown release.
-    assert_eq!(lines.len(), 7, "{said}");
+    let annotations = rendered(&sample(), "annotations");
+    let lines: Vec<&str> = annotations.lines().collect();
+    assert!(lines.iter().all(|line| line.starts_with("::error title=")), "{annotations}");
+    // Four failures of the first kernel, a kernel that does not build, a failure of the third kernel, and
+    // an unknown release.
+    assert_eq!(lines.len(), 7, "{annotations}");
     assert!(
         lines[4].starts_with("::error title=./broken%2C x86_64%2C default%3A not judged::make")
     );
     assert_eq!(
-        rendered(&of(vec![("6.12", judged(verdict(&[("a/b", Outcome::Pass)])))]), "annotations"),
+        rendered(
+            &matrix_of(vec![("6.12", judged(verdict(&[("a/b", Outcome::Pass)])))]),
+            "annotations"
+        ),
         ""
     );
 }
@@ -217,12 +222,12 @@ fn a_guest_cannot_forge_workflow_commands() {
         case.id = "a/b::x,y\n::add-mask::1".into();
         case.actual = "100%0A\r\n::stop-commands::x\u{2028}::error::y".into();
     }
-    let said = rendered(&of(vec![("6.12", judged(hostile))]), "annotations");
-    assert_eq!(said.lines().count(), 2, "{said}");
-    assert!(said.is_ascii() && said.contains("100%250A") && !said.contains("a/b::"), "{said}");
+    let text = rendered(&matrix_of(vec![("6.12", judged(hostile))]), "annotations");
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.is_ascii() && text.contains("100%250A") && !text.contains("a/b::"), "{text}");
     let many = verdict(&[("a/b", Outcome::Fail); 40]);
-    let said = rendered(&of(vec![("6.12", judged(many))]), "annotations");
-    assert!(said.ends_with("::error::31 more: see the report\n"), "{said}");
+    let text = rendered(&matrix_of(vec![("6.12", judged(many))]), "annotations");
+    assert!(text.ends_with("::error::31 more: see the report\n"), "{text}");
 }
 
 #[test]
@@ -250,10 +255,10 @@ fn parts_of_different_matrices_are_not_merged() {
 
 #[test]
 fn two_verdicts_on_one_cell_are_refused_and_one_replaces_a_failure() {
-    let one = |found| of(vec![("6.12", found)]);
+    let part = |result| matrix_of(vec![("6.12", result)]);
     let merged = |a, b| {
-        merge(vec![("a".to_owned(), one(a)), ("b".to_owned(), one(b))])
-            .map(|m| m.results[0].clone())
+        merge(vec![("a".to_owned(), part(a)), ("b".to_owned(), part(b))])
+            .map(|matrix| matrix.results[0].clone())
     };
     let kept = || judged(verdict(&[("a/b", Outcome::Pass)]));
     let broken = || judged(verdict(&[("a/b", Outcome::Fail)]));
@@ -274,7 +279,7 @@ fn two_verdicts_on_one_cell_are_refused_and_one_replaces_a_failure() {
 }
 
 prop_compose! {
-    fn any_found()(
+    fn any_result()(
         kind in 0..4u8,
         outcomes in prop::collection::vec(prop::sample::select(Outcome::ALL.to_vec()), 0..4),
         words in any::<String>(),
@@ -312,27 +317,28 @@ proptest! {
     /// shard is named and can be merged later.
     #[test]
     fn merging_undoes_any_split(
-        found in prop::collection::vec(any_found(), 1..9),
+        results in prop::collection::vec(any_result(), 1..9),
         shards in 1..7usize,
         order in any::<prop::sample::Index>(),
-        lost in any::<prop::sample::Index>(),
+        lost_part in any::<prop::sample::Index>(),
     ) {
-        let names: Vec<String> = (0..found.len()).map(|i| format!("6.{i}")).collect();
-        let whole = of(names.iter().map(String::as_str).zip(found.into_iter().map(Some)).collect());
+        let names: Vec<String> = (0..results.len()).map(|i| format!("6.{i}")).collect();
+        let results = results.into_iter().map(Some);
+        let whole = matrix_of(names.iter().map(String::as_str).zip(results).collect());
         let mut parts: Vec<(String, Matrix)> = (1..=shards).map(|shard| {
             let mut part = whole.clone();
             part.shards = Some(shards);
-            for (place, found) in part.results.iter_mut().enumerate() {
-                if shard_of(place, shards) != shard {
-                    *found = None;
+            for (index, result) in part.results.iter_mut().enumerate() {
+                if shard_of(index, shards) != shard {
+                    *result = None;
                 }
             }
-            let read = parse(&rendered(&part, "json")).unwrap();
-            prop_assert_eq!(&read, &part);
-            Ok((shard.to_string(), read))
+            let parsed = parse(&rendered(&part, "json")).unwrap();
+            prop_assert_eq!(&parsed, &part);
+            Ok((shard.to_string(), parsed))
         }).collect::<Result<_, TestCaseError>>()?;
-        let at = order.index(parts.len());
-        parts.rotate_left(at);
+        let rotation = order.index(parts.len());
+        parts.rotate_left(rotation);
         if order.index(2) == 1 {
             parts.reverse();
         }
@@ -341,32 +347,33 @@ proptest! {
         prop_assert!(merged.missing_shards().is_empty());
 
         if parts.len() > 1 {
-            let late = parts.remove(lost.index(parts.len()));
-            let early = merge(parts).unwrap();
-            let number: usize = late.0.parse().unwrap();
-            let empty = number > whole.results.len();
-            let missing = if empty { vec![] } else { vec![number] };
-            prop_assert_eq!(early.missing_shards(), missing);
-            let early = parse(&rendered(&early, "json")).unwrap();
-            let merged = merge(vec![late, ("early".to_owned(), early)]).unwrap();
+            let lost = parts.remove(lost_part.index(parts.len()));
+            let incomplete = merge(parts).unwrap();
+            let lost_number: usize = lost.0.parse().unwrap();
+            let lost_is_empty = lost_number > whole.results.len();
+            let missing = if lost_is_empty { vec![] } else { vec![lost_number] };
+            prop_assert_eq!(incomplete.missing_shards(), missing);
+            let incomplete = parse(&rendered(&incomplete, "json")).unwrap();
+            let merged = merge(vec![lost, ("incomplete".to_owned(), incomplete)]).unwrap();
             prop_assert_eq!(forms(&merged), forms(&whole));
         }
     }
 
-    /// Parts may overlap and have arbitrary cells.
+    /// Three parts that may overlap, each with arbitrary cells, are merged. Bit `n` of the mask of a cell
+    /// is set if part `n` has its result.
     #[test]
     fn overlapping_parts_are_merged(
-        found in prop::collection::vec((any_found(), 1..8u8), 1..9),
+        results_and_masks in prop::collection::vec((any_result(), 1..8u8), 1..9),
     ) {
-        let names: Vec<String> = (0..found.len()).map(|i| format!("6.{i}")).collect();
-        let each = found.iter().map(|(found, _)| Some(found.clone()));
-        let whole = of(names.iter().map(String::as_str).zip(each).collect());
+        let names: Vec<String> = (0..results_and_masks.len()).map(|i| format!("6.{i}")).collect();
+        let results = results_and_masks.iter().map(|(result, _)| Some(result.clone()));
+        let whole = matrix_of(names.iter().map(String::as_str).zip(results).collect());
         let part = |bit: u8| {
             let mut part = whole.clone();
             part.shards = Some(3);
-            for (place, (_, mask)) in found.iter().enumerate() {
+            for (index, (_, mask)) in results_and_masks.iter().enumerate() {
                 if mask & 1 << bit == 0 {
-                    part.results[place] = None;
+                    part.results[index] = None;
                 }
             }
             (bit.to_string(), part)

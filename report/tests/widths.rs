@@ -13,7 +13,7 @@ use sudbox_report::{Report, Screen, text};
 
 const WIDTHS: [usize; 7] = [40, 60, 80, 100, 120, 160, 200];
 
-/// Words, of which no report must lose one.
+/// A long text for reports. Every word of it must be in each table.
 const ORIGIN: &str = "distribution package linux-source-6.12 6.12.117-1~deb12u1, sha256 \
                       e849faf31ca3555757f3a887d6840a8d520ea804de6edb77eb5ab1b15b6ebf91";
 
@@ -39,14 +39,14 @@ fn check_wide<T: Report>(subject: &T) {
 }
 
 #[test]
-fn runs() {
+fn the_table_of_a_run_fits() {
     let verdict = every_outcome();
     check(&verdict, "registers/all-kept selector/invalid-value-kills");
     check_wide(&verdict);
 }
 
 #[test]
-fn matrices() {
+fn the_table_of_a_matrix_fits() {
     let kernels = ["6.1", "6.12", "~/src/linux-with-a-long-name", "7.3"];
     let cells: Vec<Cell> = kernels
         .map(|kernel| Cell { kernel: kernel.into(), arch: "x86_64".into(), flavour: "full".into() })
@@ -60,17 +60,17 @@ fn matrices() {
     };
     let mut other = every_outcome();
     other.cases.truncate(2);
-    let found = vec![
+    let results = vec![
         Some(CellResult::Judged(Box::new(every_outcome()))),
         Some(CellResult::Judged(Box::new(other))),
         Some(CellResult::Failed { exit_code: 125, reason: ORIGIN.into() }),
         None,
     ];
-    check(&Matrix { plan, shards: None, results: found }, "6.1 6.12 7.3 linux-source-6.12");
+    check(&Matrix { plan, shards: None, results }, "6.1 6.12 7.3 linux-source-6.12");
 }
 
 #[test]
-fn lists_of_runs() {
+fn the_list_of_runs_fits() {
     let folder = "~/.cache/sudbox/runs/2026-11-30T04-52-54-1234567";
     let mut summary = every_outcome().summary();
     summary.result = format!("not judged: {ORIGIN}");
@@ -90,14 +90,14 @@ fn lists_of_runs() {
 }
 
 #[test]
-fn histories() {
+fn the_history_of_cases_fits() {
     let entry = || Entry::from_verdict(&every_outcome()).expect("cases");
     let entries = [entry(), entry()];
     check(&History::from_entries(&entries, |_| true), "registers/all-kept 6.12.117");
 }
 
 #[test]
-fn lists_of_kernels() {
+fn the_list_of_kernels_fits() {
     let entry = |name: &str, state: &str, used: Option<u64>, origin: &str| KernelEntry {
         name: name.into(),
         state: state.into(),
@@ -120,7 +120,7 @@ fn lists_of_kernels() {
 }
 
 #[test]
-fn reports_on_the_machine() {
+fn the_report_on_the_machine_fits() {
     let machine = MachineReport {
         schema: 1,
         sudbox_version: "0.1.0".into(),

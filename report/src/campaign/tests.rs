@@ -47,12 +47,12 @@ fn failures_that_differ_in_numbers_and_steps_are_one_find() {
     let negative =
         failed("walk/4", "in step 1, the call gives 0", "in step 1, the call gives -22", &[]);
     campaign.add(&[negative]);
-    assert_eq!(campaign.finds.len(), 2, "an error is not a value");
+    assert_eq!(campaign.finds.len(), 2, "a negative error code differs from a value");
     assert_eq!(campaign.exit_code(), 1);
 }
 
 #[test]
-fn the_point_of_the_grid_does_not_matter_for_its_find() {
+fn failures_at_different_points_of_the_grid_have_one_signature() {
     let at = |point: &str| {
         let expected = format!("killed by SIGSYS (grid/at-{point}: selector's value 2)");
         failed("grid/random-5", &expected, "the call took effect", &[])
@@ -64,7 +64,7 @@ fn the_point_of_the_grid_does_not_matter_for_its_find() {
 }
 
 #[test]
-fn hours_are_counted_apart() {
+fn each_hour_has_its_own_counts() {
     let walk = passed("walk/1");
     let mut campaign = Campaign::default();
     campaign.add(std::slice::from_ref(&walk));

@@ -63,8 +63,8 @@ impl Cause {
     }
 }
 
-/// The sum of the changes in plain instructions: positive if the second kernel is slower. More costly
-/// instructions of one kind for fewer of another are slower.
+/// The sum of the changes in plain instructions: positive if the second kernel is slower. If the changes
+/// cancel out, as when one costly instruction replaces another, the second kernel counts as slower.
 pub(super) fn weight(causes: &[Cause]) -> f64 {
     let weighted = |cause: &Cause| {
         cause.change()
@@ -83,23 +83,27 @@ pub(super) fn weight(causes: &[Cause]) -> f64 {
 /// The causes in the boots of two kernels. The costs are those of one operation, one per boot.
 pub(super) fn find_causes(first: &[&Cost], second: &[&Cost]) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let per_operation = |costs: &[&Cost]| -> Vec<f64> {
+    // Interrupts per operation in each boot, rounded to two decimals.
+    let interrupts = |costs: &[&Cost]| -> Vec<f64> {
         costs.iter().map(|cost| (cost.interrupts * 100.0).round() / 100.0).collect()
     };
-    let (one, other) = (per_operation(first), per_operation(second));
-    let (one_median, other_median) = (median(&one), median(&other));
-    let is_apart = |one: &[f64], other: &[f64]| {
-        one.iter().all(|a| other.iter().all(|b| b - a > INTERRUPT_THRESHOLD))
+    let (first_interrupts, second_interrupts) = (interrupts(first), interrupts(second));
+    let all_are_fewer = |fewer: &[f64], more: &[f64]| {
+        fewer.iter().all(|low| more.iter().all(|high| high - low > INTERRUPT_THRESHOLD))
     };
-    if is_apart(&one, &other) || is_apart(&other, &one) {
+    if all_are_fewer(&first_interrupts, &second_interrupts)
+        || all_are_fewer(&second_interrupts, &first_interrupts)
+    {
         causes.push(Cause {
             kind: INTERRUPTS.to_owned(),
-            first: one_median,
-            second: other_median,
+            first: median(&first_interrupts),
+            second: median(&second_interrupts),
             functions: Vec::new(),
         });
     }
-    let (Some(one), Some(other)) = (shortest(first), shortest(second)) else { return causes };
+    let (Some(first_shortest), Some(second_shortest)) = (shortest(first), shortest(second)) else {
+        return causes;
+    };
     let kinds: BTreeSet<&str> = [first, second]
         .into_iter()
         .flatten()
@@ -107,19 +111,21 @@ pub(super) fn find_causes(first: &[&Cost], second: &[&Cost]) -> Vec<Cause> {
         .flat_map(|function| function.costly.keys().map(String::as_str))
         .collect();
     for kind in std::iter::once(INSTRUCTIONS).chain(kinds) {
-        let numbers = (steady_number(first, kind), steady_number(second, kind));
-        let (a, b) = match numbers {
-            (Some(a), Some(b)) => (a, b),
-            // Costs have rules of their own for boots that disagree.
-            _ if kind == INSTRUCTIONS => (number(one, kind), number(other, kind)),
+        let counts = match (steady_count(first, kind), steady_count(second, kind)) {
+            (Some(first_count), Some(second_count)) => (first_count, second_count),
+            // The comparison of the costs decides whether boots that disagree are a finding.
+            _ if kind == INSTRUCTIONS => {
+                (count(first_shortest, kind), count(second_shortest, kind))
+            }
             _ => continue,
         };
-        if a != b {
+        let (first_count, second_count) = counts;
+        if first_count != second_count {
             causes.push(Cause {
                 kind: kind.to_owned(),
-                first: super::exact_f64(a),
-                second: super::exact_f64(b),
-                functions: function_changes(one, other, kind),
+                first: super::exact_f64(first_count),
+                second: super::exact_f64(second_count),
+                functions: function_changes(first_shortest, second_shortest, kind),
             });
         }
     }
@@ -129,37 +135,38 @@ pub(super) fn find_causes(first: &[&Cost], second: &[&Cost]) -> Vec<Cause> {
 /// The traced cost with the fewest instructions; `None` if at least one is not traced.
 fn shortest<'a>(costs: &[&'a Cost]) -> Option<&'a Cost> {
     let traced = costs.iter().all(|cost| !cost.functions.is_empty());
-    costs.iter().copied().filter(|_| traced).min_by_key(|cost| number(cost, INSTRUCTIONS))
+    costs.iter().copied().filter(|_| traced).min_by_key(|cost| count(cost, INSTRUCTIONS))
 }
 
 /// Number of instructions of a kind in one operation.
-fn number(cost: &Cost, kind: &str) -> u64 {
-    by_function(cost, kind).values().sum()
+fn count(cost: &Cost, kind: &str) -> u64 {
+    counts_by_function(cost, kind).values().sum()
 }
 
-/// The number of a kind on which most boots agree.
-fn steady_number(costs: &[&Cost], kind: &str) -> Option<u64> {
-    let numbers: Vec<u64> = costs.iter().map(|cost| number(cost, kind)).collect();
-    let agreeing = |one: u64| numbers.iter().filter(|number| **number == one).count();
-    numbers.iter().copied().find(|one| 2 * agreeing(*one) > numbers.len())
+/// The count of a kind on which most boots agree; `None` without such a majority.
+fn steady_count(costs: &[&Cost], kind: &str) -> Option<u64> {
+    let counts: Vec<u64> = costs.iter().map(|cost| count(cost, kind)).collect();
+    let agreeing_boots = |count: u64| counts.iter().filter(|other| **other == count).count();
+    counts.iter().copied().find(|count| 2 * agreeing_boots(*count) > counts.len())
 }
 
-fn by_function<'a>(cost: &'a Cost, kind: &str) -> BTreeMap<&'a str, u64> {
-    let number = |function: &crate::FunctionCost| match kind {
+/// Number of instructions of a kind in one operation, by the name of the function.
+fn counts_by_function<'a>(cost: &'a Cost, kind: &str) -> BTreeMap<&'a str, u64> {
+    let count = |function: &crate::FunctionCost| match kind {
         INSTRUCTIONS => function.instructions,
         _ => function.costly.get(kind).copied().unwrap_or(0),
     };
-    cost.functions.iter().map(|function| (function.function.as_str(), number(function))).collect()
+    cost.functions.iter().map(|function| (function.function.as_str(), count(function))).collect()
 }
 
-/// The functions in which the number of a kind differs, the largest difference first.
-fn function_changes(one: &Cost, other: &Cost, kind: &str) -> Vec<FunctionChange> {
-    let (one, other) = (by_function(one, kind), by_function(other, kind));
-    let names: BTreeSet<&str> = one.keys().chain(other.keys()).copied().collect();
-    let number = |numbers: &BTreeMap<&str, u64>, name: &str| {
-        i64::try_from(numbers.get(name).copied().unwrap_or(0)).unwrap_or(i64::MAX)
+/// The functions in which the count of a kind differs, the largest difference first.
+fn function_changes(first: &Cost, second: &Cost, kind: &str) -> Vec<FunctionChange> {
+    let (first, second) = (counts_by_function(first, kind), counts_by_function(second, kind));
+    let names: BTreeSet<&str> = first.keys().chain(second.keys()).copied().collect();
+    let count = |counts: &BTreeMap<&str, u64>, name: &str| {
+        i64::try_from(counts.get(name).copied().unwrap_or(0)).unwrap_or(i64::MAX)
     };
-    let change = |name: &str| number(&other, name) - number(&one, name);
+    let change = |name: &str| count(&second, name) - count(&first, name);
     let mut changes: Vec<FunctionChange> = names
         .into_iter()
         .map(|name| FunctionChange { function: name.to_owned(), change: change(name) })
@@ -174,10 +181,10 @@ mod tests {
     use super::*;
     use crate::FunctionCost;
 
-    /// Name, instructions, and costly instructions of a function.
-    type Traced<'a> = (&'a str, u64, &'a [(&'a str, u64)]);
+    /// Name of a function, number of its instructions, and number of its costly instructions by kind.
+    type TracedFunction<'a> = (&'a str, u64, &'a [(&'a str, u64)]);
 
-    fn cost(interrupts: f64, functions: &[Traced<'_>]) -> Cost {
+    fn cost(interrupts: f64, functions: &[TracedFunction<'_>]) -> Cost {
         let functions = functions.iter().map(|(name, instructions, costly)| FunctionCost {
             function: (*name).to_owned(),
             instructions: *instructions,
@@ -208,12 +215,12 @@ mod tests {
         assert_eq!(causes[0].functions, [changed("do_syscall_64", -8), changed("asm", 2)]);
         assert_eq!(causes[1].functions, [changed("asm", 1)]);
         assert!(weight(&causes) > 0.0);
-        let back = find_causes(&[&after], &[&before]);
-        assert!(weight(&back) < 0.0);
+        let reverse_causes = find_causes(&[&after], &[&before]);
+        assert!(weight(&reverse_causes) < 0.0);
     }
 
     #[test]
-    fn boots_that_disagree_tell_nothing() {
+    fn boots_that_disagree_give_no_cause() {
         let (one, two) = (cost(0.0, &[("f", 9, &[("atomic", 1)])]), cost(0.0, &[("f", 9, &[])]));
         assert_eq!(find_causes(&[&one, &two], &[&two, &two]), []);
         assert_eq!(find_causes(&[&one, &one, &two], &[&two, &two]).len(), 1);
@@ -221,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn interrupts_count_once_per_operation_and_not_now_and_then() {
+    fn interrupts_are_a_cause_only_if_most_operations_have_one() {
         let with = |interrupts| cost(interrupts, &[]);
         let causes = find_causes(&[&with(0.0), &with(0.01)], &[&with(1.0), &with(0.99)]);
         assert_eq!(causes[0].kind, INTERRUPTS);
@@ -230,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exchange_of_costly_kinds_is_slower() {
+    fn another_costly_instruction_instead_of_one_counts_as_slower() {
         let (one, other) =
             (cost(0.0, &[("f", 9, &[("msr", 1)])]), cost(0.0, &[("f", 9, &[("cpuid", 1)])]));
         assert!(weight(&find_causes(&[&one], &[&other])) > 0.0);

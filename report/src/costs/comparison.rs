@@ -217,11 +217,11 @@ impl ComparedCost {
         }
     }
 
-    /// Finds the causes. Interrupts, and instructions that take far longer than others, decide over the
+    /// Finds the causes. If interrupts or costly instructions differ, they decide the finding instead of the
     /// number of instructions.
     fn explain(&mut self, first: &[&Cost], second: &[&Cost]) {
         let causes = find_causes(first, second);
-        // An operation that other CPUs take part in is not counted exactly.
+        // If an operation interrupts other CPUs, its instruction count is not exact, and may be unsteady.
         let is_interrupted = causes.iter().any(|cause| cause.kind == INTERRUPTS);
         let is_decided = causes.iter().any(Cause::is_decisive);
         if is_interrupted || is_decided && self.finding != Finding::Unsteady {

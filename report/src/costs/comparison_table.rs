@@ -87,9 +87,10 @@ fn unit_and_test_texts(unit: Unit, boots_per_kernel: usize) -> (&'static str, St
         Unit::Instructions { .. } => (
             "instructions, the least of a boot",
             format!(
-                "a difference of more than {} % is real, if most boots of each kernel agree to that; so is \
-                 one of interrupts or of costly instructions (docs/costs.md)",
-                COUNT_THRESHOLD * 100.0
+                "a difference of more than {threshold} % is real, if most boots of each kernel agree \
+                 within {threshold} %; a difference of interrupts or costly instructions is real too \
+                 (docs/costs.md)",
+                threshold = COUNT_THRESHOLD * 100.0
             ),
         ),
         Unit::Nanoseconds | Unit::Ratio => (
@@ -100,7 +101,7 @@ fn unit_and_test_texts(unit: Unit, boots_per_kernel: usize) -> (&'static str, St
             },
             format!(
                 "a difference of more than {} % and a tick of the counter is real, if all boots of one \
-                 kernel are beyond all of the other's (by chance in one of {} comparisons)",
+                 kernel are slower than all boots of the other (by chance in one of {} comparisons)",
                 TIME_THRESHOLD * 100.0,
                 comparisons_per_chance_finding(boots_per_kernel)
             ),

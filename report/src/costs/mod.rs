@@ -134,8 +134,8 @@ pub struct Cost {
     pub cost: Option<CostStatistics>,
     /// The cost in ticks of the counter, for [`Unit::Nanoseconds`].
     pub ticks: Option<CostStatistics>,
-    /// Error of the cost by the resolution of the counter, in the unit; 0 if the counter counts every
-    /// instruction.
+    /// Maximum error of the cost due to the resolution of the counter, in the unit; 0 if the counter counts
+    /// every instruction.
     #[serde(rename = "exact_to")]
     pub resolution: f64,
     /// Interrupts of all CPUs per operation, except those of timers.
@@ -225,6 +225,7 @@ impl Costs {
                 Unit::Instructions { hertz, .. } => Some(ticks.scaled_by(1e9 / exact_f64(hertz))),
                 Unit::Ratio => None,
             };
+            // The beginning and the end of a batch are each known to within a tick.
             let batch_resolution = match unit {
                 Unit::Nanoseconds => 2.0 * measurement.nanoseconds_per_tick()?,
                 Unit::Instructions { hertz, .. } => count_resolution(hertz),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{CaseReport, Screen};
 
+/// A measurement with `batch` and `empty` as the least ticks of a batch and of the empty loop.
 fn measured(id: &str, operations: u32, batch: u64, empty: u64) -> CaseMeasurement {
     let batches = vec![batch + 900, batch, batch + 4, batch + 2, batch + 6];
     let (id, empty) = (id.to_owned(), vec![empty + 1, empty, empty]);
@@ -44,7 +45,7 @@ fn costs(all: Vec<(CaseMeasurement, Outcome)>, unit: Unit) -> Result<Costs, Cost
     Costs::from_verdict(&verdict(all), unit, "bench/", "bench/native")
 }
 
-fn two() -> Vec<(CaseMeasurement, Outcome)> {
+fn two_passed_and_one_absent() -> Vec<(CaseMeasurement, Outcome)> {
     vec![
         (measured("bench/native", 10, 1030, 30), Outcome::Pass),
         (measured("bench/trap", 10, 20_030, 30), Outcome::Pass),
@@ -56,24 +57,24 @@ const COUNTING: Unit = Unit::Instructions { hertz: 500_000_000, loop_instruction
 
 #[test]
 fn the_empty_loop_is_subtracted_and_ticks_are_converted() {
-    let of_time = costs(two(), Unit::Nanoseconds).unwrap();
+    let of_time = costs(two_passed_and_one_absent(), Unit::Nanoseconds).unwrap();
     let trap = of_time.cost_named("trap").unwrap();
     assert_eq!(trap.cost, Some(CostStatistics { least: 2000.0, median: 2000.4, spread: 0.4 }));
     assert_eq!(trap.ticks, trap.cost, "a tick is a nanosecond here");
     assert!((trap.ratio - 20.0).abs() < 1e-9);
-    assert!((trap.resolution - 0.2).abs() < 1e-9, "a tick at each end of 10");
+    assert!((trap.resolution - 0.2).abs() < 1e-9, "a tick at each end of 10 operations");
     assert_eq!(of_time.missing[0].name, "other");
-    let ratio = costs(two(), Unit::Ratio).unwrap();
+    let ratio = costs(two_passed_and_one_absent(), Unit::Ratio).unwrap();
     assert!(ratio.costs.iter().all(|cost| cost.cost.is_none() && cost.ticks.is_none()));
-    let mut halved = two();
-    halved.iter_mut().for_each(|(measured, _)| measured.nanoseconds = 2000);
-    let counted = costs(halved, COUNTING).unwrap();
+    let mut with_slow_counter = two_passed_and_one_absent();
+    with_slow_counter.iter_mut().for_each(|(measured, _)| measured.nanoseconds = 2000);
+    let counted = costs(with_slow_counter, COUNTING).unwrap();
     assert_eq!(counted.cost_named("trap").unwrap().cost.unwrap().least, 4000.0);
 }
 
 #[test]
 fn an_inexact_count_is_refused() {
-    let exact = |nanoseconds, empty| {
+    let costs_with = |nanoseconds, empty| {
         let mut all = vec![
             (measured("bench/native", 64, 10_000, 30 + 96), Outcome::Pass),
             (measured("bench/notify", 16, 10_000, empty), Outcome::Pass),
@@ -81,15 +82,16 @@ fn an_inexact_count_is_refused() {
         all.iter_mut().for_each(|(measured, _)| measured.nanoseconds = nanoseconds);
         costs(all, COUNTING)
     };
-    // 48 times 3 instructions are 72 ticks of 2 instructions; each end may add up to one tick.
-    assert!(exact(2000, 54).is_ok());
-    assert!(exact(2000, 53).is_ok());
-    assert!(matches!(exact(2000, 51), Err(CostError::InstructionsMiscounted { .. })));
-    assert!(matches!(exact(2010, 54), Err(CostError::InstructionsMiscounted { .. })));
+    // The loops differ by 48 iterations of 3 instructions: 72 ticks of 2 instructions. The beginning and
+    // the end of a loop may add up to one tick each.
+    assert!(costs_with(2000, 54).is_ok());
+    assert!(costs_with(2000, 53).is_ok());
+    assert!(matches!(costs_with(2000, 51), Err(CostError::InstructionsMiscounted { .. })));
+    assert!(matches!(costs_with(2010, 54), Err(CostError::InstructionsMiscounted { .. })));
 }
 
 #[test]
-fn a_counter_may_be_coarse_or_uneven() {
+fn the_resolution_depends_on_the_frequency_of_the_counter() {
     assert_eq!(count_resolution(1_000_000_000), 0.0);
     assert_eq!(count_resolution(62_500_000), 30.0);
     assert_eq!(count_resolution(4_096_000_000), 2.0 / 4.096);
@@ -104,7 +106,7 @@ fn inconsistent_measurements_are_refused() {
 
 #[test]
 fn forms_escape_text_and_have_every_cost() {
-    let costs = costs(two(), Unit::Nanoseconds).unwrap();
+    let costs = costs(two_passed_and_one_absent(), Unit::Nanoseconds).unwrap();
     let page = (page::FORM.render)(&costs, Screen::FILE);
     assert!(page.contains("a call &lt;&amp;") && !page.contains('\u{1b}'), "{page}");
     assert_eq!(page.matches("<rect class=\"bar\"").count(), 2);

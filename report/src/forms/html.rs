@@ -110,7 +110,8 @@ fn push_facts(body: &mut String, verdict: &Verdict) {
         verdict.duration_millis,
         escaped_html_line(&verdict.sudbox_version)
     );
-    let recorded = verdict.recording.as_ref().map(|it| escaped_html_line(&it.summary()));
+    let recorded =
+        verdict.recording.as_ref().map(|comparison| escaped_html_line(&comparison.summary()));
     body.push_str(&definition_list(&[
         ("date", escaped_html_line(&verdict.start_time)),
         ("kernel", escaped_html_line(&kernel.reference)),
@@ -149,14 +150,14 @@ fn case_element(case: &CaseReport, open: bool) -> String {
 }
 
 /// The cases with an outcome.
-fn cases_with(verdict: &Verdict, outcome: Outcome) -> impl Iterator<Item = &CaseReport> {
+fn cases_with_outcome(verdict: &Verdict, outcome: Outcome) -> impl Iterator<Item = &CaseReport> {
     verdict.cases.iter().filter(move |case| case.outcome == outcome)
 }
 
 fn failure_elements(verdict: &Verdict) -> String {
     let failures = Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure());
     failures
-        .flat_map(|outcome| cases_with(verdict, outcome))
+        .flat_map(|outcome| cases_with_outcome(verdict, outcome))
         .map(|case| case_element(case, true))
         .collect()
 }
@@ -164,8 +165,8 @@ fn failure_elements(verdict: &Verdict) -> String {
 /// The recorded bugs of the cases with an outcome, each with its citation and its cases.
 fn bug_elements(verdict: &Verdict, outcome: Outcome) -> String {
     let mut bugs: Vec<(String, String, Vec<&CaseReport>)> = Vec::new();
-    for case in cases_with(verdict, outcome) {
-        // Reports of older versions have the bug only in `got`.
+    for case in cases_with_outcome(verdict, outcome) {
+        // Reports of older versions have the bug only in the text of the actual result.
         let (id, citation) = match &case.bug {
             Some(bug) => (escaped_html_line(&bug.id), escaped_html_line(&bug.citation)),
             None => (String::new(), escaped_html_line(&case.actual)),
@@ -186,7 +187,7 @@ fn bug_elements(verdict: &Verdict, outcome: Outcome) -> String {
 /// The cases with an outcome, grouped by reason.
 fn cases_by_reason(verdict: &Verdict, outcome: Outcome) -> String {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
-    for case in cases_with(verdict, outcome) {
+    for case in cases_with_outcome(verdict, outcome) {
         let entry = format!(
             "<li class=\"wrap\">{}: {}</li>\n",
             escaped_html_line(&case.id),
@@ -208,7 +209,7 @@ fn cases_by_reason(verdict: &Verdict, outcome: Outcome) -> String {
 /// The passed cases, folded by group.
 fn passes_by_group(verdict: &Verdict) -> String {
     let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
-    for case in cases_with(verdict, Outcome::Pass) {
+    for case in cases_with_outcome(verdict, Outcome::Pass) {
         let entry = format!(
             "<li class=\"wrap\">{}: {}</li>\n",
             escaped_html_line(&case.id),

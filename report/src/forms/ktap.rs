@@ -87,11 +87,11 @@ fn push_failure_diagnostics(out: &mut String, case: &CaseReport) {
     push_diagnostic(out, "again", &case.rerun);
 }
 
-/// Adds a diagnostic line for each line of the value. Each begins with the label, so that text of the guest cannot forge a special line
-/// such as `# Subtest: name`.
+/// Adds a diagnostic line for each line of the value. The label begins each line, so that text of the
+/// guest cannot forge a special line such as `# Subtest: name`.
 fn push_diagnostic(out: &mut String, label: &str, value: &str) {
     for line in text::escaped_lines(value) {
-        let _ = writeln!(out, "# {label}: {}", break_up_ends(&line));
+        let _ = writeln!(out, "# {label}: {}", without_end_phrases(&line));
     }
 }
 
@@ -108,14 +108,14 @@ fn push_result(out: &mut String, number: usize, name: &str, status: FormatStatus
         .collect();
     if !words.is_empty() {
         // A hash sign would begin another directive; TAP 14 escapes it with a backslash.
-        let _ = write!(out, " # {}", break_up_ends(&words.join(" ")).replace('#', "\\#"));
+        let _ = write!(out, " # {}", without_end_phrases(&words.join(" ")).replace('#', "\\#"));
     }
     out.push('\n');
 }
 
 /// Changes the phrases at which the kernel's parser ends the report (`KTAP_END` in
 /// `tools/testing/kunit/kunit_parser.py`). The console of a crashed kernel contains such phrases.
-fn break_up_ends(line: &str) -> String {
+fn without_end_phrases(line: &str) -> String {
     const ENDS: [(&str, &str); 3] = [
         ("List of all partitions:", "List of all partitions :"),
         ("Kernel panic - not syncing: VFS:", "Kernel panic - not syncing: VFS :"),

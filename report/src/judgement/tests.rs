@@ -48,14 +48,14 @@ fn each_outcome_has_its_code() {
 
 #[test]
 fn booting_counts_only_when_it_is_selected() {
-    let mut dead = verdict(&[(BOOT_CASE, Outcome::Crash)]);
-    assert_eq!(exit_code(&dead), 1);
-    dead.boot_selected = false;
-    assert_eq!(exit_code(&dead), 125);
-    dead.unjudged_reason = Some("it panics before init".into());
-    assert_eq!(Judgement::from_verdict(&dead).reason(), Some("it panics before init"));
-    dead.boot_selected = true;
-    assert_eq!(exit_code(&dead), 1);
+    let mut verdict = verdict(&[(BOOT_CASE, Outcome::Crash)]);
+    assert_eq!(exit_code(&verdict), 1);
+    verdict.boot_selected = false;
+    assert_eq!(exit_code(&verdict), 125);
+    verdict.unjudged_reason = Some("it panics before init".into());
+    assert_eq!(Judgement::from_verdict(&verdict).reason(), Some("it panics before init"));
+    verdict.boot_selected = true;
+    assert_eq!(exit_code(&verdict), 1);
 }
 
 #[test]
@@ -63,10 +63,10 @@ fn a_kernel_that_cannot_be_judged_is_skipped() {
     let unbuilt =
         Verdict { unjudged_reason: Some("it does not build".into()), ..Verdict::default() };
     assert_eq!(exit_code(&unbuilt), 125);
-    // Even if cases failed before it was known that the kernel cannot be judged.
-    let mut half = verdict(&[("range/x", Outcome::Fail)]);
-    half.unjudged_reason = Some("the guest speaks another protocol".into());
-    assert_eq!(exit_code(&half), 125);
+    // A failed case does not change the judgement.
+    let mut with_failure = verdict(&[("range/x", Outcome::Fail)]);
+    with_failure.unjudged_reason = Some("the guest speaks another protocol".into());
+    assert_eq!(exit_code(&with_failure), 125);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_verdict_that_tested_nothing_is_not_judged() {
 }
 
 #[test]
-fn a_broken_promise_outweighs_a_fixed_bug() {
+fn a_failure_takes_precedence_over_a_fixed_bug() {
     let both = verdict(&[("a/b", Outcome::Fixed), ("a/c", Outcome::Fail)]);
     let strict = Verdict { strict: true, ..both };
     assert_eq!(Judgement::from_verdict(&strict), Judgement::Broken(1));

@@ -32,7 +32,7 @@ pub struct OutcomeChange {
 pub fn differences(matrix: &Matrix) -> Vec<CellDifference> {
     let judged: Vec<(usize, &Verdict)> = matrix.judged_verdicts().collect();
     let pairs = judged.windows(2).filter(|pair| {
-        let [first, second] = [pair[0].0, pair[1].0].map(|place| &matrix.plan.cells[place]);
+        let [first, second] = [pair[0].0, pair[1].0].map(|index| &matrix.plan.cells[index]);
         count_differing_parts(first, second) == 1
     });
     pairs

@@ -2,8 +2,8 @@
 //! The matrix as one HTML page: a heat map of cases by kernels, details on click, differences, and
 //! failures with their consoles.
 //!
-//! The page contains the results as a JSON block, in which `<`, `>` and `&` are escaped. A script makes
-//! text nodes of them, so text of a guest never becomes markup.
+//! The page contains the results as a JSON block, in which `<`, `>` and `&` are escaped. The script
+//! `page.js` shows them as text nodes, so text of a guest never becomes markup.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ pub(crate) const FORM: Form<Matrix> = Form {
 
 const SCRIPT: &str = include_str!("page.js");
 
+/// The JSON block of the page, which page.js reads.
 #[derive(Serialize)]
 struct PageData {
     cases: Vec<PageCase>,
@@ -39,6 +40,7 @@ struct PageCase {
     kernel_function: String,
 }
 
+/// A column of the heat map: one kernel.
 #[derive(Default, Serialize)]
 struct Column {
     /// Number of the cell in the plan, from 1.
@@ -54,7 +56,9 @@ struct Column {
     machine: String,
     guest: Vec<String>,
     judgement: &'static str,
+    /// The judgement in words, such as `2 broken`.
     word: String,
+    /// The reason why the kernel was not judged.
     reason: String,
     exit_code: u8,
     /// Console of a kernel that does not boot.
@@ -82,6 +86,7 @@ struct PageDifference {
 
 #[derive(Serialize)]
 struct PageChange {
+    /// The outcomes before and after, such as `pass -> fail`.
     step: String,
     cases: Vec<String>,
 }
@@ -97,7 +102,7 @@ fn render(matrix: &Matrix) -> String {
     let sudbox = escape_html(&text::escaped_line(&matrix.plan.sudbox_version));
     let body = format!(
         r#"<p class="faint wrap">sudbox {sudbox}: <code>{command}</code></p>
-<noscript><p>This page draws itself by the script in it; matrix.txt says the same without.</p></noscript>
+<noscript><p>This page needs its script; matrix.txt has the same results without one.</p></noscript>
 <ol id="kernels" class="kernels"></ol>
 <h2>Cases by kernel</h2>
 <ul id="legend" class="legend"></ul>

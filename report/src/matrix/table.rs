@@ -13,8 +13,10 @@ pub(crate) const FORM: Form<Matrix> =
 
 /// Width of a column of the grid, for `23/24 absent` and a space.
 const GRID_COLUMN_WIDTH: usize = 13;
-/// Minimum width of a cell's name beside a case.
+/// Minimum width of a cell's name beside the id of a case.
 const MIN_CELL_NAME_WIDTH: usize = 20;
+/// Maximum width of a cell's name beside the id of a case.
+const MAX_CELL_NAME_WIDTH: usize = 60;
 /// Maximum width of a group's name in the grid.
 const MAX_GROUP_NAME_WIDTH: usize = 16;
 
@@ -97,6 +99,7 @@ fn write_grid(writer: &mut ReportWriter, matrix: &Matrix) {
         .iter()
         .map(|name| text::truncated(&text::escaped_line(name), MAX_GROUP_NAME_WIDTH))
         .collect();
+    // The first column has the word `pass` and the names, with two spaces on each side.
     let title_width =
         names.iter().map(|name| text::width_in_columns(name)).max().unwrap_or(0).max(4) + 4;
     for block in judged.chunks(((writer.width() - title_width) / GRID_COLUMN_WIDTH).max(1)) {
@@ -108,8 +111,8 @@ fn write_grid(writer: &mut ReportWriter, matrix: &Matrix) {
         }
         writer.write_empty_line();
         writer.write_line(&header);
-        for (name, shown_name) in groups.iter().zip(&names) {
-            let mut row = text::padded(&format!("  {shown_name}"), title_width);
+        for (name, displayed_name) in groups.iter().zip(&names) {
+            let mut row = text::padded(&format!("  {displayed_name}"), title_width);
             for (_, verdict) in block {
                 let (text, colour) = match group_result(verdict, name) {
                     None => (String::new(), None),
@@ -204,8 +207,11 @@ fn write_failures(writer: &mut ReportWriter, matrix: &Matrix) {
             let outcome = writer.paint(Colour::Red, &outcome);
             let cell = text::escaped_line(&matrix.plan.cells[index].to_string());
             let id = text::escaped_line(&case.id);
-            let cell_width =
-                writer.width().saturating_sub(11 + text::width_in_columns(&id)).min(60);
+            // The outcome, a space and ` on ` take eleven columns.
+            let cell_width = writer
+                .width()
+                .saturating_sub(11 + text::width_in_columns(&id))
+                .min(MAX_CELL_NAME_WIDTH);
             let id = writer.paint(Colour::Bold, &id);
             writer.write_empty_line();
             if cell_width < MIN_CELL_NAME_WIDTH {

@@ -18,7 +18,7 @@ fn control_characters_are_escaped() {
 }
 
 #[test]
-fn a_huge_line_is_cut_and_says_so() {
+fn a_long_line_is_cut_and_ends_with_the_number_of_omitted_bytes() {
     let safe = escaped_line(&"x".repeat(1 << 20));
     assert_eq!(safe.len(), MAX_LINE_CHARS + "... (1047576 bytes more)".len());
     assert!(safe.ends_with("x... (1047576 bytes more)"));
@@ -31,7 +31,7 @@ fn lines_are_split_and_trimmed() {
 }
 
 #[test]
-fn cutting_counts_columns() {
+fn truncated_counts_columns() {
     assert_eq!(truncated("äöü", 3), "äöü");
     assert_eq!(truncated("äöüäöü", 5), "äö...");
     assert_eq!(truncated("漢字漢字", 8), "漢字漢字");
@@ -40,14 +40,14 @@ fn cutting_counts_columns() {
 }
 
 #[test]
-fn filling_counts_columns() {
+fn padded_counts_columns() {
     assert_eq!(padded("漢", 4), "漢  ");
     assert_eq!(padded("abcdef", 5), "ab...");
     assert_eq!(padded("漢字漢", 5), "漢...");
 }
 
 #[test]
-fn wrapping_keeps_every_word() {
+fn wrapped_keeps_every_word() {
     assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
     assert_eq!(wrapped("a bcdefghij k", 4), ["a", "bcde", "fghi", "j k"]);
     assert_eq!(wrapped("abcd", 4), ["abcd"]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Shared by the tests: a verdict with every outcome, and rendering by the form's name.
+//! Helpers for the tests: a verdict with every outcome, and rendering in a form given by name.
 
 use sudbox_report::{
     Bug, CaseReport, Kernel, Outcome, RecordingComparison, Report, Screen, Verdict,
@@ -27,6 +27,7 @@ pub(crate) fn case(id: &str, outcome: Outcome, got: &str) -> CaseReport {
     }
 }
 
+/// A verdict with at least one case of every outcome.
 pub(crate) fn every_outcome() -> Verdict {
     let mut fail = case("selector/invalid-value-kills", Outcome::Fail, "it exited with 0");
     fail.expected = "death by SIGSYS".into();

@@ -22,19 +22,19 @@ fn counts_beyond_the_tolerance_differ() {
 }
 
 #[test]
-fn most_counts_decide() {
-    let odd = [3010.0, 3000.0, 3000.0];
-    assert_eq!(finding(COUNTING, &odd, &[3000.0; 3]), Finding::Same);
-    assert_eq!(finding(COUNTING, &odd, &[3010.0; 3]), Finding::Slower);
+fn the_majority_of_the_counts_decides() {
+    let two_of_three_agree = [3010.0, 3000.0, 3000.0];
+    assert_eq!(finding(COUNTING, &two_of_three_agree, &[3000.0; 3]), Finding::Same);
+    assert_eq!(finding(COUNTING, &two_of_three_agree, &[3010.0; 3]), Finding::Slower);
     assert_eq!(finding(COUNTING, &[3000.0, 3010.0, 3020.0], &[3000.0; 3]), Finding::Unsteady);
-    let line = ComparedCost::from_values(
+    let compared_cost = ComparedCost::from_values(
         "x",
         COUNTING,
         0.0,
         vec![3000.0, 3300.0, 3300.0, 3000.0, 3300.0],
         vec![3300.0; 5],
     );
-    assert_eq!(line.change, Some(0.0));
+    assert_eq!(compared_cost.change, Some(0.0));
 }
 
 #[test]
@@ -55,23 +55,23 @@ fn times_differ_if_they_do_not_overlap() {
     assert_eq!(finding(Unit::Nanoseconds, &slower, &first), Finding::Faster);
     let one_within = [110.0, 101.5, 108.0, 109.0, 111.0, 107.0];
     assert_eq!(finding(Unit::Ratio, &first, &one_within), Finding::Same);
-    let little = first.map(|time| time * 0.001 + 102.0);
-    assert_eq!(finding(Unit::Nanoseconds, &[101.9; 6], &little), Finding::Same);
+    let slightly_slower = first.map(|time| time * 0.001 + 102.0);
+    assert_eq!(finding(Unit::Nanoseconds, &[101.9; 6], &slightly_slower), Finding::Same);
 }
 
 #[test]
 fn costs_near_zero_do_not_differ() {
-    let line = |second| {
+    let compared = |second| {
         ComparedCost::from_values("flip", Unit::Nanoseconds, 0.02, vec![-0.003; 6], vec![second; 6])
     };
-    assert_eq!((line(0.01).finding, line(0.01).change), (Finding::Same, None));
-    assert_eq!(line(0.5).finding, Finding::Slower);
+    assert_eq!((compared(0.01).finding, compared(0.01).change), (Finding::Same, None));
+    assert_eq!(compared(0.5).finding, Finding::Slower);
 }
 
 #[test]
 fn costs_that_one_kernel_fails_to_measure_are_named() {
     let costs = |outcome| {
-        let lack = MissingCost { name: "trap".to_owned(), outcome, reason: String::new() };
+        let missing = MissingCost { name: "trap".to_owned(), outcome, reason: String::new() };
         Costs {
             sudbox_version: String::new(),
             kernel: Kernel::default(),
@@ -79,7 +79,7 @@ fn costs_that_one_kernel_fails_to_measure_are_named() {
             guest_facts: Vec::new(),
             unit: COUNTING,
             costs: Vec::new(),
-            missing: vec![lack],
+            missing: vec![missing],
         }
     };
     let compared = |other| {
@@ -105,7 +105,7 @@ fn a_median_is_in_the_middle() {
 }
 
 #[test]
-fn chance_is_told_by_the_number_of_boots() {
+fn the_chance_of_a_false_finding_depends_on_the_number_of_boots() {
     assert_eq!(comparisons_per_chance_finding(1), 1);
     assert_eq!(comparisons_per_chance_finding(2), 3);
     assert_eq!(comparisons_per_chance_finding(BOOTS_TO_TIME), 462);

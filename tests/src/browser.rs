@@ -69,7 +69,7 @@ impl Browser {
         };
         let mut arguments = vec![
             "--headless=new".to_owned(),
-            // Chromium's sandbox does not work as root, and the page is ours.
+            // Chromium's sandbox does not work as root, and is not needed for a page of sudbox.
             "--no-sandbox".to_owned(),
             "--disable-gpu".to_owned(),
             "--disable-dev-shm-usage".to_owned(),
@@ -79,7 +79,7 @@ impl Browser {
         if scheme == ColorScheme::Dark {
             arguments.push("--blink-settings=preferredColorScheme=0".to_owned());
         }
-        // Chromium's windows are at least 500 pixels wide; device emulation sets the page's own size.
+        // Chromium's windows are at least 500 pixels wide. Device emulation sets any page size.
         let device =
             json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1 } });
         let options = json!({ "args": arguments, "mobileEmulation": device });
@@ -141,8 +141,8 @@ impl Browser {
     }
 
     fn find_element(&self, selector: &str) -> String {
-        let how = json!({ "using": "css selector", "value": selector });
-        let element = self.command("POST", "element", &how);
+        let locator = json!({ "using": "css selector", "value": selector });
+        let element = self.command("POST", "element", &locator);
         element[ELEMENT_KEY].as_str().expect("an element").to_owned()
     }
 

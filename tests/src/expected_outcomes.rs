@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The cases that end otherwise than `pass` on released kernels, and their outcomes.
+//! The cases that do not pass on released kernels, and their expected outcomes.
 
 use crate::RunOutput;
 use std::collections::BTreeMap;
@@ -11,14 +11,14 @@ struct Exception {
     archs: &'static [&'static str],
     /// First series with this outcome; unbounded if `None`.
     since: Option<&'static str>,
-    /// First series without this outcome any more; unbounded if `None`.
+    /// First later series without this outcome; unbounded if `None`.
     before: Option<&'static str>,
     /// Flavours; all if empty.
     flavours: &'static [&'static str],
     cases: &'static [&'static str],
 }
 
-/// The default of each field: every kernel, no case.
+/// The defaults of the fields: every kernel, no case.
 const EVERY_KERNEL: Exception =
     Exception { outcome: "", archs: &[], since: None, before: None, flavours: &[], cases: &[] };
 
@@ -235,7 +235,7 @@ impl Exception {
     }
 }
 
-/// The cases that must end otherwise than `pass` on a kernel, with their outcomes.
+/// The cases that must not pass on a kernel, with their expected outcomes.
 ///
 /// # Panics
 /// If `release` is not a series such as `6.12`.
@@ -243,9 +243,9 @@ impl Exception {
 pub fn expected(arch: &str, release: &str, flavour: &str) -> BTreeMap<String, String> {
     let exceptions =
         EXCEPTIONS.iter().filter(|exception| exception.applies_to(arch, release, flavour));
-    let each = exceptions
+    let outcomes = exceptions
         .flat_map(|exception| exception.cases.iter().map(|case| (case, exception.outcome)));
-    each.map(|(case, outcome)| ((*case).to_owned(), outcome.to_owned())).collect()
+    outcomes.map(|(case, outcome)| ((*case).to_owned(), outcome.to_owned())).collect()
 }
 
 /// The cases of a run that did not end with `pass`, with their outcomes.

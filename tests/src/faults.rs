@@ -4,8 +4,8 @@
 use crate::root;
 use std::fs;
 
-/// The kernels that faults apply to: pinned and newest of x86-64, and the pinned one of every other
-/// architecture.
+/// The kernels to which faults apply: the pinned and the newest kernel of x86-64, and the pinned kernel
+/// of every other architecture.
 pub const KERNELS: [&str; 5] = ["6.12", "7.3", "6.12-riscv64", "6.12-s390x", "6.12-aarch64"];
 
 /// A patch that breaks a promise, with the fields of its header.
@@ -15,11 +15,11 @@ pub struct Fault {
     pub patch: String,
     /// The way in which the promise is broken, in one or two sentences.
     pub description: String,
-    /// `Cases:` case ids or globs; of each, at least one case must fail.
+    /// `Cases:` case ids or globs. At least one case of each must fail.
     pub cases: Vec<String>,
     /// `Kernels:` the [`KERNELS`] to which the patch applies.
     pub kernels: Vec<String>,
-    /// `Run:` more arguments of `sudbox run`, for a fault that only a certain machine shows.
+    /// `Run:` more arguments of `sudbox run`, for a fault that has effects only on a certain machine.
     pub run: Vec<String>,
     /// Whether the patch changes a C header, so that more is rebuilt.
     pub changes_header: bool,
@@ -55,7 +55,7 @@ pub fn all() -> Vec<Fault> {
 }
 
 /// The files that a patch changes.
-pub(crate) fn files_of(patch: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn changed_files(patch: &str) -> impl Iterator<Item = &str> {
     patch.lines().filter_map(|line| line.strip_prefix("+++ b/"))
 }
 
@@ -74,7 +74,7 @@ fn parse(patch: &str, text: &str) -> Result<Fault, String> {
         cases: words(cases),
         kernels: words(kernels),
         run: words(run),
-        changes_header: files_of(diff).any(|file| file.ends_with(".h")),
+        changes_header: changed_files(diff).any(|file| file.ends_with(".h")),
     };
     if fault.description.is_empty() || fault.cases.is_empty() || fault.kernels.is_empty() {
         return Err("a field is empty".into());
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_faults() {
+    fn every_patch_of_the_folder_is_parsed() {
         assert!(all().len() >= 40);
     }
 }

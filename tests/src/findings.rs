@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The results of `make test-faults`, stored in `tests/faults/findings.json`, so that a run of a few
-//! faults keeps the results of the others. `docs/faults.md` is generated from them.
+//! The results of `make test-faults`. They are stored in `tests/faults/findings.json`, so that a run of
+//! a few faults keeps the results of the others. `docs/faults.md` is generated from the results.
 
 use crate::faults::Fault;
 use crate::mutants::{self, Family, Mutant};
@@ -147,7 +147,7 @@ impl Findings {
     fn noticed_by_selftests(&self) -> usize {
         self.faults
             .values()
-            .filter(|kernels| kernels.values().any(|by| by.selftests == Some(true)))
+            .filter(|kernels| kernels.values().any(|noticed| noticed.selftests == Some(true)))
             .count()
     }
 
@@ -164,18 +164,20 @@ impl Findings {
         );
         for (name, kernels) in &self.faults {
             let Some(fault) = faults.iter().find(|fault| fault.name() == name) else { continue };
-            let by: BTreeSet<&String> = kernels.values().flat_map(|by| &by.cases).collect();
-            let by: Vec<String> = by.iter().map(|case| format!("`{case}`")).collect();
-            let selftests_text: Vec<&str> = kernels
+            let cases: BTreeSet<&String> =
+                kernels.values().flat_map(|noticed| &noticed.cases).collect();
+            let cases: Vec<String> = cases.iter().map(|case| format!("`{case}`")).collect();
+            let noticing_kernels: Vec<&str> = kernels
                 .iter()
-                .filter(|(_, by)| by.selftests == Some(true))
+                .filter(|(_, noticed)| noticed.selftests == Some(true))
                 .map(|(kernel, _)| kernel.as_str())
                 .collect();
-            let selftests_text = match selftests_text.len() {
-                0 if kernels.values().all(|by| by.selftests.is_none()) => "not asked".to_owned(),
+            let were_not_run = kernels.values().all(|noticed| noticed.selftests.is_none());
+            let selftests_text = match noticing_kernels.len() {
+                0 if were_not_run => "not asked".to_owned(),
                 0 => "-".to_owned(),
-                all if all == kernels.len() => "notice".to_owned(),
-                _ => format!("notice on {}", selftests_text.join(", ")),
+                count if count == kernels.len() => "notice".to_owned(),
+                _ => format!("notice on {}", noticing_kernels.join(", ")),
             };
             let kernels: Vec<&str> = kernels.keys().map(String::as_str).collect();
             let _ = writeln!(
@@ -184,7 +186,7 @@ impl Findings {
                 fault.patch,
                 fault.description,
                 kernels.join(" "),
-                by.join(" ")
+                cases.join(" ")
             );
         }
         text.push_str(

@@ -4,7 +4,7 @@
 //! `git fast-import` creates the commits: it needs no work tree, and equal commits have equal object
 //! names in every run.
 
-use crate::faults::files_of;
+use crate::faults::changed_files;
 use crate::root;
 use crate::tree::{self, fetch_source, lock_in_cache, with_suffix};
 use std::collections::BTreeMap;
@@ -140,7 +140,7 @@ impl History {
     pub fn apply(&self, on: &Commit, subject: &str, patch: &str) -> Commit {
         let patch = root().join("tests/faults").join(patch);
         let text = fs::read_to_string(&patch).expect("a patch");
-        let names: Vec<&str> = files_of(&text).collect();
+        let names: Vec<&str> = changed_files(&text).collect();
         let dir = tempfile::tempdir().expect("a directory");
         for name in &names {
             let path = dir.path().join(name);

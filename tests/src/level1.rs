@@ -37,8 +37,8 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// Time limit of a response, in addition to the limit of the programs that the request runs.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Level 1 counts as stalled after this time without progress. A case that hangs takes 50 s under
-/// [`sudbox_run`].
+/// Time without progress after which level 1 counts as stalled. It is longer than the 50 s that a
+/// hanging case takes under [`sudbox_run`].
 const STALL_LIMIT: Duration = Duration::from_secs(120);
 
 /// CPU time in level 1 that counts as progress; an idle kernel uses less within [`STALL_LIMIT`].
@@ -61,8 +61,8 @@ pub struct Level1Options {
     pub memory_mib: u32,
     /// Files in the initramfs.
     pub files: Files,
-    /// Whether the CPU offers nested paging. VMs crash with it, more often the more vCPUs share a CPU
-    /// ([`host::X86_64`]).
+    /// Whether the CPU offers nested paging. With nested paging, VMs sometimes crash, the more often the
+    /// more vCPUs share a CPU ([`host::X86_64`]).
     pub nested_paging: bool,
 }
 
@@ -195,8 +195,8 @@ impl Level1 {
                 .send(&bytes, Instant::now() + RESPONSE_LIMIT)
                 .expect("level 1 receives");
             match connection.next_response(limit + RESPONSE_LIMIT) {
-                Some(Response::Failed(why)) => panic!("level 1 failed: {why}"),
-                Some(answer) => return answer,
+                Some(Response::Failed(reason)) => panic!("level 1 failed: {reason}"),
+                Some(response) => return response,
                 None => {
                     let replaced = connection.replaced + 1;
                     assert!(replaced <= MAX_REPLACEMENTS, "level 1 stalled {replaced} times");
@@ -284,7 +284,7 @@ impl Level1 {
         let cache = format!("{CACHE}/tmp");
         ["/tmp", "/dev/shm", &cache, "/sys/kernel/debug/kvm"]
             .into_iter()
-            .flat_map(|place| self.list_files(place))
+            .flat_map(|folder| self.list_files(folder))
             .collect()
     }
 
@@ -326,7 +326,7 @@ impl Connection {
     /// other threads hold to set interrupts there. Single-threaded emulation
     /// (`-accel tcg,thread=single`) is no remedy: a VM in level 1 makes no progress under it.
     fn next_response(&mut self, limit: Duration) -> Option<Response> {
-        let until = Instant::now() + limit;
+        let deadline = Instant::now() + limit;
         let mut stall_deadline = Instant::now() + STALL_LIMIT;
         let mut last_busy = Duration::ZERO;
         loop {
@@ -338,13 +338,13 @@ impl Connection {
                     }
                     continue;
                 }
-                Ok(Some(answer)) => return Some(answer),
+                Ok(Some(response)) => return Some(response),
                 Ok(None) => {}
                 Err(error) => self.fail(&error.to_string()),
             }
             match self
                 .session
-                .next(until.min(stall_deadline), None)
+                .next(deadline.min(stall_deadline), None)
                 .expect("a session can be waited for")
             {
                 Event::Bytes(bytes) => self.received.extend(bytes),
@@ -358,14 +358,14 @@ impl Connection {
         }
     }
 
-    fn fail(&mut self, what: &str) -> ! {
+    fn fail(&mut self, reason: &str) -> ! {
         self.failed = true;
-        panic!("{}", self.describe_state(what))
+        panic!("{}", self.describe_state(reason))
     }
 
-    /// Registers and console of level 1, after the reason `what`.
-    fn describe_state(&mut self, what: &str) -> String {
-        let mut text = format!("no response from level 1: {what}");
+    /// A text with `reason`, and the registers and the console of level 1.
+    fn describe_state(&mut self, reason: &str) -> String {
+        let mut text = format!("no response from level 1: {reason}");
         for line in self.session.diagnose() {
             text = format!("{text}\n{line}");
         }
@@ -388,8 +388,8 @@ pub fn program(argv: &[&str]) -> Program {
 /// `sudbox run --format json` with these arguments and a timeout for level 1.
 #[must_use]
 pub fn sudbox_run(arguments: &[&str]) -> Program {
-    let all = ["sudbox", "run", "--format", "json", "--timeout", "300"];
-    program(&[&all, arguments].concat())
+    let command = ["sudbox", "run", "--format", "json", "--timeout", "300"];
+    program(&[&command, arguments].concat())
 }
 
 impl From<ProgramEnd> for RunOutput {

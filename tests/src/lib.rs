@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Shared by the end-to-end tests: running the `sudbox` command as a user does, kernel trees with
+//! Helpers for the end-to-end tests: running the `sudbox` command as a user does, kernel trees with
 //! faults, and checks that a command leaves no process behind.
 
 pub mod blind;
@@ -28,7 +28,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Time limit of one command; a kernel build from scratch on a busy machine takes a third of it.
+/// Time limit of one command. A kernel build from scratch on a busy machine takes a third of this time.
 const COMMAND_LIMIT: Duration = Duration::from_secs(900);
 
 /// Output and exit code of a finished command.
@@ -103,16 +103,16 @@ impl RunOutput {
     /// Asserts the exit code, an empty stdout, and one `sudbox: ` line on stderr with these words.
     ///
     /// # Panics
-    /// If the code, stdout or stderr is otherwise.
+    /// If the code, stdout or stderr differs.
     #[track_caller]
     pub fn expect_error(self, code: i32, words: &[&str]) {
         let result = self.expect_code(code);
         assert!(result.stdout.is_empty(), "a report: {}", result.stdout);
-        let sentences: Vec<&str> =
+        let errors: Vec<&str> =
             result.stderr.lines().filter(|line| line.starts_with("sudbox: ")).collect();
-        assert_eq!(sentences.len(), 1, "{}", result.stderr);
+        assert_eq!(errors.len(), 1, "{}", result.stderr);
         for word in words {
-            assert!(sentences[0].contains(word), "`{word}` is not in: {}", sentences[0]);
+            assert!(errors[0].contains(word), "`{word}` is not in: {}", errors[0]);
         }
         assert!(!result.stderr.contains("panicked"), "{}", result.stderr);
     }
@@ -127,8 +127,8 @@ pub fn listed_cases() -> BTreeSet<String> {
     let mut list = sudbox();
     list.args(["run", "--list", "--cases", "all"]);
     let listed = run(list).expect_code(0).stdout;
-    let (here, _) = listed.split_once("\nnot on ").expect("cases of other architectures");
-    let words = here.lines().filter_map(|line| line.split_whitespace().next());
+    let (on_this_arch, _) = listed.split_once("\nnot on ").expect("cases of other architectures");
+    let words = on_this_arch.lines().filter_map(|line| line.split_whitespace().next());
     words.filter(|word| word.contains('/')).map(str::to_owned).collect()
 }
 
@@ -185,7 +185,8 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the checkout")
 }
 
-/// A started command. The command runs in its own session (setsid(2)), by which the tests find its processes.
+/// A started command. The command and its child processes are a session (setsid(2)), so that the tests
+/// find these processes.
 #[derive(Debug)]
 pub struct RunningCommand {
     child: Child,
@@ -257,18 +258,19 @@ impl RunningCommand {
     /// # Panics
     /// If the command ends, or five minutes pass, before stderr contains them.
     pub fn wait_for_in_order(&mut self, texts: &[&str]) {
-        let until = Instant::now() + Duration::from_secs(300);
+        let deadline = Instant::now() + Duration::from_secs(300);
         loop {
             let mut rest = lock(&self.stderr_so_far).clone();
             let mut missing = texts.iter().skip_while(|text| {
-                let at = rest.find(**text);
-                rest = at.map_or_else(String::new, |at| rest[at + text.len()..].to_owned());
-                at.is_some()
+                let position = rest.find(**text);
+                rest = position
+                    .map_or_else(String::new, |position| rest[position + text.len()..].to_owned());
+                position.is_some()
             });
             let Some(text) = missing.next() else { return };
-            let ended = self.child.try_wait().expect("a child of ours");
+            let status = self.child.try_wait().expect("a child of this process");
             let stderr = lock(&self.stderr_so_far).clone();
-            assert!(ended.is_none() && Instant::now() < until, "no `{text}` in:\n{stderr}");
+            assert!(status.is_none() && Instant::now() < deadline, "no `{text}` in:\n{stderr}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -288,7 +290,7 @@ impl RunningCommand {
     pub fn finish(mut self) -> RunOutput {
         use std::os::unix::process::ExitStatusExt as _;
         let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+            if let Some(status) = self.child.try_wait().expect("a child of this process") {
                 break status;
             }
             if self.started.elapsed() > COMMAND_LIMIT {
@@ -299,13 +301,13 @@ impl RunningCommand {
         };
         let elapsed = self.started.elapsed();
         let session = self.child.id();
-        let until = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(5);
         loop {
-            let left = processes_in_session(session);
-            if left.is_empty() {
+            let remaining = processes_in_session(session);
+            if remaining.is_empty() {
                 break;
             }
-            assert!(Instant::now() < until, "left behind: {left:?}");
+            assert!(Instant::now() < deadline, "left behind: {remaining:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
         let joined = |handle: Option<JoinHandle<String>>| {
@@ -320,8 +322,8 @@ impl RunningCommand {
     }
 }
 
-fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
-    held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// PID and name of each process of a session, without zombies.
@@ -364,20 +366,20 @@ pub fn git(dir: &Path, arguments: &[&str]) -> String {
 /// If a folder or file cannot be read.
 #[must_use]
 pub fn file_metadata(folder: &Path) -> BTreeMap<PathBuf, (u64, u64, u32, [i64; 4])> {
-    let mut all = BTreeMap::new();
-    let mut open = vec![folder.to_owned()];
-    while let Some(folder) = open.pop() {
+    let mut metadata = BTreeMap::new();
+    let mut pending_folders = vec![folder.to_owned()];
+    while let Some(folder) = pending_folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder").flatten() {
             let path = entry.path();
             let meta = path.symlink_metadata().expect("a file");
             if meta.is_dir() {
-                open.push(path.clone());
+                pending_folders.push(path.clone());
             }
             let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
-            all.insert(path, (meta.ino(), meta.size(), meta.mode(), times));
+            metadata.insert(path, (meta.ino(), meta.size(), meta.mode(), times));
         }
     }
-    all
+    metadata
 }
 
 /// A build monitor that prints phases and notes to stderr.
@@ -397,7 +399,7 @@ impl sudbox_images::Monitor for StderrMonitor {
     }
 }
 
-/// The cache directory of sudbox, found as sudbox itself finds it.
+/// The cache directory of sudbox, by the same rules as in sudbox.
 ///
 /// # Panics
 /// If there is no home directory.
@@ -409,26 +411,26 @@ pub fn cache_dir() -> PathBuf {
         .unwrap_or_else(|| std::env::home_dir().expect("a home").join(".cache/sudbox"))
 }
 
-/// Prints a line to stderr, also from a test that passes: cargo captures only what `println!` and
-/// `eprintln!` print.
+/// Prints a line to stderr, even from a test that passes. cargo captures only the output of `println!`
+/// and `eprintln!`.
 pub fn print_uncaptured(line: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// A directory with a symlink to every program of `PATH`, except those whose names begin with one of
-/// `left_out`.
+/// A directory with a symlink to every program of `PATH`, except programs whose names begin with one of
+/// these prefixes.
 ///
 /// # Panics
 /// If the directory cannot be created.
 #[must_use]
-pub fn programs_without(left_out: &[&str]) -> tempfile::TempDir {
+pub fn programs_without(prefixes: &[&str]) -> tempfile::TempDir {
     let bin = tempfile::tempdir().expect("a directory");
     for dir in std::env::split_paths(&std::env::var_os("PATH").expect("a PATH")) {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            if !left_out.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-                // The first program of a name in PATH counts: the symlink of a later one fails.
+            if !prefixes.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                // The first program with a name in PATH is used. The symlink to a later one fails.
                 let _ = std::os::unix::fs::symlink(entry.path(), bin.path().join(name));
             }
         }

@@ -16,22 +16,22 @@ use std::process::{Command, Stdio};
 pub fn environment_with(package: &str) -> Option<PathBuf> {
     let (home, _lock) = lock_in_cache(&format!("python/{package}"));
     let bin = home.join("bin");
-    // Written last, so that an interrupted installation is repeated.
-    let mark = home.join("installed");
-    if !mark.exists() {
+    // This file is written last, so that an interrupted installation is repeated.
+    let installed_file = home.join("installed");
+    if !installed_file.exists() {
         let mut venv = Command::new("python3");
         venv.args(["-m", "venv"]).arg(&home);
         let mut pip = Command::new(bin.join("python"));
         pip.args(["-m", "pip", "install", "--quiet", package]);
-        let done = [venv, pip].into_iter().all(|mut command| {
+        let succeeded = [venv, pip].into_iter().all(|mut command| {
             command.stdout(Stdio::null()).stderr(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         });
-        if done {
-            fs::write(&mark, "").expect("a mark");
+        if succeeded {
+            fs::write(&installed_file, "").expect("an empty file");
         }
     }
-    if mark.exists() {
+    if installed_file.exists() {
         return Some(bin);
     }
     print_uncaptured(&format!("NOT RUN: pip cannot install {package} (python3-venv, a network?)"));

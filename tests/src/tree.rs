@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Kernel trees that tests modify. The tests share one tree per series, because each costs a build.
+//! Kernel trees that tests modify. The tests share one tree per series, because each tree costs a build.
 
-use crate::faults::files_of;
+use crate::faults::changed_files;
 use crate::{cache_dir, lock, root, run, sudbox, sudbox_run};
 use std::collections::BTreeSet;
 use std::fs;
@@ -78,9 +78,9 @@ fn cached_source(series: &str, arch: &str) -> Option<PathBuf> {
     })
 }
 
-/// Locks `tests/NAME` in the cache, waiting for another holder. Returns the path, which need not exist
-/// yet, and the lock, which is released when it is dropped. Files there can be hard links to the
-/// sources, because the cache has both.
+/// Locks `tests/NAME` in the cache, and waits if another process holds the lock. Returns the path, which
+/// may not exist yet, and the lock, which is released when it is dropped. Files below the path can be hard
+/// links to the sources, because both are in the cache.
 ///
 /// # Panics
 /// If the lock cannot be created.
@@ -104,7 +104,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// # Errors
 /// The patch does not apply.
 pub(crate) fn apply_patch(patch: &Path, folder: &Path) -> Result<(), String> {
-    // patch(1) writes a new file and renames it, so a hard link's other name is not changed.
+    // patch(1) writes a new file and renames it, so the other names of a hard link keep their content.
     let output = Command::new("patch")
         .args(["--strip=1", "--force", "--no-backup-if-mismatch", "--reject-file=-"])
         .arg("--input")
@@ -192,18 +192,18 @@ impl Tree {
         if fs::read_to_string(&source_record).is_ok_and(|text| text == source) {
             return;
         }
-        // Hard links where possible: a modified file is replaced, never written to.
-        let copied = ["-al", "-a"].iter().any(|how| {
+        // Files are hard links if possible. The tests replace a modified file and never write to it.
+        let copied = ["-al", "-a"].iter().any(|option| {
             let _ = fs::remove_dir_all(&self.path);
             let mut copy = Command::new("cp");
-            copy.arg(how).arg(&self.source).arg(&self.path).stderr(Stdio::null());
+            copy.arg(option).arg(&self.source).arg(&self.path).stderr(Stdio::null());
             copy.status().is_ok_and(|status| status.success())
         });
         assert!(copied, "copying {source} failed");
-        // sudbox builds in `sudbox-*` of its own sources; a developer's tree has none.
+        // Remove the build folders of sudbox, `sudbox-*`. The tree of a developer has none.
         for entry in fs::read_dir(&self.path).expect("the copy").flatten() {
             if entry.file_name().to_string_lossy().starts_with("sudbox-") {
-                fs::remove_dir_all(entry.path()).expect("a directory of ours");
+                fs::remove_dir_all(entry.path()).expect("a build folder");
             }
         }
         for target in ["allnoconfig", "scripts_basic", "prepare0"] {
@@ -218,7 +218,7 @@ impl Tree {
                 .expect("make is installed");
             assert!(status.success(), "make {target}");
         }
-        fs::write(&source_record, source).expect("a mark");
+        fs::write(&source_record, source).expect("the cache is writable");
     }
 
     /// Restores every modified file.
@@ -232,8 +232,8 @@ impl Tree {
                 let _ = fs::remove_file(self.path.join(name));
                 continue;
             };
-            let now = fs::read(self.path.join(name)).unwrap_or_default();
-            if now != original {
+            let current = fs::read(self.path.join(name)).unwrap_or_default();
+            if current != original {
                 self.replace_file(name, &original);
             }
         }
@@ -244,7 +244,7 @@ impl Tree {
         }
     }
 
-    /// Adds a file to the list of modified files; called before the change.
+    /// Adds a file to the list of modified files. Must be called before the change.
     fn record_change(&self, name: &str) {
         use std::io::Write as _;
         let mut list = fs::OpenOptions::new()
@@ -290,7 +290,7 @@ impl Tree {
     /// If the patch cannot be read.
     pub fn try_apply_patch_file(&self, file: &Path) -> Result<(), String> {
         let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        let names: Vec<&str> = files_of(&text).collect();
+        let names: Vec<&str> = changed_files(&text).collect();
         let read = || -> Vec<Option<String>> {
             names.iter().map(|name| fs::read_to_string(self.path.join(name)).ok()).collect()
         };
@@ -305,7 +305,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Replaces the text of one file by `change` of it.
+    /// Replaces the text of a file by the result of `change` on it.
     ///
     /// # Panics
     /// If the file cannot be read or written, or `change` returns the same text.

@@ -15,10 +15,12 @@ fn a_text_file_is_no_kernel() {
 }
 
 /// A bzImage of 8192 bytes: a valid setup header (Documentation/arch/x86/boot.rst) and no code.
-fn whole_bzimage() -> Vec<u8> {
+fn valid_bzimage() -> Vec<u8> {
     let mut image = vec![0u8; 8192];
+    // setup_sects and syssize, in units of 512 and 16 bytes.
     image[0x1f1] = 4;
     image[0x1f4..0x1f8].copy_from_slice(&0x0100_u32.to_le_bytes());
+    // boot_flag, header, version, xloadflags (XLF_KERNEL_64).
     image[0x1fe..0x200].copy_from_slice(&0xaa55_u16.to_le_bytes());
     image[0x202..0x206].copy_from_slice(b"HdrS");
     image[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
@@ -30,7 +32,7 @@ fn whole_bzimage() -> Vec<u8> {
 fn a_bzimage_that_is_cut_short_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bzImage");
-    let mut image = whole_bzimage();
+    let mut image = valid_bzimage();
     // syssize, in units of 16 bytes: more than the file contains.
     image[0x1f4..0x1f8].copy_from_slice(&0x0010_0000_u32.to_le_bytes());
     fs::write(&file, image).unwrap();
@@ -57,7 +59,7 @@ fn missing_and_unusable_patches_are_named() {
     let (notes, patch, image) = (path("notes"), path("x.patch"), path("bzImage"));
     fs::write(&notes, "no patch\n").unwrap();
     fs::write(&patch, "--- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-1\n+2\n").unwrap();
-    fs::write(&image, whole_bzimage()).unwrap();
+    fs::write(&image, valid_bzimage()).unwrap();
     let run_with_patches =
         |kernel: &str, patches: &str| run(sudbox_run(&[kernel, "--patches", patches]));
     run_with_patches("6.12", &path("none")).expect_error(129, &["none", "mailbox"]);
@@ -86,8 +88,8 @@ fn usage_is_129_too() {
 
 #[test]
 fn without_qemu_the_machine_is_at_fault() {
-    // With the kernel in the cache, only QEMU is missing; without a package manager, sudbox cannot
-    // install it.
+    // The kernel is in the cache, so only QEMU is missing. Without a package manager, sudbox cannot
+    // install QEMU.
     let _ = run(sudbox_run(&["--cases", "boot"])).expect_code(0);
     let bin = programs_without(&["qemu-system-", "apt", "dnf", "pacman", "zypper"]);
     let mut command = sudbox_run(&[]);
@@ -107,16 +109,16 @@ fn missing_tools_for_guest_init_are_named_before_anything_is_built() {
     };
     add("qemu-system-riscv64", "exit 1");
     let cache = tempfile::tempdir().unwrap();
-    let missed = |what: &str| {
+    let check_missing = |tool: &str| {
         let mut command = sudbox_run(&["6.12", "--arch", "riscv64"]);
         command.env("SUDBOX_CACHE", cache.path()).env("PATH", bin.path());
         let result = run(command);
         assert!(!result.stderr.contains("looking for"), "{}", result.stderr);
-        result.expect_error(128, &[what]);
+        result.expect_error(128, &[tool]);
     };
-    missed("riscv64-linux-gnu-gcc with a static C library");
+    check_missing("riscv64-linux-gnu-gcc with a static C library");
     add("riscv64-linux-gnu-gcc", "echo /libc.a");
-    missed("cargo is missing");
+    check_missing("cargo is missing");
 }
 
 /// Runs a shell script that mounts a file system on `$disk` and executes `"$@"`, which is `sudbox run
@@ -124,7 +126,7 @@ fn missing_tools_for_guest_init_are_named_before_anything_is_built() {
 fn on_a_small_disk(script: &str) -> RunOutput {
     let _ = run(sudbox_run(&["--cases", "boot"])).expect_code(0);
     let dir = tempfile::tempdir().unwrap();
-    // The file system disappears with the mount namespace's last process.
+    // The file system ends with the last process of the mount namespace.
     let mut command = Command::new("unshare");
     command.args(["--mount", "--map-root-user", "sh", "-e", "-c", script, "sh"]);
     let inner = sudbox_run(&["6.12"]);

@@ -18,45 +18,44 @@ const PANIC: &str = "\tdo_sysctl_args();\n\tpanic(\"not yet\");\n";
 
 #[test]
 fn git_bisect_run_finds_the_commit_and_stops_when_the_machine_is_at_fault() {
-    let held = Tree::with_faults(&[]);
-    let tree = held.path();
-    git(tree, &["init", "--quiet"]);
+    let tree = Tree::with_faults(&[]);
+    git(tree.path(), &["init", "--quiet"]);
     // Only the files that change are tracked.
-    git(tree, &["add", "--force", "kernel/entry", MAIN]);
-    git(tree, &["commit", "--quiet", "--message", "good"]);
-    git(tree, &["tag", "good"]);
-    commit(&held, "a comment", DISPATCH, |text| format!("{text}\n/* a comment */\n"));
-    commit(&held, "does not build", DISPATCH, |text| format!("{text}\n#error not yet\n"));
-    commit(&held, "builds again", DISPATCH, |text| text.replace("\n#error not yet\n", ""));
-    commit(&held, "does not boot", MAIN, |text| text.replace("\tdo_sysctl_args();\n", PANIC));
-    commit(&held, "boots again", MAIN, |text| text.replace(PANIC, "\tdo_sysctl_args();\n"));
-    held.apply_fault("hook-removed.patch");
-    git(tree, &["commit", "--quiet", "--all", "--message", "removes the hook"]);
-    commit(&held, "another comment", DISPATCH, |text| format!("{text}\n/* another */\n"));
-    git(tree, &["tag", "bad"]);
+    git(tree.path(), &["add", "--force", "kernel/entry", MAIN]);
+    git(tree.path(), &["commit", "--quiet", "--message", "good"]);
+    git(tree.path(), &["tag", "good"]);
+    commit(&tree, "a comment", DISPATCH, |text| format!("{text}\n/* a comment */\n"));
+    commit(&tree, "does not build", DISPATCH, |text| format!("{text}\n#error not yet\n"));
+    commit(&tree, "builds again", DISPATCH, |text| text.replace("\n#error not yet\n", ""));
+    commit(&tree, "does not boot", MAIN, |text| text.replace("\tdo_sysctl_args();\n", PANIC));
+    commit(&tree, "boots again", MAIN, |text| text.replace(PANIC, "\tdo_sysctl_args();\n"));
+    tree.apply_fault("hook-removed.patch");
+    git(tree.path(), &["commit", "--quiet", "--all", "--message", "removes the hook"]);
+    commit(&tree, "another comment", DISPATCH, |text| format!("{text}\n/* another */\n"));
+    git(tree.path(), &["tag", "bad"]);
 
-    let judge = sudbox_run(&[held.argument(), "--cases", "registers,siginfo"]);
-    let words: Vec<String> = std::iter::once(judge.get_program())
-        .chain(judge.get_args())
+    let sudbox_command = sudbox_run(&[tree.argument(), "--cases", "registers,siginfo"]);
+    let words: Vec<String> = std::iter::once(sudbox_command.get_program())
+        .chain(sudbox_command.get_args())
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let bisect = |path: Option<&str>| {
-        git(tree, &["bisect", "start", "bad", "good"]);
+        git(tree.path(), &["bisect", "start", "bad", "good"]);
         let mut command = Command::new("git");
-        command.args(["bisect", "run"]).args(&words).current_dir(tree);
+        command.args(["bisect", "run"]).args(&words).current_dir(tree.path());
         if let Some(path) = path {
             // A PATH with git and the programs that it needs, but without QEMU.
             command.env("PATH", path);
         }
         let result = run(command);
-        git(tree, &["bisect", "reset"]);
+        git(tree.path(), &["bisect", "reset"]);
         result
     };
     let result = bisect(None).expect_code(0);
     assert!(result.stdout.contains("is the first bad commit"), "{}", result.stdout);
     assert!(result.stdout.contains("    removes the hook"), "{}", result.stdout);
 
-    // An exit code from 128 on stops git bisect: without QEMU no commit is good or bad.
+    // Without QEMU, sudbox exits with 128. An exit code from 128 on stops git bisect.
     let bin = tempfile::tempdir().unwrap();
     for program in ["git", "sh", "sed", "cat", "grep", "basename", "dirname", "tr", "wc", "printf"]
     {
@@ -85,19 +84,19 @@ fn bisect(history: &History, arguments: &[&str]) -> Command {
 /// Checks the commit that a bisection names; `word` is `bad` or `new`.
 #[track_caller]
 fn check_commit(result: &RunOutput, word: &str, id: &str) {
-    let is = result.stdout.starts_with(&format!("The first {word} commit between "))
+    let names_commit = result.stdout.starts_with(&format!("The first {word} commit between "))
         && result.stdout.contains(&format!("  commit    {id}\n"));
-    assert!(is, "{}{}", result.stdout, result.stderr);
+    assert!(names_commit, "{}{}", result.stdout, result.stderr);
 }
 
 #[test]
 fn sudbox_bisect_finds_the_commit_and_resumes_after_a_kill() {
     let history = History::wait_for("6.12");
     let fine = history.comment(&history.release(), "short: fine", DISPATCH);
-    let not = history.edit(&fine, "short: not building", DISPATCH, |text| {
+    let unbuildable = history.edit(&fine, "short: not building", DISPATCH, |text| {
         text.replace("info.si_errno = 0;", "info.si_errno = nothing;")
     });
-    let builds = history.edit(&not, "short: builds", DISPATCH, |text| {
+    let builds = history.edit(&unbuildable, "short: builds", DISPATCH, |text| {
         text.replace("info.si_errno = nothing;", "info.si_errno = 0;")
     });
     let culprit = history.apply(&builds, "short: breaks", "siginfo-errno.patch");
@@ -162,7 +161,7 @@ fn invalid_bisections_are_refused_in_one_line_and_leave_nothing_in_the_cache() {
     git(dir.path(), &["clone", "--quiet", "--depth", "1", &url, "shallow"]);
 
     let cache = dir.path().join("cache");
-    let refused = |tree: &str, arguments: &[&str], word: &str| {
+    let check_refusal = |tree: &str, arguments: &[&str], word: &str| {
         let mut command = sudbox();
         command.args(["bisect", "--linux"]).arg(dir.path().join(tree)).args(arguments);
         let result = run({
@@ -177,18 +176,22 @@ fn invalid_bisections_are_refused_in_one_line_and_leave_nothing_in_the_cache() {
         );
         assert!(result.stderr.contains(word), "{}", result.stderr);
     };
-    refused("linux", &["--good", "one", "--bad", "v99"], "no commit `v99`");
-    refused("linux", &["--good", "-x", "--bad", "one"], "no commit `-x`");
-    refused("linux", &["--good", "one", "--bad", "--all"], "no commit `--all`");
-    refused("linux", &["--good", "one", "--bad", "no-makefile"], "no Makefile");
-    refused("linux", &["--good", "one", "--bad", "one^0"], "the same commit");
-    refused("linux", &["--good", "one"], "(BAD=) is missing");
-    refused("linux", &["--good", "one", "--bad", "one~0", "--cases", "selektor"], "`selektor`");
+    check_refusal("linux", &["--good", "one", "--bad", "v99"], "no commit `v99`");
+    check_refusal("linux", &["--good", "-x", "--bad", "one"], "no commit `-x`");
+    check_refusal("linux", &["--good", "one", "--bad", "--all"], "no commit `--all`");
+    check_refusal("linux", &["--good", "one", "--bad", "no-makefile"], "no Makefile");
+    check_refusal("linux", &["--good", "one", "--bad", "one^0"], "the same commit");
+    check_refusal("linux", &["--good", "one"], "(BAD=) is missing");
+    check_refusal(
+        "linux",
+        &["--good", "one", "--bad", "one~0", "--cases", "selektor"],
+        "`selektor`",
+    );
     let without_recording = ["--good", "one", "--bad", "one~0", "--cases", "siginfo", "--changed"];
-    refused("linux", &without_recording, "none of these cases is recorded");
-    refused("linux", &["--resume"], "no bisection");
-    refused("shallow", &["--good", "HEAD", "--bad", "HEAD"], "shallow");
-    refused("cache", &["--good", "HEAD", "--bad", "HEAD"], "not a git repository");
+    check_refusal("linux", &without_recording, "none of these cases is recorded");
+    check_refusal("linux", &["--resume"], "no bisection");
+    check_refusal("shallow", &["--good", "HEAD", "--bad", "HEAD"], "shallow");
+    check_refusal("cache", &["--good", "HEAD", "--bad", "HEAD"], "not a git repository");
     for folder in ["trees", "locks", "tmp", "bisections"] {
         let left = std::fs::read_dir(cache.join(folder)).into_iter().flatten().count();
         assert_eq!(left, 0, "in {folder}");

@@ -14,13 +14,14 @@ const OTHER: &str = "lib/ctype.c";
 const CULPRIT: &str = "x86/entry: clear the carry flag";
 const FIX: &str = "x86/entry: leave the carry flag alone";
 
-/// Breaks the build of a file.
-fn not_building(history: &History, on: &Commit, subject: &str, name: &str) -> Commit {
-    history.edit(on, subject, name, |text| format!("{text}\n#error not yet\n"))
+/// Adds a commit with a file that does not compile.
+fn break_build(history: &History, parent: &Commit, subject: &str, name: &str) -> Commit {
+    history.edit(parent, subject, name, |text| format!("{text}\n#error not yet\n"))
 }
 
-fn building_again(history: &History, on: &Commit, subject: &str, name: &str) -> Commit {
-    history.edit(on, subject, name, |text| text.replace("\n#error not yet\n", ""))
+/// Adds a commit that undoes [`break_build`].
+fn mend_build(history: &History, parent: &Commit, subject: &str, name: &str) -> Commit {
+    history.edit(parent, subject, name, |text| text.replace("\n#error not yet\n", ""))
 }
 
 /// Creates a history of 37 commits, with tags for the ends of bisections. A comment with the current
@@ -28,7 +29,8 @@ fn building_again(history: &History, on: &Commit, subject: &str, name: &str) -> 
 fn create(history: &History) -> Commits {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.expect("a clock").as_nanos();
-    let comment = |on: &Commit, subject: &str, file: &str| history.comment(on, subject, file);
+    let comment =
+        |parent: &Commit, subject: &str, file: &str| history.comment(parent, subject, file);
     let fine = comment(&history.release(), &format!("fine, {now}"), MAIN);
     history.tag("fine", &fine);
 
@@ -36,10 +38,10 @@ fn create(history: &History) -> Commits {
     let two = comment(&one, "entry: another comment", MAIN);
     // A branch that does not build in its middle.
     let side = comment(&one, "calibrate: a comment", SIDE);
-    let wip = not_building(history, &side, "calibrate: work in progress", SIDE);
+    let wip = break_build(history, &side, "calibrate: work in progress", SIDE);
     let side = comment(&wip, "calibrate: still in progress", SIDE);
     history.tag("unbuildable", &side);
-    let side = building_again(history, &side, "calibrate: done", SIDE);
+    let side = mend_build(history, &side, "calibrate: done", SIDE);
     let merged = history.merge(&two, &side, &[SIDE], "Merge calibrate");
     let four = comment(&merged, "entry: four", MAIN);
     // Commits that do not boot, for a reason other than the culprit.
@@ -60,9 +62,9 @@ fn create(history: &History) -> Commits {
     let eleven = history.edit(&merged, "init: check less", BOOT, |text| {
         text.replace(panic, "\tdo_sysctl_args();\n")
     });
-    let twelve = not_building(history, &eleven, "entry: twelve", MAIN);
+    let twelve = break_build(history, &eleven, "entry: twelve", MAIN);
     let thirteen = comment(&twelve, "entry: thirteen", MAIN);
-    let fourteen = building_again(history, &thirteen, "entry: fourteen", MAIN);
+    let fourteen = mend_build(history, &thirteen, "entry: fourteen", MAIN);
     let side = comment(&eleven, "calibrate: one more", SIDE);
     let side = comment(&side, "calibrate: and one", SIDE);
     let merged = history.merge(&fourteen, &side, &[SIDE], "Merge calibrate again");
@@ -73,9 +75,9 @@ fn create(history: &History) -> Commits {
     history.tag("broken", &broken);
 
     let mended = comment(&broken, "entry: a comment on a bug", MAIN);
-    let mended = not_building(history, &mended, "entry: towards a fix", MAIN);
+    let mended = break_build(history, &mended, "entry: towards a fix", MAIN);
     let mended = comment(&mended, "entry: further towards a fix", MAIN);
-    let mended = building_again(history, &mended, "entry: near a fix", MAIN);
+    let mended = mend_build(history, &mended, "entry: near a fix", MAIN);
     let fix = history.edit(&mended, FIX, DISPATCH, |text| {
         text.replace("\tregs->flags &= ~X86_EFLAGS_CF;\n", "")
     });
@@ -127,13 +129,13 @@ fn steps(result: &RunOutput) -> Vec<[f64; 3]> {
     lines
         .map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            [3, 5, 7].map(|at| words[at].parse().unwrap_or_else(|_| panic!("{line}")))
+            [3, 5, 7].map(|index| words[index].parse().unwrap_or_else(|_| panic!("{line}")))
         })
         .collect()
 }
 
 #[test]
-fn the_commit_is_named_and_again_after_a_kill_and_in_both_directions() {
+fn the_commit_is_found_after_a_kill_without_interruption_and_in_both_directions() {
     let history = History::wait_for("6.12");
     let commits = create(&history);
     let count = history.git(&["rev-list", "--count", "fine..mended"]);
@@ -166,7 +168,7 @@ fn the_commit_is_named_and_again_after_a_kill_and_in_both_directions() {
     let before_it = format!("  before it {:.12} ctype: another comment", commits.before.id);
     assert!(resumed.stdout.contains(&before_it), "{}", resumed.stdout);
 
-    // Without interruption it takes the same steps, and rebuilds nothing.
+    // A bisection without interruption takes the same steps and rebuilds nothing.
     let whole = run(bisect(&history, &ends)).expect_code(0);
     check_commit(&whole, "bad", &commits.culprit, CULPRIT);
     assert_eq!(steps(&whole).len(), steps(&resumed).len());
@@ -182,21 +184,21 @@ fn the_commit_is_named_and_again_after_a_kill_and_in_both_directions() {
     let copy = tempfile::tempdir().unwrap();
     let copy = copy.path().join("copy");
     history.git(&["clone", "--quiet", "--shared", "--no-checkout", ".", copy.to_str().unwrap()]);
-    let at = ["-C", copy.to_str().unwrap()];
-    history.git(&[&at[..], &["config", "core.sparseCheckout", "true"]].concat());
-    let output = history.git(&[&at[..], &["bisect", "replay", log.unwrap()]].concat());
+    let in_copy = ["-C", copy.to_str().unwrap()];
+    history.git(&[&in_copy[..], &["config", "core.sparseCheckout", "true"]].concat());
+    let output = history.git(&[&in_copy[..], &["bisect", "replay", log.unwrap()]].concat());
     assert!(
         output.contains(&format!("{} is the first bad commit", commits.culprit.id)),
         "{output}"
     );
 
-    // The commit that fixed it, with the good end newer than the bad one.
+    // The good end is newer than the bad end, so the bisection finds the fix.
     let fixed = run(bisect(&history, &["--good", "mended", "--bad", "broken"])).expect_code(0);
     check_commit(&fixed, "new", &commits.fix, FIX);
     assert!(!fixed.stderr.contains("the other way round"), "{}", fixed.stderr);
     assert!(fixed.stderr.contains("skip: this kernel does not build"), "{}", fixed.stderr);
 
-    // If the bad end does not boot, or does not build, the bisection looks for that.
+    // If the bad end does not boot or build, the bisection finds the commit that broke the boot or build.
     let boots = run(bisect(&history, &["--good", "fine", "--bad", "unbootable"])).expect_code(0);
     check_commit(&boots, "bad", &commits.panics, "init: check more");
     assert!(boots.stdout.contains("  sought    boot/reaches-init: pass, then fail\n"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `sudbox campaign`: finds are filed once, a killed campaign goes on, shards share nothing.
+//! `sudbox campaign`: equal failures are one find, and a killed campaign continues.
 
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use sudbox_tests::{Tree, run, sudbox};
 
-/// A few seconds, in hours: one batch for each worker, since a batch that has begun is not cut off.
+/// Value of `--hours` for about two seconds. Each worker runs one batch, because a batch that has begun
+/// is completed.
 const MOMENT: &str = "0.0005";
 
 /// `sudbox campaign` with these arguments, on the kernel of `switchable.patch`, which warns when a
-/// selector is neither ALLOW nor BLOCK. The seed begins a campaign of its own for each test.
+/// selector is neither ALLOW nor BLOCK. Each test has its own campaign by its seed.
 fn campaign(seed: &str, arguments: &[&str]) -> Command {
     // The tests share the patched tree, so that its kernel is built once.
     static TREE: Mutex<Option<Tree>> = Mutex::new(None);
@@ -19,7 +20,7 @@ fn campaign(seed: &str, arguments: &[&str]) -> Command {
     let tree = tree.get_or_insert_with(|| Tree::with_faults(&["switchable.patch"]));
     let mut command = sudbox();
     command.args(["campaign", tree.argument(), "--seed", seed, "--format", "json"]);
-    // The arguments of the boot are part of what a campaign is known by.
+    // Other boot arguments are another campaign.
     command.args(["--append", &format!("sudbox_fault=warn sudbox_test={seed}")]);
     command.args(arguments);
     command
@@ -36,7 +37,7 @@ fn total(report: &Value, field: &str) -> u64 {
 }
 
 #[test]
-fn a_fault_is_filed_once_and_the_count_goes_on_after_a_kill() {
+fn a_fault_is_found_once_and_counts_continue_after_a_kill() {
     let result = run(campaign("0", &["--hours", MOMENT, "--restart"])).expect_code(1);
     let first = result.json();
     assert_eq!(number(&first, "runs"), 1);
@@ -73,9 +74,9 @@ fn a_fault_is_filed_once_and_the_count_goes_on_after_a_kill() {
     let mut distinct = signatures.clone();
     distinct.sort();
     distinct.dedup();
-    assert_eq!(distinct.len(), signatures.len(), "a find is filed once");
+    assert_eq!(distinct.len(), signatures.len(), "two finds have one signature");
     for find in finds {
-        assert!(signatures.contains(&signature(find)), "finds stay");
+        assert!(signatures.contains(&signature(find)), "a find of the first run is missing");
     }
 }
 

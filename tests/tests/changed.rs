@@ -18,7 +18,7 @@ fn the_pinned_kernels_are_as_recorded() {
         assert_eq!(recording["releases"], serde_json::json!([release]), "{recording}");
         assert!(recording["compared"].as_u64() > Some(60), "{recording}");
         let changed = stderr.contains("differ from the recording");
-        assert!(!changed, "{series} observes something else: type `make recordings`\n{stderr}");
+        assert!(!changed, "{series} differs from its recording: run `make recordings`\n{stderr}");
         assert_eq!(report["totals"]["changed"], 0);
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use sudbox_tests::{ensure_installed, print_uncaptured, run, sudbox};
 
-fn printed(arguments: &[&str]) -> String {
+fn stdout_of(arguments: &[&str]) -> String {
     let mut command = sudbox();
     command.args(arguments);
     run(command).expect_code(0).stdout
@@ -20,14 +20,15 @@ struct Shell {
     folder: tempfile::TempDir,
 }
 
-/// Completes `$line` and prints what is offered, one to a line.
+/// Script that completes `$line` and prints each offer on a line.
 const BASH: &str = "
     source script
     COMP_LINE=$line COMP_POINT=${#line}
     _sudbox 2>/dev/null
     printf '%s\\n' \"${COMPREPLY[@]}\"";
 
-/// As [`BASH`]. The functions of zsh's completion system are those of a session at a terminal.
+/// The same as [`BASH`] for zsh. The completion functions of zsh work only at a terminal, so the script
+/// defines replacements for them.
 const ZSH: &str = "
     compdef() {}
     _files() { print -l -- *(N) }
@@ -42,7 +43,7 @@ const ZSH: &str = "
     words=(\"${(@s: :)line}\") CURRENT=$#words
     _sudbox";
 
-/// As [`BASH`]. fish adds a description after a tab.
+/// The same as [`BASH`] for fish, which adds a description after a tab.
 const FISH: &str = "
     source script
     complete --do-complete $line";
@@ -57,13 +58,13 @@ impl Shell {
         let folder = tempfile::tempdir().expect("a folder");
         let program = fs::canonicalize(sudbox().get_program()).expect("a program");
         symlink(program, folder.path().join("sudbox")).expect("a symbolic link");
-        fs::write(folder.path().join("script"), printed(&["completions", name])).expect("a file");
+        fs::write(folder.path().join("script"), stdout_of(&["completions", name])).expect("a file");
         fs::create_dir(folder.path().join("linux")).expect("a folder");
         fs::write(folder.path().join("vmlinux"), "").expect("a file");
         Some(Shell { name, folder })
     }
 
-    /// What is offered for the last word of a line.
+    /// The completions that are offered for the last word of a line.
     fn offers(&self, line: &str) -> Vec<String> {
         let script = match self.name {
             "bash" => BASH,
@@ -73,12 +74,12 @@ impl Shell {
         let mut command = Command::new(self.name);
         let path = std::env::var("PATH").expect("a PATH");
         command.env("PATH", format!("{}:{path}", self.path().display()));
-        // Nothing may wait for the network.
+        // A completion must not use the network.
         command.env("http_proxy", "http://127.0.0.1:9").env("https_proxy", "http://127.0.0.1:9");
         command.env("line", line).args(["-c", script]).current_dir(self.path());
-        let ran = run(command);
-        assert!(ran.elapsed.as_secs() < 20, "{:?}", ran.elapsed);
-        let words = ran.stdout.lines().filter_map(|line| line.split('\t').next());
+        let result = run(command);
+        assert!(result.elapsed.as_secs() < 20, "{:?}", result.elapsed);
+        let words = result.stdout.lines().filter_map(|line| line.split('\t').next());
         words.map(str::to_owned).collect()
     }
 
@@ -87,7 +88,7 @@ impl Shell {
     }
 
     #[track_caller]
-    fn is_offered(&self, line: &str, expected: &[&str]) {
+    fn check_offers(&self, line: &str, expected: &[&str]) {
         let offers = self.offers(line);
         for word in expected {
             assert!(offers.iter().any(|offer| offer == word), "{line}: no {word}: {offers:?}");
@@ -100,24 +101,24 @@ fn shells() -> impl Iterator<Item = Shell> {
 }
 
 #[test]
-fn cases_flavours_architectures_and_verbs() {
+fn cases_flavours_architectures_and_verbs_are_completed() {
     for shell in shells() {
-        shell.is_offered("sudbox ", &["run", "bisect", "report"]);
-        shell.is_offered("sudbox run --cases ", &["core", "all", "selector"]);
-        shell.is_offered("sudbox run --cases selector/block", &["selector/block-dispatches"]);
-        shell.is_offered("sudbox run --cases core,!sele", &["core,!selector"]);
-        shell.is_offered("sudbox matrix --cases co", &["core"]);
-        shell.is_offered("sudbox report history selector/block", &["selector/block-dispatches"]);
-        shell.is_offered("sudbox run --flavour ", &["default", "full", "debug"]);
-        shell.is_offered("sudbox run --arch ", &["x86_64", "riscv64"]);
-        shell.is_offered("sudbox run --ex", &["--exact"]);
+        shell.check_offers("sudbox ", &["run", "bisect", "report"]);
+        shell.check_offers("sudbox run --cases ", &["core", "all", "selector"]);
+        shell.check_offers("sudbox run --cases selector/block", &["selector/block-dispatches"]);
+        shell.check_offers("sudbox run --cases core,!sele", &["core,!selector"]);
+        shell.check_offers("sudbox matrix --cases co", &["core"]);
+        shell.check_offers("sudbox report history selector/block", &["selector/block-dispatches"]);
+        shell.check_offers("sudbox run --flavour ", &["default", "full", "debug"]);
+        shell.check_offers("sudbox run --arch ", &["x86_64", "riscv64"]);
+        shell.check_offers("sudbox run --ex", &["--exact"]);
         assert!(!shell.offers("sudbox run --flavour d").contains(&"full".to_owned()));
     }
 }
 
 /// `run` is offered each kernel that `kernels` lists and `run` takes, and files.
 #[test]
-fn kernels_beside_files() {
+fn kernels_and_files_are_completed() {
     let mut command = sudbox();
     command.args(["kernels", "--format", "json"]);
     let list = run(command).expect_code(0).json();
@@ -128,19 +129,19 @@ fn kernels_beside_files() {
     let kernels: Vec<&str> = kernels.filter_map(|kernel| kernel["name"].as_str()).collect();
     assert!(kernels.contains(&"6.12"), "{kernels:?}");
     for shell in shells() {
-        shell.is_offered("sudbox run ", &kernels);
-        shell.is_offered("sudbox run ", &["running", "installed", "latest", "vmlinux", "linux/"]);
-        shell.is_offered("sudbox exec --kernel ", &kernels);
-        shell.is_offered("sudbox bench --compare ", &kernels);
-        shell.is_offered("sudbox run ./vml", &["./vmlinux"]);
+        shell.check_offers("sudbox run ", &kernels);
+        shell.check_offers("sudbox run ", &["running", "installed", "latest", "vmlinux", "linux/"]);
+        shell.check_offers("sudbox exec --kernel ", &kernels);
+        shell.check_offers("sudbox bench --compare ", &kernels);
+        shell.check_offers("sudbox run ./vml", &["./vmlinux"]);
         let offers = shell.offers("sudbox run runn");
         assert_eq!(offers, ["running"], "{}", shell.name);
     }
 }
 
-/// bash replaces only what follows the `:`.
+/// bash replaces only the text after the `:`.
 #[test]
-fn packages_after_a_colon() {
+fn packages_are_completed_after_a_colon() {
     let mut command = sudbox();
     command.args(["kernels"]);
     let listed = run(command).expect_code(0).stdout;
@@ -151,19 +152,19 @@ fn packages_after_a_colon() {
     let series = package.split_whitespace().next().expect("a series");
     for shell in shells() {
         let offer = if shell.name == "bash" { series.to_owned() } else { format!("deb:{series}") };
-        shell.is_offered("sudbox run deb:", &[&offer]);
+        shell.check_offers("sudbox run deb:", &[&offer]);
     }
 }
 
 #[test]
 fn every_verb_has_a_man_page() {
-    let help = printed(&["--help"]);
+    let help = stdout_of(&["--help"]);
     let verbs = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let verbs: Vec<&str> =
         verbs.map_while(|line| line.split_whitespace().next()).filter(|v| *v != "help").collect();
     assert!(verbs.len() > 8, "{verbs:?}");
     for verb in verbs {
-        let page = printed(&["man", verb]);
+        let page = stdout_of(&["man", verb]);
         assert!(page.contains(".TH") && page.contains(verb), "{verb}: {page}");
     }
 }

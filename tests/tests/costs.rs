@@ -12,10 +12,10 @@ const FORCE_SIG_INFO: &str = "\tforce_sig_info(&info);\n";
 
 /// Adds this number of instructions to the dispatch path.
 fn slowed(text: &str, instructions: u32) -> String {
-    let more =
+    let with_nops =
         format!("\tasm volatile(\".rept {instructions}\\n\\tnop\\n\\t.endr\");\n{FORCE_SIG_INFO}");
-    assert!(text.contains(FORCE_SIG_INFO), "{DISPATCH} does not send the signal as it did");
-    text.replacen(FORCE_SIG_INFO, &more, 1)
+    assert!(text.contains(FORCE_SIG_INFO), "{DISPATCH} has no line {FORCE_SIG_INFO:?}");
+    text.replacen(FORCE_SIG_INFO, &with_nops, 1)
 }
 
 fn bench(arguments: &[&str]) -> Command {
@@ -26,7 +26,7 @@ fn bench(arguments: &[&str]) -> Command {
 
 /// The difference and the finding of one cost in a comparison's JSON.
 #[track_caller]
-fn line(result: &RunOutput, name: &str) -> (f64, String) {
+fn difference_and_finding(result: &RunOutput, name: &str) -> (f64, String) {
     let document: serde_json::Value = serde_json::from_str(&result.stdout).expect("JSON");
     let lines = document["lines"].as_array().expect("lines");
     let line = lines.iter().find(|line| line["name"] == name).expect(name);
@@ -45,16 +45,17 @@ fn two_hundred_instructions_are_found_and_a_rebuild_makes_no_difference() {
     assert!(result.stdout.ends_with("COMPARED: no difference is real\n"), "{}", result.stdout);
     tree.edit(DISPATCH, |text| slowed(text, 200));
     let result = run(compare("json")).expect_code(1);
-    let (change, finding) = line(&result, "round-trip");
+    let (difference, finding) = difference_and_finding(&result, "round-trip");
     assert_eq!(finding, "slower");
-    assert!((change - 200.0).abs() < 3.0, "{change} instructions more");
+    assert!((difference - 200.0).abs() < 3.0, "{difference} instructions more");
     for name in ["native", "inside", "allowed", "flip", "seccomp-trap", "ptrace-sysemu"] {
-        assert_eq!(line(&result, name).1, "same", "{name}");
+        let (_, finding) = difference_and_finding(&result, name);
+        assert_eq!(finding, "same", "{name}");
     }
 }
 
 #[test]
-fn a_bisection_finds_the_commit_that_slowed_it_down() {
+fn a_bisection_finds_the_commit_that_slowed_the_benchmark_down() {
     let history = History::wait_for(PINNED_SERIES);
     let fine = history.comment(&history.release(), "costs: fine", DISPATCH);
     let little = history.edit(&fine, "costs: a little", DISPATCH, |text| slowed(text, 10));
@@ -67,9 +68,9 @@ fn a_bisection_finds_the_commit_that_slowed_it_down() {
     command.args(["bisect", "--bench", "round-trip", "--threshold", "4%", "--confirm", "1"]);
     command.args(["--linux", history.argument(), "--good", "costs-fine", "--bad", "costs-after"]);
     let result = run(command).expect_code(0);
-    let is = result.stdout.starts_with("The first bad commit between ")
+    let names_commit = result.stdout.starts_with("The first bad commit between ")
         && result.stdout.contains(&format!("  commit    {}\n", culprit.id));
-    assert!(is, "{}{}", result.stdout, result.stderr);
+    assert!(names_commit, "{}{}", result.stdout, result.stderr);
     let mut command = sudbox();
     command.args(["bisect", "--bench", "round-trip", "--threshold", "4%", "--confirm", "1"]);
     command.args(["--linux", history.argument(), "--good", "costs-fine", "--bad", &little.id]);
@@ -110,11 +111,10 @@ fn requests_that_cannot_be_measured_are_refused_in_one_line() {
 fn the_running_kernel_is_measured_in_nanoseconds_and_emulation_in_ratios() {
     let mut command = sudbox();
     command.args(["bench", "running", "--only", "round-trip", "--format", "json"]);
-    let here = run(command).expect_code(0).json();
-    assert_eq!(here["unit"]["kind"], "nanoseconds");
-    assert!(
-        here["costs"][0]["cost"]["least"].as_f64().is_some_and(|nanoseconds| nanoseconds > 5.0)
-    );
+    let measured = run(command).expect_code(0).json();
+    assert_eq!(measured["unit"]["kind"], "nanoseconds");
+    let least = measured["costs"][0]["cost"]["least"].as_f64();
+    assert!(least.is_some_and(|nanoseconds| nanoseconds > 5.0), "{measured}");
     let mut command = sudbox();
     command.args([
         "bench",

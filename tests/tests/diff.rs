@@ -34,17 +34,17 @@ fn the_changes_between_two_releases_are_named_and_nothing_else_differs() {
     }
     let inclusive = changes.iter().find(|change| text(change, "commit") == "a2fc422ed757");
     let differences = inclusive.expect("found above")["differences"].as_array().expect("a list");
-    let points = differences.iter().find(|it| text(it, "field") == "observations");
+    let points = differences.iter().find(|difference| text(difference, "field") == "observations");
     assert_eq!(text(points.expect("points of the grid"), "common"), "mode inclusive");
     assert!(result.json()["compared"].as_u64().expect("a count") > 10_000);
 
-    // The recordings are kept, and the report can be shown again.
-    let again = run(diff(&["7.3", PINNED_SERIES])).expect_code(0);
-    assert!(!again.stderr.contains("record"), "{}", again.stderr);
-    assert!(again.stdout.contains("expected changes explain all"), "{}", again.stdout);
+    // The recordings are in the cache now, so the kernels are not recorded again.
+    let reverse = run(diff(&["7.3", PINNED_SERIES])).expect_code(0);
+    assert!(!reverse.stderr.contains("record"), "{}", reverse.stderr);
+    assert!(reverse.stdout.contains("expected changes explain all"), "{}", reverse.stdout);
     let mut show = sudbox();
-    show.args(["report", "show"]).arg(again.folder());
-    assert_eq!(run(show).expect_code(0).stdout, again.stdout);
+    show.args(["report", "show"]).arg(reverse.folder());
+    assert_eq!(run(show).expect_code(0).stdout, reverse.stdout);
 }
 
 #[test]
@@ -55,7 +55,8 @@ fn a_fault_is_the_only_difference_that_nothing_explains() {
     let result = run(diff(&arguments)).expect_code(1);
     let differences = list(&result, "unexpected");
     assert!(list(&result, "expected").is_empty());
-    let fields: Vec<&str> = differences.iter().map(|it| text(it, "field")).collect();
+    let fields: Vec<&str> =
+        differences.iter().map(|difference| text(difference, "field")).collect();
     assert!(fields.contains(&"frame.si_errno"), "{fields:?}");
     for difference in &differences {
         let field = text(difference, "field");

@@ -20,32 +20,33 @@ fn run_with_input(mut command: Command, input: &[u8]) -> Output {
     let mut child = command.spawn().expect("sudbox");
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.to_vec();
-    // A write error is fine: the command may end before it has read everything.
-    let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
-    let output = child.wait_with_output().expect("its end");
-    feeder.join().expect("a thread");
+    // A write error is no failure, because the command may end before it has read everything.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().expect("the output of the command");
+    writer.join().expect("a thread");
     output
 }
 
 /// Writes an executable file.
-fn program(path: &Path, content: &[u8]) {
+fn write_program(path: &Path, content: &[u8]) {
     fs::write(path, content).expect("a file");
     fs::set_permissions(path, Permissions::from_mode(0o755)).expect("a mode");
 }
 
 #[test]
-fn streams_directory_environment_and_status_are_the_programs() {
+fn a_program_gets_stdin_directory_and_environment_and_its_output_and_status_are_forwarded() {
     let dir = tempfile::tempdir().expect("a directory");
-    let place = dir.path().canonicalize().expect("a path");
+    let directory = dir.path().canonicalize().expect("a path");
     let script = "echo out; echo err >&2; pwd; echo \"$SUDBOX_WORD $0\"; read -r line; echo $line; \
                   exit 7";
     let mut command = exec(&[], &["sh", "-c", script, "zero"]);
-    command.current_dir(&place).env("SUDBOX_WORD", "a b  c");
-    let got = run_with_input(command, b"hello\n");
-    let (out, err) = (String::from_utf8_lossy(&got.stdout), String::from_utf8_lossy(&got.stderr));
-    assert_eq!(got.status.code(), Some(7), "{err}");
-    assert_eq!(out, format!("out\n{}\na b  c zero\nhello\n", place.display()));
-    assert_eq!(err, "err\n");
+    command.current_dir(&directory).env("SUDBOX_WORD", "a b  c");
+    let output = run_with_input(command, b"hello\n");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+    let expected = format!("out\n{}\na b  c zero\nhello\n", directory.display());
+    assert_eq!(text(&output.stdout), expected);
+    assert_eq!(text(&output.stderr), "err\n");
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn json_has_output_status_kernel_and_machine() {
 }
 
 #[test]
-fn json_has_the_signal_and_the_reason_of_no_end() {
+fn json_has_the_signal_or_the_reason_why_the_program_did_not_end() {
     let killed = run(exec(&["--format", "json"], &["sh", "-c", "kill -SEGV $$"]));
     let killed = killed.expect_code(128 + 11).json();
     assert_eq!([&killed["signal"], &killed["exit_code"]], [11, 128 + 11], "{killed}");
@@ -103,7 +104,7 @@ fn json_keeps_bytes_that_are_not_utf8() {
     let script = "printf 'a\\377'; printf '\\200b' >&2";
     let report = run(exec(&["--format", "json"], &["sh", "-c", script])).expect_code(0).json();
     let fields = ["stdout", "stdout_base64", "stderr", "stderr_base64"];
-    // printf 'a\377' | base64; printf '\200b' | base64
+    // The base64 is the output of: printf 'a\377' | base64; printf '\200b' | base64
     let expected = ["a\u{fffd}", "Yf8=", "\u{fffd}b", "gGI="];
     assert_eq!(fields.map(|field| report[field].as_str()), expected.map(Some), "{report}");
 }
@@ -119,7 +120,7 @@ fn json_has_a_bounded_part_of_a_long_output() {
 }
 
 #[test]
-fn json_is_whole_or_absent() {
+fn an_error_before_the_program_starts_prints_no_json() {
     let dir = tempfile::tempdir().expect("a directory");
     let tree = unbuildable_tree(dir.path());
     for (options, program, code, words) in [
@@ -137,12 +138,12 @@ fn the_exit_code_of_a_killed_program_is_128_plus_the_signal() {
 }
 
 #[test]
-fn input_and_output_of_any_length_come_through() {
+fn input_and_output_of_four_megabytes_are_forwarded() {
     let input: Vec<u8> = (0..1_000_000_u32).flat_map(|n| n.to_le_bytes()).collect();
-    let got = run_with_input(exec(&[], &["cat"]), &input);
-    assert_eq!(got.status.code(), Some(0), "{}", String::from_utf8_lossy(&got.stderr));
-    assert!(got.stdout == input, "{} bytes of {}", got.stdout.len(), input.len());
-    // A program that does not read its input ends as well.
+    let output = run_with_input(exec(&[], &["cat"]), &input);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout == input, "{} bytes of {}", output.stdout.len(), input.len());
+    // A program that does not read its input ends too.
     assert_eq!(run_with_input(exec(&[], &["true"]), &input).status.code(), Some(0));
 }
 
@@ -152,14 +153,14 @@ fn a_closed_stdout_ends_the_program_with_sigpipe() {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("sudbox");
     drop(child.stdout.take());
-    assert_eq!(child.wait().expect("its end").code(), Some(128 + 13));
+    assert_eq!(child.wait().expect("an exit status").code(), Some(128 + libc::SIGPIPE));
 }
 
 #[test]
 fn a_script_runs_by_its_interpreter() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("script");
-    program(&path, b"#!/bin/sh -e\necho \"$1 $#\"\nfalse\necho not here\n");
+    write_program(&path, b"#!/bin/sh -e\necho \"$1 $#\"\nfalse\necho not here\n");
     let result = run(exec(&[], &[path.to_str().expect("UTF-8"), "one", "two"])).expect_code(1);
     assert_eq!(result.stdout, "one 2\n");
 }
@@ -168,27 +169,30 @@ fn a_script_runs_by_its_interpreter() {
 fn programs_that_cannot_run_are_refused_in_one_line() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name);
-    let whole = fs::read("/bin/true").expect("a program");
-    let mut foreign = whole.clone();
+    let valid = fs::read("/bin/true").expect("a program");
+    let mut foreign = valid.clone();
+    // e_machine: EM_AARCH64.
     foreign[18] = 183;
-    program(&path("foreign"), &foreign);
-    let mut lonely = whole.clone();
-    let name = lonely.windows(9).position(|bytes| bytes == b"libc.so.6").expect("a library");
-    lonely[name + 3] = b'x';
-    program(&path("lonely"), &lonely);
-    program(&path("cut"), &whole[..100]);
-    program(&path("text"), b"hello\n");
-    program(&path("twice"), format!("#!{}\n", path("once").display()).as_bytes());
-    program(&path("once"), b"#!/bin/sh\n");
-    fs::write(path("plain"), &whole).expect("a file");
+    write_program(&path("foreign"), &foreign);
+    let mut without_library = valid.clone();
+    let name =
+        without_library.windows(9).position(|bytes| bytes == b"libc.so.6").expect("a library");
+    without_library[name + 3] = b'x';
+    write_program(&path("without-library"), &without_library);
+    write_program(&path("truncated"), &valid[..100]);
+    write_program(&path("text"), b"hello\n");
+    let interpreter = path("interpreter-script");
+    write_program(&path("script-of-script"), format!("#!{}\n", interpreter.display()).as_bytes());
+    write_program(&interpreter, b"#!/bin/sh\n");
+    fs::write(path("not-executable"), &valid).expect("a file");
     for (name, words) in [
         ("nowhere", "no such program"),
-        ("plain", "chmod +x"),
+        ("not-executable", "chmod +x"),
         ("foreign", "machine is number 183"),
-        ("lonely", "libx.so.6, which "),
-        ("cut", "damaged"),
+        ("without-library", "libx.so.6, which "),
+        ("truncated", "damaged"),
         ("text", "no ELF file"),
-        ("twice", "is a script too"),
+        ("script-of-script", "is a script too"),
         (".", "is a directory"),
     ] {
         let path = path(name);
@@ -266,15 +270,15 @@ fn a_kernels_own_selftests_run_on_it() {
     }
 }
 
-/// `sudbox kselftest` with a `cc` that is this shell script. `real` of the script is the path of the
-/// compiler.
+/// `sudbox kselftest` with this shell script as `cc`. The variable `compiler` of the script is the path
+/// of the installed compiler.
 fn kselftest_with_compiler(script: &str, options: &[&str]) -> RunOutput {
     let path = std::env::var("PATH").expect("a PATH");
-    let mut real = std::env::split_paths(&path).map(|folder| folder.join("cc"));
-    let real = real.find(|path| path.exists()).expect("cc is installed");
+    let mut compilers = std::env::split_paths(&path).map(|folder| folder.join("cc"));
+    let compiler = compilers.find(|path| path.exists()).expect("cc is installed");
     let bin = tempfile::tempdir().expect("a directory");
-    let script = format!("#!/bin/sh\nreal={}\n{script}\n", real.display());
-    program(&bin.path().join("cc"), script.as_bytes());
+    let script = format!("#!/bin/sh\ncompiler={}\n{script}\n", compiler.display());
+    write_program(&bin.path().join("cc"), script.as_bytes());
     let mut command = sudbox();
     command.env("PATH", format!("{}:{path}", bin.path().display()));
     command.arg("kselftest").args(options);
@@ -282,10 +286,10 @@ fn kselftest_with_compiler(script: &str, options: &[&str]) -> RunOutput {
 }
 
 #[test]
-fn a_selftest_that_does_not_compile_leaves_the_others_tested() {
+fn other_selftests_run_if_one_does_not_compile() {
     let refuses_one = r#"
         case "$*" in *get_set_sud.c) set -- -include /no/such/header.h "$@";; esac
-        exec "$real" "$@""#;
+        exec "$compiler" "$@""#;
     let text = kselftest_with_compiler(refuses_one, &["--quiet"]).expect_code(125);
     assert!(text.stdout.contains("ok 1 global.dispatch_trigger_sigsys\n"), "{}", text.stdout);
     assert!(!text.stdout.contains("get_set_sud"), "{}", text.stdout);
@@ -307,13 +311,13 @@ fn a_selftest_that_does_not_compile_leaves_the_others_tested() {
 fn without_a_selftest_that_compiles_no_kernel_is_run() {
     let refuses_all = r#"
         case "$*" in */selftests/*) set -- -include /no/such/header.h "$@";; esac
-        exec "$real" "$@""#;
+        exec "$compiler" "$@""#;
     let report = kselftest_with_compiler(refuses_all, &["--format", "json"]).expect_code(125);
     assert_eq!(report.stderr.matches("was not tested: it does not compile").count(), 2);
     let report = report.json();
     assert!(report["kernel"].is_null() && report["machine"].is_null(), "{report}");
 
-    // The source is not to blame.
+    // A compiler that cannot build any static program is a fault of the machine.
     let broken = "echo cannot find -lc >&2; exit 1";
     let result = kselftest_with_compiler(broken, &[]);
     assert!(result.stderr.ends_with("\ncannot find -lc\n"), "{}", result.stderr);
@@ -324,20 +328,24 @@ fn without_a_selftest_that_compiles_no_kernel_is_run() {
 #[test]
 fn an_interpreter_is_not_run_on_the_host() {
     let dir = tempfile::tempdir().expect("a directory");
-    let place = dir.path().canonicalize().expect("a path");
-    let (trap, mark, path) = (place.join("trap"), place.join("mark"), place.join("program"));
-    program(&trap, format!("#!/bin/sh\necho run > {}\n", mark.display()).as_bytes());
-    let source = place.join("program.c");
+    let directory = dir.path().canonicalize().expect("a path");
+    let path = |name: &str| directory.join(name);
+    let (interpreter, written_file) = (path("interpreter"), path("written"));
+    write_program(
+        &interpreter,
+        format!("#!/bin/sh\necho run > {}\n", written_file.display()).as_bytes(),
+    );
+    let (program, source) = (path("program"), path("program.c"));
     fs::write(&source, "int main(void) { return 0; }\n").expect("a file");
-    let built = Command::new("gcc")
-        .arg(format!("-Wl,--dynamic-linker={}", trap.display()))
+    let status = Command::new("gcc")
+        .arg(format!("-Wl,--dynamic-linker={}", interpreter.display()))
         .arg("-o")
-        .args([&path, &source])
+        .args([&program, &source])
         .status()
         .expect("gcc is installed");
-    assert!(built.success());
+    assert!(status.success());
     // In the guest, the kernel does not accept a script as ELF interpreter, so the program fails.
-    let result = run(exec(&[], &[path.to_str().expect("UTF-8")]));
+    let result = run(exec(&[], &[program.to_str().expect("UTF-8")]));
     assert_ne!(result.code, 0, "{}", result.stderr);
-    assert!(!mark.exists(), "the interpreter ran on the host");
+    assert!(!written_file.exists(), "the interpreter ran on the host");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The layout of the help, the number of cases that `--list` says, the width of terminals, and paths in
-//! the command.
+//! The layout of the help, the number of cases in `--list`, output on terminals of several widths, and
+//! paths in the binary.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -26,7 +26,7 @@ const VERBS: &[(&str, &[&str])] = &[
     ("setup", &["Exits with 0", "128"]),
 ];
 
-fn printed(line: &str) -> String {
+fn stdout_of(line: &str) -> String {
     let mut command = sudbox();
     command.args(line.split(' '));
     run(command).expect_code(0).stdout
@@ -35,12 +35,12 @@ fn printed(line: &str) -> String {
 #[test]
 fn the_help_is_grouped_with_examples_and_exit_codes() {
     for (verb, words) in VERBS {
-        let help = printed(&format!("{verb} --help"));
+        let help = stdout_of(&format!("{verb} --help"));
         for word in *words {
             assert!(help.contains(word), "{verb}: no `{word}` in:\n{help}");
         }
     }
-    let help = printed("--help");
+    let help = stdout_of("--help");
     for word in ["Exit codes of `run`", "SUDBOX_CACHE", "NO_COLOR"] {
         assert!(help.contains(word), "no `{word}` in:\n{help}");
     }
@@ -60,9 +60,9 @@ fn the_help_has_no_empty_default_and_fits_the_terminal() {
     }
 }
 
-/// The number at the start of the last line of `run --list`.
-fn counted(cases: &str) -> usize {
-    let list = printed(&format!("run --list --cases {cases}"));
+/// The number of cases in the last line of `run --list`.
+fn listed_count(cases: &str) -> usize {
+    let list = stdout_of(&format!("run --list --cases {cases}"));
     let last = list.lines().last().expect("a line");
     let number = last.split(' ').next().and_then(|word| word.parse().ok());
     number.unwrap_or_else(|| panic!("no number of cases: {last}"))
@@ -70,15 +70,15 @@ fn counted(cases: &str) -> usize {
 
 #[test]
 fn a_run_has_as_many_cases_as_the_list_says() {
-    let judged = |cases: &str| {
+    let judged_count = |cases: &str| {
         let report = run(sudbox_run(&["--cases", cases])).expect_code(0).json();
         report["cases"].as_array().expect("cases").len()
     };
-    assert_eq!(counted("selector"), judged("selector"));
-    assert_eq!(counted("all"), judged("all"));
+    assert_eq!(listed_count("selector"), judged_count("selector"));
+    assert_eq!(listed_count("all"), judged_count("all"));
 }
 
-/// What a command prints on a terminal of this width, without escape sequences. Stdout and stderr are
+/// The output of a command on a terminal of this width, without escape sequences. Stdout and stderr are
 /// the terminal.
 fn on_terminal(width: u16, arguments: &[&str]) -> String {
     let size = libc::winsize { ws_row: 50, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
@@ -88,18 +88,18 @@ fn on_terminal(width: u16, arguments: &[&str]) -> String {
         libc::openpty(&mut host, &mut terminal, std::ptr::null_mut(), std::ptr::null(), &size)
     };
     assert_eq!(opened, 0, "openpty: {}", std::io::Error::last_os_error());
-    // SAFETY: openpty has just returned the two descriptors, which nobody else owns.
+    // SAFETY: openpty has just returned the two descriptors, which have no other owner.
     let (host, terminal) = unsafe { (OwnedFd::from_raw_fd(host), OwnedFd::from_raw_fd(terminal)) };
     let mut command: Command = sudbox();
     command.args(arguments).env("TERM", "xterm").stdin(Stdio::null());
     command.stdout(Stdio::from(terminal.try_clone().expect("a copy"))).stderr(terminal);
     let mut child = command.spawn().expect("sudbox");
-    // The command holds copies of the terminal, which would keep the end from being seen.
+    // The command has copies of the terminal's descriptor. While one is open, the terminal does not end.
     drop(command);
     let mut bytes = Vec::new();
-    // Linux ends a terminal that nobody has open with EIO.
+    // Reading fails with EIO when no process has the terminal open.
     let _ = File::from(host).read_to_end(&mut bytes);
-    let code = child.wait().expect("its end").code();
+    let code = child.wait().expect("an exit status").code();
     assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&bytes));
     without_escapes(&String::from_utf8_lossy(&bytes))
 }
@@ -116,7 +116,7 @@ fn without_escapes(text: &str) -> String {
 }
 
 #[test]
-fn what_is_printed_fits_the_terminal() {
+fn the_output_fits_the_terminal() {
     for width in [40, 60, 80, 100, 120, 160, 200] {
         for line in [
             "run --cases selector,entries",
@@ -129,7 +129,7 @@ fn what_is_printed_fits_the_terminal() {
             let text = on_terminal(width, &words);
             assert!(!text.trim().is_empty(), "{line}");
             for printed in text.split(['\r', '\n']) {
-                // Only a path of one word, as that of the report folder, may be longer.
+                // Only a path without spaces, such as the report folder, may be longer.
                 let printed = printed.trim_end();
                 let value = printed.trim().trim_start_matches("report").trim();
                 let is_path = value.starts_with('/') && !value.contains(' ');
@@ -142,13 +142,13 @@ fn what_is_printed_fits_the_terminal() {
 
 #[test]
 fn the_list_is_the_same_in_json() {
-    let list = printed("run --list --arch s390x --format json");
+    let list = stdout_of("run --list --arch s390x --format json");
     let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
     let cases = list["cases"].as_array().expect("cases");
     let count = |field: &str, value: &serde_json::Value| {
         cases.iter().filter(|case| &case[field] == value).count()
     };
-    let table = printed("run --list --arch s390x");
+    let table = stdout_of("run --list --arch s390x");
     let summary = table.lines().last().expect("a count");
     let excluded = cases.len() - count("exclusion_reason", &serde_json::Value::Null);
     assert!(summary.ends_with(&format!("{excluded} more on other architectures")), "{summary}");
@@ -160,7 +160,7 @@ fn the_list_is_the_same_in_json() {
 
 /// A release build replaces the paths of the checkout and of cargo's folder.
 #[test]
-fn the_command_has_no_path_of_the_machine_that_built_it() {
+fn the_binary_has_no_path_of_the_machine_that_built_it() {
     let command = sudbox();
     let path = command.get_program();
     if !path.to_string_lossy().contains("/release/") {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Hostile kernels, built from `payloads/hostile.c`. Whatever such a kernel does, sudbox does not
-//! crash or hang, and the report says what the kernel did.
+//! Hostile kernels, built from `payloads/hostile.c`. sudbox does not crash or hang, and the report
+//! describes the behaviour of the kernel.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,11 +12,11 @@ use sudbox_tests::{RunOutput, root, start, sudbox_run};
 /// Seconds without progress after which a boot is a hang.
 const TIMEOUT: u64 = 6;
 
-/// Time limit of a run. It may take two boots, the second with all kernel messages; a kernel that
+/// Time limit of a run. A run may have two boots, the second with all kernel messages. A kernel that
 /// prints without end is stopped after ten times [`TIMEOUT`].
 const LIMIT: Duration = Duration::from_secs(10 * TIMEOUT + 30);
 
-// Mode of the kernel (`MODE` of hostile.c), words of the report, words on the console.
+// Each has the mode of the kernel (`MODE` of hostile.c), words of the report, and words on the console.
 const HALTS: [&str; 3] = ["halts", "halted with interrupts off", "halting"];
 const SPINS: [&str; 3] = ["spins", "runs with interrupts off", "spinning"];
 const FAULTS: [&str; 3] = ["faults", "triple fault", "CPU#0"];
@@ -27,10 +27,10 @@ const WANDERS: [&str; 3] = ["wanders", "KVM internal error", "wandering"];
 const SCRIBBLES: [&str; 3] = ["scribbles", "restarted before", "registers done"];
 
 /// Compiles the kernel of a mode.
-fn kernel(what: &str, dir: &Path) -> PathBuf {
-    let path = dir.join(what);
+fn compile_kernel(mode: &str, dir: &Path) -> PathBuf {
+    let path = dir.join(mode);
     let status = Command::new("gcc")
-        .arg(format!("-DMODE={what}"))
+        .arg(format!("-DMODE={mode}"))
         .arg(format!("-DHOST_PORT={}", sudbox_protocol::PORT))
         .args(["-O1", "-ffreestanding", "-nostdlib", "-static", "-fno-pic", "-no-pie"])
         .args(["-mno-red-zone", "-mgeneral-regs-only", "-fcf-protection=none"])
@@ -39,19 +39,19 @@ fn kernel(what: &str, dir: &Path) -> PathBuf {
         .arg(root().join("tests/payloads/hostile.c"))
         .status()
         .expect("gcc is installed");
-    assert!(status.success(), "{what} does not compile");
+    assert!(status.success(), "{mode} does not compile");
     path
 }
 
 /// Checks the report of a hostile kernel.
 #[track_caller]
-fn check_report([what, name, printed]: [&str; 3], result: RunOutput) {
+fn check_report([mode, report_words, console_words]: [&str; 3], result: RunOutput) {
     let report = result.expect_code(1).json();
     let case = &report["cases"][0];
     assert_eq!((&case["id"], &case["outcome"]), (&"boot/reaches-init".into(), &"fail".into()));
     let text = |key: &str| case[key].as_str().expect("a text");
-    assert!(text("got").contains(name), "{what}: {}", text("got"));
-    assert!(text("console").contains(printed), "{what}: {}", text("console"));
+    assert!(text("got").contains(report_words), "{mode}: {}", text("got"));
+    assert!(text("console").contains(console_words), "{mode}: {}", text("console"));
 }
 
 fn arguments<'a>(kernel: &'a str, backend: &'a str, timeout: &'a str) -> [&'a str; 7] {
@@ -60,13 +60,13 @@ fn arguments<'a>(kernel: &'a str, backend: &'a str, timeout: &'a str) -> [&'a st
 
 #[test]
 fn hostile_kernels_on_qemu() {
-    // Without SCRIBBLES, which writes to every port: QEMU may crash (7.2 fails an assertion when its
-    // serial port is read with more than one byte). Without WANDERS, which jumps to unmapped memory:
-    // QEMU ends with an error.
+    // SCRIBBLES is left out. It writes to every port, and QEMU may crash: version 7.2 fails an assertion
+    // when more than one byte is read from its serial port. WANDERS is left out too. It jumps to unmapped
+    // memory, and QEMU ends with an error.
     let dir = tempfile::tempdir().unwrap();
     let timeout = TIMEOUT.to_string();
     let running = [FAULTS, HALTS, SPINS, PRINTS, KICKS, IGNORES].map(|hostile| {
-        let kernel = kernel(hostile[0], dir.path());
+        let kernel = compile_kernel(hostile[0], dir.path());
         (hostile, start(sudbox_run(&arguments(kernel.to_str().unwrap(), "tcg", &timeout))))
     });
     for (hostile, running) in running {
@@ -81,25 +81,25 @@ fn hostile_kernels_on_the_microvm() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = Files::default();
     files.add_sudbox();
-    let all = [FAULTS, HALTS, SPINS, PRINTS, KICKS, IGNORES, WANDERS];
-    for [what, ..] in all.into_iter().chain([SCRIBBLES]) {
-        files.copy_from_host(&kernel(what, dir.path()), format!("/k/{what}"));
+    let parallel = [FAULTS, HALTS, SPINS, PRINTS, KICKS, IGNORES, WANDERS];
+    for [mode, ..] in parallel.into_iter().chain([SCRIBBLES]) {
+        files.copy_from_host(&compile_kernel(mode, dir.path()), format!("/k/{mode}"));
     }
     let level1 = Level1::boot(Level1Options { files, ..Level1Options::default() });
-    let program = |[what, ..]: [&str; 3], timeout: &str| {
-        let kernel = format!("/k/{what}");
+    let program = |[mode, ..]: [&str; 3], timeout: &str| {
+        let kernel = format!("/k/{mode}");
         let arguments = arguments(&kernel, "kvm", timeout);
         let argv = [&["sudbox", "run", "--format", "json"], &arguments[..]].concat();
         level1::program(&argv)
     };
-    // Exits are slow in level 1, and SCRIBBLES makes tens of thousands, so it runs alone and with a
-    // longer timeout. The others run in parallel.
-    let [ended] = &level1.run_all(vec![program(SCRIBBLES, "60")])[..] else { panic!("one") };
+    // SCRIBBLES causes tens of thousands of VM exits, which are slow in level 1. So this kernel runs
+    // alone and with a longer timeout. The others run in parallel.
+    let [ended] = &level1.run_all(vec![program(SCRIBBLES, "60")])[..] else { panic!("one end") };
     check_report(SCRIBBLES, ended.clone().into());
 
     let timeout = TIMEOUT.to_string();
-    let programs = all.map(|hostile| program(hostile, &timeout));
-    for (hostile, ended) in all.into_iter().zip(level1.run_all(programs.into())) {
+    let programs = parallel.map(|hostile| program(hostile, &timeout));
+    for (hostile, ended) in parallel.into_iter().zip(level1.run_all(programs.into())) {
         assert!(ended.elapsed < LIMIT, "{hostile:?}: {ended:?}");
         check_report(hostile, ended.into());
     }

@@ -8,8 +8,8 @@ use sudbox_report::matrix::{Cell, CellResult, Matrix, Plan};
 use sudbox_report::{CaseReport, Kernel, Outcome, Report, Screen, Verdict};
 use sudbox_tests::{python, run, sudbox};
 
-/// Validates stdin and prints the numbers of checkouts, builds and tests. Also checks that every id
-/// is unique and every referenced id exists, which the schema cannot express.
+/// Python script that validates stdin and prints the numbers of checkouts, builds and tests. It also
+/// checks that every id is unique and that every referenced id exists. The schema cannot express this.
 const VALIDATE: &str = r#"
 import sys, json, kcidb_io
 data = json.load(sys.stdin)
@@ -95,8 +95,8 @@ fn hostile_texts_of_the_guest_are_valid_to_kcidb() {
     // One test for each outcome.
     let counts = format!("1 1 {}", Outcome::ALL.len());
     assert_eq!(validate(&python, &kcidb(&hostile())).unwrap(), counts);
-    let nothing = kcidb(&Verdict::default());
-    assert_eq!(validate(&python, &nothing).unwrap(), "1 1 1");
+    let without_cases = kcidb(&Verdict::default());
+    assert_eq!(validate(&python, &without_cases).unwrap(), "1 1 1");
 
     let cell = |kernel: &str, flavour: &str| Cell {
         kernel: kernel.into(),
@@ -105,8 +105,8 @@ fn hostile_texts_of_the_guest_are_valid_to_kcidb() {
     };
     let judged = |verdict: Verdict| Some(CellResult::Judged(Box::new(verdict)));
     let failed = |exit_code| Some(CellResult::Failed { exit_code, reason: "why\u{0}".into() });
-    let mut other = hostile();
-    other.kernel.flavour = "full".into();
+    let mut full = hostile();
+    full.kernel.flavour = "full".into();
     let matrix = Matrix {
         plan: Plan {
             sudbox_version: String::new(),
@@ -122,7 +122,7 @@ fn hostile_texts_of_the_guest_are_valid_to_kcidb() {
             ],
         },
         shards: None,
-        results: vec![judged(hostile()), judged(other), failed(125), failed(128), None],
+        results: vec![judged(hostile()), judged(full), failed(125), failed(128), None],
     };
     let report = kcidb(&matrix);
     assert_eq!(validate(&python, &report).unwrap(), format!("3 4 {}", 2 * Outcome::ALL.len()));
@@ -135,7 +135,7 @@ fn hostile_texts_of_the_guest_are_valid_to_kcidb() {
         .collect();
     assert_eq!(status, ["PASS", "PASS", "FAIL", "ERROR"]);
 
-    // The validation does fail on an invalid report.
+    // The validation fails on an invalid report.
     let broken = kcidb(&hostile()).replace("\"PASS\"", "\"GREAT\"");
     assert!(validate(&python, &broken).unwrap_err().contains("GREAT"));
 }

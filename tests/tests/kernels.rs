@@ -82,9 +82,9 @@ fn expect_judged(command: Command) -> serde_json::Value {
 fn expect_refused(result: RunOutput, cache: &Path, code: i32, words: &[&str]) {
     result.expect_error(code, words);
     for folder in ["images", "sources", "tmp", "resolved"] {
-        let left: Vec<_> =
+        let entries: Vec<_> =
             fs::read_dir(cache.join(folder)).into_iter().flatten().flatten().collect();
-        assert!(left.is_empty(), "left behind: {left:?}");
+        assert!(entries.is_empty(), "left behind: {entries:?}");
     }
 }
 
@@ -104,18 +104,18 @@ fn check_refused(kernel: &str, code: i32, words: &[&str]) {
 }
 
 #[test]
-fn the_newest_package_of_a_series_is_judged_and_then_needs_no_network() {
+fn the_newest_package_of_a_series_is_judged_and_the_next_run_needs_no_network() {
     if !is_debian() {
         return;
     }
     let report = expect_judged(sudbox_run(&[DEBIAN_KERNEL, "--cases", "core"]));
     let source = report["kernel"]["source"].as_str().expect("a source");
     assert!(source.starts_with("distribution package linux-image-6.12."), "{source}");
-    let mut again = sudbox_run(&[DEBIAN_KERNEL, "--cases", "boot"]);
+    let mut second_run = sudbox_run(&[DEBIAN_KERNEL, "--cases", "boot"]);
     for proxy in ["http_proxy", "https_proxy"] {
-        again.env(proxy, "http://127.0.0.1:9");
+        second_run.env(proxy, "http://127.0.0.1:9");
     }
-    expect_judged(again);
+    expect_judged(second_run);
 }
 
 #[test]
@@ -129,22 +129,23 @@ fn a_package_by_its_file_and_by_its_name_are_the_same_kernel() {
 }
 
 #[test]
-fn an_image_has_its_modules_and_configuration_beside_it_or_is_refused() {
+fn an_image_is_judged_with_its_modules_and_refused_without_them() {
     let Some(package) = package() else { return };
     let report = expect_judged(sudbox_run(&[text(&package.image), "--cases", "entries"]));
     // x32 is expected to be absent only if the configuration was read.
     let cases = report["cases"].as_array().expect("cases");
     assert!(cases.iter().any(|case| case["id"] == "entries/x32" && case["outcome"] == "absent"));
 
-    // Without modules beside the image, its configuration says that virtio_mmio is one.
+    // The configuration has virtio_mmio as a module, and no modules are beside this copy of the image.
     let dir = tempfile::tempdir().expect("a directory");
     let boot = dir.path().join("boot");
     fs::create_dir(&boot).expect("a directory");
-    for entry in fs::read_dir(package.image.parent().expect("a directory")).expect("it").flatten() {
+    let package_boot = package.image.parent().expect("a directory");
+    for entry in fs::read_dir(package_boot).expect("a readable directory").flatten() {
         fs::copy(entry.path(), boot.join(entry.file_name())).expect("a copy");
     }
-    let alone = boot.join(package.image.file_name().expect("a name"));
-    check_refused(text(&alone), 129, &["virtio_mmio is a module that is not at hand"]);
+    let image = boot.join(package.image.file_name().expect("a name"));
+    check_refused(text(&image), 129, &["virtio_mmio is a module that is not at hand"]);
 }
 
 #[test]
@@ -206,11 +207,11 @@ fn packages_without_a_kernel_for_this_architecture_are_refused() {
 fn damaged_packages_and_images_are_refused() {
     let Some(package) = package() else { return };
     let dir = tempfile::tempdir().expect("a directory");
-    let whole = fs::read(&package.file).expect("the package");
+    let valid = fs::read(&package.file).expect("the package");
     let file = dir.path().join("kernel.deb");
-    fs::write(&file, &whole[..whole.len() / 2]).expect("a file");
+    fs::write(&file, &valid[..valid.len() / 2]).expect("a file");
     check_refused(text(&file), 129, &["kernel.deb", "truncated"]);
-    let mut corrupt = whole;
+    let mut corrupt = valid;
     let middle = corrupt.len() / 2;
     corrupt[middle..middle + 4096].fill(0x55);
     fs::write(&file, corrupt).expect("a file");
@@ -222,6 +223,7 @@ fn damaged_packages_and_images_are_refused() {
     let file = dir.path().join("vmlinuz");
     fs::write(&file, image).expect("a file");
     check_refused(text(&file), 129, &["vmlinuz", "damaged"]);
+    // The header of an Image for arm64 (Documentation/arch/arm64/booting.rst).
     let mut foreign = vec![0; 4096];
     foreign[..2].copy_from_slice(b"MZ");
     foreign[0x38..0x3c].copy_from_slice(b"ARM\x64");
@@ -230,7 +232,7 @@ fn damaged_packages_and_images_are_refused() {
 }
 
 #[test]
-fn commits_that_are_not_there_are_refused() {
+fn missing_commits_are_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     git(dir.path(), &["init", "--quiet", "linux"]);
     let linux = dir.path().join("linux");
@@ -239,16 +241,17 @@ fn commits_that_are_not_there_are_refused() {
     }
     let url = format!("file://{}", linux.display());
     git(dir.path(), &["clone", "--quiet", "--depth=1", &url, "shallow"]);
-    let asked = |commit: &str, linux: &Path, words: &[&str]| {
+    let check_commit_refused = |commit: &str, linux: &Path, words: &[&str]| {
         let (cache, mut command) = with_empty_cache(commit);
         command.arg("--linux").arg(linux);
         expect_refused(run(command), cache.path(), 129, words);
     };
-    asked("no-such-branch", &linux, &["no-such-branch", "no such commit"]);
-    asked("HEAD~1", &dir.path().join("shallow"), &["shallow clone", "--unshallow"]);
-    asked("HEAD", dir.path(), &["not a git repository"]);
+    check_commit_refused("no-such-branch", &linux, &["no-such-branch", "no such commit"]);
+    let shallow = dir.path().join("shallow");
+    check_commit_refused("HEAD~1", &shallow, &["shallow clone", "--unshallow"]);
+    check_commit_refused("HEAD", dir.path(), &["not a git repository"]);
     // The commit exists, but contains no Linux.
-    asked("HEAD~1", &linux, &["Makefile"]);
+    check_commit_refused("HEAD~1", &linux, &["Makefile"]);
 }
 
 /// The release of the default kernel.
@@ -279,9 +282,9 @@ fn latest_and_stable_are_the_releases_that_upstream_lists() {
     assert!(note.contains("99.1-rc1") && note.contains(&release), "{note}");
 }
 
-/// Distributions have no package of v6.12.1, which is years old, so another release stands in.
+/// Distributions have no package of the old release v6.12.1, so another release stands in.
 #[test]
-fn a_release_that_stands_in_is_said_first_and_refused_by_exact() {
+fn a_note_names_a_release_that_stands_in_and_exact_refuses_it() {
     if !is_debian() {
         return;
     }
@@ -291,15 +294,15 @@ fn a_release_that_stands_in_is_said_first_and_refused_by_exact() {
     let words = ["v6.12.1 cannot be had here", "stands in for it", "--exact"];
     expect_refused(run(command), cache.path(), 128, &words);
 
-    // Without it, the note comes before the compiler of the build is looked for.
+    // Without --exact, the note is printed before the error about the compiler.
     let mut command = sudbox_run(&["v6.12.1", "--cases", "boot", "--cc", "no-such-compiler"]);
     command.env(MIRROR.0, MIRROR.1);
     let result = run(command).expect_code(128);
-    let at = |words: &str| {
-        let at = result.stderr.find(words);
-        at.unwrap_or_else(|| panic!("no `{words}` in:\n{}", result.stderr))
+    let position = |words: &str| {
+        let position = result.stderr.find(words);
+        position.unwrap_or_else(|| panic!("no `{words}` in:\n{}", result.stderr))
     };
-    assert!(at("stands in for it") < at("no-such-compiler"), "{}", result.stderr);
+    assert!(position("stands in for it") < position("no-such-compiler"), "{}", result.stderr);
 }
 
 #[test]
@@ -319,9 +322,9 @@ fn a_tarball_with_a_wrong_checksum_is_refused() {
 fn a_network_that_is_down_or_stalls_is_named() {
     let bin = programs_without(&["apt"]);
     // A server that accepts connections and never sends.
-    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let stalls = format!("http://{}", silent.local_addr().expect("an address"));
-    for mirror in ["http://127.0.0.1:9", &stalls] {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let stalling_mirror = format!("http://{}", server.local_addr().expect("an address"));
+    for mirror in ["http://127.0.0.1:9", &stalling_mirror] {
         for kernel in ["v6.99.1", "latest"] {
             let (cache, mut command) = with_empty_cache(kernel);
             command.env("SUDBOX_KERNEL_MIRROR", mirror).env("PATH", bin.path());
@@ -357,16 +360,16 @@ fn kernels_are_listed_and_old_ones_pruned() {
         assert!(listed.contains(line), "`{line}` is not in:\n{listed}");
     }
     assert!(prune(&["--yes"]).contains("freed 0 B: 0 entries"));
-    let would = prune(&["--days", "0"]);
-    assert!(would.contains("would free") && would.contains(": 1 entry"), "{would}");
+    let dry_run = prune(&["--days", "0"]);
+    assert!(dry_run.contains("would free") && dry_run.contains(": 1 entry"), "{dry_run}");
     assert!(kernels(&[]).contains("cached image"), "a dry run frees nothing");
     assert!(prune(&["--days", "0", "--yes"]).contains(": 1 entry"));
     assert!(!kernels(&[]).contains("cached image"));
 }
 
-/// `--format` may stand before `prune` and behind it.
+/// `--format` may be given before or after `prune`.
 #[test]
-fn what_was_pruned_is_told_in_json() {
+fn pruned_entries_are_listed_in_json() {
     let cache = tempfile::tempdir().expect("a directory");
     let image = cache.path().join("images/feed");
     fs::create_dir_all(&image).expect("a directory");
@@ -378,32 +381,32 @@ fn what_was_pruned_is_told_in_json() {
         command.arg("kernels").args(arguments).env("SUDBOX_CACHE", cache.path());
         run(command).expect_code(0).json()
     };
-    let young = prune(&["--format", "json", "prune", "--yes"]);
-    assert_eq!((&young["days"], &young["removed"]), (&30.into(), &true.into()), "{young}");
-    assert_eq!((&young["bytes"], young["kernels"].as_array().map(Vec::len)), (&0.into(), Some(0)));
-    let would = prune(&["prune", "--format", "json", "--days", "0"]);
-    assert_eq!(would["removed"], false, "{would}");
-    let kernel = &would["kernels"][0];
+    let nothing_old = prune(&["--format", "json", "prune", "--yes"]);
+    assert_eq!([&nothing_old["days"], &nothing_old["bytes"]], [30, 0], "{nothing_old}");
+    assert_eq!(nothing_old["removed"], true, "{nothing_old}");
+    assert_eq!(nothing_old["kernels"].as_array().map(Vec::len), Some(0));
+    let dry_run = prune(&["prune", "--format", "json", "--days", "0"]);
+    assert_eq!(dry_run["removed"], false, "{dry_run}");
+    let kernel = &dry_run["kernels"][0];
     assert_eq!(
         [&kernel["name"], &kernel["state"], &kernel["origin"]],
         ["6.12.1", "cached image", "a tree"]
     );
-    assert!(would["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{would}");
+    assert!(dry_run["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{dry_run}");
     assert!(image.exists(), "a dry run frees nothing");
     let pruned = prune(&["--format", "json", "prune", "--days", "0", "--yes"]);
-    assert_eq!((&pruned["removed"], &pruned["bytes"]), (&true.into(), &would["bytes"]));
+    assert_eq!((&pruned["removed"], &pruned["bytes"]), (&true.into(), &dry_run["bytes"]));
     assert!(!image.exists());
 }
 
-/// The package of `deb:6.1` that `kernels` offers is the one that `run` takes, also when another was
-/// taken before.
+/// `run` uses the package of `deb:6.1` that `kernels` lists, even if an earlier run used another package.
 #[test]
-fn the_package_that_is_offered_is_the_one_that_is_taken() {
+fn run_uses_the_package_that_kernels_lists() {
     if !is_debian() {
         return;
     }
     let cache = tempfile::tempdir().expect("a directory");
-    let offered = || {
+    let listed_package = || {
         let mut command = sudbox();
         command.args(["kernels", "--format", "json"]).env("SUDBOX_CACHE", cache.path());
         let list = run(command).expect_code(0).json();
@@ -411,23 +414,23 @@ fn the_package_that_is_offered_is_the_one_that_is_taken() {
         let kernel = kernels.find(|kernel| kernel["name"] == "deb:6.1").expect("deb:6.1");
         kernel["origin"].as_str().expect("a package").to_owned()
     };
-    let taken = || {
+    let source_of_run = || {
         let mut command = sudbox_run(&["deb:6.1", "--cases", "boot"]);
         command.env("SUDBOX_CACHE", cache.path());
         let report = run(command).expect_code(0).json();
         report["kernel"]["source"].as_str().expect("a source").to_owned()
     };
-    let newest = offered();
-    let source = taken();
+    let newest = listed_package();
+    let source = source_of_run();
     assert!(source.starts_with(&format!("distribution package {newest}, ")), "{newest}: {source}");
 
-    // As if an earlier run had taken another package.
+    // Make the record of an earlier run with another package.
     let mut other = sudbox_run(&[DEBIAN_KERNEL, "--cases", "boot"]);
     other.env("SUDBOX_CACHE", cache.path());
     let _ = run(other).expect_code(0);
     let record = |kernel: &str| cache.path().join("resolved").join(format!("x86_64-{kernel}"));
     fs::copy(record(DEBIAN_KERNEL), record("deb:6.1")).expect("a copy");
-    let (offer, source) = (offered(), taken());
-    assert_ne!(offer, newest);
-    assert!(source.starts_with(&format!("distribution package {offer}, ")), "{offer}: {source}");
+    let (package, source) = (listed_package(), source_of_run());
+    assert_ne!(package, newest);
+    assert!(source.starts_with(&format!("distribution package {package}, ")), "{source}");
 }

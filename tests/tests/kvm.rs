@@ -6,7 +6,7 @@ use sudbox_tests::level1::{Level1, WITHOUT_ORACLES};
 use sudbox_tests::{run, sudbox_run};
 
 #[test]
-fn the_probe_finds_kvm_usable_and_auto_takes_it() {
+fn the_probe_finds_kvm_usable_and_auto_uses_the_microvm() {
     let result = Level1::shared().run(&["sudbox", "doctor"]);
     assert!(
         result.stdout.contains("/dev/kvm runs kernels"),
@@ -21,7 +21,7 @@ fn the_probe_finds_kvm_usable_and_auto_takes_it() {
 
 #[test]
 fn every_case_ends_as_on_tcg_with_the_same_cpu() {
-    // Booted before the run on TCG, so that the two do not compete for CPUs.
+    // Level 1 boots before the run on TCG, so that they do not compete for CPUs.
     let level1 = Level1::shared();
     let tcg = run(sudbox_run(&[
         "--cases",
@@ -38,10 +38,10 @@ fn every_case_ends_as_on_tcg_with_the_same_cpu() {
 #[test]
 fn a_run_leaves_nothing() {
     let level1 = Level1::shared();
-    let once = || level1.sudbox_run(&["--cases", "core", "--backend", "kvm"]).expect_code(0);
-    let _ = once();
+    let judge = || level1.sudbox_run(&["--cases", "core", "--backend", "kvm"]).expect_code(0);
+    let _ = judge();
     let before = level1.leftovers();
-    let _ = once();
+    let _ = judge();
     assert_eq!(level1.kill_all(), [""; 0], "processes");
     assert_eq!(level1.leftovers(), before);
 }

@@ -7,10 +7,10 @@ use sudbox_tests::level1::host::AARCH64;
 use sudbox_tests::level1::{Files, Level1, Level1Options, WITHOUT_ORACLES, build_kernel};
 use sudbox_tests::{run, sudbox_run};
 
-/// The machine that all tests here share, and the path of its kernel to judge.
+/// The machine that all tests of this file share, and the path of the kernel that they judge in it.
 fn level1() -> &'static (Level1, &'static str) {
-    static ONE: OnceLock<(Level1, &'static str)> = OnceLock::new();
-    ONE.get_or_init(|| {
+    static LEVEL1: OnceLock<(Level1, &'static str)> = OnceLock::new();
+    LEVEL1.get_or_init(|| {
         let mut files = Files::default();
         let kernel = files.add_foreign_sudbox(&AARCH64);
         (Level1::boot(Level1Options { host: &AARCH64, files, ..Level1Options::default() }), kernel)
@@ -18,7 +18,7 @@ fn level1() -> &'static (Level1, &'static str) {
 }
 
 #[test]
-fn the_probe_finds_kvm_usable_and_auto_takes_it() {
+fn the_probe_finds_kvm_usable_and_auto_uses_the_microvm() {
     let (level1, kernel) = level1();
     let result = level1.run(&["sudbox", "doctor"]);
     assert!(

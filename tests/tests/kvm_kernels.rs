@@ -31,7 +31,7 @@ fn cases_after_a_crash_run_in_a_restored_vm() {
         let arguments = ["--backend", "kvm", "--cases", "core", "--append", &fault, "/k/kernel"];
         level1.sudbox_run(&arguments)
     };
-    let sound = judge("none").expect_code(0).outcomes();
+    let without_fault = judge("none").expect_code(0).outcomes();
     let broken = judge("oops").expect_code(1);
     let report = broken.json();
     let outcomes = broken.outcomes();
@@ -41,9 +41,9 @@ fn cases_after_a_crash_run_in_a_restored_vm() {
     let restored = report["restored"].as_u64().expect("a number");
     assert!((crashed as u64 - 1..=crashed as u64).contains(&restored), "{report}");
     assert_eq!(report["boots"], 1, "{report}");
-    assert_eq!(outcomes.len(), sound.len(), "every case is accounted for");
+    assert_eq!(outcomes.len(), without_fault.len(), "every case is in the report");
     for (id, outcome) in outcomes.iter().filter(|(_, outcome)| *outcome != "crash") {
-        assert_eq!(*outcome, sound[id], "{id}");
+        assert_eq!(*outcome, without_fault[id], "{id}");
     }
 }
 
@@ -73,13 +73,14 @@ fn a_prebuilt_kernel_reaches_its_init_through_acpi() {
     };
     let level1 = level1_with(&kernel);
     for cpus in ["1", "4"] {
-        // A long timeout: the kernel's decompressor prints nothing for a long time.
+        // The timeout is long, because the kernel's decompressor prints nothing for a long time.
         let common = ["sudbox", "run", "--format", "json", "--backend", "kvm", "--cases", "core"];
-        let more = ["--cpus", cpus, "--timeout", "200", "--append", "ignore_loglevel", "/k/kernel"];
-        let result = level1.run(&[&common[..], &more[..]].concat()).expect_code(125);
+        let options =
+            ["--cpus", cpus, "--timeout", "200", "--append", "ignore_loglevel", "/k/kernel"];
+        let result = level1.run(&[&common[..], &options[..]].concat()).expect_code(125);
         // vsock is a module, which the initramfs does not contain, so init cannot connect.
         let report = result.json();
-        let why = report["unjudged"].as_str().unwrap_or_default();
-        assert!(why.contains("the kernel reached its init"), "{report}");
+        let reason = report["unjudged"].as_str().unwrap_or_default();
+        assert!(reason.contains("the kernel reached its init"), "{report}");
     }
 }

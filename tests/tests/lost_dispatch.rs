@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A kernel that has lost dispatch and answers EINVAL is never judged as good, in whichever form it is
-//! given.
+//! A kernel without working dispatch, whose prctl(2) returns EINVAL, is never judged as good, in any form
+//! of `KERNEL=`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,45 +11,45 @@ use sudbox_tests::{RunOutput, Tree, built_kernel_of, run, sudbox_run};
 
 /// Checks that the cases failed, or that the kernel could not be judged.
 #[track_caller]
-fn is_no_success(result: &RunOutput) {
+fn check_not_good(result: &RunOutput) {
     assert!([1, 125].contains(&result.code), "{result:?}");
     assert!(!result.stdout.contains("every promise kept"), "{}", result.stdout);
 }
 
-/// Judges a kernel with every case and with the core cases.
+/// Judges a kernel with every case and with the core cases, and checks both results.
 #[track_caller]
-fn is_never_good(kernel: &str) {
-    is_no_success(&run(sudbox_run(&[kernel])));
-    is_no_success(&run(sudbox_run(&[kernel, "--cases", "core"])));
+fn check_kernel_not_good(kernel: &str) {
+    check_not_good(&run(sudbox_run(&[kernel])));
+    check_not_good(&run(sudbox_run(&[kernel, "--cases", "core"])));
 }
 
 #[test]
-fn as_a_source_and_as_a_file() {
+fn a_kernel_without_dispatch_is_not_good_as_source_image_or_package() {
     let tree = Tree::with_faults(&[]);
     let source = "kernel/entry/syscall_user_dispatch.c";
     tree.edit(source, |text| {
-        let lost = "if (mode || !mode)\n\t\treturn -EINVAL;\n\tswitch (mode) {";
-        text.replacen("switch (mode) {", lost, 1)
+        let without_dispatch = "if (mode || !mode)\n\t\treturn -EINVAL;\n\tswitch (mode) {";
+        text.replacen("switch (mode) {", without_dispatch, 1)
     });
-    // So that the kernel is built now, and the bzImage with it.
+    // Without this change, the kernel may be in the cache, and no bzImage would be built.
     tree.force_rebuild(source);
     let folder = tempfile::tempdir().expect("a folder");
     let bzimage = folder.path().join("bzImage");
     let bin = make_with_bzimage(&bzimage);
     let path = std::env::var("PATH").expect("a PATH");
-    // A contained build cannot write the copy.
+    // A contained build cannot write the copy of the bzImage.
     let mut command = sudbox_run(&[tree.argument(), "--contain", "off"]);
     command.env("PATH", format!("{}:{path}", text(bin.path())));
     let judged = run(command);
-    is_no_success(&judged);
-    assert_eq!(judged.code, 1, "its source says that it has dispatch");
+    check_not_good(&judged);
+    assert_eq!(judged.code, 1, "by its source, the kernel has dispatch");
     let vmlinux = built_kernel_of(&judged.json());
-    is_never_good(&vmlinux);
+    check_kernel_not_good(&vmlinux);
 
     let release = judged.json()["kernel"]["release"].as_str().expect("a release").to_owned();
-    is_never_good(text(&bzimage));
+    check_kernel_not_good(text(&bzimage));
 
-    // As a distribution has it: the configuration is beside it.
+    // A distribution's kernel has its configuration beside it.
     let root = folder.path().join("root");
     let boot = root.join("boot");
     fs::create_dir_all(&boot).expect("a folder");
@@ -57,9 +57,9 @@ fn as_a_source_and_as_a_file() {
     fs::copy(&bzimage, &installed).expect("a copy");
     let config = Path::new(&vmlinux).with_file_name("config");
     fs::copy(config, boot.join(format!("config-{release}"))).expect("a copy");
-    is_no_success(&run(sudbox_run(&[text(&installed)])));
-    is_no_success(&run(with_boot(&boot, sudbox_run(&["installed"]))));
-    is_no_success(&run(sudbox_run(&[text(&package_of(&root, &release))])));
+    check_not_good(&run(sudbox_run(&[text(&installed)])));
+    check_not_good(&run(with_boot(&boot, sudbox_run(&["installed"]))));
+    check_not_good(&run(sudbox_run(&[text(&package_of(&root, &release))])));
 }
 
 fn text(path: &Path) -> &str {
@@ -97,7 +97,7 @@ fn package_of(root: &Path, release: &str) -> PathBuf {
     );
     fs::write(root.join("DEBIAN/control"), control).expect("a file");
     let package = root.with_file_name(format!("{name}_1.0_amd64.deb"));
-    succeeds(Command::new("dpkg-deb").arg("--build").args([root, &package]));
+    run_checked(Command::new("dpkg-deb").arg("--build").args([root, &package]));
     package
 }
 
@@ -111,20 +111,20 @@ fn with_boot(boot: &Path, inner: Command) -> Command {
 }
 
 #[track_caller]
-fn succeeds(command: &mut Command) {
+fn run_checked(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The running kernel, with a seccomp filter that answers EINVAL in its place.
+/// A seccomp filter returns EINVAL instead of the running kernel.
 #[test]
-fn as_the_running_kernel() {
+fn the_running_kernel_without_dispatch_is_not_good() {
     let mut command = sudbox_run(&["running"]);
     // SAFETY: the closure makes only system calls.
     unsafe {
         command.pre_exec(refuse_dispatch);
     }
-    is_no_success(&run(command));
+    check_not_good(&run(command));
 }
 
 /// Makes prctl(PR_SET_SYSCALL_USER_DISPATCH) fail with EINVAL for this process and its children.

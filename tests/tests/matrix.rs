@@ -16,7 +16,7 @@ fn matrix(arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn kernels_are_compared_and_the_worst_decides() {
+fn kernels_are_compared_and_the_worst_exit_code_is_that_of_the_matrix() {
     let dir = tempfile::tempdir().unwrap();
     let unbuildable_tree = unbuildable_tree(dir.path());
     let tree = Tree::with_faults(&["hook-removed.patch"]);
@@ -40,11 +40,11 @@ fn kernels_are_compared_and_the_worst_decides() {
     let report = folder.join("0001-6.12-x86_64-default/report.json");
     let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
     assert_eq!(report["judgement"], "kept");
-    let whole: Value =
+    let matrix: Value =
         serde_json::from_slice(&fs::read(folder.join("matrix.json")).unwrap()).unwrap();
-    assert_eq!(whole["cells"][0]["report"], report);
-    assert_eq!(whole["cells"][1]["failed"]["exit_code"], 125);
-    assert_eq!(whole["exit_code"], 1);
+    assert_eq!(matrix["cells"][0]["report"], report);
+    assert_eq!(matrix["cells"][1]["failed"]["exit_code"], 125);
+    assert_eq!(matrix["exit_code"], 1);
 }
 
 #[test]
@@ -59,18 +59,19 @@ fn merged_shards_equal_the_unsplit_run_and_a_lost_shard_is_named() {
         sudbox_images::kernel(&mut ctx, &sudbox_images::Request::default()).unwrap()
     };
     let kernels = format!("6.12 {} {unbuildable_tree}", image.kernel.display());
-    let whole = run(matrix(&["--kernels", &kernels, "--format", "json"])).expect_code(125);
+    let unsplit = run(matrix(&["--kernels", &kernels, "--format", "json"])).expect_code(125);
 
     let list = run(matrix(&["--kernels", &kernels, "--list"])).expect_code(0).json();
     assert_eq!(list.as_array().map(Vec::len), Some(3));
     assert_eq!(list[0], json!({ "kernel": "6.12", "arch": "x86_64", "flavour": "default" }));
-    let shard = |which: usize| {
-        let shard = format!("{which}/2");
+    // Runs a shard and returns the path of its report.
+    let run_shard = |number: usize| {
+        let shard = format!("{number}/2");
         let list =
             run(matrix(&["--kernels", &kernels, "--list", "--shard", &shard])).expect_code(0);
-        assert_eq!(list.json().as_array().map(Vec::len), Some(3 - which));
+        assert_eq!(list.json().as_array().map(Vec::len), Some(3 - number));
         let result = run(matrix(&["--kernels", &kernels, "--format", "json", "--shard", &shard]));
-        let file = dir.path().join(format!("{which}.json"));
+        let file = dir.path().join(format!("{number}.json"));
         fs::write(&file, &result.stdout).unwrap();
         file.to_str().expect("text").to_owned()
     };
@@ -79,30 +80,33 @@ fn merged_shards_equal_the_unsplit_run_and_a_lost_shard_is_named() {
         command.args(["report", "merge", "--format", format]).args(parts);
         run(command)
     };
-    let (first, second) = (shard(1), shard(2));
+    let (first, second) = (run_shard(1), run_shard(2));
 
-    // As if shard 2 had been killed while it wrote its report.
+    // A shard that is killed while it writes its report leaves a truncated file.
     let text = fs::read_to_string(&second).unwrap();
     fs::write(&second, &text[..text.len() / 2]).unwrap();
-    let early = merge(&[&first, &second], "json").expect_code(128);
-    let early_folder = dir.path().join("early");
-    fs::create_dir(&early_folder).unwrap();
-    fs::write(early_folder.join("matrix.json"), &early.stdout).unwrap();
-    let missing = early.stderr.lines().find_map(|line| line.trim_start().strip_prefix("missing  "));
-    let missing = missing.unwrap_or_else(|| panic!("not named: {}", early.stderr));
-    let again = format!("{} > {second}", missing.replacen("sudbox ", "\"$0\" ", 1));
+    let incomplete = merge(&[&first, &second], "json").expect_code(128);
+    let incomplete_folder = dir.path().join("incomplete");
+    fs::create_dir(&incomplete_folder).unwrap();
+    fs::write(incomplete_folder.join("matrix.json"), &incomplete.stdout).unwrap();
+    let incomplete_folder = incomplete_folder.to_str().expect("text");
+    // stderr has the command that runs the missing shard.
+    let mut lines = incomplete.stderr.lines();
+    let command = lines.find_map(|line| line.trim_start().strip_prefix("missing  "));
+    let command = command.unwrap_or_else(|| panic!("no command: {}", incomplete.stderr));
+    let script = format!("{} > {second}", command.replacen("sudbox ", "\"$0\" ", 1));
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(&again).arg(sudbox().get_program());
+    shell.arg("-c").arg(&script).arg(sudbox().get_program());
     let _ = run(shell).expect_code(0);
 
     let merged = merge(&[&second, &first], "json").expect_code(125);
-    assert_same_but_times(&merged.stdout, &whole.stdout);
-    let late = merge(&[&second, early_folder.to_str().expect("text")], "json").expect_code(125);
-    assert_eq!(late.stdout, merged.stdout);
+    assert_same_but_times(&merged.stdout, &unsplit.stdout);
+    let merged_later = merge(&[&second, incomplete_folder], "json").expect_code(125);
+    assert_eq!(merged_later.stdout, merged.stdout);
     for format in ["table", "junit"] {
         let merged = merge(&[&first, &second], format).expect_code(125);
-        let late = merge(&[&second, early_folder.to_str().expect("text")], format).expect_code(125);
-        assert_eq!(late.stdout, merged.stdout, "{format}");
+        let merged_later = merge(&[&second, incomplete_folder], format).expect_code(125);
+        assert_eq!(merged_later.stdout, merged.stdout, "{format}");
     }
 }
 

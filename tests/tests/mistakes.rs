@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Mistakes on the command line: none ends in a panic, a hang, a report or a code that is not
-//! documented, and each gets a message that names it.
+//! Mistakes on the command line. Each ends with exit code 129 and a message that names the mistake,
+//! without a panic, a hang or a report.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use sudbox_tests::{git, run, sudbox};
 
-/// Mistakes as bad usage: the command line, its words separated by spaces and quoted where they are
-/// empty or have spaces, and a part of the message.
+/// Command lines with a mistake, each with a part of the message. The words of a line are separated by
+/// spaces, and quoted if they are empty or have spaces.
 const MISTAKES: &[(&str, &str)] = &[
     ("run --cases", "a value is required for '--cases"),
     ("run --cases zzz", "no case is called `zzz`"),
@@ -208,11 +208,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ("man run more", "unexpected argument 'more'"),
 ];
 
-/// Longest that a refusal may take. Some ask the distribution's packages first.
+/// Maximum time of a refusal. Some refusals look for a package of the distribution first.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Makes the files that the mistakes name.
-fn fill(folder: &Path) {
+/// Makes the files that are named in [`MISTAKES`].
+fn write_files(folder: &Path) {
     let write = |name: &str, content: &[u8]| {
         fs::write(folder.join(name), content).expect("a file");
     };
@@ -240,48 +240,50 @@ fn fill(folder: &Path) {
 
 /// The words of a command line.
 fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quoted, mut any) = (Vec::new(), String::new(), false, false);
+    let (mut words, mut word, mut is_quoted, mut in_word) =
+        (Vec::new(), String::new(), false, false);
     for c in line.chars() {
         match c {
-            '"' => (quoted, any) = (!quoted, true),
-            ' ' if !quoted => {
-                if any {
+            '"' => (is_quoted, in_word) = (!is_quoted, true),
+            ' ' if !is_quoted => {
+                if in_word {
                     words.push(std::mem::take(&mut word));
                 }
-                any = false;
+                in_word = false;
             }
             c => {
                 word.push(c);
-                any = true;
+                in_word = true;
             }
         }
     }
-    words.extend(any.then_some(word));
+    words.extend(in_word.then_some(word));
     words
 }
 
 #[test]
-fn each_is_refused_with_a_message_that_names_it() {
+fn each_mistake_is_refused_with_a_message_that_names_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    fill(folder.path());
-    let mut wrong = Vec::new();
-    for (line, part) in MISTAKES {
+    write_files(folder.path());
+    let mut failures = Vec::new();
+    for (line, message_part) in MISTAKES {
         let mut command = sudbox();
         command.args(words(line)).current_dir(folder.path()).stdin(Stdio::null());
-        let ran = run(command);
-        let fine = ran.code == 129
-            && ran.stdout.is_empty()
-            && ran.stderr.contains(part)
-            && !ran.stderr.contains("a fault of sudbox")
-            && ran.elapsed < LIMIT;
-        if !fine {
-            wrong.push(format!("sudbox {line}: {part}: {ran:?}"));
+        let result = run(command);
+        let is_refused = result.code == 129
+            && result.stdout.is_empty()
+            && result.stderr.contains(message_part)
+            && !result.stderr.contains("a fault of sudbox")
+            && result.elapsed < LIMIT;
+        if !is_refused {
+            failures.push(format!("sudbox {line}: {message_part}: {result:?}"));
         }
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), MISTAKES.len(), wrong.join("\n"));
+    let (count, total) = (failures.len(), MISTAKES.len());
+    assert!(failures.is_empty(), "{count} of {total}:\n{}", failures.join("\n"));
 }
 
 #[test]
-fn words_are_quoted() {
+fn quoted_words_may_be_empty_or_have_spaces() {
     assert_eq!(words("a --b \"\" \"c d\""), ["a", "--b", "", "c d"]);
 }

@@ -29,13 +29,13 @@ fn judged(release: &str, cases: Vec<CaseReport>) -> Option<CellResult> {
 }
 
 /// A matrix of these kernels and their results.
-fn matrix_of(found: Vec<(&str, Option<CellResult>)>) -> Matrix {
+fn matrix_of(kernels: Vec<(&str, Option<CellResult>)>) -> Matrix {
     let cell = |kernel: &str| Cell {
         kernel: kernel.into(),
         arch: "x86_64".into(),
         flavour: "default".into(),
     };
-    let (cells, found) = found.into_iter().map(|(name, found)| (cell(name), found)).unzip();
+    let (cells, results) = kernels.into_iter().map(|(name, result)| (cell(name), result)).unzip();
     let plan = Plan {
         sudbox_version: "0.1.0".into(),
         command: "sudbox matrix --kernels '6.12 ...'".into(),
@@ -43,27 +43,28 @@ fn matrix_of(found: Vec<(&str, Option<CellResult>)>) -> Matrix {
         boot_selected: false,
         cells,
     };
-    Matrix { plan, shards: None, results: found }
+    Matrix { plan, shards: None, results }
 }
 
 /// A matrix of ten kernels: one breaks two promises, one does not build.
 fn sample() -> Matrix {
     let names: Vec<String> = (1..=10).map(|minor| format!("deb:6.{minor}")).collect();
-    let cells = names.iter().enumerate().map(|(at, name)| {
-        let outcome = |bad, good| if at == 2 { bad } else { good };
+    let kernels = names.iter().enumerate().map(|(index, name)| {
+        let outcome = |broken, working| if index == 2 { broken } else { working };
         let mut cases: Vec<CaseReport> =
             (0..12).map(|n| case(&format!("arguments/check-{n}"), Outcome::Pass)).collect();
         cases.push(case("selector/allow-passes", Outcome::Pass));
         cases.push(case("selector/invalid-value-kills", outcome(Outcome::Fail, Outcome::Pass)));
-        cases.push(case("range/inclusive", if at < 5 { Outcome::Absent } else { Outcome::Pass }));
+        let inclusive = if index < 5 { Outcome::Absent } else { Outcome::Pass };
+        cases.push(case("range/inclusive", inclusive));
         cases.push(case("registers/kept", outcome(Outcome::Crash, Outcome::Known)));
-        let found = match at {
+        let result = match index {
             6 => Some(CellResult::Failed { exit_code: 125, reason: "it does not build".into() }),
-            _ => judged(&format!("6.{}.7", at + 1), cases),
+            _ => judged(&format!("6.{}.7", index + 1), cases),
         };
-        (name.as_str(), found)
+        (name.as_str(), result)
     });
-    matrix_of(cells.collect())
+    matrix_of(kernels.collect())
 }
 
 /// Renders a report as HTML.
@@ -109,10 +110,10 @@ fn groups_fold_and_cells_show_details() {
     let folded =
         serde_json::json!(["arguments false", "selector true", "range false", "registers true"]);
     assert_eq!(browser.evaluate(folds), folded);
-    let first = "tbody.group:nth-of-type(1) th button";
-    browser.click(first);
+    let first_group = "tbody.group:nth-of-type(1) th button";
+    browser.click(first_group);
     assert!(browser.is_shown("[aria-label='arguments/check-3 on deb:6.1, x86_64, default: pass']"));
-    browser.click(first);
+    browser.click(first_group);
     assert!(
         !browser.is_shown("[aria-label='arguments/check-3 on deb:6.1, x86_64, default: pass']")
     );
@@ -223,7 +224,7 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_matrix() {
         browser.click(selector);
         let count = "return document.querySelectorAll('script').length * 100 + \
                      document.querySelectorAll('img, b:not(.legend b, #differences b)').length";
-        assert_eq!(browser.evaluate(count), 200, "{selector}: two scripts of ours and no image");
+        assert_eq!(browser.evaluate(count), 200, "{selector}: not two scripts without an image");
     }
     assert!(browser.text("#details").contains("<script>document.title='taken'</script>"));
     assert_eq!(browser.evaluate("return document.title"), "Syscall User Dispatch on 4 kernels");

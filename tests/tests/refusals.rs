@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use sudbox_tests::{built_kernel_of, root, run, sudbox, sudbox_run};
 
 #[test]
-fn options_that_do_not_apply_to_the_running_kernel() {
+fn options_that_do_not_apply_to_the_running_kernel_are_refused() {
     let foreign = if cfg!(target_arch = "aarch64") { "x86_64" } else { "aarch64" };
     run(sudbox_run(&["running", "--arch", foreign]))
-        .expect_error(129, &["--arch", "this machine's own"]);
+        .expect_error(129, &["--arch", "the architecture of this machine"]);
     for (option, value) in
         [("--memory", "512"), ("--cpus", "2"), ("--linux", "/none"), ("--cc", "cc")]
     {
@@ -19,7 +19,7 @@ fn options_that_do_not_apply_to_the_running_kernel() {
 }
 
 #[test]
-fn a_fifo_is_not_waited_for() {
+fn a_fifo_is_refused_without_waiting_for_a_writer() {
     let folder = tempfile::tempdir().expect("a folder");
     let fifo = folder.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
@@ -31,13 +31,13 @@ fn a_fifo_is_not_waited_for() {
 }
 
 #[test]
-fn boot_arguments_for_init() {
+fn boot_arguments_for_init_are_refused() {
     let result = run(sudbox_run(&["--append", "-- foo"])).expect_code(129);
     assert!(result.stderr.contains("leave the `--` out"), "{}", result.stderr);
 }
 
 #[test]
-fn words_that_select_no_case() {
+fn words_that_select_no_case_are_refused() {
     run(sudbox_run(&["--cases", ","])).expect_error(129, &["names no case"]);
     run(sudbox_run(&["--cases", "selctor/*"])).expect_error(129, &["did you mean `selector/*`?"]);
     run(sudbox_run(&["--cases", "selector !selector"])).expect_error(129, &["selects no case"]);
@@ -46,17 +46,17 @@ fn words_that_select_no_case() {
 }
 
 #[test]
-fn options_about_building_for_a_kernel_that_is_built() {
-    let vmlinux = std::env::current_exe().expect("this test");
-    let vmlinux = vmlinux.to_str().expect("UTF-8");
-    // An image is told by its content before its options are looked at.
-    run(sudbox_run(&[vmlinux, "--cc", "gcc"])).expect_error(129, &["not a vmlinux"]);
+fn build_options_for_a_prebuilt_kernel_are_refused() {
+    let other_elf_file = std::env::current_exe().expect("this test");
+    let other_elf_file = other_elf_file.to_str().expect("UTF-8");
+    // sudbox checks the content of an image before the options.
+    run(sudbox_run(&[other_elf_file, "--cc", "gcc"])).expect_error(129, &["not a vmlinux"]);
     let kernel = built_kernel();
     for option in [&["--cc", "gcc"][..], &["--flavour", "full"], &["--linux", "/none"]] {
         let arguments = [&[kernel.as_str()], option].concat();
         run(sudbox_run(&arguments)).expect_error(129, &[option[0], "is a prebuilt kernel"]);
     }
-    // Its configuration is beside it.
+    // The configuration of the kernel is beside it.
     let config = Path::new(&kernel).with_file_name("config");
     let config = config.to_str().expect("UTF-8");
     run(sudbox_run(&[&kernel, "--config", config]))
@@ -78,12 +78,12 @@ fn a_vmlinux_that_a_vm_cannot_enter_is_not_judged() {
     let mut objcopy = Command::new("objcopy");
     objcopy.args(["--remove-section", ".notes", &built_kernel()]).arg(&file);
     assert!(objcopy.status().expect("objcopy").success());
-    let ran = run(sudbox_run(&[file.to_str().expect("UTF-8")])).expect_code(125);
-    assert!(ran.stderr.contains("no PVH entry"), "{}", ran.stderr);
+    let result = run(sudbox_run(&[file.to_str().expect("UTF-8")])).expect_code(125);
+    assert!(result.stderr.contains("no PVH entry"), "{}", result.stderr);
 }
 
 #[test]
-fn variables_of_make_that_are_unknown() {
+fn unknown_variables_of_make_are_refused() {
     let mut make = Command::new("make");
     make.current_dir(root()).args(["-n", "test-kernel", "KERNL=7.3"]);
     let output = make.output().expect("make");

@@ -8,7 +8,7 @@ use sudbox_tests::{RunOutput, print_uncaptured, run, sudbox, sudbox_run};
 
 /// A command for `sudbox` with its own cache. The tests judge the running kernel, which needs no
 /// build.
-fn in_cache(cache: &Path, arguments: &[&str]) -> Command {
+fn command_with_cache(cache: &Path, arguments: &[&str]) -> Command {
     let mut command = sudbox();
     command.env("SUDBOX_CACHE", cache).args(arguments);
     command
@@ -22,7 +22,7 @@ fn table(cases: &str) -> RunOutput {
 }
 
 #[test]
-fn nothing_tested_is_no_success() {
+fn a_run_that_tests_nothing_is_not_judged() {
     // Linux 6.12 has no sysctl of dispatch.
     let result = table("sysctl").expect_code(125);
     let text = result.stdout.replace('\n', " ");
@@ -62,7 +62,7 @@ fn the_options_and_the_machine_are_named_once() {
 #[test]
 fn runs_are_listed_shown_and_pruned() {
     let cache = tempfile::tempdir().unwrap();
-    let run_in_cache = |arguments: &[&str]| run(in_cache(cache.path(), arguments));
+    let run_in_cache = |arguments: &[&str]| run(command_with_cache(cache.path(), arguments));
     run_in_cache(&["report", "show"]).expect_error(129, &["no run has left a report yet"]);
     assert_eq!(
         run_in_cache(&["report", "list"]).expect_code(0).stdout,
@@ -99,30 +99,30 @@ fn runs_are_listed_shown_and_pruned() {
     let old = old.expect_code(0).json();
     assert_eq!((&old["removed"], &old["runs"]), (&false.into(), &list["runs"]), "{old}");
     assert!(folder.exists());
-    let gone = ["report", "prune", "--days", "0", "--yes", "--format", "json"];
-    let gone = run_in_cache(&gone).expect_code(0).json();
-    assert_eq!((&gone["removed"], &gone["runs"]), (&true.into(), &list["runs"]), "{gone}");
+    let prune = ["report", "prune", "--days", "0", "--yes", "--format", "json"];
+    let removed = run_in_cache(&prune).expect_code(0).json();
+    assert_eq!((&removed["removed"], &removed["runs"]), (&true.into(), &list["runs"]), "{removed}");
     assert!(!folder.exists());
 }
 
 #[test]
-fn a_failed_run_stays_while_ordinary_ones_make_room() {
+fn a_failed_run_is_kept_and_old_ordinary_runs_are_removed() {
     let cache = tempfile::tempdir().unwrap();
-    let run_in_cache = |arguments: &[&str]| run(in_cache(cache.path(), arguments));
-    // Root is what the cases about tracing lack on the running kernel.
+    let run_in_cache = |arguments: &[&str]| run(command_with_cache(cache.path(), arguments));
+    // The cases about tracing need root and are `unmet` on the running kernel, a failure with --strict.
     let failed = run_in_cache(&["run", "running", "--cases", "tracing,siginfo", "--strict"]);
     let failed = failed.expect_code(1).folder();
     let runs: Vec<_> = (0..12)
         .map(|_| run_in_cache(&["run", "running", "--cases", "siginfo/code"]).folder())
         .collect();
-    assert!(failed.exists(), "a run that failed stays until it is pruned");
-    assert!(!runs[0].exists() && runs[11].exists(), "of the others the newest stay");
+    assert!(failed.exists(), "the failed run was removed");
+    assert!(!runs[0].exists() && runs[11].exists(), "{runs:?}");
 }
 
 #[test]
 fn outcomes_are_recorded_and_a_flaky_case_is_named() {
     let cache = tempfile::tempdir().unwrap();
-    let run_in_cache = |arguments: &[&str]| run(in_cache(cache.path(), arguments));
+    let run_in_cache = |arguments: &[&str]| run(command_with_cache(cache.path(), arguments));
     for _ in 0..3 {
         let _ = run_in_cache(&["run", "running", "--cases", "arguments"]).expect_code(0);
     }
@@ -144,22 +144,22 @@ fn outcomes_are_recorded_and_a_flaky_case_is_named() {
     run_in_cache(&["report", "history", "selektor"]).expect_error(129, &["`selektor`"]);
 }
 
-/// A cache that fills up while the report's files are written does not affect the verdict.
+/// The cache is full before all files of the report are written.
 #[test]
-fn a_full_cache_takes_no_report_away() {
+fn the_report_is_printed_even_if_the_cache_is_full() {
     let cache = tempfile::tempdir().unwrap();
-    let mounted = "mount -t tmpfs -o size=48k none \"$SUDBOX_CACHE\"";
+    let mount = "mount -t tmpfs -o size=48k none \"$SUDBOX_CACHE\"";
     let unshare = |script: &str| {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--", "sh", "-c", script, "sh"]);
         command.env("SUDBOX_CACHE", cache.path());
         command
     };
-    if run(unshare(mounted)).code != 0 {
+    if run(unshare(mount)).code != 0 {
         print_uncaptured("NOT RUN: no file system can be mounted here, so no cache can be filled");
         return;
     }
-    let mut command = unshare(&format!("{mounted} && exec \"$@\""));
+    let mut command = unshare(&format!("{mount} && exec \"$@\""));
     command.arg(sudbox().get_program()).args(["run", "running", "--cases", "arguments,siginfo"]);
     let result = run(command).expect_code(0);
     assert!(result.stdout.contains("VERDICT: "), "{}", result.stdout);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sudbox_tests::{print_uncaptured, run, sudbox_run};
 
 #[test]
-fn the_running_kernel_is_judged_in_no_time_and_without_root() {
+fn the_running_kernel_is_judged_within_20_seconds_and_without_root() {
     let result = run(sudbox_run(&["running"])).expect_code(0);
     assert!(result.elapsed < Duration::from_secs(20), "{:?}", result.elapsed);
     let report = result.json();
@@ -17,13 +17,13 @@ fn the_running_kernel_is_judged_in_no_time_and_without_root() {
     // The cases run without privileges, even if this test runs as root.
     assert_eq!(outcomes["tracing/no-call-events"], "unmet");
     assert_eq!(outcomes["stress/flips"], "unmet");
-    let root = report["cases"]
+    let root_case = report["cases"]
         .as_array()
         .expect("cases")
         .iter()
         .find(|case| case["got"].as_str().is_some_and(|got| got.starts_with("root")));
-    let says = root.expect("a case that needs root")["got"].as_str().expect("text");
-    assert!(says.contains("never used on the kernel of this machine"), "{says}");
+    let reason = root_case.expect("a case that needs root")["got"].as_str().expect("text");
+    assert!(reason.contains("never used on the kernel of this machine"), "{reason}");
     assert!(outcomes.contains_key("selector/flips"));
 }
 
@@ -39,7 +39,7 @@ fn options_for_vms_or_booting_are_bad_usage() {
 }
 
 #[test]
-fn all_cases_are_those_of_a_kernel_that_has_booted() {
+fn all_selects_every_case_but_boot_on_the_running_kernel() {
     let report = run(sudbox_run(&["running", "--cases", "all", "--list"])).expect_code(0).stdout;
     assert!(report.contains("boot/reaches-init"), "{report}");
     let outcomes = run(sudbox_run(&["running", "--cases", "all"])).expect_code(0).outcomes();
@@ -57,8 +57,8 @@ fn files_of_a_run_under_sudo_belong_to_the_user() {
     }
     const USER: u32 = 65534;
     let dir = tempfile::tempdir().unwrap();
-    let all = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(dir.path(), all).unwrap();
+    let readable_by_all = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), readable_by_all).unwrap();
     let home = dir.path().join("home");
     std::fs::create_dir(&home).unwrap();
     chown(&home, Some(USER), Some(USER)).unwrap();
@@ -70,9 +70,9 @@ fn files_of_a_run_under_sudo_belong_to_the_user() {
     let mut entries = std::fs::read_dir(&runs).unwrap().map(|entry| entry.unwrap().path());
     let folder = entries.find(|path| path.is_dir()).expect("the folder of the run");
     let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
-    let all: Vec<_> = files.chain([runs, folder.clone()]).collect();
-    assert!(all.contains(&folder.join("report.json")), "{all:?}");
-    for path in all {
+    let paths: Vec<_> = files.chain([runs, folder.clone()]).collect();
+    assert!(paths.contains(&folder.join("report.json")), "{paths:?}");
+    for path in paths {
         assert_eq!(path.metadata().unwrap().uid(), USER, "{}", path.display());
     }
 }

@@ -15,7 +15,7 @@ fn sandbox(options: &[&str], program: &Path) -> RunOutput {
 
 /// Runs a command and panics unless it succeeds.
 fn run_checked(command: &mut Command) {
-    let output = command.output().expect("it starts");
+    let output = command.output().expect("the command starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -83,30 +83,36 @@ fn a_windows_program_gives_the_same_transcript_by_each_engine() {
 fn invalid_programs_are_refused_in_one_line() {
     let dir = tempfile::tempdir().expect("a directory");
     let program = build(dir.path());
-    let whole = fs::read(&program).expect("a program");
-    let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| whole[at + i])) as usize;
-    let header = word(0x3c);
-    let (optional, table) = (header + 24, header + 24 + 240);
-    let broken = dir.path().join("broken.exe");
-    let with = |at: usize, value: u32| {
-        let mut bytes = whole.clone();
-        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    let valid = fs::read(&program).expect("a program");
+    let word =
+        |offset: usize| u32::from_le_bytes(std::array::from_fn(|i| valid[offset + i])) as usize;
+    // Offsets of the PE signature, the optional header and the section table.
+    let signature = word(0x3c);
+    let (optional_header, sections) = (signature + 24, signature + 24 + 240);
+    let with_word = |offset: usize, value: u32| {
+        let mut bytes = valid.clone();
+        bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
         bytes
     };
-    let mut empty = with(table + 8, 0);
-    empty[table + 16..table + 20].fill(0);
-    let machine = u32::from(whole[header + 6]) << 16;
+    // VirtualSize and SizeOfRawData of section 0.
+    let mut empty_section = with_word(sections + 8, 0);
+    empty_section[sections + 16..sections + 20].fill(0);
+    // NumberOfSections is in the upper half of the word with Machine.
+    let section_count = u32::from(valid[signature + 6]) << 16;
+    let broken = dir.path().join("broken.exe");
     for (bytes, words) in [
         (b"hello\n".to_vec(), "it is not a PE file"),
-        (whole[..200].to_vec(), "it is truncated"),
-        (whole[..0x500].to_vec(), "it is truncated"),
-        (with(header + 4, machine | 0xaa64), "it is for arm64"),
-        // An import directory that points into the code.
-        (with(optional + 112 + 8, 0x1000), "it has imports"),
-        (empty, "its section 0 has no length"),
-        (with(table + 40 + 12, 0x1000), "its section 1 overlaps"),
-        (with(optional + 16, 0x10_0000), "is not in an executable section"),
-        (with(optional + 56, 0x1000_0000), "larger in memory"),
+        (valid[..200].to_vec(), "it is truncated"),
+        (valid[..0x500].to_vec(), "it is truncated"),
+        (with_word(signature + 4, section_count | 0xaa64), "it is for arm64"),
+        // The import directory points into the code.
+        (with_word(optional_header + 112 + 8, 0x1000), "it has imports"),
+        (empty_section, "its section 0 has no length"),
+        // VirtualAddress of section 1.
+        (with_word(sections + 40 + 12, 0x1000), "its section 1 overlaps"),
+        // AddressOfEntryPoint and SizeOfImage.
+        (with_word(optional_header + 16, 0x10_0000), "is not in an executable section"),
+        (with_word(optional_header + 56, 0x1000_0000), "larger in memory"),
     ] {
         fs::write(&broken, bytes).expect("a file");
         let result = sandbox(&[], &broken).expect_code(129);

@@ -31,7 +31,7 @@ impl Cluster {
         let mut cluster =
             Cluster { home: tempfile::tempdir().expect("a directory"), daemons: Vec::new() };
         let home = cluster.home.path().to_owned();
-        let at = |name: &str| home.join(name).display().to_string();
+        let path = |name: &str| home.join(name).display().to_string();
         for name in ["state", "spool"] {
             fs::create_dir(home.join(name)).unwrap();
         }
@@ -41,17 +41,17 @@ impl Cluster {
         let mut mode = fs::metadata(home.join("key")).unwrap().permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o400);
         fs::set_permissions(home.join("key"), mode).unwrap();
-        let socket = at("munge.socket");
-        cluster.daemon(
+        let socket = path("munge.socket");
+        cluster.start_daemon(
             "munged",
             &[
                 "--force".into(),
                 "--foreground".into(),
-                format!("--key-file={}", at("key")),
+                format!("--key-file={}", path("key")),
                 format!("--socket={socket}"),
-                format!("--pid-file={}", at("munged.pid")),
-                format!("--seed-file={}", at("munged.seed")),
-                format!("--log-file={}", at("munged.log")),
+                format!("--pid-file={}", path("munged.pid")),
+                format!("--seed-file={}", path("munged.seed")),
+                format!("--log-file={}", path("munged.log")),
             ],
         );
         cluster.wait("munged", || Path::new(&socket).exists());
@@ -71,25 +71,25 @@ impl Cluster {
              SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\n\
              NodeName=localhost CPUs={} State=UNKNOWN\n\
              PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n",
-            at("state"),
-            at("spool"),
-            at("slurmctld.pid"),
-            at("slurmd.pid"),
-            at("slurmctld.log"),
-            at("slurmd.log"),
+            path("state"),
+            path("spool"),
+            path("slurmctld.pid"),
+            path("slurmd.pid"),
+            path("slurmctld.log"),
+            path("slurmd.log"),
             processors(),
         );
         fs::write(home.join("slurm.conf"), config).unwrap();
-        cluster.daemon("slurmctld", &["-D".into(), "-f".into(), at("slurm.conf")]);
+        cluster.start_daemon("slurmctld", &["-D".into(), "-f".into(), path("slurm.conf")]);
         let localhost = ["-D", "-N", "localhost", "-f"].map(str::to_owned);
-        cluster.daemon("slurmd", &[&localhost[..], &[at("slurm.conf")]].concat());
+        cluster.start_daemon("slurmd", &[&localhost[..], &[path("slurm.conf")]].concat());
         cluster.wait("the node", || {
             text(&mut cluster.command("sinfo", &["-h", "-o", "%t"])).trim() == "idle"
         });
         Some(cluster)
     }
 
-    fn daemon(&mut self, program: &str, arguments: &[String]) {
+    fn start_daemon(&mut self, program: &str, arguments: &[String]) {
         let log = fs::File::create(self.home.path().join(format!("{program}.out"))).unwrap();
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
@@ -97,10 +97,14 @@ impl Cluster {
         self.daemons.push(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}")));
     }
 
-    fn wait(&self, what: &str, done: impl Fn() -> bool) {
-        let until = Instant::now() + LIMIT;
-        while !done() {
-            if Instant::now() > until {
+    /// Waits until `is_ready` is true.
+    ///
+    /// # Panics
+    /// With the logs of the daemons, after [`LIMIT`].
+    fn wait(&self, what: &str, is_ready: impl Fn() -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while !is_ready() {
+            if Instant::now() > deadline {
                 let logs = fs::read_dir(self.home.path()).unwrap().flatten().map(|e| e.path());
                 let logs = logs.filter(|path| path.is_file() && !path.ends_with("key"));
                 let logs: Vec<String> =
@@ -129,8 +133,8 @@ impl Cluster {
         text(&mut command).trim().to_owned()
     }
 
-    /// Waits until no job is left.
-    fn drain(&self) {
+    /// Waits until all jobs have ended.
+    fn wait_for_jobs(&self) {
         self.wait("a job", || text(&mut self.command("squeue", &["-h"])).trim().is_empty());
     }
 
@@ -153,10 +157,12 @@ impl Drop for Cluster {
     }
 }
 
+/// Number of CPUs that this process may use.
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Runs a Slurm command and returns its stdout.
 fn text(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let error = String::from_utf8_lossy(&output.stderr);
@@ -170,9 +176,9 @@ fn text(command: &mut Command) -> String {
 fn an_array_of_shards_is_merged_after_a_lost_shard_was_repeated() {
     let Some(cluster) = Cluster::start() else { return };
     let image = {
-        let mut built = sudbox();
-        built.args(["run", "--cases", "boot"]);
-        let _ = run(built).expect_code(0);
+        let mut command = sudbox();
+        command.args(["run", "--cases", "boot"]);
+        let _ = run(command).expect_code(0);
         let cache = sudbox_images::Cache::open().unwrap();
         let request = sudbox_images::Request::default();
         let mut monitor = sudbox_tests::StderrMonitor;
@@ -184,15 +190,15 @@ fn an_array_of_shards_is_merged_after_a_lost_shard_was_repeated() {
     let matrix = ["--kernels", &kernels, "--cases", "arguments selector"];
 
     let folder: PathBuf = cluster.home.path().join("out");
-    let place = folder.to_str().expect("text").to_owned();
-    let shards: Vec<&str> = [&[place.as_str(), "3"][..], &matrix].concat();
+    let folder_argument = folder.to_str().expect("text").to_owned();
+    let shards: Vec<&str> = [&[folder_argument.as_str(), "3"][..], &matrix].concat();
     let job = cluster.submit(&["--array=1-3", "--hold"], "shard.sbatch", &shards);
-    let after = format!("--dependency=afterany:{job}");
-    let merge = cluster.submit(&[&after], "merge.sbatch", &[&place]);
+    let dependency = format!("--dependency=afterany:{job}");
+    let merge = cluster.submit(&[&dependency], "merge.sbatch", &[&folder_argument]);
     // Shard 2 is lost.
     let _ = text(&mut cluster.command("scancel", &[&format!("{job}_2")]));
     let _ = text(&mut cluster.command("scontrol", &["release", &job]));
-    cluster.drain();
+    cluster.wait_for_jobs();
     assert_eq!(cluster.exit_code(&format!("{job}_1")), "0:0");
     assert_eq!(cluster.exit_code(&format!("{job}_3")), "125:0");
     assert_eq!(cluster.exit_code(&merge), "128:0");
@@ -204,17 +210,18 @@ fn an_array_of_shards_is_merged_after_a_lost_shard_was_repeated() {
     assert!(table.contains("2 of 3 kernels: 1 not judged, 1 as expected"), "{table}");
 
     // Shard 2 runs again, and the shards are merged again.
-    let again = cluster.submit(&["--array=2"], "shard.sbatch", &shards);
-    cluster.drain();
-    assert_eq!(cluster.exit_code(&format!("{again}_2")), "0:0");
-    let merge = cluster.submit(&[], "merge.sbatch", &[&place]);
-    cluster.drain();
+    let second_job = cluster.submit(&["--array=2"], "shard.sbatch", &shards);
+    cluster.wait_for_jobs();
+    assert_eq!(cluster.exit_code(&format!("{second_job}_2")), "0:0");
+    let merge = cluster.submit(&[], "merge.sbatch", &[&folder_argument]);
+    cluster.wait_for_jobs();
     assert_eq!(cluster.exit_code(&merge), "125:0");
     for form in ["matrix.html", "junit.xml", "kcidb.json"] {
         assert!(folder.join(form).metadata().unwrap().len() > 1000, "{form}");
     }
-    let left: Vec<_> = fs::read_dir(&folder).unwrap().flatten().map(|e| e.file_name()).collect();
-    assert_eq!(left.len(), 3 + 6, "{left:?}");
+    // Three parts, the log of the merge, and the forms of the report.
+    let files: Vec<_> = fs::read_dir(&folder).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert_eq!(files.len(), 3 + 6, "{files:?}");
 
     let mut unsplit = sudbox();
     unsplit.arg("matrix").args(matrix).args(["--format", "json"]);

@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 use sudbox_tests::sudbox;
 
 /// The exit code of a command with these streams.
-fn code(mut command: Command, stdout: Stdio, stderr: Stdio) -> Option<i32> {
+fn exit_code(mut command: Command, stdout: Stdio, stderr: Stdio) -> Option<i32> {
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     command.status().expect("sudbox").code()
 }
 
-fn quick(arguments: &[&str]) -> Command {
+fn sudbox_with(arguments: &[&str]) -> Command {
     let mut command = sudbox();
     command.args(arguments);
     command
@@ -67,10 +67,10 @@ const FAILING: &[&str] = &[
 fn a_full_or_closed_stderr_changes_no_exit_code() {
     for line in VERBS.iter().chain(FAILING) {
         let words: Vec<&str> = line.split(' ').collect();
-        let expected = code(quick(&words), Stdio::null(), Stdio::null());
+        let expected = exit_code(sudbox_with(&words), Stdio::null(), Stdio::null());
         assert_eq!(expected, Some(if FAILING.contains(line) { 129 } else { 0 }), "{line}");
-        assert_eq!(code(quick(&words), Stdio::null(), full()), expected, "{line}");
-        assert_eq!(code(quick(&words), Stdio::null(), closed()), expected, "{line}");
+        assert_eq!(exit_code(sudbox_with(&words), Stdio::null(), full()), expected, "{line}");
+        assert_eq!(exit_code(sudbox_with(&words), Stdio::null(), closed()), expected, "{line}");
     }
 }
 
@@ -78,13 +78,17 @@ fn a_full_or_closed_stderr_changes_no_exit_code() {
 fn a_closed_stdout_is_no_error_and_a_full_one_is() {
     for line in VERBS {
         let words: Vec<&str> = line.split(' ').collect();
-        // A program whose output is forwarded dies of SIGPIPE, as it would here.
+        // If the output of a program is forwarded, a closed stdout ends the program with SIGPIPE.
         let expected = if line.starts_with("exec -- ") { 141 } else { 0 };
-        assert_eq!(code(quick(&words), closed(), Stdio::null()), Some(expected), "{line}");
-        assert_eq!(code(quick(&words), full(), closed()), Some(128), "{line}");
+        assert_eq!(
+            exit_code(sudbox_with(&words), closed(), Stdio::null()),
+            Some(expected),
+            "{line}"
+        );
+        assert_eq!(exit_code(sudbox_with(&words), full(), closed()), Some(128), "{line}");
     }
     for line in FAILING {
         let words: Vec<&str> = line.split(' ').collect();
-        assert_eq!(code(quick(&words), full(), closed()), Some(129), "{line}");
+        assert_eq!(exit_code(sudbox_with(&words), full(), closed()), Some(129), "{line}");
     }
 }

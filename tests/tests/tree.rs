@@ -7,13 +7,13 @@ use sudbox_tests::{Tree, faults, file_metadata, run, sudbox_run};
 #[test]
 fn a_tree_with_its_own_configuration_and_objects_is_judged_and_left_alone() {
     let tree = Tree::with_faults(&[]);
-    assert!(tree.path().join(".config").exists(), "it has a configuration");
-    assert!(tree.path().join("scripts/basic/fixdep").exists(), "it has objects");
+    assert!(tree.path().join(".config").exists(), "the tree has no configuration");
+    assert!(tree.path().join("scripts/basic/fixdep").exists(), "the tree has no objects");
     let before = file_metadata(tree.path());
     let _ = run(sudbox_run(&[tree.argument(), "--cases", "core"])).expect_code(0);
     assert!(file_metadata(tree.path()) == before, "the tree changed");
 
-    // A changed file is recompiled, and few others.
+    // The changed file and few others are recompiled.
     tree.force_rebuild("kernel/entry/common.c");
     let before = file_metadata(tree.path());
     let result = run(sudbox_run(&[tree.argument(), "--cases", "core"])).expect_code(0);
@@ -34,18 +34,18 @@ fn a_tree_with_its_own_configuration_and_objects_is_judged_and_left_alone() {
 
 /// Three of the faults that `make test-faults` tries.
 #[test]
-fn cases_notice_what_breaks_their_promise() {
+fn cases_fail_if_a_fault_breaks_their_promise() {
     for name in ["hook-removed", "selector-kill-catchable", "range-end-included"] {
         let fault = faults::all().into_iter().find(|fault| fault.name() == name).expect(name);
         let tree = Tree::with_faults(&[&fault.patch]);
         let cases = fault.cases.join(",");
         let outcomes =
             run(sudbox_run(&[tree.argument(), "--cases", &cases])).expect_code(1).outcomes();
-        for wanted in &fault.cases {
+        for required_case in &fault.cases {
             let failed = |(id, outcome): (&String, &String)| {
-                id.starts_with(wanted.trim_end_matches('*')) && outcome == "fail"
+                id.starts_with(required_case.trim_end_matches('*')) && outcome == "fail"
             };
-            assert!(outcomes.iter().any(failed), "{name}: {wanted} in {outcomes:?}");
+            assert!(outcomes.iter().any(failed), "{name}: {required_case} in {outcomes:?}");
         }
     }
 }

@@ -14,7 +14,7 @@ const WITHOUT_DISPATCH: &[&str] = &[
 ];
 
 #[test]
-fn the_pinned_kernel_keeps_every_promise_and_every_case_is_accounted_for() {
+fn the_pinned_kernel_keeps_every_promise_and_the_report_has_every_case() {
     let result = run(sudbox_run(&["--cases", "all"])).expect_code(0);
     let outcomes = result.outcomes();
     let ids: BTreeSet<String> = outcomes.keys().cloned().collect();
@@ -25,14 +25,14 @@ fn the_pinned_kernel_keeps_every_promise_and_every_case_is_accounted_for() {
 
     assert_eq!(ids, listed, "cases reported and cases listed differ");
     assert!(ids.len() > 25, "only {} cases", ids.len());
-    let due = expected_outcomes::expected("x86_64", PINNED_SERIES, "default");
+    let expected = expected_outcomes::expected("x86_64", PINNED_SERIES, "default");
     for (id, outcome) in expected_outcomes::not_passed(&result) {
-        assert_eq!(due.get(&id), Some(&outcome), "{id} is {outcome}, which is not allowed by name");
+        assert_eq!(expected.get(&id), Some(&outcome), "{id}");
     }
 }
 
-/// The 32-bit vDSO uses SYSCALL on AMD processors, such as QEMU's default, and SYSENTER on Intel's, so
-/// one boot covers only one of them.
+/// The 32-bit vDSO uses SYSCALL on AMD processors, such as QEMU's default, and SYSENTER on Intel
+/// processors. One boot covers only one of the two instructions.
 #[test]
 fn a_32_bit_program_enters_by_sysenter_on_an_intel_processor() {
     let model = "max,vendor=GenuineIntel";
@@ -96,7 +96,7 @@ fn the_console_is_shown_while_the_guest_runs() {
 }
 
 #[test]
-fn quiet_says_nothing_and_verbose_names_every_case() {
+fn quiet_prints_no_progress_and_verbose_lists_every_passed_case() {
     let table = |option| {
         let mut command = sudbox();
         command.args(["run", "--cases", "siginfo", option]);
@@ -110,15 +110,16 @@ fn quiet_says_nothing_and_verbose_names_every_case() {
 #[test]
 fn repeats_and_more_cpus_change_no_outcome() {
     let once = run(sudbox_run(&["--cases", "core"])).expect_code(0).outcomes();
-    let often = run(sudbox_run(&["--cases", "core", "--repeat", "5"])).expect_code(0).outcomes();
-    assert_eq!(once, often);
+    let repeated = run(sudbox_run(&["--cases", "core", "--repeat", "5"])).expect_code(0);
+    assert_eq!(once, repeated.outcomes());
     // A plan holds at most a thousand cases, and each plan is a boot.
-    let many = run(sudbox_run(&["--cases", "core", "--repeat", "12"])).expect_code(0);
-    let plans = (12 * once.len()).div_ceil(1000);
-    assert!(plans > 1, "{} cases are one plan", 12 * once.len());
-    assert_eq!(many.json()["boots"], plans, "{} cases", 12 * once.len());
-    let wide = run(sudbox_run(&["--cases", "core", "--cpus", "4"])).expect_code(0).outcomes();
-    assert_eq!(once, wide);
+    let result = run(sudbox_run(&["--cases", "core", "--repeat", "12"])).expect_code(0);
+    let case_count = 12 * once.len();
+    let plan_count = case_count.div_ceil(1000);
+    assert!(plan_count > 1, "{case_count} cases are one plan");
+    assert_eq!(result.json()["boots"], plan_count, "{case_count} cases");
+    let on_four_cpus = run(sudbox_run(&["--cases", "core", "--cpus", "4"])).expect_code(0);
+    assert_eq!(once, on_four_cpus.outcomes());
 }
 
 #[test]

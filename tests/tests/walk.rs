@@ -4,7 +4,7 @@
 use sudbox_tests::{Tree, run, sudbox, sudbox_run};
 
 #[test]
-fn the_pinned_kernel_does_what_the_model_says() {
+fn walks_on_the_pinned_kernel_agree_with_the_model() {
     let result = run(sudbox_run(&["--fuzz", "200", "--seed", "0"])).expect_code(0);
     let outcomes = result.outcomes();
     assert_eq!(outcomes.len(), 200);
@@ -35,7 +35,7 @@ fn a_seed_without_fuzz_and_an_invalid_number_are_bad_usage() {
 #[test]
 fn a_difference_is_shrunk_and_its_rerun_command_reproduces_it() {
     let tree = Tree::with_faults(&["switchable.patch"]);
-    // The first byte after the range counts as part of it.
+    // This change makes the first byte after the range a part of it.
     tree.edit("kernel/entry/syscall_user_dispatch.c", |text| {
         text.replace("sd->offset < sd->len))", "sd->offset <= sd->len))")
     });
@@ -56,10 +56,10 @@ fn a_difference_is_shrunk_and_its_rerun_command_reproduces_it() {
     assert!(steps(shortest) <= 4, "{shortest}");
     let rerun = shortest["rerun"].as_str().expect("a command");
     let seed = rerun.split_once(" --fuzz 1 --seed ").expect("a seed").1;
-    let again = run(sudbox_run(&[tree.argument(), "--fuzz", "1", "--seed", seed])).expect_code(1);
-    let again = &again.json()["cases"][0];
+    let rerun = run(sudbox_run(&[tree.argument(), "--fuzz", "1", "--seed", seed])).expect_code(1);
+    let reproduced = &rerun.json()["cases"][0];
     for key in ["id", "expected", "got", "log"] {
-        assert_eq!(again[key], shortest[key], "{key}");
+        assert_eq!(reproduced[key], shortest[key], "{key}");
     }
     // A walk that crashes the kernel cannot be shrunk, so its log has all steps.
     let fault = ["--append", "sudbox_fault=oops", "--fuzz", "12", "--seed", "125"];
@@ -68,7 +68,7 @@ fn a_difference_is_shrunk_and_its_rerun_command_reproduces_it() {
     let result = run(sudbox_run(&arguments)).expect_code(1);
     let report = result.json();
     let cases = report["cases"].as_array().expect("cases");
-    assert_eq!(cases.len(), 12, "all are accounted for");
+    assert_eq!(cases.len(), 12, "a walk is missing in the report");
     let crashed: Vec<_> = cases.iter().filter(|case| case["outcome"] == "crash").collect();
     assert!(!crashed.is_empty(), "{report}");
     for case in crashed {

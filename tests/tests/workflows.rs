@@ -37,7 +37,7 @@ fn lines(list: &Yaml) -> Vec<String> {
 }
 
 /// Runs a step with the shell options of GitHub's runner. Returns the exit code.
-fn step(script: &str, env: &BTreeMap<String, String>, directory: &Path) -> i32 {
+fn run_step(script: &str, env: &BTreeMap<String, String>, directory: &Path) -> i32 {
     let mut bash = Command::new("bash");
     bash.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).envs(env);
     let status = bash.current_dir(directory).status().expect("bash starts");
@@ -45,17 +45,17 @@ fn step(script: &str, env: &BTreeMap<String, String>, directory: &Path) -> i32 {
 }
 
 /// The environment of a runner, with a PATH that contains the folder of `make install`.
-fn runner(home: &Path) -> BTreeMap<String, String> {
-    let path = std::env::var("PATH").expect("PATH");
-    let at = |name: &str| home.join(name).to_str().expect("UTF-8").to_owned();
-    fs::create_dir_all(at("temp")).expect("a folder");
+fn runner_environment(home: &Path) -> BTreeMap<String, String> {
+    let path_variable = std::env::var("PATH").expect("PATH");
+    let path = |name: &str| home.join(name).to_str().expect("UTF-8").to_owned();
+    fs::create_dir_all(path("temp")).expect("a folder");
     BTreeMap::from([
         ("CI".into(), "true".into()),
-        ("PATH".into(), format!("{}:{path}", at("bin"))),
-        ("CARGO_INSTALL_ROOT".into(), at("")),
-        ("RUNNER_TEMP".into(), at("temp")),
-        ("GITHUB_OUTPUT".into(), at("output")),
-        ("GITHUB_STEP_SUMMARY".into(), at("summary")),
+        ("PATH".into(), format!("{}:{path_variable}", path("bin"))),
+        ("CARGO_INSTALL_ROOT".into(), path("")),
+        ("RUNNER_TEMP".into(), path("temp")),
+        ("GITHUB_OUTPUT".into(), path("output")),
+        ("GITHUB_STEP_SUMMARY".into(), path("summary")),
         ("GITHUB_ACTION_PATH".into(), root().to_str().expect("UTF-8").into()),
     ])
 }
@@ -70,41 +70,40 @@ fn configuration_files_are_valid() {
         ] {
             let mut check = Command::new(bin.join("check-jsonschema"));
             check.args(["--builtin-schema", schema]).args(&files).current_dir(root());
-            assert!(check.status().expect("it starts").success(), "{files:?}");
+            assert!(check.status().expect("check-jsonschema starts").success(), "{files:?}");
         }
     }
     if let Some(bin) = python::environment_with("zizmor") {
         let mut lint = Command::new(bin.join("zizmor"));
         lint.args(["--offline", "--quiet", "--no-progress", ACTION, ".github"]);
-        assert!(lint.current_dir(root()).status().expect("it starts").success());
+        assert!(lint.current_dir(root()).status().expect("zizmor starts").success());
     }
 }
 
 /// Every service runs the same targets of make as `.ci/run`, in the same order.
 #[test]
 fn every_service_runs_the_same_targets() {
-    let verbs = ["make lint", "make setup", "make test-kernel", "make test"];
+    let commands = ["make lint", "make setup", "make test-kernel", "make test"];
     let github = steps(&yaml(CI)["jobs"]["test"]["steps"]);
     let github: Vec<&str> = github.iter().map(|(run, _)| run.as_str()).collect();
     let (prepare, github) = github.split_first().expect("steps");
-    assert_eq!(github, verbs);
+    assert_eq!(github, commands);
     let gitlab = &yaml(GITLAB)["test"];
-    assert_eq!(lines(&gitlab["script"]), verbs);
+    assert_eq!(lines(&gitlab["script"]), commands);
     let run = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
     // With `CI` set, a test that needs iasl fails if iasl is missing.
     for prepare in [prepare, lines(&gitlab["before_script"]).join("\n").as_str(), run.as_str()] {
         assert!(prepare.contains("acpica-tools"), "{prepare}");
     }
-    let places: Vec<usize> =
-        verbs.iter().map(|verb| run.find(&format!("\" {verb}\n")).expect(verb)).collect();
-    assert!(places.is_sorted(), "{verbs:?}");
+    let position = |command: &&str| run.find(&format!("\" {command}\n")).expect(command);
+    assert!(commands.iter().map(position).is_sorted(), "{commands:?}");
 }
 
-/// The steps of the action judge the pinned kernel, and one that does not exist.
+/// The steps of the action judge the pinned kernel and a kernel that does not exist.
 #[test]
-fn the_action_reports() {
+fn the_action_writes_its_reports() {
     let home = tempfile::tempdir().expect("a folder");
-    let mut env = runner(home.path());
+    let mut env = runner_environment(home.path());
     let action = yaml(ACTION);
     let reports = home.path().join("temp/sudbox");
     let mut codes = Vec::new();
@@ -119,13 +118,13 @@ fn the_action_reports() {
             };
             env.insert(name, value.to_owned());
         }
-        codes.push(step(&script, &env, home.path()));
+        codes.push(run_step(&script, &env, home.path()));
     }
     assert_eq!(codes, [0, 0, 129, 0]);
     let read = |path: &Path| fs::read_to_string(path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
     let output = read(&home.path().join("output"));
     assert_eq!(output, format!("reports={}\n", reports.display()));
-    for (name, has) in [
+    for (name, text) in [
         ("junit.xml", "<testsuite"),
         ("kcidb.json", "\"tests\""),
         ("matrix.html", "siginfo/code"),
@@ -134,16 +133,16 @@ fn the_action_reports() {
             "::error title=deb%3Alinux-image-none%2C x86_64%2C default%3A not judged::",
         ),
     ] {
-        assert!(read(&reports.join(name)).contains(has), "{name} without {has}");
+        assert!(read(&reports.join(name)).contains(text), "{name} without {text}");
     }
     assert!(read(&home.path().join("summary")).contains("siginfo"));
 }
 
-/// The steps of the job for GitLab, whose `before_script` clones and installs sudbox, leave reports.
+/// The job for GitLab leaves reports. Its `before_script` clones and installs sudbox.
 #[test]
-fn the_job_reports() {
+fn the_gitlab_job_writes_its_reports() {
     let home = tempfile::tempdir().expect("a folder");
-    let mut env = runner(home.path());
+    let mut env = runner_environment(home.path());
     env.insert("SUDBOX_URL".into(), format!("file://{}", root().display()));
     env.insert("KERNELS".into(), "6.12".into());
     env.insert("FLAVOURS".into(), String::new());
@@ -151,7 +150,7 @@ fn the_job_reports() {
     let job = &yaml(GITLAB)[".sudbox"];
     for part in ["before_script", "script", "after_script"] {
         for line in lines(&job[part]) {
-            assert_eq!(step(&line, &env, home.path()), 0, "{line}");
+            assert_eq!(run_step(&line, &env, home.path()), 0, "{line}");
         }
     }
     for name in lines(&job["artifacts"]["paths"]).iter().map(String::as_str).chain(["junit.xml"]) {
@@ -163,13 +162,14 @@ fn the_job_reports() {
 #[test]
 fn the_release_judges_a_kernel() {
     let home = tempfile::tempdir().expect("a folder");
-    let env = runner(home.path());
-    let all = steps(&yaml(RELEASE)["jobs"]["release"]["steps"]);
-    let (publish, here) = all.split_last().expect("steps");
+    let env = runner_environment(home.path());
+    // The last step publishes the release, and is not run.
+    let all_steps = steps(&yaml(RELEASE)["jobs"]["release"]["steps"]);
+    let (publish, local_steps) = all_steps.split_last().expect("steps");
     assert!(publish.0.starts_with("gh release create"), "{publish:?}");
     let mut directory = root();
-    for (script, _) in here {
-        assert_eq!(step(script, &env, directory), 0, "{script}");
+    for (script, _) in local_steps {
+        assert_eq!(run_step(script, &env, directory), 0, "{script}");
         if script == "make dist" {
             let copied =
                 Command::new("cp").arg("-r").arg(root().join("dist")).arg(home.path()).status();
@@ -178,5 +178,5 @@ fn the_release_judges_a_kernel() {
         }
     }
     let check = "cd dist && sha256sum --check SHA256SUMS";
-    assert_eq!(step(check, &env, home.path()), 0);
+    assert_eq!(run_step(check, &env, home.path()), 0);
 }

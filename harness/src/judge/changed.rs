@@ -149,13 +149,16 @@ fn differing_cases(
     let mut differing: Vec<&'static Case> = Vec::new();
     for CaseDigest { case, digest } in digests {
         let can_change = reports.iter().any(|report| report.id == case.id && may_change(report));
-        let recorded_digests: Vec<u64> =
-            neighbours.iter().filter_map(|recording| recording.digests.get(case.id).copied()).collect();
+        let recorded_digests: Vec<u64> = neighbours
+            .iter()
+            .filter_map(|recording| recording.digests.get(case.id).copied())
+            .collect();
         if recorded_digests.is_empty() || !can_change {
             continue;
         }
         compared.insert(case.id);
-        if !recorded_digests.contains(digest) && !differing.iter().any(|other| other.id == case.id) {
+        if !recorded_digests.contains(digest) && !differing.iter().any(|other| other.id == case.id)
+        {
             differing.push(case);
         }
     }
@@ -233,8 +236,7 @@ fn mark_changed(report: &mut CaseReport, unexpected: &[RawDifference], releases:
         listed.join("; ") + &suffix
     };
     report.outcome = Outcome::Changed;
-    let recorded_values =
-        list(|difference| format!("{} = {}", difference.field, difference.first));
+    let recorded_values = list(|difference| format!("{} = {}", difference.field, difference.first));
     report.expected = format!("as recorded of {releases}: {recorded_values}");
     report.actual = list(|difference| {
         let function = match difference.kernel_function.as_str() {
@@ -345,8 +347,7 @@ mod tests {
     fn a_changed_report_names_field_values_function_and_place() {
         let older = Recording::of_behaviour("default", behaviour("7.3.4", [("a", 1), ("b", 1)]));
         let newer = behaviour("7.3.5", [("a", 1), ("b", 9)]);
-        let differences =
-            classify_differences(&newer, &[&older], &[trap()], Arch::X86_64).unwrap();
+        let differences = classify_differences(&newer, &[&older], &[trap()], Arch::X86_64).unwrap();
         let mut changed = report(Outcome::Pass);
         mark_changed(&mut changed, &differences.unexpected, "7.3.4");
         assert_eq!(changed.outcome, Outcome::Changed);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Compares the time of `sudbox run` with a bare QEMU boot of the same pinned kernel, with QEMU's and
-//! the kernel's defaults and an init that restarts the machine at once.
+//! Compares the time of `sudbox run` with the time of a bare QEMU boot of the same pinned kernel. The
+//! bare boot uses the defaults of QEMU and of the kernel, and an init that restarts the machine at once.
 //!
 //!     bench-harness [ARCHITECTURE]
 //!
-//! The measurements alternate, so that a drift of the machine's speed affects all alike. The program
-//! prints figures and does not judge them.
+//! The measurements alternate, so that a drift of the machine's speed affects all of them. The program
+//! prints the times and does not judge them.
 
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -23,12 +23,12 @@ struct BareBoot {
     arch: Arch,
     /// C compiler for the bare init.
     compiler: &'static str,
-    /// QEMU's `-M` and, where the default CPU is a 32-bit one, `-cpu`.
+    /// QEMU's `-M`, and `-cpu` if the default CPU has 32 bits.
     machine: &'static [&'static str],
     /// Kernel command line. `reboot=t`: without ACPI and a keyboard controller, microvm can only
     /// restart by a triple fault.
     cmdline: &'static str,
-    /// Whether vmlinux is booted, rather than the image that sudbox boots.
+    /// Whether vmlinux is booted instead of the image that sudbox boots.
     boots_vmlinux: bool,
 }
 
@@ -91,8 +91,8 @@ fn main() -> anyhow::Result<()> {
     print_row("bare boot, sudbox's command line", &tuned);
     print_row("sudbox run --cases core", &core);
     print_row("sudbox run, every case", &all);
-    println!("core / bare boot, median of the rounds:              {:.2}", ratios(&core));
-    println!("sudbox's / default command line, likewise:           {:.2}", ratios(&tuned));
+    println!("core / bare boot, median of the rounds:                      {:.2}", ratios(&core));
+    println!("sudbox's / default command line, median of the rounds:       {:.2}", ratios(&tuned));
     Ok(())
 }
 
@@ -124,8 +124,9 @@ fn measure(mut command: Command) -> anyhow::Result<Duration> {
 }
 
 impl BareBoot {
-    /// QEMU with this kernel and initramfs; `more` is appended to the command line of the kernel.
-    fn command(&self, kernel: &Path, initramfs: &Path, more: &str) -> Command {
+    /// QEMU with this kernel and initramfs. `extra_arguments` are appended to the command line of the
+    /// kernel.
+    fn command(&self, kernel: &Path, initramfs: &Path, extra_arguments: &str) -> Command {
         let mut qemu = Command::new(qemu::program(self.arch));
         qemu.args(self.machine)
             .args(["-accel", "tcg", "-m", "256", "-nodefaults", "-no-user-config"])
@@ -133,7 +134,7 @@ impl BareBoot {
             .arg(kernel)
             .arg("-initrd")
             .arg(initramfs)
-            .args(["-append", &format!("{} {more}", self.cmdline)]);
+            .args(["-append", &format!("{} {extra_arguments}", self.cmdline)]);
         qemu
     }
 }

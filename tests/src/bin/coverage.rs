@@ -4,8 +4,8 @@
 //!     coverage [KERNEL [CASES]]
 //!
 //! The arguments are those of `sudbox run`; the defaults are the pinned kernel and all cases. The
-//! kernel is not instrumented: QEMU's log (`-d in_asm`) has every block of code that TCG translates,
-//! which it does when the block is first reached.
+//! kernel is not instrumented. TCG translates a block of code when the block is first reached, and
+//! QEMU's log (`-d in_asm`) has every translated block.
 
 use anyhow::{Context, bail, ensure};
 use std::collections::{BTreeMap, HashSet};
@@ -22,10 +22,10 @@ use sudbox_vmm::qemu;
 struct Instruction {
     text: String,
     /// Target address of a conditional jump.
-    branch: Option<u64>,
+    branch_target: Option<u64>,
 }
 
-/// By function name: addresses and instructions.
+/// The addresses and instructions of each function, by its name.
 type Functions = BTreeMap<String, Vec<(u64, Instruction)>>;
 
 fn main() -> anyhow::Result<()> {
@@ -82,13 +82,14 @@ fn disassemble_dispatch(vmlinux: &Path) -> anyhow::Result<Functions> {
 
 fn parse_instruction(text: &str) -> Instruction {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let conditional = text.starts_with('j') && !text.starts_with("jmp");
-    let branch = text.split(' ').nth(1).filter(|_| conditional);
-    Instruction { branch: branch.and_then(|at| u64::from_str_radix(at, 16).ok()), text }
+    let is_conditional_jump = text.starts_with('j') && !text.starts_with("jmp");
+    let target = text.split(' ').nth(1).filter(|_| is_conditional_jump);
+    let branch_target = target.and_then(|target| u64::from_str_radix(target, 16).ok());
+    Instruction { branch_target, text }
 }
 
-/// Runs the cases and returns the addresses of the instructions that QEMU translated. A wrapper of
-/// QEMU in `PATH` adds the options for its log.
+/// Runs the cases and returns the addresses of the instructions that QEMU translated. A wrapper script
+/// for QEMU in `PATH` adds the options for QEMU's log.
 fn run_and_trace(
     functions: &Functions,
     reference: &str,
@@ -96,19 +97,21 @@ fn run_and_trace(
 ) -> anyhow::Result<HashSet<u64>> {
     let ranges = functions.values().filter_map(|code| {
         let (first, last) = (code.first()?.0, code.last()?.0);
+        // An instruction of x86 is shorter than 16 bytes.
         Some(format!("{first:#x}+{:#x}", last - first + 16))
     });
     let ranges = ranges.collect::<Vec<_>>().join(",");
     let dir = tempfile::tempdir()?;
     let program = qemu::program(Arch::X86_64);
     let path = std::env::var("PATH")?;
-    let real = path.split(':').map(|place| Path::new(place).join(program)).find(|p| p.is_file());
-    let real = real.with_context(|| format!("{program} is not installed"))?;
+    let qemu =
+        path.split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.is_file());
+    let qemu = qemu.with_context(|| format!("{program} is not installed"))?;
     let wrapper = dir.path().join(program);
     let logs = dir.path().join("log");
     let script = format!(
         "#!/bin/sh\nexec {} \"$@\" -d in_asm -dfilter {ranges} -D {}.$$\n",
-        real.display(),
+        qemu.display(),
         logs.display()
     );
     fs::write(&wrapper, script)?;
@@ -126,41 +129,42 @@ fn run_and_trace(
             continue;
         }
         for line in String::from_utf8_lossy(&fs::read(entry.path())?).lines() {
-            let address = line.strip_prefix("0x").and_then(|line| line.split_once(':'));
-            if let Some(address) = address.and_then(|(at, _)| u64::from_str_radix(at, 16).ok()) {
-                executed.insert(address);
-            }
+            let digits = line.strip_prefix("0x").and_then(|line| line.split_once(':'));
+            let address = digits.and_then(|(digits, _)| u64::from_str_radix(digits, 16).ok());
+            executed.extend(address);
         }
     }
     ensure!(!executed.is_empty(), "QEMU's log names no instruction");
     Ok(executed)
 }
 
+/// Prints the coverage of a function, and its instructions and branch directions that were not
+/// executed.
 fn print_function(name: &str, code: &[(u64, Instruction)], executed: &HashSet<u64>) {
     let reached = code.iter().filter(|(address, _)| executed.contains(address)).count();
-    let mut missed = Vec::new();
-    let (mut directions, mut covered) = (0, 0);
+    let mut missed_lines = Vec::new();
+    let (mut directions, mut covered_directions) = (0, 0);
     for (index, (address, instruction)) in code.iter().enumerate() {
         let offset = address - code[0].0;
         let next = code.get(index + 1).map(|(address, _)| *address);
         if !executed.contains(address) {
-            missed.push(format!("+{offset:#x} not reached: {}", instruction.text));
+            missed_lines.push(format!("+{offset:#x} not reached: {}", instruction.text));
         }
-        let Some(target) = instruction.branch else { continue };
-        for (finding, at) in [("never taken", Some(target)), ("always taken", next)] {
+        let Some(target) = instruction.branch_target else { continue };
+        for (finding, destination) in [("never taken", Some(target)), ("always taken", next)] {
             directions += 1;
-            if at.is_some_and(|at| executed.contains(&at)) {
-                covered += 1;
+            if destination.is_some_and(|destination| executed.contains(&destination)) {
+                covered_directions += 1;
             } else if executed.contains(address) {
-                missed.push(format!("+{offset:#x} {finding}: {}", instruction.text));
+                missed_lines.push(format!("+{offset:#x} {finding}: {}", instruction.text));
             }
         }
     }
     println!(
-        "{name}: {reached} of {} instructions, {covered} of {directions} branch directions",
+        "{name}: {reached} of {} instructions, {covered_directions} of {directions} branch directions",
         code.len()
     );
-    for line in missed {
+    for line in missed_lines {
         println!("  {line}");
     }
 }

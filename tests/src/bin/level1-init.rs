@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! PID 1 of level 1, an emulated machine with KVM. Serves the host's requests over vsock, one at a
-//! time; the host's side is [`sudbox_tests::level1`].
+//! PID 1 of level 1, an emulated machine with KVM. Serves the requests of the host over vsock, one at a
+//! time. [`sudbox_tests::level1`] sends the requests.
 //!
-//! The program is statically linked, because level 1 need not have libraries. An error outside of a
-//! request ends it, which panics the kernel; the console then has the error.
+//! The program is statically linked, because level 1 may have no libraries. An error outside of a
+//! request ends the program, so the kernel panics. The console then has the error.
 
 use std::convert::Infallible;
 use std::fs::{self, File};
@@ -28,7 +28,7 @@ const MOUNTS: [(&str, &str); 7] = [
     ("tmpfs", "/dev/shm"),
 ];
 
-/// Time for processes to end by themselves before [`kill_all`] kills them.
+/// Maximum time until processes end by themselves, before [`kill_all`] kills them.
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> io::Result<()> {
@@ -47,6 +47,7 @@ fn main() -> io::Result<()> {
     }
 }
 
+/// Performs a request other than [`Request::Restart`].
 fn serve(request: &Request, host: &mut File) -> io::Result<Response> {
     Ok(match request {
         Request::Run(programs) => Response::Ended(run(programs, host)?),
@@ -120,24 +121,24 @@ struct RunningProgram {
 fn run(programs: &[Program], host: &mut File) -> io::Result<Vec<ProgramEnd>> {
     let running = programs.iter().map(start).collect::<io::Result<Vec<_>>>()?;
     let ended = std::thread::scope(|scope| {
-        // A channel without messages: it disconnects when every thread has dropped its sender.
-        let (alive, ended) = mpsc::channel::<Infallible>();
-        let waiting: Vec<_> = running
+        // No messages are sent. The channel disconnects when every thread has dropped its sender.
+        let (sender, receiver) = mpsc::channel::<Infallible>();
+        let threads: Vec<_> = running
             .into_iter()
             .zip(programs)
             .map(|(running, program)| {
-                let alive = alive.clone();
+                let sender = sender.clone();
                 scope.spawn(move || {
-                    let _alive = alive;
+                    let _sender = sender;
                     running.wait(program)
                 })
             })
             .collect();
-        drop(alive);
-        while ended.recv_timeout(wire::HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
+        drop(sender);
+        while receiver.recv_timeout(wire::HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
             wire::send(host, &Response::Busy(busy_time()?))?;
         }
-        waiting.into_iter().map(|one| one.join().expect("does not panic")).collect()
+        threads.into_iter().map(|thread| thread.join().expect("does not panic")).collect()
     });
     reap_orphans();
     ended
@@ -148,9 +149,10 @@ fn busy_time() -> io::Result<Duration> {
     // proc_stat(5): `cpu` user nice system idle iowait irq softirq, in ticks of 10 ms (`USER_HZ` is
     // 100). `user` includes the time of guests.
     let stat = fs::read_to_string("/proc/stat")?;
-    let all = stat.split_whitespace().skip(1).map_while(|word| word.parse::<u64>().ok());
-    let ticks: u64 =
-        all.take(7).enumerate().map(|(i, n)| if i == 3 || i == 4 { 0 } else { n }).sum();
+    let fields = stat.split_whitespace().skip(1).map_while(|word| word.parse::<u64>().ok());
+    let is_busy = |index: usize| index != 3 && index != 4;
+    let busy_fields = fields.take(7).enumerate().filter(|(index, _)| is_busy(*index));
+    let ticks: u64 = busy_fields.map(|(_, ticks)| ticks).sum();
     Ok(Duration::from_millis(ticks * 10))
 }
 
@@ -182,8 +184,8 @@ fn memfd() -> io::Result<File> {
 }
 
 impl RunningProgram {
-    /// Reads the files of the program's inspection, waits for the program's end, and kills the program at its
-    /// limit.
+    /// Reads the files of the program's inspection at their time, waits for the end of the program, and
+    /// kills the program at its time limit.
     fn wait(mut self, program: &Program) -> io::Result<ProgramEnd> {
         let pid = libc::pid_t::try_from(self.child.id()).map_err(io::Error::other)?;
         let inspected = match &program.inspection {
@@ -265,26 +267,26 @@ fn reap_orphans() {
 
 /// Waits up to [`GRACE`] for all processes to end, then kills those that are left and returns them.
 fn kill_all() -> io::Result<Vec<String>> {
-    let until = Instant::now() + GRACE;
-    let mut left;
+    let deadline = Instant::now() + GRACE;
+    let mut remaining;
     loop {
         reap_orphans();
-        left = processes()?;
-        if left.is_empty() || Instant::now() >= until {
+        remaining = processes()?;
+        if remaining.is_empty() || Instant::now() >= deadline {
             break;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     // SAFETY: kill takes no pointers. Sent by PID 1 to -1, the signal spares PID 1 and kernel threads.
     unsafe { libc::kill(-1, libc::SIGKILL) };
-    Ok(left)
+    Ok(remaining)
 }
 
 /// PID and name of every user process except PID 1 and zombies.
 fn processes() -> io::Result<Vec<String>> {
     /// `PF_KTHREAD` of include/linux/sched.h.
     const PF_KTHREAD: u64 = 0x0020_0000;
-    let mut all = Vec::new();
+    let mut processes = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Ok(stat) = fs::read_to_string(entry?.path().join("stat")) else { continue };
         let Some((name, rest)) = stat.rsplit_once(')') else { continue };
@@ -292,10 +294,10 @@ fn processes() -> io::Result<Vec<String>> {
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let flags = fields.get(6).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0);
         if !name.starts_with("1 ") && fields.first() != Some(&"Z") && flags & PF_KTHREAD == 0 {
-            all.push(name.replace('(', ""));
+            processes.push(name.replace('(', ""));
         }
     }
-    Ok(all)
+    Ok(processes)
 }
 
 /// Collects the paths of all files below `directory` on the file system `device`.

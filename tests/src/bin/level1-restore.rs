@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Measures in level 1 how long a VM takes until its first case, booted and restored from a snapshot.
+//! Measures in level 1 the time until the first case of a VM, booted and restored from a snapshot.
 //!
 //! ```text
 //! level1-restore KERNEL INITRAMFS ROUNDS
 //! ```
 //!
-//! INITRAMFS is an initramfs of sudbox. For each round, prints the times in seconds of the booted and of the
-//! restored VM, from the call of the library until the guest's message `Start`.
+//! INITRAMFS is an initramfs of sudbox. For each round, prints two times in seconds, of the booted and of
+//! the restored VM: from the call of the library to the guest's message `Start`.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use sudbox_vmm::session::{Event, Session};
 /// Time limit until the first case.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The case in the plan; any would do.
+/// The case in the plan. The choice does not matter, because the case is not run.
 const CASE: &str = "selector/invalid-value-kills";
 
 fn main() -> anyhow::Result<()> {
@@ -43,16 +43,16 @@ fn main() -> anyhow::Result<()> {
     };
     let machine = MicroVm::new("measured".to_owned());
     let session = Session::boot(&machine, &spec)?;
-    let snapshot = to_first_case(session)?.snapshot().context("no snapshot was taken")?;
+    let snapshot = run_to_first_case(session)?.snapshot().context("no snapshot was taken")?;
     let snapshot = snapshot.map_err(anyhow::Error::msg)?;
     let spec = VmSpec { take_snapshot: false, ..spec };
     for _ in 0..rounds.parse()? {
         let started = Instant::now();
-        let booted = to_first_case(Session::boot(&machine, &spec)?)?;
+        let booted = run_to_first_case(Session::boot(&machine, &spec)?)?;
         let boot = started.elapsed();
         drop(booted);
         let started = Instant::now();
-        let restored = to_first_case(Session::resume(&snapshot)?)?;
+        let restored = run_to_first_case(Session::resume(&snapshot)?)?;
         let restore = started.elapsed();
         drop(restored);
         println!("{} {}", boot.as_secs_f64(), restore.as_secs_f64());
@@ -61,7 +61,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Conducts the protocol until the guest announces the first case with `Start`.
-fn to_first_case(mut session: Session) -> anyhow::Result<Session> {
+fn run_to_first_case(mut session: Session) -> anyhow::Result<Session> {
     let deadline = Instant::now() + LIMIT;
     let mut frames = FrameReader::default();
     loop {

@@ -2,8 +2,8 @@
 //! Runs all cases on the slips of a blind set: `make test-blind SET=name [SLIPS='globs']`.
 //!
 //! Each slip is applied to the kernel and built. The C program of the slip must exit with 0 on the
-//! right kernel and otherwise on the broken one, which proves that the slip changes behaviour. Then
-//! every case runs on the broken kernel. The first result of each slip is recorded in
+//! right kernel and with another status on the broken kernel, which proves that the slip changes
+//! behaviour. Then every case runs on the broken kernel. The first result of each slip is recorded in
 //! `tests/blind/SET/first-sight.txt` and never overwritten.
 
 use globset::{Glob, GlobMatcher};
@@ -21,7 +21,7 @@ const TIMEOUT: &str = "40";
 enum SlipResult {
     /// Ids of the cases that failed, crashed or hung.
     Cases(BTreeSet<String>),
-    /// The kernel could not be judged: it did not build or did not boot; the reason.
+    /// The reason why the kernel could not be judged, such as a failed build or boot.
     NotJudged(String),
 }
 
@@ -36,7 +36,7 @@ fn main() -> Result<(), String> {
     let slips = blind::read_slips(&set)?;
     let programs = tempfile::tempdir().map_err(|error| error.to_string())?;
     let tree = Tree::wait_for(KERNEL);
-    let mut record = FirstResults::load(&set);
+    let mut first_results = FirstResults::load(&set);
     let (mut noticed, mut tried, mut invalid) = (0, 0, Vec::new());
     for slip in
         slips.iter().filter(|s| globs.is_empty() || globs.iter().any(|g| g.is_match(&s.name)))
@@ -48,7 +48,7 @@ fn main() -> Result<(), String> {
                 let line = result.line();
                 noticed += usize::from(result.is_noticed());
                 println!("{}: {line} ({:.0} s)", slip.name, began.elapsed().as_secs_f32());
-                record.add(&slip.name, &line)?;
+                first_results.add(&slip.name, &line)?;
             }
             Err(why) => {
                 println!("{}: INVALID: {why}", slip.name);
@@ -58,7 +58,7 @@ fn main() -> Result<(), String> {
     }
     println!(
         "{noticed} of {tried} slips noticed now; {}; {} invalid",
-        record.summary(),
+        first_results.summary(),
         invalid.len()
     );
     Ok(())
@@ -73,6 +73,7 @@ impl SlipResult {
         }
     }
 
+    /// The result in one line, as in `first-sight.txt`.
     fn line(&self) -> String {
         match self {
             SlipResult::Cases(cases) if cases.is_empty() => "missed".into(),
@@ -87,7 +88,7 @@ impl SlipResult {
 /// Runs the slip's program on both kernels and every case on the broken one.
 ///
 /// # Errors
-/// The slip is invalid: its program or patch is wrong; the error says how.
+/// The slip is invalid, because its program or its patch is wrong.
 fn try_slip(tree: &Tree, slip: &Slip, programs: &Path) -> Result<SlipResult, String> {
     let program = blind::compile(slip, programs)?;
     let program = program.to_str().ok_or("a path that is not UTF-8")?;
@@ -101,6 +102,7 @@ fn try_slip(tree: &Tree, slip: &Slip, programs: &Path) -> Result<SlipResult, Str
     result
 }
 
+/// Runs the slip's program and every case on the broken kernel.
 fn try_broken(tree: &Tree, program: &str) -> Result<SlipResult, String> {
     let broken = exit_code_of(program, tree.argument())?;
     if broken == 0 {
@@ -118,7 +120,7 @@ fn try_broken(tree: &Tree, program: &str) -> Result<SlipResult, String> {
     }
 }
 
-/// Runs a program on a kernel and returns the exit code: the program's, 124 if the program hangs, 125
+/// Runs a program on a kernel. Returns the exit status of the program, 124 if the program hangs, or 125
 /// if the kernel crashes.
 fn exit_code_of(program: &str, kernel: &str) -> Result<i32, String> {
     let mut command = sudbox();

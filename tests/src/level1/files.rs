@@ -35,7 +35,7 @@ impl Files {
         self.entries.push(Entry::file(guest_path.to_string_lossy(), mode, content));
     }
 
-    /// Adds a copy of a host's file with its mode.
+    /// Adds a copy of a file of this machine, with the same mode.
     ///
     /// # Panics
     /// If the file cannot be read.
@@ -53,10 +53,11 @@ impl Files {
     /// If the program or ldd(1) is not installed.
     pub fn add_host_program(&mut self, name: &str) {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file());
-        let found = found.unwrap_or_else(|| panic!("{name} is not installed"));
-        self.copy_from_host(&found, &found);
-        let ldd = Command::new("ldd").arg(&found).output().expect("ldd is installed");
+        let program =
+            std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());
+        let program = program.unwrap_or_else(|| panic!("{name} is not installed"));
+        self.copy_from_host(&program, &program);
+        let ldd = Command::new("ldd").arg(&program).output().expect("ldd is installed");
         // `libc.so.6 => /lib/libc.so.6 (0x...)`, and `/lib64/ld-linux-x86-64.so.2 (0x...)`.
         for word in String::from_utf8_lossy(&ldd.stdout).split_whitespace() {
             if word.starts_with('/') {
@@ -88,7 +89,7 @@ impl Files {
         // `-L help` prints QEMU's firmware directories.
         let help = Command::new(program).args(["-L", "help"]).output().expect("QEMU starts");
         for directory in String::from_utf8_lossy(&help.stdout).lines() {
-            // Such as `/usr/bin/../share/qemu`; QEMU lists directories that do not exist, too.
+            // A line is a path such as `/usr/bin/../share/qemu`. Some of the directories do not exist.
             let Ok(directory) = fs::canonicalize(directory) else { continue };
             for name in ["qboot.rom", "bios-microvm.bin", "linuxboot_dma.bin", "pvh.bin"] {
                 let file = directory.join(name);
@@ -99,8 +100,8 @@ impl Files {
         }
     }
 
-    /// Builds a static program of the workspace with these arguments of cargo, and adds `built`, the
-    /// file below `release/`, at `guest_path`.
+    /// Builds a static program of the workspace with these arguments of cargo. Adds the file `built`
+    /// below `release/` at `guest_path`.
     ///
     /// # Panics
     /// If the program does not compile.
@@ -157,7 +158,7 @@ impl Files {
                 );
             }
         }
-        // A recipe contains the first line of `gcc --version`, so the same gcc must be found.
+        // A recipe contains the first line of `gcc --version`, so level 1 needs the same gcc.
         self.add_host_program("gcc");
         images.join(image.kernel.file_name().expect("its name"))
     }

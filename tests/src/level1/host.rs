@@ -20,11 +20,11 @@ pub struct Host {
     pub guest_cpu_model: &'static str,
     /// Rust target of the programs in level 1.
     pub target: &'static str,
-    /// Tools for building programs; `None` for this machine's own architecture.
+    /// Tools and packages for programs of the architecture; `None` for this machine's own.
     pub cross_tools: Option<CrossTools>,
 }
 
-/// Sources of programs for another architecture.
+/// Tools and packages for programs of another architecture.
 #[derive(Debug)]
 pub struct CrossTools {
     /// C cross compiler, which also links Rust programs.

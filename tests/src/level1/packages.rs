@@ -27,8 +27,8 @@ pub(super) fn unpack_package(package: &str, architecture: &str) -> PathBuf {
     for folder in ["state/lists/partial", "archives/partial"] {
         fs::create_dir_all(temporary_path(folder)).expect("space for a directory");
     }
-    // With an empty status file apt downloads every dependency; with its own state and cache it does
-    // not touch the machine's.
+    // With an empty status file, apt downloads every dependency. With this folder as state and cache,
+    // apt does not change those of the machine.
     fs::write(temporary_path("status"), "").expect("room for a file");
     let configuration = format!(
         "APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n\
@@ -45,7 +45,7 @@ pub(super) fn unpack_package(package: &str, architecture: &str) -> PathBuf {
     apt(&["update"]);
     apt(&["install", "--yes", "--no-install-recommends", "--download-only", package]);
     for archive in
-        fs::read_dir(temporary_path("archives")).expect("what apt-get downloads").flatten()
+        fs::read_dir(temporary_path("archives")).expect("the downloaded packages").flatten()
     {
         if archive.path().extension().is_some_and(|extension| extension == "deb") {
             run_checked(
@@ -57,12 +57,12 @@ pub(super) fn unpack_package(package: &str, architecture: &str) -> PathBuf {
         }
     }
     // The rename is atomic: a folder in the cache is complete.
-    fs::rename(temporary_path("root"), &root).expect("a folder of ours is moved");
+    fs::rename(temporary_path("root"), &root).expect("the folder can be moved");
     root
 }
 
-/// The files of a program below `root`: the program, and the shared libraries that it needs, which go
-/// to `/lib`, one of the loader's default directories.
+/// The files of a program below `root`: the program and the shared libraries that it needs. In level 1
+/// the libraries are in `/lib`, a default directory of the loader.
 ///
 /// # Panics
 /// If a library is missing.
@@ -70,8 +70,8 @@ pub(super) fn program_files(root: &Path, name: &str, target: &str) -> Vec<FileCo
     let triple = target.replace("-unknown", "");
     let folders = [format!("lib/{triple}"), format!("usr/lib/{triple}"), "lib".to_owned()];
     let find = |library: &str| {
-        let mut all = folders.iter().map(|folder| root.join(folder).join(library));
-        all.find(|path| path.is_file()).unwrap_or_else(|| panic!("{name} lacks {library}"))
+        let mut paths = folders.iter().map(|folder| root.join(folder).join(library));
+        paths.find(|path| path.is_file()).unwrap_or_else(|| panic!("{name} lacks {library}"))
     };
     let file = root.join("usr/bin").join(name);
     let mut remaining = vec![file.clone()];

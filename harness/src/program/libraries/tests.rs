@@ -30,9 +30,7 @@ fn elf(entries: &[(u64, &str)]) -> Vec<u8> {
     file.extend([0, 0, 0, 0, 64, 0, 56, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
     let file_size = strings_offset + strings.len() as u64;
     // PT_LOAD and PT_DYNAMIC, both with PF_R.
-    for (segment_type, offset, size) in
-        [(1_u32, 0, file_size), (2, headers_size, dynamic_size)]
-    {
+    for (segment_type, offset, size) in [(1_u32, 0, file_size), (2, headers_size, dynamic_size)] {
         file.extend(segment_type.to_le_bytes());
         file.extend([4, 0, 0, 0]);
         // p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align.

@@ -16,7 +16,8 @@ fn end(case: u32, result: CaseResult) -> GuestMessage {
     GuestMessage::End { case, result, micros: 7 }
 }
 
-const ONE_SECOND: Timeouts = Timeouts { boot: Duration::from_secs(1), case: Duration::from_secs(1) };
+const ONE_SECOND: Timeouts =
+    Timeouts { boot: Duration::from_secs(1), case: Duration::from_secs(1) };
 
 fn play(events: Vec<(Event, &'static str)>, cases: usize) -> (CasesRun, Script) {
     let plan =

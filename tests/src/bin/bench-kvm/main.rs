@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Compares the microVM with QEMU's `microvm` or `virt` on the same KVM.
 //!
-//! Both run in one boot of level 1, in alternation, with the same kernel, initramfs, command line and
-//! memory backing (docs/kvm.md). The program prints figures and does not judge them.
+//! Both run in turn in one boot of level 1, with the same kernel, initramfs, command line and memory
+//! backing (docs/kvm.md). The program prints figures and does not judge them.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -24,20 +24,20 @@ const ROUNDS: usize = 5;
 /// Guest memory in MiB, as in `vmm/examples/boot.rs`.
 const MEMORY_MIB: u64 = 128;
 
-/// Events that count exits.
+/// Trace events with which exits are counted.
 const COUNTS: [&str; 2] = ["kvm/kvm_exit", "kvm/kvm_userspace_exit"];
 
-/// Path in level 1 of the initramfs whose init triggers the mark.
+/// Path in level 1 of the initramfs. Its init triggers the event [`Board::mark`].
 const INITRAMFS: &str = "/bench/initramfs";
 
 /// The VMM that boots the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Vmm {
-    Ours,
+    MicroVm,
     Qemu,
 }
 
-const VMMS: [Vmm; 2] = [Vmm::Ours, Vmm::Qemu];
+const VMMS: [Vmm; 2] = [Vmm::MicroVm, Vmm::Qemu];
 
 /// Figures of one boot from the VMM's start to the mark of the guest's init.
 #[derive(Clone, Debug, Default)]
@@ -55,10 +55,10 @@ struct Boot {
 }
 
 impl Boot {
-    /// Number of exits without those for interrupts, which grow with the duration, and for memory.
+    /// Number of exits except those of [`Board::excluded_exits`].
     fn guest_exits(&self, board: &Board) -> usize {
-        let other = board.excluded_exits.iter().filter_map(|name| self.exits.get(*name));
-        sum(&self.exits) - other.sum::<usize>()
+        let excluded = board.excluded_exits.iter().filter_map(|name| self.exits.get(*name));
+        sum(&self.exits) - excluded.sum::<usize>()
     }
 }
 
@@ -78,42 +78,47 @@ fn main() -> anyhow::Result<()> {
         Benchmark::new(board::for_arch(arch).context("the microVM is not for this architecture")?)?;
 
     let mut rows: BTreeMap<&str, [Vec<f64>; 2]> = BTreeMap::new();
-    let mut counted: [Vec<Boot>; 2] = Default::default();
+    let mut counted_boots: [Vec<Boot>; 2] = Default::default();
     for round in 0..=ROUNDS {
-        for (place, vmm) in VMMS.into_iter().enumerate() {
-            let timed = bench.trace_boot(vmm, &[])?;
-            let count = bench.trace_boot(vmm, &COUNTS)?;
-            let verdict = bench.time_run(vmm)?;
+        for (index, vmm) in VMMS.into_iter().enumerate() {
+            // Counting exits takes time, so times and counts come from different boots.
+            let timed_boot = bench.trace_boot(vmm, &[])?;
+            let counted_boot = bench.trace_boot(vmm, &COUNTS)?;
+            let run_seconds = bench.time_run(vmm)?;
             if round > 0 {
-                let mut add = |name, value| rows.entry(name).or_default()[place].push(value);
-                add("s, start to first guest instruction", timed.entry);
-                add("s, start to guest init", timed.init);
-                add("s, start to verdict, core cases", verdict);
-                add("exits to user space until init", count_as_f64(sum(&count.userspace_exits)));
-                add(
-                    "exits but for interrupts, memory",
-                    count_as_f64(count.guest_exits(bench.board)),
-                );
-                counted[place].push(count);
+                let userspace_exits = sum(&counted_boot.userspace_exits);
+                let guest_exits = counted_boot.guest_exits(bench.board);
+                let mut add = |name, value| rows.entry(name).or_default()[index].push(value);
+                add("s, start to first guest instruction", timed_boot.entry);
+                add("s, start to guest init", timed_boot.init);
+                add("s, start to verdict, core cases", run_seconds);
+                add("exits to user space until init", count_as_f64(userspace_exits));
+                add("exits but for interrupts, memory", count_as_f64(guest_exits));
+                counted_boots[index].push(counted_boot);
             }
         }
     }
     println!("{ROUNDS} rounds in level 1: minimum, median, maximum");
-    println!("{:36}{:^28}{:^28}{:>8}", "", "ours", "qemu", "ratio");
-    for (name, [ours, qemu]) in &rows {
-        println!("{name:36}{}{}{:8.3}", format_row(ours), format_row(qemu), ratio(ours, qemu));
+    println!("{:36}{:^28}{:^28}{:>8}", "", "microVM", "QEMU", "ratio");
+    for (name, [microvm, qemu]) in &rows {
+        println!(
+            "{name:36}{}{}{:8.3}",
+            format_row(microvm),
+            format_row(qemu),
+            ratio(microvm, qemu)
+        );
     }
-    for (place, vmm) in VMMS.into_iter().enumerate() {
-        counted[place].sort_by_key(|boot| boot.guest_exits(bench.board));
-        let boot = &counted[place][ROUNDS / 2];
+    for (index, vmm) in VMMS.into_iter().enumerate() {
+        counted_boots[index].sort_by_key(|boot| boot.guest_exits(bench.board));
+        let boot = &counted_boots[index][ROUNDS / 2];
         let accesses = bench.trace_boot(vmm, bench.board.accesses)?.accesses;
-        let held = bench.measure_idle(vmm, median(&rows["s, start to guest init"][place]))?;
+        let idle = bench.measure_idle(vmm, median(&rows["s, start to guest init"][index]))?;
         println!("\n{vmm:?}, until guest init, the median round");
         println!("  exits to user space       {}", histogram(&boot.userspace_exits));
         println!("  all exits                 {}", histogram(&boot.exits));
         println!("  accesses                  {}", histogram(&accesses));
-        println!("  a second later, debugfs   {:?}", held.counters);
-        println!("  resident less guest's     {} KiB", held.resident_kib);
+        println!("  a second later, debugfs   {:?}", idle.counters);
+        println!("  resident less guest's     {} KiB", idle.resident_kib);
     }
 
     let (boot, restore) = bench.time_to_first_case()?;
@@ -200,13 +205,13 @@ impl Benchmark {
         Ok(Benchmark { board, level1, kernel, kernel_argument })
     }
 
-    /// The program that boots the kernel with the marking init; `more` is appended to the command
-    /// line.
-    fn boot(&self, vmm: Vmm, more: &str) -> Program {
-        // `boot` adds the arguments for the microVM's devices itself.
-        let cmdline = format!("loglevel=5 {more}");
+    /// The program that boots the kernel with [`INITRAMFS`]. `extra_arguments` are appended to the
+    /// command line of the kernel.
+    fn boot_program(&self, vmm: Vmm, extra_arguments: &str) -> Program {
+        // `/bin/boot` adds the arguments for the devices of the microVM.
+        let cmdline = format!("loglevel=5 {extra_arguments}");
         match vmm {
-            Vmm::Ours => program(&["/bin/boot", "kvm", &self.kernel, INITRAMFS, &cmdline]),
+            Vmm::MicroVm => program(&["/bin/boot", "kvm", &self.kernel, INITRAMFS, &cmdline]),
             Vmm::Qemu => program(&[
                 qemu::program(self.board.host.arch),
                 "-M",
@@ -236,38 +241,40 @@ impl Benchmark {
         }
     }
 
-    /// Boots and records these trace events, besides those for the times, up to the mark. Recording
-    /// an event takes time, so a measurement records as few as it needs.
+    /// Boots the kernel, and records these trace events and the events for the times up to the mark.
+    /// Recording an event takes time, so a measurement records only the events that it needs.
     fn trace_boot(&self, vmm: Vmm, events: &[&str]) -> anyhow::Result<Boot> {
         let mark = format!("kvm/{}", self.board.mark.0);
-        let all = ["sched/sched_process_exec", "kvm/kvm_entry", &mark];
-        let all = all.iter().chain(events);
-        let all = all.map(|event| tracing_file(&format!("events/{event}/enable")));
+        let time_events = ["sched/sched_process_exec", "kvm/kvm_entry", &mark];
+        let enable_files = time_events
+            .iter()
+            .chain(events)
+            .map(|event| tracing_file(&format!("events/{event}/enable")));
         self.level1.write_file(&tracing_file("trace"), "");
-        all.clone().for_each(|file| self.level1.write_file(&file, "1"));
-        let ended = self.level1.run_all(vec![self.boot(vmm, "")]).remove(0);
-        all.for_each(|file| self.level1.write_file(&file, "0"));
+        enable_files.clone().for_each(|file| self.level1.write_file(&file, "1"));
+        let ended = self.level1.run_all(vec![self.boot_program(vmm, "")]).remove(0);
+        enable_files.for_each(|file| self.level1.write_file(&file, "0"));
         let trace = self.level1.read_file(&tracing_file("trace"));
-        let (kept, written) = entry_counts(&trace).context("a trace says how much it holds")?;
-        ensure!(kept == written, "the trace failed events: {kept} of {written}");
-        parse(&trace, self.board)
+        let (kept, written) = entry_counts(&trace).context("the trace has no entry counts")?;
+        ensure!(kept == written, "the trace buffer has only {kept} of {written} events");
+        parse_trace(&trace, self.board)
             .with_context(|| format!("{vmm:?}: {}{}", ended.stdout, ended.stderr))
     }
 
     /// Seconds that `sudbox run --cases core` takes.
     fn time_run(&self, vmm: Vmm) -> anyhow::Result<f64> {
         let backend = match vmm {
-            Vmm::Ours => "kvm",
+            Vmm::MicroVm => "kvm",
             Vmm::Qemu => "qemu",
         };
-        let judge = self.run(&["--cases", "core", "--backend", backend]);
-        let ended = self.level1.run_all(vec![judge]).remove(0);
+        let program = self.run_program(&["--cases", "core", "--backend", backend]);
+        let ended = self.level1.run_all(vec![program]).remove(0);
         ensure!(ended.code == 0, "{vmm:?}: {}\n{}", ended.stdout, ended.stderr);
         Ok(ended.elapsed.as_secs_f64())
     }
 
     /// `sudbox run` of the kernel with these arguments.
-    fn run(&self, arguments: &[&str]) -> Program {
+    fn run_program(&self, arguments: &[&str]) -> Program {
         let kernel = self.kernel_argument.iter().map(String::as_str);
         program(
             &["sudbox", "run"].iter().chain(arguments).copied().chain(kernel).collect::<Vec<_>>(),
@@ -277,7 +284,7 @@ impl Benchmark {
     /// Seconds until the first case, of booted VMs and of restored VMs.
     fn time_to_first_case(&self) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
         // The report folder of a run contains its initramfs.
-        let run = self.level1.run_all(vec![self.run(&["--cases", "boot"])]).remove(0);
+        let run = self.level1.run_all(vec![self.run_program(&["--cases", "boot"])]).remove(0);
         ensure!(run.code == 0, "{}\n{}", run.stdout, run.stderr);
         let folder = run.stderr.lines().find_map(|line| line.trim().strip_prefix("report "));
         let folder = folder.context("the run names no report folder")?.trim();
@@ -292,19 +299,22 @@ impl Benchmark {
         Ok(times.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip())
     }
 
-    /// Boots and measures the VM while its init sleeps. `to_init` is the time from start to init in
-    /// seconds.
-    fn measure_idle(&self, vmm: Vmm, to_init: f64) -> anyhow::Result<IdleFigures> {
-        let mut program = self.boot(vmm, "hold");
+    /// Boots a VM and measures it while its init sleeps. `seconds_to_init` is the usual time from start
+    /// to init.
+    fn measure_idle(&self, vmm: Vmm, seconds_to_init: f64) -> anyhow::Result<IdleFigures> {
+        // The kernel passes the unknown argument `hold` to init. With any argument, init sleeps
+        // (tests/bench/mark.c).
+        let mut program = self.boot_program(vmm, "hold");
         let counters = self.board.counters;
         let mut files = vec!["/proc/child/smaps".to_owned()];
         files.extend(counters.iter().map(|name| format!("/sys/kernel/debug/kvm/{name}")));
-        program.inspection =
-            Some(Inspection { after: Duration::from_secs_f64(to_init * 1.5 + 1.0), files });
+        // A second after init in a boot that takes half as long again as usual.
+        let after = Duration::from_secs_f64(seconds_to_init * 1.5 + 1.0);
+        program.inspection = Some(Inspection { after, files });
         let ended = self.level1.run_all(vec![program]).remove(0);
-        let seen =
+        let contents =
             ended.inspected.with_context(|| format!("{vmm:?} had ended: {}", ended.stderr))?;
-        let (smaps, counts) = seen.split_first().context("every file was asked for")?;
+        let (smaps, counts) = contents.split_first().context("no file was inspected")?;
         let counters = counters.iter().zip(counts);
         let counters = counters.map(|(name, text)| Ok((*name, text.trim().parse()?)));
         Ok(IdleFigures {
@@ -317,18 +327,18 @@ impl Benchmark {
 /// Resident memory in KiB of all mappings in `smaps` except the guest's memory; `None` unless exactly
 /// one mapping has the size of the guest's memory.
 fn resident_kib_of(smaps: &str) -> Option<u64> {
-    let (mut size, mut total, mut guests) = (0, 0, 0);
+    let (mut size, mut total, mut guest_mappings) = (0, 0, 0);
     for line in smaps.lines() {
         let mut words = line.split_whitespace();
         let (name, value) = (words.next(), words.next().and_then(|value| value.parse().ok()));
         match (name, value) {
             (Some("Size:"), Some(value)) => size = value,
-            (Some("Rss:"), Some(_)) if size == MEMORY_MIB * 1024 => guests += 1,
+            (Some("Rss:"), Some(_)) if size == MEMORY_MIB * 1024 => guest_mappings += 1,
             (Some("Rss:"), Some(value)) => total += value,
             _ => {}
         }
     }
-    (guests == 1).then_some(total)
+    (guest_mappings == 1).then_some(total)
 }
 
 /// Numbers of entries in the buffer and of entries written, from a trace's line
@@ -339,32 +349,32 @@ fn entry_counts(trace: &str) -> Option<(&str, &str)> {
 }
 
 /// Parses a trace up to the mark; `None` if the exec, the first entry or the mark is missing.
-fn parse(trace: &str, board: &Board) -> Option<Boot> {
+fn parse_trace(trace: &str, board: &Board) -> Option<Boot> {
     let mut boot = Boot::default();
     let (mut start, mut entry) = (None, None);
     for line in trace.lines().filter(|line| !line.starts_with('#')) {
         // `  boot-39  [001] d....  1.761834: kvm_entry: vcpu 0, rip 0xfff0`
         let (before, rest) = line.split_once(": ")?;
-        let (event, what) = rest.split_once(": ")?;
+        let (event, text) = rest.split_once(": ")?;
         let time: f64 = before.split_whitespace().next_back()?.parse().ok()?;
         match event {
             "sched_process_exec" => start = start.or(Some(time)),
             "kvm_entry" => entry = entry.or(Some(time)),
-            _ if event == board.mark.0 && what.starts_with(board.mark.1) => {
+            _ if event == board.mark.0 && text.starts_with(board.mark.1) => {
                 boot.entry = entry? - start?;
                 boot.init = time - start?;
                 return Some(boot);
             }
             "kvm_exit" => {
-                *boot.exits.entry((board.reason)(what)?.to_owned()).or_default() += 1;
+                *boot.exits.entry((board.exit_reason)(text)?.to_owned()).or_default() += 1;
             }
             "kvm_userspace_exit" => {
-                let reason = what.strip_prefix("reason ")?.to_owned();
+                let reason = text.strip_prefix("reason ")?.to_owned();
                 *boot.userspace_exits.entry(reason).or_default() += 1;
             }
             _ if board.accesses.iter().any(|access| access.ends_with(event)) => {
-                if let Some(access) = (board.access)(what) {
-                    *boot.accesses.entry(access).or_default() += 1;
+                if let Some(target) = (board.accessed_target)(text) {
+                    *boot.accesses.entry(target).or_default() += 1;
                 }
             }
             _ => {}
@@ -379,9 +389,9 @@ fn format_row(times: &[f64]) -> String {
     format!(" {:9.3}{:9.3}{:9.3}", sorted[0], median(times), sorted[sorted.len() - 1])
 }
 
-/// Median of the rounds' ratios.
-fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
-    median(&ours.iter().zip(theirs).map(|(a, b)| a / b).collect::<Vec<_>>())
+/// Median of the ratios of the rounds.
+fn ratio(dividends: &[f64], divisors: &[f64]) -> f64 {
+    median(&dividends.iter().zip(divisors).map(|(a, b)| a / b).collect::<Vec<_>>())
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -419,13 +429,13 @@ mod tests {
  boot-43 [001] d....     2.000100: kvm_exit: vcpu 0 reason io rip 0xfff0 info1 0x1
 ";
         let board = board::for_arch(Arch::X86_64).unwrap();
-        let boot = parse(trace, board).unwrap();
+        let boot = parse_trace(trace, board).unwrap();
         assert_eq!((boot.entry, boot.init), (0.25, 0.5));
         assert_eq!(boot.exits, BTreeMap::from([("io".to_owned(), 1), ("npf".to_owned(), 1)]));
         assert_eq!(boot.userspace_exits, BTreeMap::from([("KVM_EXIT_IO (2)".to_owned(), 1)]));
         assert_eq!(boot.accesses, BTreeMap::from([("serial".to_owned(), 1)]));
         assert_eq!(entry_counts(trace), Some(("9", "9")));
         let unmarked: String = trace.lines().filter(|line| !line.contains("5ddb")).collect();
-        assert!(parse(&unmarked, board).is_none());
+        assert!(parse_trace(&unmarked, board).is_none());
     }
 }

@@ -6,7 +6,7 @@ pub(super) static BOARD: Board = Board {
     host: &host::AARCH64,
     machine: "virt,gic-version=3",
     cmdline: "console=ttyAMA0 panic=-1",
-    // Init's restart of the machine, because no other action of a program always exits to user space.
+    // The restart of the machine by init. No other action of a program always exits to user space.
     mark: ("kvm_userspace_exit", "reason KVM_EXIT_SYSTEM_EVENT"),
     accesses: &["kvm/kvm_mmio", "kvm/kvm_sys_access", "kvm/kvm_hvc_arm64"],
     counters: &[
@@ -17,16 +17,16 @@ pub(super) static BOARD: Board = Board {
         "wfi_exit_stat",
         "signal_exits",
     ],
-    // Accesses to devices are data aborts too; the events `accesses` count them.
+    // Accesses to devices are data aborts too. The events of `accesses` count these.
     excluded_exits: &["IRQ", "DABT_LOW", "IABT_LOW"],
-    reason,
-    access,
+    exit_reason,
+    accessed_target,
 };
 
 /// Exit reason of `TRAP: HSR_EC: 0x0024 (DABT_LOW), PC: 0x...`, or of an interrupt, `IRQ: HSR_EC:
 /// 0x0000 ...`.
-fn reason(what: &str) -> Option<&str> {
-    match what.split_once(':')? {
+fn exit_reason(event: &str) -> Option<&str> {
+    match event.split_once(':')? {
         ("TRAP", rest) => Some(rest.split_once('(')?.1.split_once(')')?.0),
         (other, _) => Some(other),
     }
@@ -34,8 +34,8 @@ fn reason(what: &str) -> Option<&str> {
 
 /// The device or register of `mmio write len 4 gpa 0x8000000 val 0x12`, `PC: ffff... OSLAR_EL1
 /// (2,0,1,0,4) write` or `HVC at 0x... (r0: 0x84000000, imm: 0x0)`.
-fn access(what: &str) -> Option<String> {
-    let words: Vec<&str> = what.split_whitespace().collect();
+fn accessed_target(event: &str) -> Option<String> {
+    let words: Vec<&str> = event.split_whitespace().collect();
     Some(match *words.first()? {
         "mmio" => match mmio_page(&words)? {
             0x8000..=0x800f => "GIC distributor".to_owned(),
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn accesses_have_names() {
-        let name = |what| access(what).unwrap_or_default();
+        let name = |event| accessed_target(event).unwrap_or_default();
         assert_eq!(name("mmio write len 4 gpa 0x8000000 val 0x12"), "GIC distributor");
         assert_eq!(name("mmio unsatisfied-read len 4 gpa 0x9000005 val 0x0"), "");
         assert_eq!(name("PC: ffff8000 SYS_OSLAR_EL1 (2,0,1,0,4) write"), "register SYS_OSLAR_EL1");
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn exits_have_reasons() {
         let trap = "TRAP: HSR_EC: 0x0024 (DABT_LOW), PC: 0xffff800080010000";
-        assert_eq!(reason(trap), Some("DABT_LOW"));
-        assert_eq!(reason("IRQ: HSR_EC: 0x0000 (UNKNOWN), PC: 0xffff8000800"), Some("IRQ"));
+        assert_eq!(exit_reason(trap), Some("DABT_LOW"));
+        assert_eq!(exit_reason("IRQ: HSR_EC: 0x0000 (UNKNOWN), PC: 0xffff8000800"), Some("IRQ"));
     }
 }

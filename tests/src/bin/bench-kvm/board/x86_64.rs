@@ -17,21 +17,22 @@ pub(super) static BOARD: Board = Board {
         "pf_taken",
         "insn_emulation",
     ],
-    // `interrupt`: a host's interrupt. `vintr`: the guest's interrupt window opened (SVM).
+    // `interrupt`: an interrupt of the host. `vintr`: the interrupt window of the guest opened (SVM).
+    // `npf`: a nested page fault.
     excluded_exits: &["interrupt", "vintr", "npf"],
-    reason,
-    access,
+    exit_reason,
+    accessed_target,
 };
 
 /// Exit reason of `vcpu 0 reason npf rip 0xfff0 info1 0x1`.
-fn reason(what: &str) -> Option<&str> {
-    what.split_once(" reason ")?.1.split_whitespace().next()
+fn exit_reason(event: &str) -> Option<&str> {
+    event.split_once(" reason ")?.1.split_whitespace().next()
 }
 
 /// The device or register of `pio_write at 0x510 size 2 ...`, `mmio write len 4 gpa 0xfec00010 val
 /// 0x3e` or `msr_write 6e0 = 0x...`.
-fn access(what: &str) -> Option<String> {
-    let words: Vec<&str> = what.split_whitespace().collect();
+fn accessed_target(event: &str) -> Option<String> {
+    let words: Vec<&str> = event.split_whitespace().collect();
     match *words.first()? {
         "mmio" => Some(match mmio_page(&words)? {
             0xfec00 => "I/O APIC".to_owned(),
@@ -47,11 +48,11 @@ fn access(what: &str) -> Option<String> {
             0xcf8..=0xcff => "PCI".to_owned(),
             port => format!("port {port:#x}"),
         }),
-        how => Some(match parse_hex(words.get(1)?)? {
-            0x6e0 => format!("{how} TSC_DEADLINE"),
-            0x4b56_4d00..=0x4b56_4dff => format!("{how} kvm"),
-            0xc001_0000..=0xc001_ffff => format!("{how} AMD"),
-            msr => format!("{how} {msr:#x}"),
+        msr_event => Some(match parse_hex(words.get(1)?)? {
+            0x6e0 => format!("{msr_event} TSC_DEADLINE"),
+            0x4b56_4d00..=0x4b56_4dff => format!("{msr_event} kvm"),
+            0xc001_0000..=0xc001_ffff => format!("{msr_event} AMD"),
+            msr => format!("{msr_event} {msr:#x}"),
         }),
     }
 }
@@ -62,7 +63,7 @@ mod tests {
 
     #[test]
     fn accesses_have_names() {
-        let name = |what| access(what).unwrap_or_default();
+        let name = |event| accessed_target(event).unwrap_or_default();
         assert_eq!(name("mmio write len 4 gpa 0xfec00010 val 0x3e"), "I/O APIC");
         assert_eq!(name("mmio unsatisfied-read len 4 gpa 0xfec00010 val 0x0"), "");
         assert_eq!(name("pio_read at 0x511 size 1 count 56 val 0x51"), "fw_cfg");
@@ -71,6 +72,6 @@ mod tests {
 
     #[test]
     fn exits_have_reasons() {
-        assert_eq!(reason("vcpu 0 reason npf rip 0xfff0 info1 0x1"), Some("npf"));
+        assert_eq!(exit_reason("vcpu 0 reason npf rip 0xfff0 info1 0x1"), Some("npf"));
     }
 }

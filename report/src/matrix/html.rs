@@ -250,3 +250,21 @@ fn outcome_letter(outcome: Outcome) -> char {
         Outcome::Pass => 'p',
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn script_lists_every_outcome_worst_first() {
+        for outcome in Outcome::ALL {
+            let entry = format!("  {}: [\"{}\", ", outcome_letter(outcome), outcome.as_str());
+            assert!(SCRIPT.contains(&entry), "`{entry}` is not in page.js");
+        }
+        let letters: String = Outcome::ALL.into_iter().map(outcome_letter).collect();
+        assert!(SCRIPT.contains(&format!("const WORST = \"{letters}\";")));
+        let failures: String =
+            Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()).map(outcome_letter).collect();
+        assert!(SCRIPT.contains(&format!("const FAILURES = \"{failures}\";")));
+    }
+}

@@ -8,12 +8,14 @@ const OUTCOMES = {
   k: ["known", "k", "fails as a recorded kernel bug says"],
   u: ["unmet", "u", "the machine lacks what it needs"],
   x: ["fixed", "x", "a recorded kernel bug no longer shows"],
+  d: ["changed", "D", "user space sees something else, for no known reason"],
   f: ["fail", "F", "the promise is broken"],
   h: ["hang", "H", "it did not end"],
   c: ["crash", "C", "the kernel died in it, or reported a fault"],
 };
-// The worst first.
-const WORST = "chfxukap";
+// The letters of OUTCOMES, worst first.
+const WORST = "chfdxukap";
+const FAILURES = "chfd";
 
 function element(name, properties, ...children) {
   const made = document.createElement(name);
@@ -156,7 +158,7 @@ function drawMap() {
       row.append(element("td", {}, button));
     }
     table.append(element("tbody", { class: "group" }, row), cases);
-    if (data.cells.some((cell) => members.some((at) => "chf".includes(cell.outcomes[at] || ".")))) fold.click();
+    if (data.cells.some((cell) => members.some((at) => FAILURES.includes(cell.outcomes[at] || ".")))) fold.click();
   }
   document.getElementById("map").append(table);
 }
@@ -190,7 +192,7 @@ function drawRest() {
         element("summary", {}, word(cell.judgement, cell.word), " " + cell.name), kernelFacts(cell)));
     }
     [...cell.outcomes].forEach((letter, at) => {
-      if (!"chf".includes(letter)) return;
+      if (!FAILURES.includes(letter)) return;
       const name = OUTCOMES[letter][0];
       failures.append(element("details", {},
         element("summary", {}, word(name, name), " " + data.cases[at].id + " on " + cell.name),

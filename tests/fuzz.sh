@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# Runs every fuzz target for this many seconds each; needs cargo-fuzz and a nightly toolchain.
+# Runs every fuzz target for $1 seconds (600 by default). Needs cargo-fuzz and a nightly toolchain.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-}

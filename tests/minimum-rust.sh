@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# Checks that the workspace builds with the Rust release that Cargo.toml states, where that very
-# release is installed; says loudly when it is not.
+# Checks that the workspace builds with the Rust release that Cargo.toml states, and prints NOT RUN
+# if that release is not installed.
 set -eu
 cd "$(dirname "$0")/.."
 stated=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The init of a measured boot: marks itself, then restarts. On x86-64 it does so by `cpuid` with a
- * leaf that nobody else asks for, which every hypervisor traps and KVM shows in its event kvm_cpuid;
- * on aarch64 the restart is the mark. With an argument, which is a word on the kernel's command line,
- * it sleeps for ten seconds before, so that its hypervisor can be looked at. Without a C library, so
- * that nothing but the kernel's own work is measured.
+ * The init of a measured boot: triggers a trace event of the host's KVM (the mark), then restarts the
+ * machine. On x86-64, the mark is the event kvm_cpuid for a `cpuid` leaf that no other code reads. On
+ * aarch64, the mark is the restart. With an argument (a word of the kernel's command line), the init
+ * sleeps for ten seconds before the restart, so that the VMM can be inspected. The init has no C
+ * library, so that only the kernel's own work is measured.
  */
 #ifdef __aarch64__
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The init of a bare boot: restarts at once. Without a C library, so that nothing but the kernel's
- * own work is measured. reboot(2): magic numbers of include/uapi/linux/reboot.h.
+ * The init of a bare boot: restarts the machine at once. It has no C library, so that only the kernel's
+ * own work is measured. The arguments of reboot(2) are magic numbers of include/uapi/linux/reboot.h.
  */
 void _start(void)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Kernels that mean no good, to be booted in place of one: what each does is the function that
- * MODE names. Bare programs that are entered as PVH says (include/xen/interface/hvm/start_info.h,
- * docs/misc/pvh.pandoc of Xen): protected mode without paging, the start info's address in ebx.
+ * Hostile programs that are booted instead of a kernel. MODE names the function that each runs.
+ * They are entered by the PVH boot protocol (include/xen/interface/hvm/start_info.h,
+ * docs/misc/pvh.pandoc of Xen): in protected mode without paging, with the address of the start
+ * info in ebx.
  *
  *     gcc -DMODE=spins -O1 -ffreestanding -nostdlib -static -fno-pic -no-pie -mno-red-zone
  *         -mgeneral-regs-only -fcf-protection=none -fno-stack-protector -Wl,-Ttext-segment=0x200000
@@ -15,7 +16,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long u64;
 
-/* To long mode, with the first 4 GiB mapped to themselves; then to begin(). */
+/* Enters long mode with the first 4 GiB mapped to themselves, then calls run_mode(). */
 __asm__(
 	".pushsection .note.Xen, \"a\", @note\n"
 	"	.align	4\n"
@@ -70,7 +71,7 @@ __asm__(
 	"	mov	%eax, %es\n"
 	"	mov	%eax, %ss\n"
 	"	mov	%ebx, %edi\n"
-	"	call	begin\n"
+	"	call	run_mode\n"
 	"6:	hlt\n"
 	"	jmp	6b\n"
 	".popsection\n");
@@ -78,7 +79,7 @@ __asm__(
 u64 tables[6 * 512] __attribute__((aligned(4096)));
 u8 stack[16384] __attribute__((aligned(16)));
 
-/* Where the vsock device's registers are, from the command line. */
+/* The address of the vsock device's registers, from the command line. */
 static u64 device;
 
 static void out8(u16 port, u8 value)
@@ -94,9 +95,9 @@ static u8 in8(u16 port)
 	return value;
 }
 
-static void say(const char *text)
+static void print_text(const char *text)
 {
-	/* No divisor latch, no loopback, no interrupts, whatever was written before. */
+	/* Turns off the divisor latch, loopback and interrupts, which scribbles() may have turned on. */
 	out8(0x3fb, 3);
 	out8(0x3fc, 0);
 	out8(0x3f9, 0);
@@ -105,7 +106,7 @@ static void say(const char *text)
 }
 
 /* Pseudo-random numbers that are the same in each run (xorshift64). */
-static u64 any(void)
+static u64 random_value(void)
 {
 	static u64 state = 0x9e3779b97f4a7c15;
 
@@ -115,12 +116,12 @@ static u64 any(void)
 	return state;
 }
 
-static void set(u32 offset, u32 value)
+static void write_register(u32 offset, u32 value)
 {
 	*(volatile u32 *)(device + offset) = value;
 }
 
-static u32 get(u32 offset)
+static u32 read_register(u32 offset)
 {
 	return *(volatile u32 *)(device + offset);
 }
@@ -140,31 +141,31 @@ static struct queue {
 	u16 used[2 + 4 * SIZE + 1] __attribute__((aligned(4)));
 } __attribute__((aligned(16))) queues[3];
 
-/* Sets the device up as it should be (section 3.1.1), with these queues. */
+/* Initializes the device with these queues, as section 3.1.1 requires. */
 static void start(void)
 {
 	int i;
 
-	set(0x70, 0);
-	set(0x70, 1);
-	set(0x70, 3);
-	set(0x24, 1);
-	set(0x20, 1);
-	set(0x24, 0);
-	set(0x20, 0);
-	set(0x70, 11);
+	write_register(0x70, 0);
+	write_register(0x70, 1);
+	write_register(0x70, 3);
+	write_register(0x24, 1);
+	write_register(0x20, 1);
+	write_register(0x24, 0);
+	write_register(0x20, 0);
+	write_register(0x70, 11);
 	for (i = 0; i < 3; i++) {
-		set(0x30, i);
-		set(0x38, SIZE);
-		set(0x80, (u32)(u64)queues[i].descriptors);
-		set(0x84, 0);
-		set(0x90, (u32)(u64)queues[i].available);
-		set(0x94, 0);
-		set(0xa0, (u32)(u64)queues[i].used);
-		set(0xa4, 0);
-		set(0x44, 1);
+		write_register(0x30, i);
+		write_register(0x38, SIZE);
+		write_register(0x80, (u32)(u64)queues[i].descriptors);
+		write_register(0x84, 0);
+		write_register(0x90, (u32)(u64)queues[i].available);
+		write_register(0x94, 0);
+		write_register(0xa0, (u32)(u64)queues[i].used);
+		write_register(0xa4, 0);
+		write_register(0x44, 1);
 	}
-	set(0x70, 15);
+	write_register(0x70, 15);
 }
 
 /* Sends a packet of the vsock device to the host (section 5.10.6). */
@@ -191,7 +192,7 @@ static void send(u32 host_port, u16 op)
 	available[2 + available[1] % SIZE] = 0;
 	__asm__ volatile("mfence" : : : "memory");
 	available[1]++;
-	set(0x50, 1);
+	write_register(0x50, 1);
 }
 
 void faults(void)
@@ -201,34 +202,34 @@ void faults(void)
 
 void halts(void)
 {
-	say("halting\n");
+	print_text("halting\n");
 	for (;;)
 		__asm__ volatile("cli; hlt");
 }
 
 void spins(void)
 {
-	say("spinning\n");
+	print_text("spinning\n");
 	for (;;)
 		;
 }
 
-/* To where there is neither memory nor a device. */
+/* Jumps to an address that has neither memory nor a device. */
 void wanders(void)
 {
-	say("wandering\n");
+	print_text("wandering\n");
 	__asm__ volatile("jmp *%0" : : "r"(0xc8000000ul));
 }
 
 void prints(void)
 {
 	for (;;)
-		say("and so on, and on and on\n");
+		print_text("and so on, and on and on\n");
 }
 
 /*
- * Every register of the device and every port below 1000h, and some of the empty ones above, in all
- * widths and with any values.
+ * Accesses every register of the device, every port below 1000h and some of the unused ports above,
+ * in all widths and with random values.
  */
 void scribbles(void)
 {
@@ -236,12 +237,12 @@ void scribbles(void)
 	u32 i, port;
 
 	for (port = 0; port < 0x10000; port += port < 0x1000 ? 1 : 61) {
-		u32 value = any();
+		u32 value = random_value();
 
-		/* Not the reset, which comes at the end. */
+		/* Avoids the reset command, which is sent at the end. */
 		if (port >= 0x61 && port <= 0x64)
 			value &= 0x7f7f7f7f;
-		switch (any() % 8) {
+		switch (random_value() % 8) {
 		case 0:
 			__asm__ volatile("outl %0, %1" : : "a"(value), "d"((u16)port));
 			break;
@@ -253,22 +254,22 @@ void scribbles(void)
 			break;
 		case 3: {
 			u64 count = sizeof(items);
-			void *from = items;
+			void *source = items;
 
 			for (i = 0; i < sizeof(items); i++)
-				items[i] = any() & 0x7f;
+				items[i] = random_value() & 0x7f;
 			__asm__ volatile("rep outsb"
-					 : "+c"(count), "+S"(from)
+					 : "+c"(count), "+S"(source)
 					 : "d"((u16)port)
 					 : "memory");
 			break;
 		}
 		case 4: {
 			u64 count = sizeof(items) / 2;
-			void *to = items;
+			void *destination = items;
 
 			__asm__ volatile("rep insw"
-					 : "+c"(count), "+D"(to)
+					 : "+c"(count), "+D"(destination)
 					 : "d"((u16)port)
 					 : "memory");
 			break;
@@ -277,98 +278,98 @@ void scribbles(void)
 			out8(port, value);
 		}
 	}
-	/* A string instruction reads one port many times. */
+	/* A string instruction must read the same port each time. */
 	out8(0x3ff, 0x5a);
 	{
 		u64 count = 5;
-		void *to = items;
+		void *destination = items;
 
-		__asm__ volatile("rep insb" : "+c"(count), "+D"(to) : "d"((u16)0x3ff) : "memory");
+		__asm__ volatile("rep insb" : "+c"(count), "+D"(destination) : "d"((u16)0x3ff) : "memory");
 	}
 	for (i = 0; i < 5; i++)
 		if (items[i] != 0x5a)
 			faults();
-	say("ports done\n");
+	print_text("ports done\n");
 	for (i = 0; i < 0x2000; i++) {
-		u64 where = device + i % 0x200, value = any();
+		u64 address = device + i % 0x200, value = random_value();
 
-		switch (any() % 8) {
+		switch (random_value() % 8) {
 		case 0:
-			*(volatile u8 *)where = value;
+			*(volatile u8 *)address = value;
 			break;
 		case 1:
-			*(volatile u16 *)where = value;
+			*(volatile u16 *)address = value;
 			break;
 		case 2:
-			*(volatile u64 *)where = value;
+			*(volatile u64 *)address = value;
 			break;
 		case 3:
-			value = *(volatile u64 *)where;
+			value = *(volatile u64 *)address;
 			break;
 		case 4:
-			value = *(volatile u8 *)where;
+			value = *(volatile u8 *)address;
 			break;
 		case 5:
-			/* A value that could be right. */
-			set(i % 0x100 & ~3, value % 16);
+			/* A value that the device may accept. */
+			write_register(i % 0x100 & ~3, value % 16);
 			break;
 		default:
-			set(i % 0x100 & ~3, value);
+			write_register(i % 0x100 & ~3, value);
 		}
 	}
-	say("registers done\n");
+	print_text("registers done\n");
 	while (in8(0x64) & 2)
 		;
 	out8(0x64, 0xfe);
-	/* Where there is no i8042. */
+	/* Reached on a machine without an i8042. */
 	faults();
 }
 
-/* Rings full of anything, and the device is told to look, without end. */
+/* Fills the rings with random values and notifies the device, without end. */
 void kicks(void)
 {
-	say("kicking\n");
+	print_text("kicking\n");
 	for (;;) {
 		int i;
 
 		start();
 		for (i = 0; i < 128; i++) {
-			struct queue *queue = &queues[any() % 3];
-			u16 *bytes = (u16 *)queue;
+			struct queue *queue = &queues[random_value() % 3];
+			u16 *words = (u16 *)queue;
 
-			bytes[any() % (sizeof(*queue) / 2)] = any();
-			/* Mostly a chain more, with a descriptor that leads somewhere. */
-			queue->descriptors[any() % SIZE].address = (u64)queues + any() % 0x8000;
-			queue->descriptors[any() % SIZE].length = any() % 0x1000;
-			queue->available[1] += any() % 4;
-			set(0x50, any() % 4);
+			words[random_value() % (sizeof(*queue) / 2)] = random_value();
+			/* Usually makes another chain available, and points a descriptor to the queues or behind them. */
+			queue->descriptors[random_value() % SIZE].address = (u64)queues + random_value() % 0x8000;
+			queue->descriptors[random_value() % SIZE].length = random_value() % 0x1000;
+			queue->available[1] += random_value() % 4;
+			write_register(0x50, random_value() % 4);
 		}
 	}
 }
 
-/* Dials the host, and takes nothing that it sends. */
+/* Connects to the host, and reads nothing that the host sends. */
 void ignores(void)
 {
 	start();
 	send(HOST_PORT, 1);
-	say("dialled\n");
+	print_text("dialled\n");
 	for (;;)
-		get(0x70);
+		read_register(0x70);
 }
 
-/* By its name, which a kernel that takes it contains, sudbox knows that it is told its devices. */
+/* sudbox passes the devices on the command line only if the kernel contains this name. */
 __attribute__((used)) static const char parameter[] = "virtio_mmio.device";
 
-void begin(u32 info)
+void run_mode(u32 info)
 {
 	/* struct hvm_start_info: the command line's address at offset 24. */
-	const char *word = (const char *)*(u64 *)(u64)(info + 24);
+	const char *rest = (const char *)*(u64 *)(u64)(info + 24);
 
 	/* `virtio_mmio.device=4K@0xc0000000:5` */
-	for (; word && *word; word++) {
-		if (word[0] == '@' && word[1] == '0' && word[2] == 'x') {
-			for (word += 3; *word != ':' && *word; word++)
-				device = device << 4 | ((*word & 0xf) + (*word > '9' ? 9 : 0));
+	for (; rest && *rest; rest++) {
+		if (rest[0] == '@' && rest[1] == '0' && rest[2] == 'x') {
+			for (rest += 3; *rest != ':' && *rest; rest++)
+				device = device << 4 | ((*rest & 0xf) + (*rest > '9' ? 9 : 0));
 			break;
 		}
 	}

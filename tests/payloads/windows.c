@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 /*
- * A program of 64-bit Windows that makes its system calls itself, as programs do that do not want to
- * be watched. It imports nothing: what it knows of its process it has from the process's block.
+ * A 64-bit Windows program that makes its system calls itself, as programs do to escape monitoring.
+ * It imports nothing, and reads all it needs about its process from the process environment block.
  */
 typedef unsigned long long u64;
 typedef unsigned int u32;
@@ -32,7 +32,7 @@ static const char hello[] = "hello from C\r\n", done[] = "primes counted\r\n";
 static const char *const volatile texts[] = { hello, done };
 static u32 primes;
 
-static u32 say(u64 output, const char *text)
+static u32 print_text(u64 output, const char *text)
 {
 	u64 status[2] = { 1, 1 };
 	u32 length = 0, answer;
@@ -60,7 +60,7 @@ static u32 run(u64 output)
 	u32 before;
 	long long interval = -1000;
 
-	if (say(output, texts[0]))
+	if (print_text(output, texts[0]))
 		return 1;
 	if (no_such_call() != 0xc000001c)
 		return 2;
@@ -72,7 +72,7 @@ static u32 run(u64 output)
 		return 5;
 	if (protect(SELF, &base, &size, 2, &before) || before != 4)
 		return 6;
-	return say(output, texts[1]);
+	return print_text(output, texts[1]);
 }
 
 void API start(char *process)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// Draws the page from the data in it. Text of a guest only ever becomes text nodes.
+// Draws the page from its JSON data. Inserts text from a guest only as text nodes, never as HTML.
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const OUTCOMES = {
@@ -18,28 +18,28 @@ const WORST = "chfdxukap";
 const FAILURES = "chfd";
 
 function element(name, properties, ...children) {
-  const made = document.createElement(name);
+  const node = document.createElement(name);
   for (const [key, value] of Object.entries(properties || {})) {
-    if (key === "class") made.className = value;
-    else if (key === "click") made.addEventListener("click", value);
-    else made.setAttribute(key, value);
+    if (key === "class") node.className = value;
+    else if (key === "click") node.addEventListener("click", value);
+    else node.setAttribute(key, value);
   }
-  for (const child of children) if (child != null) made.append(child);
-  return made;
+  for (const child of children) if (child != null) node.append(child);
+  return node;
 }
 
 const byGroup = new Map();
-data.cases.forEach((one, at) => {
-  const group = one.id.split("/")[0];
+data.cases.forEach((entry, index) => {
+  const group = entry.id.split("/")[0];
   if (!byGroup.has(group)) byGroup.set(group, []);
-  byGroup.get(group).push(at);
+  byGroup.get(group).push(index);
 });
 
 const panel = document.getElementById("details");
-let pressed = null;
+let pressedButton = null;
 function show(button, title, ...content) {
-  if (pressed) pressed.setAttribute("aria-pressed", "false");
-  pressed = button;
+  if (pressedButton) pressedButton.setAttribute("aria-pressed", "false");
+  pressedButton = button;
   button.setAttribute("aria-pressed", "true");
   panel.replaceChildren(
     element("button", { class: "close", "aria-label": "close", click: close }, "\u00d7"),
@@ -52,8 +52,8 @@ function show(button, title, ...content) {
 function close() {
   panel.hidden = true;
   document.body.classList.remove("open");
-  if (pressed) { pressed.setAttribute("aria-pressed", "false"); pressed.focus(); }
-  pressed = null;
+  if (pressedButton) { pressedButton.setAttribute("aria-pressed", "false"); pressedButton.focus(); }
+  pressedButton = null;
 }
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && !panel.hidden) close(); });
 
@@ -61,9 +61,9 @@ function facts(pairs) {
   const list = element("dl");
   for (const [name, value] of pairs) {
     if (!value || value.length === 0) continue;
-    const long = Array.isArray(value);
+    const isList = Array.isArray(value);
     list.append(element("dt", {}, name),
-      long ? element("dd", {}, element("pre", {}, value.join("\n"))) : element("dd", {}, value));
+      isList ? element("dd", {}, element("pre", {}, value.join("\n"))) : element("dd", {}, value));
   }
   return list;
 }
@@ -78,46 +78,46 @@ function kernelFacts(cell) {
   ]);
 }
 
-function caseFacts(cell, at) {
-  const one = data.cases[at];
-  const details = cell.details[at] || {};
+function caseFacts(cell, index) {
+  const entry = data.cases[index];
+  const details = cell.details[index] || {};
   return facts([
-    ["promise", one.promise], ["kernel", one.kernel_function], ["expected", details.expected],
+    ["promise", entry.promise], ["kernel", entry.kernel_function], ["expected", details.expected],
     ["got", details.got], ["log", details.log], ["console", details.console], ["again", details.rerun],
   ]);
 }
 
-function showCase(button, cell, at) {
-  const letter = cell.outcomes[at];
+function showCase(button, cell, index) {
+  const letter = cell.outcomes[index];
   const [name, , meaning] = OUTCOMES[letter];
-  show(button, data.cases[at].id + " on " + cell.name,
-    element("p", {}, word(name, name), " " + meaning), caseFacts(cell, at));
+  show(button, data.cases[index].id + " on " + cell.name,
+    element("p", {}, word(name, name), " " + meaning), caseFacts(cell, index));
 }
 
 function showGroup(button, cell, group, members) {
   const list = element("ul");
-  for (const at of members) {
-    const letter = cell.outcomes[at];
+  for (const index of members) {
+    const letter = cell.outcomes[index];
     if (letter === "p" || letter === ".") continue;
-    const details = cell.details[at] || {};
+    const details = cell.details[index] || {};
     list.append(element("li", { class: "wrap" }, word(OUTCOMES[letter][0], OUTCOMES[letter][0]),
-      " " + data.cases[at].id + (details.got ? ": " + details.got : "")));
+      " " + data.cases[index].id + (details.got ? ": " + details.got : "")));
   }
   show(button, group + " on " + cell.name,
     list.childElementCount ? list : element("p", {}, "Every promise is kept."));
 }
 
-function caseRow(at) {
-  const row = element("tr", {}, element("th", { scope: "row", title: data.cases[at].promise },
-    data.cases[at].id.slice(data.cases[at].id.indexOf("/") + 1)));
+function caseRow(index) {
+  const row = element("tr", {}, element("th", { scope: "row", title: data.cases[index].promise },
+    data.cases[index].id.slice(data.cases[index].id.indexOf("/") + 1)));
   for (const cell of data.cells) {
-    const letter = cell.outcomes[at] || ".";
+    const letter = cell.outcomes[index] || ".";
     if (letter === ".") { row.append(element("td", { class: "none" })); continue; }
     const [name, sign] = OUTCOMES[letter];
     const button = element("button", {
       class: name, "aria-pressed": "false",
-      "aria-label": data.cases[at].id + " on " + cell.name + ": " + name,
-      click: () => showCase(button, cell, at),
+      "aria-label": data.cases[index].id + " on " + cell.name + ": " + name,
+      click: () => showCase(button, cell, index),
     }, sign);
     row.append(element("td", {}, button));
   }
@@ -138,14 +138,14 @@ function drawMap() {
   for (const [group, members] of byGroup) {
     const cases = element("tbody", { class: "cases" });
     cases.hidden = true;
-    const fold = element("button", { "aria-expanded": "false", click: () => {
+    const toggle = element("button", { "aria-expanded": "false", click: () => {
       if (!cases.childElementCount) cases.append(...members.map(caseRow));
       cases.hidden = !cases.hidden;
-      fold.setAttribute("aria-expanded", String(!cases.hidden));
+      toggle.setAttribute("aria-expanded", String(!cases.hidden));
     } }, group);
-    const row = element("tr", {}, element("th", { scope: "row" }, fold));
+    const row = element("tr", {}, element("th", { scope: "row" }, toggle));
     for (const cell of data.cells) {
-      const letters = members.map((at) => cell.outcomes[at] || ".").filter((letter) => letter !== ".");
+      const letters = members.map((index) => cell.outcomes[index] || ".").filter((letter) => letter !== ".");
       if (!letters.length) { row.append(element("td", { class: "none" }, "?")); continue; }
       const worst = [...WORST].find((letter) => letters.includes(letter));
       const kept = letters.filter((letter) => letter === "p").length;
@@ -158,12 +158,12 @@ function drawMap() {
       row.append(element("td", {}, button));
     }
     table.append(element("tbody", { class: "group" }, row), cases);
-    if (data.cells.some((cell) => members.some((at) => FAILURES.includes(cell.outcomes[at] || ".")))) fold.click();
+    if (data.cells.some((cell) => members.some((index) => FAILURES.includes(cell.outcomes[index] || ".")))) toggle.click();
   }
   document.getElementById("map").append(table);
 }
 
-function drawRest() {
+function drawLists() {
   const legend = document.getElementById("legend");
   for (const [name, sign, meaning] of Object.values(OUTCOMES))
     legend.append(element("li", {}, element("b", { class: name }, sign), name + ": " + meaning));
@@ -173,12 +173,12 @@ function drawRest() {
       word(cell.judgement, cell.word), cell.reason ? " " + cell.reason : " Linux " + cell.release));
   }
   const differences = document.getElementById("differences");
-  for (const one of data.differences) {
+  for (const difference of data.differences) {
     const list = element("ul");
-    for (const change of one.changes)
+    for (const change of difference.changes)
       list.append(element("li", { class: "wrap" }, element("b", {}, change.step), ": " + change.cases.join(" ")));
-    const count = one.changes.reduce((sum, change) => sum + change.cases.length, 0);
-    const title = one.title + (count ? ": " + count + (count === 1 ? " case" : " cases") : ": nothing");
+    const count = difference.changes.reduce((sum, change) => sum + change.cases.length, 0);
+    const title = difference.title + (count ? ": " + count + (count === 1 ? " case" : " cases") : ": nothing");
     differences.append(count
       ? element("details", { open: "" }, element("summary", {}, title), list)
       : element("p", { class: "faint" }, title));
@@ -191,12 +191,12 @@ function drawRest() {
       failures.append(element("details", {},
         element("summary", {}, word(cell.judgement, cell.word), " " + cell.name), kernelFacts(cell)));
     }
-    [...cell.outcomes].forEach((letter, at) => {
+    [...cell.outcomes].forEach((letter, index) => {
       if (!FAILURES.includes(letter)) return;
       const name = OUTCOMES[letter][0];
       failures.append(element("details", {},
-        element("summary", {}, word(name, name), " " + data.cases[at].id + " on " + cell.name),
-        caseFacts(cell, at)));
+        element("summary", {}, word(name, name), " " + data.cases[index].id + " on " + cell.name),
+        caseFacts(cell, index)));
     });
   }
   if (!failures.childElementCount)
@@ -204,4 +204,4 @@ function drawRest() {
 }
 
 drawMap();
-drawRest();
+drawLists();

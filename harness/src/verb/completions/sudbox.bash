@@ -1,6 +1,6 @@
-# Completion of sudbox for bash. sudbox itself says what fits.
+# Completion of sudbox for bash. sudbox prints the candidates.
 _sudbox() {
-    # bash splits words at `:` and `=` too; the words are made anew from the line.
+    # bash also splits words at `:` and `=`, so the line is split again, at spaces only.
     local line=${COMP_LINE:0:COMP_POINT} IFS=$' \t\n' words found current
     read -a words <<<"$line"
     [[ $line == *[[:space:]] ]] && words+=("")
@@ -8,7 +8,7 @@ _sudbox() {
     IFS=$'\n'
     found=($(SUDBOX_COMPLETE=bash _CLAP_IFS=$'\n' _CLAP_COMPLETE_INDEX=$((${#words[@]} - 1)) \
         "${words[0]/#\~/$HOME}" -- "${words[@]}" 2>/dev/null))
-    # bash replaces only what follows the last `:` or `=`.
+    # bash replaces only the text after the last `:` or `=`.
     COMPREPLY=("${found[@]#"${current%"${current##*[:=]}"}"}")
     [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == */ ]] && compopt -o nospace
 }

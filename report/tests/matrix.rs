@@ -127,19 +127,19 @@ fn the_table_of_a_matrix_has_differences_and_unjudged_kernels() {
 }
 
 #[test]
-fn a_broken_promise_is_the_worst_and_then_the_highest_code() {
+fn exit_code_is_1_for_a_broken_promise_else_the_highest_code() {
     let code = |results: Vec<Option<CellResult>>| {
         matrix_of(results.into_iter().map(|result| ("6.12", result)).collect()).exit_code()
     };
-    let kept = || judged(verdict(&[("a/b", Outcome::Pass)]));
+    let intact = || judged(verdict(&[("a/b", Outcome::Pass)]));
     let broken = || judged(verdict(&[("a/b", Outcome::Fail)]));
     let without_cases = || judged(verdict(&[]));
-    assert_eq!(code(vec![kept(), kept()]), 0);
-    assert_eq!(code(vec![kept(), without_cases()]), 125);
-    assert_eq!(code(vec![without_cases(), failed(128, "disk full"), kept()]), 128);
+    assert_eq!(code(vec![intact(), intact()]), 0);
+    assert_eq!(code(vec![intact(), without_cases()]), 125);
+    assert_eq!(code(vec![without_cases(), failed(128, "disk full"), intact()]), 128);
     assert_eq!(code(vec![failed(129, "what?"), failed(128, "disk full")]), 129);
-    assert_eq!(code(vec![failed(129, "what?"), broken(), kept()]), 1);
-    assert_eq!(code(vec![None, kept()]), 0);
+    assert_eq!(code(vec![failed(129, "what?"), broken(), intact()]), 1);
+    assert_eq!(code(vec![None, intact()]), 0);
 }
 
 #[test]
@@ -169,12 +169,14 @@ fn only_judged_neighbours_that_differ_in_one_part_are_compared() {
 
 #[test]
 fn no_line_of_the_table_is_longer_than_a_hundred_characters() {
-    let long = "x".repeat(300);
-    let mut one = verdict(&[("arguments/zero-offset", Outcome::Fail), ("b/c", Outcome::Pass)]);
-    one.cases[0].rerun = String::new();
-    one.kernel.release = long.clone();
-    let kernels: Vec<_> =
-        (0..30).map(|number| (format!("{long}-{number}"), judged(one.clone()))).collect();
+    let long_word = "x".repeat(300);
+    let mut wide_verdict =
+        verdict(&[("arguments/zero-offset", Outcome::Fail), ("b/c", Outcome::Pass)]);
+    wide_verdict.cases[0].rerun = String::new();
+    wide_verdict.kernel.release = long_word.clone();
+    let kernels: Vec<_> = (0..30)
+        .map(|number| (format!("{long_word}-{number}"), judged(wide_verdict.clone())))
+        .collect();
     let matrix =
         matrix_of(kernels.iter().map(|(name, result)| (name.as_str(), result.clone())).collect());
     for line in rendered(&matrix, "table").lines() {
@@ -254,22 +256,22 @@ fn parts_of_different_matrices_are_not_merged() {
 }
 
 #[test]
-fn two_verdicts_on_one_cell_are_refused_and_one_replaces_a_failure() {
+fn different_verdicts_on_a_cell_are_refused_and_a_verdict_replaces_a_failure() {
     let part = |result| matrix_of(vec![("6.12", result)]);
     let merged = |a, b| {
         merge(vec![("a".to_owned(), part(a)), ("b".to_owned(), part(b))])
             .map(|matrix| matrix.results[0].clone())
     };
-    let kept = || judged(verdict(&[("a/b", Outcome::Pass)]));
+    let intact = || judged(verdict(&[("a/b", Outcome::Pass)]));
     let broken = || judged(verdict(&[("a/b", Outcome::Fail)]));
-    let error = merged(kept(), broken()).unwrap_err();
+    let error = merged(intact(), broken()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "`a` and `b` hold different verdicts on 6.12, x86_64, default: give only one of them"
     );
-    assert_eq!(merged(kept(), kept()).unwrap(), kept());
-    for (a, b) in [(failed(128, "disk full"), kept()), (kept(), failed(128, "disk full"))] {
-        assert_eq!(merged(a, b).unwrap(), kept());
+    assert_eq!(merged(intact(), intact()).unwrap(), intact());
+    for (a, b) in [(failed(128, "disk full"), intact()), (intact(), failed(128, "disk full"))] {
+        assert_eq!(merged(a, b).unwrap(), intact());
     }
     let reasons = [failed(128, "disk full"), failed(125, "zzz")];
     let [a, b] = reasons.clone();

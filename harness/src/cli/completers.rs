@@ -108,8 +108,11 @@ mod tests {
     use super::*;
 
     fn completed(completer: &ArgValueCompleter, typed: &str) -> Vec<String> {
-        let found = completer.complete(OsStr::new(typed));
-        found.iter().map(|found| found.get_value().to_string_lossy().into_owned()).collect()
+        let candidates = completer.complete(OsStr::new(typed));
+        candidates
+            .iter()
+            .map(|candidate| candidate.get_value().to_string_lossy().into_owned())
+            .collect()
     }
 
     #[test]

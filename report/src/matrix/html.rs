@@ -263,8 +263,11 @@ mod tests {
         }
         let letters: String = Outcome::ALL.into_iter().map(outcome_letter).collect();
         assert!(SCRIPT.contains(&format!("const WORST = \"{letters}\";")));
-        let failures: String =
-            Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()).map(outcome_letter).collect();
+        let failures: String = Outcome::ALL
+            .into_iter()
+            .filter(|outcome| outcome.is_failure())
+            .map(outcome_letter)
+            .collect();
         assert!(SCRIPT.contains(&format!("const FAILURES = \"{failures}\";")));
     }
 }

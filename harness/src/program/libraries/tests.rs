@@ -50,8 +50,9 @@ const RUNPATH: u64 = 29;
 
 /// The libraries that the program needs, as paths relative to `folder`.
 fn resolve(folder: &Path, program: &[u8]) -> Result<Vec<String>, LibraryError> {
-    let found = find_libraries(&folder.join("program"), program, Path::new("/lib64/ld-test.so.1"))?;
-    let names = found.keys().map(|path| path.strip_prefix(folder).unwrap_or(path));
+    let libraries =
+        find_libraries(&folder.join("program"), program, Path::new("/lib64/ld-test.so.1"))?;
+    let names = libraries.keys().map(|path| path.strip_prefix(folder).unwrap_or(path));
     Ok(names.map(|name| name.display().to_string()).collect())
 }
 
@@ -81,7 +82,7 @@ fn rpath_is_inherited_and_runpath_is_not() {
     write(folder.path(), "lib/two.so", &elf(&[]));
     let program = elf(&[(RPATH, "$ORIGIN/lib"), (NEEDED, "one.so")]);
     write(folder.path(), "program", &program);
-    assert_eq!(resolve(folder.path(), &program).map(|found| found.len()), Ok(2));
+    assert_eq!(resolve(folder.path(), &program).map(|libraries| libraries.len()), Ok(2));
     let program = elf(&[(RUNPATH, "$ORIGIN/lib"), (NEEDED, "one.so")]);
     let missing = resolve(folder.path(), &program).expect_err("two.so is not in the search path");
     assert!(missing.to_string().contains("two.so"), "{missing}");
@@ -121,11 +122,11 @@ fn this_program_is_resolved_as_the_loader_resolved_it() {
         println!("NOT RUN: no {}", interpreter.display());
         return;
     }
-    let found = find_libraries(&path, &content, interpreter).expect("its libraries");
+    let libraries = find_libraries(&path, &content, interpreter).expect("its libraries");
     let maps = fs::read_to_string("/proc/self/maps").expect("a map");
-    for library in found.keys() {
+    for library in libraries.keys() {
         let library = library.canonicalize().expect("a path");
         assert!(maps.contains(library.to_str().expect("UTF-8")), "{}", library.display());
     }
-    assert!(!found.is_empty());
+    assert!(!libraries.is_empty());
 }

@@ -51,10 +51,7 @@ fn a_case_of_one_architecture_is_lacking_on_the_others() {
     for arch in Arch::ALL.into_iter().filter(|arch| *arch != Arch::X86_64) {
         let (_, lacking) = list(arch);
         let int80 = lacking.iter().find(|(id, _)| id == "entries/int80");
-        assert_eq!(
-            int80.expect("no int 0x80").1,
-            "other architectures have one way into the kernel"
-        );
+        assert_eq!(int80.expect("no int 0x80").1, "other architectures have one system call entry");
     }
     let (existing, lacking) = list(Arch::S390x);
     assert!(existing.iter().any(|(id, _)| id == "registers/flags-kept"));

@@ -125,6 +125,12 @@ pub(crate) fn broken<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Fail
     move |error| Failure::Broken(format!("{what}: {error}"))
 }
 
+/// Converts the error of a ptrace(2) request that the kernel must accept, such as a request of a stopped
+/// tracee, to [`Failure::Mismatch`]. `request` names the request.
+pub(crate) fn refused_request(request: &str) -> impl FnOnce(sys::Errno) -> Failure {
+    move |error| mismatch(format!("{request}: success"), format!("{request}: {error}"))
+}
+
 /// Checks a condition. `expected` describes the condition; `got` describes the observation that breaks it.
 pub(crate) fn ensure(holds: bool, expected: &str, got: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(mismatch(expected, got())) }

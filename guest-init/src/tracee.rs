@@ -62,7 +62,7 @@ impl Tracee {
         if status != WaitStatus::Stopped(libc::SIGSTOP) {
             return Err(mismatch("the tracee sets itself up and stops", format!("it {status}")));
         }
-        ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
+        ptrace::set_options(pid).map_err(refused_request("PTRACE_SETOPTIONS"))?;
         Ok(tracee)
     }
 
@@ -82,7 +82,7 @@ impl Tracee {
     /// Stops a seized task (`PTRACE_INTERRUPT`). If the task is stopped already, it stops again when the
     /// tracer resumes it.
     pub(crate) fn interrupt(&self) -> Check {
-        self.request(ptrace::INTERRUPT, 0, 0).map_err(broken("PTRACE_INTERRUPT")).map(drop)
+        self.request(ptrace::INTERRUPT, 0, 0).map_err(refused_request("PTRACE_INTERRUPT")).map(drop)
     }
 
     /// Makes a ptrace(2) request of the stopped tracee.
@@ -92,7 +92,8 @@ impl Tracee {
 
     /// Resumes the tracee by `request`, delivering `signal`, and waits until the tracee stops or ends.
     pub(crate) fn resume(&self, request: u32, signal: i32) -> Result<WaitStatus, Failure> {
-        self.request(request, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))?;
+        self.request(request, 0, u64::from(signal.cast_unsigned()))
+            .map_err(refused_request("resuming the tracee"))?;
         wait_for_change(self.pid)
     }
 
@@ -134,12 +135,12 @@ impl Tracee {
 
     /// The general registers.
     pub(crate) fn registers(&self) -> Result<TraceeRegisters, Failure> {
-        ptrace::registers(self.pid).map_err(broken("PTRACE_GETREGSET"))
+        ptrace::registers(self.pid).map_err(refused_request("PTRACE_GETREGSET"))
     }
 
     /// Sets the general registers.
     pub(crate) fn set_registers(&self, registers: &TraceeRegisters) -> Check {
-        ptrace::set_registers(self.pid, registers).map_err(broken("PTRACE_SETREGSET"))
+        ptrace::set_registers(self.pid, registers).map_err(refused_request("PTRACE_SETREGSET"))
     }
 
     /// A register set (`NT_*`, include/uapi/linux/elf.h) as bytes.
@@ -163,7 +164,8 @@ impl Tracee {
 
     /// The kind of the stop by `PTRACE_GET_SYSCALL_INFO`.
     pub(crate) fn stop_kind(&self) -> Result<StopKind, Failure> {
-        let info = ptrace::call_info(self.pid).map_err(broken("PTRACE_GET_SYSCALL_INFO"))?;
+        let info =
+            ptrace::call_info(self.pid).map_err(refused_request("PTRACE_GET_SYSCALL_INFO"))?;
         Ok(match info[0] {
             0 => StopKind::None,
             1 => StopKind::Entry,

@@ -347,7 +347,7 @@ fn checks_size_and_address() -> Check {
     expect_equal("reading and setting in the kernel", results, fault)?;
     expect_equal("bytes written so far", config, [0; 8])?;
     expect_equal("reading and setting", get_and_set(CONFIG_SIZE, config_address), [Ok(0); 2])?;
-    tracee.request(CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
+    tracee.request(CONT, 0, 0).map_err(refused_request("PTRACE_CONT"))?;
     await_shared_word(TRACEE_RUNS, 1);
     let results = get_and_set(CONFIG_SIZE, config_address);
     expect_equal("reading and setting a running tracee", results, [Err(Errno(libc::ESRCH)); 2])?;
@@ -434,7 +434,7 @@ fn siginfo_at_stop() -> Check {
     let mut info = [0u32; 32];
     tracee
         .request(libc::PTRACE_GETSIGINFO, 0, info.as_mut_ptr() as u64)
-        .map_err(broken("PTRACE_GETSIGINFO"))?;
+        .map_err(refused_request("PTRACE_GETSIGINFO"))?;
     let word = |value: i32| value.cast_unsigned();
     expect_equal("signal, errno, code", info[..3].to_vec(), vec![31, 0, word(SYS_USER_DISPATCH)])?;
     let address = u64::from_ne_bytes(std::array::from_fn(|i| info[4 + i / 4].to_ne_bytes()[i % 4]));
@@ -450,12 +450,12 @@ fn killed_exit_event() -> Check {
     let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACEEXIT;
     tracee
         .request(libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
-        .map_err(broken("PTRACE_SETOPTIONS"))?;
+        .map_err(refused_request("PTRACE_SETOPTIONS"))?;
     tracee.expect_signal(CONT, 0, libc::SIGTRAP | libc::PTRACE_EVENT_EXIT << 8)?;
     let mut status = 0u64;
     tracee
         .request(libc::PTRACE_GETEVENTMSG, 0, &raw mut status as u64)
-        .map_err(broken("PTRACE_GETEVENTMSG"))?;
+        .map_err(refused_request("PTRACE_GETEVENTMSG"))?;
     let signal = status & 0x7f;
     expect_equal("signal in the exit status", signal, libc::SIGSYS.cast_unsigned().into())?;
     expect_killed(tracee.resume(CONT, 0)?, libc::SIGSYS, 0)

@@ -74,11 +74,11 @@ fn configuration_at_events() -> Check {
         | libc::PTRACE_O_TRACEEXEC;
     tracee
         .request(libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
-        .map_err(broken("PTRACE_SETOPTIONS"))?;
+        .map_err(refused_request("PTRACE_SETOPTIONS"))?;
     let resume = |pid: i32, signal: i32| {
         Tracee { pid }
             .request(libc::PTRACE_CONT, 0, u64::from(signal.cast_unsigned()))
-            .map_err(broken("PTRACE_CONT"))
+            .map_err(refused_request("PTRACE_CONT"))
     };
     resume(tracee.pid, 0)?;
     let mut events = Vec::new();

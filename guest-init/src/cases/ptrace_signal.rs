@@ -81,7 +81,7 @@ fn record_of_signal(index: u32) -> Result<SigsysRecord, Failure> {
 
 fn signal_changed() -> Check {
     let tracee = start_program()?;
-    let siginfo = || ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"));
+    let siginfo = || ptrace::signal_info(tracee.pid).map_err(refused_request("PTRACE_GETSIGINFO"));
     // Resumes the tracee with this signal up to the stop for the next SIGSYS.
     let resume_to_sigsys = |signal| tracee.expect_signal(CONT, signal, libc::SIGSYS);
     // The tracer delivers another signal, whose sender is the tracer.
@@ -106,7 +106,7 @@ fn signal_changed() -> Check {
     }
     tracee
         .request(libc::PTRACE_SETSIGINFO, 0, changed.as_ptr() as u64)
-        .map_err(broken("PTRACE_SETSIGINFO"))?;
+        .map_err(refused_request("PTRACE_SETSIGINFO"))?;
     resume_to_sigsys(libc::SIGSYS)?;
     expect_equal("siginfo that the tracer set", record_of_signal(1)?.info, changed)?;
     // The tracer blocks the signal, which stays pending until the program unblocks it. The tracee then stops
@@ -115,7 +115,7 @@ fn signal_changed() -> Check {
     let mask = sys::signal_bit(libc::SIGSYS);
     tracee
         .request(PTRACE_SETSIGMASK, 8, &raw const mask as u64)
-        .map_err(broken("PTRACE_SETSIGMASK"))?;
+        .map_err(refused_request("PTRACE_SETSIGMASK"))?;
     resume_to_sigsys(libc::SIGSYS)?;
     expect_equal("signals handled while SIGSYS is blocked", dispatch_count(), 2)?;
     expect_equal("siginfo of the signal that was pending", siginfo()?, first_siginfo)?;

@@ -215,7 +215,7 @@ fn stops_told() -> Check {
     let options =
         libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACESECCOMP;
     request(tracee.pid, libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
-        .map_err(broken("PTRACE_SETOPTIONS"))?;
+        .map_err(refused_request("PTRACE_SETOPTIONS"))?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     expect_call_info("the stop for SIGSYS", &tracee, SYSCALL_INFO_NONE, &[])?;
     expect_queues(&tracee)?;
@@ -239,7 +239,7 @@ fn stops_told() -> Check {
     let umask_exit = exit_bytes(PREVIOUS_UMASK.cast_signed(), false);
     expect_call_info("the exit of a call", &tracee, SYSCALL_INFO_EXIT, &umask_exit)?;
     tracee.expect_signal(CONT, 0, libc::SIGSTOP)?;
-    let siginfo = ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
+    let siginfo = ptrace::signal_info(tracee.pid).map_err(refused_request("PTRACE_GETSIGINFO"))?;
     // The first stop is for the delivery of SIGSTOP. The second is the group stop, which has no siginfo.
     tracee.expect_signal(CONT, libc::SIGSTOP, libc::SIGSTOP)?;
     let invalid = Errno(libc::EINVAL);

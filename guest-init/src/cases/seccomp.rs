@@ -222,7 +222,7 @@ fn tsync_at_entry_stop() -> Check {
     if shared_word(INSTALL_RESULT) != 1 {
         return Err(Failure::Broken("the filter is refused".into()));
     }
-    thread.request(libc::PTRACE_CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
+    thread.request(libc::PTRACE_CONT, 0, 0).map_err(refused_request("PTRACE_CONT"))?;
     while shared_word(RESULT) == 0 {
         sys::sched_yield();
     }

@@ -20,8 +20,11 @@ fn run_to_call(tracee: &Tracee) -> Check {
     let call = arch::gate().call_address();
     // SAFETY: reads the gate's code, which the tracee shares.
     let code = unsafe { (call as *const u64).read_unaligned() };
-    let poke =
-        |word| tracee.request(libc::PTRACE_POKETEXT, call, word).map_err(broken("PTRACE_POKETEXT"));
+    let poke = |word| {
+        tracee
+            .request(libc::PTRACE_POKETEXT, call, word)
+            .map_err(refused_request("PTRACE_POKETEXT"))
+    };
     poke(arch::with_breakpoint(code))?;
     tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
     poke(code)?;

@@ -409,7 +409,7 @@ fn tracer_sets() -> Check {
     };
     let resume = |signal: i32| {
         let signal = u64::from(signal.cast_unsigned());
-        tracee.request(libc::PTRACE_CONT, 0, signal).map_err(broken("PTRACE_CONT"))
+        tracee.request(libc::PTRACE_CONT, 0, signal).map_err(refused_request("PTRACE_CONT"))
     };
     for round in 1..=u64::from(scale_by_boot_argument(20)) {
         let config = if round % 2 == 1 { armed } else { Config::default() };

@@ -160,7 +160,7 @@ fn checkpoint() -> Check {
     expect_equal("configuration of the other process", new.config()?, Config::default())?;
     restore(&new, &saved)?;
     reset_dispatch_count();
-    new.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
+    new.request(libc::PTRACE_DETACH, 0, 0).map_err(refused_request("PTRACE_DETACH"))?;
     expect_success(wait_for_change(new.pid)?)?;
     expect_equal("SIGSYS handled after the restore", dispatch_count(), 2)
 }
@@ -253,7 +253,8 @@ fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
             }
         },
         WaitStatus::Stopped(signal) => {
-            let info = ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
+            let info =
+                ptrace::signal_info(tracee.pid).map_err(refused_request("PTRACE_GETSIGINFO"))?;
             let int_at =
                 |offset: usize| i32::from_ne_bytes(std::array::from_fn(|i| info[offset + i]));
             // si_syscall and si_code.

@@ -223,6 +223,6 @@ fn deliver_until_exit(pid: i32) -> Check {
             signal = stop;
         }
         ptrace::request(pid, libc::PTRACE_CONT, 0, u64::from(signal.cast_unsigned()))
-            .map_err(broken("PTRACE_CONT"))?;
+            .map_err(refused_request("PTRACE_CONT"))?;
     }
 }

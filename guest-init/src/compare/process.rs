@@ -63,10 +63,12 @@ fn start_child_of_traced(
         expect_equal("a parent", wait_for_change(forker)?, WaitStatus::Stopped(signal))
     };
     let resume_by = |resume_request: u32| {
-        request(forker, resume_request, 0, 0).map(drop).map_err(broken("ptrace"))
+        request(forker, resume_request, 0, 0)
+            .map(drop)
+            .map_err(refused_request("resuming the tracee"))
     };
     expect_stop(libc::SIGSTOP)?;
-    ptrace::set_options(forker).map_err(broken("PTRACE_SETOPTIONS"))?;
+    ptrace::set_options(forker).map_err(refused_request("PTRACE_SETOPTIONS"))?;
     if arch::HAS_CALL_BREAKPOINTS {
         resume_by(libc::PTRACE_CONT)?;
         expect_stop(libc::SIGTRAP)?;

@@ -89,7 +89,7 @@ fn run_traced(record: &Record, scenario: &Scenario) -> Result<WaitStatus, Failur
     })?;
     tracer::arm_by_tracer(scenario, tracee.pid)?;
     if matches!(scenario.monitor, Monitor::None) {
-        tracee.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
+        tracee.request(libc::PTRACE_DETACH, 0, 0).map_err(refused_request("PTRACE_DETACH"))?;
         return wait_for_change(tracee.pid);
     }
     let rewrites = scenario.monitor == Monitor::RewritingTracer;

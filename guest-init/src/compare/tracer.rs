@@ -242,10 +242,11 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
     }
     let stopped = wait_for_change(pid)?;
     expect_equal("a tracee", stopped.to_string(), WaitStatus::Stopped(libc::SIGSTOP).to_string())?;
-    ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
+    ptrace::set_options(pid).map_err(refused_request("PTRACE_SETOPTIONS"))?;
     arm_by_tracer(scenario, pid)?;
     let resume_by = |resume: u32, signal: i32| {
-        request(pid, resume, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))
+        request(pid, resume, 0, u64::from(signal.cast_unsigned()))
+            .map_err(refused_request("resuming the tracee"))
     };
     let mut status = resume_to_sigstop(pid)?;
     for resume in RESUMES {
@@ -315,7 +316,7 @@ fn resume_to_sigstop(pid: i32) -> Result<WaitStatus, Failure> {
     let mut signal: i32 = 0;
     loop {
         request(pid, libc::PTRACE_CONT, 0, u64::from(signal.cast_unsigned()))
-            .map_err(broken("ptrace"))?;
+            .map_err(refused_request("resuming the tracee"))?;
         match wait_for_change(pid)? {
             WaitStatus::Stopped(stop) if stop != libc::SIGSTOP => {
                 signal = if stop == libc::SIGTRAP { 0 } else { stop };

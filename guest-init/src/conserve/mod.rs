@@ -216,7 +216,7 @@ impl IdleTracees {
             })?;
             let stopped = wait_for_change(pid)?;
             expect_equal("an idle process", stopped, sys::WaitStatus::Stopped(libc::SIGSTOP))?;
-            ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
+            ptrace::set_options(pid).map_err(refused_request("PTRACE_SETOPTIONS"))?;
             pids.push(pid);
         }
         Ok(IdleTracees { pids })
@@ -234,7 +234,8 @@ impl IdleTracees {
     fn check_call_and_kill(self) -> Check {
         let dispatched = sys::WaitStatus::Stopped(libc::SIGSYS);
         for (pid, expected) in self.pids.into_iter().zip([dispatched, sys::WaitStatus::Exited(0)]) {
-            ptrace::request(pid, libc::PTRACE_CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
+            ptrace::request(pid, libc::PTRACE_CONT, 0, 0)
+                .map_err(refused_request("PTRACE_CONT"))?;
             let status = wait_for_change(pid)?;
             if matches!(status, sys::WaitStatus::Stopped(_)) {
                 let _ = sys::kill(pid, libc::SIGKILL);

@@ -85,7 +85,9 @@ pub(super) fn tracer_configurations(count: u32) -> Check {
     let config =
         Config { mode: MODE_EXCLUSIVE, selector: 0, offset: inside, length: inside_length() };
     for _ in 0..count {
-        tracee.set_config(&config).map_err(broken("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG"))?;
+        tracee
+            .set_config(&config)
+            .map_err(refused_request("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG"))?;
         expect_equal("the configuration", tracee.config()?, config)?;
         let refused = tracee.set_config(&Config { mode: 9, ..config });
         expect_equal("setting an invalid mode", refused, Err(sys::Errno(libc::EINVAL)))?;
@@ -110,7 +112,7 @@ fn trace_dispatches(count: u32, delivered_signal: i32) -> Check {
     let mut signal = 0;
     for _ in 0..count {
         tracee.expect_signal(libc::PTRACE_CONT, signal, libc::SIGSYS)?;
-        ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
+        ptrace::signal_info(tracee.pid).map_err(refused_request("PTRACE_GETSIGINFO"))?;
         signal = delivered_signal;
     }
     expect_success(tracee.resume(libc::PTRACE_CONT, signal)?)

@@ -12,7 +12,7 @@ use crate::case::Failure;
 use crate::probe::PTRACE_SET_DISPATCH;
 use crate::ptrace::{self, CALL_STOP, SYSEMU};
 use crate::shared::SigsysRecord;
-use crate::support::broken;
+use crate::support::{broken, refused_request};
 use crate::sys::{self, WaitStatus};
 use std::sync::atomic::Ordering;
 
@@ -53,7 +53,7 @@ pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<WaitStatus, F
         if !are_options_set {
             let options = u64::from(options.cast_unsigned());
             ptrace::request(pid, libc::PTRACE_SETOPTIONS, 0, options)
-                .map_err(broken("PTRACE_SETOPTIONS"))?;
+                .map_err(refused_request("PTRACE_SETOPTIONS"))?;
             are_options_set = true;
         }
         let resumed = tracing.handle_stop(stop).and_then(|(request, signal)| {

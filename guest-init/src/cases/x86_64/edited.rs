@@ -148,7 +148,7 @@ pub(crate) fn watched_selector() -> Check {
     let status = tracee
         .request(libc::PTRACE_PEEKUSER, debug_register(6), &raw const DEBUG_STATUS as u64)
         .map(|_| DEBUG_STATUS.load(Ordering::SeqCst))
-        .map_err(broken("PTRACE_PEEKUSER"))?;
+        .map_err(refused_request("PTRACE_PEEKUSER"))?;
     // Bits 0 to 3 of DR6 are the watchpoints that were hit.
     expect_equal("the watchpoint that was hit", status & 0xf, 1)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;

@@ -157,7 +157,8 @@ pub(crate) const PLAIN: Scenario = Scenario {
     runs_every_variant: false,
 };
 
-/// Size of an alternate stack that is too small for a frame with extended state, in bytes: `MINSIGSTKSZ`.
+/// Size of an alternate stack that is too small for a frame with extended state, in bytes: `MINSIGSTKSZ`. A
+/// frame fits on it if the processor has little state, such as SSE and AVX alone.
 pub(crate) const SMALL_STACK_LENGTH: usize = 2048;
 
 /// Size of the ordinary stack, and of the alternate stack, in bytes.
@@ -180,7 +181,7 @@ pub(crate) enum AltStack {
     CurrentAutoDisarm,
     /// The handler has `SA_ONSTACK`, and the stack's memory is read-only.
     ReadOnly,
-    /// The handler has `SA_ONSTACK`, and the stack is too small for a frame.
+    /// The handler has `SA_ONSTACK`, and the stack has the size [`SMALL_STACK_LENGTH`].
     Small,
 }
 
@@ -225,13 +226,27 @@ pub(crate) struct Variant {
 impl Variant {
     /// The first signal that the task handles after the call. `signal_of_call` is the signal that the call
     /// causes. `None` if the trap flag is set: then the kernel may deliver SIGTRAP first.
+    /// `None` too for a small stack, if the kernel does not tell whether a frame fits on it.
     pub(crate) fn first_signal(&self, signal_of_call: i32) -> Option<i32> {
         match self.alt_stack {
-            AltStack::ReadOnly | AltStack::Small => Some(libc::SIGSEGV),
+            AltStack::ReadOnly => Some(libc::SIGSEGV),
+            AltStack::Small => match largest_frame() {
+                0 => None,
+                size if size > SMALL_STACK_LENGTH => Some(libc::SIGSEGV),
+                _ => Some(signal_of_call),
+            },
             _ if self.processor_flags & TRAP_FLAG != 0 => None,
             _ => Some(signal_of_call),
         }
     }
+}
+
+/// The size of the largest signal frame on this processor, in bytes: `get_sigframe_size()`. 0 if the kernel
+/// does not tell the size, as x86-64 before 5.14.
+fn largest_frame() -> usize {
+    // SAFETY: takes no pointers.
+    let size: u64 = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) };
+    usize::try_from(size).unwrap_or(usize::MAX)
 }
 
 /// The variant without special state.

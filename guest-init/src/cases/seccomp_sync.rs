@@ -36,11 +36,11 @@ const LAST_ROUND: u64 = 99;
 const FIRST_ERROR: i32 = 77;
 const SECOND_ERROR: i32 = 78;
 
-/// A thread that was started before the process had a filter.
+/// The number of the thread that was started before the process had a filter.
 const WITHOUT_FILTER: u64 = 1;
-/// A thread that has the filter of its creator.
+/// The number of the thread that has the filter of its creator.
 const WITH_ANCESTOR: u64 = 2;
-/// A thread that has a filter of its own.
+/// The number of the thread that has a filter of its own.
 const WITH_OWN_FILTER: u64 = 3;
 
 /// The value of [`TURN`] for a thread and a round.
@@ -99,27 +99,28 @@ fn tsync_decides() -> Check {
     handle_dispatches(do_nothing)?;
     let process = sys::getpid();
     let leader = u64::from(process.cast_unsigned());
-    let without = spawn_thread(run_thread, WITHOUT_FILTER)?;
+    let without_filter_tid = spawn_thread(run_thread, WITHOUT_FILTER)?;
     filter_umask(libc::SECCOMP_RET_ALLOW).map_err(broken("seccomp"))?;
-    let with_ancestor = spawn_thread(run_thread, WITH_ANCESTOR)?;
+    let with_ancestor_tid = spawn_thread(run_thread, WITH_ANCESTOR)?;
     expect_equal("a filter for all threads", fail_umask_in_all_threads(FIRST_ERROR), Ok(0))?;
-    for (thread, id) in [(WITHOUT_FILTER, without), (WITH_ANCESTOR, with_ancestor)] {
+    for (thread, tid) in [(WITHOUT_FILTER, without_filter_tid), (WITH_ANCESTOR, with_ancestor_tid)]
+    {
         let is_filtered = call_fails_with(thread, 1, FIRST_ERROR);
         expect_equal("the filter decides in the thread", is_filtered, true)?;
         let expected = seccomp_lines(process, leader)?;
-        expect_equal("the thread's status", seccomp_lines(process, id)?, expected)?;
+        expect_equal("the thread's status", seccomp_lines(process, tid)?, expected)?;
     }
-    let with_own = spawn_thread(run_thread, WITH_OWN_FILTER)?;
+    let with_own_tid = spawn_thread(run_thread, WITH_OWN_FILTER)?;
     let is_filtered = call_fails_with(WITH_OWN_FILTER, 1, FIRST_ERROR);
     expect_equal("the filter before the thread's own decides", is_filtered, true)?;
     // The thread with its own filter makes the kernel return its id.
     let result = fail_umask_in_all_threads(SECOND_ERROR);
-    expect_equal("a filter beside that of a thread", result, Ok(with_own))?;
+    expect_equal("a filter beside that of a thread", result, Ok(with_own_tid))?;
     for thread in [WITHOUT_FILTER, WITH_ANCESTOR, WITH_OWN_FILTER] {
         expect_equal("the filter stays", call_fails_with(thread, 2, FIRST_ERROR), true)?;
     }
     let _ = call_fails_with(WITH_OWN_FILTER, LAST_ROUND, FIRST_ERROR);
-    while std::fs::exists(format!("/proc/{process}/task/{with_own}")).unwrap_or(false) {
+    while std::fs::exists(format!("/proc/{process}/task/{with_own_tid}")).unwrap_or(false) {
         sys::sched_yield();
     }
     let result = fail_umask_in_all_threads(SECOND_ERROR);

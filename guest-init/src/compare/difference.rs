@@ -67,7 +67,8 @@ pub(super) fn check_kept_state(record: &Record, scenario: &Scenario) -> Check {
         rows.extend(&allowed::NULL_SEGMENT_SELECTORS);
     }
     let mut differences = Vec::new();
-    // The fields of a variant follow each other.
+    // The fields of a variant follow each other. The step `given` has the state that was loaded before the
+    // call, the step `edited` has the state that the handler stored in its frame.
     for fields in fields.chunk_by(|a, b| a.moment.variant == b.moment.variant) {
         for given in fields.iter().filter(|field| field.moment.step == "given") {
             let is_of_first_step =

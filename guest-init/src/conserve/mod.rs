@@ -198,24 +198,20 @@ impl IdleTracees {
         for must_arm in [true, false] {
             let pid = spawn_child(|| {
                 let _ = ptrace::trace_me();
-                if must_arm
-                    && sys::set_dispatch(
-                        MODE_EXCLUSIVE,
-                        0x1234_5678,
-                        0x9abc,
-                        selector_address(&SELECTOR),
-                    )
-                    .is_err()
+                const OFFSET: u64 = 0x1234_5678;
+                const LENGTH: u64 = 0x9abc;
+                let selector = selector_address(&SELECTOR);
+                if must_arm && sys::set_dispatch(MODE_EXCLUSIVE, OFFSET, LENGTH, selector).is_err()
                 {
-                    return 1;
+                    return SETUP_FAILED;
                 }
                 let _ = sys::kill(sys::getpid(), libc::SIGSTOP);
                 set_selector(BLOCK);
                 let _ = sys::getpid();
                 0
             })?;
-            let stopped = wait_for_change(pid)?;
-            expect_equal("an idle process", stopped, sys::WaitStatus::Stopped(libc::SIGSTOP))?;
+            let status = wait_for_change(pid)?;
+            expect_equal("an idle process", status, sys::WaitStatus::Stopped(libc::SIGSTOP))?;
             ptrace::set_options(pid).map_err(refused_request("PTRACE_SETOPTIONS"))?;
             pids.push(pid);
         }

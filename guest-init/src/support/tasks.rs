@@ -52,22 +52,22 @@ pub(crate) fn spawn_child(run: impl FnOnce() -> i32) -> Result<i32, Failure> {
 pub(crate) fn wait_for_change(child: i32) -> Result<WaitStatus, Failure> {
     let waited = sys::wait(child, libc::__WALL).map_err(broken("wait4"))?;
     waited
-        .map(|(_, change)| change)
+        .map(|(_, status)| status)
         .ok_or_else(|| Failure::Broken("wait4 returned no child".into()))
 }
 
 /// Checks that a child exited with 0.
-pub(crate) fn expect_success(change: WaitStatus) -> Check {
-    expect_equal("the child", change.to_string(), WaitStatus::Exited(0).to_string())
+pub(crate) fn expect_success(status: WaitStatus) -> Check {
+    expect_equal("the child", status.to_string(), WaitStatus::Exited(0).to_string())
 }
 
 /// Checks that a child was killed by this signal, after it handled exactly `dispatches` dispatches and no
 /// other signal.
-pub(crate) fn expect_killed(change: WaitStatus, signal: i32, dispatches: u32) -> Check {
+pub(crate) fn expect_killed(status: WaitStatus, signal: i32, dispatches: u32) -> Check {
     ensure(
-        matches!(change, WaitStatus::Killed { signal: killer, .. } if killer == signal),
+        matches!(status, WaitStatus::Killed { signal: killer, .. } if killer == signal),
         &format!("the process is killed by {}", sys::signal_name(signal)),
-        || format!("it {change}"),
+        || format!("it {status}"),
     )?;
     expect_equal("handlers of SIGSYS run", dispatch_count(), dispatches)?;
     expect_equal("handlers of other signals run", shared().other_signals.load(Ordering::SeqCst), 0)

@@ -16,6 +16,7 @@ use crate::containment::Containment;
 use crate::ctx::Ctx;
 use crate::error::{BuildError, ConfigError, Context as _, Error, is_full_disk};
 use crate::hash::digest;
+use crate::instrumentation::{self, InstrumentedFile};
 use crate::lock::{EntryLock, LockMode};
 use crate::makefile;
 use crate::process::Event;
@@ -38,6 +39,9 @@ const SLOT_PREFIX: &str = "sudbox-";
 const LOG: &str = "sudbox.log";
 const CONFIGURED: &str = "sudbox.configured";
 const STRIPPED: &str = "sudbox.stripped";
+
+/// File of an image in the cache: the [`InstrumentedFile`]s, in JSON.
+const INSTRUMENTED: &str = "instrumented.json";
 
 /// Assumed number of `CC` lines of a first build, for the progress bar, until a build was counted.
 const ESTIMATED_COMPILED_FILES: u64 = 800;
@@ -120,10 +124,16 @@ impl<'a> Recipe<'a> {
         Recipe { options, source, compiler: options.toolchain.version_line(ctx.cache.owner) }
     }
 
-    /// The compiler and its flags, as text for keys.
+    /// The compiler, its flags and the files that it instruments, as text for keys.
     fn compiler_text(&self) -> String {
         let Toolchain { cc, llvm, cross_compile, kcflags, jobs: _ } = &self.options.toolchain;
-        format!("{cc:?} {llvm:?} {cross_compile:?} {kcflags:?} {:?}", self.compiler.as_deref())
+        let mut text =
+            format!("{cc:?} {llvm:?} {cross_compile:?} {kcflags:?} {:?}", self.compiler.as_deref());
+        let instrumented = self.options.configuration.instrumented_files();
+        if !instrumented.is_empty() {
+            text += &format!(" {instrumented:?}");
+        }
+        text
     }
 
     /// Key of this recipe in the cache's folder `recipes`.
@@ -153,11 +163,19 @@ impl<'a> Recipe<'a> {
         let lock = ctx.lock("images", key, LockMode::Shared)?;
         let Ok(text) = fs::read(folder.join("meta.json")) else { return Ok(None) };
         let Ok(metadata) = serde_json::from_slice::<ImageMetadata>(&text) else { return Ok(None) };
+        let instrumented_files = match fs::read(folder.join(INSTRUMENTED)) {
+            Ok(text) => {
+                let Ok(files) = serde_json::from_slice(&text) else { return Ok(None) };
+                files
+            }
+            Err(_) => Vec::new(),
+        };
         Ok(Some(KernelImage {
             kernel: folder.join("kernel"),
             vmlinux: Some(folder.join("vmlinux")),
             config: Some(folder.join("config")),
             uapi_headers: Some(folder.join("uapi.h")).filter(|path| path.exists()),
+            instrumented_files,
             release: Some(metadata.release),
             // The image may have been built from an equal source in another directory. The report
             // names the source of this request.
@@ -300,6 +318,7 @@ impl BuildSlot<'_> {
         make.arg(format!("ARCH={}", arch::facts(options.arch).make_arch));
         make.arg(format!("-j{}", options.toolchain.jobs()));
         options.toolchain.add_make_arguments(&mut make);
+        make.args(instrumentation::make_argument(&options.configuration.instrumented_files()));
         // The same inputs give the same bytes (Documentation/kbuild/reproducible-builds.rst).
         make.env("KBUILD_BUILD_TIMESTAMP", "@0").env("KBUILD_BUILD_VERSION", "1");
         make.env("KBUILD_BUILD_USER", "sudbox").env("KBUILD_BUILD_HOST", "sudbox");
@@ -424,6 +443,23 @@ impl BuildSlot<'_> {
         fs::write(path, text).context("write", path)
     }
 
+    /// Stores which code of vmlinux is of which instrumented file, if any file is to be instrumented.
+    fn store_instrumented_files(&self, path: &Path) -> Result<(), Error> {
+        let wanted = self.recipe.options.configuration.instrumented_files();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let files: Vec<InstrumentedFile> =
+            instrumentation::locate(&self.out, &wanted).context("read", self.out.path())?;
+        if files.is_empty() {
+            return Err(BuildError::NotInstrumented.into());
+        }
+        let text = serde_json::to_vec_pretty(&files)
+            .map_err(std::io::Error::from)
+            .context("write", path)?;
+        fs::write(path, text).context("write", path)
+    }
+
     /// Writes the file [`STRIPPED`]: a copy of a vmlinux without symbols and debug information.
     fn strip(&self, ctx: &mut Ctx<'_>, vmlinux: &Path) -> Result<(), Error> {
         let mut strip = ctx.command(self.recipe.options.toolchain.objcopy());
@@ -468,6 +504,7 @@ impl BuildSlot<'_> {
             image.file
         };
         self.store_uapi_headers(&folder.join("uapi.h"))?;
+        self.store_instrumented_files(&folder.join(INSTRUMENTED))?;
         for (file, name) in
             [(kernel, "kernel"), ("vmlinux", "vmlinux"), (".config", "config"), (LOG, "build.log")]
         {

@@ -9,17 +9,22 @@ use sha2::{Digest as _, Sha256};
 use crate::arch::{self, Arch};
 use crate::error::{ConfigError, Error};
 use crate::hash::hex;
+use crate::instrumentation;
 use crate::paths::{expand_home, read_text};
 use crate::version::Series;
 
 const BASE_FRAGMENT: &str = include_str!("../../kernel-config/base.config");
 const REQUIRED_LIST: &str = include_str!("../../kernel-config/required.list");
-const FLAVOURS: [(&str, &str); 4] = [
+const FLAVOURS: [(&str, &str); 5] = [
     ("default", include_str!("../../kernel-config/default.config")),
     ("full", include_str!("../../kernel-config/full.config")),
     ("debug", include_str!("../../kernel-config/debug.config")),
+    (COVERAGE, include_str!("../../kernel-config/coverage.config")),
     ("kvm", include_str!("../../kernel-config/kvm.config")),
 ];
+
+/// The flavour whose kernels record executed code (KCOV).
+const COVERAGE: &str = "coverage";
 
 /// The configuration of a request.
 #[derive(Clone, Debug)]
@@ -84,6 +89,11 @@ impl Configuration {
     /// The flavour's name.
     pub(crate) fn flavour(&self) -> &str {
         &self.flavour
+    }
+
+    /// The source files to instrument for KCOV; empty unless the flavour is `coverage`.
+    pub(crate) fn instrumented_files(&self) -> Vec<&'static str> {
+        if self.flavour == COVERAGE { instrumentation::listed_files() } else { Vec::new() }
     }
 
     /// Merges the fragments into the text of the .config that `make tinyconfig` wrote. The last setting of a

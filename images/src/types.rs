@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::arch::Arch;
+use crate::instrumentation::InstrumentedFile;
 use crate::lock::EntryLock;
 use crate::toolchain::Toolchain;
 
@@ -55,6 +56,8 @@ pub struct KernelImage {
     /// The kernel's `include/uapi/linux/prctl.h` and `ptrace.h`, joined in one file, if the kernel
     /// was built from source.
     pub uapi_headers: Option<PathBuf>,
+    /// The files that are instrumented for KCOV; empty unless the flavour is `coverage`.
+    pub instrumented_files: Vec<InstrumentedFile>,
     /// The release as `uname -r` prints it, if it is known.
     pub release: Option<String>,
     /// The source and its checksum, in one line for the report.

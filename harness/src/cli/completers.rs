@@ -76,7 +76,7 @@ fn architectures() -> Vec<String> {
 }
 
 fn flavour_names() -> Vec<String> {
-    ["default", "full", "debug", "kvm"].map(str::to_owned).to_vec()
+    ["default", "full", "debug", "coverage", "kvm"].map(str::to_owned).to_vec()
 }
 
 /// Offers one of these words.

@@ -59,7 +59,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "ARCH", add = completers::arch(), env = "SUDBOX_ARCH", hide_env = true)]
     pub(crate) arch: Option<String>,
 
-    /// Flavour of the configuration: default, full, debug, kvm
+    /// Flavour of the configuration: default, full, debug, coverage, kvm
     #[arg(long, value_name = "NAME", add = completers::flavour(), env = "SUDBOX_FLAVOUR", hide_env = true)]
     pub(crate) flavour: Option<String>,
 

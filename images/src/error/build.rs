@@ -102,6 +102,11 @@ pub enum BuildError {
          with fewer --jobs (JOBS=)"
     )]
     CompilerKilled,
+    #[error(
+        "flavour coverage has no instrumented code of this kernel: its Kconfig refuses KCOV, or its \
+         scripts/Makefile.lib does not read KCOV_INSTRUMENT"
+    )]
+    NotInstrumented,
     #[error("cannot strip {}: {output}", file.display())]
     CannotStrip { file: PathBuf, output: String },
 }
@@ -111,6 +116,7 @@ impl BuildError {
         match self {
             BuildError::Failed { .. }
             | BuildError::NotAKernel(_)
+            | BuildError::NotInstrumented
             | BuildError::BadVersion { .. } => Fault::Kernel,
             BuildError::NotContained { .. }
             | BuildError::UnusableCache { .. }

@@ -67,8 +67,8 @@ pub type Check = Result<(), Failure>;
 pub enum Run {
     /// This function.
     Check(fn() -> Check),
-    /// The random walk of this seed.
-    Walk(u64),
+    /// The random walk of these seeds.
+    Walk(&'static [u64]),
     /// The comparison with this index in the table of `compare`.
     Compare(usize),
     /// The workload with this index in the table of `conserve`.

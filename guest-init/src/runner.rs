@@ -246,7 +246,7 @@ fn child_main(case: &Case, index: u32, runner: i32) -> ! {
 fn run_check(run: Run) -> Check {
     match run {
         Run::Check(check) => check(),
-        Run::Walk(seed) => crate::walk::check(seed),
+        Run::Walk(seeds) => crate::walk::check(seeds),
         Run::Compare(index) => crate::compare::check(index),
         Run::Conserve(index) => crate::conserve::check(index),
         Run::Point(point) => crate::grid::check(Product::SinglePoint(point)),

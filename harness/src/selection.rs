@@ -74,7 +74,7 @@ pub(crate) fn all_cases() -> impl Iterator<Item = &'static Case> {
 }
 
 /// Parses words separated by commas or spaces: globs over ids, group names, `core`, `all`,
-/// `grid-all`, and ids of points and random products of the grid. A word with a leading `!` removes
+/// `grid-all`, and ids of walks and of points and random products of the grid. A word with a leading `!` removes
 /// its matches. An empty text selects every case of the table; a text whose words all have a
 /// leading `!` removes from every case of the table.
 ///
@@ -96,17 +96,17 @@ pub(crate) fn parse_selection(text: &str) -> anyhow::Result<Selection> {
             None => (word, true),
         };
         let mut has_match = false;
-        let mut grid_cases: Vec<&'static Case> = Vec::new();
+        let mut named: Vec<&'static Case> = Vec::new();
         if word == ALL_GRID_PRODUCTS {
-            grid_cases.extend(grid::LARGER_PRODUCTS);
-        } else if let Some(case) = grid::by_id(word) {
-            grid_cases.push(case);
+            named.extend(grid::LARGER_PRODUCTS);
+        } else if let Some(case) = grid::by_id(word).or_else(|| walk::by_id(word)) {
+            named.push(case);
             has_match = true;
         }
         if selects {
-            outside_table.extend(grid_cases);
+            outside_table.extend(named);
         } else {
-            outside_table.retain(|case: &&Case| grid_cases.iter().all(|other| other.id != case.id));
+            outside_table.retain(|case: &&Case| named.iter().all(|other| other.id != case.id));
         }
         let matches = case_matcher(word)?;
         for (case, is_selected) in all_cases().zip(&mut selected) {

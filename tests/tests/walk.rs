@@ -14,6 +14,13 @@ fn walks_on_the_pinned_kernel_agree_with_the_model() {
 }
 
 #[test]
+fn a_changed_walk_is_named_by_its_seeds() {
+    let result = run(sudbox_run(&["--cases", "walk/5 walk/5+9+12"])).expect_code(0);
+    let ids: Vec<String> = result.outcomes().into_keys().collect();
+    assert_eq!(ids, ["walk/5", "walk/5+9+12"]);
+}
+
+#[test]
 fn a_random_seed_is_printed() {
     let result = run(sudbox_run(&["running", "--fuzz", "2"])).expect_code(0);
     let line = result.stderr.lines().find_map(|line| line.split_once("--fuzz 2 --seed "));

@@ -11,7 +11,7 @@ use super::operations::{
 use std::ops::RangeInclusive;
 
 /// Maximum number of steps of a sequence.
-const MAX_STEPS: usize = 40;
+pub(super) const MAX_STEPS: usize = 40;
 
 /// Maximum number of levels of nested handlers and tasks.
 const MAX_DEPTH: usize = 3;
@@ -22,34 +22,47 @@ const PROBED_PERCENT: usize = 3;
 /// The sequence of this seed, for a kernel with these optional operations.
 #[must_use]
 pub fn sequence(seed: u64, platform: Platform) -> Vec<Step> {
-    let mut generator =
-        Generator { state: seed, platform, steps_left: MAX_STEPS, has_probe: false };
-    generator.has_probe = generator.happens(PROBED_PERCENT);
-    let position = Position { depth: 0, is_tracee: false, shares_memory: false };
-    let mut steps = generator.body(position, 6..=14);
+    let mut generator = Generator::new(seed, platform, MAX_STEPS);
+    let mut steps = generator.body(Position::OUTERMOST, 6..=14);
     renumber(&mut steps, 1);
     steps
 }
 
 /// The context of steps in a sequence.
 #[derive(Clone, Copy)]
-struct Position {
+pub(super) struct Position {
     /// The number of enclosing handlers and tasks.
-    depth: usize,
+    pub(super) depth: usize,
     /// Whether the steps run in a tracee.
-    is_tracee: bool,
+    pub(super) is_tracee: bool,
     /// Whether the steps run in a process that shares its memory with its parent.
-    shares_memory: bool,
+    pub(super) shares_memory: bool,
 }
 
 impl Position {
+    /// The position of the steps that are not within others.
+    pub(super) const OUTERMOST: Position =
+        Position { depth: 0, is_tracee: false, shares_memory: false };
+
     /// The position of the steps in a handler of the same task.
-    fn in_handler(self) -> Position {
+    pub(super) fn in_handler(self) -> Position {
         Position { depth: self.depth + 1, ..self }
+    }
+
+    /// The position of the steps in a new task.
+    pub(super) fn in_task(self, new_task: NewTask) -> Position {
+        let is_tracee = matches!(new_task, NewTask::Traced { .. });
+        let shares_memory = match new_task {
+            NewTask::Vfork => true,
+            NewTask::Thread => self.shares_memory,
+            NewTask::Fork | NewTask::Traced { .. } => false,
+        };
+        Position { depth: self.depth + 1, is_tracee, shares_memory }
     }
 }
 
-struct Generator {
+/// A source of random operations.
+pub(super) struct Generator {
     /// The state of the random number generator.
     state: u64,
     platform: Platform,
@@ -59,6 +72,23 @@ struct Generator {
 }
 
 impl Generator {
+    /// The generator of this seed, which makes at most `steps_left` steps.
+    pub(super) fn new(seed: u64, platform: Platform, steps_left: usize) -> Generator {
+        let mut generator = Generator { state: seed, platform, steps_left, has_probe: false };
+        generator.has_probe = generator.happens(PROBED_PERCENT);
+        generator
+    }
+
+    /// Whether no step is left to make.
+    pub(super) fn is_full(&self) -> bool {
+        self.steps_left == 0
+    }
+
+    /// Allows this many steps more.
+    pub(super) fn allow_more_steps(&mut self, count: usize) {
+        self.steps_left += count;
+    }
+
     /// The next random number, by SplitMix64 (Steele, Lea, Flood 2014): adjacent seeds give unrelated numbers.
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -69,12 +99,12 @@ impl Generator {
     }
 
     /// A random number below `limit`.
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() % limit as u64).unwrap_or(0)
     }
 
     /// True with a probability of this many percent.
-    fn happens(&mut self, percent: usize) -> bool {
+    pub(super) fn happens(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
@@ -103,7 +133,11 @@ impl Generator {
     }
 
     /// Appends an operation that `make` chooses, unless the sequence is at its maximum length.
-    fn push(&mut self, steps: &mut Vec<Step>, make: impl FnOnce(&mut Self) -> Operation) {
+    pub(super) fn push(
+        &mut self,
+        steps: &mut Vec<Step>,
+        make: impl FnOnce(&mut Self) -> Operation,
+    ) {
         if let Some(steps_left) = self.steps_left.checked_sub(1) {
             self.steps_left = steps_left;
             let operation = make(self);
@@ -112,7 +146,7 @@ impl Generator {
     }
 
     /// A random operation. The lengths of the ranges of numbers are the weights of the operations.
-    fn operation(&mut self, position: Position) -> Operation {
+    pub(super) fn operation(&mut self, position: Position) -> Operation {
         let can_nest = position.depth < MAX_DEPTH;
         match self.below(112) {
             0..28 => {
@@ -137,14 +171,7 @@ impl Generator {
             35..41 if can_nest => Operation::RaiseSigusr1(self.body(position.in_handler(), 1..=4)),
             41..58 if can_nest => {
                 let new_task = self.new_task();
-                let is_tracee = matches!(new_task, NewTask::Traced { .. });
-                let shares_memory = match new_task {
-                    NewTask::Vfork => true,
-                    NewTask::Thread => position.shares_memory,
-                    NewTask::Fork | NewTask::Traced { .. } => false,
-                };
-                let position = Position { depth: position.depth + 1, is_tracee, shares_memory };
-                Operation::StartTask(new_task, self.body(position, 2..=6))
+                Operation::StartTask(new_task, self.body(position.in_task(new_task), 2..=6))
             }
             58..76 if position.is_tracee => Operation::SetByTracer(self.arguments()),
             100..106 if self.platform.has_filters => self.install_filter(),

@@ -3,9 +3,10 @@
 //! Random walks: a seed determines a sequence of operations on dispatch, and a model predicts every observable
 //! event of the sequence. A difference between predicted and observed events is a broken promise.
 //!
-//! The sequence of a seed is the case `walk/SEED`. These cases are in no table; the host may plan any
-//! number of them. `execute` and the modules of tasks, tracers and sections make system calls; [`operations`],
-//! [`generate`], [`model`] and [`shrink`] make none.
+//! The sequence of a seed is the case `walk/SEED`; `walk/SEED+CHANGE+CHANGE` is that sequence after changes,
+//! each determined by a seed of its own. These cases are in no table; the host may plan any number of them.
+//! `execute` and the modules of tasks, tracers and sections make system calls; [`operations`],
+//! [`generate`], [`mutate`], [`model`] and [`shrink`] make none.
 
 mod at_once;
 mod call_model;
@@ -17,6 +18,7 @@ mod lanes;
 mod layout;
 mod listing;
 pub mod model;
+pub mod mutate;
 pub mod operations;
 mod registers;
 mod section;
@@ -33,8 +35,11 @@ use std::time::Duration;
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
-/// The prefix of the ids of walks. The seed follows.
+/// The prefix of the ids of walks. The seeds follow.
 const PREFIX: &str = "walk/";
+
+/// The character between the seeds.
+pub const SEPARATOR: char = '+';
 
 /// Time limit for shrinking a sequence that differs.
 const SHRINK_TIMEOUT: Duration = Duration::from_secs(6);
@@ -71,8 +76,14 @@ impl Platform {
 /// The walk of this seed, as a case that is never freed.
 #[must_use]
 pub fn case(seed: u64) -> &'static Case {
+    case_with_seeds(vec![seed])
+}
+
+/// The walk of these seeds.
+fn case_with_seeds(seeds: Vec<u64>) -> &'static Case {
+    let id = seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(&SEPARATOR.to_string());
     Box::leak(Box::new(Case {
-        id: Box::leak(format!("{PREFIX}{seed}").into_boxed_str()),
+        id: Box::leak(format!("{PREFIX}{id}").into_boxed_str()),
         promise: "a random sequence of operations acts as the model of dispatch predicts",
         kernel_function: "syscall_user_dispatch()",
         features: &[Feature::Dispatch],
@@ -84,20 +95,27 @@ pub fn case(seed: u64) -> &'static Case {
         }),
         checks_absence: false,
         is_in_core: false,
-        run: Run::Walk(seed),
+        run: Run::Walk(Box::leak(seeds.into_boxed_slice())),
     }))
 }
 
 /// The walk with this id, or `None` if the id is not that of a walk.
 #[must_use]
 pub fn by_id(id: &str) -> Option<&'static Case> {
-    id.strip_prefix(PREFIX)?.parse().ok().map(case)
+    let seeds = id.strip_prefix(PREFIX)?.split(SEPARATOR).map(str::parse);
+    seeds.collect::<Result<_, _>>().ok().map(case_with_seeds)
 }
 
-/// The sequence of this seed as text, for a kernel with these features.
+/// The id of the walk whose sequence is that of the walk `id` after the change that this seed determines.
 #[must_use]
-pub fn text(seed: u64, features: &[Feature]) -> String {
-    listing::listing(&generate::sequence(seed, Platform::with_features(features)))
+pub fn changed_id(id: &str, seed: u64) -> String {
+    format!("{id}{SEPARATOR}{seed}")
+}
+
+/// The sequence of these seeds as text, for a kernel with these features.
+#[must_use]
+pub fn text(seeds: &[u64], features: &[Feature]) -> String {
+    listing::listing(&mutate::sequence(seeds, Platform::with_features(features)))
 }
 
 /// A difference between predicted and observed events.
@@ -146,13 +164,13 @@ fn any_step(steps: &[Step], holds: &dyn Fn(&Step) -> bool) -> bool {
     steps.iter().any(|step| holds(step) || any_step(step.body(), holds))
 }
 
-/// Executes the sequence of this seed and compares the observed events with the predicted ones.
+/// Executes the sequence of these seeds and compares the observed events with the predicted ones.
 ///
 /// # Errors
 /// The difference that the shortest failing sequence shows. That sequence is logged.
-pub(crate) fn check(seed: u64) -> Check {
+pub(crate) fn check(seeds: &[u64]) -> Check {
     let platform = Platform::with_features(&probe::machine().features);
-    let steps = generate::sequence(seed, platform);
+    let steps = mutate::sequence(seeds, platform);
     event_log::map_event_log().map_err(broken("shared memory"))?;
     let platform = prepare(&steps, platform)?;
     let layout = layout::layout();

@@ -185,11 +185,11 @@ impl CaseRunner<'_> {
 /// Adds the steps of a failed walk to a report without a log. Only a walk that ended as `fail` logs
 /// its steps itself.
 pub(super) fn add_walk_steps(report: &mut CaseReport, case: &Case, features: &[Feature]) {
-    if let Run::Walk(seed) = case.run
+    if let Run::Walk(seeds) = case.run
         && report.outcome.is_failure()
         && report.log.is_empty()
     {
-        report.log = walk::text(seed, features).lines().map(str::to_owned).collect();
+        report.log = walk::text(seeds, features).lines().map(str::to_owned).collect();
     }
 }
 

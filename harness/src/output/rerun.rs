@@ -114,12 +114,9 @@ impl RerunCommand {
     /// The command for this case.
     pub(crate) fn for_case(&self, case: &Case) -> String {
         match (case.run, self.is_for_make) {
-            (
-                Run::Check(_) | Run::Compare(_) | Run::Conserve(_) | Run::Point(_) | Run::Random(_),
-                _,
-            ) => self.with_case(case.id),
-            (Run::Walk(seed), true) => format!("{} FUZZ=1 SEED={seed}", self.command),
-            (Run::Walk(seed), false) => format!("{} --fuzz 1 --seed {seed}", self.command),
+            (Run::Walk([seed]), true) => format!("{} FUZZ=1 SEED={seed}", self.command),
+            (Run::Walk([seed]), false) => format!("{} --fuzz 1 --seed {seed}", self.command),
+            _ => self.with_case(case.id),
         }
     }
 

@@ -4,7 +4,6 @@
 
 use crate::failure::Failure;
 use globset::GlobBuilder;
-use std::ops::Range;
 use std::time::SystemTime;
 use sudbox_guest_init::case::Case;
 use sudbox_guest_init::cases;
@@ -210,9 +209,10 @@ pub(crate) fn add_walks(selection: &mut Selection, words: &str, count: u32, seed
     selection.cases.extend(seeds.map(walk::case));
 }
 
-/// The walks of these seeds.
-pub(crate) fn walks(seeds: Range<u64>) -> Selection {
-    Selection { cases: seeds.map(walk::case).collect(), includes_boot: false }
+/// The walks with these ids.
+pub(crate) fn walks(ids: &[String]) -> Selection {
+    let cases = ids.iter().filter_map(|id| walk::by_id(id)).collect();
+    Selection { cases, includes_boot: false }
 }
 
 /// A seed from the clock, of at most nine digits.

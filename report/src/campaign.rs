@@ -42,6 +42,40 @@ pub struct Hour {
     pub finds: u64,
 }
 
+/// The code of one source file that walks reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FileCoverage {
+    /// Path of the file in the kernel's source.
+    pub file: String,
+    /// Basic blocks that a walk reached.
+    pub reached: u64,
+    /// Basic blocks that are instrumented.
+    pub blocks: u64,
+}
+
+/// The code that the walks of a campaign reached, on a kernel of flavour `coverage`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Coverage {
+    /// Walks that are kept, because they reached code that no walk had reached before.
+    pub kept: u64,
+    /// Kept walks that are changes of other kept walks.
+    pub kept_changes: u64,
+    /// Replays of kept walks.
+    pub replays: u64,
+    /// The instrumented files.
+    pub files: Vec<FileCoverage>,
+}
+
+impl Coverage {
+    /// The number of basic blocks that a walk reached.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.files.iter().map(|file| file.reached).sum()
+    }
+}
+
 /// A campaign on one kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -61,6 +95,9 @@ pub struct Campaign {
     pub duration_millis: u64,
     /// Number of runs of the campaign.
     pub runs: u64,
+    /// The code that the walks reached; absent if the kernel does not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
     /// The counts of each hour.
     pub hours: Vec<Hour>,
     /// The finds, the oldest first.

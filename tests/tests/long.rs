@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tests of `sudbox run` that take minutes.
 
-use std::process::{Child, Command};
-use sudbox_tests::{run, sudbox_run};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use sudbox_tests::{run, sudbox, sudbox_run};
 
 #[test]
 fn a_kernel_is_built_and_judged_with_an_empty_cache() {
@@ -43,4 +44,52 @@ fn fifty_repeats_on_a_busy_machine_have_the_outcomes_of_one_run() {
 #[test]
 fn flavour_full_keeps_every_promise() {
     let _ = run(sudbox_run(&["--flavour", "full", "--cases", "all"])).expect_code(0);
+}
+
+#[test]
+fn a_campaign_keeps_walks_that_reach_new_code_and_replays_them_after_a_kill() {
+    let campaign = |arguments: &[&str]| {
+        let mut command = sudbox();
+        command.args(["campaign", "6.12", "--flavour", "coverage", "--seed", "0"]);
+        // The arguments of the boot are part of what a campaign is known by.
+        command.args(["--format", "json", "--append", "sudbox_test=coverage"]).args(arguments);
+        command
+    };
+    let counts = |hours: &str, more: &[&str]| {
+        let report = run(campaign(&[&["--hours", hours], more].concat())).expect_code(0).json();
+        let coverage = &report["coverage"];
+        let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+        let files = coverage["files"].as_array().expect("files");
+        let reached: Vec<u64> = files.iter().map(|file| number(&file["reached"])).collect();
+        for name in [
+            "kernel/entry/syscall_user_dispatch.c",
+            "kernel/signal.c",
+            "kernel/ptrace.c",
+            "fs/coredump.c",
+            "arch/x86/kernel/signal_64.c",
+        ] {
+            let file = files.iter().find(|file| file["file"] == name).expect(name);
+            let (reached, blocks) = (number(&file["reached"]), number(&file["blocks"]));
+            assert!(reached > 0 && reached <= blocks, "{file}");
+        }
+        [number(&coverage["kept"]), number(&coverage["replays"]), reached.iter().sum()]
+    };
+    let [kept, replays, reached] = counts("0.0005", &["--restart"]);
+    assert!(kept > 0);
+    assert_eq!(replays, 0, "a new campaign has nothing to replay");
+
+    let mut child = campaign(&["--hours", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sudbox");
+    let stderr = BufReader::new(child.stderr.take().expect("stderr"));
+    let batch = stderr.lines().map_while(Result::ok).find(|line| line.contains("batch  "));
+    child.kill().expect("SIGKILL");
+    child.wait().expect("an end");
+    assert!(batch.is_some_and(|line| line.contains("walks kept")));
+
+    let [kept_at_end, replays, reached_at_end] = counts("0.0005", &[]);
+    assert!(kept_at_end >= kept && reached_at_end >= reached, "what was kept stays");
+    assert!(replays >= kept, "{replays} replays of {kept} walks");
 }

@@ -24,6 +24,8 @@ pub(super) struct EventLog {
     count: AtomicU32,
     /// 1 when the tracer has seized the task that waits for it.
     pub(super) is_seized: AtomicU32,
+    /// The number of tasks that have begun to record their code.
+    pub(super) recorded_tasks: AtomicU32,
     /// The configuration that a traced task asks its tracer to set: mode, offset, length, selector.
     pub(super) requested_configuration: UnsafeCell<[u64; 4]>,
     slots: [EventSlot; MAX_EVENTS],

@@ -6,6 +6,7 @@
 //! range, so they must not allocate, format or panic.
 
 use super::at_once::TSYNC_REFUSED;
+use super::coverage::record_this_task;
 use super::event::{Event, EventKind};
 use super::event_log::{self, event_log, record};
 use super::lanes::{self, StepHolder};
@@ -55,6 +56,7 @@ pub(super) struct StepInProgress<'a> {
 pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
     event_log::clear();
     let child = spawn_child(|| {
+        record_this_task();
         // `struct itimerval`: seconds and microseconds of the interval (0: one signal), then of the delay.
         let timer = [0, 0, TIME_LIMIT_SECONDS, 0];
         let which = u64::from(libc::ITIMER_REAL.cast_unsigned());

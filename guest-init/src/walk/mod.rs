@@ -5,11 +5,12 @@
 //!
 //! The sequence of a seed is the case `walk/SEED`; `walk/SEED+CHANGE+CHANGE` is that sequence after changes,
 //! each determined by a seed of its own. These cases are in no table; the host may plan any number of them.
-//! `execute` and the modules of tasks, tracers and sections make system calls; [`operations`],
+//! `execute` and the modules of tasks, tracers, sections and coverage make system calls; [`operations`],
 //! [`generate`], [`mutate`], [`model`] and [`shrink`] make none.
 
 mod at_once;
 mod call_model;
+mod coverage;
 pub mod event;
 mod event_log;
 mod execute;
@@ -29,6 +30,8 @@ mod trace;
 use crate::case::{Case, Check, Failure, OnlyArchs, Run};
 use crate::probe;
 use crate::support::{broken, log, mismatch};
+use coverage::Coverage;
+pub use coverage::reached_code;
 use event::Event;
 use operations::{Call, CallSite, Operation, Step};
 use std::time::Duration;
@@ -181,7 +184,10 @@ pub(crate) fn check(seeds: &[u64]) -> Check {
             model::predict_matching(steps, &layout, platform, Some((&observed, release)));
         Ok(first_difference(&expected, &observed))
     };
-    let Some(mut difference) = run_and_compare(&steps)? else { return Ok(()) };
+    let coverage = Coverage::start(&steps)?;
+    let difference = run_and_compare(&steps)?;
+    coverage.map_or(Ok(()), Coverage::finish)?;
+    let Some(mut difference) = difference else { return Ok(()) };
     let deadline = crate::sys::now() + SHRINK_TIMEOUT;
     let shortest = shrink::shrink(&steps, |candidate| {
         if crate::sys::now() >= deadline {

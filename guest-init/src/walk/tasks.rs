@@ -2,6 +2,7 @@
 
 //! The tasks that a random walk starts.
 
+use super::coverage::record_this_task;
 use super::event::EventKind;
 use super::event_log::record;
 use super::execute::{Task, record_end, record_final_umask, run_steps};
@@ -71,6 +72,7 @@ fn fork_task(run: impl FnOnce() -> i32) -> sys::Result<i32> {
         0 => {
             // SAFETY: takes no pointers.
             let _ = unsafe { sys::prctl(libc::PR_SET_PDEATHSIG, 9, 0, 0, 0) };
+            record_this_task();
             sys::exit(run())
         }
         child => Ok(child),
@@ -91,6 +93,7 @@ fn start_on_stack(flags: i32, enter: extern "C" fn(u64) -> u64, argument: u64) -
 
 /// Registers an rseq area for this task, which has none yet, and runs steps.
 fn run_with_area(steps: &[Step], may_exec: bool, area: &RseqArea) {
+    record_this_task();
     if let Err(error) = section::register(area) {
         record(0, EventKind::SetupFailed(error.0));
     }

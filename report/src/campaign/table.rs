@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A campaign as a table for people.
 
-use super::{Campaign, Hour};
+use super::{Campaign, Coverage, Hour};
 use crate::terminal::{Colour, ReportWriter, Screen};
 use crate::text;
 
@@ -18,6 +18,9 @@ pub(super) fn render(campaign: &Campaign, screen: Screen) -> String {
         write_counts(&mut writer, &(index + 1).to_string(), hour);
     }
     write_counts(&mut writer, "all", &campaign.total());
+    if let Some(coverage) = &campaign.coverage {
+        write_coverage(&mut writer, coverage);
+    }
     for find in &campaign.finds {
         let example = &find.example;
         writer.write_empty_line();
@@ -52,4 +55,19 @@ pub(super) fn render(campaign: &Campaign, screen: Screen) -> String {
 fn write_counts(writer: &mut ReportWriter, name: &str, hour: &Hour) {
     let Hour { walks, products, failures, finds } = hour;
     writer.write_line(&format!("{name:<4} {walks:>10} {products:>10} {failures:>10} {finds:>10}"));
+}
+
+fn write_coverage(writer: &mut ReportWriter, coverage: &Coverage) {
+    writer.write_empty_line();
+    writer.write_line("reached   of blocks  file");
+    for file in &coverage.files {
+        writer.write_line(&format!("{:>7} {:>11}  {}", file.reached, file.blocks, file.file));
+    }
+    let blocks: u64 = coverage.files.iter().map(|file| file.blocks).sum();
+    writer.write_line(&format!("{:>7} {blocks:>11}  all", coverage.total()));
+    let Coverage { kept, kept_changes, replays, .. } = coverage;
+    let text = format!(
+        "{kept} walks are kept, {kept_changes} of them changed from others; kept walks were replayed {replays} times"
+    );
+    writer.write_wrapped("", "  ", &text);
 }

@@ -73,3 +73,21 @@ fn each_hour_has_its_own_counts() {
     let walks: Vec<u64> = campaign.hours.iter().map(|hour| hour.walks).collect();
     assert_eq!(walks, [1, 0, 1]);
 }
+
+#[test]
+fn the_reached_code_is_shown_by_file_and_absent_without_a_record() {
+    let file = |file: &str, reached, blocks| FileCoverage { file: file.into(), reached, blocks };
+    let files = vec![file("kernel/signal.c", 300, 900), file("kernel/ptrace.c", 20, 100)];
+    let coverage = Coverage { kept: 12, kept_changes: 5, replays: 24, files };
+    let campaign = Campaign { coverage: Some(coverage), ..Campaign::default() };
+    let text = table::render(&campaign, crate::Screen::FILE);
+    for line in [
+        "    300         900  kernel/signal.c",
+        "    320        1000  all",
+        "12 walks are kept, 5 of them changed from others; kept walks were replayed 24 times",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let without = serde_json::to_value(Campaign::default()).expect("JSON");
+    assert_eq!(without.get("coverage"), None);
+}

@@ -2,8 +2,10 @@
 
 //! `sudbox campaign`: hours of random walks and random points of the grid on one kernel.
 
+mod corpus;
 mod state;
 
+use crate::behaviour::Recorder;
 use crate::cli::{CampaignArgs, GivenOptions};
 use crate::failure::{self, Code, Failure};
 use crate::kernel::{self, JudgeOptions};
@@ -15,8 +17,9 @@ use crate::selection::{self, Selection};
 use crate::{backend, capacity, guest, interrupt, running};
 use state::{Batch, CampaignState, CampaignStore};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use sudbox_guest_init::walk;
 use sudbox_images::{Cache, KernelImage, Request};
 use sudbox_report::campaign::{Campaign, SCHEMA};
 use sudbox_report::{Outcome, Verdict};
@@ -28,6 +31,9 @@ const WALKS_TIMEOUT: Duration = Duration::from_secs(360);
 
 /// As [`WALKS_TIMEOUT`], for a product of ten thousand points, which takes minutes on a busy machine.
 const POINTS_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Maximum number of kept walks that one VM replays.
+const MAX_REPLAYS: usize = 200;
 
 /// Runs a campaign. Returns the exit code.
 pub(crate) fn campaign(args: &CampaignArgs, given: &GivenOptions) -> anyhow::Result<u8> {
@@ -177,42 +183,65 @@ impl CampaignRun<'_> {
 
     /// Runs one batch in one VM, and saves what came. Returns the counts in words.
     fn run_batch(&self, folder: &RunFolder) -> anyhow::Result<String> {
-        let (number, batch) = {
-            let mut state = lock(&self.state);
-            let number = state.begin_batch(self.args.shard);
-            self.save(&mut state)?;
-            (number, state.batch(number, self.args.shard))
-        };
-        let (selection, timeout) = match batch {
-            Batch::Walks(seeds) => (selection::walks(seeds), WALKS_TIMEOUT),
-            Batch::Points(seed) => {
-                (selection::parse_selection(&format!("grid/random-{seed}"))?, POINTS_TIMEOUT)
-            }
-        };
-        let verdict = self.judge(&selection, timeout, folder)?;
+        let NextCases { batch: number, selection, timeout, are_walks } = self.next_cases()?;
+        let records_code = are_walks && !self.image.instrumented_files.is_empty();
+        let recorder = records_code.then(|| Arc::new(Recorder::default()));
+        let verdict = self.judge(&selection, timeout, recorder.clone(), folder)?;
         if let Some(reason) = reason_without_results(&verdict) {
             let message = format!("{}: no campaign is possible: {reason}", self.request.reference);
             return Err(Failure { code: Code::Unjudged, message }.into());
         }
         let mut state = lock(&self.state);
-        state.finish_batch(number);
+        if let Some(number) = number {
+            state.finish_batch(number);
+        }
         state.campaign.kernel.release.clone_from(&verdict.kernel.release);
         state.campaign.duration_millis = self.millis_so_far();
         state.campaign.add(&verdict.cases);
+        let mut coverage = String::new();
+        if let Some(recorder) = recorder {
+            for (id, case) in recorder.take_behaviour().cases {
+                state.corpus.add(&id, walk::reached_code(&case.observations));
+            }
+            let reached = state.corpus.coverage(&self.image.instrumented_files);
+            coverage = format!("{} blocks of code, {} walks kept, ", reached.total(), reached.kept);
+            state.campaign.coverage = Some(reached);
+        }
         self.save(&mut state)?;
         let (total, finds) = (state.campaign.total(), state.campaign.finds.len());
         Ok(format!(
-            "{} walks, {} products of points, {finds} finds, {} minutes",
+            "{} walks, {} products of points, {coverage}{finds} finds, {} minutes",
             total.walks,
             total.products,
             state.campaign.duration_millis / 60_000
         ))
     }
 
+    /// Begins the next cases: kept walks that are due for a replay, or else a batch.
+    fn next_cases(&self) -> anyhow::Result<NextCases> {
+        let mut state = lock(&self.state);
+        let replays = state.corpus.take_replays(MAX_REPLAYS);
+        if !replays.is_empty() {
+            return Ok(NextCases::walks(None, &replays));
+        }
+        let number = state.begin_batch(self.args.shard);
+        self.save(&mut state)?;
+        Ok(match state.batch(number, self.args.shard) {
+            Batch::Walks(seeds) => NextCases::walks(Some(number), &state.corpus.walks(seeds)),
+            Batch::Points(seed) => NextCases {
+                batch: Some(number),
+                selection: selection::parse_selection(&format!("grid/random-{seed}"))?,
+                timeout: POINTS_TIMEOUT,
+                are_walks: false,
+            },
+        })
+    }
+
     fn judge(
         &self,
         selection: &Selection,
         timeout: Duration,
+        recorder: Option<Arc<Recorder>>,
         folder: &RunFolder,
     ) -> anyhow::Result<Verdict> {
         let options = JudgeOptions {
@@ -224,7 +253,7 @@ impl CampaignRun<'_> {
             // The VMs of other workers run at the same time.
             max_parallel_vms: 1,
             rerun: self.rerun.clone(),
-            recorder: None,
+            recorder,
             compared_with: kernel::ComparedWith::Nothing,
             trace_operations: false,
         };
@@ -242,6 +271,24 @@ impl CampaignRun<'_> {
     fn save(&self, state: &mut CampaignState) -> anyhow::Result<()> {
         state.campaign.duration_millis = self.millis_so_far();
         self.store.write(state)
+    }
+}
+
+/// The cases of one VM.
+struct NextCases {
+    /// The number of the batch; `None` for replays.
+    batch: Option<u64>,
+    selection: Selection,
+    /// Time without progress after which a boot is a hang.
+    timeout: Duration,
+    /// Whether the cases are walks.
+    are_walks: bool,
+}
+
+impl NextCases {
+    fn walks(batch: Option<u64>, ids: &[String]) -> NextCases {
+        let selection = selection::walks(ids);
+        NextCases { batch, selection, timeout: WALKS_TIMEOUT, are_walks: true }
     }
 }
 

@@ -3,6 +3,7 @@
 //! The state of a campaign in the cache. sudbox saves the state after every batch, so that a killed campaign
 //! goes on with all that it counted and found.
 
+use super::corpus::Corpus;
 use crate::cli::Shard;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub(super) enum Batch {
 pub(super) struct CampaignState {
     /// The counts and finds of all finished batches.
     pub(super) campaign: Campaign,
+    /// The walks that reached new code, on a kernel that records it.
+    #[serde(default)]
+    pub(super) corpus: Corpus,
     /// The number of the next batch that no worker has begun.
     next_batch: u64,
     /// The batches that are begun and not finished.
@@ -48,8 +52,9 @@ impl CampaignState {
         CampaignState { campaign, ..CampaignState::default() }
     }
 
-    /// Takes the batches that an earlier run began and did not finish.
+    /// Takes the batches that an earlier run began and did not finish, and the walks that it kept.
     pub(super) fn take_up(&mut self) {
+        self.corpus.begin_replay();
         self.left_over.append(&mut self.begun);
     }
 

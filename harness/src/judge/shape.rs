@@ -26,9 +26,11 @@ pub(crate) struct VmShape {
 }
 
 impl VmShape {
-    /// The shape that `case` needs, with at least `cpus` CPUs.
+    /// The shape that `case` needs, with at least `cpus` CPUs. A machine that counts instructions
+    /// executes its CPUs in turn, so it has only as many CPUs as the case needs.
     fn for_case(case: &Case, cpus: u8) -> VmShape {
-        let mut shape = VmShape::with_cpus(cpus);
+        let counts_instructions = case.needs.contains(&Need::FastMachine);
+        let mut shape = VmShape::with_cpus(if counts_instructions { 1 } else { cpus });
         for need in case.needs {
             match need {
                 Need::Cpus(count) => shape.cpus = shape.cpus.max(*count),
@@ -181,6 +183,19 @@ mod tests {
         let cases = parse_selection("").unwrap().cases;
         let groups = group_cases(&cases, 1, |feature| feature == Feature::RseqSlices);
         assert_eq!(groups.len(), 3, "no VM for a feature that the kernel lacks");
+    }
+
+    #[test]
+    fn a_machine_that_counts_instructions_has_only_the_cpus_that_a_case_needs() {
+        for cpus in [1, 4] {
+            let groups = grouped("rseq/slice-ended", cpus);
+            assert_eq!(groups.len(), 1);
+            assert!(groups[0].shape.counts_instructions);
+            assert_eq!(groups[0].shape.cpus, 1, "--cpus {cpus}");
+        }
+        let case = parse_selection("rseq/slice-ended").unwrap().cases[0];
+        let needs_two = Case { needs: &[Need::FastMachine, Need::Cpus(2)], ..*case };
+        assert_eq!(VmShape::for_case(&needs_two, 4).cpus, 2);
     }
 
     #[test]

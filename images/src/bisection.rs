@@ -2,7 +2,7 @@
 //! Runs `git bisect` on a [`History`].
 //!
 //! The caller records the marks. After an interruption, the caller begins a new bisection and sets
-//! the recorded marks again, so nothing depends on git's own state.
+//! the recorded marks again, so a bisection does not depend on the state that git keeps.
 
 use crate::error::{Error, GitError};
 use crate::history::History;
@@ -20,9 +20,9 @@ pub enum BisectionTerms {
 /// The mark of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Mark {
-    /// The commit behaves like the old end.
+    /// The commit behaves like the old end of the range.
     Old,
-    /// The commit behaves like the new end.
+    /// The commit behaves like the new end of the range.
     New,
     /// The commit cannot be judged.
     Skip,
@@ -52,12 +52,13 @@ pub struct Bisection<'a> {
 /// The next step of a bisection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextStep {
-    /// Judge this commit. The number tells how many commits may still be the one that is sought.
+    /// Judge this commit. The number is that of the remaining candidates for the first commit that
+    /// behaves like the new end.
     Judge(String, u64),
     /// This commit is the first commit that behaves like the new end.
     Found(String),
-    /// The first commit that behaves like the new end is one of these. All but the last were
-    /// skipped.
+    /// The first commit that behaves like the new end is one of these commits. All but the last
+    /// were skipped.
     Skipped(Vec<String>),
     /// This merge base of the two ends behaves like the new end, so the change happened on the
     /// branch of the old end.
@@ -135,6 +136,7 @@ impl<'a> Bisection<'a> {
 
     /// The result of the bisection, if git's log has one.
     fn found_result(&self, log: &[String]) -> Option<NextStep> {
+        // Commits of the log's lines `# first bad commit: [ID]` or `# possible first bad commit: [ID]`.
         let commits_after = |word: &str| -> Vec<String> {
             let prefix = format!("# {word}first {} commit: [", Mark::New.subcommand(self.terms));
             let ids =
@@ -148,9 +150,9 @@ impl<'a> Bisection<'a> {
         (!candidates.is_empty()).then_some(NextStep::Skipped(candidates))
     }
 
-    /// The commit that git proposes next, from `BISECT_HEAD`. The exit status of git does not tell
-    /// whether git proposes a commit: it is an error when git proposes the merge base
-    /// (`BISECT_INTERNAL_...` in git's bisect.h).
+    /// The commit that git proposes next, from `BISECT_HEAD`. The exit status of git is no help: git
+    /// exits with an error when it proposes the merge base (`BISECT_INTERNAL_...` in git's
+    /// bisect.h).
     fn proposed_commit(
         &self,
         output: &[String],
@@ -171,7 +173,7 @@ impl<'a> Bisection<'a> {
             "--not",
         ]);
         git.arg(format!("--glob=refs/bisect/{}-*", Mark::Old.subcommand(self.terms)));
-        let output = history.run_checked("count the commits that are left", git, monitor)?;
+        let output = history.run_checked("count the remaining commits", git, monitor)?;
         let commits_left = output.first().and_then(|count| count.parse().ok()).unwrap_or_default();
         Ok(NextStep::Judge(commit.clone(), commits_left))
     }

@@ -29,24 +29,26 @@ use crate::{cache, process, source_filter};
 /// same inputs needs a new version.
 const IMAGE_FORMAT: &str = "sudbox image 2";
 
-/// Prefix of a build slot's name. A slot is a subdirectory of the source, so that kbuild's command
-/// lines have relative paths (`srcroot := ..` in the top Makefile). ccache then finds files that
-/// were compiled in another tree, mirror or cache.
+/// Prefix of a build slot's name. A slot is a subdirectory of the source, so that the compiler's
+/// command lines have relative paths (`srcroot := ..` in the top Makefile), and ccache finds files
+/// that were compiled in another tree, mirror or cache.
 const SLOT_PREFIX: &str = "sudbox-";
 
-/// Files of a slot that this module writes: the log of the build, the digest of the configuration, and the kernel
-/// without symbols.
+/// File of a slot with the log of the build.
 const LOG: &str = "sudbox.log";
+/// File of a slot with two digests: of the inputs of `.config`, and of `.config` itself.
 const CONFIGURED: &str = "sudbox.configured";
+/// File of a slot with the vmlinux without symbols.
 const STRIPPED: &str = "sudbox.stripped";
 
 /// File of an image in the cache: the [`InstrumentedFile`]s, in JSON.
 const INSTRUMENTED: &str = "instrumented.json";
 
-/// Assumed number of `CC` lines of a first build, for the progress bar, until a build was counted.
+/// Number of files that a first build is assumed to compile, for the progress bar, until a build has
+/// counted them.
 const ESTIMATED_COMPILED_FILES: u64 = 800;
 
-/// Number of lines at the end of the output to show if a build fails without an error line.
+/// Number of last lines of output in the message of a build that fails without an error line.
 const LAST_LINES: usize = 6;
 
 /// The settings of a build that do not depend on its source.
@@ -187,7 +189,8 @@ impl<'a> Recipe<'a> {
         }))
     }
 
-    /// The containment of a build of `source_folder` in the slot `out`. Notes the measures that this machine lacks.
+    /// The containment of a build of `source_folder` in the slot `out`. A note tells the user the
+    /// measures that this machine lacks.
     ///
     /// # Errors
     /// [`BuildError::NotContained`] if the request requires a measure that is missing.
@@ -291,7 +294,7 @@ struct BuildSlot<'a> {
     log: File,
     log_path: PathBuf,
     slot_lock: EntryLock,
-    /// Whether the slot is new, so that everything is built.
+    /// Whether the slot is new, so that make builds everything.
     is_new: bool,
     /// Time that make has taken so far.
     make_time: Duration,
@@ -319,15 +322,15 @@ impl BuildSlot<'_> {
         make.arg(format!("-j{}", options.toolchain.jobs()));
         options.toolchain.add_make_arguments(&mut make);
         make.args(instrumentation::make_argument(&options.configuration.instrumented_files()));
-        // The same inputs give the same bytes (Documentation/kbuild/reproducible-builds.rst).
+        // These variables make builds reproducible (Documentation/kbuild/reproducible-builds.rst).
         make.env("KBUILD_BUILD_TIMESTAMP", "@0").env("KBUILD_BUILD_VERSION", "1");
         make.env("KBUILD_BUILD_USER", "sudbox").env("KBUILD_BUILD_HOST", "sudbox");
         make.arg(target);
         make
     }
 
-    /// Runs make and returns the number of files that it compiled. `expected_files` is an estimate
-    /// of this number for the progress bar; 0 if unknown.
+    /// Runs make and returns the number of compiled files. `expected_files` is an estimate of this
+    /// number for the progress bar; 0 if unknown.
     fn run_make(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -395,8 +398,8 @@ impl BuildSlot<'_> {
         self.write_file(".config", &merged)?;
         self.run_make(ctx, "olddefconfig", 0)?;
         let text = self.read_file(".config")?;
-        for output in recipe.options.configuration.check(&text, series)? {
-            ctx.monitor.note(&output);
+        for note in recipe.options.configuration.check(&text, series)? {
+            ctx.monitor.note(&note);
         }
         if recipe.source.lacks_left_out_files
             && text.contains(&format!("{}=", source_filter::LEFT_OUT_DRIVER))
@@ -427,12 +430,12 @@ impl BuildSlot<'_> {
         Ok(compiled_files)
     }
 
-    /// Stores the headers prctl.h and ptrace.h. They tell which features of dispatch this kernel
-    /// has. The version does not tell the features of a commit between releases.
+    /// Stores the headers prctl.h and ptrace.h, from which the features of dispatch are derived. A
+    /// version does not determine the features of a commit between releases.
     fn store_uapi_headers(&self, path: &Path) -> Result<(), Error> {
         let mut text = String::new();
         for name in ["prctl.h", "ptrace.h"] {
-            // Without the headers, the features are derived from the version.
+            // Without these headers, the features are derived from the version.
             let Ok(header) =
                 fs::read_to_string(self.source_folder.join("include/uapi/linux").join(name))
             else {
@@ -554,23 +557,23 @@ struct MakeOutput {
     compiled_files: u64,
     /// First error line.
     error: Option<String>,
-    /// Whether a line is about a full disk.
-    has_full_disk: bool,
-    /// Whether the compiler was killed.
-    compiler_killed: bool,
-    /// The last lines, except those that make prints itself.
+    /// Whether a line reports a full disk.
+    disk_was_full: bool,
+    /// Whether a line reports that the compiler was killed.
+    compiler_was_killed: bool,
+    /// The last lines, except kbuild's lines such as `  LD      vmlinux`.
     last_lines: Vec<String>,
 }
 
 impl MakeOutput {
-    /// Evaluates a line of output. Returns whether it is a `CC` line.
+    /// Evaluates a line of output. Returns true for a `CC` line.
     fn add_line(&mut self, line: &str) -> bool {
         if line.starts_with("  CC ") {
             self.compiled_files += 1;
             return true;
         }
-        self.has_full_disk |= is_full_disk(line);
-        self.compiler_killed |= line.contains("Killed signal terminated program");
+        self.disk_was_full |= is_full_disk(line);
+        self.compiler_was_killed |= line.contains("Killed signal terminated program");
         if self.error.is_none() && is_failure_cause(line) {
             self.error = Some(relative_to_source(line));
         }
@@ -585,10 +588,10 @@ impl MakeOutput {
 
     /// The error of a build that failed with this output.
     fn into_error(self, target: &str, log: &Path) -> Error {
-        if self.has_full_disk {
+        if self.disk_was_full {
             return full_disk_error();
         }
-        if self.compiler_killed {
+        if self.compiler_was_killed {
             return BuildError::CompilerKilled.into();
         }
         let operation = if target.ends_with("config") { "configure" } else { "build" };
@@ -603,8 +606,8 @@ fn relative_to_source(line: &str) -> String {
     line.strip_prefix("../").unwrap_or(line).to_owned()
 }
 
-/// Whether a line is the cause of a failure: an error of the compiler, assembler, linker or
-/// Kconfig, or a missing rule of make. make's `Error 2` is not a cause.
+/// Whether a line names the cause of a failure: an error of the compiler, assembler, linker or
+/// Kconfig, or a missing rule of make. Lines of make such as `Error 2` name no cause.
 fn is_failure_cause(line: &str) -> bool {
     [": error: ", ": fatal error: ", ": Error: ", "undefined reference to", ": syntax error"]
         .iter()

@@ -20,9 +20,8 @@
 //! tmp/         unfinished entries, which are renamed into place when they are complete
 //! ```
 //!
-//! A run holds the lock (flock(2)) of an entry while it uses the entry. A build passes the lock on
-//! to its child processes, so that the entry stays locked until the last process that writes to it
-//! has ended.
+//! A run holds the lock (flock(2)) of an entry while it uses the entry. The child processes of a
+//! build inherit the lock, so that the entry stays locked until the last of them has ended.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -42,7 +41,7 @@ use crate::slot_files::SlotFiles;
 /// evicted.
 const SIZE_LIMIT: u64 = 20 << 30;
 
-/// Age from which on a file in `tmp/` counts as left behind by a killed run and is removed.
+/// Age from which on a file in `tmp/` is removed, because only a killed run leaves a file so long.
 const UNFINISHED_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Folders whose entries can be evicted.
@@ -56,6 +55,7 @@ const OTHER_FOLDERS: [&str; 6] = ["recipes", "resolved", "locks", "tmp", "apt", 
 #[derive(Debug)]
 pub struct Cache {
     root: PathBuf,
+    /// Maximum size in bytes.
     limit: u64,
     pub(crate) owner: Owner,
 }
@@ -74,8 +74,9 @@ pub(crate) struct Entry {
 }
 
 impl Cache {
-    /// Opens this user's cache: `SUDBOX_CACHE`, `XDG_CACHE_HOME/sudbox` or `~/.cache/sudbox`, the
-    /// first that is set. Under sudo, `~` is the home of the user who called sudo.
+    /// Opens this user's cache in the first directory that is set: `$SUDBOX_CACHE`,
+    /// `$XDG_CACHE_HOME/sudbox` or `~/.cache/sudbox`. Under sudo, `~` is the home of the user who
+    /// called sudo.
     ///
     /// # Errors
     /// If the cache cannot be created or written to.
@@ -114,6 +115,7 @@ impl Cache {
                 fs::create_dir_all(&path).context("make the cache directory", &path)?;
             }
         }
+        // Check early that the cache can be written to.
         let temporary = root.join("tmp");
         tempfile::Builder::new()
             .prefix("probe")
@@ -246,6 +248,7 @@ impl Cache {
     /// Whether a bisection is unfinished. An unfinished bisection is never evicted, because its
     /// state exists nowhere else.
     fn is_unfinished_bisection(&self, key: &str) -> bool {
+        /// The part of the bisection's state that says whether it has ended.
         #[derive(serde::Deserialize)]
         struct State {
             over: bool,

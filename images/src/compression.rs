@@ -21,8 +21,8 @@ pub(crate) enum Compression {
     Lz4,
 }
 
-/// The first bytes of each format. `.lzma` has no magic number: it begins with the properties byte
-/// 0x5d and the dictionary size, which is a multiple of 64 KiB in practice.
+/// The first bytes of each format. `.lzma` has no magic number: a file begins with the properties
+/// byte, usually 0x5d, and the dictionary size (little-endian), in practice a multiple of 64 KiB.
 const MAGIC_NUMBERS: [(&[u8], Compression); 7] = [
     (b"\x1f\x8b\x08", Compression::Gzip),
     (b"\xfd7zXZ\0", Compression::Xz),
@@ -58,7 +58,7 @@ impl Compression {
         }
     }
 
-    /// A reader of the decompressed data of `compressed`.
+    /// A reader that decompresses `compressed`.
     ///
     /// # Errors
     /// If the header is damaged. The reader returns an error if later data is damaged.

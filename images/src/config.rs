@@ -13,8 +13,11 @@ use crate::instrumentation;
 use crate::paths::{expand_home, read_text};
 use crate::version::Series;
 
+/// The fragment of every configuration.
 const BASE_FRAGMENT: &str = include_str!("../../kernel-config/base.config");
+/// The symbols that a final .config must have; see [`RequiredSymbol`].
 const REQUIRED_LIST: &str = include_str!("../../kernel-config/required.list");
+/// Names and fragments of the flavours.
 const FLAVOURS: [(&str, &str); 5] = [
     ("default", include_str!("../../kernel-config/default.config")),
     ("full", include_str!("../../kernel-config/full.config")),
@@ -33,8 +36,8 @@ pub(crate) struct Configuration {
     flavour: String,
     /// Names and texts of the fragments. A later fragment takes precedence.
     fragments: Vec<(String, String)>,
-    /// Number of the fragments of sudbox, which come before those of the user.
-    sudbox_fragments: usize,
+    /// Number of the fragments of sudbox, which precede those of the user.
+    sudbox_fragment_count: usize,
 }
 
 impl Configuration {
@@ -53,20 +56,20 @@ impl Configuration {
             let flavour = flavour.to_owned();
             return Err(ConfigError::NoSuchFlavour { flavour, known: names }.into());
         };
-        let (own_name, own_text) = arch::facts(arch).fragment;
+        let (arch_name, arch_text) = arch::facts(arch).fragment;
         let mut fragments = vec![
             ("base.config".to_owned(), BASE_FRAGMENT.to_owned()),
-            (own_name.to_owned(), own_text.to_owned()),
+            (arch_name.to_owned(), arch_text.to_owned()),
             (format!("{flavour}.config"), (*text).to_owned()),
         ];
-        let sudbox_fragments = fragments.len();
+        let sudbox_fragment_count = fragments.len();
         for file in files {
             let text = read_text(&expand_home(file))
                 .map_err(|reason| ConfigError::Unreadable { file: file.clone(), reason })?;
             check_fragment(file, &text)?;
             fragments.push((file.display().to_string(), text));
         }
-        Ok(Configuration { arch, flavour: flavour.to_owned(), fragments, sudbox_fragments })
+        Ok(Configuration { arch, flavour: flavour.to_owned(), fragments, sudbox_fragment_count })
     }
 
     /// Digest of all fragments.
@@ -80,7 +83,8 @@ impl Configuration {
         hex(&hasher.finalize())
     }
 
-    /// The name of the configuration for build slots: it does not change when a fragment is edited.
+    /// The name of the configuration for build slots, which does not change when a fragment is
+    /// edited.
     pub(crate) fn name(&self) -> String {
         let names = self.fragments.iter().map(|(name, _)| name.as_str());
         format!("{} {}", self.arch.name(), names.collect::<Vec<_>>().join(" "))
@@ -96,17 +100,17 @@ impl Configuration {
         if self.flavour == COVERAGE { instrumentation::listed_files() } else { Vec::new() }
     }
 
-    /// Merges the fragments into the text of the .config that `make tinyconfig` wrote. The last setting of a
-    /// symbol counts, as in `conf_read_simple()` (scripts/kconfig/confdata.c).
-    pub(crate) fn merge(&self, tiny: &str) -> String {
+    /// Merges the fragments into `tiny_config`, the .config that `make tinyconfig` wrote. The last
+    /// setting of a symbol counts, as in `conf_read_simple()` (scripts/kconfig/confdata.c).
+    pub(crate) fn merge(&self, tiny_config: &str) -> String {
         let fragments = self.fragments.iter().flat_map(|(_, text)| text.lines());
-        let lines: Vec<&str> = tiny.lines().chain(fragments).collect();
+        let lines: Vec<&str> = tiny_config.lines().chain(fragments).collect();
         let mut set_symbols = HashSet::new();
         let mut last_settings: Vec<&str> = lines.into_iter().rev().collect();
         last_settings.retain(|line| {
             parse_setting(line).is_some_and(|(symbol, _)| set_symbols.insert(symbol))
         });
-        // The order stays, because of the symbols of a choice only the last one counts.
+        // Restore the order of the lines: only the last symbol of a choice counts.
         last_settings.iter().rev().flat_map(|line| [*line, "\n"]).collect()
     }
 
@@ -114,7 +118,7 @@ impl Configuration {
     /// user's fragments that had no effect.
     ///
     /// # Errors
-    /// [`ConfigError::TakesOut`] if a user's fragment changes a required symbol,
+    /// [`ConfigError::TakesOut`] if a fragment of the user changes a required symbol,
     /// [`ConfigError::Lacks`] if required symbols are missing for another reason.
     pub(crate) fn check(&self, dot_config: &str, series: Series) -> Result<Vec<String>, Error> {
         let final_value = |symbol: &str| {
@@ -125,7 +129,8 @@ impl Configuration {
                 .map_or("n", |(_, value)| value)
         };
         let mut missing = Vec::new();
-        let mut blamed_fragment = None;
+        // The first fragment of the user that changes a missing symbol.
+        let mut changing_fragment = None;
         for requirement in parse_required(REQUIRED_LIST)? {
             if !requirement.applies_to(self.arch, &self.flavour, series)
                 || final_value(requirement.symbol) == requirement.value
@@ -133,15 +138,15 @@ impl Configuration {
                 continue;
             }
             missing.push(format!("{}={}", requirement.symbol, requirement.value));
-            blamed_fragment = blamed_fragment.or_else(|| {
-                self.fragments[self.sudbox_fragments..].iter().find(|(_, text)| {
+            changing_fragment = changing_fragment.or_else(|| {
+                self.fragments[self.sudbox_fragment_count..].iter().find(|(_, text)| {
                     text.lines().filter_map(parse_setting).any(|(symbol, value)| {
                         symbol == requirement.symbol && value != requirement.value
                     })
                 })
             });
         }
-        if let (Some((name, _)), false) = (blamed_fragment, missing.is_empty()) {
+        if let (Some((name, _)), false) = (changing_fragment, missing.is_empty()) {
             let fragment = name.clone();
             return Err(ConfigError::TakesOut { fragment, missing: missing.join(" ") }.into());
         }
@@ -149,7 +154,7 @@ impl Configuration {
             return Err(ConfigError::Lacks { missing: missing.join(" ") }.into());
         }
         let mut without_effect = Vec::new();
-        for (name, text) in &self.fragments[self.sudbox_fragments..] {
+        for (name, text) in &self.fragments[self.sudbox_fragment_count..] {
             for (symbol, value) in text.lines().filter_map(parse_setting) {
                 let actual_value = final_value(symbol);
                 if actual_value != value {
@@ -199,6 +204,7 @@ struct RequiredSymbol<'a> {
 }
 
 impl RequiredSymbol<'_> {
+    /// Whether the symbol is required in this configuration of a kernel of this series.
     fn applies_to(&self, arch: Arch, flavour: &str, series: Series) -> bool {
         self.arch.is_none_or(|required| required == arch.name())
             && self.flavour.is_none_or(|required| required == flavour)
@@ -214,21 +220,21 @@ fn parse_required(text: &str) -> Result<Vec<RequiredSymbol<'_>>, Error> {
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
         let Some(setting) = words.next() else { continue };
-        let broken_list = || ConfigError::BrokenList { line: line.to_owned() };
-        let (symbol, value) = parse_setting(setting).ok_or_else(broken_list)?;
+        let invalid_line = || ConfigError::BrokenList { line: line.to_owned() };
+        let (symbol, value) = parse_setting(setting).ok_or_else(invalid_line)?;
         let mut requirement =
             RequiredSymbol { symbol, value, arch: None, flavour: None, since: None, before: None };
         for word in words {
-            match word.split_once('=').ok_or_else(broken_list)? {
+            match word.split_once('=').ok_or_else(invalid_line)? {
                 ("arch", arch) => requirement.arch = Some(arch),
                 ("flavour", flavour) => requirement.flavour = Some(flavour),
                 ("since", version) => {
-                    requirement.since = Some(version.parse().map_err(|_| broken_list())?)
+                    requirement.since = Some(version.parse().map_err(|_| invalid_line())?)
                 }
                 ("before", version) => {
-                    requirement.before = Some(version.parse().map_err(|_| broken_list())?)
+                    requirement.before = Some(version.parse().map_err(|_| invalid_line())?)
                 }
-                _ => return Err(broken_list().into()),
+                _ => return Err(invalid_line().into()),
             }
         }
         requirements.push(requirement);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Contains a kernel build, because a tree's Makefiles and scripts run on the host. Each measure needs no
-//! privilege and is taken where the host's kernel allows it:
+//! Contains a kernel build, because a tree's Makefiles and scripts run on the host. No measure needs
+//! a privilege. A measure that the host's kernel does not allow is left out:
 //!
-//! - Landlock: the build reads the source, the system's programs and the compiler; it writes to its slot and
-//!   to ccache's folder. It reaches no other file, and no process outside.
-//! - Namespaces: the build has no network, and its processes end with it.
-//! - seccomp: the build makes no sockets.
-//! - Limits of the size of files, of memory, and, for users other than root, of the number of processes.
+//! - Landlock: the build reads the source, the system's programs and the compiler, and writes to its
+//!   slot and to ccache's folder. The build can access no other file, and signal no process outside.
+//! - Namespaces: the build has no network, and all its processes end when the build ends.
+//! - seccomp: the build cannot create sockets.
+//! - Limits of the size of files, of memory, and, for users other than root, of the number of
+//!   processes.
 
 mod namespaces;
 
@@ -38,7 +39,8 @@ const SYSTEM_FOLDERS: &[&str] = &[
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/gnu", "/proc",
 ];
 
-/// Files and folders of /etc that compilers, make, shells and scripts read. The other files may hold secrets.
+/// Files and folders of /etc that compilers, make, shells and scripts read. Other files of /etc may
+/// hold secrets.
 const SYSTEM_SETTINGS: &[&str] = &[
     "alternatives",
     "ccache.conf",
@@ -73,13 +75,14 @@ const MAX_FILE_SIZE: u64 = 8 << 30;
 /// Maximum size in bytes of the memory of one process of a build.
 const MAX_MEMORY: u64 = 16 << 30;
 
-/// Maximum number of processes of a build in a user namespace. The kernel does not limit root.
+/// Maximum number of processes of a build in a user namespace. The kernel does not limit the
+/// processes of root.
 const MAX_PROCESSES: u64 = 4096;
 
-/// Landlock version from which on files cannot be truncated (Linux 6.2).
+/// Landlock version from which on Landlock restricts the truncation of files (Linux 6.2).
 const LANDLOCK_WITH_TRUNCATION: i64 = 3;
 
-/// Bit that the numbers of x32's system calls have (arch/x86/include/uapi/asm/unistd.h).
+/// `__X32_SYSCALL_BIT` of x32's system call numbers (arch/x86/include/uapi/asm/unistd.h).
 const X32_BIT: i64 = 0x4000_0000;
 
 /// The measures that contain a child process. The default contains nothing.
@@ -90,12 +93,13 @@ pub(crate) struct Containment {
     variables: Vec<(&'static str, PathBuf)>,
 }
 
+/// The measures besides resource limits.
 #[derive(Debug, Clone)]
 struct Measures {
-    /// `None` if the host's kernel has no Landlock.
+    /// Landlock's ruleset; `None` if the host's kernel has no Landlock.
     ruleset: Option<Arc<OwnedFd>>,
     namespaces: Namespaces,
-    /// `None` on architectures that the library does not support.
+    /// The seccomp filter; `None` on architectures that seccompiler does not support.
     filter: Option<Arc<BpfProgram>>,
 }
 
@@ -154,8 +158,8 @@ impl Containment {
         .collect()
     }
 
-    /// Makes a command start contained. Add it after every other preparation, because it forks: the program runs
-    /// in a child of the process that [`Command::spawn`] starts.
+    /// Adds the measures to a command. Call this method after every other `pre_exec`, because the
+    /// measures fork: the program runs in a child of the process that [`Command::spawn`] starts.
     pub(crate) fn add_to(&self, command: &mut Command) {
         let Some(measures) = self.measures.clone() else { return };
         command.envs(self.variables.iter().map(|(name, path)| (name, path)));
@@ -225,8 +229,8 @@ fn compiler_folders(toolchain: &Toolchain) -> Vec<PathBuf> {
     folders
 }
 
-/// The folder of which `programs` is the folder `bin`. Returns `programs` itself if it has another name, or if
-/// that folder contains the user's home.
+/// The parent of `programs`, if `programs` is named `bin`. Returns `programs` itself if it has
+/// another name, or if its parent contains the user's home or is the root.
 fn installation_folder<'a>(programs: &'a Path, home: Option<&Path>) -> &'a Path {
     match programs.parent() {
         Some(parent)
@@ -245,7 +249,8 @@ fn installation_folder<'a>(programs: &'a Path, home: Option<&Path>) -> &'a Path 
 struct Ccache {
     /// The folder of the cache.
     folder: PathBuf,
-    /// Folders of remote storage (`file:` URLs). Storage over the network cannot be reached from a build.
+    /// Folders of remote storage (`file:` URLs). Remote storage on the network is not available to a
+    /// contained build.
     shared: Vec<PathBuf>,
     /// The user's settings file.
     settings: Option<PathBuf>,
@@ -303,8 +308,9 @@ fn landlock_version() -> i64 {
     }
 }
 
-/// A Landlock ruleset: files in `readable` can be read and executed, files in `writable` also written, and
-/// nothing else. Paths that do not exist are left out. `None` if the host's kernel has no Landlock.
+/// Creates a Landlock ruleset that allows to read and execute files below `readable`, to read,
+/// execute and write files below `writable`, and no access to other files. Skips paths that do not
+/// exist. Returns `None` if the host's kernel has no Landlock.
 fn landlock_ruleset(
     readable: &[PathBuf],
     writable: &[PathBuf],
@@ -329,7 +335,7 @@ fn landlock_ruleset(
     Ok(ruleset.into())
 }
 
-/// A filter that refuses to make sockets, also by io_uring. Pairs of connected sockets are allowed.
+/// A seccomp filter that denies the creation of sockets, also by io_uring. socketpair(2) is allowed.
 fn socket_filter() -> Option<BpfProgram> {
     let target = TargetArch::try_from(std::env::consts::ARCH).ok()?;
     let refused = [libc::SYS_socket, libc::SYS_io_uring_setup];

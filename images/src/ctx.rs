@@ -55,7 +55,7 @@ impl<'a> Ctx<'a> {
         process::capture(command, self.monitor)
     }
 
-    /// Tells the caller that a phase of the work begins.
+    /// Reports to the caller that a phase of the work begins.
     pub(crate) fn phase(&mut self, name: &str) {
         self.monitor.phase(name);
     }

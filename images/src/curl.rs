@@ -10,15 +10,18 @@ use crate::error::Error;
 use crate::lock::EntryLock;
 use crate::process::{self, Event};
 
-/// Exit codes of curl(1) for a missing file: with `--fail`, and for `file://`.
-const NOT_FOUND_CODES: [i32; 2] = [22, 37];
+/// Exit code of curl(1) with `--fail` for an HTTP status from 400 on.
+const HTTP_ERROR_CODE: i32 = 22;
+
+/// Exit code of curl(1) for a `file://` that cannot be read.
+const CANNOT_READ_FILE_CODE: i32 = 37;
 
 /// Exit code of curl(1) if it cannot write the file.
 const CANNOT_WRITE_CODE: i32 = 23;
 
 /// A failed download.
 pub(crate) struct FailedDownload {
-    /// Whether the server was reached and does not have the file.
+    /// Whether the server answered that it does not have the file.
     pub(crate) not_found: bool,
     /// The last line of curl's output.
     pub(crate) output: String,
@@ -37,7 +40,8 @@ pub(crate) fn download(
     expected_bytes: u64,
 ) -> Result<Result<(), FailedDownload>, Error> {
     let mut curl: Command = process::network_command("curl", ctx.cache.owner);
-    // -q ignores the user's curlrc. The limits detect a dead network within seconds.
+    // -q ignores the user's curlrc. With these limits, curl gives up on a dead network within
+    // seconds.
     curl.args(["-q", "--fail", "--silent", "--show-error", "--location"]);
     curl.args(["--proto", "=http,https,file", "--connect-timeout", "3"]);
     curl.args(["--speed-limit", "1000", "--speed-time", "4"]);
@@ -64,9 +68,8 @@ pub(crate) fn download(
     if exit_code == Some(CANNOT_WRITE_CODE) {
         return Err(Error::DiskFull(format!("download {url}")));
     }
-    // curl exits with 22 for any HTTP status from 400 on. Only 404 means that the file is missing;
-    // other statuses may come from a proxy.
-    let not_found = exit_code.is_some_and(|code| NOT_FOUND_CODES.contains(&code))
-        && (exit_code == Some(37) || output.contains("404"));
+    // Of the HTTP statuses, only 404 means that the file is missing; others may come from a proxy.
+    let not_found = exit_code == Some(CANNOT_READ_FILE_CODE)
+        || (exit_code == Some(HTTP_ERROR_CODE) && output.contains("404"));
     Ok(Err(FailedDownload { not_found, output }))
 }

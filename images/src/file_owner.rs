@@ -22,7 +22,7 @@ impl Owner {
         }
     }
 
-    /// This owner, unless root owns `directory`: new files in such a directory belong to root too.
+    /// The owner of new files in `directory`: root if root owns `directory`, else this owner.
     pub(crate) fn unless_owned_by_root(self, directory: &Path) -> Owner {
         match std::fs::metadata(directory) {
             Ok(metadata) if metadata.uid() == 0 => Owner(None),
@@ -82,33 +82,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_made_while_impersonating_belong_to_the_owner() {
+    fn files_that_threads_and_commands_create_as_the_owner_belong_to_the_owner() {
         if !rustix::process::geteuid().is_root() {
             eprintln!("NOT RUN: only root can create files of another user");
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("place");
-        std::fs::create_dir(&place).unwrap();
-        std::os::unix::fs::chown(&place, Some(65534), Some(65534)).unwrap();
+        let owned_dir = dir.path().join("owned");
+        std::fs::create_dir(&owned_dir).unwrap();
+        std::os::unix::fs::chown(&owned_dir, Some(65534), Some(65534)).unwrap();
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .unwrap();
         let owner = Owner(Some((65534, 65534)));
         {
             let _impersonation = owner.impersonate();
-            std::fs::write(place.join("mine"), "").unwrap();
-            std::thread::scope(|s| {
-                s.spawn(|| std::fs::write(place.join("threads"), "").unwrap());
+            std::fs::write(owned_dir.join("by-thread"), "").unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| std::fs::write(owned_dir.join("by-new-thread"), "").unwrap());
             });
             let mut touch = Command::new("touch");
-            owner.run_as_owner(touch.arg(place.join("childs")));
+            owner.run_as_owner(touch.arg(owned_dir.join("by-command")));
             assert!(touch.status().unwrap().success());
         }
-        std::fs::write(place.join("roots"), "").unwrap();
-        let uid = |name: &str| std::fs::metadata(place.join(name)).unwrap().uid();
-        assert_eq!(
-            [uid("mine"), uid("threads"), uid("childs"), uid("roots")],
-            [65534, 65534, 65534, 0]
-        );
+        std::fs::write(owned_dir.join("after-guard"), "").unwrap();
+        let uid = |name: &str| std::fs::metadata(owned_dir.join(name)).unwrap().uid();
+        let names = ["by-thread", "by-new-thread", "by-command", "after-guard"];
+        assert_eq!(names.map(uid), [65534, 65534, 65534, 0]);
     }
 }

@@ -16,8 +16,8 @@ pub(crate) fn command(cache: &Cache, repository: &Path) -> Command {
     git
 }
 
-/// Like [`command`], but ignores replacement refs (git-replace(1)), as the bare repository of a
-/// [`History`](crate::History) has none.
+/// Like [`command`], but ignores replacement refs (git-replace(1)), because the bare repository of a
+/// [`History`](crate::History) has no replacement refs.
 pub(crate) fn command_without_replacements(cache: &Cache, repository: &Path) -> Command {
     let mut git = command(cache, repository);
     git.arg("--no-replace-objects");

@@ -116,8 +116,8 @@ impl<'a> History<'a> {
         self.prepare(monitor)
     }
 
-    /// The missing tools for building kernels. Runs the compiler a few times, which takes about
-    /// 20 ms.
+    /// The tools for building kernels that this machine lacks. Runs the compiler a few times, which
+    /// takes about 20 ms.
     #[must_use]
     pub fn missing_tools(&self, request: &Request) -> Vec<Tool> {
         request.toolchain.for_arch(request.arch).missing_tools(self.cache.owner)
@@ -129,6 +129,7 @@ impl<'a> History<'a> {
         &self.key
     }
 
+    /// The directory in the cache with the bare repository, its index and its work tree.
     pub(crate) fn dir(&self) -> PathBuf {
         self.cache.entry_path("trees", &self.key)
     }
@@ -137,12 +138,13 @@ impl<'a> History<'a> {
         self.dir().join("src")
     }
 
+    /// Creates the work tree and the bare repository, and removes the lock file of a killed git.
     fn prepare(&self, monitor: &mut dyn Monitor) -> Result<(), Error> {
         let (work_tree, index) = (self.work_tree(), self.dir().join("index"));
         fs::create_dir_all(&work_tree).context("make", &work_tree)?;
         self.recreate(monitor)?;
-        // A killed git leaves its lock file behind. No other git uses the file, because this run
-        // has locked the entry of the cache.
+        // No running git uses the lock file of the index, because this run has locked the entry of
+        // the cache.
         let mut lock = index.into_os_string();
         lock.push(".lock");
         match fs::remove_file(&lock) {
@@ -188,7 +190,8 @@ impl<'a> History<'a> {
         let mut git = self.command();
         git.env("GIT_INDEX_FILE", self.dir().join("index"));
         git.args(["-c", "core.sparseCheckout=true", "-c", "core.bare=false"]);
-        // With the index synced, git detects files that a power loss truncated by their sizes.
+        // The index is synced to disk, so that after a power loss git detects truncated files by
+        // the sizes in the index.
         git.args(["-c", "core.fsync=index"]);
         git.arg("--work-tree").arg(self.work_tree());
         git
@@ -232,7 +235,7 @@ impl<'a> History<'a> {
             git.args(["rev-parse", "--verify", "--quiet", "--end-of-options", object]);
             process::stdout_of(git).map(|id| id.trim().to_owned())
         };
-        // git would take a name that begins with a dash for an option. No commit has such a name.
+        // git would parse a name that begins with a dash as an option. No commit has such a name.
         let id = Some(name).filter(|name| !name.starts_with('-')).and_then(resolve);
         let Some(id) = id.and_then(|id| resolve(&format!("{id}^{{commit}}"))) else {
             return Err(GitError::NoCommit { linux, name: name.to_owned() }.into());
@@ -328,8 +331,7 @@ impl<'a> History<'a> {
             .context("write", &path)?;
         let unfinished_mark = self.dir().join("unfinished");
         if unfinished_mark.exists() {
-            // A killed checkout may have left files that are not in the index. Build slots are
-            // kept.
+            // Remove files that a killed checkout has left outside the index; keep build slots.
             let mut clean = self.checkout_command();
             clean.args(["clean", "-ffdxq", "--exclude=/sudbox-*"]);
             self.run_checked("clean the work tree", clean, monitor)?;

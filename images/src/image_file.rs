@@ -32,8 +32,8 @@ pub(crate) enum Format {
     Vmlinux,
     /// A bzImage: setup code, then the compressed kernel.
     BzImage,
-    /// An image for another architecture than x86-64: an arm64 or RISC-V `Image`, or a bzImage for
-    /// s390.
+    /// A boot image of an architecture other than x86-64: an arm64 or RISC-V `Image`, or a bzImage
+    /// for s390.
     Image,
 }
 
@@ -64,9 +64,12 @@ pub(crate) mod setup {
     }
 }
 
-/// Offset and magic number of an EFI application that decompresses its kernel
-/// (drivers/firmware/efi/libstub/zboot-header.S). QEMU cannot boot these images; x86 has none.
-const EFI_ZBOOT: (usize, &[u8]) = (4, b"zimg");
+/// Offset of the magic number of an EFI application that decompresses its kernel
+/// (drivers/firmware/efi/libstub/zboot-header.S). QEMU cannot boot such an image. x86 has no such
+/// images.
+const EFI_ZBOOT_MAGIC_OFFSET: usize = 4;
+/// The magic number at [`EFI_ZBOOT_MAGIC_OFFSET`].
+const EFI_ZBOOT_MAGIC: &[u8] = b"zimg";
 
 /// The magic numbers of an Image (Documentation/arch/riscv/boot-image-header.rst,
 /// Documentation/arch/arm64/booting.rst).
@@ -80,8 +83,10 @@ mod header {
     pub(super) const END: usize = 64;
 }
 
-/// Offset and magic number of a kernel for s390 (`LINUX_MAGIC_ADDR`, arch/s390/boot/head.S).
-const S390_MAGIC: (u64, &[u8; 6]) = (0x10008, b"S390EP");
+/// Offset of the magic number of a kernel for s390 (`LINUX_MAGIC_ADDR`, arch/s390/boot/head.S).
+const S390_MAGIC_OFFSET: u64 = 0x10008;
+/// The magic number at [`S390_MAGIC_OFFSET`].
+const S390_MAGIC: [u8; 6] = *b"S390EP";
 
 /// Error: the file is not a bootable kernel image.
 #[derive(Debug, thiserror::Error)]
@@ -168,11 +173,11 @@ pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, ImageError> 
         check_image(&head, metadata.len(), *image_arch, arch)?;
         return Ok(image_file(Format::Image, None));
     }
-    if head.get(EFI_ZBOOT.0..EFI_ZBOOT.0 + 4) == Some(EFI_ZBOOT.1) {
+    if head.get(EFI_ZBOOT_MAGIC_OFFSET..EFI_ZBOOT_MAGIC_OFFSET + 4) == Some(EFI_ZBOOT_MAGIC) {
         return Err(ImageError::EfiZboot);
     }
-    let mut magic = [0; S390_MAGIC.1.len()];
-    if file.read_exact_at(&mut magic, S390_MAGIC.0).is_ok() && magic == *S390_MAGIC.1 {
+    let mut magic = [0; S390_MAGIC.len()];
+    if file.read_exact_at(&mut magic, S390_MAGIC_OFFSET).is_ok() && magic == S390_MAGIC {
         if arch != Arch::S390x {
             return Err(ImageError::ForeignBzImage {
                 image_arch: Arch::S390x.name(),
@@ -205,7 +210,7 @@ fn u64_at(bytes: &[u8], offset: usize) -> u64 {
 /// Checks that an ELF file is a complete vmlinux for `arch`.
 fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), ImageError> {
     let data = &ReadCache::new(file);
-    // EI_CLASS (elf(5)).
+    // EI_CLASS is ELFCLASS32 (elf(5)).
     if head.get(4) == Some(&1) {
         return Err(ImageError::Elf32);
     }
@@ -224,8 +229,8 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Imag
     if !boot_image.is_elf {
         return Err(ImageError::UnbootableElf(boot_image.file));
     }
-    let kind = header.e_type(endian);
-    if kind != ET_EXEC && kind != ET_DYN {
+    let elf_type = header.e_type(endian);
+    if elf_type != ET_EXEC && elf_type != ET_DYN {
         return Err(ImageError::ElfObject);
     }
     let segments = header.program_headers(endian, data).map_err(|_| ImageError::TruncatedElf)?;
@@ -242,7 +247,7 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Imag
         Some(end) if end > size => Err(ImageError::TruncatedElf),
         // The addresses of a kernel are in the upper half of the address space, those of a program
         // in the lower half.
-        Some(_) if lowest_address.is_none_or(|lowest| lowest >> 63 == 0) && kind == ET_DYN => {
+        Some(_) if lowest_address.is_none_or(|lowest| lowest >> 63 == 0) && elf_type == ET_DYN => {
             Err(ImageError::ElfProgram)
         }
         Some(_) => Ok(()),
@@ -257,7 +262,7 @@ fn check_image(head: &[u8], size: u64, image_arch: Arch, arch: Arch) -> Result<(
     if head.len() < header::END {
         return Err(ImageError::TruncatedHeader);
     }
-    // `image_size` is the size in memory, including .bss, so the file must not be larger.
+    // `image_size` is the size in memory with .bss, so the file must not be larger.
     if size > u64_at(head, header::IMAGE_SIZE) {
         return Err(ImageError::LongImage);
     }

@@ -55,8 +55,8 @@ impl Entry {
     }
 }
 
-/// Archives are padded to a multiple of this size in bytes, as cpio(1) does. QEMU expects this
-/// padding in concatenated archives.
+/// Size in bytes to whose multiple an archive is padded, as by cpio(1). QEMU expects this padding in
+/// concatenated archives.
 const ARCHIVE_ALIGNMENT: usize = 512;
 
 /// Packs the entries in their order. A directory must come before its entries, because the kernel
@@ -69,14 +69,15 @@ pub fn pack(entries: &[Entry]) -> Vec<u8> {
     let mut out = Vec::new();
     for (inode, entry) in (1u32..).zip(entries) {
         let path = entry.path.trim_start_matches('/');
-        let (kind, content, device): (u32, &[u8], (u32, u32)) = match &entry.kind {
+        let (file_type, content, device): (u32, &[u8], (u32, u32)) = match &entry.kind {
             EntryKind::File(content) => (libc::S_IFREG, content, (0, 0)),
             EntryKind::Directory => (libc::S_IFDIR, &[], (0, 0)),
             EntryKind::Symlink(target) => (libc::S_IFLNK, target.as_bytes(), (0, 0)),
             EntryKind::CharDevice { major, minor } => (libc::S_IFCHR, &[], (*major, *minor)),
         };
-        let links = if kind == libc::S_IFDIR { 2 } else { 1 };
-        append_member(&mut out, inode, kind | (entry.mode & 0o7777), links, device, path, content);
+        let links = if file_type == libc::S_IFDIR { 2 } else { 1 };
+        let mode = file_type | (entry.mode & 0o7777);
+        append_member(&mut out, inode, mode, links, device, path, content);
     }
     append_member(&mut out, 0, 0, 1, (0, 0), "TRAILER!!!", &[]);
     pad(&mut out, ARCHIVE_ALIGNMENT);

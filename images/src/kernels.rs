@@ -57,6 +57,7 @@ pub fn cached(cache: &Cache) -> Vec<Cached> {
     entries.iter().map(cached_entry).collect()
 }
 
+/// Describes an entry by its metadata (`meta.json`).
 fn cached_entry(entry: &Entry) -> Cached {
     #[derive(Default, serde::Deserialize)]
     struct Metadata {
@@ -88,8 +89,8 @@ fn cached_entry(entry: &Entry) -> Cached {
     }
 }
 
-/// The entries that were not used for at least `min_age` and are not in use now. Removes them if
-/// `remove` is set.
+/// Returns the entries that were not used for at least `min_age` and are not in use now. If `remove`
+/// is set, also removes these entries.
 #[must_use]
 pub fn prune(cache: &Cache, min_age: Duration, remove: bool) -> Vec<Cached> {
     let _impersonation = cache.owner.impersonate();
@@ -104,7 +105,7 @@ pub fn prune(cache: &Cache, min_age: Duration, remove: bool) -> Vec<Cached> {
     pruned
 }
 
-/// A prebuilt kernel in the distribution's packages.
+/// A prebuilt kernel that the distribution's packages offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
     /// Reference, as typed after `KERNEL=`.
@@ -133,8 +134,8 @@ pub fn on_offer(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<Offered>, Error> {
     Ok(offers)
 }
 
-/// The record in the cache's folder `resolved` that has the references of [`on_offer`]. The other
-/// records there begin with the architecture.
+/// Name of the record in the cache's folder `resolved` with the references of [`on_offer`]. The
+/// names of the other records in this folder begin with the architecture.
 fn offers_record(arch: Arch) -> String {
     format!("offers-{}", arch.name())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Builds, unpacks or finds the kernel that a `KERNEL=` reference names, and packs an initramfs. This
-//! crate knows nothing of VMs.
+//! Builds, unpacks or finds the kernel that a reference (the text after `KERNEL=`) names, and packs
+//! an initramfs. This crate knows nothing of VMs.
 //!
 //! ```text
 //! Request -> plan -> Reference: release -> source (git, upstream, packages) -> build slot

@@ -46,8 +46,8 @@ pub enum LockMode {
     Exclusive,
 }
 
-/// Locks a file, creating it if necessary, and sets its mtime to now. Waits while another process
-/// holds the lock, and tells the monitor once that it waits.
+/// Locks a file, which is created if necessary, and sets its mtime to now. Waits while another
+/// process holds the lock, and reports the wait to the monitor once.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be opened or locked; [`Error::Interrupted`].

@@ -2,9 +2,9 @@
 //! A mirror of a user's source tree, updated by copying only the files that changed.
 //!
 //! sudbox only reads the tree. A file with unchanged content keeps its mtime in the mirror, even if
-//! its mtime in the tree changed (by a checkout of another branch and back), so that make does not
-//! rebuild what depends on the file. A file with changed content gets the current time, even if its
-//! mtime in the tree is older than before, so that make rebuilds.
+//! its mtime in the tree has changed (by a checkout of another branch and back), so that make does
+//! not rebuild the dependents of the file. A file with changed content gets the current time, even
+//! if its mtime in the tree is older than before, so that make rebuilds the dependents.
 //!
 //! The mirror's index has size, mtime, ctime and digest of every file. A file is read again only if
 //! size, mtime or ctime differ.
@@ -66,7 +66,8 @@ impl Mirror {
         let key = mirror_key(tree, arch, patches);
         let lock = ctx.lock("trees", &key, LockMode::Exclusive)?;
         let dir = ctx.entry_path("trees", &key);
-        // Apply the patches before the copy, so that a patch that does not apply is reported early.
+        // Apply the patches before the copy of the tree, to report early that a patch does not
+        // apply.
         let patched_files = patches.apply(ctx, tree)?;
         fs::create_dir_all(&dir).context("make", &dir)?;
         let state = update_mirror(tree, &dir, arch, patches.files(), ctx.monitor)?;
@@ -106,17 +107,19 @@ pub(crate) struct MirrorState {
 /// A file in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct IndexEntry {
-    /// Size, mtime and ctime in the tree; `None` if the file was so new that a later change may
-    /// have the same mtime.
-    file_times: Option<(u64, i64, i64)>,
+    /// Size in bytes, mtime and ctime in the tree, by which a change is detected; `None` if the file
+    /// was so new that a later change may leave the same mtime.
+    stat: Option<(u64, i64, i64)>,
     is_executable: bool,
     /// Digest of the content, or of a symbolic link's target.
     content: String,
 }
 
+/// The files of a mirror by their path.
 type Index = HashMap<String, IndexEntry>;
 
-/// Updates `dir/src` to the state of `tree`, except for `patched_paths`, which patches write.
+/// Updates `dir/src` to the state of `tree`, except for `patched_paths`, the files that patches
+/// write.
 pub(crate) fn update_mirror(
     tree: &Path,
     dir: &Path,
@@ -142,8 +145,7 @@ pub(crate) fn update_mirror(
         .iter()
         .filter(|file| {
             index.get(&file.path).is_none_or(|entry| {
-                entry.file_times != Some(file.file_times())
-                    || entry.is_executable != file.is_executable
+                entry.stat != Some(file.stat()) || entry.is_executable != file.is_executable
             })
         })
         .collect();
@@ -155,8 +157,8 @@ pub(crate) fn update_mirror(
         // A killed run may have left files that no index describes.
         remove(&src)?;
     }
-    // Remove the files that are about to change from the index first, because this run may be
-    // killed.
+    // First remove the files that are about to change from the index, so that the next run copies
+    // them again if this run is killed.
     let mut unchanged = index.clone();
     for file in &files_to_read {
         unchanged.remove(&file.path);
@@ -173,7 +175,7 @@ pub(crate) fn update_mirror(
     let mut changed_files = removed_paths.len();
     for (file, result) in files_to_read.iter().zip(results) {
         let Some((content, was_copied)) = result else {
-            // The file was removed after it was found.
+            // The file was removed from the tree after it was found.
             index.remove(&file.path);
             remove(&src.join(&file.path))?;
             changed_files += 1;
@@ -182,7 +184,7 @@ pub(crate) fn update_mirror(
         changed_files += usize::from(was_copied);
         let is_too_new = file.mtime.max(file.ctime) > now - TIMESTAMP_GRANULARITY_NS;
         let entry = IndexEntry {
-            file_times: (!is_too_new).then(|| file.file_times()),
+            stat: (!is_too_new).then(|| file.stat()),
             is_executable: file.is_executable,
             content,
         };
@@ -192,8 +194,9 @@ pub(crate) fn update_mirror(
     Ok(summarize(&index, changed_files, bytes))
 }
 
-/// The digest of a file's content, and whether it was copied; `None` if the file has vanished.
-type Copied = Option<(String, bool)>;
+/// Result of [`copy_file`]: the digest of the file's content, and whether the file was copied;
+/// `None` if the file no longer exists.
+type CopyResult = Option<(String, bool)>;
 
 /// Copies the files whose content differs, in parallel. The results are in the order of `files`.
 fn copy_changed_files(
@@ -203,17 +206,17 @@ fn copy_changed_files(
     index: &Index,
     is_first_copy: bool,
     monitor: &mut dyn Monitor,
-) -> Result<Vec<Copied>, Error> {
+) -> Result<Vec<CopyResult>, Error> {
     let next_index = AtomicUsize::new(0);
-    let stop = AtomicBool::new(false);
+    let is_stopping = AtomicBool::new(false);
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let (sender, receiver) = mpsc::channel();
-    let mut results: Vec<Copied> = vec![None; files.len()];
+    let mut results: Vec<CopyResult> = vec![None; files.len()];
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            let (sender, next_index, stop) = (sender.clone(), &next_index, &stop);
+            let (sender, next_index, is_stopping) = (sender.clone(), &next_index, &is_stopping);
             scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
+                while !is_stopping.load(Ordering::Relaxed) {
                     let file_index = next_index.fetch_add(1, Ordering::Relaxed);
                     let Some(file) = files.get(file_index) else { break };
                     let result = copy_file(tree, src, file, index.get(&file.path), is_first_copy);
@@ -227,7 +230,7 @@ fn copy_changed_files(
         let mut copied_count = 0;
         let total = files.len() as u64;
         let mut last_report = std::time::Instant::now();
-        let outcome = loop {
+        let final_result = loop {
             match receiver.recv_timeout(Duration::from_millis(100)) {
                 Ok((file_index, Ok(result))) => {
                     results[file_index] = result;
@@ -245,8 +248,8 @@ fn copy_changed_files(
                 }
             }
         };
-        stop.store(true, Ordering::Relaxed);
-        outcome
+        is_stopping.store(true, Ordering::Relaxed);
+        final_result
     })?;
     Ok(results)
 }
@@ -258,7 +261,7 @@ fn copy_file(
     file: &SourceFile,
     entry: Option<&IndexEntry>,
     is_first_copy: bool,
-) -> Result<Copied, Error> {
+) -> Result<CopyResult, Error> {
     let (original, copy) = (tree.join(&file.path), src.join(&file.path));
     let result = if file.is_link {
         fs::read_link(&original)
@@ -311,6 +314,7 @@ fn copy_file(
 /// The target of a symbolic link in the mirror. A relative target outside the tree becomes
 /// absolute.
 fn link_target(tree: &Path, path: &str, target: PathBuf) -> PathBuf {
+    // Depth of the target's components below the tree.
     let mut depth = Path::new(path).components().count().cast_signed() - 1;
     for component in target.components() {
         match component {
@@ -345,6 +349,7 @@ fn make_directory(src: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a file or a directory with its contents, if it exists.
 fn remove_any(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
@@ -353,10 +358,12 @@ fn remove_any(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Like [`remove_any`], with this crate's error.
 fn remove(path: &Path) -> Result<(), Error> {
     remove_any(path).context("remove", path)
 }
 
+/// Removes the parent directories of a removed file that have become empty.
 fn remove_empty_parents(src: &Path, path: &str) {
     for parent in
         Path::new(path).ancestors().skip(1).take_while(|parent| !parent.as_os_str().is_empty())
@@ -411,11 +418,11 @@ fn read_index(path: &Path) -> Option<Index> {
             let mut field = || fields.next();
             let content = field()?.to_owned();
             let is_executable = field()? == "x";
-            let file_times = (field()?, field()?, field()?);
+            let stat = (field()?, field()?, field()?);
             let entry = IndexEntry {
                 content,
                 is_executable,
-                file_times: match file_times {
+                stat: match stat {
                     ("-", ..) => None,
                     (size, mtime, ctime) => {
                         Some((size.parse().ok()?, mtime.parse().ok()?, ctime.parse().ok()?))
@@ -430,11 +437,12 @@ fn read_index(path: &Path) -> Option<Index> {
 /// First line of an index.
 const INDEX_FORMAT: &str = "sudbox mirror 1";
 
+/// Writes an index in the format of [`read_index`].
 fn write_index(path: &Path, index: &Index) -> Result<(), Error> {
     let mut text = String::from(INDEX_FORMAT);
     for (file, entry) in index {
         let executable_flag = if entry.is_executable { 'x' } else { '-' };
-        let (size, mtime, ctime) = match entry.file_times {
+        let (size, mtime, ctime) = match entry.stat {
             Some((size, mtime, ctime)) => (size.to_string(), mtime, ctime),
             None => ("-".into(), 0, 0),
         };
@@ -446,13 +454,15 @@ fn write_index(path: &Path, index: &Index) -> Result<(), Error> {
     crate::cache::write_atomically(path.parent().unwrap_or(path), path, text.as_bytes())
 }
 
+/// Converts a time to nanoseconds since 1970.
 fn nanoseconds(time: SystemTime) -> i64 {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl SourceFile {
-    fn file_times(&self) -> (u64, i64, i64) {
+    /// The properties by which a change of the file is detected.
+    fn stat(&self) -> (u64, i64, i64) {
         (self.size, self.mtime, self.ctime)
     }
 

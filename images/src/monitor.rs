@@ -20,7 +20,7 @@ pub trait Monitor {
     /// Reports one sentence that the user should read.
     fn note(&mut self, text: &str);
 
-    /// A descriptor that becomes readable when the work has to stop.
+    /// A descriptor that becomes readable when the work must stop.
     fn interrupt(&self) -> Option<BorrowedFd<'_>>;
 }
 
@@ -61,7 +61,7 @@ pub(crate) mod tests {
 
     impl Interrupted {
         pub(crate) fn new() -> Interrupted {
-            // The writer is dropped: end of file counts as readable.
+            // The write end is closed, so the read end is readable.
             Interrupted(std::io::pipe().unwrap().0)
         }
     }
@@ -83,14 +83,14 @@ pub(crate) mod tests {
     }
 
     impl Monitor for Recording {
-        fn phase(&mut self, what: &str) {
-            self.messages.push(what.to_owned());
+        fn phase(&mut self, name: &str) {
+            self.messages.push(name.to_owned());
         }
         fn progress(&mut self, done: u64, total: u64, _: &str) {
             self.progress.push((done, total));
         }
-        fn note(&mut self, what: &str) {
-            self.messages.push(what.to_owned());
+        fn note(&mut self, text: &str) {
+            self.messages.push(text.to_owned());
         }
         fn interrupt(&self) -> Option<BorrowedFd<'_>> {
             None

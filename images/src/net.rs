@@ -15,7 +15,7 @@ const MIRROR_VARIABLE: &str = "SUDBOX_KERNEL_MIRROR";
 pub(crate) struct Net {
     /// Address of the upstream archive, without a slash at its end.
     pub(crate) archive: String,
-    /// Whether a request to the archive failed; it is then not contacted again.
+    /// Whether a request to the archive failed. The archive is then not contacted again.
     archive_is_down: AtomicBool,
     /// Whether apt may be used. Unit tests set `false`.
     pub(crate) may_use_apt: bool,

@@ -10,7 +10,8 @@ pub struct Tool {
     pub packages: Packages,
 }
 
-/// The packages of a tool by package manager, separated by spaces; empty if there is none.
+/// The names of the packages of a tool, separated by spaces, for each package manager; empty if there
+/// is no package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packages {
     /// Debian, Ubuntu.

@@ -122,7 +122,7 @@ impl Patches {
         for Patch { label, text } in &self.patches {
             fs::write(&file, text).context("write", &file)?;
             let mut patch = ctx.command("patch");
-            // Fuzz is off, because patch(1) may apply a hunk with another context at a wrong place.
+            // Without fuzz, patch(1) applies no hunk whose context differs.
             patch.args(["-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch"]);
             patch.arg("-d");
             patch.arg(staging.path()).arg("-i").arg(&file);
@@ -137,15 +137,15 @@ impl Patches {
     }
 }
 
-/// Patched copies of the files that patches change.
+/// Patched copies of the files that the patches change, in a temporary directory.
 pub(crate) struct PatchedFiles<'a> {
     files: &'a HashSet<String>,
     staging: tempfile::TempDir,
 }
 
 impl PatchedFiles<'_> {
-    /// Copies the files into `src`. A file that has the same content there keeps its mtime. Returns
-    /// a digest of the files; empty without patches.
+    /// Copies the files into `src`. A file with unchanged content keeps its mtime. Returns a digest
+    /// of the files; empty without patches.
     pub(crate) fn copy_to(&self, src: &Path) -> Result<String, Error> {
         if self.files.is_empty() {
             return Ok(String::new());
@@ -165,7 +165,7 @@ impl PatchedFiles<'_> {
             hasher.update(&content);
             if fs::read(&copy).ok().as_ref() != Some(&content) {
                 make_parent(&copy)?;
-                // fs::write() does not copy the mode; scripts must stay executable.
+                // Copy the mode too, because scripts must stay executable.
                 let mode = fs::metadata(&patched).context("read", &patched)?.permissions();
                 fs::write(&copy, &content)
                     .and_then(|()| fs::set_permissions(&copy, mode))
@@ -193,8 +193,8 @@ fn patch_files(root: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The patches in a file: the file itself, or each mail of a mailbox that contains a diff. Skips
-/// cover letters and replies.
+/// The patches in a file: the file itself, or each mail of a mailbox that contains a diff, which
+/// cover letters and replies do not.
 fn split_mailbox(label: &str, text: &str) -> Result<Vec<Patch>, PatchError> {
     if !text.starts_with("From ") {
         let patch = Patch { label: label.to_owned(), text: text.to_owned() };
@@ -266,6 +266,7 @@ fn changed_files(text: &str) -> Vec<&str> {
     changed_paths.chain(renamed_paths).collect()
 }
 
+/// Creates the parent directory of a file.
 fn make_parent(path: &Path) -> Result<(), Error> {
     let parent = path.parent().unwrap_or(path);
     fs::create_dir_all(parent).context("make", parent)

@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Expands `~` and `~/...` as a shell does. The shell does not expand `~` in make variables.
+/// Expands `~` and `~/...` as a shell does, for paths in make variables, which no shell expands.
 #[must_use]
 pub fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {
@@ -23,7 +23,7 @@ pub fn expand_home(path: &Path) -> PathBuf {
 /// If the file cannot be read, is not UTF-8, or is a FIFO without a writer.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    // Reads may block, because `<(command)` of a shell is a FIFO whose writer needs time.
+    // Reads may wait: `<(command)` of a shell is a FIFO whose writer needs time.
     rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
     let is_fifo = file.metadata()?.file_type().is_fifo();
     let mut text = String::new();
@@ -34,7 +34,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The name of a directory, without characters that are not used in cache keys.
+/// The name of a directory for cache keys: at most 40 letters, digits, and `-`, `_`, `.`.
 pub(crate) fn name_for_cache(tree: &Path) -> String {
     let name = tree.file_name().unwrap_or_default().to_string_lossy();
     let is_allowed = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fifo_is_read_if_something_writes_to_it() {
+    fn a_fifo_with_a_writer_is_read_and_one_without_is_an_error() {
         use std::process::{Command, Stdio};
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn home_is_expanded() {
+    fn a_leading_tilde_is_expanded_to_the_home_directory() {
         let home = PathBuf::from(std::env::var_os("HOME").unwrap());
         assert_eq!(expand_home(Path::new("~/src/linux")), home.join("src/linux"));
         assert_eq!(expand_home(Path::new("~")), home);

@@ -71,7 +71,7 @@ mod tests {
     use crate::version::Release;
 
     #[test]
-    fn every_architecture_has_a_default_that_is_pinned() {
+    fn the_default_kernel_of_every_architecture_is_pinned_with_series_and_patches() {
         let pins = Pins::embedded().unwrap();
         for arch in Arch::ALL {
             let name = arch::facts(arch).default_kernel;
@@ -89,8 +89,9 @@ mod tests {
     fn kernels_with_plain_versions_as_names_have_no_patches() {
         let pins = Pins::embedded().unwrap();
         for (name, pin) in &pins.kernel {
-            let plain = name.parse::<Series>().is_ok() || name.parse::<Release>().is_ok();
-            assert!(!plain || pin.patches.is_empty(), "{name}");
+            let is_plain_version =
+                name.parse::<Series>().is_ok() || name.parse::<Release>().is_ok();
+            assert!(!is_plain_version || pin.patches.is_empty(), "{name}");
         }
     }
 }

@@ -57,7 +57,7 @@ pub fn plan(ctx: &mut Ctx<'_>, request: &Request) -> Result<Plan, Error> {
 }
 
 impl Work {
-    /// The step for a request if the cache has no image.
+    /// The work for a request if the cache has no image.
     fn from_request(request: &Request) -> Result<Work, Error> {
         let options = BuildOptions::from_request(request)?;
         Ok(match Reference::from_request(request)? {
@@ -75,7 +75,7 @@ impl Work {
         })
     }
 
-    /// The tools that the step runs and this machine lacks.
+    /// The tools that the work needs and this machine lacks.
     fn missing_tools(&self, cache: &Cache) -> Vec<Tool> {
         match self {
             Work::BuildRelease(build) => build.missing_tools(cache),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Waits until a descriptor is readable or at its end. Returns for each descriptor whether it is
-/// readable. All values are `false` after `timeout` or after a signal. `None` is never readable.
+/// Waits until a descriptor is readable or at its end of file. Returns for each descriptor whether
+/// this holds. All values are `false` after `timeout` or after a signal. `None` is never readable.
 ///
 /// # Errors
 /// Those of poll(2), except EINTR.

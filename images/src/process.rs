@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Runs child processes with a clean environment and in their own process group. The child
-//! processes are killed when this process dies.
+//! Runs child processes with a clean environment and in their own process group. The kernel
+//! terminates the child processes when this process ends.
 
 use std::io::{self, PipeReader, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -40,7 +40,7 @@ const PROXY_VARIABLES: [&str; 8] = [
     "NO_PROXY",
 ];
 
-/// Time between SIGTERM and SIGKILL to a process group, for make to remove half-written targets.
+/// Time between SIGTERM and SIGKILL to a process group, in which make removes half-written targets.
 const KILL_DELAY: Duration = Duration::from_secs(3);
 
 /// Interval of [`Event::Tick`].
@@ -78,15 +78,15 @@ pub(crate) fn network_command(program: &str, owner: Owner) -> Command {
 pub(crate) enum Event<'a> {
     /// A child wrote this line to stdout or stderr.
     Line(&'a str),
-    /// No line came for [`TICK_INTERVAL`].
+    /// No line was read for [`TICK_INTERVAL`].
     Tick,
 }
 
 /// Runs a pipeline until all its commands have ended. Calls `on_event` for each line of the last
 /// command's stdout and of every command's stderr.
 ///
-/// The children inherit the lock `lock`. If this process is killed, the entry stays locked until
-/// the children have ended.
+/// The children inherit the descriptor of `lock`: if this process is killed, the entry of the cache
+/// stays locked until the children have ended.
 ///
 /// # Errors
 /// [`Error::CannotRun`] if a command cannot be started; [`Error::Interrupted`], after all children
@@ -202,7 +202,7 @@ fn spawn_pipeline(
         // SAFETY: between fork and exec the closure only makes system calls (prctl, getppid,
         // fcntl), all of which are allowed there, and allocates nothing.
         unsafe { command.pre_exec(prepare) };
-        // Last, because it forks once more.
+        // The containment must be added last, because it forks once more.
         containment.add_to(&mut command);
         match command.spawn() {
             Ok(child) => {
@@ -227,6 +227,7 @@ struct ProcessGroup {
 }
 
 impl ProcessGroup {
+    /// Sends a signal to all processes of the group.
     fn signal(&self, signal: Signal) {
         if let Some(leader) = self.leader {
             // The leader has not been waited for, so its PID still names this group. An error means
@@ -239,8 +240,8 @@ impl ProcessGroup {
     fn stop(&mut self) {
         self.signal(Signal::TERM);
         let kill_time = Instant::now() + KILL_DELAY;
-        // Reap no child before SIGKILL is sent, so that the PID of the leader keeps naming the
-        // group.
+        // Reap no child before SIGKILL is sent, because the kernel could reuse the PID of a reaped
+        // leader.
         while Instant::now() < kill_time {
             if self.children.iter().all(has_exited) {
                 break;
@@ -250,6 +251,7 @@ impl ProcessGroup {
         self.signal(Signal::KILL);
     }
 
+    /// Waits for all children, and reaps them.
     fn wait(&mut self) -> io::Result<Vec<ExitStatus>> {
         self.children.iter_mut().map(Child::wait).collect()
     }
@@ -271,6 +273,7 @@ fn read_lines(
 ) -> Result<(), Error> {
     let read_failure =
         |reason: io::Error| Error::Child { operation: "read what a child writes", reason };
+    // The received part of the next line.
     let mut pending = Vec::new();
     let mut buffer = [0; 16 << 10];
     loop {

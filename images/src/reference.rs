@@ -21,10 +21,10 @@ pub(crate) enum Reference {
     Release {
         /// The release or commit.
         wanted: WantedRelease,
-        /// The patches of sudbox for this kernel, which some pinned kernels have.
+        /// The patches of sudbox for this kernel; only some pinned kernels have patches.
         patches: Vec<Patch>,
     },
-    /// A source tree, by its canonical path.
+    /// A source tree: its canonical path.
     Tree(PathBuf),
     /// A kernel that was built elsewhere.
     Prebuilt(WantedPrebuilt),
@@ -67,8 +67,8 @@ impl Reference {
         Reference::parse(&request.reference, request.arch, request.linux.as_deref())
     }
 
-    /// Parses a reference. Empty and `pinned` mean the pinned default. If there is a git tree
-    /// (`linux`), a text that matches no other form is taken as a commit.
+    /// Parses a reference. An empty text and `pinned` mean the pinned default. If there is a git
+    /// tree (`linux`), a text of no other form is the name of a commit.
     ///
     /// # Errors
     /// [`ReferenceError`]; its message lists the accepted references.
@@ -93,7 +93,7 @@ impl Reference {
             return Ok(release(WantedRelease::Version(version)));
         }
         let path = expand_home(Path::new(text));
-        // The entry may be a symbolic link that leads nowhere.
+        // symlink_metadata() also finds a symbolic link without a target.
         if path.symlink_metadata().is_ok() {
             return inspect_path(text, &path, arch);
         }

@@ -12,15 +12,15 @@ use crate::error::{Context as _, Error, SourceError};
 use crate::lock::{EntryLock, LockMode};
 use crate::process;
 
-/// Debian's package of a recent compiler, which Debian updates for its browsers.
+/// Debian's package of a recent compiler, which Debian updates in stable releases for its browsers.
 const COMPILER_PACKAGE: &str = "rustc-web";
 /// The package of the compiler's standard library.
 const LIBRARY_PACKAGE: &str = "libstd-rust-web-dev";
-/// Prefixes of the dependencies to unpack. Every machine has the other dependencies.
+/// Prefixes of the dependencies to unpack. The other dependencies are installed on every machine.
 const UNPACKED_DEPENDENCIES: [&str; 2] = ["libstd-rust-web", "libllvm"];
 
-/// Unpacks the compiler into the cache, unless the cache has it. Returns its directory, and the
-/// lock that keeps the compiler in the cache. `bin/rustc` needs the directory `lib` in
+/// Unpacks the compiler into the cache, unless the cache has the compiler. Returns the compiler's
+/// directory, and the lock that keeps it in the cache. `bin/rustc` needs the directory `lib` in
 /// LD_LIBRARY_PATH.
 ///
 /// # Errors
@@ -73,8 +73,8 @@ pub fn distribution_rust(
     let compiler_packages: Vec<(&str, &str)> =
         wanted.iter().map(|(name, version)| (&**name, &**version)).collect();
     for (packages, suites, folder) in [
-        (&compiler_packages[..], Suites::System, "ours"),
-        (&[(LIBRARY_PACKAGE, &**library_version)][..], foreign_suites, "theirs"),
+        (&compiler_packages[..], Suites::System, "compiler"),
+        (&[(LIBRARY_PACKAGE, &**library_version)][..], foreign_suites, "library"),
     ] {
         let folder = tmp.path().join(folder);
         std::fs::create_dir(&folder).context("make", &folder)?;
@@ -93,7 +93,7 @@ pub fn distribution_rust(
     Ok((destination, lock))
 }
 
-/// Moves the libraries from `lib/TRIPLET` to `lib`.
+/// Moves the libraries of the host from `lib/TRIPLET` to `lib`, where LD_LIBRARY_PATH points.
 fn move_libraries_up(usr: &Path) -> Result<(), Error> {
     let lib = usr.join("lib");
     for folder in std::fs::read_dir(&lib).context("read", &lib)?.flatten() {

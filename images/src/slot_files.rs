@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Reads and writes files of a build slot. A hostile build can put symbolic links, FIFOs and devices there,
-//! which these functions refuse, because this process is not contained as the build is.
+//! Reads and writes files of a build slot. A hostile build can create symbolic links, FIFOs and
+//! devices in its slot. These functions refuse them, because this process is not contained as the
+//! build is.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -46,15 +47,15 @@ impl SlotFiles {
         Ok(text)
     }
 
-    /// Copies a file to a path outside.
+    /// Copies a file to a path outside the slot.
     pub(crate) fn copy(&self, name: &str, to: &Path) -> io::Result<()> {
         io::copy(&mut self.open(name)?, &mut File::create(to)?).map(drop)
     }
 
-    /// Creates an empty file. A file of this name is removed.
+    /// Creates an empty file. Removes an existing file with this name.
     pub(crate) fn create(&self, name: &str) -> io::Result<File> {
         match self.remove(name) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let (folder, file) = self.open_parent(name)?;
@@ -69,24 +70,25 @@ impl SlotFiles {
         Ok(rustix::fs::unlinkat(folder.as_fd(), file, rustix::fs::AtFlags::empty())?)
     }
 
-    /// Creates a file with this text. A file of this name is removed.
+    /// Creates a file with this text. Removes an existing file with this name.
     pub(crate) fn write(&self, name: &str, text: &str) -> io::Result<()> {
         self.create(name)?.write_all(text.as_bytes())
     }
 
-    /// Creates a folder, unless there is one. Anything else of this name is removed.
+    /// Creates a folder, unless it exists. Removes a file of any other type with this name.
     pub(crate) fn create_folder(&self, name: &str) -> io::Result<()> {
         let path = self.slot.join(name);
         match fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_dir() => return Ok(()),
             Ok(_) => fs::remove_file(&path)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         fs::create_dir(&path)
     }
 
-    /// Opens the folder of a file, step by step and without symbolic links. Returns the file's own name too.
+    /// Opens the parent folder of a file, component by component and without symbolic links. Returns
+    /// the folder and the last component of `name`.
     fn open_parent<'a>(&self, name: &'a str) -> io::Result<(OwnedFd, &'a std::ffi::OsStr)> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut folder = rustix::fs::open(&self.slot, flags, Mode::empty())?;
@@ -107,7 +109,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    fn slot() -> (tempfile::TempDir, SlotFiles) {
+    /// Creates a folder with a slot and, beside the slot, the file `secret`.
+    fn folder_with_slot() -> (tempfile::TempDir, SlotFiles) {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("slot/deep")).unwrap();
         fs::write(folder.path().join("secret"), "secret").unwrap();
@@ -117,7 +120,7 @@ mod tests {
 
     #[test]
     fn regular_files_are_read_written_and_copied() {
-        let (folder, files) = slot();
+        let (folder, files) = folder_with_slot();
         files.write("deep/file", "one").unwrap();
         files.write("deep/file", "two").unwrap();
         assert_eq!(files.read_to_string("deep/file").unwrap(), "two");
@@ -128,7 +131,7 @@ mod tests {
 
     #[test]
     fn links_fifos_and_paths_outside_are_refused() {
-        let (folder, files) = slot();
+        let (folder, files) = folder_with_slot();
         symlink("../secret", files.path().join("link")).unwrap();
         symlink("..", files.path().join("up")).unwrap();
         let fifo = files.path().join("fifo");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Finds the source files of a kernel tree, without build builder and editors' files.
+//! Finds the source files of a kernel tree. Skips the files of builds and of editors.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -29,7 +29,7 @@ pub(crate) struct SourceFile {
     pub(crate) is_executable: bool,
 }
 
-/// Rules for ignored files: build builder, in case that the tree lacks the kernel's .gitignore;
+/// Rules for ignored files: files of builds, in case that the tree lacks the kernel's .gitignore;
 /// files with which `make O=` refuses a tree as not clean; and build slots.
 const IGNORE_RULES: &str = "
 .git
@@ -54,8 +54,8 @@ const IGNORE_RULES: &str = "
 /sudbox-*/
 ";
 
-/// Rules of the top .gitignore that are not followed, because they hide the kernel itself. Debian's
-/// source packages have `/*` and `!/debian/` there.
+/// Rules of the top .gitignore that are not followed, because they would ignore the kernel itself.
+/// The top .gitignore of Debian's source packages has `/*` and `!/debian/`.
 const RULES_HIDING_ALL: [&str; 4] = ["/*", "*", "/**", "**"];
 
 /// The .gitignore rules for a folder: the rules of the folder, which take precedence, and those of
@@ -89,9 +89,9 @@ struct FolderQueue {
 pub(crate) fn find_source_files(tree: &Path, arch: Arch) -> Result<Vec<SourceFile>, Error> {
     let mut builder = GitignoreBuilder::new(tree);
     for line in IGNORE_RULES.lines() {
-        builder.add_line(None, line).expect("a rule of ours is valid");
+        builder.add_line(None, line).expect("IGNORE_RULES are valid");
     }
-    let own_rules = builder.build().expect("rules of ours are valid");
+    let own_rules = builder.build().expect("IGNORE_RULES are valid");
     let rules = Arc::new(IgnoreRules { own_rules, parent_rules: None });
     let queue =
         FolderQueue { folders: vec![(String::new(), rules)], reading_threads: 0, error: None };
@@ -156,7 +156,8 @@ fn read_folder(
     let unreadable = |reason: std::io::Error| Error::TreeUnreadable { path: path.clone(), reason };
     let entries: Vec<_> = fs::read_dir(&path).and_then(Iterator::collect).map_err(unreadable)?;
     let has_entry = |name: &str| entries.iter().any(|entry| entry.file_name() == OsStr::new(name));
-    // Skip another checkout inside the tree, and an O= directory of the user.
+    // Skip another checkout inside the tree (`.git`), and an O= directory of the user (`.config` and
+    // the link `source`).
     let is_link = |name: &str| {
         fs::symlink_metadata(path.join(name)).is_ok_and(|metadata| metadata.is_symlink())
     };
@@ -171,21 +172,21 @@ fn read_folder(
     };
     let mut folders = Vec::new();
     for entry in &entries {
-        // Skip other names, because names of kernel files are UTF-8 without newlines.
+        // Names of kernel files are UTF-8 without newlines, so skip all others.
         let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
         if name.contains('\n') {
             continue;
         }
         let entry_path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        let kind = entry.file_type().map_err(unreadable)?;
-        if kind.is_dir() && source_filter::is_left_out(&entry_path, arch)
-            || rules.ignores(&entry.path(), kind.is_dir())
+        let file_type = entry.file_type().map_err(unreadable)?;
+        if file_type.is_dir() && source_filter::is_left_out(&entry_path, arch)
+            || rules.ignores(&entry.path(), file_type.is_dir())
         {
             continue;
         }
-        if kind.is_dir() {
+        if file_type.is_dir() {
             folders.push((entry_path, rules.clone()));
-        } else if kind.is_file() || kind.is_symlink() {
+        } else if file_type.is_file() || file_type.is_symlink() {
             match entry.metadata() {
                 Ok(metadata) => files.push(SourceFile::new(entry_path, &metadata)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -13,8 +13,9 @@ pub(crate) const LEFT_OUT_DRIVER: &str = "CONFIG_DRM_AMDGPU";
 /// Folders to leave out on every architecture.
 const FOLDERS: [&str; 3] = [AMD_REGISTERS, "tools/perf", "tools/testing"];
 
-/// Folders of `arch/` to leave out unless they are the build's own. A folder that is not listed
-/// costs only time. `um` is not listed, because builds for x86 use it (arch/x86/um).
+/// Folders of `arch/` to leave out unless the build is for their architecture. A folder that is
+/// missing in this list only costs time. `um` is missing, because builds for x86 use it
+/// (arch/x86/um).
 const ARCHITECTURES: [&str; 23] = [
     "alpha",
     "arc",
@@ -41,8 +42,8 @@ const ARCHITECTURES: [&str; 23] = [
     "xtensa",
 ];
 
-/// Subfolders of other architectures with a Kconfig that every build reads (by crypto/Kconfig and
-/// drivers/ras/Kconfig).
+/// Subfolders of other architectures with a Kconfig that every build reads: crypto/Kconfig and
+/// drivers/ras/Kconfig include these files.
 const FOLDERS_WITH_KCONFIG: [&str; 2] = ["crypto", "ras"];
 
 /// The folder with the system call table that scripts/checksyscalls.sh compares with every
@@ -71,8 +72,8 @@ pub(crate) fn is_left_out(folder: &str, arch: Arch) -> bool {
 /// any name.
 pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
     let other_archs = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).source_folder);
-    // tar cannot include an excluded file again, so the patterns match all names except those to
-    // keep.
+    // tar cannot include an excluded file again. So the patterns match every name that does not
+    // begin like a name to keep: Kconfig, crypto/Kconfig, ras/Kconfig, entry/syscalls.
     std::iter::once("*/Documentation/[!K]*".to_owned())
         .chain(other_archs.flat_map(|name| {
             let common_patterns = ["[!Kcre]*", "c[!r]*", "crypto/[!K]*", "r[!a]*", "ras/[!K]*"];
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_build_reads_stays() {
+    fn folders_that_a_build_reads_are_kept_and_others_left_out() {
         for folder in [
             "arch",
             "arch/x86",
@@ -128,8 +129,8 @@ mod tests {
         for folder in ["arch/arm64/kernel", "Documentation/admin-guide", "tools/perf"] {
             assert!(is_left_out(folder, Arch::X86_64), "{folder}");
         }
-        assert!(!is_left_out("Documentation", Arch::X86_64), "holds a Kconfig");
-        assert!(!is_left_out("arch/x86/ras", Arch::Riscv64), "holds a Kconfig that all read");
+        assert!(!is_left_out("Documentation", Arch::X86_64), "it has a Kconfig");
+        assert!(!is_left_out("arch/x86/ras", Arch::Riscv64), "every build reads its Kconfig");
         assert!(is_left_out("arch/x86/kernel", Arch::Riscv64));
         assert!(!is_left_out("arch/x86/entry", Arch::Riscv64));
         assert!(!is_left_out("arch/x86/entry/syscalls", Arch::Riscv64));

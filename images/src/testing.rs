@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A fixture for unit tests of the whole pipeline from request to image. The source tree is not Linux:
-//! its small Makefile has the targets and prints the lines that sudbox relies on. The end-to-end
-//! tests build real kernels.
+//! A fixture for unit tests of the whole pipeline from request to image. In place of Linux, the
+//! source tree has a small Makefile with the targets and output lines that sudbox relies on. The
+//! end-to-end tests build real kernels.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,8 +16,8 @@ use crate::net::Net;
 use crate::plan::kernel;
 use crate::types::{KernelImage, Request};
 
-/// Makefile of the tree. Like kbuild, it writes objects to `O=`, rebuilds what changed, and prints a
-/// line per file.
+/// Makefile of the tree. Like kbuild, it writes objects to `O=`, rebuilds the dependents of changed
+/// files, and prints a line for each file. The script `hook` of the tree runs in `tinyconfig`.
 pub(crate) const MAKEFILE: &str = r#"# SPDX-License-Identifier: GPL-2.0
 VERSION = 6
 PATCHLEVEL = 12
@@ -63,31 +63,35 @@ impl Fixture {
         fixture.write("kernel/fork.c", "int entry(void) { return 1; }\n");
         fixture.write("kernel/exit.c", "int leave(void) { return 2; }\n");
         fixture.write("Makefile", MAKEFILE);
-        // Settings that the real Kconfig selects by itself.
-        fixture.write("selected", &crate::config::tests::sufficient());
+        // Settings that the Kconfig of Linux would select.
+        fixture.write("selected", &crate::config::tests::config_with_required_symbols());
         fixture.write("Kconfig", "mainmenu \"Fake\"\n");
         fixture
     }
 
+    /// The path of the source tree.
     pub(crate) fn tree(&self) -> PathBuf {
         self.dir.path().join("linux-6.12.3")
     }
 
+    /// Writes a file of the source tree.
     pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.tree().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
+    /// A request for the kernel of the source tree.
     pub(crate) fn request(&self) -> Request {
         Request { reference: self.tree().to_str().unwrap().into(), ..Request::default() }
     }
 
+    /// Builds the kernel of the source tree, or finds it in the cache.
     pub(crate) fn kernel(&self) -> Result<KernelImage, Error> {
         self.build(&self.request(), &mut Silent)
     }
 
-    /// The kernel of a request.
+    /// Builds the kernel of a request, or finds it in the cache.
     pub(crate) fn build(
         &self,
         request: &Request,
@@ -96,19 +100,19 @@ impl Fixture {
         kernel(&mut Ctx { cache: &self.cache, net: &self.net, monitor }, request)
     }
 
-    /// Builds the tree, which must not be cached, and returns the compiled files of the log.
+    /// Builds the tree, which must not be cached. Returns the names of the compiled files.
     pub(crate) fn compiled_files(&self) -> Vec<String> {
         let image = self.kernel().unwrap();
         assert!(image.is_newly_built);
         let log = fs::read_to_string(image.build_log.unwrap()).unwrap();
-        let mut units: Vec<_> =
-            log.lines().filter_map(|l| l.strip_prefix("  CC      ")).map(str::to_owned).collect();
-        units.sort();
-        units
+        let compiled = log.lines().filter_map(|line| line.strip_prefix("  CC      "));
+        let mut files: Vec<_> = compiled.map(str::to_owned).collect();
+        files.sort();
+        files
     }
 
-    /// Builds the tree, which must fail with this fault, and returns the error's message.
-    pub(crate) fn message(&self, fault: Fault) -> String {
+    /// Builds the tree, which must fail with this fault. Returns the error's message.
+    pub(crate) fn error_message(&self, fault: Fault) -> String {
         let error = self.kernel().unwrap_err();
         assert_eq!(error.fault(), fault, "{error}");
         let text = error.to_string();
@@ -117,28 +121,28 @@ impl Fixture {
     }
 
     /// Asserts that the cache has no unfinished files.
-    pub(crate) fn assert_tidy(&self) {
-        let left: Vec<_> = fs::read_dir(self.cache.root().join("tmp")).unwrap().collect();
-        assert!(left.is_empty(), "{left:?}");
+    pub(crate) fn assert_no_unfinished_files(&self) {
+        let files: Vec<_> = fs::read_dir(self.cache.root().join("tmp")).unwrap().collect();
+        assert!(files.is_empty(), "{files:?}");
     }
 }
 
-/// Inode, times, mode and content of everything below a directory; a write changes one of them.
+/// Returns inode, times, mode and content of all files below a directory. A write changes at least
+/// one of these values.
 pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, [i64; 4], u32, Vec<u8>)> {
-    let mut all = BTreeMap::new();
+    let mut files = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in
-            fs::read_dir(&folder).unwrap().flatten().map(|e| e.path()).chain([folder.clone()])
-        {
+        let entries = fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path());
+        for entry in entries.chain([folder.clone()]) {
             let meta = fs::symlink_metadata(&entry).unwrap();
             let content = if meta.is_file() { fs::read(&entry).unwrap() } else { Vec::new() };
             let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
             if meta.is_dir() && entry != folder {
                 folders.push(entry.clone());
             }
-            all.insert(entry, (meta.ino(), times, meta.mode(), content));
+            files.insert(entry, (meta.ino(), times, meta.mode(), content));
         }
     }
-    all
+    files
 }

@@ -183,6 +183,7 @@ impl Toolchain {
         missing
     }
 
+    /// The compiler as a missing tool.
     fn missing_compiler(&self) -> Tool {
         let name = self.compiler();
         let packages = match (&self.cc, &self.llvm, self.cross_compile.as_deref()) {
@@ -221,22 +222,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_compiler_is_the_one_that_kbuild_uses() {
-        let with = |f: fn(&mut Toolchain)| {
-            let mut toolchain = Toolchain::default();
-            f(&mut toolchain);
-            toolchain.compiler()
-        };
-        assert_eq!(with(|_| ()), "gcc");
-        assert_eq!(with(|t| t.llvm = Some("1".into())), "clang");
-        assert_eq!(with(|t| t.llvm = Some("-17".into())), "clang-17");
-        assert_eq!(with(|t| t.llvm = Some("/opt/llvm/bin/".into())), "/opt/llvm/bin/clang");
-        assert_eq!(with(|t| t.cross_compile = Some("x-".into())), "x-gcc");
-        assert_eq!(with(|t| t.cc = Some("ccache gcc-13".into())), "ccache gcc-13");
+    fn the_compiler_is_chosen_as_by_kbuild() {
+        let unset = Toolchain::default;
+        let compiler = |toolchain: Toolchain| toolchain.compiler();
+        assert_eq!(compiler(unset()), "gcc");
+        for (llvm, expected) in
+            [("1", "clang"), ("-17", "clang-17"), ("/opt/llvm/bin/", "/opt/llvm/bin/clang")]
+        {
+            assert_eq!(compiler(Toolchain { llvm: Some(llvm.into()), ..unset() }), expected);
+        }
+        let cross = Toolchain { cross_compile: Some("x-".into()), ..unset() };
+        assert_eq!(compiler(cross), "x-gcc");
+        let ccache = Toolchain { cc: Some("ccache gcc-13".into()), ..unset() };
+        assert_eq!(compiler(ccache), "ccache gcc-13");
     }
 
     #[test]
-    fn a_missing_compiler_is_named() {
+    fn a_missing_compiler_is_a_missing_tool() {
         let toolchain = Toolchain { cc: Some("gcc-99".into()), ..Toolchain::default() };
         assert_eq!(toolchain.version_line(Owner::default()), None);
         let missing = toolchain.missing_tools(Owner::default());
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_are_named() {
+    fn the_error_for_missing_tools_names_their_packages() {
         let flex = Tool { name: "flex".into(), packages: PROGRAMS[2].1 };
         assert!(missing_tools_error(&[flex]).to_string().ends_with("--no-install-recommends flex"));
     }

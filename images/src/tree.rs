@@ -19,7 +19,7 @@ pub(crate) struct TreeBuild {
     pub(crate) tree: PathBuf,
     pub(crate) options: BuildOptions,
     pub(crate) patches: Patches,
-    /// The mirror of the tree, after it was updated.
+    /// The updated mirror of the tree; `None` before the update.
     mirror: Option<Mirror>,
 }
 
@@ -43,7 +43,7 @@ impl TreeBuild {
         Recipe::new(ctx, &self.options, &source).find_cached(ctx)
     }
 
-    /// The tools for patching.
+    /// The programs for patching: `patch`, or none without patches.
     fn patch_programs(&self) -> &'static [(&'static str, crate::packages::Packages)] {
         if self.patches.is_empty() { &[] } else { &[toolchain::PATCH] }
     }

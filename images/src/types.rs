@@ -32,15 +32,16 @@ pub struct Request {
     pub patches: Vec<PathBuf>,
 }
 
-/// Whether a build is contained, so that the tree's Makefiles and scripts reach nothing else on this machine.
+/// The containment of a build, so that the tree's Makefiles and scripts reach nothing else on this
+/// machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Contain {
-    /// By the measures that this machine allows; a note names those that are missing.
+    /// The measures that this machine allows. A note names the missing measures.
     #[default]
     Auto,
-    /// By all measures, or there is no build.
+    /// All measures. If one is missing, nothing is built.
     Require,
-    /// By none.
+    /// No measures.
     Off,
 }
 
@@ -62,7 +63,7 @@ pub struct KernelImage {
     pub release: Option<String>,
     /// The source and its checksum, in one line for the report.
     pub source: String,
-    /// A note for the user if another release than the requested one was taken.
+    /// A note for the user if this is not the requested release.
     pub substitution_note: Option<String>,
     /// Modules that guest-init loads, in this order, before it connects to the host.
     pub modules: Vec<PathBuf>,
@@ -70,7 +71,7 @@ pub struct KernelImage {
     pub needs_acpi: bool,
     /// The log of the build.
     pub build_log: Option<PathBuf>,
-    /// Whether somebody else built the kernel, with another configuration than sudbox's.
+    /// Whether the kernel was built elsewhere, with another configuration than sudbox's.
     pub is_prebuilt: bool,
     /// Whether the image was built now; false if it was found in the cache.
     pub is_newly_built: bool,

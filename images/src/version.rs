@@ -38,6 +38,7 @@ pub enum Version {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoVersion;
 
+/// Parses a number of decimal digits only, without a sign.
 fn number(text: &str) -> Result<u32, NoVersion> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(NoVersion);
@@ -117,7 +118,7 @@ impl fmt::Display for Release {
 }
 
 impl Version {
-    /// The series that the version is of.
+    /// The series of the version.
     pub(crate) fn series(self) -> Series {
         match self {
             Version::Exact(release) => release.series,
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_and_written() {
+    fn versions_are_parsed_and_formatted() {
         for text in ["6.12", "6.12.117", "7.3-rc7", "10.0.1"] {
             assert_eq!(text.parse::<Release>().unwrap().to_string(), text);
         }
@@ -170,9 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn newer_is_greater() {
+    fn a_newer_release_is_greater() {
         let sorted = ["6.2", "6.12-rc1", "6.12-rc10", "6.12", "6.12.9", "6.12.10", "7.0"];
-        let releases: Vec<Release> = sorted.iter().map(|t| t.parse().unwrap()).collect();
+        let releases: Vec<Release> = sorted.iter().map(|text| text.parse().unwrap()).collect();
         assert!(releases.is_sorted());
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Queries and downloads packages of the distribution with apt.
 //!
-//! sudbox queries the configured suites with the system's lists. It queries other suites
-//! (backports, newer releases) through a private apt root in the cache, which uses the system's
-//! mirror and keys. sudbox does not change the system's configuration and lists.
+//! sudbox queries the configured suites by the system's package lists, and other suites (backports,
+//! newer releases) by a private apt root in the cache, which uses the system's mirror and keys.
+//! sudbox does not change the system's configuration and lists.
 
 mod sources_list;
 
@@ -100,15 +100,16 @@ pub(crate) fn unpack(ctx: &mut Ctx<'_>, package: &Path, folder: &Path) -> Result
     extract.arg("-x").arg(package).arg(folder);
     match run_to_end(ctx, extract, &mut |_| {})? {
         None => Ok(()),
-        Some(output) if is_full_disk(&output) => Err(Error::DiskFull("unpack a package".into())),
-        Some(output) => {
+        Some(errors) if is_full_disk(&errors) => Err(Error::DiskFull("unpack a package".into())),
+        Some(errors) => {
             let what = package.display().to_string();
-            Err(SourceError::CannotUnpack { what, output }.into())
+            Err(SourceError::CannotUnpack { what, output: errors }.into())
         }
     }
 }
 
-/// Downloads packages (name, version). apt checks them against the signed lists.
+/// Downloads packages (name, version) into a new folder below `parent`, and returns their paths. apt
+/// checks the packages against the signed lists.
 pub(crate) fn fetch(
     ctx: &mut Ctx<'_>,
     packages: &[(&str, &str)],
@@ -146,7 +147,7 @@ pub(crate) fn download_below(
     if is_full_disk(&output) {
         return Err(Error::DiskFull(format!("download {name}")));
     }
-    // After a wrong checksum, do not try another source, because the package may be an attack.
+    // A wrong checksum is a final error, because the package may be an attack.
     if output.contains("Hash Sum mismatch") {
         return Err(SourceError::TamperedPackage { what: name.to_owned(), output }.into());
     }
@@ -208,7 +209,7 @@ pub(crate) fn find_file(folder: &Path, prefix: &str, suffix: &str) -> Result<Pat
 }
 
 /// Runs a command. Returns its error messages if it fails, `None` if it succeeds. Calls `on_tick`
-/// from time to time while the command runs.
+/// every 0.2 s without output while the command runs.
 fn run_to_end(
     ctx: &mut Ctx<'_>,
     command: Command,
@@ -245,7 +246,7 @@ pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
             "Dir::Etc::PreferencesParts=/dev/null".into(),
             path_option("Dir::State::Lists", "lists"),
             path_option("Dir::Cache", "cache"),
-            // Container images disable this cache; every call would then parse all lists again.
+            // Enable the cache of parsed lists, which container images disable.
             "Dir::Cache::pkgcache=pkgcache.bin".into(),
             "Dir::Cache::srcpkgcache=".into(),
             // Disable the system's hooks after an update.
@@ -318,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_versions_are_the_kernels() {
+    fn the_kernels_release_is_parsed_from_a_package_version() {
         let version = |text: &str| upstream_version(text).map(|release| release.to_string());
         assert_eq!(version("6.12.117-1~deb12u1").as_deref(), Some("6.12.117"));
         assert_eq!(version("7.3~rc7-1~exp1").as_deref(), Some("7.3-rc7"));
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn madison_is_read() {
+    fn lines_of_madison_are_parsed() {
         let line =
             "linux-source-7.2 | 7.2.13-1 | http://mirror.example/debian sid/main amd64 Packages";
         assert_eq!(parse_madison(line), Some(("linux-source-7.2", "7.2.13-1", "Packages")));

@@ -9,8 +9,8 @@ use std::path::Path;
 /// distro-info-data.
 const DEBIAN_RELEASES: [&str; 3] = ["bookworm", "trixie", "forky"];
 
-/// Debian's suites that are never released. sudbox uses codenames, because a mirror's caches may
-/// have stale lists under the names `stable` and `testing`.
+/// Debian's suites that are never released. Other suites are named by their codenames, because a
+/// mirror may have stale lists under the names `stable` and `testing`.
 const UNRELEASED_SUITES: [&str; 2] = ["sid", "experimental"];
 
 /// The suites and kinds of packages in a list.
@@ -22,7 +22,7 @@ pub(super) enum ListContents {
     ReleasedBinaries,
 }
 
-/// A source of the system's configuration.
+/// A source of packages in the system's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SourceEntry {
     uri: String,
@@ -81,7 +81,7 @@ fn newer_debian(root: &Path, codename: &str) -> NewerReleases {
             false => newer.unreleased.push(series),
         }
     }
-    // Only the first release that is not released, testing, has packages.
+    // Of the unreleased series, only the first, testing, has packages.
     newer.unreleased.truncate(1);
     newer.unreleased.extend(UNRELEASED_SUITES.map(str::to_owned));
     newer

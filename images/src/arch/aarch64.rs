@@ -22,7 +22,8 @@ pub(super) const FACTS: Facts = Facts {
     },
 };
 
-/// An uncompressed image, entered at its first byte (Documentation/arch/arm64/booting.rst).
+/// The uncompressed Image, which is entered at its first byte
+/// (Documentation/arch/arm64/booting.rst).
 fn image(_: &str) -> BootImage {
     BootImage { target: "Image", file: "arch/arm64/boot/Image", is_elf: false }
 }

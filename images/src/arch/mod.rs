@@ -12,7 +12,7 @@ mod x86_64;
 
 pub(crate) use x86_64::pvh_entry_works;
 
-/// The data of an architecture.
+/// The data of an architecture that a kernel's build needs.
 pub(crate) struct Facts {
     /// The pinned kernel (`kernels.toml`) that an empty `KERNEL=` names.
     pub(crate) default_kernel: &'static str,
@@ -51,7 +51,7 @@ impl BootImage {
         BootImage { target: "vmlinux", file: "vmlinux", is_elf: true };
 }
 
-/// The data of an architecture.
+/// Returns the data of an architecture.
 pub(crate) fn facts(arch: Arch) -> &'static Facts {
     match arch {
         Arch::X86_64 => &x86_64::FACTS,

@@ -21,8 +21,8 @@ pub(super) const FACTS: Facts = Facts {
     },
 };
 
-/// An uncompressed Image, which QEMU's firmware enters at its load address. A vmlinux is linked to
-/// virtual addresses, so the firmware cannot enter it.
+/// The uncompressed Image, which QEMU's firmware enters at the load address. The firmware cannot
+/// enter a vmlinux, whose addresses are virtual.
 fn image(_: &str) -> BootImage {
     BootImage { target: "Image", file: "arch/riscv/boot/Image", is_elf: false }
 }

@@ -21,8 +21,8 @@ pub(super) const FACTS: Facts = Facts {
     },
 };
 
-/// An uncompressed kernel (`CONFIG_KERNEL_UNCOMPRESSED`) after the startup code that every s390 image
-/// has.
+/// The bzImage: the startup code of every s390 image, then the uncompressed kernel
+/// (`CONFIG_KERNEL_UNCOMPRESSED`).
 fn image(_: &str) -> BootImage {
     BootImage { target: "bzImage", file: "arch/s390/boot/bzImage", is_elf: false }
 }

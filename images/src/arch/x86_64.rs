@@ -32,8 +32,8 @@ fn image(dot_config: &str) -> BootImage {
 }
 
 /// Whether the PVH entry point of a vmlinux with this .config works. With KASAN, the kernel crashes
-/// in an instrumented memcmp() before KASAN's shadow memory exists (seen in 6.12's
-/// `xen_prepare_pvh()`).
+/// in an instrumented memcmp() before KASAN's shadow memory exists (observed in
+/// `xen_prepare_pvh()` of 6.12).
 pub(crate) fn pvh_entry_works(dot_config: &str) -> bool {
     dot_config.lines().all(|line| line != "CONFIG_KASAN=y")
 }

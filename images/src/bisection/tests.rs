@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Bisections by real git; the repository contains a small tree in the place of Linux.
+//! Tests of bisections by git in a repository with the fixture's tree.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,12 +19,12 @@ struct Repository {
 }
 
 impl Repository {
-    /// Creates `number` commits, tagged v1, v2 and so on. The function in commit N returns N.
-    fn new(number: u32) -> Repository {
+    /// Creates a repository with `count` commits; see [`Repository::commit`].
+    fn new(count: u32) -> Repository {
         let repository = Repository { fixture: Fixture::new() };
         repository.git(&["init", "-q", "-b", "main"]);
-        for commit in 1..=number {
-            repository.commit(commit);
+        for number in 1..=count {
+            repository.commit(number);
         }
         repository
     }
@@ -34,15 +34,16 @@ impl Repository {
     }
 
     fn git(&self, arguments: &[&str]) {
-        let status = Command::new("git")
+        let output = Command::new("git")
             .args(["-c", "user.name=A", "-c", "user.email=a@example.org", "-C"])
             .arg(self.path())
             .args(arguments)
             .output()
             .unwrap();
-        assert!(status.status.success(), "{arguments:?}: {status:?}");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
     }
 
+    /// Creates a commit with the tag `vNUMBER`, whose function returns NUMBER.
     fn commit(&self, number: u32) {
         self.fixture.write("kernel/fork.c", &format!("int entry(void) {{ return {number}; }}\n"));
         self.git(&["add", "."]);
@@ -56,32 +57,35 @@ impl Repository {
         Ok(history)
     }
 
-    fn refused(&self) -> String {
+    /// Opens the repository, which must fail. Returns the error's message.
+    fn open_error(&self) -> String {
         let error = self.open().unwrap_err();
         assert_eq!(error.fault(), Fault::Input, "{error}");
         error.to_string()
     }
 }
 
+/// Builds the kernel of a commit.
 fn kernel(history: &History<'_>, commit: &Commit) -> KernelImage {
     history.kernel(&Request::default(), commit, &mut Silent).unwrap()
 }
 
-/// Bisects until the end, with the mark that `judge` returns for each commit's subject.
+/// Bisects until the end, with the mark that `judge` returns for each commit's subject. Returns the
+/// result, git's log and the number of judged commits.
 fn bisect(
     history: &History<'_>,
     terms: BisectionTerms,
     (old, new): (&str, &str),
-    answer: impl Fn(&str) -> Mark,
+    judge: impl Fn(&str) -> Mark,
 ) -> (NextStep, String, usize) {
     let (old, new) = (history.commit(old).unwrap(), history.commit(new).unwrap());
     let (bisection, mut next) =
         Bisection::begin(history, terms, &old.id, &new.id, &mut Silent).unwrap();
     let mut steps = 0;
-    while let NextStep::Judge(commit, left) = &next {
-        assert!(*left > 0 && steps < 20);
+    while let NextStep::Judge(commit, commits_left) = &next {
+        assert!(*commits_left > 0 && steps < 20);
         steps += 1;
-        let mark = answer(&history.commit(commit).unwrap().subject);
+        let mark = judge(&history.commit(commit).unwrap().subject);
         next = bisection.mark(commit, mark, &mut Silent).unwrap();
     }
     (next, bisection.log(&mut Silent).unwrap().join("\n"), steps)
@@ -90,8 +94,8 @@ fn bisect(
 #[test]
 fn commits_are_built_in_one_slot_and_the_repository_is_only_read() {
     let repository = Repository::new(3);
-    repository.fixture.write("kernel/fork.c", "what somebody is working on\n");
-    repository.fixture.write("kernel/new.c", "not added\n");
+    repository.fixture.write("kernel/fork.c", "an uncommitted change\n");
+    repository.fixture.write("kernel/new.c", "an untracked file\n");
     let before = snapshot(&repository.path());
     let history = repository.open().unwrap();
     let [first, second] = ["v1", "main~1"].map(|name| history.commit(name).unwrap());
@@ -103,36 +107,36 @@ fn commits_are_built_in_one_slot_and_the_repository_is_only_read() {
     let image = kernel(&history, &second);
     let log = fs::read_to_string(image.build_log.unwrap()).unwrap();
     assert!(log.contains("kernel/fork.o") && !log.contains("kernel/exit.o"), "{log}");
-    let again = kernel(&history, &first);
-    assert!(!again.is_newly_built && again.make_duration.is_zero());
-    let run = Request {
+    let cached = kernel(&history, &first);
+    assert!(!cached.is_newly_built && cached.make_duration.is_zero());
+    let request_by_commit = Request {
         reference: first.id.clone(),
         linux: Some(repository.path()),
         ..Request::default()
     };
-    let by_run = repository.fixture.build(&run, &mut Silent).unwrap();
-    assert!(!by_run.is_newly_built, "what a bisection has built is there for a run of the commit");
+    let image = repository.fixture.build(&request_by_commit, &mut Silent).unwrap();
+    assert!(!image.is_newly_built, "bisections and other requests share images");
     assert!(history.is_ancestor(&first, &second) && !history.is_ancestor(&second, &first));
     assert_eq!(before, snapshot(&repository.path()));
 }
 
 #[test]
-fn kernels_of_another_architecture_are_built_by_its_compiler() {
+fn kernels_of_another_architecture_are_built_by_the_cross_compiler() {
     let repository = Repository::new(1);
     let history = repository.open().unwrap();
     let arch = Arch::ALL.into_iter().find(|arch| Some(*arch) != Arch::host()).unwrap();
     let request = Request { arch, ..Request::default() };
-    // Either the cross compiler is missing, or make is given its prefix and fails later.
+    // Either the cross compiler is missing, or make gets its prefix and fails later.
     let commit = history.commit("v1").unwrap();
-    let refused = history.kernel(&request, &commit, &mut Silent).unwrap_err().to_string();
+    let message = history.kernel(&request, &commit, &mut Silent).unwrap_err().to_string();
     let slots = fs::read_dir(history.dir().join("src")).unwrap().flatten();
-    let told = slots.filter_map(|slot| fs::read_to_string(slot.path().join("environment")).ok());
+    let environments: String =
+        slots.filter_map(|slot| fs::read_to_string(slot.path().join("environment")).ok()).collect();
     let prefix = arch::facts(arch).cross_compile;
-    let output = told.collect::<String>() + &refused;
     assert!(
-        output.contains(&format!("CROSS_COMPILE={prefix}"))
-            || output.contains(&format!("{prefix}gcc")),
-        "{output}"
+        environments.contains(&format!("CROSS_COMPILE={prefix}"))
+            || message.contains(&format!("{prefix}gcc")),
+        "{environments}{message}"
     );
 }
 
@@ -154,12 +158,13 @@ fn a_killed_checkout_is_repaired() {
     assert!(!dir.join("src/kernel/other.c").exists() && !dir.join("unfinished").exists());
     assert!(fs::read_to_string(dir.join("src/kernel/exit.c")).unwrap().contains("leave"));
     let slots = fs::read_dir(dir.join("src")).unwrap().flatten();
-    let slots = slots.filter(|e| e.file_name().to_string_lossy().starts_with("sudbox-")).count();
-    assert_eq!((slots, image.is_newly_built), (1, true));
+    let slot_count =
+        slots.filter(|entry| entry.file_name().to_string_lossy().starts_with("sudbox-")).count();
+    assert_eq!((slot_count, image.is_newly_built), (1, true));
 }
 
 #[test]
-fn git_reports_the_commit_with_the_chosen_terms() {
+fn the_first_new_commit_is_found_and_logged_with_the_chosen_terms() {
     let repository = Repository::new(9);
     let history = repository.open().unwrap();
     let number = |subject: &str| subject.rsplit(' ').next().unwrap().parse::<u32>().unwrap();
@@ -177,7 +182,7 @@ fn git_reports_the_commit_with_the_chosen_terms() {
 }
 
 #[test]
-fn remaining_skipped_commits_are_named() {
+fn skipped_commits_that_may_be_the_first_new_commit_are_returned() {
     let repository = Repository::new(6);
     let history = repository.open().unwrap();
     let (next, ..) =
@@ -194,7 +199,7 @@ fn remaining_skipped_commits_are_named() {
 }
 
 #[test]
-fn a_merge_base_that_is_already_bad_is_reported() {
+fn a_merge_base_that_behaves_like_the_new_end_is_reported() {
     let repository = Repository::new(3);
     repository.git(&["checkout", "-q", "-b", "side", "v2"]);
     for number in 10..13 {
@@ -212,23 +217,23 @@ fn a_merge_base_that_is_already_bad_is_reported() {
 }
 
 #[test]
-fn invalid_bisections_are_refused_in_one_line() {
+fn unusable_repositories_and_commits_are_refused_in_one_line() {
     let repository = Repository::new(2);
-    let clone = |name: &str, arguments: &[&str]| {
-        let status = Command::new("git")
+    let clone_error = |name: &str, arguments: &[&str]| {
+        let output = Command::new("git")
             .args(["clone", "-q"])
             .args(arguments)
             .arg(format!("file://{}", repository.path().display()))
             .arg(repository.fixture.cache.root().join(name))
             .output()
             .unwrap();
-        assert!(status.status.success(), "{status:?}");
+        assert!(output.status.success(), "{output:?}");
         let clone = repository.fixture.cache.root().join(name);
         History::open(&repository.fixture.cache, &clone).unwrap_err()
     };
-    assert!(clone("shallow", &["--depth=1"]).to_string().contains("--unshallow"));
+    assert!(clone_error("shallow", &["--depth=1"]).to_string().contains("--unshallow"));
     repository.git(&["config", "uploadpack.allowFilter", "true"]);
-    assert!(clone("partial", &["--filter=blob:none"]).to_string().contains("--refetch"));
+    assert!(clone_error("partial", &["--filter=blob:none"]).to_string().contains("--refetch"));
 
     let history = repository.open().unwrap();
     repository.git(&["rm", "-q", "Makefile"]);
@@ -248,5 +253,5 @@ fn invalid_bisections_are_refused_in_one_line() {
     }
     drop(history);
     fs::remove_dir_all(repository.path().join(".git")).unwrap();
-    assert!(repository.refused().contains("not a git repository"));
+    assert!(repository.open_error().contains("not a git repository"));
 }

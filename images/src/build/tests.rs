@@ -11,7 +11,8 @@ use crate::monitor::tests::Interrupted;
 use crate::testing::{Fixture, MAKEFILE};
 use crate::types::Request;
 
-fn failure_of(lines: &[&str]) -> Error {
+/// Returns the error of a build that fails with this output.
+fn error_for_output(lines: &[&str]) -> Error {
     let mut output = MakeOutput::default();
     for line in lines {
         output.add_line(line);
@@ -21,7 +22,7 @@ fn failure_of(lines: &[&str]) -> Error {
 
 #[test]
 fn the_message_has_the_first_error_and_the_log() {
-    let error = failure_of(&[
+    let error = error_for_output(&[
         "  CC      kernel/fork.o",
         "../kernel/entry/common.c: In function 'f':",
         "../kernel/entry/common.c:7:3: error: 'x' undeclared",
@@ -36,7 +37,8 @@ fn the_message_has_the_first_error_and_the_log() {
 
 #[test]
 fn without_an_error_line_the_message_has_the_last_lines() {
-    let text = failure_of(&["  LD x", "objtool: bad", "make: *** [vmlinux] Error 255"]).to_string();
+    let text =
+        error_for_output(&["  LD x", "objtool: bad", "make: *** [vmlinux] Error 255"]).to_string();
     assert!(text.contains("objtool: bad; make: ***"), "{text}");
 }
 
@@ -46,7 +48,7 @@ fn a_full_disk_and_lack_of_memory_are_the_machines_fault() {
         "/cache/x.s:1: fatal error: error writing to /tmp/x.s: No space left on device",
         "gcc: fatal error: Killed signal terminated program cc1",
     ] {
-        assert_eq!(failure_of(&[line]).fault(), crate::Fault::Machine);
+        assert_eq!(error_for_output(&[line]).fault(), crate::Fault::Machine);
     }
 }
 
@@ -77,14 +79,16 @@ fn variables_of_an_outer_make_are_not_inherited() {
     }
     f.build(&request, &mut Silent).unwrap();
     let mirror = fs::read_dir(f.cache.root().join("trees")).unwrap().next().unwrap().unwrap();
-    let mut entries = fs::read_dir(mirror.path().join("src")).unwrap().map(|e| e.unwrap().path());
-    let environment = entries.find_map(|e| fs::read_to_string(e.join("environment")).ok()).unwrap();
+    let entries = fs::read_dir(mirror.path().join("src")).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let environment =
+        paths.find_map(|path| fs::read_to_string(path.join("environment")).ok()).unwrap();
     assert!(!environment.contains("poison"), "{environment}");
     assert!(environment.contains("ARCH=x86_64") && environment.contains("-DASKED"));
 }
 
-/// Two machines share only ccache's remote storage. Each is simulated by a child process that runs this
-/// test again, because ccache is configured by environment variables.
+/// Two machines share only ccache's remote storage. Each machine is simulated by a child process
+/// that runs this test again, because environment variables configure ccache.
 #[test]
 fn machines_share_objects_by_ccaches_remote_storage() {
     const MACHINE: &str = "SUDBOX_TEST_MACHINE";
@@ -97,39 +101,39 @@ fn machines_share_objects_by_ccaches_remote_storage() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let counters = |name: &str| -> BTreeMap<String, u64> {
-        let own = dir.path().join(name);
+    let build_and_count = |name: &str| -> BTreeMap<String, u64> {
+        let ccache_dir = dir.path().join(name);
         let mut machine = Command::new(std::env::current_exe().unwrap());
         machine.args(["--exact", "build::tests::machines_share_objects_by_ccaches_remote_storage"]);
-        machine.env(MACHINE, name).env("CCACHE_DIR", &own);
-        let shared = format!("file:{}", dir.path().join("shared").display());
-        let output = machine.env("CCACHE_REMOTE_STORAGE", shared).output().unwrap();
+        machine.env(MACHINE, name).env("CCACHE_DIR", &ccache_dir);
+        let remote_storage = format!("file:{}", dir.path().join("shared").display());
+        let output = machine.env("CCACHE_REMOTE_STORAGE", remote_storage).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         let mut stats = Command::new("ccache");
-        let stats = stats.arg("--print-stats").env("CCACHE_DIR", own).output().unwrap().stdout;
-        let lines = String::from_utf8(stats).unwrap();
-        let pairs = lines.lines().filter_map(|line| line.split_once('\t'));
-        pairs.filter_map(|(name, n)| Some((name.to_owned(), n.parse().ok()?))).collect()
+        stats.arg("--print-stats").env("CCACHE_DIR", ccache_dir);
+        let text = String::from_utf8(stats.output().unwrap().stdout).unwrap();
+        let pairs = text.lines().filter_map(|line| line.split_once('\t'));
+        pairs.filter_map(|(name, count)| Some((name.to_owned(), count.parse().ok()?))).collect()
     };
-    let (first, second) = (counters("first"), counters("second"));
-    let [compiled, fetched] = ["cache_miss", "remote_storage_hit"];
-    assert_eq!((first[compiled], first[fetched]), (2, 0), "{first:?}");
-    assert_eq!(second[compiled], 0, "{second:?}");
-    assert!(second[fetched] >= 2, "{second:?}");
+    let (first, second) = (build_and_count("first"), build_and_count("second"));
+    let [misses, remote_hits] = ["cache_miss", "remote_storage_hit"];
+    assert_eq!((first[misses], first[remote_hits]), (2, 0), "{first:?}");
+    assert_eq!(second[misses], 0, "{second:?}");
+    assert!(second[remote_hits] >= 2, "{second:?}");
 }
 
 #[test]
 fn a_failed_build_names_the_first_error_and_the_log() {
     let f = Fixture::new();
     f.write("kernel/fork.c", "int entry(void) { return undeclared; }\n");
-    let text = f.message(Fault::Kernel);
+    let text = f.error_message(Fault::Kernel);
     assert!(text.contains("kernel/fork.c:1:26: error: "), "{text}");
     let log = f.kernel().unwrap_err().log().unwrap().to_owned();
     assert!(text.contains(log.to_str().unwrap()));
     assert!(fs::read_to_string(log).unwrap().contains("undeclared"));
     f.write("kernel/fork.c", "int entry(void) { return 0; }\n");
     assert!(f.kernel().unwrap().is_newly_built, "the slot is usable");
-    f.assert_tidy();
+    f.assert_no_unfinished_files();
 }
 
 #[test]
@@ -138,9 +142,9 @@ fn a_disk_that_fills_up_during_the_build_is_the_machines_fault() {
     // Every write to /dev/full fails with ENOSPC.
     f.write("hook", "mkdir -p $O/kernel; ln -sf /dev/full $O/kernel/fork.o\n");
     f.write("Makefile", &MAKEFILE.replace("cat hook 2>/dev/null | sh", "O=$(O) sh hook"));
-    let text = f.message(Fault::Machine);
+    let text = f.error_message(Fault::Machine);
     assert!(text.contains("disk is full"), "{text}");
-    f.assert_tidy();
+    f.assert_no_unfinished_files();
 }
 
 #[test]
@@ -149,23 +153,23 @@ fn an_interrupt_ends_the_build_and_leaves_the_slot_usable() {
     let request = f.request();
     let error = f.build(&request, &mut Interrupted::new()).unwrap_err();
     assert_eq!(error.fault(), Fault::Interrupted);
-    f.assert_tidy();
+    f.assert_no_unfinished_files();
     assert!(f.kernel().unwrap().is_newly_built);
 }
 
 #[test]
-fn two_runs_at_once_build_once() {
+fn only_one_of_concurrent_runs_builds() {
     let f = Fixture::new();
-    let built: Vec<bool> = std::thread::scope(|scope| {
+    let are_newly_built: Vec<bool> = std::thread::scope(|scope| {
         let runs: Vec<_> =
             (0..3).map(|_| scope.spawn(|| f.kernel().unwrap().is_newly_built)).collect();
         runs.into_iter().map(|run| run.join().unwrap()).collect()
     });
-    assert_eq!(built.iter().filter(|built| **built).count(), 1);
+    assert_eq!(are_newly_built.iter().filter(|is_newly_built| **is_newly_built).count(), 1);
 }
 
 #[test]
-fn the_same_inputs_give_the_same_bytes() {
+fn builds_are_reproducible() {
     let image = |f: &Fixture| fs::read(f.kernel().unwrap().kernel).unwrap();
     assert_eq!(image(&Fixture::new()), image(&Fixture::new()));
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::monitor::Silent;
 
+/// Creates a cache with this maximum size in bytes.
 fn cache(limit: u64) -> (tempfile::TempDir, Cache) {
     let dir = tempfile::tempdir().unwrap();
     let mut cache = Cache::open_at(dir.path().join("cache")).unwrap();
@@ -10,7 +11,8 @@ fn cache(limit: u64) -> (tempfile::TempDir, Cache) {
     (dir, cache)
 }
 
-fn fill(cache: &Cache, key: &str, age: u64) -> EntryLock {
+/// Creates an image of 64 KiB whose last use was `age` seconds ago. Returns the entry's lock.
+fn add_image(cache: &Cache, key: &str, age: u64) -> EntryLock {
     let path = cache.entry_path("images", key);
     fs::create_dir(&path).unwrap();
     fs::write(path.join("kernel"), vec![1; 64 << 10]).unwrap();
@@ -21,8 +23,8 @@ fn fill(cache: &Cache, key: &str, age: u64) -> EntryLock {
     lock
 }
 
-/// Drops a lock and waits until it is free: a child that another test has just forked holds a copy
-/// of the descriptor until exec.
+/// Releases a lock. Drop is not enough: a child that another test has just forked holds a copy of
+/// the descriptor until exec.
 fn release_lock(lock: EntryLock) {
     lock.file().unwrap().unlock().unwrap();
 }
@@ -30,16 +32,16 @@ fn release_lock(lock: EntryLock) {
 #[test]
 fn eviction_removes_the_least_recently_used_and_keeps_locked_entries() {
     let (_dir, cache) = cache(150 << 10);
-    let oldest_but_held = fill(&cache, "a", 300);
-    release_lock(fill(&cache, "b", 200));
-    release_lock(fill(&cache, "c", 100));
+    let lock_of_oldest = add_image(&cache, "a", 300);
+    release_lock(add_image(&cache, "b", 200));
+    release_lock(add_image(&cache, "c", 100));
     cache.evict();
-    assert!(cache.entry_path("images", "a").exists(), "held");
+    assert!(cache.entry_path("images", "a").exists(), "locked");
     assert!(!cache.entry_path("images", "b").exists(), "least recently used");
     assert!(cache.entry_path("images", "c").exists());
     assert!(!cache.lock_path("images", "b").exists());
-    release_lock(oldest_but_held);
-    release_lock(fill(&cache, "d", 0));
+    release_lock(lock_of_oldest);
+    release_lock(add_image(&cache, "d", 0));
     cache.evict();
     assert!(!cache.entry_path("images", "a").exists());
 }
@@ -48,35 +50,37 @@ fn eviction_removes_the_least_recently_used_and_keeps_locked_entries() {
 fn eviction_covers_all_folders_and_keeps_unfinished_bisections() {
     let (_dir, cache) = cache(0);
     fs::write(cache.entry_path("guests", "init"), [1; 4096]).unwrap();
-    for (folder, key) in [("toolchains", "rust"), ("bisections", "over"), ("bisections", "begun")] {
+    for (folder, key) in
+        [("toolchains", "rust"), ("bisections", "finished"), ("bisections", "unfinished")]
+    {
         fs::create_dir(cache.entry_path(folder, key)).unwrap();
         fs::write(cache.entry_path(folder, key).join("file"), [1; 4096]).unwrap();
     }
     let state = |over: bool| serde_json::json!({ "over": over, "steps": [] });
-    cache.write_record("bisections", "over/state.json", &state(true)).unwrap();
-    cache.write_record("bisections", "begun/state.json", &state(false)).unwrap();
+    cache.write_record("bisections", "finished/state.json", &state(true)).unwrap();
+    cache.write_record("bisections", "unfinished/state.json", &state(false)).unwrap();
     let lock = cache.lock("guests", "init", LockMode::Shared, &mut Silent).unwrap();
     cache.evict();
-    assert!(cache.entry_path("guests", "init").exists(), "held");
+    assert!(cache.entry_path("guests", "init").exists(), "locked");
     assert!(!cache.entry_path("toolchains", "rust").exists());
-    assert!(!cache.entry_path("bisections", "over").exists());
-    assert!(cache.entry_path("bisections", "begun").exists(), "it can be gone on with");
+    assert!(!cache.entry_path("bisections", "finished").exists());
+    assert!(cache.entry_path("bisections", "unfinished").exists());
     release_lock(lock);
     cache.evict();
     assert!(!cache.entry_path("guests", "init").exists());
 }
 
 #[test]
-fn a_lock_excludes_and_an_interrupt_ends_the_wait() {
+fn an_interrupt_ends_the_wait_for_a_lock_and_shared_locks_coexist() {
     let (_dir, cache) = cache(SIZE_LIMIT);
     let lock = cache.lock("slots", "x", LockMode::Exclusive, &mut Silent).unwrap();
     let mut interrupted = crate::monitor::tests::Interrupted::new();
     let error = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Interrupted);
     drop(lock);
-    let one = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap();
-    let two = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap();
-    drop((one, two));
+    let first = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap();
+    let second = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap();
+    drop((first, second));
 }
 
 #[test]
@@ -100,7 +104,7 @@ fn an_unwritable_directory_is_the_machines_fault() {
 }
 
 #[test]
-fn a_full_disk_is_named() {
+fn a_full_disk_is_reported_as_such() {
     // Every write to /dev/full fails with ENOSPC.
     let error = fs::write("/dev/full", "x").context("write", Path::new("/dev/full"));
     let error = error.unwrap_err();

@@ -4,8 +4,8 @@ use super::*;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// Compresses data with a program of this machine; `None` if it is not installed.
-pub(crate) fn packed(command: &[&str], plain: &[u8]) -> Option<Vec<u8>> {
+/// Compresses data with a program of this machine; `None` if the program is not installed.
+pub(crate) fn compress(command: &[&str], plain: &[u8]) -> Option<Vec<u8>> {
     let mut child = Command::new(command[0])
         .args(&command[1..])
         .stdin(Stdio::piped())
@@ -21,8 +21,8 @@ pub(crate) fn packed(command: &[&str], plain: &[u8]) -> Option<Vec<u8>> {
     Some(output.stdout)
 }
 
-/// Each compression, with the command of the kernel's build (scripts/Makefile.lib).
-pub(crate) const PACKERS: [(Compression, &[&str]); 8] = [
+/// Each compression, with commands of the kernel's build (scripts/Makefile.lib) and others.
+pub(crate) const COMPRESSORS: [(Compression, &[&str]); 8] = [
     (Compression::Gzip, &["gzip", "-n", "-f", "-9"]),
     (Compression::Xz, &["xz", "--check=crc32", "--x86", "--lzma2=dict=32MiB"]),
     (Compression::Xz, &["xz"]),
@@ -33,6 +33,7 @@ pub(crate) const PACKERS: [(Compression, &[&str]); 8] = [
     (Compression::Lz4, &["lz4", "-9", "-"]),
 ];
 
+/// Returns 3 MB of data that can be compressed.
 fn sample() -> Vec<u8> {
     (0..3_000_000_u32).map(|i| (i.wrapping_mul(i) >> 11).to_le_bytes()[0] & 0x3f).collect()
 }
@@ -40,28 +41,28 @@ fn sample() -> Vec<u8> {
 #[test]
 fn output_of_the_compression_programs_is_decompressed() {
     let plain = sample();
-    for (compression, packer) in PACKERS {
-        let Some(bytes) = packed(packer, &plain) else {
-            eprintln!("NOT RUN: {} is not installed", packer[0]);
+    for (compression, command) in COMPRESSORS {
+        let Some(bytes) = compress(command, &plain) else {
+            eprintln!("NOT RUN: {} is not installed", command[0]);
             continue;
         };
-        assert_eq!(Compression::detect(&bytes), Some(compression), "{packer:?}");
-        assert!(compression.decompress(&bytes).unwrap() == plain, "{packer:?}");
+        assert_eq!(Compression::detect(&bytes), Some(compression), "{command:?}");
+        assert!(compression.decompress(&bytes).unwrap() == plain, "{command:?}");
     }
 }
 
 #[test]
 fn truncated_and_damaged_data_is_an_error_or_differs() {
     let plain = sample();
-    for (compression, packer) in PACKERS {
-        let Some(mut bytes) = packed(packer, &plain) else { continue };
-        let cut = compression.decompress(&bytes[..bytes.len() / 2]);
-        assert!(cut.is_err() || cut.is_ok_and(|cut| cut.len() < plain.len()), "{packer:?}");
+    for (compression, command) in COMPRESSORS {
+        let Some(mut bytes) = compress(command, &plain) else { continue };
+        let truncated = compression.decompress(&bytes[..bytes.len() / 2]);
+        assert!(truncated.is_err() || truncated.is_ok_and(|data| data.len() < plain.len()));
         // Formats without checksums (.lzma, lz4 -l) may decompress to other content.
         let middle = bytes.len() / 2;
         bytes[middle..middle + 64].fill(0xff);
         let damaged = compression.decompress(&bytes);
-        assert!(damaged.is_err() || damaged.is_ok_and(|d| d != plain), "{packer:?}");
+        assert!(damaged.is_err() || damaged.is_ok_and(|data| data != plain), "{command:?}");
     }
 }
 

@@ -5,23 +5,31 @@ use std::fs;
 
 const SERIES: Series = Series { major: 6, minor: 12 };
 
-fn configuration(user: Option<&str>) -> Configuration {
+/// Creates a configuration of flavour `default`, perhaps with a fragment of the user.
+fn configuration(user_fragment: Option<&str>) -> Configuration {
     let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), user.unwrap_or_default()).unwrap();
-    let files: Vec<PathBuf> = user.map(|_| file.path().to_owned()).into_iter().collect();
+    fs::write(file.path(), user_fragment.unwrap_or_default()).unwrap();
+    let files: Vec<PathBuf> = user_fragment.map(|_| file.path().to_owned()).into_iter().collect();
     Configuration::new(Arch::X86_64, "default", &files).unwrap()
 }
 
+/// The symbols that the configuration of these tests requires.
+fn required_symbols() -> Vec<RequiredSymbol<'static>> {
+    let mut required = parse_required(REQUIRED_LIST).unwrap();
+    required.retain(|symbol| symbol.applies_to(Arch::X86_64, "default", SERIES));
+    required
+}
+
 /// A .config with all required settings.
-pub(crate) fn sufficient() -> String {
-    let requirements = parse_required(REQUIRED_LIST).unwrap();
-    let requirements =
-        requirements.iter().filter(|n| n.applies_to(Arch::X86_64, "default", SERIES));
-    requirements.map(|n| format!("{}={}\n", n.symbol, n.value)).collect()
+pub(crate) fn config_with_required_symbols() -> String {
+    required_symbols()
+        .iter()
+        .map(|required| format!("{}={}\n", required.symbol, required.value))
+        .collect()
 }
 
 #[test]
-fn settings_are_read() {
+fn settings_are_parsed() {
     assert_eq!(parse_setting("CONFIG_A=y"), Some(("CONFIG_A", "y")));
     assert_eq!(parse_setting("# CONFIG_A is not set"), Some(("CONFIG_A", "n")));
     assert_eq!(parse_setting("CONFIG_B=\"a=b\""), Some(("CONFIG_B", "\"a=b\"")));
@@ -45,41 +53,39 @@ fn the_last_symbol_of_a_choice_counts() {
 }
 
 #[test]
-fn everything_that_is_missing_is_named() {
-    assert!(!sufficient().is_empty());
-    let own_count = configuration(None);
-    assert_eq!(own_count.check(&sufficient(), SERIES).unwrap(), Vec::<String>::new());
-    let requirements = parse_required(REQUIRED_LIST).unwrap();
-    let error = own_count.check("", SERIES).unwrap_err();
+fn all_missing_symbols_are_named() {
+    assert!(!config_with_required_symbols().is_empty());
+    let configuration = configuration(None);
+    let notes = configuration.check(&config_with_required_symbols(), SERIES).unwrap();
+    assert_eq!(notes, Vec::<String>::new());
+    let error = configuration.check("", SERIES).unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Kernel);
-    for requirement in requirements.iter().filter(|n| n.applies_to(Arch::X86_64, "default", SERIES))
-    {
-        if requirement.value != "n" {
-            assert!(error.to_string().contains(requirement.symbol), "{error}");
+    for required in required_symbols() {
+        if required.value != "n" {
+            assert!(error.to_string().contains(required.symbol), "{error}");
         }
     }
 }
 
 #[test]
 fn a_fragment_that_unsets_a_required_symbol_is_bad_input() {
-    let requirements = parse_required(REQUIRED_LIST).unwrap();
-    let requirement =
-        requirements.iter().find(|n| n.applies_to(Arch::X86_64, "default", SERIES)).unwrap();
-    let user = configuration(Some(&format!("# {} is not set\n", requirement.symbol)));
-    let error = user.check("", SERIES).unwrap_err();
+    let symbol = required_symbols()[0].symbol;
+    let configuration = configuration(Some(&format!("# {symbol} is not set\n")));
+    let error = configuration.check("", SERIES).unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Input);
-    assert!(error.to_string().contains(requirement.symbol));
+    assert!(error.to_string().contains(symbol));
 }
 
 #[test]
 fn a_setting_without_effect_is_reported() {
-    let output = configuration(Some("CONFIG_NO_SUCH=y\n")).check(&sufficient(), SERIES).unwrap();
-    assert_eq!(output.len(), 1);
-    assert!(output[0].starts_with("CONFIG_NO_SUCH=y of "), "{output:?}");
+    let configuration = configuration(Some("CONFIG_NO_SUCH=y\n"));
+    let notes = configuration.check(&config_with_required_symbols(), SERIES).unwrap();
+    assert_eq!(notes.len(), 1);
+    assert!(notes[0].starts_with("CONFIG_NO_SUCH=y of "), "{notes:?}");
 }
 
 #[test]
-fn bad_input_is_refused() {
+fn unknown_flavours_and_files_that_are_no_fragments_are_refused() {
     let error = Configuration::new(Arch::X86_64, "vanilla", &[]).unwrap_err();
     assert!(error.to_string().contains("default, full"));
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -93,15 +99,15 @@ fn bad_input_is_refused() {
 }
 
 #[test]
-fn conditions_of_required_lines() {
-    let requirements =
+fn a_required_symbol_applies_under_its_conditions() {
+    let required =
         parse_required("CONFIG_A=y arch=x86_64 flavour=full since=6.5 before=7.3 # why\n\n# c\n")
             .unwrap();
-    let [requirement] = &requirements[..] else { panic!("one") };
-    let at = |major, minor| Series { major, minor };
-    assert!(requirement.applies_to(Arch::X86_64, "full", at(6, 5)));
-    assert!(!requirement.applies_to(Arch::X86_64, "default", at(6, 5)));
-    assert!(!requirement.applies_to(Arch::X86_64, "full", at(6, 4)));
-    assert!(!requirement.applies_to(Arch::X86_64, "full", at(7, 3)));
+    let [symbol] = &required[..] else { panic!("not one symbol") };
+    let series = |major, minor| Series { major, minor };
+    assert!(symbol.applies_to(Arch::X86_64, "full", series(6, 5)));
+    assert!(!symbol.applies_to(Arch::X86_64, "default", series(6, 5)));
+    assert!(!symbol.applies_to(Arch::X86_64, "full", series(6, 4)));
+    assert!(!symbol.applies_to(Arch::X86_64, "full", series(7, 3)));
     assert!(parse_required("CONFIG_A=y sinc=6.5").is_err());
 }

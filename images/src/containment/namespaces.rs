@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Namespaces of a contained process: of processes, so that none outlives it, of the network and of IPC.
+//! Namespaces of a contained process: a PID namespace, so that no descendant outlives the process,
+//! and namespaces of network and IPC.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -12,19 +13,20 @@ const PROCESS_NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::
 /// Maximum length in bytes of a line in `/proc/self/uid_map`.
 const MAX_MAP_LENGTH: usize = 64;
 
-/// The namespaces that this process may make.
+/// The namespaces that this process may create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Namespaces {
-    /// All, within a new user namespace.
+    /// [`PROCESS_NAMESPACES`], within a new user namespace.
     WithUser,
-    /// All but a user namespace: the host allows none, and this process has `CAP_SYS_ADMIN`.
+    /// [`PROCESS_NAMESPACES`] without a user namespace: the host does not allow user namespaces, but
+    /// this process has `CAP_SYS_ADMIN`.
     Privileged,
-    /// None.
+    /// No namespaces.
     None,
 }
 
 impl Namespaces {
-    /// The namespaces that this host allows. Tries them once, in a child.
+    /// The namespaces that this host allows. The first call tries to create them in a child process.
     pub(super) fn available() -> Namespaces {
         static AVAILABLE: OnceLock<Namespaces> = OnceLock::new();
         *AVAILABLE.get_or_init(|| {
@@ -48,8 +50,9 @@ impl Namespaces {
         })
     }
 
-    /// Enters the namespaces. Returns in a child, which is the first process of its PID namespace; this process
-    /// waits for the child and exits with the child's exit code. Allocates nothing, for use between fork and exec.
+    /// Creates and enters the namespaces. Forks: returns in the child, which is the first process of
+    /// the PID namespace; the calling process waits for the child and exits with the child's exit
+    /// code. Allocates nothing, for use between fork and exec.
     ///
     /// # Errors
     /// If the kernel refuses.
@@ -103,18 +106,19 @@ fn write_file(path: &std::ffi::CStr, text: &[u8]) -> io::Result<()> {
         if file < 0 {
             return Err(io::Error::last_os_error());
         }
-        let written = libc::write(file, text.as_ptr().cast(), text.len());
-        let result = if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+        let written_count = libc::write(file, text.as_ptr().cast(), text.len());
+        let result = if written_count < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
         libc::close(file);
         result
     }
 }
 
-/// Waits for the child and exits with its exit code, or 128 and the number of the signal that killed it. Passes
-/// SIGTERM on to the child. When this process is killed, the kernel kills the child, and with it its namespace.
+/// Waits for the child, and exits with the child's exit code, or with 128 plus the number of the
+/// signal that killed the child. Passes SIGTERM on to the child. If this process is killed, the
+/// kernel kills the child (`PR_SET_PDEATHSIG`) and all processes of the child's PID namespace.
 fn wait_and_exit(child: i32) -> ! {
-    // SAFETY: the calls get live structures. Closing all files is allowed, because this process uses none:
-    // the parent waits for the end of pipes.
+    // SAFETY: the calls get live structures. This process uses no files, so all can be closed; the
+    // pipes must be closed, because the parent waits for their end of file.
     unsafe {
         libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
         let mut signals: libc::sigset_t = std::mem::zeroed();

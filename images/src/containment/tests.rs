@@ -10,11 +10,10 @@ use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
 
-/// A number that no other process has on its command line.
+/// Argument of sleep(1) that no other process has on its command line.
 const MARKER: &str = "98765.4321";
 
-/// Builds a tree that runs this shell script, and returns what the script printed. The tree's own folder has
-/// the file `secret`.
+/// Builds a tree that runs this shell script. Returns the output of the script.
 fn run_in_build(fixture: &Fixture, contain: Contain, script: &str) -> String {
     fixture.write("hook", &format!("exec > \"$O/printed\" 2>&1\n{script}\nexit 0\n"));
     let request = Request { contain, ..fixture.request() };
@@ -24,19 +23,20 @@ fn run_in_build(fixture: &Fixture, contain: Contain, script: &str) -> String {
     folders.filter_map(|entry| fs::read_to_string(entry.path().join("printed")).ok()).collect()
 }
 
-/// Whether this machine has all measures. If it has not, says so.
-fn is_complete(fixture: &Fixture) -> bool {
+/// Whether this machine has all measures. If not, prints that the test is not run.
+fn has_all_measures(fixture: &Fixture) -> bool {
     let slot = SlotFiles::new(fixture.dir.path().to_owned());
-    let all =
+    let containment =
         Containment::for_build(fixture.dir.path(), &slot, &Toolchain::default(), Owner::default());
-    let missing = all.unwrap().missing_measures();
+    let missing = containment.unwrap().missing_measures();
     if !missing.is_empty() {
         let _ = writeln!(io::stderr(), "NOT RUN: this machine has no {}", missing.join(", "));
     }
     missing.is_empty()
 }
 
-/// A script that tries to get out, and prints a line for each success.
+/// A script that tries to access files, sockets and processes outside, and prints a line for each
+/// success. The fixture's directory has the file `secret`; `port` listens on localhost.
 fn escape_script(fixture: &Fixture, port: u16) -> String {
     let folder = fixture.dir.path().display();
     let cache = fixture.cache.root().display();
@@ -57,8 +57,8 @@ fn escape_script(fixture: &Fixture, port: u16) -> String {
     )
 }
 
-/// Process ids with [`MARKER`] on their command line.
-fn left_processes() -> Vec<i32> {
+/// Ids of the processes with [`MARKER`] on their command line.
+fn marked_processes() -> Vec<i32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries
         .filter(|entry| {
@@ -69,9 +69,9 @@ fn left_processes() -> Vec<i32> {
 }
 
 #[test]
-fn a_hostile_build_gets_nowhere() {
+fn a_contained_build_has_no_access_to_files_sockets_and_processes_outside() {
     let fixture = Fixture::new();
-    if !is_complete(&fixture) {
+    if !has_all_measures(&fixture) {
         return;
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -88,12 +88,12 @@ fn a_hostile_build_gets_nowhere() {
         assert!(printed.contains(&format!("PROCESSES {MAX_PROCESSES}")), "{printed}");
     }
     assert!(!Path::new("/tmp/sudbox-escape").exists());
-    assert_eq!(left_processes(), Vec::<i32>::new());
+    assert_eq!(marked_processes(), Vec::<i32>::new());
 }
 
-/// The same script gets out of a build that is not contained, so the test above can fail.
+/// Shows that the test of a contained build can fail.
 #[test]
-fn a_build_that_is_not_contained_gets_everywhere() {
+fn a_build_that_is_not_contained_has_access_to_files_sockets_and_processes_outside() {
     let fixture = Fixture::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     fs::write(fixture.dir.path().join("secret"), "THE SECRET\n").unwrap();
@@ -106,9 +106,10 @@ fn a_build_that_is_not_contained_gets_everywhere() {
     }
 }
 
-/// Runs a function on a machine without Landlock: in a thread for which its system call does not exist.
+/// Runs a function as on a machine without Landlock: in a thread with a seccomp filter that lets
+/// Landlock's system call fail with ENOSYS.
 fn without_landlock<T: Send>(run: impl FnOnce() -> T + Send) -> T {
-    let hide = || {
+    let hide_and_run = || {
         let rules = [(libc::SYS_landlock_create_ruleset, Vec::new())].into();
         let missing = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
         let target = TargetArch::try_from(std::env::consts::ARCH).unwrap();
@@ -116,11 +117,11 @@ fn without_landlock<T: Send>(run: impl FnOnce() -> T + Send) -> T {
         seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
         run()
     };
-    std::thread::scope(|scope| scope.spawn(hide).join().unwrap())
+    std::thread::scope(|scope| scope.spawn(hide_and_run).join().unwrap())
 }
 
 #[test]
-fn without_landlock_a_note_says_so_and_require_refuses_to_build() {
+fn without_landlock_auto_notes_the_lack_and_require_refuses_to_build() {
     let fixture = Fixture::new();
     let build = |contain| {
         let request = Request { contain, ..fixture.request() };
@@ -128,16 +129,16 @@ fn without_landlock_a_note_says_so_and_require_refuses_to_build() {
         let result = fixture.build(&request, &mut monitor).map(|image| image.is_newly_built);
         (result, monitor.messages.join("; "))
     };
-    let (refused, _) = without_landlock(|| build(Contain::Require));
-    let refused = refused.unwrap_err();
-    assert_eq!(refused.fault(), Fault::Machine);
-    assert!(refused.to_string().contains("no Landlock"), "{refused}");
-    let (built, notes) = without_landlock(|| build(Contain::Auto));
-    assert!(built.unwrap() && notes.contains("no Landlock"), "{notes}");
+    let (result, _) = without_landlock(|| build(Contain::Require));
+    let error = result.unwrap_err();
+    assert_eq!(error.fault(), Fault::Machine);
+    assert!(error.to_string().contains("no Landlock"), "{error}");
+    let (is_newly_built, notes) = without_landlock(|| build(Contain::Auto));
+    assert!(is_newly_built.unwrap() && notes.contains("no Landlock"), "{notes}");
 }
 
 #[test]
-fn ccaches_folders_are_found() {
+fn ccaches_folders_are_parsed_from_its_settings() {
     let text = "(/settings/ccache.conf) max_size = 5.0 GB
 (environment) remote_storage = file:/shared|layout=flat http://cache.example file:///other
 (default) cache_dir = /cache
@@ -154,11 +155,12 @@ fn ccaches_folders_are_found() {
 }
 
 #[test]
-fn a_toolchain_outside_the_system_is_readable_as_a_whole() {
-    let folder_of = |programs| installation_folder(Path::new(programs), Some(Path::new("/u/me")));
-    assert_eq!(folder_of("/u/me/x-tools/aarch64/bin"), Path::new("/u/me/x-tools/aarch64"));
-    assert_eq!(folder_of("/u/me/x-tools/aarch64"), Path::new("/u/me/x-tools/aarch64"));
-    for itself in ["/u/me/bin", "/u/bin", "/bin"] {
-        assert_eq!(folder_of(itself), Path::new(itself));
+fn the_installation_folder_is_the_parent_of_bin_unless_it_contains_the_home() {
+    let installation =
+        |programs| installation_folder(Path::new(programs), Some(Path::new("/u/me")));
+    assert_eq!(installation("/u/me/x-tools/aarch64/bin"), Path::new("/u/me/x-tools/aarch64"));
+    assert_eq!(installation("/u/me/x-tools/aarch64"), Path::new("/u/me/x-tools/aarch64"));
+    for programs in ["/u/me/bin", "/u/bin", "/bin"] {
+        assert_eq!(installation(programs), Path::new(programs));
     }
 }

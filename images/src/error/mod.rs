@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The errors of this crate. Each is the fault of the caller, of this machine or of the kernel.
+//! The errors of this crate. Each error is the fault of the request, of this machine or of the
+//! kernel, or is an interrupt by the caller.
 
 mod build;
 mod git;
@@ -127,7 +128,7 @@ pub enum Error {
         /// The error of the operating system.
         reason: io::Error,
     },
-    /// Another program removed something from the cache during its use.
+    /// Another program removed a file or directory of the cache while it was in use.
     #[error("{item} has vanished from {}; is something else cleaning it?", directory.display())]
     Vanished {
         /// The removed item.

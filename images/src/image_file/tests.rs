@@ -2,12 +2,14 @@
 
 use super::*;
 
+/// Inspects a file with these bytes. Returns the message of an error.
 fn inspect_bytes(bytes: &[u8]) -> Result<ImageFile, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     inspect(file.path(), Arch::X86_64).map_err(|reason| reason.to_string())
 }
 
+/// Creates a bzImage of boot protocol 2.15; offsets as in [`setup`].
 fn bzimage() -> Vec<u8> {
     let mut image = vec![0; 5 * 512 + 4096];
     image[0x1f1] = 4;
@@ -21,6 +23,7 @@ fn bzimage() -> Vec<u8> {
     image
 }
 
+/// Creates an x86-64 vmlinux with one PT_LOAD segment; offsets as in `Elf64_Ehdr` and `Elf64_Phdr`.
 fn vmlinux() -> Vec<u8> {
     let mut image = vec![0; 64 + 56 + 100];
     image[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
@@ -37,7 +40,7 @@ fn vmlinux() -> Vec<u8> {
 }
 
 #[test]
-fn whole_images_are_recognised() {
+fn complete_images_are_recognised() {
     let image = inspect_bytes(&bzimage()).unwrap();
     assert_eq!(image.format, Format::BzImage);
     assert_eq!(image.release.as_deref(), Some("6.12.117"));
@@ -45,10 +48,10 @@ fn whole_images_are_recognised() {
 }
 
 #[test]
-fn truncated_images_say_so_at_every_length() {
-    for (whole, start) in [(bzimage(), 0x206), (vmlinux(), 4)] {
-        for length in start..whole.len() {
-            let reason = inspect_bytes(&whole[..length]).unwrap_err();
+fn images_truncated_after_their_magic_number_are_reported_as_truncated() {
+    for (image, magic_end) in [(bzimage(), 0x206), (vmlinux(), 4)] {
+        for length in magic_end..image.len() {
+            let reason = inspect_bytes(&image[..length]).unwrap_err();
             assert!(reason.starts_with("truncated"), "{length}: {reason}");
         }
     }
@@ -89,16 +92,16 @@ fn a_kernel_for_s390_is_recognised() {
 
 #[test]
 fn other_files_are_refused_with_a_reason() {
-    let mut arm = vmlinux();
-    arm[18] = 183;
-    let mut old = bzimage();
-    old[0x236] = 0;
+    let mut aarch64_elf = vmlinux();
+    aarch64_elf[18] = 183;
+    let mut without_64_bit_entry = bzimage();
+    without_64_bit_entry[0x236] = 0;
     let mut zboot = vec![0; 100];
     zboot[4..8].copy_from_slice(b"zimg");
     for (bytes, word) in [
         (zboot, "compressed for EFI"),
-        (arm, "another machine"),
-        (old, "64-bit"),
+        (aarch64_elf, "another machine"),
+        (without_64_bit_entry, "64-bit"),
         (b"#!/bin/sh\n".to_vec(), "text"),
         (b"\x1f\x8b\x08".to_vec(), "gzip"),
         (vec![0; 100], "not a kernel"),

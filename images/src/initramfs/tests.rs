@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A member of an archive, as an independent parser of the format reads it.
+/// A member of an archive.
 #[derive(Debug, PartialEq, Eq)]
 struct Member {
     inode: u32,
@@ -13,9 +13,10 @@ struct Member {
     content: Vec<u8>,
 }
 
+/// Parses an archive, without code of the packer.
 fn parse(mut bytes: &[u8]) -> Vec<Member> {
     assert_eq!(bytes.len() % 512, 0, "padded to whole blocks");
-    let whole = bytes.len();
+    let archive_size = bytes.len();
     let mut members = Vec::new();
     loop {
         assert_eq!(&bytes[..6], b"070701");
@@ -36,15 +37,16 @@ fn parse(mut bytes: &[u8]) -> Vec<Member> {
             name,
         };
         bytes = &bytes[(start + size).next_multiple_of(4)..];
-        assert_eq!((whole - bytes.len()) % 4, 0);
+        assert_eq!((archive_size - bytes.len()) % 4, 0);
         if member.name == "TRAILER!!!" {
-            assert!(bytes.iter().all(|byte| *byte == 0), "nothing after the trailer");
+            assert!(bytes.iter().all(|byte| *byte == 0), "only padding follows the trailer");
             return members;
         }
         members.push(member);
     }
 }
 
+/// Entries of every type.
 fn sample() -> Vec<Entry> {
     vec![
         Entry::directory("/dev", 0o755),
@@ -56,17 +58,18 @@ fn sample() -> Vec<Entry> {
 }
 
 #[test]
-fn an_independent_parser_reads_the_entries() {
+fn packed_entries_are_parsed_again() {
     let members = parse(&pack(&sample()));
-    let names: Vec<_> = members.iter().map(|m| m.name.as_str()).collect();
+    let names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
     assert_eq!(names, ["dev", "dev/console", "init", "sh", "empty"]);
-    let modes: Vec<_> = members.iter().map(|m| m.mode).collect();
+    let modes: Vec<_> = members.iter().map(|member| member.mode).collect();
     assert_eq!(modes, [0o040_755, 0o020_600, 0o100_755, 0o120_777, 0o100_644]);
     assert_eq!(members[1].device, (5, 1));
     assert_eq!(members[2].content, b"\x7fELF?");
     assert_eq!(members[3].content, b"init");
-    assert_eq!(members.iter().map(|m| m.inode).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    assert!(members.iter().all(|m| m.mtime == 0));
+    let inodes: Vec<_> = members.iter().map(|member| member.inode).collect();
+    assert_eq!(inodes, [1, 2, 3, 4, 5]);
+    assert!(members.iter().all(|member| member.mtime == 0));
 }
 
 #[test]
@@ -75,12 +78,12 @@ fn the_same_entries_give_the_same_bytes() {
 }
 
 #[test]
-fn no_entries_are_still_an_archive() {
+fn an_archive_without_entries_is_valid() {
     assert_eq!(parse(&pack(&[])), []);
 }
 
 #[test]
-fn cpio_lists_it() {
+fn cpio_lists_the_entries() {
     use std::io::Write as _;
     let child = std::process::Command::new("cpio")
         .arg("-t")
@@ -88,12 +91,12 @@ fn cpio_lists_it() {
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
         .spawn();
-    // An extra check on machines that have cpio.
+    // The test needs cpio; `packed_entries_are_parsed_again` does not.
     let Ok(mut child) = child else {
         eprintln!("NOT RUN: cpio is not installed");
         return;
     };
     child.stdin.take().unwrap().write_all(&pack(&sample())).unwrap();
-    let listed = child.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8(listed.stdout).unwrap(), "dev\ndev/console\ninit\nsh\nempty\n");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "dev\ndev/console\ninit\nsh\nempty\n");
 }

@@ -5,7 +5,7 @@ use crate::cache::Cache;
 use crate::monitor::Silent;
 
 #[test]
-fn the_mirror_is_patched_and_the_tree_is_not() {
+fn patched_copies_are_written_to_the_mirror_and_the_tree_is_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open_at(dir.path().join("cache")).unwrap();
     let (tree, src) = (dir.path().join("tree"), dir.path().join("src"));
@@ -17,19 +17,17 @@ fn the_mirror_is_patched_and_the_tree_is_not() {
     fs::write(&diff, text).unwrap();
     let patches = Patches::read(Vec::new(), std::slice::from_ref(&diff)).unwrap();
     assert!(patches.files().contains("a.c"));
-    let first =
-        patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().copy_to(&src).unwrap();
+    let apply = || patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree)?.copy_to(&src);
+    let digest = apply().unwrap();
     assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\nthree\n");
     assert_eq!(fs::read_to_string(tree.join("a.c")).unwrap(), "one\ntwo\n");
-    let time = fs::metadata(src.join("a.c")).unwrap().modified().unwrap();
-    assert_eq!(
-        patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().copy_to(&src).unwrap(),
-        first
-    );
-    assert_eq!(fs::metadata(src.join("a.c")).unwrap().modified().unwrap(), time);
+    let mtime = || fs::metadata(src.join("a.c")).unwrap().modified().unwrap();
+    let first_mtime = mtime();
+    assert_eq!(apply().unwrap(), digest);
+    assert_eq!(mtime(), first_mtime);
 
     fs::write(tree.join("a.c"), "other\n").unwrap();
-    let error = patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).err().unwrap();
+    let error = apply().unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Kernel);
     assert!(error.to_string().contains("x.diff"), "{error}");
 }
@@ -49,7 +47,8 @@ fn invalid_patches_are_bad_input() {
     assert!(error.to_string().contains("changes no file"), "{error}");
 }
 
-const SERIES: &str = "\
+/// A mailbox with a cover letter and two patches.
+const MAILBOX: &str = "\
 From 0123 Mon Sep 17 00:00:00 2001
 Subject: [PATCH 0/2] cover
 
@@ -86,7 +85,7 @@ Subject: [PATCH 2/2] second
 ";
 
 #[test]
-fn a_mailbox_is_applied_mail_by_mail_and_a_failing_one_is_named() {
+fn the_mails_of_a_mailbox_are_applied_in_order_and_a_failing_mail_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open_at(dir.path().join("cache")).unwrap();
     let (tree, src) = (dir.path().join("tree"), dir.path().join("src"));
@@ -94,7 +93,7 @@ fn a_mailbox_is_applied_mail_by_mail_and_a_failing_one_is_named() {
     fs::create_dir(&src).unwrap();
     fs::write(tree.join("a.c"), "one\n").unwrap();
     let mailbox = dir.path().join("series.mbox");
-    fs::write(&mailbox, SERIES).unwrap();
+    fs::write(&mailbox, MAILBOX).unwrap();
     let patches = Patches::read(Vec::new(), &[mailbox]).unwrap();
     assert_eq!(patches.label(), ", with 2 patches");
     patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().copy_to(&src).unwrap();
@@ -108,16 +107,17 @@ fn a_mailbox_is_applied_mail_by_mail_and_a_failing_one_is_named() {
 }
 
 #[test]
-fn patches_of_a_folder_are_sorted_and_follow_the_pinned_ones() {
+fn patches_of_a_folder_are_sorted_and_follow_those_of_the_pinned_kernel() {
     let dir = tempfile::tempdir().unwrap();
     let diff = |name: &str| format!("--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n-1\n+2\n");
     for name in ["0002-b.patch", "0001-a.patch", "README"] {
         fs::write(dir.path().join(name), diff(name)).unwrap();
     }
-    let pinned = Patch { label: "ours".into(), text: diff("x") };
+    let pinned = Patch { label: "pinned".into(), text: diff("x") };
     let patches = Patches::read(vec![pinned], &[dir.path().to_owned()]).unwrap();
-    let labels: Vec<_> = patches.patches.iter().map(|p| p.label.rsplit('/').next()).collect();
-    assert_eq!(labels, [Some("ours"), Some("0001-a.patch"), Some("0002-b.patch")]);
+    let labels: Vec<_> =
+        patches.patches.iter().map(|patch| patch.label.rsplit('/').next()).collect();
+    assert_eq!(labels, [Some("pinned"), Some("0001-a.patch"), Some("0002-b.patch")]);
 }
 
 #[test]

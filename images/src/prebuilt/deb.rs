@@ -29,8 +29,8 @@ pub(crate) struct Package {
     pub(crate) modules: Modules,
 }
 
-/// Reads the packages of one kernel. There may be several, because distributions put image, modules
-/// and configuration into separate packages.
+/// Reads the packages of one kernel. Some distributions put image, modules and configuration into
+/// separate packages.
 ///
 /// # Errors
 /// [`DebError`] if a package is damaged or for another architecture, or if no package has an image.
@@ -52,8 +52,8 @@ pub(crate) fn kernel_name(package: &str) -> Option<&str> {
     name.starts_with(|c: char| c.is_ascii_digit()).then_some(name)
 }
 
-/// The package files of one kernel: `path`, and the packages of the same kernel and version beside
-/// it.
+/// The package files of one kernel: `path`, and the packages of the same kernel and version in the
+/// same folder.
 pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     let kernel_of = |path: &Path| {
         let name = path.file_name()?.to_str()?.strip_suffix(".deb")?;
@@ -187,7 +187,7 @@ impl Package {
             let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             let size = usize::try_from(entry.size()).unwrap_or(0);
             let mut content = || {
-                // The size in the header may be wrong, so it limits only the first allocation.
+                // The size in the header may be wrong, so it is only a hint for the allocation.
                 let mut content = Vec::with_capacity(size.min(1 << 20));
                 entry.read_to_end(&mut content).map(|_| content)
             };
@@ -212,32 +212,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_of_a_kernel_are_found_beside_it() {
+    fn other_packages_of_a_kernel_are_found_in_the_same_folder() {
         let dir = tempfile::tempdir().unwrap();
-        let put = |name: &str| {
+        let create = |name: &str| {
             let path = dir.path().join(name);
             std::fs::write(&path, "").unwrap();
             path
         };
-        let binary = put("linux-binary-7.3.4-cloud_7.3.4-1_amd64.deb");
-        let modules = put("linux-modules-7.3.4-cloud_7.3.4-1_amd64.deb");
-        put("linux-modules-7.3.4-cloud_7.3.4-2_amd64.deb");
-        put("linux-modules-7.3.5-cloud_7.3.4-1_amd64.deb");
-        put("linux-headers-7.3.4-cloud_7.3.4-1_amd64.deb");
+        let binary = create("linux-binary-7.3.4-cloud_7.3.4-1_amd64.deb");
+        let modules = create("linux-modules-7.3.4-cloud_7.3.4-1_amd64.deb");
+        create("linux-modules-7.3.4-cloud_7.3.4-2_amd64.deb");
+        create("linux-modules-7.3.5-cloud_7.3.4-1_amd64.deb");
+        create("linux-headers-7.3.4-cloud_7.3.4-1_amd64.deb");
         assert_eq!(files(&binary), [binary.clone(), modules]);
-        let other = put("kernel.deb");
+        let other = create("kernel.deb");
         assert_eq!(files(&other), std::slice::from_ref(&other));
         assert_eq!(kernel_name("linux-image-6.1.0-9-amd64"), Some("6.1.0-9-amd64"));
         assert_eq!(kernel_name("linux-image-amd64"), None);
     }
 
-    /// The header of a package's member (ar(5)).
+    /// Formats the header of a package's member (ar(5)).
     fn member_header(name: &str, size: usize) -> String {
         format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644)
     }
 
     #[test]
-    fn an_unknown_compression_is_named_and_is_no_damage() {
+    fn an_unknown_compression_is_reported_and_not_as_damage() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.deb");
         std::fs::write(&path, format!("!<arch>\n{}2.0\n", member_header("data.tar.br", 4)))
@@ -274,20 +274,20 @@ mod tests {
     fn damaged_and_truncated_packages_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.deb");
-        let read = |text: String| {
+        let error_message = |text: String| {
             std::fs::write(&path, text).unwrap();
-            super::read(std::slice::from_ref(&path), Arch::X86_64).unwrap_err().to_string()
+            read(std::slice::from_ref(&path), Arch::X86_64).unwrap_err().to_string()
         };
-        assert!(read("hello, hello".into()).contains("not a Debian package"));
-        assert!(read("!<arch>\n".into()).contains("truncated"));
-        let whole = format!(
+        assert!(error_message("hello, hello".into()).contains("not a Debian package"));
+        assert!(error_message("!<arch>\n".into()).contains("truncated"));
+        let without_content = format!(
             "!<arch>\n{}2.0\n{}",
             member_header("debian-binary", 4),
             member_header("data.tar", 99)
         );
-        assert!(read(whole).contains("truncated: 0 of 99"));
-        assert!(read(format!("!<arch>\n{}", "x".repeat(60))).contains("damaged"));
+        assert!(error_message(without_content).contains("truncated: 0 of 99"));
+        assert!(error_message(format!("!<arch>\n{}", "x".repeat(60))).contains("damaged"));
         let empty = format!("!<arch>\n{}{}", member_header("data.tar", 1024), "\0".repeat(1024));
-        assert!(read(empty).contains("holds no kernel"));
+        assert!(error_message(empty).contains("holds no kernel"));
     }
 }

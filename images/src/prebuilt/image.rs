@@ -15,8 +15,9 @@ use crate::image_file::setup;
 /// entry point.
 const NOTE_PHYS32_ENTRY: u32 = 18;
 
-/// Markers before and after the compressed configuration (kernel/configs.c).
+/// Marker before the compressed configuration (kernel/configs.c).
 const CONFIG_BEGIN: &[u8] = b"IKCFG_ST";
+/// Marker after the compressed configuration.
 const CONFIG_END: &[u8] = b"IKCFG_ED";
 
 /// The little-endian number at this offset; `None` beyond the end of `bytes`.
@@ -37,13 +38,13 @@ pub(crate) fn unpack(image: &[u8]) -> Result<Option<Vec<u8>>, DamagedImage> {
     let Some(compression) = Compression::detect(payload) else { return Ok(None) };
     let damaged =
         |reason: String| DamagedImage::Payload { compression: compression.name(), reason };
-    // The last four bytes are the unpacked size. The build appends them (`size_append`,
-    // scripts/Makefile.lib), except to gzip, whose format ends with the size.
+    // The last four bytes are the unpacked size. The build appends these bytes (`size_append`,
+    // scripts/Makefile.lib), except to gzip data, whose format ends with the size.
     let (before_size, size) = payload.split_at(payload.len().saturating_sub(4));
     let compressed = if compression == Compression::Gzip { payload } else { before_size };
     let vmlinux = compression.decompress(compressed).map_err(|error| damaged(error.to_string()))?;
     if Some(vmlinux.len()) != u32_at(size, 0).and_then(|size| usize::try_from(size).ok()) {
-        return Err(damaged(format!("{} bytes came out of it", vmlinux.len())));
+        return Err(damaged(format!("it has {} bytes unpacked", vmlinux.len())));
     }
     Ok(vmlinux.starts_with(b"\x7fELF").then_some(vmlinux))
 }
@@ -57,7 +58,7 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     image.get(start..start.checked_add(length)?)
 }
 
-/// The properties of a kernel that are read from its vmlinux.
+/// Properties of a kernel, read from its vmlinux.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct VmlinuxFacts {
     /// Whether the kernel has a PVH entry point.

@@ -33,8 +33,8 @@ use packages::WantedPackage;
 
 pub use places::config_of;
 
-/// Version of the layout of cache entries, a part of every key. Another layout needs a new version,
-/// so that sudbox does not find entries with the old layout.
+/// Version of the layout of cache entries, a part of every key. A change of the layout needs a new
+/// version, so that entries of the old layout are not found.
 const CACHE_LAYOUT: &str = "sudbox ready 1";
 
 /// Configuration symbols that a guest needs to reach the host, and the names of their modules.
@@ -57,7 +57,7 @@ struct PrebuiltMetadata {
     needs_acpi: bool,
 }
 
-/// A prebuilt kernel that the user named.
+/// A prebuilt kernel that the user requests.
 #[derive(Debug)]
 pub(crate) struct PrebuiltKernel {
     prebuilt: WantedPrebuilt,
@@ -115,8 +115,7 @@ struct UnpackedKernel {
     /// The kernel's origin for reports.
     label: String,
     kernel: KernelFile,
-    /// The configuration that was found beside the image. A configuration in the image takes
-    /// precedence.
+    /// The configuration from a file or package. A configuration in the image takes precedence.
     config: Option<String>,
     modules: Vec<Module>,
 }
@@ -125,7 +124,7 @@ struct UnpackedKernel {
 enum KernelFile {
     /// A vmlinux that the user gave. It is booted from its own path and not copied into the cache.
     Vmlinux(VmlinuxFacts),
-    /// A bzImage, booted as it is or as the vmlinux in it.
+    /// A bzImage, of which the bzImage itself or the vmlinux in it is booted.
     BzImage {
         bytes: Vec<u8>,
         /// The release in its header.
@@ -135,7 +134,7 @@ enum KernelFile {
     BootImage(Vec<u8>),
 }
 
-/// Key of a cache entry: a hash of everything that the entry is made from.
+/// Key of a cache entry: a hash of all inputs of the entry.
 fn cache_key(parts: &[&[u8]]) -> String {
     format!("ready-{}", digest(&[&[CACHE_LAYOUT.as_bytes()], parts].concat()))
 }
@@ -159,13 +158,13 @@ fn from_image(
     }
     let release =
         vmlinux_facts.as_ref().map_or(image.release.clone(), |facts| facts.release.clone());
-    let companions = places::find_companion_files(&image.path, release.as_deref());
-    let modules = companions
+    let companion_files = places::find_companion_files(&image.path, release.as_deref());
+    let modules = companion_files
         .modules
         .transport_modules()
         .map_err(|reason| PrebuiltError::Module { typed: typed.to_owned(), reason })?;
     let mut content: Vec<&[u8]> =
-        vec![&bytes, companions.config.as_deref().unwrap_or("").as_bytes()];
+        vec![&bytes, companion_files.config.as_deref().unwrap_or("").as_bytes()];
     content.extend(modules.iter().map(|module| &module.content[..]));
     let key = cache_key(&content);
     let label = format!("{}, as given", image.path.display());
@@ -180,7 +179,8 @@ fn from_image(
         None => KernelFile::BzImage { bytes, release },
     };
     let typed = typed.to_owned();
-    let unpacked = UnpackedKernel { typed, label, kernel, config: companions.config, modules };
+    let config = companion_files.config;
+    let unpacked = UnpackedKernel { typed, label, kernel, config, modules };
     store(ctx, &key, unpacked, users_vmlinux)
 }
 
@@ -253,9 +253,9 @@ fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the cache entry `key`; `None` if the entry does not exist or is damaged. A vmlinux that
-/// the user gave (`users_vmlinux`) is booted from its own path, because the entry has no copy of
-/// it.
+/// Reads the cache entry `key`; `None` if the entry does not exist or is damaged. The entry of a
+/// vmlinux that the user gave (`users_vmlinux`) has no copy of the vmlinux, so the image to boot is
+/// the user's file.
 fn find_cached(
     ctx: &mut Ctx<'_>,
     key: &str,
@@ -318,8 +318,8 @@ fn store(
         label,
         release: embedded_release.or(release),
         modules: modules.iter().map(|module| module.name.clone()).collect(),
-        // If neither the image nor a configuration tells whether the kernel takes virtio-mmio
-        // devices from the command line, assume that it does, like the kernels that sudbox builds.
+        // Without image facts and configuration, assume that the kernel takes virtio-mmio devices
+        // from the command line, like the kernels that sudbox builds.
         needs_acpi: !takes_command_line_devices
             .or(is_set("CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y"))
             .unwrap_or(true),

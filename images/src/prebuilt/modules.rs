@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Finds the modules of virtio-mmio and vsock, through which a guest reaches the host, and their
-//! dependencies.
+//! Finds the modules of the transport (virtio-mmio and vsock), by which a guest reaches the host,
+//! and their dependencies.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use memchr::memmem;
 use crate::compression;
 use crate::error::ModuleError;
 
-/// Modules for the connection to the host.
+/// Names of the transport's modules.
 const TRANSPORT: [&str; 2] = ["virtio_mmio", "vmw_vsock_virtio_transport"];
 
 /// The modules of a kernel, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Modules(BTreeMap<String, PackedModule>);
 
-/// A module that may be compressed.
+/// A module whose file may be compressed.
 #[derive(Debug)]
 enum PackedModule {
     /// The module's file on this machine.
@@ -122,7 +122,8 @@ impl Modules {
 }
 
 /// The field `depends` of a module's `.modinfo` (`add_depends()`, scripts/mod/modpost.c): names,
-/// separated by commas. The file modules.dep exists only in installed packages.
+/// separated by commas. This field is read because a package that is not installed has no
+/// modules.dep.
 fn module_dependencies(module: &[u8]) -> String {
     const FIELD: &[u8] = b"\0depends=";
     let Some(start) = memmem::find(module, FIELD) else { return String::new() };
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_come_first_and_once() {
+    fn a_module_follows_its_dependencies_and_occurs_once() {
         let mut modules = Modules::default();
         for (file, depends) in [
             ("kernel/net/vmw_vsock/vmw_vsock_virtio_transport.ko", "virtio_ring,vsock,a-common"),
@@ -165,12 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn modules_are_found_in_a_folder_packed_or_not() {
+    fn compressed_and_uncompressed_modules_are_found_in_a_folder() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("kernel/net");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("vsock.ko"), module("")).unwrap();
-        let Some(gz) = crate::compression::tests::packed(&["gzip"], &module("vsock")) else {
+        let Some(gz) = crate::compression::tests::compress(&["gzip"], &module("vsock")) else {
             panic!("gzip")
         };
         fs::write(folder.join("vmw_vsock_virtio_transport.ko.gz"), gz).unwrap();
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn circular_dependencies_and_damaged_modules_are_named() {
+    fn errors_name_the_module_with_circular_dependencies_or_damage() {
         let mut modules = Modules::default();
         modules.add("virtio_mmio.ko", || Ok(module("virtio_mmio"))).unwrap();
         assert!(modules.transport_modules().unwrap_err().to_string().contains("virtio_mmio"));

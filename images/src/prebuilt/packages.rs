@@ -31,7 +31,7 @@ struct FoundPackages {
     parts: Vec<PackagePart>,
 }
 
-/// Error: the suites have a package, but lack a part of it.
+/// Error: the suites have a package of a kernel, but lack another package of the kernel (`part`).
 struct MissingPart {
     package: String,
     part: String,
@@ -167,8 +167,8 @@ pub(crate) struct Offer {
     parts: Result<Vec<(String, String)>, String>,
 }
 
-/// The cloud kernel that [`kernel`] takes for each series: the kernel that an earlier run took,
-/// else the newest kernel with all its parts in the first suites that have such a kernel.
+/// The cloud kernel that [`kernel`] would return for each series: the recorded kernel of an earlier
+/// run, else the newest kernel with all its parts in the first suites that have such a kernel.
 pub(crate) fn newest_offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer)>, Error> {
     let mut offers: BTreeMap<Series, Offer> = BTreeMap::new();
     for suites in [Suites::System, Suites::All] {
@@ -197,13 +197,14 @@ pub(crate) fn newest_offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series
     Ok(offers.into_iter().collect())
 }
 
-/// The file in the cache's folder `resolved` that says which packages were taken.
+/// Key of the record in the cache's folder `resolved` of the packages that were unpacked for a
+/// reference.
 fn record_key(arch: Arch, typed: &str) -> String {
     format!("{}-{typed}", arch.name())
 }
 
-/// The best offer of a series. Preferred are, in this order: offers with all parts, final releases,
-/// newer releases, the name that sorts last.
+/// The best offer of a series. Criteria, in this order: all parts exist, the release is final, the
+/// release is newer, the name sorts last.
 fn newest(series: Series, offers: Vec<Offer>) -> Option<Offer> {
     let of_series = offers
         .into_iter()
@@ -266,7 +267,7 @@ fn with_parts(
     Ok(packages.into_iter().map(|listed| to_offer(listed, &listed_packages)).collect())
 }
 
-/// Makes the offer of a package. `lists` has the package and its parts, as far as they exist.
+/// Makes the offer of a package. `lists` contains the package and its existing parts.
 fn to_offer(listed: ListedPackage, lists: &[ListedPackage]) -> Offer {
     let mut names: Vec<(String, String)> = Vec::new();
     let mut wanted = vec![listed.package.clone()];
@@ -346,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_and_what_they_need_are_read() {
+    fn packages_and_their_parts_are_parsed_and_a_missing_part_is_named() {
         let text = "Package: linux-image-7.3-c\nVersions: \n7.3~rc7-1~exp1 (/lists/x_Packages.lz4)\n \
                     Description Language:\n\n7.2-1 (/lists/y)\n\nReverse Depends: \n  z,a\n\
                     Dependencies: \n7.3~rc7-1~exp1 - dracut (16 (null)) linux-base (2 4.12~) \
@@ -355,39 +356,41 @@ mod tests {
                     Package: linux-base-7.3-c\nVersions: \n\nReverse Depends: \n  z,a\n\
                     Package: linux-image-c\nVersions: \n7.3+1 (/lists/x)\nDependencies: \n\
                     7.3+1 - linux-image-7.3-c (5 7.3)\nProvides: \n7.3+1 - \n";
-        let listed = |package: &str, version: &str, needs: &[&str]| ListedPackage {
+        let listed = |package: &str, version: &str, dependencies: &[&str]| ListedPackage {
             package: package.into(),
             version: version.into(),
-            dependencies: needs.iter().map(|name| (*name).to_owned()).collect(),
+            dependencies: dependencies.iter().map(|name| (*name).to_owned()).collect(),
         };
         let image = listed("linux-image-7.3-c", "7.3~rc7-1~exp1", &["linux-modules-7.3-c"]);
         let meta = listed("linux-image-c", "7.3+1", &["linux-image-7.3-c"]);
         assert_eq!(parse_showpkg(text), [image.clone(), meta.clone()]);
 
-        // The image's modules are not there.
-        let all = [image.clone(), meta.clone()];
-        assert_eq!(to_offer(meta.clone(), &all).parts, Err("linux-modules-7.3-c".into()));
-        let needs = ["linux-image-7.3-c", "linux-base-7.3-c"];
-        let modules = listed("linux-modules-7.3-c", "7.3~rc7-1~exp1", &needs);
-        let whole = to_offer(meta.clone(), &[image, meta, modules]).parts.unwrap();
-        let names: Vec<_> = whole.iter().map(|(name, _)| name.as_str()).collect();
+        let without_modules = [image.clone(), meta.clone()];
+        let offer = to_offer(meta.clone(), &without_modules);
+        assert_eq!(offer.parts, Err("linux-modules-7.3-c".into()));
+        let dependencies = ["linux-image-7.3-c", "linux-base-7.3-c"];
+        let modules = listed("linux-modules-7.3-c", "7.3~rc7-1~exp1", &dependencies);
+        let parts = to_offer(meta.clone(), &[image, meta, modules]).parts.unwrap();
+        let names: Vec<_> = parts.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["linux-image-c", "linux-image-7.3-c", "linux-modules-7.3-c"]);
     }
 
     #[test]
-    fn complete_offers_are_preferred_then_final_releases_then_newer_ones() {
+    fn complete_offers_are_preferred_then_final_releases_then_newer_releases() {
         let offer = |version: &str, parts| Offer {
             release: version.parse().ok(),
             package: format!("linux-image-{version}"),
             version: version.to_owned(),
             parts,
         };
-        let whole = |version| offer(version, Ok(Vec::new()));
-        let mut all = ["7.3-rc7", "7.2.13", "7.3.4", "7.3.11"].map(whole).to_vec();
-        all.push(offer("7.3.12", Err("linux-modules".into())));
-        let of = |text: &str| newest(text.parse().unwrap(), all.clone()).map(|o| o.version);
-        assert_eq!(of("7.3").as_deref(), Some("7.3.11"));
-        assert_eq!(of("7.2").as_deref(), Some("7.2.13"));
-        assert_eq!(of("6.1"), None);
+        let complete_offer = |version| offer(version, Ok(Vec::new()));
+        let mut offers = ["7.3-rc7", "7.2.13", "7.3.4", "7.3.11"].map(complete_offer).to_vec();
+        offers.push(offer("7.3.12", Err("linux-modules".into())));
+        let newest_version = |series: &str| {
+            newest(series.parse().unwrap(), offers.clone()).map(|offer| offer.version)
+        };
+        assert_eq!(newest_version("7.3").as_deref(), Some("7.3.11"));
+        assert_eq!(newest_version("7.2").as_deref(), Some("7.2.13"));
+        assert_eq!(newest_version("6.1"), None);
     }
 }

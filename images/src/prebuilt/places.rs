@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Finds installed kernels, and the configuration and modules that belong to an image, in the
-//! places where distributions put them.
+//! Finds installed kernels, and the configuration and modules of an image, at the paths that
+//! distributions use.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::modules::Modules;
 use crate::compression;
 use crate::error::{Error, PrebuiltError};
 
-/// The files that belong to an image.
+/// Configuration and modules of an image.
 pub(super) struct CompanionFiles {
     /// The configuration, if it was found.
     pub(super) config: Option<String>,
@@ -17,8 +17,9 @@ pub(super) struct CompanionFiles {
     pub(super) modules: Modules,
 }
 
-/// Finds the files that belong to an image: beside the image, in the unpacked package
-/// (`boot/vmlinuz-*` and `lib/modules` have a common parent), and on this machine by the release.
+/// Finds configuration and modules of an image: in the image's folder, in the unpacked package
+/// (`boot/vmlinuz-*` and `lib/modules` have a common parent), and among the installed kernels by the
+/// release.
 pub(super) fn find_companion_files(image: &Path, release: Option<&str>) -> CompanionFiles {
     let folder = image.parent().unwrap_or(Path::new("/"));
     let Some(release) = release else {
@@ -49,8 +50,8 @@ pub(super) fn find_companion_files(image: &Path, release: Option<&str>) -> Compa
 /// The configuration of an installed kernel: a file that distributions install, or
 /// `/proc/config.gz` of the running kernel.
 pub fn config_of(release: &str) -> Option<String> {
-    let places = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
-    places.iter().find_map(|path| fs::read_to_string(path).ok()).or_else(|| {
+    let paths = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
+    paths.iter().find_map(|path| fs::read_to_string(path).ok()).or_else(|| {
         let running_release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
         let compressed =
             (running_release.trim() == release).then(|| fs::read("/proc/config.gz").ok())??;
@@ -92,6 +93,7 @@ fn sort_key(release: &str) -> Vec<i64> {
     let mut numbers = Vec::new();
     let mut remaining = text.as_str();
     while let Some(start) = remaining.find(|c: char| c.is_ascii_digit()) {
+        // The number of a release candidate sorts before all other numbers.
         let offset = if remaining[..start].ends_with(".-") { -1_000_000 } else { 0 };
         let end = remaining[start..]
             .find(|c: char| !c.is_ascii_digit())
@@ -107,27 +109,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_is_found_by_number() {
+    fn the_newest_installed_kernel_is_found_by_its_release() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(newest_below(root.path()), None);
-        let put = |path: &str| {
+        let create = |path: &str| {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         };
-        put("boot/vmlinuz-6.12.9+deb12-amd64");
-        put("boot/vmlinuz-6.12.10+deb12-amd64");
-        put("boot/vmlinuz-rescue-0815");
-        put("boot/config-9.9.9");
-        let found = |path: &str| Some(root.path().join(path));
-        assert_eq!(newest_below(root.path()), found("boot/vmlinuz-6.12.10+deb12-amd64"));
-        put("usr/lib/modules/6.17.1-arch1-1/vmlinuz");
-        put("usr/lib/modules/7.0.0-without-image/modules.dep");
-        assert_eq!(newest_below(root.path()), found("usr/lib/modules/6.17.1-arch1-1/vmlinuz"));
+        create("boot/vmlinuz-6.12.9+deb12-amd64");
+        create("boot/vmlinuz-6.12.10+deb12-amd64");
+        create("boot/vmlinuz-rescue-0815");
+        create("boot/config-9.9.9");
+        let below_root = |path: &str| Some(root.path().join(path));
+        assert_eq!(newest_below(root.path()), below_root("boot/vmlinuz-6.12.10+deb12-amd64"));
+        create("usr/lib/modules/6.17.1-arch1-1/vmlinuz");
+        create("usr/lib/modules/7.0.0-without-image/modules.dep");
+        let newest = below_root("usr/lib/modules/6.17.1-arch1-1/vmlinuz");
+        assert_eq!(newest_below(root.path()), newest);
     }
 
     #[test]
-    fn numbers_sort_as_releases_do() {
+    fn sort_keys_have_the_order_of_the_releases() {
         let sorted = ["6.1.0-9-amd64", "6.1.0-10-amd64", "6.12.0-rc7", "6.12.0-1", "6.12.10"];
         assert!(sorted.map(sort_key).is_sorted());
     }
@@ -135,19 +138,19 @@ mod tests {
     #[test]
     fn configuration_and_modules_of_an_unpacked_package_are_found() {
         let root = tempfile::tempdir().unwrap();
-        let put = |path: &str, text: &str| {
+        let write = |path: &str, text: &str| {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, text).unwrap();
             path
         };
-        let image = put("boot/vmlinuz-9.9.9-x", "");
-        put("boot/config-9.9.9-x", "CONFIG_A=y\n");
-        put("lib/modules/9.9.9-x/kernel/virtio_mmio.ko", "\x7fELF\0depends=\0");
-        let found = find_companion_files(&image, Some("9.9.9-x"));
-        assert_eq!(found.config.as_deref(), Some("CONFIG_A=y\n"));
-        assert_eq!(found.modules.transport_modules().unwrap().len(), 1);
-        let other = find_companion_files(&image, Some("9.9.8-x"));
-        assert!(other.config.is_none() && other.modules.transport_modules().unwrap().is_empty());
+        let image = write("boot/vmlinuz-9.9.9-x", "");
+        write("boot/config-9.9.9-x", "CONFIG_A=y\n");
+        write("lib/modules/9.9.9-x/kernel/virtio_mmio.ko", "\x7fELF\0depends=\0");
+        let files = find_companion_files(&image, Some("9.9.9-x"));
+        assert_eq!(files.config.as_deref(), Some("CONFIG_A=y\n"));
+        assert_eq!(files.modules.transport_modules().unwrap().len(), 1);
+        let files = find_companion_files(&image, Some("9.9.8-x"));
+        assert!(files.config.is_none() && files.modules.transport_modules().unwrap().is_empty());
     }
 }

@@ -10,7 +10,8 @@ fn shell(script: &str) -> Command {
     shell
 }
 
-fn lines_of(commands: Vec<Command>) -> (Vec<String>, Vec<ExitStatus>) {
+/// Runs a pipeline. Returns its lines of output and the exit statuses.
+fn run_and_collect(commands: Vec<Command>) -> (Vec<String>, Vec<ExitStatus>) {
     let mut lines = Vec::new();
     let statuses = run(commands, &EntryLock::default(), &mut Silent, &mut |_, event| {
         if let Event::Line(line) = event {
@@ -21,8 +22,8 @@ fn lines_of(commands: Vec<Command>) -> (Vec<String>, Vec<ExitStatus>) {
 }
 
 #[test]
-fn both_streams_are_read_by_lines_and_pipelines_joined() {
-    let (mut lines, statuses) = lines_of(vec![
+fn stdout_of_the_last_command_and_stderr_of_all_are_read_by_lines() {
+    let (mut lines, statuses) = run_and_collect(vec![
         shell("echo warn >&2; printf 'b\\na\\n'; exit 3"),
         shell("sort; printf tail"),
     ]);
@@ -34,39 +35,39 @@ fn both_streams_are_read_by_lines_and_pipelines_joined() {
 
 #[test]
 fn only_listed_variables_are_inherited() {
-    // make exports the first of these; cargo test sets CARGO_*.
-    let (lines, _) = lines_of(vec![shell("env")]);
+    let (lines, _) = run_and_collect(vec![shell("env")]);
     for line in &lines {
         let name = line.split('=').next().unwrap();
-        let allowed = INHERITED_VARIABLES.contains(&name)
-            || INHERITED_PREFIXES.iter().any(|p| name.starts_with(p))
+        let is_allowed = INHERITED_VARIABLES.contains(&name)
+            || INHERITED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             || ["LC_ALL", "PWD", "SHLVL", "_", "OLDPWD"].contains(&name);
-        assert!(allowed, "{line} leaked");
+        assert!(is_allowed, "{line} was inherited");
     }
+    // cargo test sets variables that must not be inherited.
     assert!(std::env::vars().any(|(name, _)| name.starts_with("CARGO")), "the test can fail");
 }
 
 #[test]
 fn an_interrupt_kills_the_whole_group() {
     let dir = tempfile::tempdir().unwrap();
-    let mark = dir.path().join("pid");
+    let pid_file = dir.path().join("pid");
     let script =
-        format!("trap '' TERM; (trap '' TERM; echo $$ > {}; sleep 60) & wait", mark.display());
+        format!("trap '' TERM; (trap '' TERM; echo $$ > {}; sleep 60) & wait", pid_file.display());
     let start = Instant::now();
-    let mut late = Late(Interrupted::new(), start + Duration::from_millis(300));
-    let result = run(vec![shell(&script)], &EntryLock::default(), &mut late, &mut |_, _| {});
+    let mut monitor = InterruptAt(start + Duration::from_millis(300), Interrupted::new());
+    let result = run(vec![shell(&script)], &EntryLock::default(), &mut monitor, &mut |_, _| {});
     assert!(matches!(result, Err(Error::Interrupted)));
     assert!(start.elapsed() < KILL_DELAY + Duration::from_secs(2));
-    let pid: i32 = std::fs::read_to_string(mark).unwrap().trim().parse().unwrap();
-    let until = Instant::now() + Duration::from_secs(2);
-    while alive_in_group(pid) {
-        assert!(Instant::now() < until, "the group is still there");
+    let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while is_group_alive(pid) {
+        assert!(Instant::now() < deadline, "a process of the group is alive");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
 /// Whether a process of the group is alive. Zombies that PID 1 has not reaped do not count.
-fn alive_in_group(group: i32) -> bool {
+fn is_group_alive(group: i32) -> bool {
     std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
@@ -74,15 +75,15 @@ fn alive_in_group(group: i32) -> bool {
     })
 }
 
-/// A monitor that interrupts after some time.
-struct Late(Interrupted, Instant);
+/// A monitor that interrupts from a time on.
+struct InterruptAt(Instant, Interrupted);
 
-impl Monitor for Late {
+impl Monitor for InterruptAt {
     fn phase(&mut self, _: &str) {}
     fn progress(&mut self, _: u64, _: u64, _: &str) {}
     fn note(&mut self, _: &str) {}
     fn interrupt(&self) -> Option<BorrowedFd<'_>> {
-        if Instant::now() < self.1 { None } else { self.0.interrupt() }
+        if Instant::now() < self.0 { None } else { self.1.interrupt() }
     }
 }
 

@@ -22,12 +22,12 @@ const SOURCE_PACKAGE: &str = "linux";
 /// The packages of some of the distribution's suites.
 pub(super) struct Packages(Suites);
 
-/// The place of a release in the packages.
+/// The location of a release in the packages.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Locator {
-    /// The tarball in a binary package `linux-source-X.Y`.
+    /// The tarball in a binary package `linux-source-X.Y`. `sha256` is that of the package.
     Binary { package: String, version: String, suites: Suites, sha256: String },
-    /// The upstream tarball of the source package `linux`.
+    /// The upstream tarball (`.orig.tar`) of the source package `linux`.
     Orig { version: String, file: String, sha256: String },
 }
 
@@ -104,6 +104,8 @@ impl Source for Packages {
     }
 }
 
+/// Lists the releases of a series in the packages, without checksums, which
+/// [`Source::complete`] adds.
 fn list_releases(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<ReleaseList, Error> {
     let package = format!("linux-source-{series}");
     let mut list = ReleaseList::default();
@@ -111,7 +113,7 @@ fn list_releases(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<Re
     madison.args(["madison", &package, SOURCE_PACKAGE]);
     let text = ctx.capture(madison)?.unwrap_or_default();
     let (mut binary_packages, mut source_packages) = (Vec::new(), Vec::new());
-    for (name, version, kind) in text.lines().filter_map(apt::parse_madison) {
+    for (name, version, index_kind) in text.lines().filter_map(apt::parse_madison) {
         let Some(release) = apt::upstream_version(version) else { continue };
         list.series.push(release.series);
         if release.series != series {
@@ -119,7 +121,7 @@ fn list_releases(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<Re
         }
         let candidate = |locator| Candidate::new(release.to_string(), &locator);
         let (version, sha256) = (version.to_owned(), String::new());
-        match (kind, suites) {
+        match (index_kind, suites) {
             ("Packages", _) if name == package => {
                 let package = package.clone();
                 binary_packages.push(candidate(Locator::Binary {
@@ -141,7 +143,7 @@ fn list_releases(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<Re
             _ => {}
         }
     }
-    // Binary packages are preferred, because users of the distribution build kernels from them.
+    // Binary packages are preferred: users of the distribution build kernels from these packages.
     list.candidates = binary_packages;
     list.candidates.extend(source_packages);
     let mut names = apt::command(ctx, "apt-cache", suites);
@@ -190,12 +192,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_upstream_tarball_is_found_by_its_version() {
+    fn the_upstream_tarball_is_found_by_the_version_of_its_record() {
         let text = "Package: linux\nVersion: 6.5.1-1\nChecksums-Sha256:\n aa 1 linux_6.5.1.orig.tar.xz\n\
                     \nPackage: linux\nVersion: 6.5.10-1\nFiles:\n 99 1 linux_6.5.10.orig.tar.xz\n\
                     Checksums-Sha256:\n bb 5 linux_6.5.10-1.dsc\n cc 7 linux_6.5.10.orig.tar.xz\nHomepage: x\n";
-        let found = find_orig_tarball(text, "6.5.10-1").unwrap();
-        assert_eq!(found, ("cc".to_owned(), "linux_6.5.10.orig.tar.xz".to_owned()));
+        let (checksum, name) = find_orig_tarball(text, "6.5.10-1").unwrap();
+        assert_eq!((&*checksum, &*name), ("cc", "linux_6.5.10.orig.tar.xz"));
         assert_eq!(find_orig_tarball(text, "6.5.2-1"), None);
     }
 }

@@ -14,7 +14,7 @@ use crate::{git, process};
 /// The git tree in `LINUX=`.
 pub(super) struct GitTree;
 
-/// The place of a release or commit in the git tree.
+/// The location of a release or commit in the git tree.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Locator {
     Git {
@@ -44,8 +44,8 @@ impl Source for GitTree {
         let Some(linux) = query.linux else { return Ok(None) };
         let (repository, series) = (absolute(linux), query.series);
         let mut git = git::command(ctx.cache, &repository);
-        // `*tree` is the tree of the commit of an annotated tag, `tree` the tree of the commit of a
-        // lightweight tag.
+        // `*tree` is set for an annotated tag, `tree` for a lightweight tag: the tree of the tagged
+        // commit.
         git.args(["for-each-ref", "--format=%(refname:strip=2) %(*tree)%(tree)"]);
         git.args([format!("refs/tags/v{series}"), format!("refs/tags/v{series}.*")]);
         git.arg(format!("refs/tags/v{series}-rc*"));
@@ -90,6 +90,7 @@ impl Source for GitTree {
     }
 }
 
+/// The absolute path of a repository, with `~` expanded.
 fn absolute(repository: &Path) -> PathBuf {
     let repository = expand_home(repository);
     std::path::absolute(&repository).unwrap_or(repository)
@@ -109,8 +110,9 @@ pub(super) fn commit(ctx: &Ctx<'_>, linux: &Path, name: &str) -> Result<Candidat
     if rev_parse(&["--git-dir"]).is_none() {
         return Err(GitError::NotARepository { linux: repository }.into());
     }
-    let object_name = |kind: &str| {
-        rev_parse(&["--verify", "--quiet", "--end-of-options", &format!("{name}^{{{kind}}}")])
+    let object_name = |object_type: &str| {
+        let object = format!("{name}^{{{object_type}}}");
+        rev_parse(&["--verify", "--quiet", "--end-of-options", &object])
     };
     let (Some(commit), Some(tree)) = (object_name("commit"), object_name("tree")) else {
         let is_shallow = rev_parse(&["--is-shallow-repository"]).as_deref() == Some("true");

@@ -32,7 +32,7 @@ impl NewestRelease {
     }
 }
 
-/// Maximum number of releases to try, newest first.
+/// Maximum number of releases to look for in the sources, newest first.
 const MAX_TRIES: usize = 3;
 
 /// The releases in a releases.json that count for `wanted`, newest first.
@@ -55,8 +55,8 @@ fn accepted_releases(text: &str, wanted: NewestRelease) -> Vec<Release> {
     accepted
 }
 
-/// Finds the newest release. If upstream cannot be reached, the newest release in the
-/// distribution's packages stands in for it.
+/// Finds the newest release; if upstream cannot be reached, the newest release in the distribution's
+/// packages.
 ///
 /// # Errors
 /// [`SourceError`] if no source has the release, or no source can be reached.
@@ -130,17 +130,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_are_read() {
+    fn accepted_releases_of_releases_json_are_sorted_newest_first() {
         let text = r#"{"latest_stable": {"version": "7.3.4"}, "releases": [
             {"moniker": "mainline", "version": "7.4-rc2"},
             {"moniker": "stable", "version": "7.3.4", "iseol": false},
             {"moniker": "longterm", "version": "6.12.117"},
             {"moniker": "linux-next", "version": "next-20261120"}]}"#;
-        let written = |wanted| -> Vec<String> {
+        let accepted = |wanted| -> Vec<String> {
             accepted_releases(text, wanted).iter().map(Release::to_string).collect()
         };
-        assert_eq!(written(NewestRelease::Latest), ["7.4-rc2", "7.3.4", "6.12.117"]);
-        assert_eq!(written(NewestRelease::Stable), ["7.3.4", "6.12.117"]);
+        assert_eq!(accepted(NewestRelease::Latest), ["7.4-rc2", "7.3.4", "6.12.117"]);
+        assert_eq!(accepted(NewestRelease::Stable), ["7.3.4", "6.12.117"]);
         assert!(accepted_releases("<html>", NewestRelease::Latest).is_empty());
     }
 }

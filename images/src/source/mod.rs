@@ -33,7 +33,7 @@ trait Source: Sync {
     /// Name for messages, such as `the upstream archive`.
     fn name(&self) -> &'static str;
 
-    /// The keys of the source's locators ([`Candidate::locator`]). They never change, because
+    /// The keys of the source's locators ([`Candidate::locator`]). These keys never change, because
     /// records in users' caches contain them.
     fn locator_keys(&self) -> &'static [&'static str];
 
@@ -50,8 +50,8 @@ trait Source: Sync {
     /// If the caller interrupts, or the source that the user named cannot be used.
     fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<ReleaseList>, Error>;
 
-    /// Adds details to a candidate, such as the checksum, that take too long to look up for a whole
-    /// list.
+    /// Adds the details of a candidate, such as the checksum, that [`Source::list`] leaves out
+    /// because the look-up for a whole list takes too long.
     ///
     /// # Errors
     /// If the source does not have these details.
@@ -85,7 +85,7 @@ trait Source: Sync {
     /// If the locator is damaged.
     fn content_id(&self, candidate: &Candidate) -> Result<String, Error>;
 
-    /// Identity of the file or commit, without the checksum.
+    /// Identity of the file or commit in the source, without the checksum.
     ///
     /// # Errors
     /// If the locator is damaged.
@@ -116,7 +116,7 @@ struct ReleaseList {
 struct Candidate {
     /// The version, as [`Release`] prints it; for a commit, the name that the user typed.
     version: String,
-    /// The place in the source: a JSON object with one key, which is one of
+    /// The location in the source: a JSON object with one key, which is one of
     /// [`Source::locator_keys`].
     #[serde(rename = "origin")]
     locator: Value,
@@ -166,7 +166,7 @@ impl Candidate {
     }
 }
 
-/// The id of a release with this checksum.
+/// The content id of a release with this checksum: version, and first digits of the checksum.
 fn content_id_of(candidate: &Candidate, sha256: &str) -> String {
     format!("{}-{sha256:.24}", candidate.version)
 }

@@ -20,7 +20,7 @@ use crate::reference::WantedRelease;
 use crate::types::{KernelImage, Request, Selftests};
 use crate::{makefile, toolchain};
 
-/// Maximum number of releases to skip because they cannot be downloaded.
+/// Maximum number of releases that are skipped because they cannot be downloaded.
 const MAX_FAILED_DOWNLOADS: usize = 4;
 
 /// A release or commit to build.
@@ -33,7 +33,7 @@ pub(crate) struct ReleaseBuild {
     is_exact: bool,
     pub(crate) options: BuildOptions,
     pub(crate) patches: Patches,
-    /// The release, after it was found.
+    /// The found release; `None` before the search.
     found: Option<FoundRelease>,
 }
 
@@ -67,7 +67,7 @@ impl ReleaseBuild {
     fn can_search(&self, ctx: &Ctx<'_>) -> bool {
         let has_program = |program: &str| toolchain::find_program(program).is_some();
         let needs_git = self.linux.is_some() || matches!(self.wanted, WantedRelease::Commit(_));
-        let is_known = match self.wanted {
+        let needs_no_network = match self.wanted {
             WantedRelease::Commit(_) => true,
             WantedRelease::Version(version) => {
                 search::read_record(ctx, self.options.arch, version).is_some()
@@ -75,7 +75,7 @@ impl ReleaseBuild {
             WantedRelease::Latest | WantedRelease::Stable => false,
         };
         (!needs_git || has_program("git"))
-            && (is_known || has_program("curl") || has_program("apt-get"))
+            && (needs_no_network || has_program("curl") || has_program("apt-get"))
     }
 
     /// The missing tools for fetching and building.
@@ -113,11 +113,11 @@ impl ReleaseBuild {
         }
     }
 
-    /// Finds the release among all candidates that are not excluded. Tells the user if another
-    /// release stands in.
+    /// Finds the release among all candidates that are not excluded. A note tells the user if the
+    /// result is another release than the requested one.
     ///
     /// # Errors
-    /// [`SourceError::NotExact`] if another release stands in and the request is exact.
+    /// [`SourceError::NotExact`] if the result is another release and the request is exact.
     fn find(&self, ctx: &mut Ctx<'_>, excluded: &[Candidate]) -> Result<FoundRelease, Error> {
         let scope = SearchScope { arch: self.options.arch, linux: self.linux.as_deref(), excluded };
         let found = find(ctx, &scope, &self.wanted)?;
@@ -146,6 +146,7 @@ impl ReleaseBuild {
         Ok(image)
     }
 
+    /// Unpacks, patches and builds a found release, unless the cache has its image.
     fn build(&self, ctx: &mut Ctx<'_>, found: &FoundRelease) -> Result<KernelImage, Error> {
         if let Some(image) = self.find_image(ctx, found)? {
             return Ok(image);
@@ -165,8 +166,8 @@ impl ReleaseBuild {
         recipe.build(ctx, &mirror.src)
     }
 
-    /// Records the source of the release after a successful download. Records nothing for `latest`
-    /// and `stable`, because these change.
+    /// Records the source of the release after a successful download, except for `latest` and
+    /// `stable`, which change.
     fn record_result(&self, ctx: &Ctx<'_>, found: &FoundRelease) -> Result<(), Error> {
         match self.wanted {
             WantedRelease::Version(version) => {
@@ -183,14 +184,14 @@ impl ReleaseBuild {
 
     fn identity(&self, found: &FoundRelease) -> Result<SourceIdentity, Error> {
         let key = self.key(found)?;
-        let name = match self.patches.is_empty() {
+        let identity = match self.patches.is_empty() {
             true => format!("release {key}"),
             false => format!("release {key} {}", self.patches.digest()),
         };
         Ok(SourceIdentity {
-            content: name.clone(),
-            kconfig: name.clone(),
-            directory: name,
+            content: identity.clone(),
+            kconfig: identity.clone(),
+            directory: identity,
             label: found.candidate.label()? + &self.patches.label(),
             substitution_note: found.substitution_note.clone(),
             lacks_left_out_files: true,

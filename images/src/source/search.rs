@@ -56,8 +56,8 @@ pub(super) fn find_release(
     }
 }
 
-/// Finds a release in the sources that are not on this machine. `candidates` has the candidates of
-/// the local sources.
+/// Finds a release in the sources that are not on this machine. `candidates` are those of the local
+/// sources.
 fn find_remote_release(
     ctx: &mut Ctx<'_>,
     scope: &SearchScope<'_>,
@@ -116,8 +116,7 @@ fn remote_source_names() -> Vec<&'static str> {
 /// # Errors
 /// If the caller interrupts.
 pub(super) fn offered_series(ctx: &mut Ctx<'_>) -> Result<Vec<Series>, Error> {
-    // No source has releases of series 0.0, so only the packages, which list all their series,
-    // count.
+    // No source has candidates of series 0.0. The packages then still list all their series.
     let query = Query { series: Series { major: 0, minor: 0 }, linux: None };
     let mut series = Vec::new();
     for source in SOURCES {
@@ -150,8 +149,8 @@ pub(super) fn record_result(
     version: Version,
     found: &FoundRelease,
 ) -> Result<(), Error> {
-    let is_known = read_record(ctx, arch, version).as_ref() == Some(found);
-    if found.candidate.source()?.is_local() || is_known {
+    let is_recorded = read_record(ctx, arch, version).as_ref() == Some(found);
+    if found.candidate.source()?.is_local() || is_recorded {
         return Ok(());
     }
     ctx.cache.write_record("resolved", &record_key(arch, version), found)
@@ -167,8 +166,8 @@ pub(super) fn matching_candidate(version: Version, candidates: &[Candidate]) -> 
     }
 }
 
-/// The newest candidate of a series. Release candidates count only if the series has no final
-/// release. If two candidates are equal, the result is the first of them.
+/// The newest candidate of a series. Release candidates (-rc) count only if the series has no final
+/// release. Of two candidates with equal versions, the first is returned.
 pub(super) fn newest(series: Series, candidates: &[Candidate]) -> Option<&Candidate> {
     let is_in_series = |candidate: &&Candidate| {
         candidate.release().is_some_and(|release| release.series == series)
@@ -180,7 +179,8 @@ pub(super) fn newest(series: Series, candidates: &[Candidate]) -> Option<&Candid
     candidates.iter().filter(is_in_series).reduce(newer)
 }
 
-/// The candidate of the same series that is nearest to `release`.
+/// The candidate of the same series that is nearest to `release`, by the number of point releases
+/// between them. Final releases are nearer to a final release than release candidates.
 pub(super) fn nearest(release: Release, candidates: &[Candidate]) -> Option<&Candidate> {
     candidates
         .iter()

@@ -14,23 +14,25 @@ use crate::types::{KernelImage, Request};
 use crate::version::Version;
 
 fn candidates(versions: &[&str]) -> Vec<Candidate> {
-    let locator = |v: &str| serde_json::json!({ "Upstream": { "path": v, "sha256": "0" } });
-    versions.iter().map(|v| Candidate::new((*v).into(), &locator(v))).collect()
+    let locator =
+        |version: &str| serde_json::json!({ "Upstream": { "path": version, "sha256": "0" } });
+    let candidate = |version: &&str| Candidate::new((*version).into(), &locator(version));
+    versions.iter().map(candidate).collect()
 }
 
 fn version(candidate: Option<&Candidate>) -> Option<&str> {
-    candidate.map(|c| c.version.as_str())
+    candidate.map(|candidate| candidate.version.as_str())
 }
 
 #[test]
-fn the_newest_of_a_series_is_a_candidate_only_if_there_is_no_release() {
+fn the_newest_of_a_series_is_a_release_candidate_only_without_a_final_release() {
     let list =
         candidates(&["6.12", "6.12.117", "6.12.9", "6.13", "7.3-rc7", "7.3-rc2", "8.0-rc1", "8.0"]);
-    let of = |text: &str| version(search::newest(text.parse().unwrap(), &list));
-    assert_eq!(of("6.12"), Some("6.12.117"));
-    assert_eq!(of("7.3"), Some("7.3-rc7"));
-    assert_eq!(of("8.0"), Some("8.0"));
-    assert_eq!(of("6.1"), None);
+    let newest = |series: &str| version(search::newest(series.parse().unwrap(), &list));
+    assert_eq!(newest("6.12"), Some("6.12.117"));
+    assert_eq!(newest("7.3"), Some("7.3-rc7"));
+    assert_eq!(newest("8.0"), Some("8.0"));
+    assert_eq!(newest("6.1"), None);
 }
 
 #[test]
@@ -41,14 +43,15 @@ fn an_exact_version_is_found_or_the_nearest_of_its_series() {
     };
     assert_eq!(exact("6.12.38"), Some("6.12.38"));
     assert_eq!(exact("6.12"), None);
-    let near = |text: &str| version(search::nearest(text.parse().unwrap(), &list));
-    assert_eq!(near("6.12"), Some("6.12.8"));
-    assert_eq!(near("6.12.41"), Some("6.12.43"));
-    assert_eq!(near("6.14.1"), None);
+    let nearest = |text: &str| version(search::nearest(text.parse().unwrap(), &list));
+    assert_eq!(nearest("6.12"), Some("6.12.8"));
+    assert_eq!(nearest("6.12.41"), Some("6.12.43"));
+    assert_eq!(nearest("6.14.1"), None);
 }
 
-/// Creates an upstream archive in a local directory.
-fn archive(f: &mut Fixture, version: &str) -> PathBuf {
+/// Adds the fixture's tree as a release to an upstream archive in a local directory. Returns the
+/// path of the tarball.
+fn add_to_archive(f: &mut Fixture, version: &str) -> PathBuf {
     let folder = f.dir.path().join("archive/v6.x");
     fs::create_dir_all(&folder).unwrap();
     let tarball = folder.join(format!("linux-{version}.tar.xz"));
@@ -65,7 +68,8 @@ fn archive(f: &mut Fixture, version: &str) -> PathBuf {
     tarball
 }
 
-fn release(f: &Fixture, reference: &str) -> Result<(KernelImage, Recording), Error> {
+/// Builds the kernel of a reference. Returns the image and the reports.
+fn build(f: &Fixture, reference: &str) -> Result<(KernelImage, Recording), Error> {
     let request = Request { reference: reference.into(), ..Request::default() };
     let mut monitor = Recording::default();
     f.build(&request, &mut monitor).map(|image| (image, monitor))
@@ -74,48 +78,49 @@ fn release(f: &Fixture, reference: &str) -> Result<(KernelImage, Recording), Err
 #[test]
 fn an_upstream_release_is_verified_built_and_then_needs_no_network() {
     let mut f = Fixture::new();
-    archive(&mut f, "6.12.3");
-    let (image, monitor) = release(&f, "v6.12.3").unwrap();
+    add_to_archive(&mut f, "6.12.3");
+    let (image, monitor) = build(&f, "v6.12.3").unwrap();
     assert!(image.is_newly_built && image.substitution_note.is_none());
     assert!(image.source.starts_with("upstream linux-6.12.3.tar.xz, sha256 "), "{}", image.source);
     assert!(
-        monitor.messages.iter().any(|output| output.starts_with("unpacking")),
+        monitor.messages.iter().any(|message| message.starts_with("unpacking")),
         "{:?}",
         monitor.messages
     );
     fs::remove_dir_all(f.dir.path().join("archive")).unwrap();
-    let (image, monitor) = release(&f, "v6.12.3").unwrap();
+    let (image, monitor) = build(&f, "v6.12.3").unwrap();
     assert!(!image.is_newly_built);
-    assert_eq!(monitor.messages, Vec::<String>::new(), "nobody is asked");
-    f.assert_tidy();
+    assert_eq!(monitor.messages, Vec::<String>::new(), "no source is searched");
+    f.assert_no_unfinished_files();
 }
 
 #[test]
-fn the_newest_of_a_series_is_remembered() {
+fn the_newest_release_of_a_series_is_recorded() {
     let mut f = Fixture::new();
-    archive(&mut f, "6.12.2");
-    archive(&mut f, "6.12.3");
-    let (image, _) = release(&f, "6.12").unwrap();
+    add_to_archive(&mut f, "6.12.2");
+    add_to_archive(&mut f, "6.12.3");
+    let (image, _) = build(&f, "6.12").unwrap();
     assert!(image.source.contains("linux-6.12.3.tar.xz"));
     fs::remove_dir_all(f.dir.path().join("archive")).unwrap();
-    assert!(!release(&f, "6.12").unwrap().0.is_newly_built);
+    assert!(!build(&f, "6.12").unwrap().0.is_newly_built);
 }
 
 #[test]
-fn a_release_that_stands_in_is_said_first_and_refused_if_it_must_be_exact() {
+fn another_release_than_requested_is_noted_first_and_refused_by_an_exact_request() {
     let mut f = Fixture::new();
-    archive(&mut f, "6.12.3");
+    add_to_archive(&mut f, "6.12.3");
     let exact = Request { reference: "v6.12.9".into(), exact: true, ..Request::default() };
     let error = f.build(&exact, &mut Silent).unwrap_err();
     assert_eq!(error.fault(), Fault::Machine);
     assert!(error.to_string().contains("--exact"), "{error}");
-    let (image, monitor) = release(&f, "v6.12.9").unwrap();
+    let (image, monitor) = build(&f, "v6.12.9").unwrap();
     assert!(image.is_newly_built && image.substitution_note.is_some());
-    let at = |text: &str| monitor.messages.iter().position(|said| said.contains(text));
-    assert!(at("stands in for it").unwrap() < at("unpacking").unwrap(), "{:?}", monitor.messages);
-    let (_, monitor) = release(&f, "v6.12.9").unwrap();
-    assert!(monitor.messages[0].contains("stands in for it"), "also from the cache");
-    assert!(f.build(&exact, &mut Silent).is_err(), "also from the cache");
+    let index_of =
+        |text: &str| monitor.messages.iter().position(|message| message.contains(text)).unwrap();
+    assert!(index_of("stands in for it") < index_of("unpacking"), "{:?}", monitor.messages);
+    let (_, monitor) = build(&f, "v6.12.9").unwrap();
+    assert!(monitor.messages[0].contains("stands in for it"), "the same with a cached image");
+    assert!(f.build(&exact, &mut Silent).is_err(), "the same with a cached image");
     let request = Request { reference: "v6.12.3".into(), exact: true, ..Request::default() };
     f.build(&request, &mut Silent).unwrap();
 }
@@ -123,18 +128,18 @@ fn a_release_that_stands_in_is_said_first_and_refused_if_it_must_be_exact() {
 #[test]
 fn a_tarball_with_a_wrong_checksum_is_refused() {
     let mut f = Fixture::new();
-    let tarball = archive(&mut f, "6.12.3");
+    let tarball = add_to_archive(&mut f, "6.12.3");
     let mut bytes = fs::read(&tarball).unwrap();
     bytes.push(0);
     fs::write(tarball, bytes).unwrap();
-    let error = release(&f, "v6.12.3").unwrap_err();
+    let error = build(&f, "v6.12.3").unwrap_err();
     assert_eq!(error.fault(), Fault::Machine);
     assert!(error.to_string().contains("sha256"), "{error}");
-    f.assert_tidy();
+    f.assert_no_unfinished_files();
 }
 
 #[test]
-fn a_git_tree_comes_first_and_is_only_read() {
+fn a_git_tree_is_searched_first_and_only_read() {
     let f = Fixture::new();
     for arguments in
         [&["init", "-q"][..], &["add", "-A"], &["commit", "-qm", "x"], &["tag", "v6.12.3"]]
@@ -143,7 +148,7 @@ fn a_git_tree_comes_first_and_is_only_read() {
         git.args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-C"]).arg(f.tree());
         assert!(git.args(arguments).status().unwrap().success());
     }
-    // The tag counts, not the checked-out commit.
+    // The kernel is built from the tag, not from the work tree.
     f.write("kernel/fork.c", "broken");
     let before = snapshot(&f.tree());
     let request =
@@ -168,72 +173,73 @@ fn a_commit_of_a_git_tree_is_built_and_the_tree_is_only_read() {
     f.write("kernel/fork.c", "broken");
     git(&["commit", "-qam", "two"]);
     let before = snapshot(&f.tree());
-    let of = |name: &str| {
+    let build_commit = |name: &str| {
         let linux = Some(f.tree());
         let request = Request { reference: name.into(), linux, ..Request::default() };
         f.build(&request, &mut Silent)
     };
-    let image = of("HEAD~1").unwrap();
+    let image = build_commit("HEAD~1").unwrap();
     assert!(image.is_newly_built && image.source.contains("HEAD~1, commit "), "{}", image.source);
-    assert!(!of("main~1").unwrap().is_newly_built, "the same tree");
-    assert_eq!(of("main").unwrap_err().fault(), Fault::Kernel);
+    assert!(!build_commit("main~1").unwrap().is_newly_built, "the same commit");
+    assert_eq!(build_commit("main").unwrap_err().fault(), Fault::Kernel);
     assert_eq!(snapshot(&f.tree()), before);
 }
 
 #[test]
 fn latest_and_stable_are_not_recorded() {
     let mut f = Fixture::new();
-    archive(&mut f, "6.12.2");
-    archive(&mut f, "6.12.3");
-    let say = |version: &str| {
-        let text = format!("{{\"releases\": [{{\"version\": \"{version}\"}}]}}");
+    add_to_archive(&mut f, "6.12.2");
+    add_to_archive(&mut f, "6.12.3");
+    let publish = |versions: &[&str]| {
+        let entries: Vec<_> =
+            versions.iter().map(|version| serde_json::json!({ "version": version })).collect();
+        let text = serde_json::json!({ "releases": entries }).to_string();
         fs::write(f.dir.path().join("archive/releases.json"), text).unwrap();
     };
-    say("6.12.2");
+    publish(&["6.12.2"]);
     for reference in ["stable", "latest"] {
-        let (image, _) = release(&f, reference).unwrap();
+        let (image, _) = build(&f, reference).unwrap();
         assert!(image.source.contains("linux-6.12.2.tar.xz") && image.substitution_note.is_none());
     }
-    say("6.12.3");
-    assert!(release(&f, "stable").unwrap().0.source.contains("linux-6.12.3.tar.xz"));
+    publish(&["6.12.3"]);
+    assert!(build(&f, "stable").unwrap().0.source.contains("linux-6.12.3.tar.xz"));
     // The release candidate counts only for `latest`, and no source has it.
-    say("6.12-rc9\"}, {\"version\": \"6.12.2");
-    let (image, _) = release(&f, "stable").unwrap();
+    publish(&["6.12-rc9", "6.12.2"]);
+    let (image, _) = build(&f, "stable").unwrap();
     assert!(image.source.contains("linux-6.12.2.tar.xz"));
     fs::write(f.dir.path().join("archive/releases.json"), "<html>").unwrap();
-    assert_eq!(release(&f, "stable").unwrap_err().fault(), Fault::Machine);
-    f.assert_tidy();
+    assert_eq!(build(&f, "stable").unwrap_err().fault(), Fault::Machine);
+    f.assert_no_unfinished_files();
 }
 
 #[test]
 fn a_release_that_cannot_be_downloaded_is_skipped() {
     let mut f = Fixture::new();
-    archive(&mut f, "6.12.3");
-    fs::remove_file(archive(&mut f, "6.12.4")).unwrap();
-    let (image, monitor) = release(&f, "6.12").unwrap();
+    add_to_archive(&mut f, "6.12.3");
+    fs::remove_file(add_to_archive(&mut f, "6.12.4")).unwrap();
+    let (image, monitor) = build(&f, "6.12").unwrap();
     assert!(image.source.contains("linux-6.12.3.tar.xz"), "{}", image.source);
-    assert!(monitor.messages.iter().any(|output| output.contains("looking further")));
-    let (image, _) = release(&f, "v6.12.4").unwrap();
+    assert!(monitor.messages.iter().any(|message| message.contains("looking further")));
+    let (image, _) = build(&f, "v6.12.4").unwrap();
     assert!(image.substitution_note.unwrap().starts_with("v6.12.4 cannot be had here; 6.12.3, "));
-    f.assert_tidy();
+    f.assert_no_unfinished_files();
 }
 
 #[test]
-fn an_unknown_version_is_bad_input_and_unreachable_sources_are_the_machines_fault() {
+fn an_unknown_series_is_the_inputs_fault_and_unreachable_sources_are_the_machines() {
     let mut f = Fixture::new();
-    let error = release(&f, "v6.12.3").unwrap_err();
+    let error = build(&f, "v6.12.3").unwrap_err();
     assert_eq!(error.fault(), Fault::Machine);
     assert!(error.to_string().starts_with("no source of linux v6.12.3 can be reached"), "{error}");
-    archive(&mut f, "6.12.3");
-    let error = release(&f, "v6.99.1").unwrap_err();
+    add_to_archive(&mut f, "6.12.3");
+    let error = build(&f, "v6.99.1").unwrap_err();
     assert_eq!(error.fault(), Fault::Input);
     assert!(error.to_string().contains("on offer: 6.12; "), "{error}");
-    f.assert_tidy();
+    f.assert_no_unfinished_files();
 }
 
-/// Records in the format of sudbox 0.1.0.
 #[test]
-fn records_of_sudbox_0_1_0_are_read_and_keep_their_ids() {
+fn records_of_sudbox_0_1_0_are_read_and_keep_their_content_ids() {
     let f = Fixture::new();
     let binary = r#"{
         "candidate": { "version": "6.12.117", "origin": { "Binary": {
@@ -263,15 +269,15 @@ fn records_of_sudbox_0_1_0_are_read_and_keep_their_ids() {
     assert_eq!(found.candidate.content_id().unwrap(), "6.12.3-00112233445566778899aabb");
     assert!(found.substitution_note.is_some());
     assert!(read("7.3").is_none() && read("7.2").is_none());
-    // Written again, the records are equal to those read.
+    // A record that is written and read again is the same.
     search::record_result(&ctx, Arch::X86_64, "v6.12.5".parse().unwrap(), &found).unwrap();
     assert_eq!(read("v6.12.5"), Some(found));
 }
 
 #[test]
 fn no_two_sources_share_a_locator_key() {
-    for (place, source) in SOURCES.iter().enumerate() {
-        let others = SOURCES[..place].iter().filter(|other| other.name() != source.name());
+    for (index, source) in SOURCES.iter().enumerate() {
+        let others = SOURCES[..index].iter().filter(|other| other.name() != source.name());
         for other in others {
             assert!(source.locator_keys().iter().all(|key| !other.locator_keys().contains(key)));
         }

@@ -112,7 +112,7 @@ fn tar_command(ctx: &Ctx<'_>, folder: &Path, part: Part) -> Command {
     tar
 }
 
-/// Runs a pipeline that ends in tar.
+/// Runs a pipeline whose last command is tar.
 fn run_pipeline(ctx: &mut Ctx<'_>, commands: Vec<Command>) -> Result<(), Error> {
     let mut first_line = None;
     let statuses = process::run(commands, &EntryLock::default(), ctx.monitor, &mut |_, event| {

@@ -91,7 +91,9 @@ pub(super) fn download_releases_json(ctx: &mut Ctx<'_>) -> Result<Option<String>
 /// The result of a request to the archive.
 enum Response {
     Text(String),
+    /// The archive does not have the file.
     NotFound,
+    /// The archive cannot be reached.
     Unreachable,
 }
 
@@ -122,6 +124,7 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// The archive's folder with the releases of a series.
 fn archive_folder(series: Series) -> String {
     format!("v{}.x", series.major)
 }
@@ -169,8 +172,8 @@ fn download_tarball(
     }
     let actual = sha256_of(&tarball)?;
     if actual != sha256 {
-        // Do not try another source: an attacker who can change a file can also block the other
-        // sources.
+        // Fail instead of trying another source: an attacker who can change a file can also block
+        // the other sources.
         let published = sha256.to_owned();
         return Err(SourceError::Tampered { url, actual, published }.into());
     }
@@ -185,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_are_read_between_the_lines_of_a_signature() {
+    fn checksums_are_parsed_between_the_lines_of_a_signature() {
         let sum = "a".repeat(64);
         let text = format!(
             "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{sum}  linux-6.12.117.tar.xz\n\
@@ -194,7 +197,8 @@ mod tests {
              -----BEGIN PGP SIGNATURE-----\n"
         );
         let list = parse_checksums(&text, "6.12".parse().unwrap());
-        let versions: Vec<_> = list.candidates.iter().map(|c| c.version.as_str()).collect();
+        let versions: Vec<_> =
+            list.candidates.iter().map(|candidate| candidate.version.as_str()).collect();
         assert_eq!(versions, ["6.12.117", "6.12"]);
         let Locator::Upstream { path, sha256 } = list.candidates[0].locator().unwrap();
         assert_eq!((path.as_str(), sha256), ("v6.x/linux-6.12.117.tar.xz", sum));

@@ -2,7 +2,8 @@
 
 use super::*;
 
-fn tree(files: &[&str]) -> tempfile::TempDir {
+/// Creates a tree with these files.
+fn tree_with(files: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for file in files {
         let path = dir.path().join(file);
@@ -12,16 +13,17 @@ fn tree(files: &[&str]) -> tempfile::TempDir {
     dir
 }
 
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
+/// Returns the paths of the found files, sorted.
+fn found_paths(dir: &Path) -> Vec<String> {
+    let mut paths: Vec<_> =
         find_source_files(dir, Arch::X86_64).unwrap().into_iter().map(|file| file.path).collect();
-    names.sort();
-    names
+    paths.sort();
+    paths
 }
 
 #[test]
 fn build_products_are_ignored_without_a_gitignore() {
-    let dir = tree(&[
+    let dir = tree_with(&[
         "Makefile",
         ".config",
         "kernel/fork.c",
@@ -39,32 +41,32 @@ fn build_products_are_ignored_without_a_gitignore() {
         "vmlinux",
     ]);
     assert_eq!(
-        names(dir.path()),
+        found_paths(dir.path()),
         ["Documentation/Kconfig", "Makefile", "arch/x86/boot/x.c", "kernel/fork.c"]
     );
 }
 
 #[test]
-fn the_nearest_gitignore_rule_wins() {
-    let dir = tree(&["a/gen.h", "a/b/gen.h", "a/keep.s", "b.s", "Makefile"]);
+fn the_rule_of_the_nearest_gitignore_takes_precedence() {
+    let dir = tree_with(&["a/gen.h", "a/b/gen.h", "a/keep.s", "b.s", "Makefile"]);
     fs::write(dir.path().join(".gitignore"), ".*\n*.s\ngen.h\n").unwrap();
     fs::write(dir.path().join("a/.gitignore"), "!keep.s\n").unwrap();
     fs::write(dir.path().join("a/b/.gitignore"), "!/gen.h\n").unwrap();
-    assert_eq!(names(dir.path()), ["Makefile", "a/b/gen.h", "a/keep.s"]);
+    assert_eq!(found_paths(dir.path()), ["Makefile", "a/b/gen.h", "a/keep.s"]);
 }
 
 #[test]
 fn rules_that_ignore_everything_are_not_followed() {
-    let dir = tree(&["Makefile", "kernel/fork.c", "kernel/x.o"]);
+    let dir = tree_with(&["Makefile", "kernel/fork.c", "kernel/x.o"]);
     fs::write(dir.path().join(".gitignore"), "*.o\n/*\n!/debian/\n").unwrap();
-    let names = names(dir.path());
-    assert!(names.contains(&"Makefile".to_owned()) && names.contains(&"kernel/fork.c".to_owned()));
-    assert!(!names.contains(&"kernel/x.o".to_owned()));
+    let paths = found_paths(dir.path());
+    assert!(paths.contains(&"Makefile".to_owned()) && paths.contains(&"kernel/fork.c".to_owned()));
+    assert!(!paths.contains(&"kernel/x.o".to_owned()));
 }
 
 #[test]
 fn an_output_directory_in_the_tree_is_ignored() {
-    let dir = tree(&["Makefile", "build/.config", "build/x.c"]);
+    let dir = tree_with(&["Makefile", "build/.config", "build/x.c"]);
     std::os::unix::fs::symlink("..", dir.path().join("build/source")).unwrap();
-    assert_eq!(names(dir.path()), ["Makefile"]);
+    assert_eq!(found_paths(dir.path()), ["Makefile"]);
 }

@@ -8,7 +8,7 @@ use crate::testing::{Fixture, snapshot};
 use crate::types::Request;
 
 #[test]
-fn a_tree_with_objects_is_built_and_not_changed() {
+fn a_tree_with_files_of_an_in_tree_build_is_built_and_not_changed() {
     let f = Fixture::new();
     // Files of an in-tree build, with which `make O=` refuses the tree as not clean.
     f.write(".config", "CONFIG_THEIRS=y\n");
@@ -29,15 +29,15 @@ fn a_tree_with_objects_is_built_and_not_changed() {
     assert!(image.source.contains("HEAD "), "{}", image.source);
     let config = fs::read_to_string(image.config.unwrap()).unwrap();
     assert!(config.contains("CONFIG_EMBEDDED=y") && !config.contains("THEIRS"));
-    assert!(!f.kernel().unwrap().is_newly_built, "the second time it is found");
+    assert!(!f.kernel().unwrap().is_newly_built, "the second call finds the image in the cache");
     assert_eq!(snapshot(&f.tree()), before);
-    f.assert_tidy();
+    f.assert_no_unfinished_files();
 }
 
 #[test]
 fn patches_are_applied_in_the_mirror_only() {
     let f = Fixture::new();
-    let plain = f.kernel().unwrap();
+    let unpatched = f.kernel().unwrap();
     let before = snapshot(&f.tree());
     let patch = f.dir.path().join("x.patch");
     let text = "--- a/kernel/fork.c\n+++ b/kernel/fork.c\n@@ -1 +1 @@\n\
@@ -46,7 +46,7 @@ fn patches_are_applied_in_the_mirror_only() {
     let request = Request { patches: vec![patch], ..f.request() };
     let patched = f.build(&request, &mut Silent).unwrap();
     assert!(patched.is_newly_built && patched.source.contains("x.patch"));
-    assert_ne!(fs::read(patched.kernel).unwrap(), fs::read(plain.kernel).unwrap());
+    assert_ne!(fs::read(patched.kernel).unwrap(), fs::read(unpatched.kernel).unwrap());
     assert!(!f.build(&request, &mut Silent).unwrap().is_newly_built);
     assert_eq!(snapshot(&f.tree()), before);
 }

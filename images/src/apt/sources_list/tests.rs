@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A directory with these files, in the place of `/`.
-fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
+/// Creates a directory with these files, in place of `/`.
+fn root_with(files: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for (path, text) in files {
         let path = root.path().join(path);
@@ -24,10 +24,10 @@ const DEBIAN_SOURCES: (&str, &str) = (
 );
 
 #[test]
-fn the_private_root_takes_mirror_and_key_from_the_system() {
-    let bare = system(&[DEBIAN_RELEASE]);
-    assert_eq!(private_list(bare.path(), ListContents::All), None, "no mirror is known");
-    let root = system(&[DEBIAN_RELEASE, DEBIAN_SOURCES]);
+fn the_private_list_has_mirror_and_key_of_the_system() {
+    let without_sources = root_with(&[DEBIAN_RELEASE]);
+    assert_eq!(private_list(without_sources.path(), ListContents::All), None);
+    let root = root_with(&[DEBIAN_RELEASE, DEBIAN_SOURCES]);
     let list = private_list(root.path(), ListContents::All).unwrap();
     for line in [
         "deb [signed-by=/keys/d.gpg] http://m.example/debian bookworm main",
@@ -36,7 +36,7 @@ fn the_private_root_takes_mirror_and_key_from_the_system() {
         "deb http://m.example/security bookworm-security main",
         "deb-src http://m.example/security trixie-security main",
     ] {
-        assert!(list.lines().any(|l| l == line), "{line} in\n{list}");
+        assert!(list.lines().any(|listed| listed == line), "{line} in\n{list}");
     }
     assert!(!list.contains("off.example"));
     let released = private_list(root.path(), ListContents::ReleasedBinaries).unwrap();
@@ -45,7 +45,7 @@ fn the_private_root_takes_mirror_and_key_from_the_system() {
 }
 
 #[test]
-fn releases_are_those_of_distro_info_where_it_is_installed() {
+fn newer_releases_are_those_of_distro_info_data_if_installed() {
     let table = "version,codename,series,created,release,eol\n\
                  12,Bookworm,bookworm,2021-08-14,2023-06-10,2026-07-11\n\
                  13,Trixie,trixie,2023-06-10,2025-08-09,2028-08-09\n\
@@ -53,7 +53,7 @@ fn releases_are_those_of_distro_info_where_it_is_installed() {
                  16,Later,later,2029-08-01\n,Sid,sid,1993-08-16\n\
                  ,Experimental,experimental,1993-08-16\n";
     let info = ("usr/share/distro-info/debian.csv", table);
-    let root = system(&[DEBIAN_RELEASE, DEBIAN_SOURCES, info]);
+    let root = root_with(&[DEBIAN_RELEASE, DEBIAN_SOURCES, info]);
     let list = private_list(root.path(), ListContents::All).unwrap();
     assert!(list.contains(" forky-backports main\n") && list.contains(" duke main\n"));
     assert!(!list.contains(" duke-") && !list.contains(" later "), "{list}");
@@ -62,7 +62,7 @@ fn releases_are_those_of_distro_info_where_it_is_installed() {
 
 #[test]
 fn ubuntus_suites_count_as_released() {
-    let root = system(&[
+    let root = root_with(&[
         ("etc/os-release", "ID=ubuntu\nVERSION_CODENAME=noble\n"),
         (
             "etc/apt/sources.list",
@@ -76,13 +76,13 @@ fn ubuntus_suites_count_as_released() {
         "deb http://u.example/ubuntu noble-updates main",
         "deb http://s.example/ubuntu noble-security main",
     ] {
-        assert!(list.lines().any(|l| l == line), "{line} in\n{list}");
+        assert!(list.lines().any(|listed| listed == line), "{line} in\n{list}");
     }
     assert!(!list.contains("deb-src"));
 }
 
 #[test]
-fn one_line_style_is_read_too() {
+fn lines_of_the_one_line_style_are_parsed() {
     let entry =
         parse_one_line("deb [arch=amd64 signed-by=/k.gpg] http://m.example/d bookworm main")
             .unwrap();

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use super::*;
-use crate::compression::tests::{PACKERS, packed};
+use crate::compression::tests::{COMPRESSORS, compress};
 
-fn vmlinux(note: bool) -> Vec<u8> {
+/// Creates a vmlinux with a loaded segment and a segment of notes, the last of which is the PVH note
+/// if `has_pvh_note`.
+fn vmlinux(has_pvh_note: bool) -> Vec<u8> {
     let mut elf = vec![0; 64 + 2 * 56];
     elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     elf[32] = 64;
@@ -13,19 +15,20 @@ fn vmlinux(note: bool) -> Vec<u8> {
     elf.extend(b"..Linux version %s\0Linux version 6.12.1-x (a@b) #1\0virtio_mmio.device\0");
     elf.resize(elf.len().next_multiple_of(4), 0);
     let notes = elf.len();
-    for (kind, content) in [(6_u32, 8_u32), (if note { 18 } else { 19 }, 4)] {
-        elf.extend([4_u32, content, kind].iter().flat_map(|word| word.to_le_bytes()));
+    for (note_type, size) in [(6_u32, 8_u32), (if has_pvh_note { 18 } else { 19 }, 4)] {
+        elf.extend([4_u32, size, note_type].iter().flat_map(|word| word.to_le_bytes()));
         elf.extend(b"Xen\0");
-        elf.resize(elf.len() + content as usize, 1);
+        elf.resize(elf.len() + size as usize, 1);
     }
     let end = elf.len();
-    let mut segment = |at: usize, kind: u8, offset: usize, size: usize| {
-        elf[at] = kind;
+    let mut write_program_header = |at: usize, segment_type: u8, offset: usize, size: usize| {
+        elf[at] = segment_type;
         elf[at + 8..at + 16].copy_from_slice(&(offset as u64).to_le_bytes());
         elf[at + 32..at + 40].copy_from_slice(&(size as u64).to_le_bytes());
     };
-    segment(64, 1, body, end - body);
-    segment(120, 4, notes, end - notes);
+    // PT_LOAD and PT_NOTE.
+    write_program_header(64, 1, body, end - body);
+    write_program_header(120, 4, notes, end - notes);
     elf
 }
 
@@ -43,10 +46,10 @@ fn bzimage(payload: &[u8]) -> Vec<u8> {
 #[test]
 fn facts_are_found_in_a_vmlinux() {
     let elf = vmlinux(true);
-    let all = vmlinux_facts(&elf);
-    assert!(all.has_pvh_entry && all.takes_command_line_devices, "{all:?}");
-    assert_eq!(all.release.as_deref(), Some("6.12.1-x"));
-    assert_eq!(all.config, None);
+    let facts = vmlinux_facts(&elf);
+    assert!(facts.has_pvh_entry && facts.takes_command_line_devices, "{facts:?}");
+    assert_eq!(facts.release.as_deref(), Some("6.12.1-x"));
+    assert_eq!(facts.config, None);
     assert!(!vmlinux_facts(&vmlinux(false)).has_pvh_entry);
     assert_eq!(loaded_end(&elf), Some(elf.len()));
     for length in 0..elf.len() {
@@ -56,25 +59,25 @@ fn facts_are_found_in_a_vmlinux() {
 
 #[test]
 fn the_configuration_in_an_image_is_found() {
-    let Some(gz) = packed(&["gzip", "-n"], b"CONFIG_A=y\n") else { panic!("gzip") };
+    let Some(gz) = compress(&["gzip", "-n"], b"CONFIG_A=y\n") else { panic!("gzip") };
     let elf = [&vmlinux(true)[..], CONFIG_BEGIN, &gz, CONFIG_END].concat();
     assert_eq!(vmlinux_facts(&elf).config.as_deref(), Some("CONFIG_A=y\n"));
 }
 
 #[test]
-fn payloads_are_unpacked_and_damaged_ones_refused() {
+fn payloads_are_unpacked_and_damaged_payloads_refused() {
     let elf = vmlinux(true);
     let size = u32::try_from(elf.len()).unwrap().to_le_bytes();
-    for (compression, packer) in PACKERS {
-        let Some(mut payload) = packed(packer, &elf) else {
-            eprintln!("NOT RUN: {} is not installed", packer[0]);
+    for (compression, command) in COMPRESSORS {
+        let Some(mut payload) = compress(command, &elf) else {
+            eprintln!("NOT RUN: {} is not installed", command[0]);
             continue;
         };
         if compression != Compression::Gzip {
             payload.extend(size);
         }
         let image = bzimage(&payload);
-        assert_eq!(unpack(&image).unwrap().as_deref(), Some(&elf[..]), "{packer:?}");
+        assert_eq!(unpack(&image).unwrap().as_deref(), Some(&elf[..]), "{command:?}");
         let reason = unpack(&image[..image.len() - 110]).unwrap_err().to_string();
         assert!(reason.starts_with("truncated"), "{reason}");
         let last = payload.len() - 1;

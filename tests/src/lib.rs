@@ -15,7 +15,7 @@ pub mod python;
 mod tree;
 
 pub use packages::ensure_installed;
-pub use tree::{PINNED_SERIES, Tree, series_and_arch};
+pub use tree::{FRAME_WRITE, PINNED_SERIES, SourceEdit, Tree, series_and_arch};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -13,6 +13,26 @@ use tempfile::TempDir;
 /// The pinned series; most tests share its tree.
 pub const PINNED_SERIES: &str = "6.12";
 
+/// A replacement of text in one file of a kernel's source.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceEdit {
+    /// The file, relative to the source.
+    pub file: &'static str,
+    /// The text that is replaced.
+    pub before: &'static str,
+    /// The text in its place.
+    pub after: &'static str,
+}
+
+/// An edit that every 64-bit signal frame shows, and that no case names: a reserved word is cleared, on which
+/// the stack had other bytes.
+pub const FRAME_WRITE: SourceEdit = SourceEdit {
+    file: "arch/x86/kernel/signal_64.c",
+    before: "\tunsafe_put_user(fpstate, (unsigned long __user *)&sc->fpstate, Efault);\n",
+    after: "\tunsafe_put_user(fpstate, (unsigned long __user *)&sc->fpstate, Efault);\n\
+            \tunsafe_put_user(0UL, &sc->reserved1[0], Efault);\n",
+};
+
 /// Splits a kernel's name into series and architecture: `6.12` is for x86-64, `6.12-riscv64` for
 /// riscv64.
 #[must_use]

@@ -142,6 +142,48 @@ mod tests {
     }
 
     #[test]
+    fn the_instrumented_code_of_a_file_is_found_where_it_was_linked() {
+        let directory = tempfile::tempdir().unwrap();
+        let sources = [
+            (
+                "traced.c",
+                "int other(int); static __attribute__((noinline)) int inner(int x)\n\
+                 { return x ? other(x) : 3; }\nint traced(int x) { return inner(x) + 1; }\n",
+            ),
+            (
+                "plain.c",
+                "int traced(int); int other(int x) { return x; }\n\
+                 void __sanitizer_cov_trace_pc(void) {}\nvoid _start(void) { traced(1); }\n",
+            ),
+        ];
+        let gcc = |arguments: &str| {
+            let mut gcc = std::process::Command::new("gcc");
+            gcc.current_dir(directory.path()).args(arguments.split(' '));
+            assert!(gcc.status().unwrap().success(), "gcc {arguments}");
+        };
+        for (name, text) in sources {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        gcc("-c -O2 -fno-pic -fsanitize-coverage=trace-pc traced.c");
+        gcc("-c -O2 -fno-pic plain.c");
+        gcc("-nostdlib -static -no-pie -o vmlinux plain.o traced.o");
+
+        let slot = SlotFiles::new(directory.path().to_owned());
+        let files = locate(&slot, &["traced.c", "plain.c", "absent.c"]).unwrap();
+        assert_eq!(files.len(), 1, "{files:?}");
+        assert_eq!(files[0].path, "traced.c");
+        assert!(files[0].blocks >= 4, "two functions, one of them with a branch: {files:?}");
+        let bytes = std::fs::read(directory.path().join("vmlinux")).unwrap();
+        let vmlinux = ElfFile64::<Endianness, _>::parse(&*bytes).unwrap();
+        let contains = |name: &str| {
+            let symbol = vmlinux.symbols().find(|symbol| symbol.name() == Ok(name)).unwrap();
+            files[0].code.iter().any(|code| code.contains(&symbol.address()))
+        };
+        assert!(contains("traced") && contains("inner"), "{files:?}");
+        assert!(!contains("other") && !contains("_start"), "{files:?}");
+    }
+
+    #[test]
     fn make_instruments_the_listed_files_of_their_folders_only() {
         let argument = make_argument(&["kernel/signal.c", "kernel/entry/common.c"]).unwrap();
         let directory = tempfile::tempdir().unwrap();

@@ -159,7 +159,7 @@ impl Tracee {
     /// Reads or writes a register set. Returns the number of bytes.
     fn regset(&self, request: u32, set: i32, bytes: &mut [u8]) -> Result<usize, Failure> {
         ptrace::regset(self.pid, request, set, bytes)
-            .map_err(broken("PTRACE_GETREGSET or PTRACE_SETREGSET"))
+            .map_err(refused_request("PTRACE_GETREGSET or PTRACE_SETREGSET"))
     }
 
     /// The kind of the stop by `PTRACE_GET_SYSCALL_INFO`.

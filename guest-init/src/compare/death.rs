@@ -193,7 +193,7 @@ fn record_core(record: &Record, moment: Moment, scenario: &Scenario) -> Check {
         tracer::replace_ids(registers, ranges, CORE_ID_WORDS);
     };
     core_dump::record_notes(record, moment, &dump, replace_ids)
-        .ok_or_else(|| Failure::Broken("a core that cannot be read".into()))
+        .ok_or_else(|| mismatch("a core whose notes fill their segment", "another"))
 }
 
 /// Waits for a change of a child without reaping it. Returns the siginfo of waitid(2).

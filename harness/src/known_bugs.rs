@@ -93,6 +93,20 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         symptoms: &[("ptrace/inclusive-restores", "setting what was read: Err(EINVAL)")],
     },
     KnownBug {
+        id: "keys-opened-without-frame",
+        citation: "get_sigframe() permits access by all protection keys, and x64_setup_rt_frame() does \
+                   not restore PKRU if the rest of the frame cannot be written: SIGSEGV's handler \
+                   returns to a program with access by all keys (since 6.12, unfixed in 7.3)",
+        archs: &[Arch::X86_64],
+        first_affected: Version(6, 12, 0),
+        fixed_in: &[],
+        maybe_fixed_in: &[],
+        symptoms: &[(
+            "signals/keys-kept-without-frame",
+            "PKRU after a frame whose Lower part cannot be written: 0x0",
+        )],
+    },
+    KnownBug {
         id: "phantom-exit-stop",
         citation: "syscall_user_dispatch() leaves on_dispatch false on its force_exit_sig() paths, \
                    so syscall_exit_work() reports an exit that had no entry (unfixed in 7.3)",

@@ -2,14 +2,15 @@
 
 //! A dispatch while another signal is pending, and a dispatch whose signal frame cannot be written.
 
+use super::check_on;
 use super::userfault::Userfault;
 use crate::arch::{self, Reg};
-use crate::case::{Case, Check, Failure, Need, case};
+use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, outside_core};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, SigAction};
 use std::sync::atomic::Ordering;
-use sudbox_protocol::Feature;
+use sudbox_protocol::{Arch, Feature};
 
 pub(super) const CASES: &[Case] = &[
     case(
@@ -27,7 +28,35 @@ pub(super) const CASES: &[Case] = &[
         "signal_setup_done()",
         bad_stack_reported,
     ),
+    outside_core(
+        "signals/frame-unwritable-told",
+        "if a part of the frame cannot be written, SIGSEGV is sent and the call is not executed",
+        "get_sigframe(), x64_setup_rt_frame(), ia32_setup_rt_frame()",
+        check_on!("x86_64", refused_frames::unwritable),
+    )
+    .only(X86_FRAMES),
+    outside_core(
+        "signals/keys-kept-without-frame",
+        "if a part of the frame cannot be written, the program's rights to protection keys are as before",
+        "x64_setup_rt_frame()",
+        check_on!("x86_64", refused_frames::keys_kept),
+    )
+    .features(&[Feature::Dispatch, Feature::Pkeys])
+    .known_bugs(&["keys-opened-without-frame"])
+    .only(OnlyArchs::PROTECTION_KEYS),
+    outside_core(
+        "signals/frame-unreadable-told",
+        "a return by a frame that cannot be read, or whose stack segment cannot be loaded, sends SIGSEGV, and \
+         no result is taken for that of a call to restart",
+        "rt_sigreturn(), restore_sigcontext(), ia32_restore_sigcontext()",
+        check_on!("x86_64", refused_frames::unreadable),
+    )
+    .only(X86_FRAMES),
 ];
+
+/// The restriction of cases that know the offsets in a frame.
+const X86_FRAMES: OnlyArchs =
+    OnlyArchs { archs: &[Arch::X86_64], reason: "the frames are those of x86-64" };
 
 /// The index of the shared word with the next instruction in the frame of the last [`record_interruption`].
 const INTERRUPTED_ADDRESS: usize = 0;

@@ -87,6 +87,35 @@ impl UserContext {
     pub fn set_code_segment(&mut self, selector: u16) {
         self.segments[0] = selector;
     }
+
+    /// The stack segment of the interrupted program.
+    #[must_use]
+    pub fn stack_segment(&self) -> u16 {
+        self.segments[3]
+    }
+
+    /// Sets the stack segment with which the handler's return continues.
+    pub fn set_stack_segment(&mut self, selector: u16) {
+        self.segments[3] = selector;
+    }
+
+    /// Lets the handler's return replace a stack segment that cannot be loaded (`UC_STRICT_RESTORE_SS`,
+    /// arch/x86/include/uapi/asm/ucontext.h).
+    pub fn clear_strict_segment(&mut self) {
+        self.flags &= !4;
+    }
+
+    /// Sets the address from which the handler's return restores the floating point state.
+    pub fn set_floating(&mut self, address: u64) {
+        self.floating = address;
+    }
+
+    /// The bytes of the context.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        // SAFETY: the structure consists of integers without padding.
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
 }
 
 /// The flags register at the start of a handler. Clears the flag of alignment checks (AC), since compiled

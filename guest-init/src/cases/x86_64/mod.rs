@@ -9,6 +9,7 @@ pub(super) mod entries;
 pub(super) mod fast;
 pub(super) mod keys;
 pub(super) mod nt;
+pub(super) mod refused_frames;
 pub(super) mod registers;
 pub(super) mod slices;
 pub(super) mod tagged;

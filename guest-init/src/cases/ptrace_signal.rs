@@ -41,6 +41,9 @@ const BLOCKED_CALL: usize = 2;
 /// The number of dispatched calls.
 const CALLS: usize = 4;
 
+/// The signal that the tracer delivers in place of SIGSYS. Its number is 1.
+const INJECTED_SIGNAL: i32 = libc::SIGHUP;
+
 /// Starts a tracee that makes [`CALLS`] dispatched calls, and checks the result register after each.
 fn start_program() -> Result<Tracee, Failure> {
     handle_dispatches(do_nothing)?;
@@ -50,9 +53,9 @@ fn start_program() -> Result<Tracee, Failure> {
         restorer: arch::restorer(),
         mask: 0,
     };
-    // The handler of SIGSYS also records SIGUSR1, as a dispatch.
+    // The handler of SIGSYS also records the injected signal, as a dispatch.
     // SAFETY: the address is that of a signal handler.
-    unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
+    unsafe { sys::sigaction(INJECTED_SIGNAL, &action) }.map_err(broken("rt_sigaction"))?;
     Tracee::start(|| {
         let call = fresh_umask_call();
         if arm().is_err() {
@@ -86,10 +89,10 @@ fn signal_changed() -> Check {
     let resume_to_sigsys = |signal| tracee.expect_signal(CONT, signal, libc::SIGSYS);
     // The tracer delivers another signal, whose sender is the tracer.
     resume_to_sigsys(0)?;
-    resume_to_sigsys(libc::SIGUSR1)?;
+    resume_to_sigsys(INJECTED_SIGNAL)?;
     // si_signo, si_pid and si_uid.
     let mut expected = [0u8; 128];
-    expected[0..4].copy_from_slice(&libc::SIGUSR1.to_ne_bytes());
+    expected[0..4].copy_from_slice(&INJECTED_SIGNAL.to_ne_bytes());
     expected[16..20].copy_from_slice(&sys::getpid().to_ne_bytes());
     expected[20..24].copy_from_slice(&sys::getuid().to_ne_bytes());
     let record = record_of_signal(0)?;

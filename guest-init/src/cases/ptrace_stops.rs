@@ -202,12 +202,72 @@ fn expect_queues(tracee: &Tracee) -> Check {
     ] {
         expect_equal(what, tracee.request(PEEK_SIGINFO, from, to), fault)?;
     }
-    for request in [libc::PTRACE_GETSIGINFO, libc::PTRACE_SETSIGINFO] {
-        let result = tracee.request(request, 0, bad_address);
-        expect_equal("a siginfo at a bad address", result, fault)?;
+    let pages = map_pages(2)?;
+    let end = pages.wrapping_add(PAGE_SIZE);
+    protect(end, 1, libc::PROT_NONE)?;
+    // The zeros after the kept bytes cannot be written there.
+    let partly_writable = end as u64 - KERNEL_SIGINFO_LENGTH;
+    for address in [bad_address, end as u64, partly_writable] {
+        let result = tracee.request(libc::PTRACE_GETSIGINFO, 0, address);
+        expect_equal("a siginfo that cannot be written", result, fault)?;
+    }
+    for address in [bad_address, end as u64] {
+        let result = tracee.request(libc::PTRACE_SETSIGINFO, 0, address);
+        expect_equal("a siginfo that cannot be read", result, fault)?;
     }
     let result = tracee.request(libc::PTRACE_GET_SYSCALL_INFO, 128, bad_address);
     expect_equal("a syscall info at a bad address", result, fault)
+}
+
+/// The number of bytes of a siginfo that the kernel keeps (`struct kernel_siginfo`).
+const KERNEL_SIGINFO_LENGTH: u64 = 48;
+
+/// Sets siginfos with a byte after the kept ones, which the kernel accepts where it knows the layout
+/// (`known_siginfo_layout()`). Restores the siginfo.
+fn expect_layouts_known(tracee: &Tracee) -> Check {
+    // Values of si_code (include/uapi/asm-generic/siginfo.h).
+    const SI_KERNEL: i32 = 0x80;
+    const SI_DETHREAD: i32 = -7;
+    const SI_ASYNCNL: i32 = -60;
+    let set =
+        |siginfo: &[u8; 128]| tracee.request(libc::PTRACE_SETSIGINFO, 0, siginfo.as_ptr() as u64);
+    let get = || ptrace::signal_info(tracee.pid).map_err(refused_request("PTRACE_GETSIGINFO"));
+    let before = get()?;
+    let too_big = Err(Errno(libc::E2BIG));
+    for (signal, code, expected) in [
+        (libc::SIGSYS, 0, Ok(0)),
+        (libc::SIGSYS, 1, Ok(0)),
+        (libc::SIGSYS, 2, Ok(0)),
+        (libc::SIGSYS, 3, too_big),
+        (libc::SIGSYS, SI_KERNEL, Ok(0)),
+        (libc::SIGSYS, SI_KERNEL - 1, too_big),
+        (libc::SIGSYS, SI_DETHREAD, Ok(0)),
+        (libc::SIGSYS, SI_DETHREAD - 1, too_big),
+        (libc::SIGSYS, SI_ASYNCNL, Ok(0)),
+        (libc::SIGUSR1, 1, Ok(0)),
+        (libc::SIGUSR1, 6, Ok(0)),
+        (libc::SIGUSR1, 7, too_big),
+    ] {
+        let mut siginfo = [0u8; 128];
+        siginfo[0..4].copy_from_slice(&signal.to_ne_bytes());
+        siginfo[8..12].copy_from_slice(&code.to_ne_bytes());
+        let what = format!("a siginfo of signal {signal} with si_code {code}");
+        expect_equal(&what, set(&siginfo), Ok(0))?;
+        siginfo[127] = 1;
+        expect_equal(&format!("{what} and a last byte"), set(&siginfo), expected)?;
+        siginfo[127] = 0;
+        expect_equal(&format!("{what}, read again"), get()?, siginfo)?;
+    }
+    set(&before).map(drop).map_err(refused_request("PTRACE_SETSIGINFO"))
+}
+
+/// Checks the message that `PTRACE_GETEVENTMSG` reports.
+fn expect_event_message(stop: &str, tracee: &Tracee, expected: u64) -> Check {
+    let mut message = u64::MAX;
+    tracee
+        .request(libc::PTRACE_GETEVENTMSG, 0, &raw mut message as u64)
+        .map_err(refused_request("PTRACE_GETEVENTMSG"))?;
+    expect_equal(&format!("event message at {stop}"), message, expected)
 }
 
 fn stops_told() -> Check {
@@ -218,7 +278,9 @@ fn stops_told() -> Check {
         .map_err(refused_request("PTRACE_SETOPTIONS"))?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     expect_call_info("the stop for SIGSYS", &tracee, SYSCALL_INFO_NONE, &[])?;
+    expect_event_message("the stop for SIGSYS", &tracee, 0)?;
     expect_queues(&tracee)?;
+    expect_layouts_known(&tracee)?;
     let mut status = tracee.resume(SYSCALL, libc::SIGSYS)?;
     while status == WaitStatus::Stopped(CALL_STOP)
         && tracee.registers()?.number.cast_signed() != libc::SYS_close
@@ -227,7 +289,10 @@ fn stops_told() -> Check {
     }
     let entry = entry_bytes(libc::SYS_close, CLOSE_ARGUMENTS);
     expect_call_info("the entry of an allowed call", &tracee, SYSCALL_INFO_ENTRY, &entry)?;
+    // PTRACE_EVENTMSG_SYSCALL_ENTRY and PTRACE_EVENTMSG_SYSCALL_EXIT.
+    expect_event_message("the entry of an allowed call", &tracee, 1)?;
     tracee.expect_call_stop(SYSCALL, 0)?;
+    expect_event_message("the exit of a call that fails", &tracee, 2)?;
     let close_exit = exit_bytes(-i64::from(libc::EBADF), true);
     expect_call_info("the exit of a call that fails", &tracee, SYSCALL_INFO_EXIT, &close_exit)?;
     let filter_stop = WaitStatus::Stopped(libc::SIGTRAP | PTRACE_EVENT_SECCOMP << 8);

@@ -302,8 +302,11 @@ const ALLOWED_DIFFERENCES: &[AllowedDifference] = &[
     whole_field("above the frame").in_comparisons(&["frame-32"]),
     whole_field("change of the stack").in_comparisons(&["frame-32"]),
     whole_field("change of the alternate stack").in_comparisons(&["frame-32"]),
-    // The kernel loads ds and es for a 32-bit handler.
-    parts_of("segments", &["ds", "es"]).at_step("handler").in_comparisons(&["frame-32"]),
+    // The kernel loads ds and es for a 32-bit handler, with __USER_DS.
+    parts_of("segments", &["ds", "es"])
+        .at_step("handler")
+        .in_comparisons(&["frame-32"])
+        .if_actual(&[0x2b]),
     // Kernels without fixup_rpl() in arch/x86/kernel/signal_32.c, such as 6.1, set the RPL of null
     // selectors at the return from a 32-bit handler. Loading FS with a null selector clears the base of FS.
     parts_of("segments", &["fs", "gs"]).in_comparisons(&["frame-32"]).if_actual(&[3]),

@@ -65,11 +65,14 @@ pub struct MutantPairs {
 }
 
 /// Results of the mutants of a file of the signal code.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SignalMutants {
     /// Number of mutants.
     pub all: usize,
-    /// Number of mutants without a verdict: the kernel does not boot, or a case cannot be prepared.
+    /// Places, from 0, of the mutants that were not tried in the list of the file's mutants.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub untried: BTreeSet<usize>,
+    /// Number of mutants without a verdict: a case could not be prepared.
     pub unjudged: usize,
     /// Number of mutants that a case noticed.
     pub noticed: usize,
@@ -77,6 +80,41 @@ pub struct SignalMutants {
     pub survivors: Vec<Mutant>,
     /// Cases that noticed a mutant.
     pub cases: BTreeSet<String>,
+}
+
+impl SignalMutants {
+    /// The results before any of this number of mutants is tried.
+    #[must_use]
+    pub fn untried(all: usize) -> SignalMutants {
+        SignalMutants { all, untried: (0..all).collect(), ..SignalMutants::default() }
+    }
+
+    /// The places of the mutants that no case has noticed, and of those that were not tried. `made` are the
+    /// mutants of the file. `None` if the results are about other mutants.
+    #[must_use]
+    pub fn not_noticed(&self, made: &[Mutant]) -> Option<Vec<usize>> {
+        let place = |survivor| made.iter().position(|mutant| mutant.is_same_change(survivor));
+        let survivors: Option<Vec<usize>> = self.survivors.iter().map(place).collect();
+        let places: Vec<usize> = survivors?.into_iter().chain(self.untried.clone()).collect();
+        let counted = self.noticed + self.unjudged + places.len();
+        (self.all == made.len() && self.all == counted).then_some(places)
+    }
+
+    /// Adds the result of a mutant, which is at this place in the list of the file's mutants: the cases that
+    /// noticed it, or `None` if there is no verdict.
+    pub fn add(&mut self, place: usize, mutant: &Mutant, noticed_by: Option<BTreeSet<String>>) {
+        self.untried.remove(&place);
+        self.survivors.retain(|other| !other.is_same_change(mutant));
+        match noticed_by {
+            None => self.unjudged += 1,
+            Some(cases) if cases.is_empty() => self.survivors.push(mutant.clone()),
+            Some(cases) => {
+                self.noticed += 1;
+                self.cases.extend(cases);
+            }
+        }
+        self.survivors.sort_by_key(|mutant| mutant.number);
+    }
 }
 
 impl Findings {
@@ -124,6 +162,12 @@ impl Findings {
             Family::Signals => signals.collect(),
         };
         of_family.into_iter().flatten()
+    }
+
+    /// The results of the mutants of a file of the signal code, if any were tried.
+    #[must_use]
+    pub fn signal_mutants_of(&self, kernel: &str, file: &str) -> Option<SignalMutants> {
+        self.signal_mutants.get(kernel)?.get(file).cloned()
     }
 
     /// Cases that failed on some kernel.
@@ -254,14 +298,18 @@ impl Findings {
             |mutant: &&Mutant| equivalents.iter().any(|entry| entry.matches(mutant));
         text.push_str(include_str!("findings-signals.md"));
         text.push_str(
-            "\n| kernel | file | mutants | not judged | noticed | equivalent |\n|---|---|---|---|---|---|\n",
+            "\n| kernel | file | mutants | tried | noticed | equivalent | open |\n\
+             |---|---|---|---|---|---|---|\n",
         );
         for (kernel, files) in &self.signal_mutants {
-            for (file, SignalMutants { all, unjudged, noticed, survivors, .. }) in files {
+            for (file, results) in files {
+                let SignalMutants { all, untried, unjudged, noticed, survivors, .. } = results;
                 let equivalent = survivors.iter().filter(is_equivalent).count();
+                let open = survivors.len() - equivalent + unjudged;
                 let _ = writeln!(
                     text,
-                    "| {kernel} | `{file}` | {all} | {unjudged} | {noticed} | {equivalent} |"
+                    "| {kernel} | `{file}` | {all} | {} | {noticed} | {equivalent} | {open} |",
+                    all - untried.len()
                 );
             }
         }

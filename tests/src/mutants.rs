@@ -107,6 +107,13 @@ impl Mutant {
     pub fn file(&self) -> &str {
         self.place.split_once(',').map_or(self.place.as_str(), |(file, _)| file)
     }
+
+    /// Whether another mutant is the same change of the same place, whatever its number.
+    #[must_use]
+    pub fn is_same_change(&self, other: &Mutant) -> bool {
+        (&self.place, &self.original, &self.replacement)
+            == (&other.place, &other.original, &other.replacement)
+    }
 }
 
 impl std::fmt::Display for Mutant {
@@ -180,6 +187,14 @@ pub fn sample_pairs(mutants: &[Mutant]) -> Vec<[Mutant; 2]> {
         }
     }
     pairs
+}
+
+/// The seed of the order in which the mutants of a file are tried.
+const ORDER_SEED: u64 = 1;
+
+/// Brings mutants into an order by a seed, so that the first ones are a sample of all.
+pub fn shuffle<T>(mutants: &mut [T]) {
+    fastrand::Rng::with_seed(ORDER_SEED).shuffle(mutants);
 }
 
 /// A mutant that behaves like the original, so that no case can notice it.

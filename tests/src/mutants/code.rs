@@ -91,8 +91,9 @@ const DECLARATION_KEYWORDS: &[&str] = &[
     "compat_sigset_t",
 ];
 
-/// Beginnings of statements without mutants: locks, checks of the kernel's own state, and what a
-/// compiler demands at its place.
+/// Beginnings of statements without mutants: locks, checks of the kernel's own state, what keeps the kernel
+/// from using the memory of programs by mistake, what CPUs with FRED need, and what a compiler demands at its
+/// place.
 const KEPT_STATEMENTS: &[&str] = &[
     "fallthrough;",
     "lockdep_assert_held(",
@@ -104,7 +105,13 @@ const KEPT_STATEMENTS: &[&str] = &[
     "rcu_read_unlock(",
     "cond_resched(",
     "smp_mb__before_atomic(",
+    "user_access_end(",
+    "prevent_single_step_upon_eretu(",
 ];
+
+/// Folders whose functions return errors to callers that only ask whether there is one. Their errors are not
+/// replaced by others.
+const FOLDERS_WITHOUT_ERROR_NUMBERS: [&str; 1] = ["arch/x86/kernel/"];
 
 /// A piece of code that has mutants.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -177,7 +184,10 @@ fn find_replacements(kind: CodeKind, original: &str, file: &str, family: Family)
         );
     }
     let of_file = if file == "kernel/fork.c" { FORK_REPLACEMENTS } else { &[] };
-    for (old, new) in WORD_REPLACEMENTS.iter().chain(of_file) {
+    let tells_error_numbers =
+        !FOLDERS_WITHOUT_ERROR_NUMBERS.iter().any(|folder| file.starts_with(folder));
+    let words = WORD_REPLACEMENTS.iter().filter(|(old, _)| tells_error_numbers || *old != "EFAULT");
+    for (old, new) in words.chain(of_file) {
         let places = original.match_indices(old).filter(|(offset, _)| {
             let is_member =
                 original[..*offset].ends_with("->") || original[..*offset].ends_with('.');

@@ -206,7 +206,12 @@ pub(super) const SIGNAL_SECTIONS: &[MutatedSection] = &[
         "\treturn !sig_ignored(p, sig, force);",
         "/*\n * Test if P wants to take SIG.",
     ),
-    section_in_7_3(SIGNAL, "\tif (sig_fatal(p, sig) && ", "\t\t\t/*\n\t\t\t * Start a group exit"),
+    // What follows is for signals that dump no core: neither SIGSYS nor SIGSEGV is one.
+    section_in_7_3(
+        SIGNAL,
+        "\t\tif (!sig_kernel_coredump(sig))",
+        "\t\t\t/*\n\t\t\t * Start a group exit",
+    ),
     section_in_both(
         SIGNAL,
         "\tsignal_wake_up(t, sig == SIGKILL);",

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The encoding of integers, strings and lists: little-endian, with each length before its content.
-//! A decoder compares each length with the number of bytes that are left before it allocates
-//! memory.
+//! Before a decoder allocates memory, it compares the length with the number of bytes that are left.
 
 /// The reason why bytes are not a valid message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +12,8 @@ pub enum DecodeError {
     Trailing(usize),
     /// A tag without a meaning.
     UnknownTag {
-        /// The kind of value that the tag selects.
-        what: &'static str,
+        /// The kind of value that the tag selects, such as `feature`.
+        kind: &'static str,
         /// The tag.
         tag: u8,
     },
@@ -29,7 +28,7 @@ impl std::fmt::Display for DecodeError {
         match self {
             DecodeError::Truncated => write!(formatter, "the message ends early"),
             DecodeError::Trailing(count) => write!(formatter, "{count} bytes follow the message"),
-            DecodeError::UnknownTag { what, tag } => write!(formatter, "unknown {what} {tag}"),
+            DecodeError::UnknownTag { kind, tag } => write!(formatter, "unknown {kind} {tag}"),
             DecodeError::NotUtf8 => write!(formatter, "a string is not UTF-8"),
             DecodeError::ListTooLong(count) => write!(formatter, "a list claims {count} entries"),
         }
@@ -88,8 +87,8 @@ impl Writer {
     }
 }
 
-/// Decodes the body of a message. At the end of the body, every method returns
-/// [`DecodeError::Truncated`].
+/// Decodes the body of a message. Every method returns [`DecodeError::Truncated`] if the body ends before
+/// the value does.
 #[derive(Debug)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 

@@ -12,7 +12,7 @@ macro_rules! features {
         pub enum Feature { $($(#[$doc])* $variant,)* }
 
         impl Feature {
-            /// Every feature, in the order of their declaration.
+            /// All features, in the order of their declaration.
             pub const ALL: &'static [Feature] = &[$(Feature::$variant,)*];
 
             /// The name in reports.
@@ -83,7 +83,7 @@ impl Feature {
         Feature::ALL
             .get(usize::from(tag))
             .copied()
-            .ok_or(DecodeError::UnknownTag { what: "feature", tag })
+            .ok_or(DecodeError::UnknownTag { kind: "feature", tag })
     }
 }
 

@@ -5,7 +5,7 @@
 /// Maximum length of a frame's body in bytes.
 pub const MAX_BODY: usize = 256 * 1024;
 
-/// Size of the length in front of the body, in bytes.
+/// Size in bytes of the length before the body.
 const HEADER_SIZE: usize = 4;
 
 /// The reason why the rest of a byte stream cannot be split into frames.
@@ -27,8 +27,8 @@ impl std::error::Error for FrameError {}
 /// Wraps a body in a frame.
 ///
 /// # Panics
-/// If the body is longer than [`MAX_BODY`]. Messages cut long strings but not long lists: if a user
-/// chooses the length of a list, such as a plan with repeats, the sender must split the list.
+/// If the body is longer than [`MAX_BODY`]. Messages cut long strings but not long lists. A sender must
+/// split a list whose length depends on the user, such as a plan with repeats.
 #[must_use]
 pub fn wrap(body: &[u8]) -> Vec<u8> {
     assert!(body.len() <= MAX_BODY, "a body of {} bytes", body.len());

@@ -2,9 +2,9 @@
 
 //! The marks by which the guest delimits operations for a tracer on the host.
 //!
-//! The guest maps a page at [`BEGIN`] with a function at each mark that returns at once. It calls [`BEGIN`]
-//! with the number of the operation, executes the operation several times with a call of [`NEXT`] after each,
-//! and calls [`END`]. The host sets breakpoints at [`BEGIN`] and [`END`]; without them a mark has no effect.
+//! A mark is a function that returns at once, at a fixed address in a page that the guest maps. The guest calls
+//! [`BEGIN`] with the number of the operation, executes the operation several times with a call of [`NEXT`]
+//! after each, and calls [`END`]. The host sets breakpoints at [`BEGIN`] and [`END`].
 
 /// Address of the function before the operations; also the start of the page.
 pub const BEGIN: u64 = 0x5bd0_0000;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The raw result of a benchmark in the guest; the host evaluates it.
+//! The raw result of a benchmark in the guest, which the host evaluates.
 
 use crate::codec::{DecodeError, Reader, Writer};
 

@@ -128,7 +128,7 @@ impl ResultKind {
         ResultKind::ALL
             .get(usize::from(tag))
             .copied()
-            .ok_or(DecodeError::UnknownTag { what: "result", tag })
+            .ok_or(DecodeError::UnknownTag { kind: "result", tag })
     }
 }
 
@@ -204,8 +204,8 @@ pub enum GuestMessage {
         /// The observation.
         observation: Observation,
     },
-    /// The digest of all observations of the running case, also of those that were not asked for.
-    /// Guests with the same cases send the same digest if they observe the same.
+    /// The digest of all observations of the running case. It is sent even if the host did not ask for
+    /// observations. Guests with the same cases send the same digest if they observe the same values.
     ObservationDigest {
         /// Index in the plan.
         case: u32,
@@ -228,7 +228,7 @@ pub enum GuestMessage {
         /// Microseconds from [`HostMessage::Go`] to the end of the case.
         micros: u64,
     },
-    /// The last message after a plan: the kind of result of every case, in the order of the plan.
+    /// The last message after a plan: the result of every case without its texts, in the order of the plan.
     AllResults(Vec<ResultKind>),
     /// Bytes that the program of [`HostMessage::Execute`] wrote.
     Output {
@@ -260,13 +260,13 @@ pub enum HostMessage {
     Execute(Program),
     /// Answer to [`GuestMessage::StdinWanted`]: input for the program. Empty input is end of file.
     Stdin(Vec<u8>),
-    /// Answer to [`GuestMessage::Hello`] like [`HostMessage::Plan`]. The guest also sends the
+    /// Answer to [`GuestMessage::Hello`]: as [`HostMessage::Plan`], but the guest also sends the
     /// observations of each case.
     Record(Plan),
 }
 
 impl GuestMessage {
-    /// The message as a frame, its texts cut at [`MAX_TEXT`], except those of an observation.
+    /// The message as a frame. Texts are cut at [`MAX_TEXT`], except those of an observation.
     ///
     /// # Panics
     /// If a list or an observation makes the message longer than [`frame::MAX_BODY`].
@@ -372,7 +372,7 @@ impl GuestMessage {
                 is_stderr: match reader.read_u8()? {
                     0 => false,
                     1 => true,
-                    tag => return Err(DecodeError::UnknownTag { what: "stream", tag }),
+                    tag => return Err(DecodeError::UnknownTag { kind: "stream", tag }),
                 },
                 bytes: reader.read_bytes()?,
             },
@@ -391,7 +391,7 @@ impl GuestMessage {
                 case: reader.read_u32()?,
                 digest: reader.read_u64()?,
             },
-            tag => return Err(DecodeError::UnknownTag { what: "guest message", tag }),
+            tag => return Err(DecodeError::UnknownTag { kind: "guest message", tag }),
         };
         reader.finish()?;
         Ok(message)
@@ -402,8 +402,8 @@ impl HostMessage {
     /// The message as a frame.
     ///
     /// # Panics
-    /// If the message is longer than [`frame::MAX_BODY`]. A plan of some 6000 cases is longer. For
-    /// a program, [`Program::fits_in_frame`] tells whether its message is short enough.
+    /// If the message is longer than [`frame::MAX_BODY`], as that of a plan of some 6000 cases is.
+    /// [`Program::fits_in_frame`] checks the length of the message of a program.
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let mut writer = Writer::default();
@@ -446,7 +446,7 @@ impl HostMessage {
             3 => HostMessage::Execute(Program::decode(&mut reader)?),
             4 => HostMessage::Stdin(reader.read_bytes()?),
             5 => HostMessage::Record(Plan::decode(&mut reader)?),
-            tag => return Err(DecodeError::UnknownTag { what: "host message", tag }),
+            tag => return Err(DecodeError::UnknownTag { kind: "host message", tag }),
         };
         reader.finish()?;
         Ok(message)

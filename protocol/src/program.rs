@@ -92,7 +92,7 @@ impl ProgramEnd {
             0 => ProgramEnd::Exited(reader.read_u8()?),
             1 => ProgramEnd::Killed(reader.read_u8()?),
             2 => ProgramEnd::NotStarted(reader.read_str()?),
-            tag => return Err(DecodeError::UnknownTag { what: "end of a program", tag }),
+            tag => return Err(DecodeError::UnknownTag { kind: "end of a program", tag }),
         })
     }
 }

@@ -98,6 +98,7 @@ fn host_messages() -> Vec<HostMessage> {
     ]
 }
 
+/// The body of a frame, after which no bytes may follow.
 fn only_body(frame: &[u8]) -> Vec<u8> {
     let mut reader = FrameReader::default();
     reader.push(frame);
@@ -171,7 +172,7 @@ fn bytes_after_a_message_are_refused() {
 
 #[test]
 fn unknown_tags_are_refused() {
-    let unknown = |what, tag| Err(DecodeError::UnknownTag { what, tag });
+    let unknown = |kind, tag| Err(DecodeError::UnknownTag { kind, tag });
     assert_eq!(GuestMessage::decode(&[12]), unknown("guest message", 12));
     assert_eq!(GuestMessage::decode(&[4, 1, 0, 0, 0, 6]), unknown("result", 6));
     assert_eq!(GuestMessage::decode(&[5, 2]), unknown("stream", 2));
@@ -180,7 +181,7 @@ fn unknown_tags_are_refused() {
     let absent = [3, 0, 0, 0, 0, ResultKind::Absent as u8, count];
     assert_eq!(GuestMessage::decode(&absent), unknown("feature", count));
     let host: Result<HostMessage, _> = HostMessage::decode(&[6]);
-    assert_eq!(host, Err(DecodeError::UnknownTag { what: "host message", tag: 6 }));
+    assert_eq!(host, Err(DecodeError::UnknownTag { kind: "host message", tag: 6 }));
 }
 
 #[test]
@@ -195,9 +196,9 @@ fn too_large_lengths_are_refused_before_memory_is_allocated() {
     assert_eq!(log(2, b"x"), Err(DecodeError::Truncated));
     assert_eq!(log(0, b"x"), Err(DecodeError::Trailing(1)));
     assert_eq!(log(2, &[0xc3, 0x28]), Err(DecodeError::NotUtf8));
-    let mut account = vec![4];
-    account.extend(u32::MAX.to_le_bytes());
-    assert_eq!(GuestMessage::decode(&account), Err(DecodeError::ListTooLong(u32::MAX)));
+    let mut all_results = vec![4];
+    all_results.extend(u32::MAX.to_le_bytes());
+    assert_eq!(GuestMessage::decode(&all_results), Err(DecodeError::ListTooLong(u32::MAX)));
 }
 
 #[test]

@@ -165,15 +165,15 @@ proptest! {
     ) {
         let stream: Vec<u8> = messages.iter().flat_map(GuestMessage::to_frame).collect();
         let mut reader = FrameReader::default();
-        let mut read = vec![];
+        let mut decoded = vec![];
         for piece in pieces(&stream, &lengths) {
             reader.push(piece);
             while let Some(body) = reader.next_body().unwrap() {
-                read.push(GuestMessage::decode(&body).unwrap());
+                decoded.push(GuestMessage::decode(&body).unwrap());
             }
         }
         prop_assert!(!reader.is_mid_frame());
-        prop_assert_eq!(read, messages);
+        prop_assert_eq!(decoded, messages);
     }
 
     #[test]
@@ -183,19 +183,19 @@ proptest! {
     ) {
         let stream: Vec<u8> = messages.iter().flat_map(HostMessage::to_frame).collect();
         let mut reader = FrameReader::default();
-        let mut read = vec![];
+        let mut decoded = vec![];
         for piece in pieces(&stream, &lengths) {
             reader.push(piece);
             while let Some(body) = reader.next_body().unwrap() {
-                read.push(HostMessage::decode(&body).unwrap());
+                decoded.push(HostMessage::decode(&body).unwrap());
             }
         }
         prop_assert!(!reader.is_mid_frame());
-        prop_assert_eq!(read, messages);
+        prop_assert_eq!(decoded, messages);
     }
 
-    /// Arbitrary bytes are refused, or they are the encoding of the message that they are decoded to: each
-    /// message has one encoding. (Texts longer than MAX_TEXT, which no correct peer sends, would be cut.)
+    /// Encoding a message that was decoded from arbitrary bytes gives the same bytes. (These bytes are too few
+    /// for a text longer than MAX_TEXT, which the encoder would cut.)
     #[test]
     fn each_message_has_one_encoding(
         tag in 0..7_u8,
@@ -213,15 +213,15 @@ proptest! {
     #[test]
     fn a_changed_byte_changes_the_message_or_makes_it_invalid(
         message in guest_message(),
-        at: proptest::sample::Index,
+        index: proptest::sample::Index,
         byte: u8,
     ) {
         let mut body = message.to_frame().split_off(4);
-        let at = at.index(body.len());
-        let same = body[at] == byte;
-        body[at] = byte;
-        if let Ok(read) = GuestMessage::decode(&body) {
-            prop_assert_eq!(read == message, same);
+        let index = index.index(body.len());
+        let is_same_byte = body[index] == byte;
+        body[index] = byte;
+        if let Ok(decoded) = GuestMessage::decode(&body) {
+            prop_assert_eq!(decoded == message, is_same_byte);
         }
     }
 

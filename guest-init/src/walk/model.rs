@@ -34,7 +34,7 @@ struct Task {
     sigsys_blocked: bool,
     /// `None` if the task is not traced.
     tracing: Option<Tracing>,
-    /// See [`Call::permitted`].
+    /// Whether the task may execute programs; see [`Call::permitted`](super::operations::Call::permitted).
     may_exec: bool,
     /// The index of the thread's filters in [`Process::chains`].
     thread: usize,
@@ -118,7 +118,8 @@ impl Model<'_> {
         self.events.push(Event { step, kind });
     }
 
-    /// Predicts the events of a process from its start to its end.
+    /// Predicts the events of a process from its start to its end. The events of the end belong to `step`, the
+    /// step that started the process.
     fn run_process(
         &mut self,
         step: u16,

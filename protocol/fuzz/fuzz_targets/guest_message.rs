@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Any bytes as the body of a message from a guest: refused, or one message that has exactly these
-//! bytes.
+//! Any bytes as the body of a message from a guest are refused, or are the only encoding of a message.
 
 #![no_main]
 
@@ -14,7 +13,7 @@ fuzz_target!(|body: &[u8]| {
         return;
     }
     if let Ok(message) = GuestMessage::decode(body) {
-        // Texts beyond MAX_TEXT are cut on the way out; no body this short holds one.
+        // The encoder cuts texts longer than MAX_TEXT, which such a short body cannot contain.
         if body.len() <= MAX_TEXT {
             assert_eq!(&message.to_frame()[4..], body);
         }

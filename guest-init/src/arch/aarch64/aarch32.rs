@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A 32-bit program, in machine code: the assembler of 64-bit code does not support 32-bit instructions.
+//! A 32-bit program, in machine code, since the assembler of 64-bit code does not support 32-bit instructions.
 
 /// The address of the program.
 const BASE: u32 = 0x1_0000;
@@ -9,7 +9,8 @@ const HEADERS: u32 = 52 + 32;
 /// The length of the program in memory: its code, and at offset 4096 its records and the selector.
 const LENGTH: u32 = 0x2000;
 
-/// Bytes that the program writes to descriptor 1 at its end: an address, then its records.
+/// Number of bytes that the program writes to descriptor 1 at its end: the address after its last record, then
+/// the records.
 pub const AARCH32_OUTPUT_LENGTH: usize = 0x200;
 /// The compared addresses of the program's calls, in ARM and in Thumb state.
 pub const AARCH32_COMPARED_ADDRESSES: [u32; 2] = [BASE + 0xf4, BASE + 0x1b8];
@@ -22,10 +23,10 @@ pub const AARCH32_PATTERNS: [&[u32]; 2] = [
 pub const AARCH32_AUDIT_ARCH: u32 = 0x4000_0028;
 
 /// The program's code. The program handles SIGSYS without a restorer, and arms with its first
-/// instructions as the range. Then it issues three calls: with BLOCK in ARM and in Thumb state, and
-/// with ALLOW in ARM state. It records, at each handler, six words of siginfo, r0 to r15 and the
-/// processor state in the frame; and after each call r0 to r12. It exits with 0, or with the error of
-/// its setup.
+/// instructions as the allowed range. Then it issues three calls: with BLOCK in ARM and in Thumb state, and
+/// with ALLOW in ARM state. In each handler it records six words of siginfo, and r0 to r15 and the
+/// processor state of the frame. After each call it records r0 to r12. It exits with 0, or with the result of
+/// a failed call of its setup.
 #[rustfmt::skip]
 const CODE: [u32; 100] = [
     // _start:
@@ -34,16 +35,16 @@ const CODE: [u32; 100] = [
     0xe284_8004, // add r8, r4, #4
     0xe584_8000, // str r8, [r4]
     0xe284_4b02, // add r4, r4, #2048
-    0xe3a0_70ae, // mov r7, #174
-    0xe3a0_001f, // mov r0, #31
+    0xe3a0_70ae, // mov r7, #174 (rt_sigaction)
+    0xe3a0_001f, // mov r0, #31 (SIGSYS)
     0xe28f_1f49, // add r1, pc, #292
     0xe3a0_2000, // mov r2, #0
     0xe3a0_3008, // mov r3, #8
     0xef00_0000, // svc 0x00000000
     0xe350_0000, // cmp r0, #0
     0x1a00_0014, // bne 0x100dc
-    0xe3a0_70ac, // mov r7, #172
-    0xe3a0_003b, // mov r0, #59
+    0xe3a0_70ac, // mov r7, #172 (prctl)
+    0xe3a0_003b, // mov r0, #59 (PR_SET_SYSCALL_USER_DISPATCH)
     0xe3a0_1001, // mov r1, #1
     0xe24f_2048, // sub r2, pc, #72
     0xe3a0_3090, // mov r3, #144
@@ -57,13 +58,13 @@ const CODE: [u32; 100] = [
     0xe5c4_0000, // strb r0, [r4]
     0xfa00_003b, // blx thumb_call
     0xeb00_0007, // bl arm_call
-    0xe3a0_7004, // mov r7, #4
+    0xe3a0_7004, // mov r7, #4 (write)
     0xe3a0_0001, // mov r0, #1
     0xe244_1b02, // sub r1, r4, #2048
     0xe3a0_2c02, // mov r2, #512
     0xef00_0000, // svc 0x00000000
     0xe3a0_0000, // mov r0, #0
-    0xe3a0_7001, // mov r7, #1
+    0xe3a0_7001, // mov r7, #1 (exit)
     0xef00_0000, // svc 0x00000000
     // arm_call:
     0xe92d_4010, // push {r4, lr}
@@ -150,6 +151,7 @@ pub fn aarch32_program() -> Vec<u8> {
     for word in [1, BASE + HEADERS, 52, 0, 0x0500_0000] {
         image.extend_from_slice(&u32::to_le_bytes(word));
     }
+    // e_ehsize, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx.
     image.extend_from_slice(&[52, 0, 32, 0, 1, 0, 40, 0, 0, 0, 0, 0]);
     // PT_LOAD of the whole file, readable, writable and executable.
     for word in [1, 0, BASE, BASE, size, LENGTH, 7, 0x1000] {

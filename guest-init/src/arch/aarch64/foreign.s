@@ -66,7 +66,7 @@ sudbox_alien:
     ALIEN ALIEN_MAP
     b.cs alien_wrong_4
     mov x25, x23
-    LOAD x9, 0x0a65726568776f6e
+    LOAD x9, 0x0a65726568776f6e // "nowhere\n"
     str x9, [x25]
     mov x19, x25
     mov x20, #8
@@ -185,14 +185,14 @@ sudbox_escape:
     b.ne 2f
     strb wzr, [x20]
 2:
-    mov x8, #166
+    mov x8, #166 // umask
     mov x0, #0x53
     svc #0
     mov w9, #1
     strb w9, [x20]
     b 3f
 1:
-    mov x0, #166
+    mov x0, #166 // umask
     mov x1, #0x53
     blr x19
 3:

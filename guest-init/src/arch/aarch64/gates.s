@@ -16,6 +16,7 @@
     stp d14, d15, [sp, #176]
 .endm
 
+# Loads all registers but SP and PC from the `Registers` at x0.
 .macro SUDBOX_LOAD
     ldr x1, [x0, #264]
     msr nzcv, x1
@@ -25,7 +26,7 @@
     ldr x0, [x0]
 .endm
 
-# Expects x0 and x1 of the call in the scratch, and the address of the continuation in x0.
+# Stores all registers. Expects x0 and x1 after the call in the scratch, and the address of the continuation in x0.
 .macro SUDBOX_STORE
     ldr x1, [sp, #16]
     str x0, [x1, #256]
@@ -81,7 +82,7 @@
 
 # A C function that repeats an operation x0 times. The operation finds the second argument in x20 and, each
 # time, in x8; and the third argument in x21. Returns x0 after the last repetition.
-.macro SUDBOX_REPEAT name, something:vararg
+.macro SUDBOX_REPEAT name, operation:vararg
     .balign 64
     .globl \name
     .globl \name\()_end
@@ -94,7 +95,7 @@
     mov x21, x2
 6:
     mov x8, x20
-    \something
+    \operation
     subs x19, x19, #1
     b.ne 6b
     ldr x21, [sp, #32]
@@ -132,18 +133,19 @@ sudbox_spawn:
     svc #0
     cbz x0, 3f
     ret
+# The child: calls the function that `prepare_stack` wrote to the stack, and exits.
 3:
     mov x29, #0
     mov x30, #0
     ldp x9, x0, [sp], #16
     blr x9
-    mov x8, #93
+    mov x8, #93 // exit
     svc #0
     udf #0
 
 .globl sudbox_restorer
 sudbox_restorer:
-    mov x8, #139
+    mov x8, #139 // rt_sigreturn
     svc #0
     udf #0
 
@@ -156,7 +158,7 @@ sudbox_inside_end:
 .globl sudbox_outside_restorer
 .globl sudbox_outside_restorer_call
 sudbox_outside_restorer:
-    mov x8, #139
+    mov x8, #139 // rt_sigreturn
 sudbox_outside_restorer_call:
     svc #0
     udf #0
@@ -231,7 +233,7 @@ sudbox_float_call:
     SUDBOX_RETURN
 
 # A gate that also loads the scalable registers z0 to z31 and p0 to p15 from the memory at x2, and stores
-# them to x3. The machine's vector length gives the length of each.
+# them to x3. Their lengths depend on the machine's vector length.
 .arch_extension sve
 .balign 64
 .globl sudbox_scalable

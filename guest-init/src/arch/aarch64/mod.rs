@@ -29,16 +29,16 @@ pub const AUDIT_ARCH: u32 = 0xc000_00b7;
 pub const CALL_LENGTH: u64 = 4;
 /// A system call number that no kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
-/// A kernel address. Its tag bits are all set.
+/// An address of the kernel, with all tag bits set.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffd8_0000_0000;
-/// The address bit that is set in the upper half of the address space, which is the kernel's. The bits
-/// above it are a tag.
+/// The bit that is set in all addresses of the upper half of the address space, which belongs to the kernel.
+/// The higher bits are a tag.
 pub const UPPER_HALF_BIT: u64 = 1 << 55;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`].
 pub const REFUSES_KERNEL_ADDRESSES: bool = true;
 /// The number of bits of the number register that the kernel reads.
 pub const NUMBER_BITS: u32 = 32;
-/// Whether a tracer gets two stops for a step over a call that a handler follows.
+/// Whether a single step over a call that leads to a handler stops the tracee twice.
 pub const STEP_STOPS_TWICE: bool = false;
 /// The value that a known kernel bug leaves in the result register of a dispatched call.
 pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = None;
@@ -46,7 +46,7 @@ pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = None;
 pub const HIGH_MMAP_HINT: u64 = 0x2e_5700_0000;
 /// `SA_RESTORER` (arch/arm64/include/uapi/asm/signal.h).
 pub const SA_RESTORER: u64 = 0x0400_0000;
-/// The signature before rseq(2) abort handlers, as the C library uses it (sys/rseq.h).
+/// The signature before the abort handlers of rseq(2) in the C library (sys/rseq.h).
 pub const RSEQ_SIGNATURE: u64 = 0xd428_bc00;
 /// The fields of `/proc/cpuinfo` that name the CPU.
 pub const CPU_MODEL: [&str; 2] = ["CPU implementer", "CPU part"];
@@ -56,21 +56,20 @@ pub const CPU_FEATURES: &str = "Features";
 /// Documentation/arch/arm64/tagged-pointers.rst).
 pub const TAG_BITS: Range<u32> = 56..63;
 
-/// The number in the `sys_exit` event of an `rt_sigreturn(2)`: -1, as the kernel then no longer is in a call
-/// (`restore_sigframe()`).
+/// The call number that the tracepoint `sys_exit` reports for an `rt_sigreturn(2)`: -1, since the kernel is no
+/// longer in a call (`restore_sigframe()`).
 #[must_use]
 pub const fn number_after_sigreturn(_: i64) -> i64 {
     -1
 }
 
-/// Whether the kernel has this feature, for features that exist on this architecture only. Always
-/// false: there are none.
+/// Returns false: there is no kernel feature that exists on this architecture only.
 #[must_use]
 pub fn has_arch_feature(_: Feature) -> bool {
     false
 }
 
-/// Calls that only older system call tables have, and their arguments: none on this architecture.
+/// Calls that newer architectures lack, with their arguments: none on this architecture.
 pub const LEGACY_CALLS: &[(i64, [u64; 6])] = &[];
 
 /// The arguments of `clone(2)` in this architecture's order.
@@ -85,7 +84,7 @@ pub const fn mmap_arguments(six: &[u64; 6]) -> [u64; 6] {
     *six
 }
 
-/// The value of the number register when a call of this number continues as `restart_syscall(2)`.
+/// The value of the number register when a call with this number continues as `restart_syscall(2)`.
 #[must_use]
 pub const fn number_of_restart(_: i64) -> i64 {
     libc::SYS_restart_syscall
@@ -118,6 +117,6 @@ pub unsafe fn tag_memory(address: u64) {
     }
 }
 
-/// Whether a tracer sees all registers of a call at a stop of `PTRACE_SYSEMU`. It sees all but x7, by which
-/// it tells entry from exit (`report_syscall_enter()`), and which it cannot change.
+/// Whether a tracer sees all registers of a call at a stop of `PTRACE_SYSEMU`. It sees all but x7, in which the
+/// kernel reports entry or exit (`report_syscall_enter()`); it cannot change x7 either.
 pub const SYSEMU_SHOWS_ALL: bool = true;

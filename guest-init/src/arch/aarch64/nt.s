@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # A program that issues the system calls of Windows on ARM64 itself: the number is in the instruction,
-# eight arguments are in registers, the TEB is in x18. Its second page is writable.
+# eight arguments are in registers, x18 is the address of the TEB. The program's second page is writable.
+# `personalities/nt.rs` has the names of the call numbers.
 
 .section .rodata.sudbox_foreign, "a", @progbits
 .balign 4096

@@ -25,9 +25,9 @@ pub fn tiny_program_code(code: u8) -> Vec<u8> {
 }
 
 /// Functions of an integer that return the integer plus
-/// [`PROBED_INCREMENT`](crate::arch::PROBED_INCREMENT): the first begins with an
-/// instruction that uprobes execute in a buffer of their own, the second with one that they emulate
-/// (adr, arch/arm64/kernel/probes/decode-insn.c).
+/// [`PROBED_INCREMENT`](crate::arch::PROBED_INCREMENT). A uprobe on the first instruction executes a copy of
+/// the instruction in the first function, and emulates the instruction in the second (adr,
+/// arch/arm64/kernel/probes/decode-insn.c).
 pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
     // add w0, w0, #7; ret
     &[0x00, 0x1c, 0x00, 0x11, 0xc0, 0x03, 0x5f, 0xd6],

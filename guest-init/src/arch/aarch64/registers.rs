@@ -28,7 +28,7 @@ impl Reg {
     pub const THREAD_POINTER: Option<Reg> = None;
 }
 
-/// The arithmetic flags N, Z, C and V: all that a gate loads of the processor state.
+/// The arithmetic flags N, Z, C and V. A gate loads no other part of the processor state.
 pub const SETTABLE_FLAGS: u64 = 0xf000_0000;
 /// The bits of [`Reg::FLAGS`] that are always set in user mode: none.
 pub const ALWAYS_SET_FLAGS: u64 = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Vector registers: those of 128 bits that all processors have, and scalable ones.
+//! Vector registers: the 128-bit registers of all processors, and scalable registers (SVE).
 
 use super::gates::{sudbox_scalable, sudbox_scalable_call, sudbox_vector_length};
 use crate::arch::Registers;
@@ -12,10 +12,10 @@ pub const FLOAT_REGISTER_COUNT: usize = 32;
 pub const FLOAT_REGISTER_PREFIX: char = 'v';
 /// The length of a floating point register in 64-bit words.
 pub const WORDS_PER_FLOAT_REGISTER: usize = 2;
-/// The control and status registers: round up, all exceptions and the saturation raised.
+/// The control and status registers, with values: all exception flags and the saturation flag set; rounding up.
 pub const FLOAT_CONTROLS: [(&str, u64); 2] = [("fpsr", 1 << 27 | 0x9f), ("fpcr", 1 << 22)];
 
-/// Overwrites all vector registers and clears the status, as a handler that computes may.
+/// Overwrites all vector registers and clears FPSR, as the code of a handler may.
 #[inline]
 pub fn clobber_floating() {
     // SAFETY: declares each register that it overwrites; the status is the thread's own.
@@ -39,10 +39,13 @@ pub fn clobber_floating() {
 /// The length of the longest vector in bytes (`SVE_VL_MAX`, arch/arm64/include/uapi/asm/sve_context.h).
 const MAX_VECTOR_LENGTH: usize = 256;
 
-/// The registers Z0 to Z31, then P0 to P15. This thread's vector length determines the length of each.
+/// The length of a [`ScalableState`] in vector lengths: 32 Z registers, and 16 P registers of an eighth each.
+const VECTORS_IN_STATE: usize = 34;
+
+/// The registers Z0 to Z31, then P0 to P15. Their lengths depend on this thread's vector length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScalableState {
-    /// Bytes of a Z register; a P register has an eighth.
+    /// The vector length in bytes: that of a Z register. A P register has an eighth of it.
     length: usize,
     bytes: Vec<u8>,
 }
@@ -53,7 +56,8 @@ impl ScalableState {
     pub fn pattern() -> ScalableState {
         // SAFETY: reads a number; the CPU has the instruction.
         let length = unsafe { sudbox_vector_length() };
-        let mut state = ScalableState { length, bytes: vec![0; 34 * MAX_VECTOR_LENGTH] };
+        let mut state =
+            ScalableState { length, bytes: vec![0; VECTORS_IN_STATE * MAX_VECTOR_LENGTH] };
         let used = state.size();
         for (i, byte) in state.bytes[..used].iter_mut().enumerate() {
             *byte = 0x80 | u8::try_from(i / length + i % length % 16).unwrap_or(0);
@@ -63,30 +67,30 @@ impl ScalableState {
 
     /// The size of the state in bytes.
     fn size(&self) -> usize {
-        34 * self.length
+        VECTORS_IN_STATE * self.length
     }
 
-    /// The state after the entry of a call, which keeps only the 128 bits that each Z register shares with
-    /// V (Documentation/arch/arm64/sve.rst, section 3, `fpsimd_syscall_enter()`).
+    /// The state after the entry of a call. The entry clears all but the 128 bits that each Z register shares
+    /// with a V register (Documentation/arch/arm64/sve.rst, section 3, `fpsimd_syscall_enter()`).
     #[must_use]
     pub fn after_call_entry(&self) -> ScalableState {
-        let mut cut = self.clone();
-        for (i, byte) in cut.bytes.iter_mut().enumerate() {
+        let mut state = self.clone();
+        for (i, byte) in state.bytes.iter_mut().enumerate() {
             if i / self.length >= 32 || i % self.length >= 16 {
                 *byte = 0;
             }
         }
-        cut
+        state
     }
 
-    /// Names the registers that differ.
+    /// A text with the names of the registers that differ.
     #[must_use]
     pub fn difference(&self, other: &ScalableState) -> String {
-        let at = |i: usize| (i / self.length, i % self.length);
-        let name = |i: usize| match at(i) {
+        let vector_and_byte = |i: usize| (i / self.length, i % self.length);
+        let name = |i: usize| match vector_and_byte(i) {
             (register @ 0..32, _) => format!("z{register}"),
-            (register, byte) => {
-                format!("p{}", ((register - 32) * self.length + byte) / (self.length / 8))
+            (vector, byte) => {
+                format!("p{}", ((vector - 32) * self.length + byte) / (self.length / 8))
             }
         };
         let differ = (0..self.size()).filter(|&i| self.bytes[i] != other.bytes[i]);
@@ -96,12 +100,14 @@ impl ScalableState {
     }
 }
 
-/// Issues a call with these scalable registers loaded. Returns the general and the scalable registers
-/// after the call.
+/// Issues a call with these general and scalable registers. Returns both after the call.
 #[must_use]
 pub fn issue_with_scalable(regs: &Registers, state: &ScalableState) -> (Registers, ScalableState) {
     let mut out = Registers::default();
-    let mut after = ScalableState { length: state.length, bytes: vec![0; 34 * MAX_VECTOR_LENGTH] };
+    let mut after = ScalableState {
+        length: state.length,
+        bytes: vec![0; VECTORS_IN_STATE * MAX_VECTOR_LENGTH],
+    };
     // SAFETY: as in `Gate::issue`; the two areas have space for the longest vectors.
     unsafe {
         sudbox_scalable(regs, &raw mut out, state.bytes.as_ptr(), after.bytes.as_mut_ptr());

@@ -8,10 +8,10 @@ pub const FLOAT_REGISTER_COUNT: usize = 32;
 pub const FLOAT_REGISTER_PREFIX: char = 'f';
 /// The length of a floating point register in 64-bit words.
 pub const WORDS_PER_FLOAT_REGISTER: usize = 1;
-/// The control and status register: round up, all exceptions raised.
+/// The control and status register, with a value: rounding up, all exception flags set.
 pub const FLOAT_CONTROLS: [(&str, u64); 1] = [("fcsr", 3 << 5 | 0x1f)];
 
-/// Overwrites all floating point registers and clears the status, as a handler that computes may.
+/// Overwrites all floating point registers and clears FCSR, as the code of a handler may.
 #[inline]
 pub fn clobber_floating() {
     // SAFETY: declares each register that it overwrites; the status is the thread's own.

@@ -25,7 +25,7 @@
     ecall
 .endm
 
-# A conditional branch reaches 4 KiB, which is less than the length of the program.
+# Branches to alien_wrong_n by a jump, since a conditional branch reaches only 4 KiB.
 .macro WRONG_IF condition, a, b, n
     \condition \a, \b, 9f
     j 8f
@@ -70,7 +70,7 @@ sudbox_alien:
     ALIEN ALIEN_MAP
     WRONG_IF bne, t6, zero, 4
     mv s8, s6
-    li t0, 0x0a65726568776f6e
+    li t0, 0x0a65726568776f6e # "nowhere\n"
     sd t0, 0(s8)
     mv s2, s8
     li s3, 8
@@ -187,14 +187,14 @@ sudbox_escape:
     bne s4, t0, 2f
     sb zero, 0(s3)
 2:
-    li a7, 166
+    li a7, 166 # umask
     li a0, 0x53
     ecall
     li t0, 1
     sb t0, 0(s3)
     j 3f
 1:
-    li a0, 166
+    li a0, 166 # umask
     li a1, 0x53
     jalr s2
 3:

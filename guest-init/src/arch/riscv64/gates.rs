@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The machine code of gates, and the entry to signal handlers. The kernel has no `SA_RESTORER` on this
-//! architecture: it passes the address of the vDSO's restorer in `ra`. The stub that the kernel enters
-//! as the handler replaces this address by that of the case's own restorer, then jumps to the handler.
+//! architecture: it passes the address of the vDSO's restorer in `ra`. So the kernel enters a stub, which
+//! replaces this address by that of the case's own restorer and jumps to the handler.
 
 use crate::arch::gates::{declare_symbols, issue_inside, symbol_address};
 use crate::sys::SigAction;
@@ -17,7 +17,7 @@ declare_symbols!(sudbox_handler_stub;);
 pub const RESERVED_ABOVE_STACK: u64 = 0;
 
 /// `riscv_flush_icache` (arch/riscv/include/uapi/asm/unistd.h).
-const FLUSH_CODE: u64 = 259;
+const FLUSH_ICACHE: u64 = 259;
 
 /// Makes written instructions executable, by `riscv_flush_icache`.
 ///
@@ -25,7 +25,7 @@ const FLUSH_CODE: u64 = 259;
 /// The range must be mapped.
 pub unsafe fn make_executable(range: Range<u64>) {
     // SAFETY: the kernel writes nothing.
-    unsafe { issue_inside(FLUSH_CODE, [range.start, range.end, 0, 0, 0, 0]) };
+    unsafe { issue_inside(FLUSH_ICACHE, [range.start, range.end, 0, 0, 0, 0]) };
 }
 
 /// The addresses of handler and restorer for each signal, which `sudbox_handler_stub` reads.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# No compression and no relaxation: lengths and addresses are under test, and copied code must work.
+# Without compressed instructions and relaxation, all lengths and addresses are known, and copied code works.
 .option push
 # The target features of the whole program do not apply to this file.
 .option arch, +f, +d
@@ -29,6 +29,7 @@
     sd a3, 144(sp)
 .endm
 
+# Loads all registers but SP and PC from the `Registers` at a0.
 .macro SUDBOX_LOAD
     .irp n, 1,3,4,5,6,7,8,9,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
     ld x\n, (8 * \n)(a0)
@@ -36,7 +37,7 @@
     ld a0, 80(a0)
 .endm
 
-# Expects t0 and t1 of the call in the scratch, and the address of the continuation in t1.
+# Stores all registers. Expects t0 and t1 after the call in the scratch, and the address of the continuation in t1.
 .macro SUDBOX_STORE
     ld t0, 16(sp)
     sd t1, 0(t0)
@@ -97,7 +98,7 @@
 
 # A C function that repeats an operation a0 times. The operation finds the second argument in s2 and, each
 # time, in a7; and the third argument in s3. Returns a0 after the last repetition.
-.macro SUDBOX_REPEAT name, something:vararg
+.macro SUDBOX_REPEAT name, operation:vararg
     .balign 64
     .globl \name
     .globl \name\()_end
@@ -112,7 +113,7 @@
     mv s3, a2
 6:
     mv a7, s2
-    \something
+    \operation
     addi s1, s1, -1
     bnez s1, 6b
     ld s3, 24(sp)
@@ -153,19 +154,20 @@ sudbox_spawn:
     ecall
     beqz a0, 3f
     ret
+# The child: calls the function that `prepare_stack` wrote to the stack, and exits.
 3:
     li s0, 0
     ld t0, 0(sp)
     ld a0, 8(sp)
     addi sp, sp, 16
     jalr t0
-    li a7, 93
+    li a7, 93 # exit
     ecall
     unimp
 
 .globl sudbox_restorer
 sudbox_restorer:
-    li a7, 139
+    li a7, 139 # rt_sigreturn
     ecall
     unimp
 
@@ -174,8 +176,8 @@ SUDBOX_REPEAT sudbox_repeat_inside, ecall
 .globl sudbox_inside_end
 sudbox_inside_end:
 
-# The stub at which the kernel enters handlers, with the vDSO's restorer in ra. As SA_RESTORER does not
-# exist, a table gives the handler and its restorer for each signal.
+# The stub that the kernel enters as the handler, with the vDSO's restorer in ra. The table has the handler and
+# the restorer of each signal.
 .globl sudbox_handler_stub
 sudbox_handler_stub:
     lla t0, sudbox_handler_table
@@ -191,7 +193,7 @@ sudbox_handler_stub:
 .globl sudbox_outside_restorer
 .globl sudbox_outside_restorer_call
 sudbox_outside_restorer:
-    li a7, 139
+    li a7, 139 # rt_sigreturn
 sudbox_outside_restorer_call:
     ecall
     unimp

@@ -26,9 +26,9 @@ pub const AUDIT_ARCH: u32 = 0xc000_00f3;
 pub const CALL_LENGTH: u64 = 4;
 /// A system call number that no kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
-/// A kernel address, with the top bit set: `access_ok()` refuses it in every version.
+/// An address of the kernel, which `access_ok()` refuses in every version since its top bit is set.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffd8_0000_0000;
-/// The address bit that is set in the upper half of the address space, which is the kernel's.
+/// The bit that is set in all addresses of the upper half of the address space, which belongs to the kernel.
 pub const UPPER_HALF_BIT: u64 = 1 << 63;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`].
 pub const REFUSES_KERNEL_ADDRESSES: bool = true;
@@ -40,27 +40,27 @@ pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = None;
 pub const HIGH_MMAP_HINT: u64 = 0x2e_5700_0000;
 /// `SA_RESTORER` does not exist.
 pub const SA_RESTORER: u64 = 0;
-/// The signature before rseq(2) abort handlers, as the C library uses it (sys/rseq.h).
+/// The signature before the abort handlers of rseq(2) in the C library (sys/rseq.h).
 pub const RSEQ_SIGNATURE: u64 = 0xf140_1073;
 /// The fields of `/proc/cpuinfo` that name the CPU.
 pub const CPU_MODEL: [&str; 2] = ["isa", "mmu"];
 /// The field of `/proc/cpuinfo` that lists the CPU's features.
 pub const CPU_FEATURES: &str = "isa";
-/// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returned from a call of this
-/// number: the handler's return has restored the register by then.
+
+/// The call number that the tracepoint `sys_exit` reports for an `rt_sigreturn(2)` that returns to a call with
+/// this number: the same number, since the return has restored the register.
 #[must_use]
 pub const fn number_after_sigreturn(number: i64) -> i64 {
     number
 }
 
-/// Whether the kernel has this feature, for features that exist on this architecture only. Always
-/// false: there are none.
+/// Returns false: there is no kernel feature that exists on this architecture only.
 #[must_use]
 pub fn has_arch_feature(_: Feature) -> bool {
     false
 }
 
-/// Calls that only older system call tables have, and their arguments: none on this architecture.
+/// Calls that newer architectures lack, with their arguments: none on this architecture.
 pub const LEGACY_CALLS: &[(i64, [u64; 6])] = &[];
 
 /// The arguments of `clone(2)` in this architecture's order.
@@ -75,7 +75,7 @@ pub const fn mmap_arguments(six: &[u64; 6]) -> [u64; 6] {
     *six
 }
 
-/// The value of the number register when a call of this number continues as `restart_syscall(2)`.
+/// The value of the number register when a call with this number continues as `restart_syscall(2)`.
 #[must_use]
 pub const fn number_of_restart(_: i64) -> i64 {
     libc::SYS_restart_syscall
@@ -90,6 +90,6 @@ pub fn thread_pointer() -> u64 {
     value
 }
 
-/// Whether a tracer sees all registers of a call at a stop of `PTRACE_SYSEMU`. It does not: a0 is -ENOSYS by
-/// then, and no set of registers holds its former value (`do_trap_ecall_u()`, `struct user_regs_struct`).
+/// Whether a tracer sees all registers of a call at a stop of `PTRACE_SYSEMU`. It does not: a0 is already
+/// -ENOSYS (`do_trap_ecall_u()`), and `struct user_regs_struct` does not have the first argument.
 pub const SYSEMU_SHOWS_ALL: bool = false;

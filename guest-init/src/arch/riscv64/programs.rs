@@ -25,9 +25,9 @@ pub fn tiny_program_code(code: u8) -> Vec<u8> {
 }
 
 /// Functions of an integer that return the integer plus
-/// [`PROBED_INCREMENT`](crate::arch::PROBED_INCREMENT): the first begins with an
-/// instruction that uprobes execute in a buffer of their own, the second with one that they emulate
-/// (auipc, arch/riscv/kernel/probes/decode-insn.c).
+/// [`PROBED_INCREMENT`](crate::arch::PROBED_INCREMENT). A uprobe on the first instruction executes a copy of
+/// the instruction in the first function, and emulates the instruction in the second (auipc,
+/// arch/riscv/kernel/probes/decode-insn.c).
 pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
     // addiw a0, a0, 7; ret
     &[0x1b, 0x05, 0x75, 0x00, 0x67, 0x80, 0x00, 0x00],

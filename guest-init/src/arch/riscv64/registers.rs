@@ -7,7 +7,7 @@ use crate::arch::registers::{Registers, declare_registers};
 
 declare_registers! {
     /// Index of a register in [`Registers`]: the order of `struct user_regs_struct`
-    /// (arch/riscv/include/uapi/asm/ptrace.h), in which the next instruction stands where x0 would.
+    /// (arch/riscv/include/uapi/asm/ptrace.h), which has PC in the place of x0.
     Pc, Ra, Sp, Gp, Tp, T0, T1, T2, S0, S1, A0, A1, A2, A3, A4, A5, A6, A7, S2, S3, S4, S5, S6,
     S7, S8, S9, S10, S11, T3, T4, T5, T6
 }
@@ -88,7 +88,7 @@ pub fn current_stack_pointer() -> u64 {
 pub struct TraceeRegisters {
     /// The address of the next instruction.
     pub instruction_pointer: u64,
-    below: [u64; 9],
+    ra_to_s1: [u64; 9],
     /// The result of a call.
     pub result: u64,
     arguments: [u64; 6],
@@ -116,7 +116,7 @@ impl TraceeRegisters {
     pub fn general(&self) -> Registers {
         let mut values = [0; Reg::ALL.len()];
         values[0] = self.instruction_pointer;
-        values[1..10].copy_from_slice(&self.below);
+        values[1..10].copy_from_slice(&self.ra_to_s1);
         values[10] = self.result;
         values[11..17].copy_from_slice(&self.arguments);
         values[17] = self.number;
@@ -128,7 +128,7 @@ impl TraceeRegisters {
     pub fn set_general(&mut self, registers: &Registers) {
         let values = registers.values();
         self.instruction_pointer = values[0];
-        self.below.copy_from_slice(&values[1..10]);
+        self.ra_to_s1.copy_from_slice(&values[1..10]);
         self.result = values[10];
         self.arguments.copy_from_slice(&values[11..17]);
         self.number = values[17];

@@ -8,11 +8,11 @@ pub const FLOAT_REGISTER_COUNT: usize = 16;
 pub const FLOAT_REGISTER_PREFIX: char = 'f';
 /// The length of a floating point register in 64-bit words.
 pub const WORDS_PER_FLOAT_REGISTER: usize = 1;
-/// The control register, in the low four bytes, where the gate stores it: round down, all flags raised.
+/// The control register, with a value in the low four bytes, to which the gate stores it: rounding down, all
+/// flags set.
 pub const FLOAT_CONTROLS: [(&str, u64); 1] = [("fpc", 0x00f8_0003)];
 
-/// Overwrites all floating point registers and clears the control register, as a handler
-/// that computes with them may.
+/// Overwrites all floating point registers and clears the control register, as the code of a handler may.
 #[inline]
 pub fn clobber_floating() {
     // SAFETY: declares each register that it overwrites; the control register is the thread's own.

@@ -12,8 +12,7 @@ std::arch::global_asm!(include_str!("gates.s"));
 /// save area of the ABI.
 pub const RESERVED_ABOVE_STACK: u64 = 160;
 
-/// Does nothing: the processor executes written instructions without further steps, as its caches are
-/// coherent.
+/// Does nothing: the caches are coherent, so the processor executes newly written instructions.
 ///
 /// # Safety
 /// Always safe on this architecture.

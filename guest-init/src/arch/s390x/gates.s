@@ -21,8 +21,8 @@
     lg %r2, 32(%r2)
 .endm
 
-# Expects r0 and r1 of the call in the scratch, the address of the continuation in r1, and the result of IPM
-# in r0.
+# Stores all registers. Expects r0 and r1 after the call in the scratch, the address of the continuation in r1,
+# and the result of IPM in r0.
 .macro SUDBOX_STORE
     stg %r1, 0(%r15)
     lg %r1, 16(%r15)
@@ -68,7 +68,7 @@
 
 # A C function that repeats an operation r2 times. The operation finds the second argument in r7 and, each
 # time, in r1; and the third argument in r8. Returns r2 after the last repetition.
-.macro SUDBOX_REPEAT name, something:vararg
+.macro SUDBOX_REPEAT name, operation:vararg
     .balign 64
     .globl \name
     .globl \name\()_end
@@ -80,7 +80,7 @@
     lgr %r8, %r4
 6:
     lgr %r1, %r7
-    \something
+    \operation
     brctg %r6, 6b
     SUDBOX_RETURN
 \name\()_end:
@@ -117,18 +117,18 @@ sudbox_spawn:
     ltgr %r2, %r2
     jz 3f
     br %r14
-# A called function may write to 160 bytes of its caller's frame.
+# The child: calls the function that `prepare_stack` wrote above the 160 bytes for the callee, and exits.
 3:
     lg %r1, 160(%r15)
     lg %r2, 168(%r15)
     basr %r14, %r1
-    lghi %r1, 1
+    lghi %r1, 1 # exit
     svc 0
     j .
 
 .globl sudbox_restorer
 sudbox_restorer:
-    lghi %r1, 173
+    lghi %r1, 173 # rt_sigreturn
     svc 0
     j .
 
@@ -141,7 +141,7 @@ sudbox_inside_end:
 .globl sudbox_outside_restorer
 .globl sudbox_outside_restorer_call
 sudbox_outside_restorer:
-    lghi %r1, 173
+    lghi %r1, 173 # rt_sigreturn
 sudbox_outside_restorer_call:
     svc 0
     j .

@@ -24,10 +24,10 @@ pub const AUDIT_ARCH: u32 = 0x8000_0016;
 pub const CALL_LENGTH: u64 = 2;
 /// A system call number that no kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x7fe0;
-/// The address of the last page, the only one that no program can map (`TASK_SIZE_MAX`). The kernel has an
-/// address space of its own.
+/// The address of the last page, the only page that no program can map (`TASK_SIZE_MAX`). All other addresses
+/// belong to programs, since the kernel has an address space of its own.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffff_ffff_f000;
-/// The address bit that is set in the upper half of the address space. Programs can map memory there,
+/// The bit that is set in all addresses of the upper half of the address space. Programs can map memory there,
 /// unlike on the other architectures.
 pub const UPPER_HALF_BIT: u64 = 1 << 63;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`]: `__access_ok()` refuses nothing.
@@ -38,7 +38,7 @@ pub const NUMBER_BITS: u32 = 16;
 pub const HIGH_MMAP_HINT: u64 = 0x2e_5700_0000;
 /// `SA_RESTORER` (arch/s390/include/uapi/asm/signal.h).
 pub const SA_RESTORER: u64 = 0x0400_0000;
-/// The signature before rseq(2) abort handlers, as the C library uses it (sys/rseq.h).
+/// The signature before the abort handlers of rseq(2) in the C library (sys/rseq.h).
 pub const RSEQ_SIGNATURE: u64 = 0xb2ff_0fff;
 /// The fields of `/proc/cpuinfo` that name the CPU.
 pub const CPU_MODEL: [&str; 2] = ["vendor_id", "processor 0"];
@@ -52,22 +52,20 @@ pub const STEP_STOPS_TWICE: bool = true;
 /// `__do_syscall()` writes after `syscall_rollback()` has restored the register.
 pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = Some(-38);
 
-/// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returns to a call of this number. It
-/// is -1 as an unsigned number of 32 bits, because the kernel is no longer in a call then
-/// (`syscall_get_nr()`).
+/// The call number that the tracepoint `sys_exit` reports for an `rt_sigreturn(2)`: -1 as an unsigned number of
+/// 32 bits, since the kernel is no longer in a call (`syscall_get_nr()`).
 #[must_use]
 pub const fn number_after_sigreturn(_: i64) -> i64 {
     0xffff_ffff
 }
 
-/// Whether the kernel has this feature, for features that exist on this architecture only. Always
-/// false: there are none.
+/// Returns false: there is no kernel feature that exists on this architecture only.
 #[must_use]
 pub fn has_arch_feature(_: Feature) -> bool {
     false
 }
 
-/// Calls that only older system call tables have, and their arguments.
+/// Calls that newer architectures lack, with their arguments.
 pub const LEGACY_CALLS: &[(i64, [u64; 6])] =
     &[(libc::SYS_vfork, [0; 6]), (libc::SYS_pause, [0; 6])];
 
@@ -83,8 +81,8 @@ pub fn mmap_arguments(six: &[u64; 6]) -> [u64; 6] {
     [six.as_ptr() as u64, 0, 0, 0, 0, 0]
 }
 
-/// The value of the number register when a call of this number continues as `restart_syscall(2)`: the
-/// kernel issues that from the vDSO, where the number stands in the instruction.
+/// The value of the number register when a call with this number continues as `restart_syscall(2)`: unchanged,
+/// since the kernel uses an instruction in the vDSO that contains the number of `restart_syscall(2)`.
 #[must_use]
 pub const fn number_of_restart(number: i64) -> i64 {
     number

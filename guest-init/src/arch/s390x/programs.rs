@@ -24,10 +24,9 @@ pub fn tiny_program_code(code: u8) -> Vec<u8> {
 }
 
 /// Functions of an integer that return the integer plus
-/// [`PROBED_INCREMENT`](crate::arch::PROBED_INCREMENT): the first begins with an
-/// instruction that uprobes execute in a buffer of their own, the second with one that they emulate
-/// (larl, `handle_insn_ril()`,
-/// arch/s390/kernel/uprobes.c).
+/// [`PROBED_INCREMENT`](crate::arch::PROBED_INCREMENT). A uprobe on the first instruction executes a copy of
+/// the instruction in the first function, and emulates the instruction in the second (larl,
+/// `handle_insn_ril()`, arch/s390/kernel/uprobes.c).
 pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
     // ahi %r2, 7; br %r14
     &[0xa7, 0x2a, 0x00, 0x07, 0x07, 0xfe],
@@ -35,8 +34,8 @@ pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
     &[0xc0, 0x10, 0x00, 0x00, 0x00, 0x00, 0xa7, 0x2a, 0x00, 0x07, 0x07, 0xfe],
 ];
 
-/// Eight bytes of code, as a tracer reads them, whose first instruction is replaced by a breakpoint
-/// (`S390_BREAKPOINT_U16`, arch/s390/include/uapi/asm/ptrace.h).
+/// Eight bytes of code with a breakpoint in place of their first instruction (`S390_BREAKPOINT_U16`,
+/// arch/s390/include/uapi/asm/ptrace.h).
 #[must_use]
 pub const fn with_breakpoint(code: u64) -> u64 {
     code & (u64::MAX >> 16) | 1 << 48

@@ -98,6 +98,7 @@ SUDBOX_AT sudbox32_start
     mov dword ptr ds:[TARGET], eax
     mov al, [esi + 4]
     mov byte ptr ds:[SELECTOR], al
+    # The registers of the request.
     mov eax, [esi + 8]
     mov ebx, [esi + 12]
     mov ecx, [esi + 16]
@@ -107,7 +108,8 @@ SUDBOX_AT sudbox32_start
     mov esi, [esi + 24]
     jmp dword ptr ds:[TARGET]
 
-# The common continuation of all gates, and of the handler of faults.
+# The common continuation of all gates, and of the handler of faults: stores the registers after the call, and
+# goes on to the next request.
 sudbox32_after_call:
     mov dword ptr ds:[SPILL], esi
     mov esi, dword ptr ds:[REQUEST]
@@ -162,11 +164,10 @@ SUDBOX_AT sudbox32_plain_sigsys_handler
     mov byte ptr ds:[SELECTOR], al
 2:  ret
 
-# The handler of faults, on a signal stack: stores EAX and EIP of the fault, and continues after the
-# request.
+# The handler of faults, on a signal stack: passes EAX and EIP of the fault as the registers after the call.
 SUDBOX_AT sudbox32_fault_handler
     inc dword ptr ds:[FAULT_COUNT]
-    mov eax, [ecx + 64]
+    mov eax, [ecx + 64]             # AX in `struct ucontext_ia32`
     mov ebx, [ecx + CONTEXT_IP]
     mov esp, dword ptr ds:[STACK]
     jmp sudbox32_after_call
@@ -202,7 +203,7 @@ SUDBOX_AT sudbox32_fast_gate_after
 # Jumps to the address in EBP, which continues at ESI.
 .balign 64
 SUDBOX_AT sudbox32_jump_gate
-    .byte 0xbe                      # mov esi, BEHIND
+    .byte 0xbe                      # mov esi, sudbox32_after_call
     .long sudbox32_after_call - sudbox32_start + BASE_ADDRESS + HEADERS_LENGTH
     jmp ebp
 
@@ -228,7 +229,7 @@ SUDBOX_AT sudbox32_long_gate
 .code64
 2:  mov ebp, ebp
     jmp rbp
-# A far jump and not retfq, for which QEMU 7.2 reads the stack with kernel privilege, which faults.
+# A far jump, since retfq faults in QEMU 7.2, which reads the stack with kernel privilege.
 1:  .byte 0xff, 0x2d                # jmp far [rip + 3f]
     .long 3f - . - 4
 3:  .long sudbox32_after_call - sudbox32_start + BASE_ADDRESS + HEADERS_LENGTH

@@ -4,7 +4,7 @@
 .section .rodata.sudbox_foreign, "a", @progbits
 
 # The personality `alien`: number in rax, arguments in r12 to r15, results in rbx and rbp, carry set
-# if the call failed. rcx and r11 are the instruction's own.
+# if the call failed. The instruction `syscall` overwrites rcx and r11.
 .set ALIEN_SAY, 0xa11e000000000027
 .set ALIEN_MAP, 0xa11e0000000000e7
 .set ALIEN_PROTECT, 0xa11effff0000003c
@@ -66,7 +66,7 @@ sudbox_alien:
     ALIEN ALIEN_MAP
     jc alien_wrong_4
     mov rdi, rbx
-    movabs rax, 0x0a65726568776f6e
+    movabs rax, 0x0a65726568776f6e  # "nowhere\n"
     mov [rdi], rax
     mov r12, rdi
     mov r13d, 8
@@ -182,13 +182,13 @@ sudbox_escape:
     jne 2f
     mov byte ptr [r13], 0
 2:
-    mov eax, 95
+    mov eax, 95                     # umask
     mov edi, 0x53
     syscall
     mov byte ptr [r13], 1
     jmp 3f
 1:
-    mov edi, 95
+    mov edi, 95                     # umask
     mov esi, 0x53
     call r12
 3:

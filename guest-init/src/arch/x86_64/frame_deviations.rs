@@ -28,7 +28,7 @@ pub const FRAME_DEVIATIONS: &[Part] = &[
     Part("alignment of the floating point state", 8),
 ];
 
-/// The number before the state in the format of `xsave`, in `sw_reserved.magic1`, and the number after the state
+/// The values of `sw_reserved.magic1` and of the word after the state in the format of `xsave`
 /// (arch/x86/include/uapi/asm/sigcontext.h).
 pub(super) const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
 const FP_XSTATE_MAGIC2: u64 = 0x4650_5845;
@@ -59,6 +59,7 @@ pub(super) fn native_format_deviations(
         state.registers[Reg::Si].wrapping_sub(start + SIGINFO_OFFSET),
         state.registers[Reg::Dx].wrapping_sub(start + CONTEXT_OFFSET),
         state.registers[Reg::Ax],
+        // A 64-bit frame has no retcode, and its whole siginfo is recorded with the frame.
         0,
         0,
         // At the entry of a function the stack pointer is 8 below a multiple of 16.
@@ -120,12 +121,14 @@ pub(super) unsafe fn state_deviations(
     [
         frame.uc_flags.map_or(0, |flags| flags ^ expected_flags),
         overlap,
-        // The fields of `struct _fpx_sw_bytes`, from byte 464 of the state on.
+        // The fields of `struct _fpx_sw_bytes`, from byte 464 of the state on: magic1, extended_size,
+        // xfeatures, xstate_size.
         word(MAGIC1_OFFSET as u64) ^ u64::from(FP_XSTATE_MAGIC1),
         word(468) ^ (size + 4 + frame.fsave_length),
         double_word(472) ^ features,
         word(XSTATE_SIZE_OFFSET as u64) ^ size,
         word(size) ^ FP_XSTATE_MAGIC2,
+        // The header begins with xstate_bv, whose bits 0 and 1 are x87 and SSE.
         !word(XSAVE_HEADER as u64) & 3,
         frame.floating % 64,
     ]

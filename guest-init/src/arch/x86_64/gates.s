@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
+# Saves the callee-saved registers, then the gate's arguments rcx and rsi: the addresses of the output of floating
+# point registers and of the output of general registers.
 .macro SUDBOX_SAVE
     push rbx
     push rbp
@@ -10,6 +12,7 @@
     push rsi
 .endm
 
+# Loads all registers but RSP and RIP from the `Registers` at rdi.
 .macro SUDBOX_LOAD
     mov r8, [rdi]
     mov r9, [rdi + 8]
@@ -30,7 +33,8 @@
     mov rdi, [rdi + 64]
 .endm
 
-# Expects on the stack the flags, rdi, and the registers of SUDBOX_SAVE; RIP must be stored already.
+# Stores all registers but RIP to the `Registers` at rdi. Expects on the stack, from the top: rdi and the flags
+# after the call, and the registers of SUDBOX_SAVE.
 .macro SUDBOX_STORE
     mov [rdi], r8
     mov [rdi + 8], r9
@@ -51,7 +55,7 @@
     pop rax
     mov [rdi + 136], rax
     mov [rdi + 120], rsp
-    # Compiled code must not run with the call's flags, such as AC and TF.
+    # Compiled code must not run with some flags of the call, such as AC and TF.
     push 0x202
     popfq
 .endm
@@ -68,6 +72,7 @@
     ret
 .endm
 
+# A gate. `enter` is the instruction that enters the kernel.
 .macro SUDBOX_GATE name, enter:vararg
     .balign 64
     .globl \name
@@ -105,7 +110,7 @@
 
 # A C function that repeats an operation rdi times. The operation finds the second argument in r12 and, each
 # time, in rax; and the third argument in r13. Returns rax after the last repetition.
-.macro SUDBOX_REPEAT name, something:vararg
+.macro SUDBOX_REPEAT name, operation:vararg
     .balign 64
     .globl \name
     .globl \name\()_end
@@ -118,7 +123,7 @@
     mov r13, rdx
 6:
     mov rax, r12
-    \something
+    \operation
     dec rbx
     jnz 6b
     pop r13
@@ -157,19 +162,20 @@ sudbox_spawn:
     test rax, rax
     jz 3f
     ret
+# The child: calls the function that `prepare_stack` wrote to the stack, and exits.
 3:
     xor ebp, ebp
     pop rax
     pop rdi
     call rax
     mov rdi, rax
-    mov eax, 60
+    mov eax, 60                     # exit
     syscall
     ud2
 
 .globl sudbox_restorer
 sudbox_restorer:
-    mov eax, 15
+    mov eax, 15                     # rt_sigreturn
     syscall
     ud2
 
@@ -189,7 +195,7 @@ sudbox_compat_syscall:
     pop rbx
     ret
 
-# A 32-bit sigreturn; its number is in EAX.
+# Issues a 32-bit sigreturn, with the number of the call in EAX.
 .globl sudbox_compat_restorer
 sudbox_compat_restorer:
     int 0x80
@@ -202,7 +208,7 @@ sudbox_inside_end:
 .globl sudbox_outside_restorer
 .globl sudbox_outside_restorer_call
 sudbox_outside_restorer:
-    mov eax, 15
+    mov eax, 15                     # rt_sigreturn
 sudbox_outside_restorer_call:
     syscall
     ud2
@@ -240,6 +246,7 @@ SUDBOX_GATE sudbox_first, syscall
 SUDBOX_GATE sudbox_second, syscall
 SUDBOX_GATE sudbox_compat, int 0x80
 
+# A gate that also loads the x87 and SSE state from the memory at rdx, and stores it to rcx.
 .balign 64
 .globl sudbox_sse
 .globl sudbox_sse_call
@@ -259,11 +266,12 @@ sudbox_sse_call:
     mov rax, [rsp + 8]
     fxsave64 [rax]
     fninit
-    push 0x1f80
+    push 0x1f80                     # the default of MXCSR
     ldmxcsr [rsp]
     pop rax
     SUDBOX_RETURN
 
+# A gate that also loads the AVX registers from the memory at rdx, and stores them to rcx.
 .balign 64
 .globl sudbox_avx
 .globl sudbox_avx_call

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # A program of 64-bit Windows that issues its system calls itself: a whole PE file, with the same
 # offsets as in memory. Its preferred address differs from its real one, so it must be relocated.
+# `personalities/nt.rs` has the names of the call numbers.
 
 .section .rodata.sudbox_foreign, "a", @progbits
 .balign 4096
@@ -34,7 +35,7 @@ nt_optional:
     .long 0x4000, nt_relocations_end - nt_relocations
     .fill 10, 8, 0
 nt_sections:
-    # Name, size and place in memory, size and place in the file, access.
+    # Name, size and offset in memory, size and offset in the file, characteristics.
     .ascii ".text\0\0\0"
     .long 0x1000, 0x1000, 0x1000, 0x1000, 0, 0, 0, 0x60000020
     .ascii ".data\0\0\0"
@@ -177,13 +178,13 @@ nt_wrong:
     NT 0x2c
     ud2
 
-# As in ntdll.dll.
+# Issues a call as the functions of ntdll.dll do.
 nt_stub:
     mov r10, rcx
     syscall
     ret
 
-# Writes r12d bytes at rdi to the handle rsi. Called with the caller's frame above.
+# Writes r12d bytes at rdi to the handle rsi. The I/O status block is at 0x50 in the caller's frame.
 nt_write:
     sub rsp, 0x58
     mov rcx, rsi

@@ -89,9 +89,9 @@ sudbox_nt_program:
     pop rbx
     ret
 
-# The dispatcher, to which a handler redirects a call: rcx is the thread's frame, below which its stack
-# begins; gs holds the TEB. As in ntdll.so, a byte of the TEB is the selector, and the dispatcher sets fs by
-# calls from outside the allowed range, which that byte must allow.
+# The dispatcher, to which a handler redirects a call. rcx is the address of the thread's `NtFrame`, below which
+# the dispatcher's stack begins; gs is the address of the TEB. As in ntdll.so, the selector is a byte of the TEB,
+# and the dispatcher sets fs by arch_prctl(2) from outside the allowed range, with the selector at ALLOW.
 .balign 64
 .globl sudbox_nt_dispatcher
 sudbox_nt_dispatcher:
@@ -113,18 +113,18 @@ sudbox_nt_dispatcher:
     movups [rcx + 160], xmm15
     mov rbx, rcx
     mov r13, gs:[0x30]
-    mov byte ptr [r13 + 0x340], 0
+    mov byte ptr [r13 + 0x340], 0   # the selector
     mov rsp, rbx
-    mov edi, 0x1002
-    mov rsi, [r13 + 0x350]
-    mov eax, 158
+    mov edi, 0x1002                 # ARCH_SET_FS
+    mov rsi, [r13 + 0x350]          # Teb::unix_pointer
+    mov eax, 158                    # arch_prctl
     syscall
     mov rdi, rbx
-    call [r13 + 0x360]
+    call [r13 + 0x360]              # Teb::handle_call
     mov r14, rax
-    mov edi, 0x1002
-    mov rsi, [r13 + 0x358]
-    mov eax, 158
+    mov edi, 0x1002                 # ARCH_SET_FS
+    mov rsi, [r13 + 0x358]          # Teb::program_pointer
+    mov eax, 158                    # arch_prctl
     syscall
     mov byte ptr [r13 + 0x340], 1
     mov rax, r14
@@ -155,7 +155,8 @@ sudbox_sled_entry:
     mov byte ptr [r11], 1
     ret
 
-# The rewriter's handler returns here: sets BLOCK, and continues at the rewritten address.
+# The code to which the rewriter's handler returns: sets the selector to BLOCK, and continues at the rewritten
+# address.
 .globl sudbox_sled_resume
 sudbox_sled_resume:
     mov r11, [rip + sudbox_sled_selector]

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# Gates and a handler that record the whole CPU state. A gate loads and stores every general register, the
-# flags, the segment registers and the floating point state; the handler stores them. Neither writes to the
+# Gates and a handler that record the whole CPU state: every general register, the flags, the segment registers
+# and the floating point state. A gate loads and stores this state; the handler stores it. Neither writes to the
 # stack that the call or the handler is on, except for the flags, which a gate pushes right below the stack
-# pointer of the call. The state is stored in static memory, so only one task may use them at a time.
+# pointer of the call. The state is stored in static memory, so only one task may use this code at a time.
+# 0x2e7 is LOADED_COMPONENTS of `watch.rs`.
 
+# Stores the general registers but RIP.
 .macro SUDBOX_WATCH_STORE place
     mov [rip + \place], r8
     mov [rip + \place + 8], r9
@@ -113,7 +115,7 @@ SUDBOX_WATCH_GATE sudbox_watch_native, , syscall
 SUDBOX_WATCH_GATE sudbox_watch_compat, , int 0x80
 SUDBOX_WATCH_GATE sudbox_watch_native_stop, int3, syscall
 SUDBOX_WATCH_GATE sudbox_watch_compat_stop, int3, int 0x80
-# Through 32-bit code in low memory, which has the instructions and jumps back.
+# Through the 32-bit code that `map_compat_code` maps, which issues the call and jumps back.
 SUDBOX_WATCH_GATE sudbox_watch_code32, , jmp fword ptr [rip + sudbox_watch_code32_call_target]
 SUDBOX_WATCH_GATE sudbox_watch_code32_stop, , jmp fword ptr [rip + sudbox_watch_code32_stop_target]
 
@@ -139,8 +141,8 @@ sudbox_watch_handler:
     mov rsp, rbx
     ret
 
-# As sudbox_watch_handler, for a handler with a 32-bit frame, after a jump to 64-bit code. EAX is the
-# signal, EDX the address of the siginfo, ECX that of the context; the latter two are 0 without SA_SIGINFO.
+# The same for a handler with a 32-bit frame, entered by a jump from 32-bit code. EAX is the signal, EDX the
+# address of the siginfo, ECX that of the context. EDX and ECX are 0 without SA_SIGINFO.
 .balign 64
 .globl sudbox_watch_handler32
 sudbox_watch_handler32:
@@ -157,8 +159,8 @@ sudbox_watch_handler32:
     mov rsi, r13
     mov rdx, r14
     call sudbox_record_signal
-    # Skip the return address, and without SA_SIGINFO the signal too. A 32-bit frame has no registers R8 to
-    # R15.
+    # Skip the return address, and without SA_SIGINFO the signal too. Restore R8 to R15, which a 32-bit frame
+    # lacks.
     lea rsp, [rbx + 4]
     mov eax, 173                    # rt_sigreturn
     test r13d, r13d
@@ -182,7 +184,7 @@ sudbox_watch_handler32:
 .balign 8
 sudbox_watch_code32_call_target: .skip 8
 sudbox_watch_code32_stop_target: .skip 8
-# The initial floating point state: no component present, MXCSR at its default.
+# The initial floating point state: no XSAVE component present, MXCSR at its default.
 .balign 64
 sudbox_watch_clean:
     .skip 24

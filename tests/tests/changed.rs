@@ -56,3 +56,15 @@ fn a_difference_that_no_case_names_is_changed() {
     assert!(text("got").contains("[x64_setup_rt_frame()"), "{trap}");
     assert!(!trap["log"].as_array().expect("a log").is_empty(), "{trap}");
 }
+
+#[test]
+fn a_processor_with_little_state_is_judged_without_a_recording() {
+    let cases = "compare/trap compare/queued compare/other-signal";
+    for model in ["Haswell", "EPYC"] {
+        let arguments = [PINNED_SERIES, "--cases", cases, "--cpu-model", model];
+        let result = run(sudbox_run(&arguments)).expect_code(0);
+        assert_eq!(result.json()["totals"]["pass"], 3, "{model}");
+        let reason = result.json()["recording"]["reason"].as_str().unwrap_or_default().to_owned();
+        assert!(reason.contains("this layout"), "{reason}");
+    }
+}

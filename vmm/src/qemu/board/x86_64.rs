@@ -32,11 +32,9 @@ pub(super) const BOARD: Board = Board {
 /// boot:
 ///
 /// - `no_timer_check`: the kernel does not test whether the timer's interrupt arrives.
-/// - `nolapic_timer`: the kernel uses the PIT instead of the local APIC timer, whose calibration
-///   waits for 100 ticks. With several CPUs, the argument is used only if instructions are counted:
-///   the other CPUs lose ticks, but the calibration reads the TSC in a loop, and QEMU ends a
-///   translation block at each counted read, so that a boot would take half a minute. The argument
-///   is left out with ACPI, where a tickless Linux 6.12 was observed to sleep for ever.
+/// - `nolapic_timer`: with one CPU, the kernel uses the PIT instead of the local APIC timer, whose
+///   calibration waits for 100 ticks. The argument is left out with several CPUs, which would lose
+///   ticks, and with ACPI, where a tickless Linux 6.12 was observed to sleep for ever.
 /// - `initcall_blacklist=trace_eval_init`: the kernel does not replace names of enumerators in the
 ///   formats of tracepoints, which nothing in the guest reads.
 /// - `noreplace-smp`: on one CPU, the kernel does not patch the lock prefixes out of the kernel.
@@ -52,10 +50,9 @@ fn kernel_arguments(facts: &BootFacts) -> String {
             arguments += " no_timer_check initcall_blacklist=trace_eval_init";
             if facts.cpus == 1 {
                 arguments += " noreplace-smp";
-            }
-            let can_use_pit = facts.cpus == 1 || facts.accelerator == Accelerator::Counting;
-            if can_use_pit && facts.discovery == DeviceDiscovery::CommandLine {
-                arguments += " nolapic_timer";
+                if facts.discovery == DeviceDiscovery::CommandLine {
+                    arguments += " nolapic_timer";
+                }
             }
             if let Some(khz) = facts.tsc_khz {
                 arguments += &format!(" tsc=reliable tsc_early_khz={khz}");
@@ -159,11 +156,7 @@ mod tests {
         let discovery = DeviceDiscovery::Acpi;
         let with_acpi = kernel_arguments(&BootFacts { discovery, tsc_khz: None, ..facts });
         assert!(!with_acpi.contains("nolapic_timer"), "{with_acpi}");
-        let accelerator = Accelerator::Counting;
-        let counting = kernel_arguments(&BootFacts { accelerator, cpus: 2, ..facts });
-        assert!(counting.contains(" nolapic_timer"), "{counting}");
-        assert!(!counting.contains("noreplace-smp"), "{counting}");
-        for arguments in [one_cpu, without_tsc, with_acpi, counting] {
+        for arguments in [one_cpu, without_tsc, with_acpi] {
             let start = "console=ttyS0 reboot=t panic=-1 no_timer_check";
             assert!(arguments.starts_with(start), "{arguments}");
         }

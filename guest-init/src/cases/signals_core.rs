@@ -49,7 +49,7 @@ fn check_core_dumps() -> Check {
     std::fs::write(CORE_PATTERN, "core").map_err(broken("core_pattern"))?;
     let gate = arch::gate();
     for (selector, code) in [(BLOCK, SYS_USER_DISPATCH), (INVALID, SI_KERNEL)] {
-        let (child, core) = dump_core_of_child(selector, PLAIN)?;
+        let (child, core) = dump_core_of_child(selector, 0)?;
         let notes = notes_of(&core)?;
         check_note_list(&notes)?;
         let info = first_note(&notes, NT_SIGINFO)?;
@@ -94,15 +94,13 @@ fn check_core_dumps() -> Check {
         }
     }
     check_threads()?;
-    check_cut_cores()?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
 /// Checks that the core of a process with further threads has the status of each.
 fn check_threads() -> Check {
     const FURTHER_THREADS: usize = 2;
-    let (child, core) =
-        dump_core_of_child(BLOCK, Setting { further_threads: FURTHER_THREADS, ..PLAIN })?;
+    let (child, core) = dump_core_of_child(BLOCK, FURTHER_THREADS)?;
     let notes = notes_of(&core)?;
     let statuses = notes.iter().filter(|note| note.kind == NT_PRSTATUS);
     let mut ids: Vec<i32> = statuses
@@ -112,30 +110,6 @@ fn check_threads() -> Check {
     ids.sort_unstable();
     ids.dedup();
     expect_equal("threads in the core", ids.len(), 1 + FURTHER_THREADS)
-}
-
-/// Checks that a core has nothing behind the first piece that the limit on its size does not permit.
-fn check_cut_cores() -> Check {
-    const NOTES: usize = 6;
-    let padding = |bytes: &[u8]| bytes.len().next_multiple_of(4) - bytes.len();
-    let (_, core) = dump_core_of_child(BLOCK, Setting { has_many_maps: true, ..PLAIN })?;
-    // The limit does not count the zeros after names and contents, which the kernel skips.
-    let mut skipped = 0;
-    for note in notes_of(&core)?.iter().take(NOTES) {
-        skipped += padding(note.name);
-        let end = note.end_in(&core);
-        let start = end - note.content.len();
-        let limit = end - 1 - skipped;
-        let setting = Setting { has_many_maps: true, limit: Some(limit as u64), ..PLAIN };
-        let (_, cut) = dump_core_of_child(BLOCK, setting)?;
-        ensure(
-            (start - padding(note.name)..=start).contains(&cut.len()),
-            &format!("a core of {start:#x} bytes, where {limit:#x} are permitted"),
-            || format!("{:#x} bytes", cut.len()),
-        )?;
-        skipped += padding(note.content);
-    }
-    Ok(())
 }
 
 /// Checks the types and names of the notes.
@@ -181,31 +155,9 @@ fn check_status(status: &[u8], child: i32) -> Check {
     expect_equal("pr_fpvalid", int_at(status.len().saturating_sub(8)), 1)
 }
 
-/// What a process that dumps core has.
-#[derive(Clone, Copy)]
-struct Setting {
-    /// The number of threads besides the first.
-    further_threads: usize,
-    /// The limit on the core in bytes; `None` for more than it needs.
-    limit: Option<u64>,
-    /// Whether the process has so many mappings that their headers are longer than a page. The kernel writes
-    /// no core if the limit is less than that.
-    has_many_maps: bool,
-}
-
-const PLAIN: Setting = Setting { further_threads: 0, limit: None, has_many_maps: false };
-
-/// Maps pages of which each second one cannot be read.
-fn map_many() -> Check {
-    const PAGES: usize = 160;
-    let start = map_pages(PAGES)?;
-    (0..PAGES)
-        .step_by(2)
-        .try_for_each(|page| protect(start.wrapping_add(page * PAGE_SIZE), 1, libc::PROT_NONE))
-}
-
-/// Runs a process that a call with this selector value kills. Returns its id and its core dump.
-fn dump_core_of_child(selector: u8, setting: Setting) -> Result<(i32, Vec<u8>), Failure> {
+/// Runs a process that a call with this selector value kills, and that has further threads. Returns its id and its
+/// core dump.
+fn dump_core_of_child(selector: u8, further_threads: usize) -> Result<(i32, Vec<u8>), Failure> {
     extern "C" fn wait(_: u64) -> u64 {
         loop {
             sys::sched_yield();
@@ -214,7 +166,7 @@ fn dump_core_of_child(selector: u8, setting: Setting) -> Result<(i32, Vec<u8>), 
     let _ = std::fs::remove_dir_all(CORE_FOLDER);
     std::fs::create_dir_all(CORE_FOLDER).map_err(broken("a folder"))?;
     let child = spawn_child(|| {
-        let limits = [setting.limit.unwrap_or(1 << 24); 2];
+        let limits = [1u64 << 24; 2];
         // Only the headers and notes are needed.
         let is_core_enabled = std::fs::write("/proc/self/coredump_filter", "0").is_ok()
             && std::env::set_current_dir(CORE_FOLDER).is_ok()
@@ -226,9 +178,8 @@ fn dump_core_of_child(selector: u8, setting: Setting) -> Result<(i32, Vec<u8>), 
         let is_signal_pending = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(PENDING_SIGNAL))
             .is_ok()
             && sys::tgkill(sys::getpid(), sys::gettid(), PENDING_SIGNAL).is_ok();
-        let has_threads = (0..setting.further_threads).all(|_| spawn_thread(wait, 0).is_ok());
-        let has_maps = !setting.has_many_maps || map_many().is_ok();
-        if !is_core_enabled || !is_signal_pending || !has_threads || !has_maps || arm().is_err() {
+        let has_threads = (0..further_threads).all(|_| spawn_thread(wait, 0).is_ok());
+        if !is_core_enabled || !is_signal_pending || !has_threads || arm().is_err() {
             return SETUP_FAILED;
         }
         let regs = pattern_registers();
@@ -261,13 +212,6 @@ struct Note<'a> {
     /// The name, with the zero that ends it.
     name: &'a [u8],
     content: &'a [u8],
-}
-
-impl Note<'_> {
-    /// The offset in the core of the first byte behind the content.
-    fn end_in(&self, core: &[u8]) -> usize {
-        self.content.as_ptr() as usize + self.content.len() - core.as_ptr() as usize
-    }
 }
 
 /// The content of the first note of a type.

@@ -111,8 +111,9 @@ fn wait_for_extension() -> Check {
             if AREA.granted.load(Ordering::SeqCst) != 0 {
                 return Ok(());
             }
-            // With both fields at 0 there is neither a request nor an extension. The kernel kills a thread
-            // that requests an extension while it has one.
+            // With both fields at 0 there is neither a request nor an extension. With RSEQ debugging the
+            // kernel kills a thread that changes the fields while it has an extension
+            // (rseq_slice_validate_ctrl()).
             if AREA.request.load(Ordering::SeqCst) == 0 && AREA.granted.load(Ordering::SeqCst) == 0
             {
                 AREA.request.store(1, Ordering::SeqCst);

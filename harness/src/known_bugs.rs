@@ -181,6 +181,20 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         symptoms: &[("seccomp/tsync-at-entry-stop", "result of the call that was held: 0x12")],
     },
     KnownBug {
+        id: "exited-thread-filtered",
+        citation: "seccomp_sync_threads() installs a filter for all threads in a thread group leader \
+                   that has exited too (seen in 6.1.192, not in 6.12.117, whose \
+                   seccomp_sync_threads() leaves out tasks with PF_EXITING)",
+        archs: GENERIC_ENTRY_ARCHS,
+        first_affected: Version(3, 17, 0),
+        fixed_in: &[Version(6, 12, 0)],
+        maybe_fixed_in: &[Version(6, 6, 0), Version(6, 11, 0)],
+        symptoms: &[(
+            "seccomp/tsync-decides",
+            "the status of the leader that has exited: *\"Seccomp_filters:\\t4\"]",
+        )],
+    },
+    KnownBug {
         id: "uprobe-dispatched",
         citation: "syscall_user_dispatch() does not except the system call of the trampoline that \
                    replaces a probed nop, uprobe(), as seccomp does (since 6.18, seen in 7.3.4)",

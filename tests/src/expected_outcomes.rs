@@ -188,6 +188,19 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         outcome: "known",
+        archs: &["x86_64"],
+        since: Some("6.12"),
+        cases: &["signals/keys-kept-without-frame"],
+        ..EVERY_KERNEL
+    },
+    Exception {
+        outcome: "known",
+        before: Some("6.11"),
+        cases: &["seccomp/tsync-decides"],
+        ..EVERY_KERNEL
+    },
+    Exception {
+        outcome: "known",
         since: Some("6.17"),
         cases: &["ptrace/inclusive-restores"],
         ..EVERY_KERNEL

@@ -16,7 +16,8 @@ pub(super) const CASES: &[Case] = &[outside_core(
     "seccomp_sync_threads()",
     tsync_decides,
 )
-.features(&[Feature::Dispatch, Feature::SeccompFilter])];
+.features(&[Feature::Dispatch, Feature::SeccompFilter])
+.known_bugs(&["exited-thread-filtered"])];
 
 /// The index of the shared word with the thread that must make its call, and the round: [`turn`].
 const TURN: usize = 0;

@@ -109,7 +109,7 @@ impl Tracee {
     }
 
     /// Resumes the tracee, and checks that it stops next for the signal `expected`.
-    pub(crate) fn expect_signal(&self, request: u32, signal: i32, expected: i32) -> Check {
+    pub(crate) fn resume_to_signal(&self, request: u32, signal: i32, expected: i32) -> Check {
         self.expect_stop(request, signal, expected)
     }
 

@@ -45,13 +45,13 @@ pub(crate) fn choose_offer_with_instruction_clock(
 fn choose_offer_with_clock(
     args: &VmArgs,
     arch: Arch,
-    counts_instructions: bool,
+    clock_counts_instructions: bool,
 ) -> anyhow::Result<Offer> {
     let requirements = Requirements {
         arch,
         names_cpu_model: args.cpu_model.is_some(),
         waits_for_gdb: args.gdb,
-        counts_instructions,
+        clock_counts_instructions,
     };
     backend::offer(args.backend.table_row(), &requirements).map_err(|refusal| match refusal {
         Refusal::UnmetRequirement(message) => Failure::usage(message),

@@ -221,7 +221,7 @@ pub(crate) fn device_discovery(image: &KernelImage) -> DeviceDiscovery {
 }
 
 /// The frequency of the kernel's timer interrupt in Hz, if its configuration is known.
-fn timer_hz(image: &KernelImage) -> Option<u32> {
+fn config_hz(image: &KernelImage) -> Option<u32> {
     let config = std::fs::read_to_string(image.config.as_deref()?).ok()?;
     config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ="))?.parse().ok()
 }
@@ -238,12 +238,12 @@ pub(crate) fn vm_spec(
         initramfs,
         discovery: device_discovery(image),
         cmdline,
-        timer_hz: timer_hz(image),
+        config_hz: config_hz(image),
         cpus: vm.cpus,
         memory_mib: vm.memory,
         cpu_model: vm.cpu_model.clone(),
         cpu_vendor: None,
-        counts_instructions: false,
+        clock_counts_instructions: false,
         vsock_port: sudbox_protocol::PORT,
         wait_for_gdb: vm.gdb,
         trace_operations: false,

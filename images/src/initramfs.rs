@@ -55,7 +55,7 @@ impl Entry {
     }
 }
 
-/// Size in bytes to whose multiple an archive is padded, as by cpio(1). QEMU expects this padding in
+/// An archive is padded to a multiple of this many bytes, as cpio(1) does. QEMU expects this padding in
 /// concatenated archives.
 const ARCHIVE_ALIGNMENT: usize = 512;
 
@@ -63,7 +63,7 @@ const ARCHIVE_ALIGNMENT: usize = 512;
 /// does not create parent directories.
 ///
 /// # Panics
-/// If a file or the archive does not fit the format's 32-bit fields (4 GiB).
+/// If the length of a file or of a path does not fit the format's 32-bit fields (4 GiB).
 #[must_use]
 pub fn pack(entries: &[Entry]) -> Vec<u8> {
     let mut out = Vec::new();

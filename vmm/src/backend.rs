@@ -32,7 +32,7 @@ pub struct Requirements {
     /// Whether the VM waits for a debugger before its first instruction.
     pub waits_for_gdb: bool,
     /// Whether the guest's clock must count instructions ([`Clock::Instructions`]).
-    pub counts_instructions: bool,
+    pub clock_counts_instructions: bool,
 }
 
 /// A machine that a backend offers.
@@ -111,17 +111,17 @@ mod tests {
                 arch,
                 names_cpu_model: false,
                 waits_for_gdb: false,
-                counts_instructions: false,
+                clock_counts_instructions: false,
             };
             for requirements in [
                 plain,
                 Requirements { names_cpu_model: true, ..plain },
                 Requirements { waits_for_gdb: true, ..plain },
-                Requirements { counts_instructions: true, ..plain },
+                Requirements { clock_counts_instructions: true, ..plain },
             ] {
                 let offer = offer(None, &requirements).unwrap();
                 let counts = offer.clock == Clock::Instructions;
-                assert_eq!(counts, requirements.counts_instructions, "{requirements:?}");
+                assert_eq!(counts, requirements.clock_counts_instructions, "{requirements:?}");
             }
         }
     }

@@ -35,7 +35,7 @@ pub struct VmSpec {
     /// devices before them.
     pub cmdline: String,
     /// Frequency of the kernel's timer interrupt in Hz (`CONFIG_HZ`), if it is known.
-    pub timer_hz: Option<u32>,
+    pub config_hz: Option<u32>,
     /// Number of vCPUs, 1 to 8.
     pub cpus: u8,
     /// Guest memory in MiB.
@@ -48,7 +48,7 @@ pub struct VmSpec {
     /// Whether each instruction advances the guest's clock by 1 ns, so that deadlines in the guest
     /// do not depend on the host's speed. A backend that does not emulate the CPU ignores this
     /// field.
-    pub counts_instructions: bool,
+    pub clock_counts_instructions: bool,
     /// vsock port on which the host listens. The guest connects to this port of CID 2.
     pub vsock_port: u32,
     /// Whether the VM waits for a debugger before its first instruction.

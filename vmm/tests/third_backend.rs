@@ -19,12 +19,12 @@ fn spec() -> VmSpec {
         initramfs: "no initramfs".into(),
         discovery: DeviceDiscovery::CommandLine,
         cmdline: "who=you".to_owned(),
-        timer_hz: None,
+        config_hz: None,
         cpus: 1,
         memory_mib: 1,
         cpu_model: None,
         cpu_vendor: None,
-        counts_instructions: false,
+        clock_counts_instructions: false,
         vsock_port: 1024,
         wait_for_gdb: false,
         trace_operations: false,
@@ -185,8 +185,8 @@ fn an_interrupt_has_precedence_over_other_events() {
         guest.stream.write_all(b"x").unwrap();
         VmEnd::Restart
     });
-    let (interrupt, mut caller) = io::pipe().unwrap();
-    caller.write_all(&[1]).unwrap();
+    let (interrupt, mut interrupt_writer) = io::pipe().unwrap();
+    interrupt_writer.write_all(&[1]).unwrap();
     assert_eq!(session.next(in_20_seconds(), Some(interrupt.as_fd())).unwrap(), Event::Interrupted);
     assert_eq!(next_event(&mut session), Event::Connected);
 }
@@ -198,5 +198,5 @@ fn boot_returns_the_error_of_the_backend() {
     let error =
         Session::boot(&machine, &VmSpec { wait_for_gdb: true, ..spec() }).err().expect("an error");
     assert!(matches!(error, BootError::Refused { .. }));
-    assert_eq!(error.to_string(), "the test's backend did not start: it has no debugger's stub");
+    assert_eq!(error.to_string(), "the test's backend did not start: it has no gdb stub");
 }

@@ -95,7 +95,7 @@ fn tracer_sees_calls() -> Check {
     })?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
-    tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
+    tracee.resume_to_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
     tracee.expect_call(SYSEMU, 0, StopKind::Entry, libc::SYS_umask)?;
     expect_equal("the tracee", tracee.resume(libc::PTRACE_CONT, 0)?, WaitStatus::Exited(0))
 }

@@ -29,7 +29,8 @@ const RULE_WORDS: usize = 3 + 64 * 4 + 1;
 /// some time after the call.
 const MESSAGE_TIMEOUT_MS: i32 = 5000;
 
-/// Enabled audit, with a rule that records one system call of each task that starts after [`Audit::start`].
+/// Enabled audit, with a rule that records every call of one system call by tasks that start after
+/// [`Audit::start`].
 pub(crate) struct Audit {
     socket: i32,
     call: i64,
@@ -67,13 +68,13 @@ impl Audit {
         Ok(audit)
     }
 
-    /// The first arguments of the recorded calls of these processes, up to the call with the first argument
-    /// `last`, which is not included. Records of other processes are skipped: the kernel keeps records that
-    /// no daemon has read for the next daemon (`kauditd_retry_skb()`).
+    /// Argument 0 of each recorded call of these processes, in order, until a call has `end_mark` as its
+    /// argument 0. Records of other processes are skipped: the kernel keeps unread records, and gives them to
+    /// the next daemon (`kauditd_retry_skb()`).
     pub(crate) fn first_arguments_of(
         &mut self,
         processes: &[i32],
-        last: u64,
+        end_mark: u64,
     ) -> Result<Vec<u64>, Failure> {
         let mut arguments = Vec::new();
         let mut index = 0;
@@ -90,9 +91,10 @@ impl Audit {
                 continue;
             }
             let argument = field(record, " a0=").and_then(|a| u64::from_str_radix(a, 16).ok());
-            let argument =
-                argument.ok_or_else(|| Failure::Broken(format!("an audit record: {record}")))?;
-            if argument == last {
+            let argument = argument.ok_or_else(|| {
+                Failure::Broken(format!("an audit record without a hexadecimal a0: {record}"))
+            })?;
+            if argument == end_mark {
                 return Ok(arguments);
             }
             arguments.push(argument);
@@ -205,8 +207,8 @@ impl Drop for Audit {
     }
 }
 
-/// A rule without fields in the list `filter_list` (`struct audit_rule_data`). The rule is about the system
-/// call `call`, if given.
+/// A rule for the filter list `filter_list`, without fields (`struct audit_rule_data`). The rule is about
+/// the system call `call`, if given.
 fn rule(filter_list: u32, action: u32, call: Option<i64>) -> [u32; RULE_WORDS] {
     /// The index of the first word of the mask of system calls.
     const MASK: usize = 3;
@@ -219,7 +221,7 @@ fn rule(filter_list: u32, action: u32, call: Option<i64>) -> [u32; RULE_WORDS] {
     rule
 }
 
-/// The value of a key in a record (`key=value`).
-fn field<'a>(record: &'a str, key: &str) -> Option<&'a str> {
-    record.split_once(key)?.1.split([' ', '\0']).next()
+/// The value of a field in a record. `prefix` is the text before the value, such as ` pid=`.
+fn field<'a>(record: &'a str, prefix: &str) -> Option<&'a str> {
+    record.split_once(prefix)?.1.split([' ', '\0']).next()
 }

@@ -192,7 +192,7 @@ pub(super) fn start_caller(selector: u8) -> Result<Tracee, Failure> {
 
 fn no_call_stops() -> Check {
     let tracee = start_caller(BLOCK)?;
-    tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(SYSCALL, 0, libc::SIGSYS)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
@@ -204,7 +204,7 @@ pub(super) fn expect_call_stops() -> Check {
     // not suppress the stops of the next call, also if PTRACE_CONT resumes the tracee after the dispatch.
     for request in [SYSCALL, CONT] {
         let tracee = if request == SYSCALL { &tracee } else { &start_caller(BLOCK)? };
-        tracee.expect_signal(request, 0, libc::SIGSYS)?;
+        tracee.resume_to_signal(request, 0, libc::SIGSYS)?;
         tracee.expect_call(SYSCALL, libc::SIGSYS, StopKind::Entry, libc::SYS_rt_sigreturn)?;
         tracee.expect_call_stop(SYSCALL, 0)?;
         expect_equal("kind of stop", tracee.stop_kind()?, StopKind::Exit)?;
@@ -217,7 +217,7 @@ pub(super) fn expect_call_stops() -> Check {
 
 fn no_emulation_stop() -> Check {
     let tracee = start_caller(BLOCK)?;
-    tracee.expect_signal(SYSEMU, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(SYSEMU, 0, libc::SIGSYS)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     // The tracee stops at the handler's sigreturn, which shows that PTRACE_SYSEMU was in effect.
     tracee.expect_call(SYSEMU, libc::SIGSYS, StopKind::Entry, libc::SYS_rt_sigreturn)?;
@@ -260,7 +260,7 @@ fn selector_death_cannot_be_refused() -> Check {
 
 fn suppressed_signal() -> Check {
     let tracee = start_caller(BLOCK)?;
-    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGSYS)?;
     let registers = tracee.registers()?;
     expect_equal_hex(
         "next instruction at SIGSYS",
@@ -303,7 +303,7 @@ fn reads_configuration() -> Check {
         pause_for_tracer();
         exit_code(armed.and(armed_again).and(disarmed).is_ok())
     })?;
-    let resume_to_pause = || tracee.expect_signal(CONT, 0, libc::SIGSTOP);
+    let resume_to_pause = || tracee.resume_to_signal(CONT, 0, libc::SIGSTOP);
     expect_equal("configuration before arming", tracee.config()?, Config::default())?;
     resume_to_pause()?;
     expect_equal("configuration", tracee.config()?, armed_config())?;
@@ -366,8 +366,8 @@ fn arms_tracee() -> Check {
     })?;
     expect_equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
     expect_executed_despite_block(&arch::gate())?;
-    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-    tracee.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
     expect_equal("setting", tracee.set_config(&Config::default()), Ok(()))?;
     expect_success(tracee.resume(CONT, 0)?)
 }
@@ -402,7 +402,7 @@ fn validates_configuration() -> Check {
         )?;
         expect_equal("configuration after it", tracee.config()?, valid)?;
     }
-    tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(SYSCALL, 0, libc::SIGSYS)?;
     expect_success(tracee.resume(CONT, libc::SIGSYS)?)
 }
 
@@ -422,14 +422,14 @@ fn set_at_entry() -> Check {
     tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
     expect_equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
     tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
-    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGSYS)?;
     expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 
 fn siginfo_at_stop() -> Check {
     let tracee = start_caller(BLOCK)?;
-    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGSYS)?;
     // The words of a siginfo_t (include/uapi/asm-generic/siginfo.h).
     let mut info = [0u32; 32];
     tracee
@@ -451,7 +451,7 @@ fn killed_exit_event() -> Check {
     tracee
         .request(libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
         .map_err(refused_request("PTRACE_SETOPTIONS"))?;
-    tracee.expect_signal(CONT, 0, libc::SIGTRAP | libc::PTRACE_EVENT_EXIT << 8)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGTRAP | libc::PTRACE_EVENT_EXIT << 8)?;
     let mut status = 0u64;
     tracee
         .request(libc::PTRACE_GETEVENTMSG, 0, &raw mut status as u64)
@@ -486,7 +486,7 @@ fn inclusive_restores() -> Check {
     let config_after = tracee.config()?;
     expect_equal("setting what was read", set_result, Ok(()))?;
     expect_equal("configuration after it", config_after, config)?;
-    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGSYS)?;
     expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }

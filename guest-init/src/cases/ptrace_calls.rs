@@ -75,7 +75,7 @@ fn set_call(tracee: &Tracee, number: i64, argument: u64) -> sys::Result<()> {
 fn call_info_set() -> Check {
     // The kernel refuses the request at the stop for SIGSYS, which is no stop of a call.
     let tracee = start_caller(BLOCK)?;
-    tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(SYSCALL, 0, libc::SIGSYS)?;
     let result = set_call(&tracee, libc::SYS_getpid, 0);
     expect_equal("setting at the stop for SIGSYS", result, Err(Errno(libc::EINVAL)))?;
     expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
@@ -143,7 +143,7 @@ fn seized_interrupt() -> Check {
     let tracee = Tracee::seize(child)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     set_shared_word(MAY_CALL, 1);
-    tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(SYSCALL, 0, libc::SIGSYS)?;
     expect_equal("kind of stop at SIGSYS", tracee.stop_kind()?, StopKind::None)?;
     expect_equal_hex(
         "next instruction at SIGSYS",

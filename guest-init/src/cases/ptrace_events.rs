@@ -127,6 +127,6 @@ fn configuration_at_events() -> Check {
         tracee.set_config(&Config { mode: MODE_EXCLUSIVE, ..Config::default() }),
         Ok(()),
     )?;
-    tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
     expect_killed(tracee.resume(libc::PTRACE_CONT, libc::SIGSYS)?, libc::SIGSYS, 0)
 }

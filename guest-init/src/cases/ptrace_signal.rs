@@ -86,7 +86,7 @@ fn signal_changed() -> Check {
     let tracee = start_program()?;
     let siginfo = || ptrace::signal_info(tracee.pid).map_err(refused_request("PTRACE_GETSIGINFO"));
     // Resumes the tracee with this signal up to the stop for the next SIGSYS.
-    let resume_to_sigsys = |signal| tracee.expect_signal(CONT, signal, libc::SIGSYS);
+    let resume_to_sigsys = |signal| tracee.resume_to_signal(CONT, signal, libc::SIGSYS);
     // The tracer delivers another signal, whose sender is the tracer.
     resume_to_sigsys(0)?;
     resume_to_sigsys(INJECTED_SIGNAL)?;

@@ -276,7 +276,7 @@ fn stops_told() -> Check {
         libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACESECCOMP;
     request(tracee.pid, libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
         .map_err(refused_request("PTRACE_SETOPTIONS"))?;
-    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGSYS)?;
     expect_call_info("the stop for SIGSYS", &tracee, SYSCALL_INFO_NONE, &[])?;
     expect_event_message("the stop for SIGSYS", &tracee, 0)?;
     expect_queues(&tracee)?;
@@ -303,10 +303,10 @@ fn stops_told() -> Check {
     tracee.expect_call_stop(SYSCALL, 0)?;
     let umask_exit = exit_bytes(PREVIOUS_UMASK.cast_signed(), false);
     expect_call_info("the exit of a call", &tracee, SYSCALL_INFO_EXIT, &umask_exit)?;
-    tracee.expect_signal(CONT, 0, libc::SIGSTOP)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGSTOP)?;
     let siginfo = ptrace::signal_info(tracee.pid).map_err(refused_request("PTRACE_GETSIGINFO"))?;
     // The first stop is for the delivery of SIGSTOP. The second is the group stop, which has no siginfo.
-    tracee.expect_signal(CONT, libc::SIGSTOP, libc::SIGSTOP)?;
+    tracee.resume_to_signal(CONT, libc::SIGSTOP, libc::SIGSTOP)?;
     let invalid = Errno(libc::EINVAL);
     let get_result = ptrace::signal_info(tracee.pid).map(|_| ());
     expect_equal("siginfo at a group stop", get_result, Err(invalid))?;

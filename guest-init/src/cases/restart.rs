@@ -105,7 +105,7 @@ fn start_interrupted(
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
     sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
     let start_time = sys::now();
-    tracee.expect_signal(CONT, 0, libc::SIGUSR1)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGUSR1)?;
     Ok((tracee, start_time))
 }
 
@@ -159,7 +159,7 @@ fn dispatched_anew() -> Check {
                 && sys::wait(-1, libc::WNOHANG) == Err(sys::Errno(libc::ECHILD))
         })?;
         selector.store(BLOCK, Ordering::SeqCst);
-        tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+        tracee.resume_to_signal(CONT, 0, libc::SIGSYS)?;
         expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
         expect_dispatch(call, call)?;
         let record = first_sigsys_record()?;
@@ -232,7 +232,7 @@ fn issue_call_inside(dispatch: Dispatch<'_>) {
 fn expect_dispatched_sleep(expected: i64) -> Check {
     expect_whole_sleep(expected, |tracee, selector| {
         selector.store(BLOCK, Ordering::SeqCst);
-        tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+        tracee.resume_to_signal(CONT, 0, libc::SIGSYS)?;
         selector.store(ALLOW, Ordering::SeqCst);
         let resume_time = sys::now();
         expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
@@ -357,7 +357,7 @@ fn suppressed_number_kept() -> Check {
                     && after[Reg::INSTRUCTION_POINTER] == gate.compared_address(),
             )
         })?;
-        tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+        tracee.resume_to_signal(CONT, 0, libc::SIGSYS)?;
         let status = tracee.resume(CONT, 0)?;
         if let WaitStatus::Stopped(_) = status {
             log(format!("{code} came back as {}", tracee.registers()?.result.cast_signed()));

@@ -406,8 +406,8 @@ fn restarted_call() -> Check {
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
     sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
-    tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGUSR1)?;
-    tracee.expect_signal(libc::PTRACE_CONT, libc::SIGUSR1, libc::SIGSYS)?;
+    tracee.resume_to_signal(libc::PTRACE_CONT, 0, libc::SIGUSR1)?;
+    tracee.resume_to_signal(libc::PTRACE_CONT, libc::SIGUSR1, libc::SIGSYS)?;
     expect_success(tracee.resume(libc::PTRACE_CONT, libc::SIGSYS)?)?;
     expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;

@@ -26,7 +26,7 @@ fn run_to_call(tracee: &Tracee) -> Check {
             .map_err(refused_request("PTRACE_POKETEXT"))
     };
     poke(arch::with_breakpoint(code))?;
-    tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGTRAP)?;
     poke(code)?;
     let mut registers = tracee.registers()?;
     registers.instruction_pointer = call;
@@ -45,7 +45,7 @@ pub(crate) fn step_emulated() -> Check {
 fn expect_step_dispatched(step_request: u32) -> Check {
     let tracee = start_caller(BLOCK)?;
     run_to_call(&tracee)?;
-    tracee.expect_signal(step_request, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(step_request, 0, libc::SIGSYS)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     let registers = tracee.registers()?;
     expect_equal_hex(
@@ -55,14 +55,14 @@ fn expect_step_dispatched(step_request: u32) -> Check {
     )?;
     let kept = is_result_value_kept(registers.result.cast_signed(), &fresh_umask_call());
     ensure(kept, "result's register at SIGSYS as at the call", || registers.result.to_string())?;
-    tracee.expect_signal(step_request, libc::SIGSYS, libc::SIGTRAP)?;
+    tracee.resume_to_signal(step_request, libc::SIGSYS, libc::SIGTRAP)?;
     expect_equal_hex(
         "next instruction after it",
         tracee.registers()?.instruction_pointer,
         arch::handler_entry_address(handler_address()),
     )?;
     if arch::STEP_STOPS_TWICE {
-        tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
+        tracee.resume_to_signal(CONT, 0, libc::SIGTRAP)?;
     }
     expect_success(tracee.resume(CONT, 0)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)
@@ -71,7 +71,7 @@ fn expect_step_dispatched(step_request: u32) -> Check {
 pub(crate) fn step_allowed() -> Check {
     let tracee = start_caller(ALLOW)?;
     run_to_call(&tracee)?;
-    tracee.expect_signal(SINGLESTEP, 0, libc::SIGTRAP)?;
+    tracee.resume_to_signal(SINGLESTEP, 0, libc::SIGTRAP)?;
     let registers = tracee.registers()?;
     expect_equal_hex(
         "next instruction",

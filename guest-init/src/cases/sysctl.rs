@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The sysctl that permits or denies arming (7.3 and later).
+//! The sysctl that permits or denies arming, which is to set a configuration of dispatch (7.3 and later).
 
 use crate::arch;
 use crate::case::{Case, Check, Failure, Need, case};
@@ -11,16 +11,16 @@ use crate::sys::{self, Errno, WaitStatus};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
 use sudbox_protocol::Feature;
 
-const SET_FUNCTION: &str = "task_set_syscall_user_dispatch()";
+const ARMING_FUNCTION: &str = "task_set_syscall_user_dispatch()";
 const NEEDS_SYSCTL: &[Feature] = &[Feature::Dispatch, Feature::Sysctl];
 const NEEDS_SYSCTL_AND_PTRACE_CONFIG: &[Feature] =
     &[Feature::Dispatch, Feature::Sysctl, Feature::PtraceConfig];
 const SYSCTL_PATH: &str = "/proc/sys/kernel/syscall_user_dispatch";
-/// The sysctl is system-wide.
+/// The sysctl is system-wide, so changing it needs root and a VM of its own.
 const NEEDS_ROOT_AND_VM: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
-    case("sysctl/on-at-boot", "after boot the sysctl is 1", SET_FUNCTION, on_at_boot)
+    case("sysctl/on-at-boot", "after boot the sysctl is 1", ARMING_FUNCTION, on_at_boot)
         .features(NEEDS_SYSCTL)
         .needs(&[Need::Vm]),
     case(
@@ -33,8 +33,8 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS_ROOT_AND_VM),
     case(
         "sysctl/denies-arming",
-        "with 0 arming is EPERM, also for root",
-        SET_FUNCTION,
+        "while the sysctl is 0, arming is EPERM, also for root",
+        ARMING_FUNCTION,
         denies_arming,
     )
     .features(NEEDS_SYSCTL)
@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
     case(
         "sysctl/armed-stay-armed",
         "with 0 an armed task stays armed, cannot arm again, and can disarm",
-        SET_FUNCTION,
+        ARMING_FUNCTION,
         armed_stay_armed,
     )
     .features(NEEDS_SYSCTL)
@@ -169,18 +169,16 @@ fn denies_tracer() -> Check {
         length: inside_length(),
     };
     let guard = ArmingDeniedGuard::new()?;
-    expect_equal("setting with 0", tracee.set_config(&armed), Err(Errno(libc::EPERM)))?;
-    expect_equal("configuration after it", tracee.config()?, Config::default())?;
+    let refused = Err(Errno(libc::EPERM));
+    expect_equal("arming by the tracer", tracee.set_config(&armed), refused)?;
+    expect_equal("configuration after refused arming", tracee.config()?, Config::default())?;
     drop(guard);
-    tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
+    tracee.resume_to_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
     let _guard = ArmingDeniedGuard::new()?;
-    expect_equal(
-        "setting with 0",
-        tracee.set_config(&Config { length: 1, ..armed }),
-        Err(Errno(libc::EPERM)),
-    )?;
-    expect_equal("configuration after it", tracee.config()?, armed)?;
-    expect_equal("setting OFF with 0", tracee.set_config(&Config::default()), Ok(()))?;
+    let shorter = Config { length: 1, ..armed };
+    expect_equal("arming anew by the tracer", tracee.set_config(&shorter), refused)?;
+    expect_equal("configuration after refused arming", tracee.config()?, armed)?;
+    expect_equal("disarming by the tracer", tracee.set_config(&Config::default()), Ok(()))?;
     expect_success(tracee.resume(libc::PTRACE_CONT, 0)?)
 }
 
@@ -205,8 +203,8 @@ fn only_for_root() -> Check {
 
 /// Makes the process root of a new user namespace.
 fn become_namespace_root() -> std::io::Result<()> {
-    let user = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
+    let flags = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
     // SAFETY: takes no pointers.
-    unsafe { sys::call(libc::SYS_unshare, &[user]) }.map_err(std::io::Error::other)?;
+    unsafe { sys::call(libc::SYS_unshare, &[flags]) }.map_err(std::io::Error::other)?;
     std::fs::write("/proc/self/uid_map", format!("0 {NOBODY} 1"))
 }

@@ -144,8 +144,8 @@ fn call_in_tracee(tracee: &Tracee) -> Check {
 fn checkpoint() -> Check {
     handle_dispatches(do_nothing)?;
     let old = Tracee::start(saved_program)?;
-    old.expect_signal(CONT, 0, libc::SIGSYS)?;
-    old.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
+    old.resume_to_signal(CONT, 0, libc::SIGSYS)?;
+    old.resume_to_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
     expect_equal("mode", old.config()?.mode, MODE_EXCLUSIVE)?;
     call_in_tracee(&old)?;
     let saved = save(&old)?;

@@ -111,7 +111,7 @@ fn trace_dispatches(count: u32, delivered_signal: i32) -> Check {
     })?;
     let mut signal = 0;
     for _ in 0..count {
-        tracee.expect_signal(libc::PTRACE_CONT, signal, libc::SIGSYS)?;
+        tracee.resume_to_signal(libc::PTRACE_CONT, signal, libc::SIGSYS)?;
         ptrace::signal_info(tracee.pid).map_err(refused_request("PTRACE_GETSIGINFO"))?;
         signal = delivered_signal;
     }

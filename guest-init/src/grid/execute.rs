@@ -290,13 +290,13 @@ fn set_up_task(first: &Point) -> sys::Result<()> {
     let tracer = first.tracer();
     let id = sys::gettid().cast_unsigned();
     if tracer.attaches_by_seize() {
-        store_and_wake(&shared.thread_id, id);
+        store_and_wake(&shared.traced_thread_id, id);
         while shared.is_tracer_attached.load(Ordering::SeqCst) == 0 {
             wait_while(&shared.is_tracer_attached, 0);
         }
     } else if tracer != Tracer::None {
         crate::ptrace::trace_me()?;
-        store_and_wake(&shared.thread_id, id);
+        store_and_wake(&shared.traced_thread_id, id);
     }
     Ok(())
 }

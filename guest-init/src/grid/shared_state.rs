@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The state that a task which runs points shares with its tracer and its parent: the observations, and
-//! words by which the three synchronise.
+//! The state that the task, its tracer and its parent share. The task runs points; the state holds the
+//! observations, and words by which the three synchronise.
 
 use super::memory::{Memory, Platform};
 use super::observation::Observation;
@@ -34,8 +34,8 @@ pub(super) struct SharedState {
     pub(super) current_point: AtomicU32,
     /// 1 while the tracer is to record observations.
     pub(super) is_recording: AtomicU32,
-    /// The id of a thread that waits for its tracer; 0 before there is one.
-    pub(super) thread_id: AtomicU32,
+    /// The id of the thread that waits for its tracer; 0 until that thread exists.
+    pub(super) traced_thread_id: AtomicU32,
     /// 1 when the tracer is attached.
     pub(super) is_tracer_attached: AtomicU32,
     /// 1 when the tracer has reaped the thread. Until then the first thread must not exit the process,
@@ -61,7 +61,7 @@ pub(super) fn shared_state() -> &'static SharedState {
     unsafe { &*SHARED.load(Ordering::SeqCst) }
 }
 
-/// The memory for points.
+/// The selectors, stacks and code that the points use.
 pub(super) fn memory() -> &'static Memory {
     // SAFETY: `prepare` made the memory, which is never freed.
     unsafe { &*MEMORY.load(Ordering::SeqCst) }
@@ -83,7 +83,8 @@ pub(super) fn prepare(platform: Platform, handlers: [u64; 2]) -> Result<(), Fail
 }
 
 impl SharedState {
-    /// Clears the records of `points` points, the control record and all words.
+    /// Clears the records of `points` points, the control record, and the words but for the thread's life
+    /// and the user ids, which each point sets itself.
     pub(super) fn clear(&self, points: usize) {
         for record in self.records[..points].iter().chain([&self.control]) {
             record.count.store(0, Ordering::SeqCst);
@@ -92,7 +93,7 @@ impl SharedState {
         let words = [
             &self.current_point,
             &self.is_recording,
-            &self.thread_id,
+            &self.traced_thread_id,
             &self.is_tracer_attached,
             &self.is_thread_reaped,
         ];

@@ -30,10 +30,10 @@ pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<WaitStatus, F
     let mut pid = process;
     let mut options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD;
     if first.task() == Task::Thread {
-        while shared_state().thread_id.load(Ordering::SeqCst) == 0 {
-            wait_while(&shared_state().thread_id, 0);
+        while shared_state().traced_thread_id.load(Ordering::SeqCst) == 0 {
+            wait_while(&shared_state().traced_thread_id, 0);
         }
-        pid = i32::try_from(shared_state().thread_id.load(Ordering::SeqCst)).unwrap_or(-1);
+        pid = i32::try_from(shared_state().traced_thread_id.load(Ordering::SeqCst)).unwrap_or(-1);
     }
     if tracer.attaches_by_seize() {
         options |= libc::PTRACE_O_TRACEEXIT;

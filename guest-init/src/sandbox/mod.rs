@@ -4,9 +4,9 @@
 //!
 //! The program is not written for Linux, and has its own [memory](program_memory). An [`Engine`]
 //! intercepts the program's system calls and passes each to a [`Personality`], which reads the arguments
-//! from the registers, emulates the call, and writes the result to the registers. The program's tasks
-//! share memory with the process that runs the sandbox. So an engine can emulate a call in the task itself
-//! or in a supervisor process; the code of the personality is the same.
+//! from the registers, emulates the call, and writes the result to the registers. That memory is mapped in
+//! the process that runs the sandbox too. So an engine can emulate a call in the program's task itself or in
+//! a supervisor process; the code of the personality is the same.
 //!
 //! The sandbox emulates; it does not confine. A program that is made to escape to Linux can do so.
 
@@ -59,10 +59,10 @@ impl Sandbox {
         if !image.load(&mut memory) {
             return Err(SandboxError::TooLarge);
         }
-        let methods = engines::methods(engine);
+        let operations = engines::operations(engine);
         // Leaked: tasks may read the state until the process ends.
         let state: &'static SandboxState =
-            Box::leak(SandboxState::new(memory, personality, methods)?);
+            Box::leak(SandboxState::new(memory, personality, operations)?);
         let first_tid = state.prepare_first_thread(image).and_then(|()| {
             task::start_task(state, 0).map_err(|errno| SandboxError::System("clone", errno))
         });
@@ -88,19 +88,19 @@ impl Sandbox {
         self.state.outside_signal_count()
     }
 
-    /// Waits for the program's end and returns its transcript.
+    /// Waits for the program's end and returns its transcript, the text that the program printed.
     ///
     /// # Errors
     /// [`SandboxError`] if the program did not run to its end.
     pub fn finish(&self) -> Result<String, SandboxError> {
-        let result = (self.state.methods.supervise)(self.state, self.first_tid);
+        let result = (self.state.operations.supervise)(self.state, self.first_tid);
         self.state.close();
         result?;
         self.state.transcript()
     }
 }
 
-/// Runs a program to its end and returns its transcript.
+/// Runs a program to its end and returns its transcript, the text that the program printed.
 ///
 /// # Errors
 /// [`SandboxError`]

@@ -30,7 +30,7 @@ pub(super) struct Task {
 }
 
 /// The functions of an engine. The table of engines is [`super::engines`].
-pub(super) struct EngineMethods {
+pub(super) struct EngineOperations {
     /// Whether a supervisor emulates the calls. Each task is then a separate process.
     pub(super) is_supervised: bool,
     /// The signal that a new task sends to itself once the task is set up. The handler of the signal makes the
@@ -60,7 +60,7 @@ struct Locked {
 
 /// The state of a sandbox.
 pub(super) struct SandboxState {
-    pub(super) methods: &'static EngineMethods,
+    pub(super) operations: &'static EngineOperations,
     pub(super) tasks: [Task; MAX_THREADS],
     personality: &'static dyn Personality,
     /// The start of the memory with the native stacks of all tasks.
@@ -87,13 +87,13 @@ impl SandboxState {
     pub(super) fn new(
         memory: ProgramMemory,
         personality: &'static dyn Personality,
-        methods: &'static EngineMethods,
+        operations: &'static EngineOperations,
     ) -> Result<Box<SandboxState>, SandboxError> {
         let native_stacks = sys::map_private(MAX_THREADS * 2 * NATIVE_STACK_LENGTH)
             .map_err(|errno| SandboxError::System("mmap", errno))?
             as u64;
         Ok(Box::new(SandboxState {
-            methods,
+            operations,
             tasks: Default::default(),
             personality,
             native_stacks,

@@ -36,7 +36,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// As `clone(2)`.
 pub(super) fn start_task(state: &SandboxState, thread: usize) -> Result<i32, Errno> {
     let shared = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_FS;
-    let flags = if thread == 0 || state.methods.is_supervised {
+    let flags = if thread == 0 || state.operations.is_supervised {
         shared | libc::SIGCHLD
     } else {
         shared | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM
@@ -71,7 +71,7 @@ extern "C" fn task_main(thread: u64) -> u64 {
     let state = SandboxState::current();
     let thread = usize::try_from(thread).unwrap_or(0);
     let result = set_up_task(state, thread)
-        .and_then(|()| sys::tgkill(sys::getpid(), sys::gettid(), state.methods.enter_signal));
+        .and_then(|()| sys::tgkill(sys::getpid(), sys::gettid(), state.operations.enter_signal));
     // The handler of the signal enters the program, so only a task whose set-up failed continues
     // here.
     let errno = result.err().unwrap_or(Errno(0));
@@ -102,7 +102,7 @@ fn set_up_task(state: &SandboxState, thread: usize) -> sys::Result<()> {
         }
         sys::sigmask(libc::SIG_SETMASK, 0)?;
     }
-    (state.methods.intercept)(state, thread, selector)
+    (state.operations.intercept)(state, thread, selector)
 }
 
 /// The disposition of a handler that runs on the task's native stack with all signals blocked, and

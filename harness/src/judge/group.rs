@@ -239,7 +239,7 @@ impl<'a> GroupRunner<'a> {
         let (shape, mut spec) = (&self.group.shape, spec.clone());
         spec.cpus = shape.cpus;
         spec.cpu_vendor = shape.cpu_vendor.map(str::to_owned);
-        spec.counts_instructions = shape.counts_instructions;
+        spec.clock_counts_instructions = shape.clock_counts_instructions;
         spec.take_snapshot = self.take_snapshots;
         // The user's arguments come last, so that they override the others.
         let boot_arguments = std::iter::once(arguments).chain(shape.boot_arguments.iter().copied());

@@ -20,7 +20,7 @@ pub(crate) struct VmShape {
     pub(super) cpu_vendor: Option<&'static str>,
     pub(super) boot_arguments: Vec<&'static str>,
     /// Whether the clock of an emulated CPU advances with the number of executed instructions.
-    pub(super) counts_instructions: bool,
+    pub(super) clock_counts_instructions: bool,
     /// Features that no boot argument of this VM may disable.
     pub(super) needed_features: Vec<Feature>,
 }
@@ -29,14 +29,14 @@ impl VmShape {
     /// The shape that `case` needs, with at least `cpus` CPUs. A machine that counts instructions
     /// executes its CPUs in turn, so it has only as many CPUs as the case needs.
     fn for_case(case: &Case, cpus: u8) -> VmShape {
-        let counts_instructions = case.needs.contains(&Need::FastMachine);
-        let mut shape = VmShape::with_cpus(if counts_instructions { 1 } else { cpus });
+        let clock_counts_instructions = case.needs.contains(&Need::FastMachine);
+        let mut shape = VmShape::with_cpus(if clock_counts_instructions { 1 } else { cpus });
         for need in case.needs {
             match need {
                 Need::Cpus(count) => shape.cpus = shape.cpus.max(*count),
                 Need::BootArgument(argument) => shape.boot_arguments.push(argument),
                 Need::CpuVendor(vendor) => shape.cpu_vendor = Some(vendor),
-                Need::FastMachine => shape.counts_instructions = true,
+                Need::FastMachine => shape.clock_counts_instructions = true,
                 Need::Root | Need::Vm | Need::CpuFeature(_) => {}
             }
         }
@@ -79,7 +79,7 @@ impl VmShape {
         let disables_needed_feature = DISABLING_ARGUMENTS.iter().any(|(argument, feature)| {
             merged.boot_arguments.contains(argument) && merged.needed_features.contains(feature)
         });
-        let clocks_conflict = self.counts_instructions != other.counts_instructions;
+        let clocks_conflict = self.clock_counts_instructions != other.clock_counts_instructions;
         let conflict =
             vendors_conflict || arguments_conflict || disables_needed_feature || clocks_conflict;
         (!conflict).then_some(merged)
@@ -174,7 +174,7 @@ mod tests {
     fn all_needs_are_met_by_four_vms() {
         let groups = grouped("", 1);
         assert_eq!(groups.len(), 4);
-        assert!(groups[3].shape.counts_instructions);
+        assert!(groups[3].shape.clock_counts_instructions);
         assert_eq!(groups[1].shape.cpu_vendor, Some("GenuineIntel"), "with the oracles");
         assert_eq!((groups[1].shape.cpus, groups[1].shape.boot_arguments.len()), (1, 0));
         assert_eq!((groups[2].shape.cpus, groups[2].shape.boot_arguments.len()), (2, 2));
@@ -190,7 +190,7 @@ mod tests {
         for cpus in [1, 4] {
             let groups = grouped("rseq/slice-ended", cpus);
             assert_eq!(groups.len(), 1);
-            assert!(groups[0].shape.counts_instructions);
+            assert!(groups[0].shape.clock_counts_instructions);
             assert_eq!(groups[0].shape.cpus, 1, "--cpus {cpus}");
         }
         let case = parse_selection("rseq/slice-ended").unwrap().cases[0];

@@ -38,7 +38,7 @@ fn examine_machine() -> anyhow::Result<MachineReport> {
             arch: host_arch,
             names_cpu_model: false,
             waits_for_gdb: false,
-            counts_instructions: false,
+            clock_counts_instructions: false,
         },
     )?;
     let qemu_tool = setup::qemu_tool(host_arch);

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// Flags of unshare(2) for namespaces that need `CAP_SYS_ADMIN`, or a new user namespace.
+/// Flags of unshare(2) for namespaces that need either `CAP_SYS_ADMIN` or a new user namespace.
 const PROCESS_NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
 
 /// Maximum length in bytes of a line in `/proc/self/uid_map`.
@@ -118,7 +118,7 @@ fn write_file(path: &std::ffi::CStr, text: &[u8]) -> io::Result<()> {
 /// kernel kills the child (`PR_SET_PDEATHSIG`) and all processes of the child's PID namespace.
 fn wait_and_exit(child: i32) -> ! {
     // SAFETY: the calls get live structures. This process uses no files, so all can be closed; the
-    // pipes must be closed, because the parent waits for their end of file.
+    // pipes must be closed, because the harness waits for their end of file.
     unsafe {
         libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
         let mut signals: libc::sigset_t = std::mem::zeroed();
@@ -128,11 +128,11 @@ fn wait_and_exit(child: i32) -> ! {
         libc::sigprocmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut());
         loop {
             let mut status = 0;
-            let ended = libc::waitpid(child, &raw mut status, libc::WNOHANG);
-            if ended == child && libc::WIFEXITED(status) {
+            let ended_pid = libc::waitpid(child, &raw mut status, libc::WNOHANG);
+            if ended_pid == child && libc::WIFEXITED(status) {
                 libc::_exit(libc::WEXITSTATUS(status));
             }
-            if ended != 0 {
+            if ended_pid != 0 {
                 libc::_exit(128 + libc::WTERMSIG(status));
             }
             let mut signal = 0;

@@ -97,7 +97,7 @@ impl SetupError {
         move |source| SetupError::Kvm { call, source }
     }
 
-    fn register(number: impl Into<u64>) -> SetupError {
+    fn refused_register(number: impl Into<u64>) -> SetupError {
         SetupError::Register(number.into())
     }
 
@@ -143,7 +143,7 @@ fn offer<'p>(
     if requirements.waits_for_gdb {
         return refuse("the microVM has no debugger's stub: --gdb needs --backend qemu");
     }
-    if requirements.counts_instructions {
+    if requirements.clock_counts_instructions {
         return refuse("KVM counts no instructions: leave --backend kvm out for --by instructions");
     }
     let probe = probe();
@@ -310,7 +310,7 @@ mod tests {
             arch,
             names_cpu_model: false,
             waits_for_gdb: false,
-            counts_instructions: false,
+            clock_counts_instructions: false,
         };
         let usable = probe(Finding::Usable);
         let Ok(Offer { machine, .. }) = offer(&no_extras, || &usable) else { panic!("a refusal") };
@@ -322,7 +322,7 @@ mod tests {
         for requirements in [
             Requirements { names_cpu_model: true, ..no_extras },
             Requirements { waits_for_gdb: true, ..no_extras },
-            Requirements { counts_instructions: true, ..no_extras },
+            Requirements { clock_counts_instructions: true, ..no_extras },
             Requirements { arch: Arch::S390x, ..no_extras },
         ] {
             let refusal = offer(&requirements, || panic!("nothing to probe")).err();

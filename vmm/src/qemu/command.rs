@@ -60,7 +60,7 @@ pub(super) fn arguments(
         cpus: spec.cpus,
         discovery: spec.discovery,
         tsc_khz,
-        timer_hz: spec.timer_hz,
+        config_hz: spec.config_hz,
     });
     arguments.extend(kernel_arguments(spec, &board_arguments));
     arguments.extend(console_arguments(inherited.console, board));

@@ -54,7 +54,7 @@ pub fn kernel_arguments(arch: Arch) -> String {
         cpus: 1,
         discovery: DeviceDiscovery::CommandLine,
         tsc_khz: tsc_khz(accelerator),
-        timer_hz: None,
+        config_hz: None,
     })
 }
 
@@ -125,10 +125,10 @@ fn choose_accelerator<'p>(
 /// the offer is for emulation if `requirements` ask for counted instructions.
 fn offer(requirements: &Requirements, chosen: (Accelerator, String)) -> Offer {
     let (accelerator, reason) = match chosen {
-        (Accelerator::Kvm, _) if requirements.counts_instructions => {
+        (Accelerator::Kvm, _) if requirements.clock_counts_instructions => {
             (Accelerator::Counting, "only emulation counts instructions".to_owned())
         }
-        (_, reason) if requirements.counts_instructions => (Accelerator::Counting, reason),
+        (_, reason) if requirements.clock_counts_instructions => (Accelerator::Counting, reason),
         chosen => chosen,
     };
     let clock = match accelerator {
@@ -209,7 +209,7 @@ impl Machine for Qemu {
         };
         let board = board::for_arch(self.arch);
         let accelerator = match self.accelerator {
-            Accelerator::Tcg if spec.counts_instructions => Accelerator::Counting,
+            Accelerator::Tcg if spec.clock_counts_instructions => Accelerator::Counting,
             accelerator => accelerator,
         };
         let guest_tsc_khz = tsc_khz(accelerator);
@@ -460,7 +460,7 @@ mod tests {
             arch,
             names_cpu_model: false,
             waits_for_gdb: false,
-            counts_instructions: false,
+            clock_counts_instructions: false,
         };
         let choose = |requirements: &Requirements, finding| {
             let probe = Probe { finding, trace: Vec::new(), duration: Duration::from_micros(1250) };
@@ -482,7 +482,7 @@ mod tests {
         let cpu_model = Requirements { names_cpu_model: true, ..no_extras };
         let (accelerator, _) = choose_accelerator(&cpu_model, || panic!("nothing to probe"));
         assert_eq!(accelerator, Accelerator::Tcg);
-        let counting = Requirements { counts_instructions: true, ..no_extras };
+        let counting = Requirements { clock_counts_instructions: true, ..no_extras };
         for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
             let offer = offer(&counting, (accelerator, "why".to_owned()));
             assert_eq!(offer.clock, Clock::Instructions);

@@ -80,7 +80,7 @@ pub(crate) fn set_by_tracer() -> Check {
     })?;
     for (round, selector) in tagged_selectors().enumerate() {
         if round > 0 {
-            tracee.expect_signal(libc::PTRACE_CONT, libc::SIGSYS, libc::SIGSTOP)?;
+            tracee.resume_to_signal(libc::PTRACE_CONT, libc::SIGSYS, libc::SIGSTOP)?;
         }
         let (offset, length) = (arch::inside().start, inside_length());
         let config = Config { mode: MODE_EXCLUSIVE, selector, offset, length };
@@ -90,7 +90,7 @@ pub(crate) fn set_by_tracer() -> Check {
             Ok(()),
         )?;
         expect_equal("configuration after it", tracee.config()?, config)?;
-        tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
+        tracee.resume_to_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
     }
     expect_success(tracee.resume(libc::PTRACE_CONT, libc::SIGSYS)?)
 }

@@ -142,9 +142,9 @@ pub(crate) fn watched_selector() -> Check {
         || first_stop.to_string(),
     )?;
     watchpoint_state.store(WATCHPOINT_WORKS, Ordering::SeqCst);
-    tracee.expect_signal(CONT, 0, libc::SIGSTOP)?;
-    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-    tracee.expect_signal(CONT, libc::SIGSYS, libc::SIGTRAP)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGSTOP)?;
+    tracee.resume_to_signal(CONT, 0, libc::SIGSYS)?;
+    tracee.resume_to_signal(CONT, libc::SIGSYS, libc::SIGTRAP)?;
     let status = tracee
         .request(libc::PTRACE_PEEKUSER, debug_register(6), &raw const DEBUG_STATUS as u64)
         .map(|_| DEBUG_STATUS.load(Ordering::SeqCst))

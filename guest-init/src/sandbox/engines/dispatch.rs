@@ -5,7 +5,7 @@
 
 use crate::arch;
 use crate::sandbox::program_memory;
-use crate::sandbox::state::EngineMethods;
+use crate::sandbox::state::EngineOperations;
 use crate::sandbox::task::{self, ENTER_SIGNAL};
 use crate::support::{MODE_EXCLUSIVE, MODE_INCLUSIVE, inside_length};
 use crate::sys;
@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU8;
 
 /// The functions of the engine `exclusive`, which dispatches all calls outside the allowed range of
 /// guest-init.
-pub(super) const EXCLUSIVE_METHODS: EngineMethods = EngineMethods {
+pub(super) const EXCLUSIVE_METHODS: EngineOperations = EngineOperations {
     is_supervised: false,
     enter_signal: ENTER_SIGNAL,
     intercept: |_, _, selector| {
@@ -24,7 +24,7 @@ pub(super) const EXCLUSIVE_METHODS: EngineMethods = EngineMethods {
 
 /// The functions of the engine `inclusive`, which dispatches only calls in the program's memory (6.17 and
 /// later).
-pub(super) const INCLUSIVE_METHODS: EngineMethods = EngineMethods {
+pub(super) const INCLUSIVE_METHODS: EngineOperations = EngineOperations {
     is_supervised: false,
     enter_signal: ENTER_SIGNAL,
     intercept: |_, _, selector| {

@@ -6,13 +6,13 @@
 use crate::arch;
 use crate::filter::{self, statement};
 use crate::sandbox::program_memory;
-use crate::sandbox::state::EngineMethods;
+use crate::sandbox::state::EngineOperations;
 use crate::sandbox::task::{self, ENTER_SIGNAL};
 use crate::sys;
 use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_TRAP};
 
-pub(super) const METHODS: EngineMethods = EngineMethods {
+pub(super) const METHODS: EngineOperations = EngineOperations {
     is_supervised: false,
     enter_signal: ENTER_SIGNAL,
     // Later threads inherit the filter of the first thread.

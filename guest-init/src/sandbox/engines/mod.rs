@@ -9,10 +9,10 @@ mod supervisor;
 mod trace;
 
 use super::engine::Engine;
-use super::state::EngineMethods;
+use super::state::EngineOperations;
 
 /// The functions of an engine.
-pub(super) fn methods(engine: Engine) -> &'static EngineMethods {
+pub(super) fn operations(engine: Engine) -> &'static EngineOperations {
     match engine {
         Engine::Exclusive => &dispatch::EXCLUSIVE_METHODS,
         Engine::Inclusive => &dispatch::INCLUSIVE_METHODS,

@@ -11,14 +11,14 @@ use super::supervisor::{self, EngineStep, WaitingThreads};
 use crate::arch::{AUDIT_ARCH, Reg, Registers};
 use crate::sandbox::engine::SandboxError;
 use crate::sandbox::personality::NextAction;
-use crate::sandbox::state::{EngineMethods, SandboxState};
+use crate::sandbox::state::{EngineOperations, SandboxState};
 use crate::sandbox::task::ENTER_SIGNAL;
 use crate::sandbox::thread::MAX_THREADS;
 use crate::sys::{self, Errno};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-pub(super) const METHODS: EngineMethods = EngineMethods {
+pub(super) const METHODS: EngineOperations = EngineOperations {
     is_supervised: true,
     enter_signal: ENTER_SIGNAL,
     intercept: install_listener,

@@ -9,12 +9,12 @@ use crate::ptrace::{self, CALL_STOP};
 use crate::sandbox::engine::SandboxError;
 use crate::sandbox::personality::{Fault, NextAction};
 use crate::sandbox::program_memory;
-use crate::sandbox::state::{EngineMethods, SandboxState, Task};
+use crate::sandbox::state::{EngineOperations, SandboxState, Task};
 use crate::sys::{self, WaitStatus};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub(super) const METHODS: EngineMethods = EngineMethods {
+pub(super) const METHODS: EngineOperations = EngineOperations {
     is_supervised: true,
     // The tracer sets the program's registers while the task is stopped.
     enter_signal: libc::SIGSTOP,

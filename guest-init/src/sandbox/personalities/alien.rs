@@ -35,7 +35,7 @@ const LEAVE: u64 = 0xffff_ffff_ffff_fffe;
 /// `stop(status)` ends the program.
 const STOP: u64 = 0x0000_003c_0000_0000;
 
-/// The personality `alien`.
+/// The personality `alien`, an invented system call interface as unlike Linux's as possible.
 pub struct Alien;
 
 /// Index in [`CallContext::personality_words`] of the address that `faults` sets.

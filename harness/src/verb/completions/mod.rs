@@ -71,14 +71,13 @@ pub(crate) fn install() -> anyhow::Result<u8> {
         (Shell::Fish, config_folder.join("fish/completions/sudbox.fish")),
     ] {
         make_folder(path.parent().unwrap_or(&data_folder))?;
-        fs::write(&path, completion_script(shell)?)
-            .map_err(|error| write_failure(&path, &error))?;
+        fs::write(&path, completion_script(shell)?).map_err(|error| cannot_write(&path, &error))?;
         progress.print("installed", &path.display().to_string());
     }
     let man_folder = data_folder.join("man/man1");
     make_folder(&man_folder)?;
     clap_mangen::generate_to(Cli::command(), &man_folder)
-        .map_err(|error| write_failure(&man_folder, &error))?;
+        .map_err(|error| cannot_write(&man_folder, &error))?;
     progress.print("installed", &format!("{} for man(1)", man_folder.display()));
     Ok(0)
 }
@@ -109,9 +108,9 @@ fn completion_script(shell: Shell) -> anyhow::Result<String> {
 }
 
 fn make_folder(path: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(path).map_err(|error| write_failure(path, &error))
+    fs::create_dir_all(path).map_err(|error| cannot_write(path, &error))
 }
 
-fn write_failure(path: &Path, error: &std::io::Error) -> anyhow::Error {
+fn cannot_write(path: &Path, error: &std::io::Error) -> anyhow::Error {
     Failure::machine(format!("{} cannot be written: {error}", path.display()))
 }

@@ -163,7 +163,7 @@ impl VcpuState {
             // A register that cannot be written, such as a read-only register, must have the right
             // value already.
             if vcpu.set_one_reg(*id, value).is_err() && read_register(vcpu, *id)? != *value {
-                return Err(SetupError::register(*id));
+                return Err(SetupError::refused_register(*id));
             }
         }
         vcpu.set_vcpu_events(&self.events).map_err(SetupError::kvm("KVM_SET_VCPU_EVENTS"))?;

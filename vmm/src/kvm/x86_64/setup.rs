@@ -26,8 +26,8 @@ pub(in crate::kvm) struct Cpu {
 pub(in crate::kvm) struct IrqChips;
 
 /// Creates interrupt controllers, PIT and vCPUs in their state after power-on. The first vCPU
-/// enters the kernel; the other vCPUs wait for its start-up IPI. Calls `register_events` when the
-/// interrupt controllers exist.
+/// still needs [`Cpu::set_entry`]; the other vCPUs wait for its start-up IPI. Calls
+/// `register_eventfds` when the interrupt controllers exist.
 ///
 /// # Errors
 /// If KVM refuses.
@@ -35,14 +35,14 @@ pub(in crate::kvm) fn create_parts(
     kvm: &Kvm,
     vm: &VmFd,
     cpus: u8,
-    register_events: impl FnOnce(&VmFd) -> Result<(), SetupError>,
+    register_eventfds: impl FnOnce(&VmFd) -> Result<(), SetupError>,
 ) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
     let chips = create_irq_chips(vm)?;
-    register_events(vm)?;
+    register_eventfds(vm)?;
     let supported_cpuid = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .map_err(SetupError::kvm("KVM_GET_SUPPORTED_CPUID"))?;
-    let saved_msrs = msr_list(kvm)?;
+    let msr_indices = msr_list(kvm)?;
     let mut vcpus = Vec::new();
     for index in 0..cpus {
         let fd = vm.create_vcpu(index.into()).map_err(SetupError::kvm("KVM_CREATE_VCPU"))?;
@@ -53,9 +53,9 @@ pub(in crate::kvm) fn create_parts(
             Msrs::from_entries(&boot_msrs).map_err(|_| SetupError::State("too many boot MSRs"))?;
         let set_count = fd.set_msrs(&entries).map_err(SetupError::kvm("KVM_SET_MSRS"))?;
         if let Some(refused) = boot_msrs.get(set_count) {
-            return Err(SetupError::register(refused.index));
+            return Err(SetupError::refused_register(refused.index));
         }
-        vcpus.push(Cpu { fd, cpuid, msrs: saved_msrs.clone() });
+        vcpus.push(Cpu { fd, cpuid, msrs: msr_indices.clone() });
     }
     Ok((chips, vcpus))
 }
@@ -68,15 +68,15 @@ pub(in crate::kvm) fn restore_parts(
     kvm: &Kvm,
     vm: &VmFd,
     (vm_state, vcpu_states): (&VmState, &[Arc<VcpuState>]),
-    register_events: impl FnOnce(&VmFd) -> Result<(), SetupError>,
+    register_eventfds: impl FnOnce(&VmFd) -> Result<(), SetupError>,
 ) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
     let chips = create_irq_chips(vm)?;
-    register_events(vm)?;
-    let saved_msrs = msr_list(kvm)?;
+    register_eventfds(vm)?;
+    let msr_indices = msr_list(kvm)?;
     let mut vcpus = Vec::new();
     for (id, state) in (0..).zip(vcpu_states) {
         let fd = vm.create_vcpu(id).map_err(SetupError::kvm("KVM_CREATE_VCPU"))?;
-        vcpus.push(Cpu { fd, cpuid: state.cpuid()?, msrs: saved_msrs.clone() });
+        vcpus.push(Cpu { fd, cpuid: state.cpuid()?, msrs: msr_indices.clone() });
     }
     for (state, cpu) in vcpu_states.iter().zip(&vcpus) {
         state.restore(&cpu.fd)?;
@@ -126,7 +126,8 @@ impl Cpu {
         self.fd.set_regs(&regs).map_err(SetupError::kvm("KVM_SET_REGS"))
     }
 
-    /// Returns the vCPU's state. Another `KVM_RUN` must have completed the last exit.
+    /// Returns the vCPU's state. After its last exit `KVM_RUN` must have been called once more, so
+    /// that KVM has finished the exit's I/O.
     ///
     /// # Errors
     /// If KVM refuses.

@@ -166,7 +166,7 @@ fn write_msrs<'a>(
             let read_count =
                 vcpu.get_msrs(&mut current).map_err(SetupError::kvm("KVM_GET_MSRS"))?;
             if read_count != 1 || current.as_slice()[0].data != refused.data {
-                return Err(SetupError::register(refused.index));
+                return Err(SetupError::refused_register(refused.index));
             }
         }
         remaining = remaining.get(count + 1..).unwrap_or(&[]);

@@ -22,7 +22,7 @@ pub(super) struct BootFacts {
     /// Frequency of the guest's TSC in kHz, if it is known.
     pub(super) tsc_khz: Option<u64>,
     /// Frequency of the kernel's timer interrupt in Hz, if it is known.
-    pub(super) timer_hz: Option<u32>,
+    pub(super) config_hz: Option<u32>,
 }
 
 /// Properties of a QEMU machine that depend on the architecture.

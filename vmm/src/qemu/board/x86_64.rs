@@ -56,7 +56,7 @@ fn kernel_arguments(facts: &BootFacts) -> String {
             }
             if let Some(khz) = facts.tsc_khz {
                 arguments += &format!(" tsc=reliable tsc_early_khz={khz}");
-                if let Some(hz) = facts.timer_hz.filter(|hz| *hz > 0 && facts.cpus > 1) {
+                if let Some(hz) = facts.config_hz.filter(|hz| *hz > 0 && facts.cpus > 1) {
                     arguments += &format!(" lpj={}", khz * 1000 / u64::from(hz));
                 }
             }
@@ -140,7 +140,7 @@ mod tests {
             cpus: 1,
             discovery: DeviceDiscovery::CommandLine,
             tsc_khz: Some(2_800_000),
-            timer_hz: Some(250),
+            config_hz: Some(250),
         };
         let one_cpu = kernel_arguments(&facts);
         assert!(one_cpu.contains(" nolapic_timer"), "{one_cpu}");
@@ -148,7 +148,7 @@ mod tests {
         assert!(!one_cpu.contains("lpj"), "{one_cpu}");
         let two_cpus = kernel_arguments(&BootFacts { cpus: 2, ..facts });
         assert!(two_cpus.ends_with(" tsc_early_khz=2800000 lpj=11200000"), "{two_cpus}");
-        let without_hz = kernel_arguments(&BootFacts { cpus: 2, timer_hz: None, ..facts });
+        let without_hz = kernel_arguments(&BootFacts { cpus: 2, config_hz: None, ..facts });
         assert!(without_hz.ends_with(" tsc_early_khz=2800000"), "{without_hz}");
         let without_tsc = kernel_arguments(&BootFacts { cpus: 2, tsc_khz: None, ..facts });
         assert!(!without_tsc.contains("nolapic_timer"), "{without_tsc}");

@@ -9,12 +9,12 @@ fn spec() -> VmSpec {
         initramfs: "/k/init.cpio".into(),
         discovery: DeviceDiscovery::CommandLine,
         cmdline: "quiet".into(),
-        timer_hz: None,
+        config_hz: None,
         cpus: 2,
         memory_mib: 96,
         cpu_model: None,
         cpu_vendor: None,
-        counts_instructions: false,
+        clock_counts_instructions: false,
         vsock_port: 7,
         wait_for_gdb: false,
         trace_operations: false,
@@ -74,7 +74,7 @@ fn the_callers_boot_arguments_follow_those_of_the_board() {
         cpus: 2,
         discovery: DeviceDiscovery::CommandLine,
         tsc_khz: Some(2_800_000),
-        timer_hz: None,
+        config_hz: None,
     });
     assert_eq!(append(&spec()), format!("{board_arguments} quiet"));
     assert_eq!(append(&VmSpec { cmdline: String::new(), ..spec() }), board_arguments);

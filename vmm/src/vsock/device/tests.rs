@@ -12,7 +12,7 @@ mod credit;
 mod limits;
 mod random;
 
-const PORT: u32 = 1024;
+const HOST_PORT: u32 = 1024;
 
 /// The guest's `buf_alloc`.
 const GUEST_BUFFER: u32 = 64 * 1024;
@@ -23,7 +23,7 @@ fn header(guest_port: u32, op: u16) -> Header {
         src_cid: GUEST_CID,
         dst_cid: HOST_CID,
         src_port: guest_port,
-        dst_port: PORT,
+        dst_port: HOST_PORT,
         kind: TYPE_STREAM,
         op,
         buf_alloc: GUEST_BUFFER,
@@ -38,7 +38,7 @@ fn data_header(guest_port: u32, len: usize) -> Header {
 
 fn listening_device() -> Device {
     let mut device = Device::new();
-    device.listen(PORT);
+    device.listen(HOST_PORT);
     device
 }
 
@@ -53,7 +53,7 @@ fn connected_device(guest_port: u32) -> (Device, ConnectionId) {
 fn connect(device: &mut Device, guest_port: u32) -> ConnectionId {
     device.receive(&header(guest_port, op::REQUEST), &[]);
     assert_eq!(only_packet(device).op, op::RESPONSE);
-    device.accept(PORT).expect("a connection")
+    device.accept(HOST_PORT).expect("a connection")
 }
 
 /// Takes the only packet that the device has, and returns its header.
@@ -175,6 +175,6 @@ fn connected_guest() -> (Device, ConnectionId, Guest) {
     device.receive(&header(1, op::REQUEST), &[]);
     let mut guest = Guest::default();
     guest.receive(&mut device, 9, 4096);
-    let id = device.accept(PORT).unwrap();
+    let id = device.accept(HOST_PORT).unwrap();
     (device, id, guest)
 }

@@ -31,11 +31,11 @@ fn a_request_is_answered_with_addresses_and_credit() {
     assert!(device.take_changed());
     let response = only_packet(&mut device);
     assert_eq!((response.op, response.kind, response.len), (op::RESPONSE, TYPE_STREAM, 0));
-    assert_eq!((response.src_cid, response.src_port), (HOST_CID, PORT));
+    assert_eq!((response.src_cid, response.src_port), (HOST_CID, HOST_PORT));
     assert_eq!((response.dst_cid, response.dst_port), (GUEST_CID, 5));
     assert_eq!((response.buf_alloc as usize, response.fwd_cnt), (BUFFER_SIZE, 0));
-    assert!(device.accept(PORT).is_some());
-    assert_eq!(device.accept(PORT), None);
+    assert!(device.accept(HOST_PORT).is_some());
+    assert_eq!(device.accept(HOST_PORT), None);
 }
 
 #[test]
@@ -51,12 +51,12 @@ fn a_request_to_a_closed_port_is_reset() {
 fn unaccepted_connections_are_reset_when_the_port_is_closed() {
     let (mut device, id) = connected_device(1);
     device.receive(&header(2, op::REQUEST), &[]);
-    device.stop_listening(PORT);
+    device.stop_listening(HOST_PORT);
     let reset = only_packet(&mut device);
     assert_eq!((reset.op, reset.dst_port), (op::RST, 2));
     device.receive(&header(3, op::REQUEST), &[]);
     assert_eq!(only_packet(&mut device).op, op::RST);
-    assert_eq!(device.accept(PORT), None);
+    assert_eq!(device.accept(HOST_PORT), None);
     assert_eq!(device.write(id, b"still there"), Ok(11));
 }
 
@@ -87,7 +87,7 @@ fn wrong_types_and_destinations_are_reset_and_forged_sources_dropped() {
         device.receive(&Header { src_cid, ..header(1, op::REQUEST) }, &[]);
         assert!(!device.has_packet());
     }
-    assert_eq!(device.accept(PORT), None);
+    assert_eq!(device.accept(HOST_PORT), None);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn after_a_device_reset_received_bytes_stay_readable() {
     device.reset_by_driver();
     assert!(device.take_changed());
     assert!(all_packets(&mut device).is_empty(), "no packets for connections before the reset");
-    assert_eq!(device.accept(PORT), None);
+    assert_eq!(device.accept(HOST_PORT), None);
     assert_eq!(device.connections.len(), 1, "closed and unaccepted connections are removed");
     assert_eq!(read_all(&mut device, id), (b"end".to_vec(), ReadResult::End));
     assert_eq!(device.write(id, b"x"), Err(GuestClosed));

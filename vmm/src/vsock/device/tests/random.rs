@@ -57,7 +57,7 @@ proptest! {
                 2 => header.kind = 2,
                 3 => header.len ^= 1,
                 4 => header.dst_port ^= 1,
-                5 => ids.extend(device.accept(PORT)),
+                5 => ids.extend(device.accept(HOST_PORT)),
                 6 => if let Some(&id) = ids.first() { let _ = device.write(id, &[0; 5000]); },
                 7 => if let Some(id) = ids.pop() { device.close(id) },
                 _ => {}

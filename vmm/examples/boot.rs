@@ -27,10 +27,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: boot qemu|kvm KERNEL INITRAMFS [COMMAND LINE...]".into());
     };
     let arch = Arch::host().ok_or("this machine's architecture is not supported")?;
+    let reason_for_backend = "as requested".to_owned();
     let machine: Box<dyn Machine> = match &*backend {
-        "qemu" => Box::new(Qemu::new(arch, Accelerator::Tcg, "as requested".to_owned())),
+        "qemu" => Box::new(Qemu::new(arch, Accelerator::Tcg, reason_for_backend)),
         #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
-        "kvm" => Box::new(sudbox_vmm::kvm::MicroVm::new("as requested".to_owned())),
+        "kvm" => Box::new(sudbox_vmm::kvm::MicroVm::new(reason_for_backend)),
         other => return Err(format!("no backend is called {other}").into()),
     };
     let spec = VmSpec {

@@ -16,7 +16,8 @@ const CAPACITY: usize = 8 << 20;
 /// The moment at which a field was recorded: a step in a variant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
-    /// The name of the variant, of the death, or of the request that resumed the tracee.
+    /// The name of the scenario's variant; for a death, the way in which the child dies; for a tracee, the
+    /// request that resumed it.
     pub(crate) variant: &'static str,
     /// The step within the variant, such as `handler`, `after` or `stop`.
     pub(crate) step: &'static str,
@@ -63,7 +64,7 @@ impl Record {
         Ok(Record { base: sys::map_shared(CAPACITY).map_err(broken("mmap of a record"))? })
     }
 
-    /// The number of bytes used, without the first [`FIELDS_OFFSET`].
+    /// The number of bytes that the fields use, counted from [`FIELDS_OFFSET`].
     fn used_bytes(&self) -> &AtomicU32 {
         // SAFETY: the first word of the memory is the counter and nothing else.
         unsafe { &*self.base.cast::<AtomicU32>() }
@@ -132,7 +133,7 @@ impl Record {
         let mut fields = Vec::new();
         let mut offset = 0;
         while offset < used {
-            // SAFETY: `put` wrote a header here, whose names are static, and the bytes after it.
+            // SAFETY: `put` wrote a header with static strings here, and then the bytes.
             let field = unsafe {
                 let header = self.base.add(FIELDS_OFFSET + offset).cast::<Header>().read();
                 let data = self.base.add(FIELDS_OFFSET + offset + size_of::<Header>());

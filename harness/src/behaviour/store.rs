@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Behaviours on disk, in the folder `behaviours/` of the cache: one compressed file for each image,
-//! guest-init and machine.
+//! Behaviours on disk, in the folder `behaviours/` of the cache: one compressed file for each
+//! combination of image, guest-init and machine.
 //!
 //! A file has a line of JSON with everything but the observations, then the observations as frames of
 //! the protocol.
@@ -16,8 +16,8 @@ use std::io::{Read as _, Write};
 use sudbox_images::{Cache, EntryLock, LockMode, Monitor};
 use sudbox_protocol::{FrameReader, GuestMessage};
 
-/// The folder of the cache.
-const CACHE_FOLDER: &str = "behaviours";
+/// The folder in the cache with the behaviours.
+const BEHAVIOURS_FOLDER: &str = "behaviours";
 
 /// Version of the file format. A file of another version is recorded anew.
 const FORMAT_VERSION: u32 = 1;
@@ -52,7 +52,7 @@ pub(crate) struct BehaviourStore<'a> {
 }
 
 impl BehaviourStore<'_> {
-    /// Opens the entry that these texts and files identify. Waits while another run records the same
+    /// Opens the entry whose key is the digest of `identity`. Waits while another run records the same
     /// entry.
     ///
     /// # Errors
@@ -63,13 +63,13 @@ impl BehaviourStore<'_> {
         monitor: &mut dyn Monitor,
     ) -> anyhow::Result<BehaviourStore<'a>> {
         let key = sudbox_images::digest(identity);
-        let lock = cache.lock(CACHE_FOLDER, &key, LockMode::Exclusive, monitor)?;
+        let lock = cache.lock(BEHAVIOURS_FOLDER, &key, LockMode::Exclusive, monitor)?;
         Ok(BehaviourStore { cache, key, _lock: lock })
     }
 
     /// The stored behaviour; empty if there is none, or if the file is damaged.
     pub(crate) fn read(&self) -> Behaviour {
-        let file = self.cache.read_file(CACHE_FOLDER, &self.key);
+        let file = self.cache.read_file(BEHAVIOURS_FOLDER, &self.key);
         file.and_then(|bytes| decode(&bytes)).unwrap_or_default()
     }
 
@@ -78,7 +78,7 @@ impl BehaviourStore<'_> {
     /// # Errors
     /// If the file cannot be written.
     pub(crate) fn write(&self, behaviour: &Behaviour) -> anyhow::Result<()> {
-        Ok(self.cache.write_file(CACHE_FOLDER, &self.key, &encode(behaviour)?)?)
+        Ok(self.cache.write_file(BEHAVIOURS_FOLDER, &self.key, &encode(behaviour)?)?)
     }
 }
 
@@ -89,9 +89,9 @@ fn encode(behaviour: &Behaviour) -> anyhow::Result<Vec<u8>> {
     Ok(encoder.finish()?)
 }
 
-/// Writes the content of a file before its compression.
+/// Writes the uncompressed content of a file.
 pub(crate) fn write_plain(behaviour: &Behaviour, out: &mut impl Write) -> anyhow::Result<()> {
-    let case = |(id, case): (&String, &CaseBehaviour)| CaseHeader {
+    let case_header = |(id, case): (&String, &CaseBehaviour)| CaseHeader {
         id: id.clone(),
         result: case.result.clone(),
         unstable: case.unstable_parts.clone(),
@@ -102,7 +102,7 @@ pub(crate) fn write_plain(behaviour: &Behaviour, out: &mut impl Write) -> anyhow
         release: behaviour.release.clone(),
         features: behaviour.features.clone(),
         state_layout: behaviour.state_layout.clone(),
-        cases: behaviour.cases.iter().map(case).collect(),
+        cases: behaviour.cases.iter().map(case_header).collect(),
     };
     serde_json::to_writer(&mut *out, &header)?;
     out.write_all(b"\n")?;

@@ -20,9 +20,10 @@ Examples:
   sudbox bisect --linux ~/src/linux --good v6.16 --bad HEAD --bench round-trip --threshold 3%
   sudbox bisect --resume
 
-Both ends are judged first. If the build or the boot differs between the ends, it is bisected, else
-the cases whose outcomes differ. A commit is new if one of these cases has the outcome of the newer
-end, old if all of them have the outcome of the older end, and skipped otherwise. Exit codes:
+Both ends are judged first. If the build or the boot differs between the ends, that difference is
+bisected; otherwise the cases with different outcomes are. A commit is bad if one of these cases has
+the outcome of the bad end, good if all of them have the outcome of the good end, and skipped
+otherwise. Exit codes:
     0  the commit is found
   125  only commits that cannot be judged are left; the report names them
   128  this machine can judge no kernel
@@ -57,7 +58,7 @@ pub(crate) struct BisectArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["cases", "timeout"], env = "SUDBOX_BENCH", hide_env = true)]
     pub(crate) bench: Option<String>,
 
-    /// Smallest slowdown to bisect, in instructions, compared with the good end
+    /// Smallest increase of the instruction count over the good end to bisect
     #[arg(long, value_name = "PERCENT", default_value_t = Threshold::DEFAULT, requires = "bench", env = "SUDBOX_THRESHOLD", hide_env = true)]
     pub(crate) threshold: Threshold,
 
@@ -67,7 +68,7 @@ pub(crate) struct BisectArgs {
     #[serde(default)]
     pub(crate) changed: bool,
 
-    /// Number of repeated runs of each end, and of each commit with a crash, a hang or an outcome of
+    /// Number of times to run each end again, and each commit that crashes, hangs or has an outcome of
     /// neither end
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) confirm: u32,

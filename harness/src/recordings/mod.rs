@@ -39,7 +39,7 @@ pub(crate) struct Recording {
 /// The place of a recording's observations.
 #[derive(Clone, Debug)]
 enum Content {
-    /// Bytes from `start` on in an archive.
+    /// `length` bytes of an archive, from offset `start`.
     Archived {
         archive: Arc<Archive>,
         start: usize,
@@ -48,8 +48,8 @@ enum Content {
     Loaded(Arc<Behaviour>),
 }
 
-/// Whether the observations of a case are recorded. The points of the grid are not: their model predicts
-/// each observation.
+/// Whether the observations of a case are recorded. Only comparisons, conservations and one case that
+/// shows what a tracer sees are; the observations of the grid are predicted by its model.
 pub(crate) fn is_recorded(case: &Case) -> bool {
     matches!(case.run, Run::Compare(_) | Run::Conserve(_)) || case.id == "ptrace/number-replaced"
 }
@@ -62,7 +62,8 @@ pub(crate) fn own_folder(cache: &Cache, arch: Arch) -> RecordingFolder {
     RecordingFolder::new(&cache.root().join(OWN_FOLDER), arch)
 }
 
-/// Locks the recordings that the user made against other runs that add some. Waits for them.
+/// Keeps other runs from adding recordings of the user while the lock is held. Waits for runs that add some
+/// now.
 ///
 /// # Errors
 /// If the lock cannot be taken.
@@ -79,12 +80,12 @@ impl Recording {
     pub(crate) fn of_behaviour(flavour: &str, behaviour: Behaviour) -> Recording {
         let mut behaviour = behaviour;
         behaviour.cases.retain(|_, case| case.digest.is_some());
-        let digests = behaviour.cases.iter();
+        let cases = behaviour.cases.iter();
         Recording {
             flavour: flavour.to_owned(),
             release: behaviour.release.clone(),
             state_layout: behaviour.state_layout.clone(),
-            digests: digests.filter_map(|(id, case)| Some((id.clone(), case.digest?))).collect(),
+            digests: cases.filter_map(|(id, case)| Some((id.clone(), case.digest?))).collect(),
             content: Content::Loaded(Arc::new(behaviour)),
         }
     }

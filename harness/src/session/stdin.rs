@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Reads stdin on request of the guest, without blocking the wait for the guest and for signals.
+//! Reads stdin on request of the guest, in a thread, so that the session can still wait for the guest and
+//! for signals.
 
 use rustix::event::epoll;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Size of a chunk in bytes.
+/// Maximum size of a chunk in bytes.
 const CHUNK_SIZE: usize = 32 * 1024;
 
 /// Stdin, read in chunks by a thread. The thread reads a chunk only after [`Stdin::request_chunk`].
@@ -64,12 +65,12 @@ impl Stdin {
     /// Requests a chunk.
     pub(crate) fn request_chunk(&mut self) {
         self.is_requested = true;
-        // Sending fails only if the thread has ended, and then there are no more chunks.
+        // If the channel is full a chunk is requested already; if the thread has ended there are no more.
         let _ = self.requests.try_send(());
     }
 
-    /// Takes the requested chunk; an empty chunk means the end of stdin. Blocks unless
-    /// [`Stdin::descriptor`] is readable.
+    /// Takes the requested chunk; an empty chunk means the end of stdin. Blocks until the thread has read
+    /// the chunk. `None` if no chunk was requested, or the thread has ended.
     pub(crate) fn take_chunk(&mut self) -> Option<Vec<u8>> {
         if !self.is_requested {
             return None;

@@ -70,8 +70,7 @@ fn variables_of_an_outer_make_are_not_inherited() {
         toolchain: crate::Toolchain { kcflags: Some("-DASKED".into()), ..Default::default() },
         ..f.request()
     };
-    // SAFETY: no other thread of this test program reads these names, and getenv() of others is
-    // not racing with a removal.
+    // SAFETY: no other thread of this test program reads these variables, and none removes a variable.
     unsafe {
         for name in ["MAKEFLAGS", "KBUILD_OUTPUT", "ARCH", "LOCALVERSION", "KCFLAGS", "MAKELEVEL"] {
             std::env::set_var(name, "poison");
@@ -97,7 +96,10 @@ fn machines_share_objects_by_ccaches_remote_storage() {
         return;
     }
     if crate::toolchain::find_program("ccache").is_none() {
-        let _ = writeln!(std::io::stderr(), "NOT RUN: shared objects: ccache is not installed");
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: sharing objects through ccache: ccache is not installed"
+        );
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -116,10 +118,10 @@ fn machines_share_objects_by_ccaches_remote_storage() {
         pairs.filter_map(|(name, count)| Some((name.to_owned(), count.parse().ok()?))).collect()
     };
     let (first, second) = (build_and_count("first"), build_and_count("second"));
-    let [misses, remote_hits] = ["cache_miss", "remote_storage_hit"];
-    assert_eq!((first[misses], first[remote_hits]), (2, 0), "{first:?}");
-    assert_eq!(second[misses], 0, "{second:?}");
-    assert!(second[remote_hits] >= 2, "{second:?}");
+    let [miss_key, remote_hit_key] = ["cache_miss", "remote_storage_hit"];
+    assert_eq!((first[miss_key], first[remote_hit_key]), (2, 0), "{first:?}");
+    assert_eq!(second[miss_key], 0, "{second:?}");
+    assert!(second[remote_hit_key] >= 2, "{second:?}");
 }
 
 #[test]

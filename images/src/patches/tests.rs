@@ -8,20 +8,20 @@ use crate::monitor::Silent;
 fn patched_copies_are_written_to_the_mirror_and_the_tree_is_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open_at(dir.path().join("cache")).unwrap();
-    let (tree, src) = (dir.path().join("tree"), dir.path().join("src"));
+    let (tree, mirror) = (dir.path().join("tree"), dir.path().join("mirror"));
     fs::create_dir(&tree).unwrap();
-    fs::create_dir(&src).unwrap();
+    fs::create_dir(&mirror).unwrap();
     fs::write(tree.join("a.c"), "one\ntwo\n").unwrap();
     let diff = dir.path().join("x.diff");
     let text = "--- a/a.c\n+++ b/a.c\n@@ -1,2 +1,2 @@\n one\n-two\n+three\n";
     fs::write(&diff, text).unwrap();
     let patches = Patches::read(Vec::new(), std::slice::from_ref(&diff)).unwrap();
     assert!(patches.files().contains("a.c"));
-    let apply = || patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree)?.copy_to(&src);
+    let apply = || patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree)?.copy_to(&mirror);
     let digest = apply().unwrap();
-    assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\nthree\n");
+    assert_eq!(fs::read_to_string(mirror.join("a.c")).unwrap(), "one\nthree\n");
     assert_eq!(fs::read_to_string(tree.join("a.c")).unwrap(), "one\ntwo\n");
-    let mtime = || fs::metadata(src.join("a.c")).unwrap().modified().unwrap();
+    let mtime = || fs::metadata(mirror.join("a.c")).unwrap().modified().unwrap();
     let first_mtime = mtime();
     assert_eq!(apply().unwrap(), digest);
     assert_eq!(mtime(), first_mtime);
@@ -88,17 +88,17 @@ Subject: [PATCH 2/2] second
 fn the_mails_of_a_mailbox_are_applied_in_order_and_a_failing_mail_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open_at(dir.path().join("cache")).unwrap();
-    let (tree, src) = (dir.path().join("tree"), dir.path().join("src"));
+    let (tree, mirror) = (dir.path().join("tree"), dir.path().join("mirror"));
     fs::create_dir(&tree).unwrap();
-    fs::create_dir(&src).unwrap();
+    fs::create_dir(&mirror).unwrap();
     fs::write(tree.join("a.c"), "one\n").unwrap();
     let mailbox = dir.path().join("series.mbox");
     fs::write(&mailbox, MAILBOX).unwrap();
     let patches = Patches::read(Vec::new(), &[mailbox]).unwrap();
     assert_eq!(patches.label(), ", with 2 patches");
-    patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().copy_to(&src).unwrap();
-    assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\ntwo\nthree\n");
-    assert_eq!(fs::read_to_string(src.join("d/new")).unwrap(), "text\n");
+    patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().copy_to(&mirror).unwrap();
+    assert_eq!(fs::read_to_string(mirror.join("a.c")).unwrap(), "one\ntwo\nthree\n");
+    assert_eq!(fs::read_to_string(mirror.join("d/new")).unwrap(), "text\n");
 
     fs::write(tree.join("a.c"), "other\n").unwrap();
     let error = patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).err().unwrap().to_string();

@@ -72,7 +72,7 @@ fn a_vm_that_ends_before_all_results_has_died_in_the_running_case() {
 }
 
 #[test]
-fn all_results_that_differ_from_the_end_messages_are_a_protocol_error() {
+fn an_account_that_differs_from_the_end_messages_is_a_protocol_error() {
     let (run, guest) = play(
         vec![
             messages(&[hello()]),
@@ -142,7 +142,7 @@ fn console_output_extends_a_boot_only_up_to_the_total_limit() {
     let (run, _) = play((0..8).map(|_| (Event::ConsoleOutput, flood)).collect(), 1);
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
 
-    // Both limits are zero. The total limit takes precedence over the silence limit.
+    // `boot: 0` makes the silence limit and the total limit zero. The total limit takes precedence.
     let mut guest = Script::new([(Event::ConsoleOutput, "a line\n")]);
     let no_time = Timeouts { boot: Duration::ZERO, case: Duration::ZERO };
     let run = run_cases(&mut guest, Vec::new(), false, no_time, &mut |_| {});
@@ -152,7 +152,7 @@ fn console_output_extends_a_boot_only_up_to_the_total_limit() {
 }
 
 #[test]
-fn a_case_that_sends_messages_without_end_floods_the_host() {
+fn endless_messages_of_a_case_flood_the_host() {
     let log = |text: String| messages(&[GuestMessage::Log { case: 0, text }]);
     let start_events = || vec![messages(&[hello()]), messages(&[start(0)])];
 
@@ -165,7 +165,7 @@ fn a_case_that_sends_messages_without_end_floods_the_host() {
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Messages));
     assert_eq!(run.running_case, Some(0));
 
-    // Both limits of a case are zero. The total limit takes precedence.
+    // `case: 0` makes the silence limit and the total limit zero. The total limit takes precedence.
     let mut guest = Script::new(start_events().into_iter().chain([log("still here".into())]));
     let timeouts = Timeouts { case: Duration::ZERO, ..ONE_SECOND };
     let run = run_cases(&mut guest, plan, false, timeouts, &mut |_| {});
@@ -182,7 +182,7 @@ fn another_version_of_the_protocol_is_refused() {
 }
 
 #[test]
-fn an_init_that_cannot_reach_the_host_prints_the_reason() {
+fn the_reason_that_init_prints_is_reported() {
     let line =
         leaked(format!("[ 0.1] x\n{}no such device\n", sudbox_protocol::NO_HOST_LINE_PREFIX));
     let (run, _) = play(vec![(Event::ConsoleOutput, line), (Event::Ended, "")], 1);

@@ -25,7 +25,11 @@ fn walk(memory: &GuestMemoryMmap, address: u64) -> Option<(u64, u64)> {
         let base = entry & 0x000f_ffff_ffff_f000;
         if shift == 12 || entry & 0x80 != 0 {
             let offset = address & ((1 << shift) - 1);
-            assert_eq!(base & ((1 << shift) - 1), 0, "{address:x} is not aligned");
+            assert_eq!(
+                base & ((1 << shift) - 1),
+                0,
+                "the entry for {address:x} has the unaligned base {base:x}"
+            );
             return Some((base + offset, shared_flags));
         }
         table = base;
@@ -34,7 +38,7 @@ fn walk(memory: &GuestMemoryMmap, address: u64) -> Option<(u64, u64)> {
 }
 
 #[test]
-fn pages_are_mapped_to_themselves_and_only_code_and_stack_of_ring_3_are_for_ring_3() {
+fn addresses_equal_physical_addresses_and_ring_3_reaches_only_its_code_and_stack() {
     let memory = memory_with_tables();
     for address in
         [REPORT_PAGE, KERNEL_TEXT, KERNEL_STACK - 8, FAULT_STACK - 8, IDT, GDT, MAPPED_PAGE]
@@ -60,7 +64,7 @@ fn the_unmapped_address_is_mapped_by_a_write_to_its_entry() {
 }
 
 #[test]
-fn gates_lead_to_the_handlers_or_to_the_entry_points() {
+fn idt_entries_lead_to_the_given_handlers_or_the_default_entry_points() {
     let memory = memory_with_tables();
     // Offset, selector, stack and type of a gate.
     let gate = |vector: u64| {

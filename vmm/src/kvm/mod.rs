@@ -141,7 +141,7 @@ fn offer<'p>(
         return refuse("the microVM's CPU is this machine's: --cpu-model needs --backend qemu");
     }
     if requirements.waits_for_gdb {
-        return refuse("the microVM has no debugger's stub: --gdb needs --backend qemu");
+        return refuse("the microVM has no gdb stub: --gdb needs --backend qemu");
     }
     if requirements.clock_counts_instructions {
         return refuse("KVM counts no instructions: leave --backend kvm out for --by instructions");
@@ -180,7 +180,7 @@ impl Machine for MicroVm {
             message: message.to_owned(),
         };
         if spec.wait_for_gdb {
-            return Err(refusal("the microVM has no debugger's stub; QEMU has one"));
+            return Err(refusal("the microVM has no gdb stub; QEMU has one"));
         }
         if spec.cpu_model.is_some() {
             return Err(refusal("the microVM's CPU is the host's; QEMU has CPU models"));

@@ -44,7 +44,7 @@ impl Machine for FakeBackend {
         if spec.wait_for_gdb {
             return Err(BootError::Refused {
                 backend: "the test's backend".to_owned(),
-                message: "it has no debugger's stub".to_owned(),
+                message: "it has no gdb stub".to_owned(),
             });
         }
         let (host, stream) = UnixStream::pair().map_err(system)?;

@@ -61,6 +61,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
                 "{BOOT_CASE}: the running kernel has booted already"
             )));
         }
+        let selection = Selection { includes_boot: false, ..selection };
         let folder = RunFolder::create(&Cache::open()?)?;
         let verdict = kernel::judge_running(&request, &options, &selection, &folder, &mut progress);
         (verdict, folder)

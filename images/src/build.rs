@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+mod make_output;
+
 use crate::arch::{self, Arch, BootImage};
 use crate::config::Configuration;
 use crate::containment::Containment;
@@ -24,6 +26,7 @@ use crate::slot_files::SlotFiles;
 use crate::toolchain::Toolchain;
 use crate::types::{Contain, KernelImage, Request};
 use crate::{cache, process, source_filter};
+use make_output::{MakeOutput, full_disk_error};
 
 /// Version of the image format, a part of every key. A change that makes another image from the
 /// same inputs needs a new version.
@@ -41,15 +44,9 @@ const CONFIGURED: &str = "sudbox.configured";
 /// File of a slot with the vmlinux without symbols.
 const STRIPPED: &str = "sudbox.stripped";
 
-/// File of an image in the cache: the [`InstrumentedFile`]s, in JSON.
-const INSTRUMENTED: &str = "instrumented.json";
-
 /// Number of files that a first build is assumed to compile, for the progress bar, until a build has
 /// counted them.
 const ESTIMATED_COMPILED_FILES: u64 = 800;
-
-/// Number of last lines of output in the message of a build that fails without an error line.
-const LAST_LINES: usize = 6;
 
 /// The settings of a build that do not depend on its source.
 #[derive(Debug)]
@@ -114,6 +111,9 @@ struct ImageMetadata {
     /// Number of files that this build compiled.
     #[serde(rename = "units")]
     compiled_files: u64,
+    /// The files that are instrumented, and their code.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    instrumented_files: Vec<InstrumentedFile>,
 }
 
 impl<'a> Recipe<'a> {
@@ -165,19 +165,16 @@ impl<'a> Recipe<'a> {
         let lock = ctx.lock("images", key, LockMode::Shared)?;
         let Ok(text) = fs::read(folder.join("meta.json")) else { return Ok(None) };
         let Ok(metadata) = serde_json::from_slice::<ImageMetadata>(&text) else { return Ok(None) };
-        let instrumented_files = match fs::read(folder.join(INSTRUMENTED)) {
-            Ok(text) => {
-                let Ok(files) = serde_json::from_slice(&text) else { return Ok(None) };
-                files
-            }
-            Err(_) => Vec::new(),
-        };
+        let is_instrumented = !metadata.instrumented_files.is_empty();
+        if is_instrumented == self.options.configuration.instrumented_files().is_empty() {
+            return Ok(None);
+        }
         Ok(Some(KernelImage {
             kernel: folder.join("kernel"),
             vmlinux: Some(folder.join("vmlinux")),
             config: Some(folder.join("config")),
             uapi_headers: Some(folder.join("uapi.h")).filter(|path| path.exists()),
-            instrumented_files,
+            instrumented_files: metadata.instrumented_files,
             release: Some(metadata.release),
             // The image may have been built from an equal source in another directory. The report
             // names the source of this request.
@@ -446,21 +443,17 @@ impl BuildSlot<'_> {
         fs::write(path, text).context("write", path)
     }
 
-    /// Stores which code of vmlinux is of which instrumented file, if any file is to be instrumented.
-    fn store_instrumented_files(&self, path: &Path) -> Result<(), Error> {
+    /// The code of the files that are to be instrumented, in the built vmlinux.
+    fn locate_instrumented_files(&self) -> Result<Vec<InstrumentedFile>, Error> {
         let wanted = self.recipe.options.configuration.instrumented_files();
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let files: Vec<InstrumentedFile> =
-            instrumentation::locate(&self.out, &wanted).context("read", self.out.path())?;
+        let files = instrumentation::locate(&self.out, &wanted).context("read", self.out.path())?;
         if files.is_empty() {
             return Err(BuildError::NotInstrumented.into());
         }
-        let text = serde_json::to_vec_pretty(&files)
-            .map_err(std::io::Error::from)
-            .context("write", path)?;
-        fs::write(path, text).context("write", path)
+        Ok(files)
     }
 
     /// Writes the file [`STRIPPED`]: a copy of a vmlinux without symbols and debug information.
@@ -507,7 +500,6 @@ impl BuildSlot<'_> {
             image.file
         };
         self.store_uapi_headers(&folder.join("uapi.h"))?;
-        self.store_instrumented_files(&folder.join(INSTRUMENTED))?;
         for (file, name) in
             [(kernel, "kernel"), ("vmlinux", "vmlinux"), (".config", "config"), (LOG, "build.log")]
         {
@@ -518,8 +510,12 @@ impl BuildSlot<'_> {
             self.out.remove(STRIPPED).context("remove", &self.out.path().join(STRIPPED))?;
         }
         let release = self.read_file("include/config/kernel.release")?.trim().to_owned();
-        let metadata =
-            ImageMetadata { release, source: self.recipe.source.label.clone(), compiled_files };
+        let metadata = ImageMetadata {
+            release,
+            source: self.recipe.source.label.clone(),
+            compiled_files,
+            instrumented_files: self.locate_instrumented_files()?,
+        };
         let metadata_path = folder.join("meta.json");
         let text = serde_json::to_vec_pretty(&metadata)
             .map_err(std::io::Error::from)
@@ -544,75 +540,6 @@ fn parse_series(release: &str) -> Result<crate::version::Series, Error> {
     let mut parts = release.splitn(3, '.');
     let series = format!("{}.{}", parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     series.parse().map_err(|_| BuildError::BadVersion { release: release.to_owned() }.into())
-}
-
-fn full_disk_error() -> Error {
-    Error::DiskFull("write the output of the kernel build (in the cache or in TMPDIR)".into())
-}
-
-/// The information from make's output so far.
-#[derive(Default)]
-struct MakeOutput {
-    /// Number of `CC` lines.
-    compiled_files: u64,
-    /// First error line.
-    error: Option<String>,
-    /// Whether a line reports a full disk.
-    disk_was_full: bool,
-    /// Whether a line reports that the compiler was killed.
-    compiler_was_killed: bool,
-    /// The last lines, except kbuild's lines such as `  LD      vmlinux`.
-    last_lines: Vec<String>,
-}
-
-impl MakeOutput {
-    /// Evaluates a line of output. Returns true for a `CC` line.
-    fn add_line(&mut self, line: &str) -> bool {
-        if line.starts_with("  CC ") {
-            self.compiled_files += 1;
-            return true;
-        }
-        self.disk_was_full |= is_full_disk(line);
-        self.compiler_was_killed |= line.contains("Killed signal terminated program");
-        if self.error.is_none() && is_failure_cause(line) {
-            self.error = Some(relative_to_source(line));
-        }
-        if !line.starts_with("  ") && !line.trim().is_empty() {
-            if self.last_lines.len() == LAST_LINES {
-                self.last_lines.remove(0);
-            }
-            self.last_lines.push(relative_to_source(line));
-        }
-        false
-    }
-
-    /// The error of a build that failed with this output.
-    fn into_error(self, target: &str, log: &Path) -> Error {
-        if self.disk_was_full {
-            return full_disk_error();
-        }
-        if self.compiler_was_killed {
-            return BuildError::CompilerKilled.into();
-        }
-        let operation = if target.ends_with("config") { "configure" } else { "build" };
-        let reason = self.error.unwrap_or_else(|| self.last_lines.join("; "));
-        BuildError::Failed { operation, reason, log: log.to_owned() }.into()
-    }
-}
-
-/// A compiler's message with paths relative to the source: make runs in a subdirectory of the
-/// source, so the message has `../kernel/fork.c` for `kernel/fork.c`.
-fn relative_to_source(line: &str) -> String {
-    line.strip_prefix("../").unwrap_or(line).to_owned()
-}
-
-/// Whether a line names the cause of a failure: an error of the compiler, assembler, linker or
-/// Kconfig, or a missing rule of make. Lines of make such as `Error 2` name no cause.
-fn is_failure_cause(line: &str) -> bool {
-    [": error: ", ": fatal error: ", ": Error: ", "undefined reference to", ": syntax error"]
-        .iter()
-        .any(|mark| line.contains(mark))
-        || line.contains("*** No rule to make target")
 }
 
 #[cfg(test)]

@@ -52,8 +52,8 @@ fn object_file(source: &str) -> String {
     format!("{}.o", source.strip_suffix(".c").unwrap_or(source))
 }
 
-/// Finds the code of these files in the slot's vmlinux. Leaves out files that the kernel has not, and files
-/// without instrumented code.
+/// Finds the code of these files in the slot's vmlinux. Leaves out files that are
+/// not part of the kernel, and files without instrumented code.
 ///
 /// # Errors
 /// If vmlinux or an object file cannot be read, or is no ELF file.

@@ -38,7 +38,7 @@ impl Corpus {
         self.to_replay.clone_from(&self.kept);
     }
 
-    /// Takes at most this many of the walks that are due for a replay, the longest kept first.
+    /// Takes at most this many of the walks that are due for a replay, those kept first before others.
     pub(super) fn take_replays(&mut self, limit: usize) -> Vec<String> {
         let taken: Vec<String> = self.to_replay.drain(..limit.min(self.to_replay.len())).collect();
         self.replays += taken.len() as u64;

@@ -2,10 +2,9 @@
 //! `sudbox campaign`: equal failures are one find, and a killed campaign continues.
 
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
-use sudbox_tests::{Tree, run, sudbox};
+use sudbox_tests::{Tree, run, start, sudbox};
 
 /// Value of `--hours` for about two seconds. Each worker runs one batch, because a batch that has begun
 /// is completed.
@@ -51,15 +50,11 @@ fn a_fault_is_found_once_and_counts_continue_after_a_kill() {
     let is_warning = |find: &&Value| signature(find).contains("WARNING");
     assert!(finds.iter().any(|find| is_warning(&find)), "{first}");
 
-    let mut child = campaign("0", &["--hours", "1"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("sudbox");
-    let stderr = BufReader::new(child.stderr.take().expect("stderr"));
-    let batch = stderr.lines().map_while(Result::ok).find(|line| line.contains("batch  "));
-    child.kill().expect("SIGKILL");
-    child.wait().expect("an end");
+    let mut running = start(campaign("0", &["--hours", "1"]));
+    running.wait_for_in_order(&["batch  ", "minutes"]);
+    running.signal(libc::SIGKILL);
+    let killed = running.finish().expect_code(128 + libc::SIGKILL);
+    let batch = killed.stderr.lines().find(|line| line.contains("batch  "));
     let walks_at_kill: u64 = batch
         .and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
         .expect("the walks of a finished batch");

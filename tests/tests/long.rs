@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tests of `sudbox run` that take minutes.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-use sudbox_tests::{run, sudbox, sudbox_run};
+use std::process::{Child, Command};
+use sudbox_tests::{run, start, sudbox, sudbox_run};
 
 #[test]
 fn a_kernel_is_built_and_judged_with_an_empty_cache() {
@@ -78,16 +77,10 @@ fn a_campaign_keeps_walks_that_reach_new_code_and_replays_them_after_a_kill() {
     assert!(kept > 0);
     assert_eq!(replays, 0, "a new campaign has nothing to replay");
 
-    let mut child = campaign(&["--hours", "1"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("sudbox");
-    let stderr = BufReader::new(child.stderr.take().expect("stderr"));
-    let batch = stderr.lines().map_while(Result::ok).find(|line| line.contains("batch  "));
-    child.kill().expect("SIGKILL");
-    child.wait().expect("an end");
-    assert!(batch.is_some_and(|line| line.contains("walks kept")));
+    let mut running = start(campaign(&["--hours", "1"]));
+    running.wait_for_in_order(&["batch  ", "walks kept"]);
+    running.signal(libc::SIGKILL);
+    let _ = running.finish().expect_code(128 + libc::SIGKILL);
 
     let [kept_at_end, replays, reached_at_end] = counts("0.0005", &[]);
     assert!(kept_at_end >= kept && reached_at_end >= reached, "what was kept stays");

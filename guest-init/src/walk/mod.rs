@@ -63,6 +63,16 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// A kernel with all optional operations.
+    #[cfg(test)]
+    const ALL: Platform = Platform {
+        has_inclusive_mode: true,
+        has_ptrace_config: true,
+        has_ia32: true,
+        has_filters: true,
+        has_sections: true,
+    };
+
     /// The optional operations of a kernel with these features.
     #[must_use]
     pub fn with_features(features: &[Feature]) -> Platform {

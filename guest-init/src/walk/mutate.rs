@@ -88,13 +88,7 @@ mod tests {
     use super::super::operations::NewTask;
     use super::*;
 
-    const ALL: Platform = Platform {
-        has_inclusive_mode: true,
-        has_ptrace_config: true,
-        has_ia32: true,
-        has_filters: true,
-        has_sections: true,
-    };
+    const ALL: Platform = Platform::ALL;
 
     #[test]
     fn one_seed_is_the_sequence_of_the_generator() {

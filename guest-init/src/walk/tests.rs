@@ -14,14 +14,7 @@ use std::collections::BTreeSet;
 
 mod at_once;
 
-/// A kernel with all optional operations.
-const ALL: Platform = Platform {
-    has_inclusive_mode: true,
-    has_ptrace_config: true,
-    has_ia32: true,
-    has_filters: true,
-    has_sections: true,
-};
+const ALL: Platform = Platform::ALL;
 
 fn layout() -> Layout {
     Layout {

@@ -100,7 +100,7 @@ test-faults: build ## break kernels by patches and mutants; every fault must be 
 test-blind: build ## ask the suite about a blind set of kernel slips: SET=name (SLIPS= some)
 	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --locked --package sudbox-tests --bin test-blind -- '$(SET)' $(foreach slip,$(SLIPS),'$(slip)')
 
-test-releases: build ## every release, in every flavour, from source: an hour where nothing is cached
+test-releases: build ## every release in default, full and debug, from source: hours where nothing is cached
 	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --no-fail-fast --package sudbox-tests --features all --test releases -- --test-threads 1
 
 test-kvm: build ## the microVM on real KVM, under emulated SVM; a short form is in test, all in test-all

@@ -27,6 +27,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use sudbox_report::Outcome;
 
 /// Time limit of one command. A kernel build from scratch on a busy machine takes a third of this time.
 const COMMAND_LIMIT: Duration = Duration::from_secs(900);
@@ -47,8 +48,10 @@ pub struct RunOutput {
 /// The ids of the cases whose outcome is a failure.
 #[must_use]
 pub fn failed_cases(outcomes: &BTreeMap<String, String>) -> BTreeSet<String> {
-    const FAILURES: [&str; 4] = ["fail", "crash", "hang", "changed"];
-    let failed = outcomes.iter().filter(|(_, outcome)| FAILURES.contains(&outcome.as_str()));
+    let is_failure = |text: &str| {
+        Outcome::ALL.iter().any(|outcome| outcome.is_failure() && outcome.as_str() == text)
+    };
+    let failed = outcomes.iter().filter(|(_, outcome)| is_failure(outcome));
     failed.map(|(id, _)| id.clone()).collect()
 }
 

@@ -2,7 +2,7 @@
 //! Tests of `sudbox run` that take minutes.
 
 use std::process::{Child, Command};
-use sudbox_tests::{run, start, sudbox, sudbox_run};
+use sudbox_tests::{PINNED_SERIES, run, start, sudbox, sudbox_run};
 
 #[test]
 fn a_kernel_is_built_and_judged_with_an_empty_cache() {
@@ -49,7 +49,7 @@ fn flavour_full_keeps_every_promise() {
 fn a_campaign_keeps_walks_that_reach_new_code_and_replays_them_after_a_kill() {
     let campaign = |arguments: &[&str]| {
         let mut command = sudbox();
-        command.args(["campaign", "6.12", "--flavour", "coverage", "--seed", "0"]);
+        command.args(["campaign", PINNED_SERIES, "--flavour", "coverage", "--seed", "0"]);
         // The arguments of the boot are part of what a campaign is known by.
         command.args(["--format", "json", "--append", "sudbox_test=coverage"]).args(arguments);
         command
@@ -84,5 +84,6 @@ fn a_campaign_keeps_walks_that_reach_new_code_and_replays_them_after_a_kill() {
 
     let [kept_at_end, replays, reached_at_end] = counts("0.0005", &[]);
     assert!(kept_at_end >= kept && reached_at_end >= reached, "what was kept stays");
-    assert!(replays >= kept, "{replays} replays of {kept} walks");
+    // The killed run and this one replay them; the count is of all runs.
+    assert!(replays >= 2 * kept, "{replays} replays of {kept} walks");
 }

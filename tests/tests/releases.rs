@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The supported releases, built from source, in every flavour.
+//! The supported releases, built from source, in the flavours default, full and debug.
 
 use sudbox_tests::{expected_outcomes, run, sudbox_run};
 

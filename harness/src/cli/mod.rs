@@ -53,7 +53,7 @@ const BUILD_HEADING: &str = "Kernel build";
 #[command(after_help = "\
 Exit codes of `run`, as `git bisect run` understands them:
     0  every selected case as expected
-    1  a selected case failed, crashed or hung
+    1  a selected case failed, crashed, hung or changed
   125  this kernel cannot be judged: it does not build, or does not boot
   128  this machine can judge no kernel: no source, no backend, disk full, a tool missing
   129  usage, bad input
@@ -161,7 +161,7 @@ Examples:
 
 Exit codes, as `git bisect run` understands them:
     0  every selected case as expected
-    1  a selected case failed, crashed or hung
+    1  a selected case failed, crashed, hung or changed
   125  this kernel cannot be judged: it does not build, or does not boot
   128  this machine can judge no kernel: no source, no backend, disk full, a tool missing
   129  usage, bad input

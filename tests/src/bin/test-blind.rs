@@ -19,7 +19,7 @@ const TIMEOUT: &str = "40";
 
 /// The result of the cases on one slip.
 enum SlipResult {
-    /// Ids of the cases that failed, crashed or hung.
+    /// Ids of the cases that noticed the slip ([`failed_cases`]).
     Cases(BTreeSet<String>),
     /// The reason why the kernel could not be judged, such as a failed build or boot.
     NotJudged(String),

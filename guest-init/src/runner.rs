@@ -166,7 +166,7 @@ fn run_case(
 }
 
 /// Forks a child process that runs a case, and kills all processes that the case leaves behind. Returns the
-/// case's messages and result, and whether all processes of the case have ended.
+/// case's messages and result, and whether the kernel is as before the case (see [`run_case`]).
 fn run_forked(
     case: &Case,
     index: u32,

@@ -67,7 +67,7 @@ pub fn shared() -> &'static Shared {
 }
 
 /// A change of the kernel's state that outlives the processes of the case, such as a sysctl or a trace
-/// event. Whoever makes the change holds this until the change is undone.
+/// event. It counts until [`KernelChange::end`]: also after a drop, if undoing the change failed.
 #[derive(Debug)]
 pub struct KernelChange(());
 
@@ -78,10 +78,9 @@ impl KernelChange {
         shared().kernel_changes.fetch_add(1, Ordering::SeqCst);
         KernelChange(())
     }
-}
 
-impl Drop for KernelChange {
-    fn drop(&mut self) {
+    /// No longer counts the change, which is undone.
+    pub fn end(self) {
         shared().kernel_changes.fetch_sub(1, Ordering::SeqCst);
     }
 }

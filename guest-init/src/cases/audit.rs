@@ -36,8 +36,8 @@ pub(crate) struct Audit {
     call: i64,
     /// The texts of the system call records so far.
     records: Vec<String>,
-    is_enabled: bool,
-    _change: KernelChange,
+    /// While audit is enabled.
+    change: Option<KernelChange>,
 }
 
 impl Audit {
@@ -52,13 +52,8 @@ impl Audit {
             let error = std::io::Error::last_os_error();
             return Err(Failure::Broken(format!("the socket of audit: {error}")));
         }
-        let mut audit = Audit {
-            socket,
-            call,
-            records: Vec::new(),
-            is_enabled: true,
-            _change: KernelChange::begin(),
-        };
+        let mut audit =
+            Audit { socket, call, records: Vec::new(), change: Some(KernelChange::begin()) };
         // Delete the rule that `disable` adds, if an earlier case has left it.
         let _ = audit.request(AUDIT_DEL_RULE, &rule(AUDIT_FILTER_TASK, AUDIT_NEVER, None));
         audit
@@ -110,11 +105,11 @@ impl Audit {
     /// every new task, so that the calls of later cases would take another path at their entry. The rule that
     /// records the call stays, since its removal takes long.
     fn disable(&mut self) -> sys::Result<()> {
-        if !std::mem::take(&mut self.is_enabled) {
-            return Ok(());
-        }
+        let Some(change) = self.change.take() else { return Ok(()) };
         let result = self.add_rule(&rule(AUDIT_FILTER_TASK, AUDIT_NEVER, None));
-        self.set_status(0, 0).and(result)
+        self.set_status(0, 0).and(result)?;
+        change.end();
+        Ok(())
     }
 
     /// Adds a rule, unless it exists already.

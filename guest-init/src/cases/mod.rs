@@ -43,7 +43,7 @@ mod signals_order;
 #[cfg(not(target_arch = "riscv64"))]
 mod stepping;
 mod stress;
-mod sysctl;
+pub(crate) mod sysctl;
 mod tagged;
 pub(crate) mod tracefs;
 mod tracing;

@@ -225,7 +225,7 @@ const MADV_PAGEOUT: u64 = 21;
 
 /// A swap area on the RAM disk. Dropping it ends its use.
 struct SwapArea {
-    _change: KernelChange,
+    change: Option<KernelChange>,
 }
 
 impl SwapArea {
@@ -245,10 +245,11 @@ impl SwapArea {
         header[1028..1032].copy_from_slice(&LAST_PAGE.to_ne_bytes());
         header[PAGE_SIZE - 10..].copy_from_slice(b"SWAPSPACE2");
         std::fs::write(RAM_DISK, &header).map_err(|_| Failure::Unmet("ramdisk".into()))?;
+        let area = SwapArea { change: Some(KernelChange::begin()) };
         // SAFETY: the string is terminated.
         unsafe { sys::call(libc::SYS_swapon, &[path.as_ptr() as u64, 0]) }
             .map_err(broken("swapon"))?;
-        Ok(SwapArea { _change: KernelChange::begin() })
+        Ok(area)
     }
 }
 
@@ -256,7 +257,13 @@ impl Drop for SwapArea {
     fn drop(&mut self) {
         if let Ok(path) = std::ffi::CString::new(RAM_DISK) {
             // SAFETY: the string is terminated.
-            let _ = unsafe { sys::call(libc::SYS_swapoff, &[path.as_ptr() as u64]) };
+            let result = unsafe { sys::call(libc::SYS_swapoff, &[path.as_ptr() as u64]) };
+            // EINVAL: the kernel does not use the area.
+            if matches!(result, Ok(_) | Err(sys::Errno(libc::EINVAL)))
+                && let Some(change) = self.change.take()
+            {
+                change.end();
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 use super::registers::pattern_registers;
 use crate::arch::{self, TraceeRegisters};
 use crate::case::{Case, Check, Failure, Need, outside_core};
+use crate::shared::KernelChange;
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
 
@@ -40,8 +41,11 @@ const SI_KERNEL: i32 = 0x80;
 
 fn core_has_siginfo_and_registers() -> Check {
     let old_pattern = std::fs::read_to_string(CORE_PATTERN).map_err(broken("core_pattern"))?;
+    let change = KernelChange::begin();
     let result = check_core_dumps();
-    let _ = std::fs::write(CORE_PATTERN, old_pattern);
+    if std::fs::write(CORE_PATTERN, old_pattern).is_ok() {
+        change.end();
+    }
     result
 }
 

@@ -42,6 +42,7 @@ pub(super) const CASES: &[Case] = &[
         check_on!("x86_64", refused_frames::keys_kept),
     )
     .features(&[Feature::Dispatch, Feature::Pkeys])
+    .needs(&[Need::CpuFeature("pku")])
     .known_bugs(&["keys-opened-without-frame"])
     .only(OnlyArchs::PROTECTION_KEYS),
     outside_core(

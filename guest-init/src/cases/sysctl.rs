@@ -76,13 +76,13 @@ fn expect_value(expected: &str) -> Check {
 }
 
 /// The sysctl at 0, which denies arming. Dropping the guard sets the sysctl to 1.
-struct ArmingDeniedGuard {
-    _change: KernelChange,
+pub(crate) struct ArmingDeniedGuard {
+    change: Option<KernelChange>,
 }
 
 impl ArmingDeniedGuard {
-    fn new() -> Result<ArmingDeniedGuard, Failure> {
-        let guard = ArmingDeniedGuard { _change: KernelChange::begin() };
+    pub(crate) fn new() -> Result<ArmingDeniedGuard, Failure> {
+        let guard = ArmingDeniedGuard { change: Some(KernelChange::begin()) };
         write_sysctl("0").map_err(broken("sysctl"))?;
         expect_value("0").map(|()| guard)
     }
@@ -90,7 +90,11 @@ impl ArmingDeniedGuard {
 
 impl Drop for ArmingDeniedGuard {
     fn drop(&mut self) {
-        let _ = write_sysctl("1");
+        if write_sysctl("1").is_ok()
+            && let Some(change) = self.change.take()
+        {
+            change.end();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 //! Trace events of the kernel, through a detached mount of tracefs.
 
-use crate::case::Failure;
+use crate::case::{Check, Failure};
 use crate::shared::KernelChange;
 use crate::support::*;
 use crate::sys;
@@ -19,7 +19,7 @@ pub(crate) struct Tracefs {
     mount: File,
     /// The paths of the `enable` files of the enabled events.
     enable_paths: Vec<String>,
-    _change: KernelChange,
+    change: Option<KernelChange>,
 }
 
 /// Whether the kernel records the enabled events (`tracing_on`).
@@ -54,7 +54,7 @@ impl Tracefs {
         // SAFETY: the file becomes the owner of the new descriptor.
         let mount = unsafe { File::from_raw_fd(mount) };
         let mut tracefs =
-            Tracefs { mount, enable_paths: Vec::new(), _change: KernelChange::begin() };
+            Tracefs { mount, enable_paths: Vec::new(), change: Some(KernelChange::begin()) };
         // The kernel allocates the buffer when the first event is enabled, so a small buffer saves
         // time. The size is written only if it differs, since a change of the size waits for every CPU.
         let mut size = String::new();
@@ -74,14 +74,22 @@ impl Tracefs {
         Ok(tracefs)
     }
 
+    /// Disables the events. Tries to disable all, and returns the first error.
+    fn disable(&mut self) -> Check {
+        let paths = std::mem::take(&mut self.enable_paths);
+        paths.iter().map(|path| self.write(path, "0")).fold(Ok(()), Result::and)?;
+        if let Some(change) = self.change.take() {
+            change.end();
+        }
+        Ok(())
+    }
+
     /// Disables the events, and returns the texts of the recorded events of each of these tasks.
     pub(crate) fn stop<const N: usize>(
         mut self,
         tids: [i32; N],
     ) -> Result<[Vec<String>; N], Failure> {
-        for path in std::mem::take(&mut self.enable_paths) {
-            self.write(&path, "0")?;
-        }
+        self.disable()?;
         let mut text = Vec::new();
         // Reading removes the events from the buffer.
         let result =
@@ -144,9 +152,7 @@ impl Tracefs {
 
 impl Drop for Tracefs {
     fn drop(&mut self) {
-        for path in std::mem::take(&mut self.enable_paths) {
-            let _ = self.write(&path, "0");
-        }
+        let _ = self.disable();
     }
 }
 

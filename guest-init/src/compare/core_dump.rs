@@ -121,8 +121,8 @@ pub(super) fn record_notes(
             memory_bytes += length;
             continue;
         }
-        let mut rest = core.get(start..start + length)?;
-        while rest.len() >= NOTE_HEADER_LENGTH {
+        let mut rest = core.get(start..start.checked_add(length)?)?;
+        while !rest.is_empty() {
             // n_namesz, n_descsz and n_type of `Elf64_Nhdr`. Name and content are padded to words.
             let name_length = u32_at(rest, 0)?.next_multiple_of(4) as usize;
             let length = u32_at(rest, 4)? as usize;

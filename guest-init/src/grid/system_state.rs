@@ -5,11 +5,8 @@
 use super::dimension::{Monitor, Point, Sysctl};
 use crate::case::Failure;
 use crate::cases::audit::Audit;
+use crate::cases::sysctl::ArmingDeniedGuard;
 use crate::cases::tracefs::Tracefs;
-use crate::shared::KernelChange;
-use crate::support::broken;
-
-const SYSCTL: &str = "/proc/sys/kernel/syscall_user_dispatch";
 
 /// The monitor that runs now, and the value of the sysctl.
 #[derive(Default)]
@@ -17,8 +14,8 @@ pub(super) struct SystemState {
     monitor: Option<Monitor>,
     tracepoints: Option<Tracefs>,
     audit: Option<Audit>,
-    /// The change of the kernel while the sysctl denies arming.
-    sysctl_change: Option<KernelChange>,
+    /// While the sysctl denies arming.
+    arming_denied: Option<ArmingDeniedGuard>,
 }
 
 impl SystemState {
@@ -47,22 +44,11 @@ impl SystemState {
 
     /// Sets the sysctl to the point's state.
     pub(super) fn set_sysctl(&mut self, point: &Point) -> Result<(), Failure> {
-        let deny = point.sysctl() == Sysctl::Denies;
-        if deny && self.sysctl_change.is_none() {
-            self.sysctl_change = Some(KernelChange::begin());
-            std::fs::write(SYSCTL, "0").map_err(broken("sysctl"))?;
-        } else if !deny && self.sysctl_change.is_some() {
-            std::fs::write(SYSCTL, "1").map_err(broken("sysctl"))?;
-            self.sysctl_change = None;
+        if point.sysctl() != Sysctl::Denies {
+            self.arming_denied = None;
+        } else if self.arming_denied.is_none() {
+            self.arming_denied = Some(ArmingDeniedGuard::new()?);
         }
         Ok(())
-    }
-}
-
-impl Drop for SystemState {
-    fn drop(&mut self) {
-        if self.sysctl_change.is_some() {
-            let _ = std::fs::write(SYSCTL, "1");
-        }
     }
 }

@@ -69,11 +69,10 @@ pub struct MutantPairs {
 pub struct SignalMutants {
     /// Number of mutants.
     pub all: usize,
-    /// Places, from 0, of the mutants that were not tried in the list of the file's mutants.
+    /// Places, from 0, of the mutants without a verdict in the list of the file's mutants: they were not
+    /// tried, or a case could not be prepared.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub untried: BTreeSet<usize>,
-    /// Number of mutants without a verdict: a case could not be prepared.
-    pub unjudged: usize,
     /// Number of mutants that a case noticed.
     pub noticed: usize,
     /// Mutants that no case noticed.
@@ -89,29 +88,31 @@ impl SignalMutants {
         SignalMutants { all, untried: (0..all).collect(), ..SignalMutants::default() }
     }
 
-    /// The places of the mutants that no case has noticed, and of those that were not tried. `made` are the
+    /// The places of the mutants that no case has noticed, and of those without a verdict. `made` are the
     /// mutants of the file. `None` if the results are about other mutants.
     #[must_use]
     pub fn not_noticed(&self, made: &[Mutant]) -> Option<Vec<usize>> {
         let place = |survivor| made.iter().position(|mutant| mutant.is_same_change(survivor));
         let survivors: Option<Vec<usize>> = self.survivors.iter().map(place).collect();
         let places: Vec<usize> = survivors?.into_iter().chain(self.untried.clone()).collect();
-        let counted = self.noticed + self.unjudged + places.len();
+        let counted = self.noticed + places.len();
         (self.all == made.len() && self.all == counted).then_some(places)
     }
 
     /// Adds the result of a mutant, which is at this place in the list of the file's mutants: the cases that
     /// noticed it, or `None` if there is no verdict.
     pub fn add(&mut self, place: usize, mutant: &Mutant, noticed_by: Option<BTreeSet<String>>) {
-        self.untried.remove(&place);
         self.survivors.retain(|other| !other.is_same_change(mutant));
-        match noticed_by {
-            None => self.unjudged += 1,
-            Some(cases) if cases.is_empty() => self.survivors.push(mutant.clone()),
-            Some(cases) => {
-                self.noticed += 1;
-                self.cases.extend(cases);
-            }
+        let Some(cases) = noticed_by else {
+            self.untried.insert(place);
+            return;
+        };
+        self.untried.remove(&place);
+        if cases.is_empty() {
+            self.survivors.push(mutant.clone());
+        } else {
+            self.noticed += 1;
+            self.cases.extend(cases);
         }
         self.survivors.sort_by_key(|mutant| mutant.number);
     }
@@ -303,9 +304,9 @@ impl Findings {
         );
         for (kernel, files) in &self.signal_mutants {
             for (file, results) in files {
-                let SignalMutants { all, untried, unjudged, noticed, survivors, .. } = results;
+                let SignalMutants { all, untried, noticed, survivors, .. } = results;
                 let equivalent = survivors.iter().filter(is_equivalent).count();
-                let open = survivors.len() - equivalent + unjudged;
+                let open = survivors.len() - equivalent;
                 let _ = writeln!(
                     text,
                     "| {kernel} | `{file}` | {all} | {} | {noticed} | {equivalent} | {open} |",

@@ -99,7 +99,10 @@ fn main() {
             false => Vec::new(),
         };
         let chosen_mutants = |file: &str| match () {
-            () if is_selected(kernel, &signal_mutants_of(file)) => Some(Chosen::All),
+            // Without globs the results of earlier runs are completed.
+            () if !globs.is_empty() && is_selected(kernel, &signal_mutants_of(file)) => {
+                Some(Chosen::All)
+            }
             () if is_selected(kernel, &signal_survivors_of(file)) => Some(Chosen::NotNoticed),
             () => None,
         };

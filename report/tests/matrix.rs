@@ -74,14 +74,14 @@ const TABLE: &str = r#"  1  6.12, x86_64, default: Linux 6.12.117, BROKEN: 4 (1 
   3  6.13, x86_64, default: Linux 6.13.1, BROKEN: 1 (1 fail, 1 fixed, 2 unmet, 3 known, 6 pass)
   4  v6.99, x86_64, default: NOT JUDGED (129): there is no Linux v6.99
 
-pass         1 6.12       3 6.13
-  arguments  2            2
-  selector   1/2 FAIL     1/2 FAIL
-  registers  0/3 CRASH    0/3 unmet
-  signals    0/1 HANG     0/1 known
-  compare    0/1 CHANGED  1
-  range      0/3 fixed    2/3 fixed
-  ptrace     0/1 known    0/1 known
+pass         1 6.12        3 6.13
+  arguments  2             2
+  selector   1/2 FAIL      1/2 FAIL
+  registers  0/3 CRASH     0/3 unmet
+  signals    0/1 HANG      0/1 known
+  compare    0/1 CHANGED   1
+  range      0/3 fixed     2/3 fixed
+  ptrace     0/1 known     0/1 known
 
 differs     from the one before it
   6.12 -> 6.13
@@ -90,17 +90,17 @@ differs     from the one before it
     changed -> pass: compare/trap
     absent -> pass: range/inclusive-on range/inclusive-wraps
 
-FAIL   selector/invalid-value-kills on 6.12, x86_64, default
+FAIL    selector/invalid-value-kills on 6.12, x86_64, default
   expected  death by SIGSYS
   got       it exited with 0
   again     sudbox run --kernel v6.12 selector/invalid-value-kills
 
-CRASH  registers/all-kept on 6.12, x86_64, default
+CRASH   registers/all-kept on 6.12, x86_64, default
   expected  the kernel goes on
   got       BUG: kernel NULL pointer dereference
   again     sudbox run --kernel v6.12 registers/all-kept
 
-HANG   signals/nested on 6.12, x86_64, default
+HANG    signals/nested on 6.12, x86_64, default
   expected  an end
   got       no end within 2 s
   again     sudbox run --kernel v6.12 signals/nested
@@ -110,7 +110,7 @@ CHANGED compare/trap on 6.12, x86_64, default
   got       frame.si_errno = 0x26
   again     sudbox run --kernel v6.12 compare/trap
 
-FAIL   selector/invalid-value-kills on 6.13, x86_64, default
+FAIL    selector/invalid-value-kills on 6.13, x86_64, default
   expected  death by SIGSYS
   got       it exited with 0
   again     sudbox run --kernel v6.12 selector/invalid-value-kills

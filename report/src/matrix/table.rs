@@ -11,8 +11,8 @@ use crate::{Judgement, Outcome, Verdict, text};
 pub(crate) const FORM: Form<Matrix> =
     Form { name: "table", about: "For people", file_name: "matrix.txt", render };
 
-/// Width of a column of the grid, for `23/24 absent` and a space.
-const GRID_COLUMN_WIDTH: usize = 13;
+/// Width of a column of the grid, for `23/24 changed` and a space.
+const GRID_COLUMN_WIDTH: usize = 14;
 /// Minimum width of a cell's name beside the id of a case.
 const MIN_CELL_NAME_WIDTH: usize = 20;
 /// Maximum width of a cell's name beside the id of a case.
@@ -203,14 +203,14 @@ pub(super) fn outcomes_before_and_after(change: &OutcomeChange) -> String {
 fn write_failures(writer: &mut ReportWriter, matrix: &Matrix) {
     for (index, verdict) in matrix.judged_verdicts() {
         for case in verdict.cases.iter().filter(|case| case.outcome.is_failure()) {
-            let outcome = format!("{:<6}", case.outcome.as_str().to_uppercase());
+            let outcome = format!("{:<7}", case.outcome.as_str().to_uppercase());
             let outcome = writer.paint(Colour::Red, &outcome);
             let cell = text::escaped_line(&matrix.plan.cells[index].to_string());
             let id = text::escaped_line(&case.id);
-            // The outcome, a space and ` on ` take eleven columns.
+            // The outcome, a space and ` on ` take twelve columns.
             let cell_width = writer
                 .width()
-                .saturating_sub(11 + text::width_in_columns(&id))
+                .saturating_sub(12 + text::width_in_columns(&id))
                 .min(MAX_CELL_NAME_WIDTH);
             let id = writer.paint(Colour::Bold, &id);
             writer.write_empty_line();

@@ -7,6 +7,7 @@
 //! can start, and reads all of them at the end, since a task may be killed. Every task enables one of them.
 
 use super::event_log::event_log;
+use super::generate::MAX_STEPS;
 use super::operations::{Operation, Step};
 use crate::case::Failure;
 use crate::support::broken;
@@ -27,8 +28,8 @@ const TRACE_PC: u64 = 0;
 /// Number of words of memory for one task: the number of addresses, and the addresses. KCOV drops further ones.
 const WORDS: usize = 1 << 15;
 
-/// Maximum number of tasks that are recorded. Sequences have at most forty steps.
-const MAX_TASKS: usize = 48;
+/// Maximum number of tasks that are recorded: the first task, and one for each step.
+const MAX_TASKS: usize = 1 + MAX_STEPS;
 
 /// The field of the observation with the addresses.
 const FIELD: &str = "reached code";
@@ -41,7 +42,7 @@ pub(super) struct Coverage(Vec<OwnedFd>);
 
 impl Coverage {
     /// Opens a kcov file for each task of this sequence. `None` if the host did not ask for observations, or if
-    /// the kernel has no KCOV. Drops what an earlier sequence recorded.
+    /// the kernel has no KCOV.
     ///
     /// # Errors
     /// If the kernel has KCOV, and a file cannot be opened or set up.
@@ -67,8 +68,7 @@ impl Coverage {
             }
             // SAFETY: newly opened, and owned by nobody else.
             let file = unsafe { OwnedFd::from_raw_fd(file) };
-            request(file.as_raw_fd(), INIT_TRACE, WORDS as u64)
-                .map_err(broken("KCOV_INIT_TRACE"))?;
+            ioctl(file.as_raw_fd(), INIT_TRACE, WORDS as u64).map_err(broken("KCOV_INIT_TRACE"))?;
             slot.store(file.as_raw_fd(), Ordering::SeqCst);
             files.push(file);
         }
@@ -78,9 +78,13 @@ impl Coverage {
     /// Ends the recording, and reports the addresses as an observation of the case. All tasks must have ended.
     ///
     /// # Errors
-    /// If the addresses cannot be read or reported.
+    /// If a task could not be recorded, or the addresses cannot be read or reported.
     pub(super) fn finish(self) -> Result<(), Failure> {
         FILES.iter().for_each(|file| file.store(-1, Ordering::SeqCst));
+        let error = event_log().recording_error.load(Ordering::SeqCst);
+        if error != 0 {
+            return Err(broken("KCOV_ENABLE")(sys::Errno(error)));
+        }
         let mut addresses = BTreeSet::new();
         for file in self.0 {
             collect(&File::from(file), &mut addresses)?;
@@ -106,13 +110,14 @@ pub fn reached_code(observations: &[Observation]) -> BTreeSet<u64> {
 pub(super) fn record_this_task() {
     let index = event_log().recorded_tasks.fetch_add(1, Ordering::SeqCst) as usize;
     let file = FILES.get(index).map_or(-1, |file| file.load(Ordering::SeqCst));
-    if file >= 0 {
-        // Without it the task's code is missing from the report, which is no fault of the kernel under test.
-        let _ = request(file, ENABLE, TRACE_PC);
+    if file >= 0
+        && let Err(error) = ioctl(file, ENABLE, TRACE_PC)
+    {
+        event_log().recording_error.store(error.0, Ordering::SeqCst);
     }
 }
 
-fn request(file: i32, request: u64, argument: u64) -> sys::Result<u64> {
+fn ioctl(file: i32, request: u64, argument: u64) -> sys::Result<u64> {
     // SAFETY: both requests take a number.
     unsafe { sys::call(libc::SYS_ioctl, &[u64::from(file.cast_unsigned()), request, argument]) }
 }

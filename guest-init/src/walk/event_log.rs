@@ -5,7 +5,7 @@
 use super::event::{Event, EventKind};
 use crate::sys;
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 /// Maximum number of events that are recorded. Generated sequences have far fewer.
 const MAX_EVENTS: usize = 1024;
@@ -26,6 +26,8 @@ pub(super) struct EventLog {
     pub(super) is_seized: AtomicU32,
     /// The number of tasks that have begun to record their code.
     pub(super) recorded_tasks: AtomicU32,
+    /// The error number of a task that could not begin; 0 for none.
+    pub(super) recording_error: AtomicI32,
     /// The configuration that a traced task asks its tracer to set: mode, offset, length, selector.
     pub(super) requested_configuration: UnsafeCell<[u64; 4]>,
     slots: [EventSlot; MAX_EVENTS],

@@ -196,8 +196,8 @@ pub(crate) fn check(seeds: &[u64]) -> Check {
     };
     let coverage = Coverage::start(&steps)?;
     let difference = run_and_compare(&steps)?;
-    coverage.map_or(Ok(()), Coverage::finish)?;
-    let Some(mut difference) = difference else { return Ok(()) };
+    let recorded = coverage.map_or(Ok(()), Coverage::finish);
+    let Some(mut difference) = difference else { return recorded };
     let deadline = crate::sys::now() + SHRINK_TIMEOUT;
     let shortest = shrink::shrink(&steps, |candidate| {
         if crate::sys::now() >= deadline {
@@ -211,9 +211,8 @@ pub(crate) fn check(seeds: &[u64]) -> Check {
             _ => false,
         }
     });
-    // With 0 as the first number, the number after the last step is the number of steps.
-    let count = |steps: &[Step]| operations::renumber(&mut steps.to_vec(), 0);
-    log(format!("{} of {} steps show it:", count(&shortest), count(&steps)));
+    let (shown, all) = (operations::count(&shortest), operations::count(&steps));
+    log(format!("{shown} of {all} steps show it:"));
     log(listing::listing(&shortest));
     let describe = |event: Option<Event>| match event {
         Some(Event { step: 0, kind }) => format!("at the end, {}", kind.describe(&layout)),

@@ -4,7 +4,7 @@
 
 use super::Platform;
 use super::generate::{self, Generator, MAX_STEPS, Position};
-use super::operations::{Operation, Step, renumber};
+use super::operations::{Operation, Step, count, renumber};
 
 /// Maximum number of steps that follow the steps that a changed sequence keeps.
 const MAX_NEW_STEPS: usize = 8;
@@ -24,11 +24,6 @@ fn changed(mut steps: Vec<Step>, seed: u64, platform: Platform) -> Vec<Step> {
     generator.change(&mut steps, Position::OUTERMOST);
     renumber(&mut steps, 1);
     steps
-}
-
-/// The number of steps, with those within them.
-fn count(steps: &[Step]) -> usize {
-    steps.iter().map(|step| 1 + count(step.body())).sum()
 }
 
 impl Generator {

@@ -297,6 +297,11 @@ impl Step {
     }
 }
 
+/// The number of steps, with those within them.
+pub(super) fn count(steps: &[Step]) -> usize {
+    steps.iter().map(|step| 1 + count(step.body())).sum()
+}
+
 /// Numbers the steps in the order of [`listing`], starting with `next`. Returns the number after the last.
 pub fn renumber(steps: &mut [Step], mut next: u16) -> u16 {
     for step in steps {

@@ -226,7 +226,6 @@ const KERNEL_SIGINFO_LENGTH: u64 = 48;
 /// (`known_siginfo_layout()`). Restores the siginfo.
 fn expect_layouts_known(tracee: &Tracee) -> Check {
     // Values of si_code (include/uapi/asm-generic/siginfo.h).
-    const SI_KERNEL: i32 = 0x80;
     const SI_DETHREAD: i32 = -7;
     const SI_ASYNCNL: i32 = -60;
     let set =
@@ -239,8 +238,8 @@ fn expect_layouts_known(tracee: &Tracee) -> Check {
         (libc::SIGSYS, 1, Ok(0)),
         (libc::SIGSYS, 2, Ok(0)),
         (libc::SIGSYS, 3, too_big),
-        (libc::SIGSYS, SI_KERNEL, Ok(0)),
-        (libc::SIGSYS, SI_KERNEL - 1, too_big),
+        (libc::SIGSYS, libc::SI_KERNEL, Ok(0)),
+        (libc::SIGSYS, libc::SI_KERNEL - 1, too_big),
         (libc::SIGSYS, SI_DETHREAD, Ok(0)),
         (libc::SIGSYS, SI_DETHREAD - 1, too_big),
         (libc::SIGSYS, SI_ASYNCNL, Ok(0)),

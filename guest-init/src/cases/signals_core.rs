@@ -8,6 +8,7 @@ use crate::case::{Case, Check, Failure, Need, outside_core};
 use crate::shared::KernelChange;
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
+use std::time::Duration;
 
 pub(super) const CASES: &[Case] = &[outside_core(
     "signals/core-tells",
@@ -36,8 +37,6 @@ const PENDING_SIGNAL: i32 = libc::SIGUSR1;
 const REGISTERS_OFFSET: usize = 112;
 /// The flag of a task that a signal killed (include/linux/sched.h).
 const PF_SIGNALED: u64 = 0x400;
-/// `SI_KERNEL`, the `si_code` of signals by `force_exit_sig()`.
-const SI_KERNEL: i32 = 0x80;
 
 fn core_has_siginfo_and_registers() -> Check {
     let old_pattern = std::fs::read_to_string(CORE_PATTERN).map_err(broken("core_pattern"))?;
@@ -52,7 +51,7 @@ fn core_has_siginfo_and_registers() -> Check {
 fn check_core_dumps() -> Check {
     std::fs::write(CORE_PATTERN, "core").map_err(broken("core_pattern"))?;
     let gate = arch::gate();
-    for (selector, code) in [(BLOCK, SYS_USER_DISPATCH), (INVALID, SI_KERNEL)] {
+    for (selector, code) in [(BLOCK, SYS_USER_DISPATCH), (INVALID, libc::SI_KERNEL)] {
         let (child, core) = dump_core_of_child(selector, 0)?;
         let notes = notes_of(&core)?;
         check_note_list(&notes)?;
@@ -111,9 +110,11 @@ fn check_threads() -> Check {
         .map(|note| note.content.get(32..36).map_or(0, |b| i32::from_ne_bytes(four_bytes(b))))
         .collect();
     expect_equal("the first thread in the core", ids.first().copied(), Some(child))?;
+    let further = (0..FURTHER_THREADS).map(|index| i32::try_from(shared_word(index)).unwrap_or(-1));
+    let mut expected: Vec<i32> = std::iter::once(child).chain(further).collect();
+    expected.sort_unstable();
     ids.sort_unstable();
-    ids.dedup();
-    expect_equal("threads in the core", ids.len(), 1 + FURTHER_THREADS)
+    expect_equal("threads in the core", ids, expected)
 }
 
 /// Checks the types and names of the notes.
@@ -159,12 +160,12 @@ fn check_status(status: &[u8], child: i32) -> Check {
     expect_equal("pr_fpvalid", int_at(status.len().saturating_sub(8)), 1)
 }
 
-/// Runs a process that a call with this selector value kills, and that has further threads. Returns its id and its
-/// core dump.
+/// Runs a process that a call with this selector value kills, and that has further threads, whose ids it stores
+/// in shared words. Returns its id and its core dump.
 fn dump_core_of_child(selector: u8, further_threads: usize) -> Result<(i32, Vec<u8>), Failure> {
-    extern "C" fn wait(_: u64) -> u64 {
+    extern "C" fn sleep(_: u64) -> u64 {
         loop {
-            sys::sched_yield();
+            sys::sleep(Duration::from_secs(3600));
         }
     }
     let _ = std::fs::remove_dir_all(CORE_FOLDER);
@@ -182,7 +183,8 @@ fn dump_core_of_child(selector: u8, further_threads: usize) -> Result<(i32, Vec<
         let is_signal_pending = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(PENDING_SIGNAL))
             .is_ok()
             && sys::tgkill(sys::getpid(), sys::gettid(), PENDING_SIGNAL).is_ok();
-        let has_threads = (0..further_threads).all(|_| spawn_thread(wait, 0).is_ok());
+        let has_threads = (0..further_threads)
+            .all(|index| spawn_thread(sleep, 0).map(|tid| set_shared_word(index, tid)).is_ok());
         if !is_core_enabled || !is_signal_pending || !has_threads || arm().is_err() {
             return SETUP_FAILED;
         }

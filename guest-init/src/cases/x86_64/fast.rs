@@ -31,7 +31,7 @@ extern "C" fn return_from_fault(_: i32, _: *const u8, frame: *mut UserContext) {
 }
 
 /// Maps private memory below 4 GiB.
-fn map_low(length: usize) -> Result<*mut u8, Failure> {
+pub(super) fn map_low(length: usize) -> Result<*mut u8, Failure> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
     sys::map_at(0, length, flags, -1).map_err(broken("mmap"))
 }

@@ -2,17 +2,16 @@
 
 //! Signal frames of which the kernel can write, or read back, a part only. The program is told by SIGSEGV.
 
+use super::fast::map_low;
 use crate::arch::{self, Reg, Registers, UserContext};
 use crate::case::{Check, Failure};
 use crate::probe;
 use crate::support::*;
 use crate::sys::{self, SigAction};
 use std::arch::asm;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sudbox_protocol::Feature;
 
-/// `SI_KERNEL`, the `si_code` of signals by `force_sig()`.
-const SI_KERNEL: i32 = 0x80;
 /// The selectors of 64-bit code and of its stack.
 const USER_CS: u16 = 0x33;
 const USER_DS: u16 = 0x2b;
@@ -28,8 +27,14 @@ static PROGRAM: Values = [const { AtomicU64::new(0) }; Reg::ALL.len()];
 static SEEN: Values = [const { AtomicU64::new(0) }; Reg::ALL.len()];
 /// The siginfo of that signal.
 static SIGINFO: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
-/// The mask and the stack segment in that frame, and the number of signals handled.
-static MASK_SEGMENT_COUNT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+/// The mask in that frame.
+static MASK: AtomicU64 = AtomicU64::new(0);
+/// The stack segment in that frame.
+static STACK_SEGMENT: AtomicU64 = AtomicU64::new(0);
+/// The number of signals that [`on_signal`] handled.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+/// Whether [`return_by_frame`] could not prepare its return.
+static IS_UNPREPARED: AtomicBool = AtomicBool::new(false);
 
 fn store(target: &[AtomicU64], values: &[u64]) {
     for (word, value) in target.iter().zip(values) {
@@ -47,8 +52,9 @@ extern "C" fn on_signal(_: i32, info: *const [u64; 16], frame: *mut UserContext)
     let (info, frame) = unsafe { (&*info, &mut *frame) };
     store(&SIGINFO, info);
     store(&SEEN, &frame.registers.values());
-    let count = MASK_SEGMENT_COUNT[2].load(Ordering::SeqCst) + 1;
-    store(&MASK_SEGMENT_COUNT, &[frame.mask, frame.stack_segment().into(), count]);
+    MASK.store(frame.mask, Ordering::SeqCst);
+    STACK_SEGMENT.store(frame.stack_segment().into(), Ordering::SeqCst);
+    COUNT.fetch_add(1, Ordering::SeqCst);
     let program = Registers::from_values(load(&PROGRAM));
     if program[Reg::Ip] != 0 {
         frame.registers = program;
@@ -61,7 +67,7 @@ extern "C" fn on_signal(_: i32, info: *const [u64; 16], frame: *mut UserContext)
 /// Forgets the signals that [`on_signal`] handled.
 fn forget_signals() {
     store(&PROGRAM, &[0; Reg::ALL.len()]);
-    store(&MASK_SEGMENT_COUNT, &[0; 3]);
+    COUNT.store(0, Ordering::SeqCst);
     reset_dispatch_count();
 }
 
@@ -77,14 +83,14 @@ struct Told {
 /// Checks that [`on_signal`] handled this signal and no other. If it is SIGSEGV, its siginfo must be that of
 /// `force_sig()`.
 fn expect_told(what: &str, told: &Told) -> Check {
-    let [mask, _, count] = load(&MASK_SEGMENT_COUNT);
-    expect_equal(&format!("signals handled, {what}"), count, 1)?;
+    let mask = MASK.load(Ordering::SeqCst);
+    expect_equal(&format!("signals handled, {what}"), COUNT.load(Ordering::SeqCst), 1)?;
     let words = load(&SIGINFO);
     let [signal, errno] = [words[0], words[0] >> 32].map(|word| word & 0xffff_ffff);
     expect_equal(&format!("signal, {what}"), signal, u64::from(told.signal.cast_unsigned()))?;
     if told.signal == libc::SIGSEGV {
         expect_equal(&format!("si_errno, {what}"), errno, 0)?;
-        let code = u64::from(SI_KERNEL.cast_unsigned());
+        let code = u64::from(libc::SI_KERNEL.cast_unsigned());
         expect_equal_hex(&format!("si_code, {what}"), words[1], code)?;
         expect_equal(&format!("rest of the siginfo, {what}"), &words[2..], &[0; 14])?;
     }
@@ -100,19 +106,9 @@ fn expect_told(what: &str, told: &Told) -> Check {
     Ok(())
 }
 
-/// Maps pages below 2 GiB, where 32-bit frames can be.
-fn map_low_pages(count: usize) -> Result<u64, Failure> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
-    let start = sys::map_at(0, count * PAGE_SIZE, flags, -1).map_err(broken("mmap"))?;
-    Ok(start as u64)
-}
-
-/// PKRU, or 0 on CPUs without protection keys.
+/// PKRU. The CPU must have protection keys.
 fn protection_keys() -> u32 {
     let value: u32;
-    if std::arch::x86_64::__cpuid_count(7, 0).ecx & 1 << 4 == 0 {
-        return 0;
-    }
     // SAFETY: the CPU has the instruction, and the kernel has enabled it.
     unsafe { asm!("rdpkru", in("ecx") 0, out("eax") value, out("edx") _) };
     value
@@ -201,7 +197,8 @@ impl SplitStack {
     fn new() -> Result<SplitStack, Failure> {
         install_handler(libc::SIGSEGV, on_signal as *const () as u64, 0, 0, arch::restorer())?;
         arm()?;
-        let mut stack = SplitStack { start: map_low_pages(2 * HALF)?, frame_length: 0 };
+        let mut stack =
+            SplitStack { start: map_low(2 * HALF * PAGE_SIZE)? as u64, frame_length: 0 };
         stack.end_at(stack.end())?;
         handle_dispatches_with(store_frame_address, libc::SA_ONSTACK, 0)?;
         issue_dispatched(&arch::gate(), &fresh_umask_call())?;
@@ -408,8 +405,9 @@ fn return_by_frame(dispatch: Dispatch<'_>) {
     store(&PROGRAM, &dispatch.frame.registers.values());
     (trial.edit)(dispatch.frame);
     if trial.is_signal_pending {
-        let _ = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(libc::SIGUSR1));
-        let _ = sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1);
+        let is_pending = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(libc::SIGUSR1)).is_ok()
+            && sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1).is_ok();
+        IS_UNPREPARED.fetch_or(!is_pending, Ordering::SeqCst);
     }
     if trial.place < arch::KERNEL_ADDRESS {
         let bytes = trial.format.frame(dispatch.frame, trial.result);
@@ -417,21 +415,21 @@ fn return_by_frame(dispatch: Dispatch<'_>) {
         unsafe { (trial.place as *mut [u8; LENGTH]).write_unaligned(bytes) };
     }
     if let Some(start) = trial.hidden {
-        let _ = protect(start as *mut u8, 2, libc::PROT_NONE);
+        let is_hidden = protect(start as *mut u8, 2, libc::PROT_NONE).is_ok();
+        IS_UNPREPARED.fetch_or(!is_hidden, Ordering::SeqCst);
     }
     // SAFETY: `expect_return` has installed `on_signal`.
     unsafe { trial.format.leave(trial.place + trial.format.stack_offset()) }
 }
 
-/// Codes of arch_prctl(2) (arch/x86/include/uapi/asm/prctl.h).
+/// `ARCH_SET_FS` (arch/x86/include/uapi/asm/prctl.h).
 const ARCH_SET_FS: u64 = 0x1002;
-const ARCH_GET_FS: u64 = 0x1003;
 
 /// The base of FS.
 fn thread_pointer() -> Result<u64, Failure> {
     let mut base = 0u64;
     // SAFETY: writes the base.
-    unsafe { sys::call(libc::SYS_arch_prctl, &[ARCH_GET_FS, &raw mut base as u64]) }
+    unsafe { sys::call(libc::SYS_arch_prctl, &[arch::GET_THREAD_POINTER, &raw mut base as u64]) }
         .map_err(broken("arch_prctl"))?;
     Ok(base)
 }
@@ -456,12 +454,14 @@ fn expect_return(what: &str, trial: &Trial, told: Option<&Told>) -> Check {
         protect(start as *mut u8, 2, libc::PROT_READ | libc::PROT_WRITE)?;
     }
     let _ = sys::sigmask(libc::SIG_SETMASK, 0);
+    if IS_UNPREPARED.load(Ordering::SeqCst) {
+        return Err(Failure::Broken(format!("preparing the return, {what}")));
+    }
     expect_equal(&format!("SIGSYS handled, {what}"), dispatch_count(), 1)?;
     match told {
         Some(told) => expect_told(what, told)?,
         None => {
-            let [_, _, count] = load(&MASK_SEGMENT_COUNT);
-            expect_equal(&format!("signals handled, {what}"), count, 0)?;
+            expect_equal(&format!("signals handled, {what}"), COUNT.load(Ordering::SeqCst), 0)?;
         }
     }
     expect_result_kept(what, &got)?;
@@ -480,7 +480,7 @@ pub(crate) fn unreadable() -> Check {
     unsafe { sys::sigaltstack(stack, (STACK_PAGES * PAGE_SIZE) as u64, 0) }
         .map_err(broken("sigaltstack"))?;
     arm()?;
-    let start = map_low_pages(4)?;
+    let start = map_low(4 * PAGE_SIZE)? as u64;
     let boundary = start + 2 * PAGE_SIZE as u64;
     // The call returns 0 if it is refused.
     let refused = Told { signal: libc::SIGSEGV, mask: None, registers: vec![(Reg::RESULT, 0)] };
@@ -546,7 +546,7 @@ fn stack_segments(native: &Trial) -> Check {
         ],
     };
     expect_return("an invalid stack segment", &Trial { edit, ..*native }, Some(&told))?;
-    let [_, segment, _] = load(&MASK_SEGMENT_COUNT);
+    let segment = STACK_SEGMENT.load(Ordering::SeqCst);
     // The kernel sets the privilege level of what it returns with.
     expect_equal_hex("stack segment in the frame of SIGSEGV", segment, 3)?;
     let edit = |context: &mut UserContext| {

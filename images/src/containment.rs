@@ -25,8 +25,8 @@ use landlock::{
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
+use crate::command;
 use crate::file_owner::Owner;
-use crate::process;
 use crate::slot_files::SlotFiles;
 use crate::toolchain::{Toolchain, find_program};
 use namespaces::Namespaces;
@@ -260,9 +260,9 @@ impl Ccache {
     /// The files of ccache; `None` if it is not installed.
     fn find(owner: Owner) -> Option<Ccache> {
         find_program("ccache")?;
-        let mut show = process::command("ccache", owner);
+        let mut show = command::clean("ccache", owner);
         show.arg("--show-config");
-        Ccache::from_settings(&process::stdout_of(show)?)
+        Ccache::from_settings(&command::stdout_of(show)?)
     }
 
     /// Parses the output of `ccache --show-config`: lines `(ORIGIN) NAME = VALUE`.

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::lock::{EntryLock, LockMode};
 use crate::monitor::Monitor;
 use crate::net::Net;
-use crate::process;
+use crate::{command, process};
 
 /// The cache, the network settings, and the monitor that receives progress.
 pub struct Ctx<'a> {
@@ -44,7 +44,7 @@ impl<'a> Ctx<'a> {
 
     /// A command that runs as the owner of the cache, in a clean environment.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        process::command(program, self.cache.owner)
+        command::clean(program, self.cache.owner)
     }
 
     /// Runs a command until it ends. Returns its stdout and stderr; `None` if it failed.

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::command;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::lock::EntryLock;
@@ -39,7 +40,7 @@ pub(crate) fn download(
     path: &Path,
     expected_bytes: u64,
 ) -> Result<Result<(), FailedDownload>, Error> {
-    let mut curl: Command = process::network_command("curl", ctx.cache.owner);
+    let mut curl: Command = command::with_network("curl", ctx.cache.owner);
     // -q ignores the user's curlrc. With these limits, curl gives up on a dead network within
     // seconds.
     curl.args(["-q", "--fail", "--silent", "--show-error", "--location"]);

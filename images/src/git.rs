@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::cache::Cache;
-use crate::process;
+use crate::command;
 
 /// A git command on the user's repository that does not refresh the index and does not fetch objects
 /// of a partial clone.
 pub(crate) fn command(cache: &Cache, repository: &Path) -> Command {
-    let mut git = process::command("git", cache.owner);
+    let mut git = command::clean("git", cache.owner);
     git.env("GIT_OPTIONAL_LOCKS", "0").env("GIT_NO_LAZY_FETCH", "1");
     git.args(["-c", "safe.directory=*", "-C"]).arg(repository);
     git
@@ -32,5 +32,5 @@ pub(crate) fn head(cache: &Cache, tree: &Path) -> Option<String> {
     }
     let mut git = command(cache, tree);
     git.args(["rev-parse", "--short=12", "--verify", "HEAD"]);
-    process::stdout_of(git).map(|head| head.trim().to_owned())
+    command::stdout_of(git).map(|head| head.trim().to_owned())
 }

@@ -25,7 +25,7 @@ use crate::packages::Tool;
 use crate::paths::expand_home;
 use crate::paths::name_for_cache;
 use crate::types::{KernelImage, Request};
-use crate::{cache, mirror, process, source_filter, toolchain};
+use crate::{cache, command, mirror, process, source_filter, toolchain};
 
 /// The user's repository, and the work tree in the cache from which its commits are built.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl<'a> History<'a> {
         let mut git = git::command_without_replacements(cache, &repository);
         git.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
         git.args(["--show-object-format", "--is-shallow-repository"]);
-        let output = process::stdout_of(git).unwrap_or_default();
+        let output = command::stdout_of(git).unwrap_or_default();
         let [git_directory, object_format, is_shallow] = output.lines().collect::<Vec<_>>()[..]
         else {
             return Err(GitError::NotARepository { linux: repository }.into());
@@ -87,7 +87,7 @@ impl<'a> History<'a> {
         }
         let mut git = git::command_without_replacements(cache, &repository);
         git.args(["config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$"]);
-        if process::stdout_of(git).is_some() {
+        if command::stdout_of(git).is_some() {
             return Err(GitError::Partial { linux: repository }.into());
         }
         let name = name_for_cache(&repository);
@@ -163,7 +163,7 @@ impl<'a> History<'a> {
         if git.exists() {
             fs::remove_dir_all(&git).context("remove", &git)?;
         }
-        let mut init = process::command("git", self.cache.owner);
+        let mut init = command::clean("git", self.cache.owner);
         init.args(["init", "--quiet", "--bare", "--template="]);
         init.arg(format!("--object-format={}", self.object_format)).arg(&git);
         self.run_checked("make a repository in the cache", init, monitor)?;
@@ -178,7 +178,7 @@ impl<'a> History<'a> {
     /// A git command on the bare repository, without the user's configuration (hooks, filters,
     /// colours).
     pub(crate) fn command(&self) -> Command {
-        let mut git = process::command("git", self.cache.owner);
+        let mut git = command::clean("git", self.cache.owner);
         git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
         git.args(["-c", "safe.directory=*", "-c", "gc.auto=0"]);
         git.arg("--git-dir").arg(self.dir().join("git"));
@@ -233,7 +233,7 @@ impl<'a> History<'a> {
         let resolve = |object: &str| {
             let mut git = git::command_without_replacements(self.cache, &self.repository);
             git.args(["rev-parse", "--verify", "--quiet", "--end-of-options", object]);
-            process::stdout_of(git).map(|id| id.trim().to_owned())
+            command::stdout_of(git).map(|id| id.trim().to_owned())
         };
         // git would parse a name that begins with a dash as an option. No commit has such a name.
         let id = Some(name).filter(|name| !name.starts_with('-')).and_then(resolve);
@@ -243,7 +243,7 @@ impl<'a> History<'a> {
         let mut git = git::command_without_replacements(self.cache, &self.repository);
         git.args(["show", "--no-patch", "--no-show-signature", "--no-notes"]);
         git.args(["--format=%H%n%T%n%P%n%an <%ae>%n%aI%n%s", &id]);
-        let output = process::stdout_of(git).unwrap_or_default();
+        let output = command::stdout_of(git).unwrap_or_default();
         let lines: Vec<&str> = output.lines().collect();
         let [id, tree, parents, author, date, subject_lines @ ..] = &lines[..] else {
             return Err(GitError::Unreadable { linux, id }.into());
@@ -251,7 +251,7 @@ impl<'a> History<'a> {
         let missing = ["Makefile", "Kconfig", "kernel"].into_iter().find(|path| {
             let mut git = git::command_without_replacements(self.cache, &self.repository);
             git.args(["cat-file", "-e", &format!("{tree}:{path}")]);
-            process::stdout_of(git).is_none()
+            command::stdout_of(git).is_none()
         });
         if let Some(missing) = missing {
             return Err(GitError::NotLinux { linux, name: name.to_owned(), missing }.into());
@@ -271,7 +271,7 @@ impl<'a> History<'a> {
     pub fn is_ancestor(&self, commit: &Commit, descendant: &Commit) -> bool {
         let mut git = git::command_without_replacements(self.cache, &self.repository);
         git.args(["merge-base", "--is-ancestor", &commit.id, &descendant.id]);
-        process::stdout_of(git).is_some()
+        command::stdout_of(git).is_some()
     }
 
     /// Builds a commit, or finds its image in the cache. Ignores `request.reference`.

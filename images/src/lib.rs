@@ -17,6 +17,7 @@ mod arch;
 mod bisection;
 mod build;
 mod cache;
+mod command;
 mod compression;
 mod config;
 mod containment;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Runs child processes with a clean environment and in their own process group. The kernel
-//! terminates the child processes when this process ends.
+//! Runs child processes in their own process group. The kernel terminates the child processes when this
+//! process ends.
 
 use std::io::{self, PipeReader, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::io::{Errno, FdFlags};
@@ -13,66 +13,15 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::containment::Containment;
 use crate::error::Error;
-use crate::file_owner::Owner;
 use crate::lock::EntryLock;
 use crate::monitor::Monitor;
 use crate::poll;
-
-/// Environment variables that child processes inherit. All other variables are removed, because
-/// MAKEFLAGS, KBUILD_*, ARCH, CROSS_COMPILE, CC, LOCALVERSION and others, exported by a shell or an
-/// outer make, would change the build.
-const INHERITED_VARIABLES: [&str; 7] =
-    ["PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SHELL"];
-
-/// Prefixes of other variables that children inherit: settings of ccache, of compilers outside /usr
-/// (Nix), and of directories (XDG).
-const INHERITED_PREFIXES: [&str; 3] = ["CCACHE_", "NIX_", "XDG_"];
-
-/// Proxy settings, inherited by children that use the network.
-const PROXY_VARIABLES: [&str; 8] = [
-    "http_proxy",
-    "https_proxy",
-    "ftp_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-];
 
 /// Time between SIGTERM and SIGKILL to a process group, in which make removes half-written targets.
 const KILL_DELAY: Duration = Duration::from_secs(3);
 
 /// Interval of [`Event::Tick`].
 const TICK_INTERVAL: Duration = Duration::from_millis(200);
-
-/// A command with a clean environment, English messages and an empty stdin.
-pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, owner: Owner) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
-    for (name, value) in std::env::vars_os() {
-        let is_inherited = name.to_str().is_some_and(|name| {
-            INHERITED_VARIABLES.contains(&name)
-                || INHERITED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        });
-        if is_inherited {
-            command.env(name, value);
-        }
-    }
-    owner.run_as_owner(&mut command);
-    command
-}
-
-/// Like [`command`], with the proxy variables, for programs that use the network.
-pub(crate) fn network_command(program: &str, owner: Owner) -> Command {
-    let mut command = command(program, owner);
-    for name in PROXY_VARIABLES {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    command
-}
 
 /// An event of running children.
 pub(crate) enum Event<'a> {
@@ -116,12 +65,6 @@ pub(crate) fn run_contained(
     let statuses = group.wait();
     result?;
     statuses.map_err(|reason| Error::Child { operation: "wait for a child", reason })
-}
-
-/// Runs one command. Returns its stdout; `None` if it failed or cannot be started.
-pub(crate) fn stdout_of(mut command: Command) -> Option<String> {
-    let output = command.stderr(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Runs one command until it ends. Returns its exit status, and the lines of its stdout and stderr.

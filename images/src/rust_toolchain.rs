@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::apt::{self, Suites};
 use crate::arch::Arch;
+use crate::command;
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, SourceError};
 use crate::lock::{EntryLock, LockMode};
-use crate::process;
 
 /// Debian's package of a recent compiler, which Debian updates in stable releases for its browsers.
 const COMPILER_PACKAGE: &str = "rustc-web";
@@ -86,7 +86,7 @@ pub fn distribution_rust(
     move_libraries_up(&folder)?;
     let mut version_check = ctx.command(folder.join("bin/rustc"));
     version_check.env("LD_LIBRARY_PATH", folder.join("lib")).arg("--version");
-    if process::stdout_of(version_check).is_none() {
+    if command::stdout_of(version_check).is_none() {
         return Err(no_library("and the distribution's compiler does not run here"));
     }
     std::fs::rename(&folder, &destination).context("write", &destination)?;

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::arch::{self, Arch};
+use crate::command;
 use crate::error::Error;
 use crate::file_owner::Owner;
 use crate::packages::Tool;
 use crate::packages::{Packages, packages};
-use crate::process;
 
 /// The compiler settings of a request. `None` means unset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,9 +112,9 @@ impl Toolchain {
     pub(crate) fn version_line(&self, owner: Owner) -> Option<String> {
         let compiler = self.compiler();
         let mut words = compiler.split_whitespace();
-        let mut command = process::command(words.next()?, owner);
+        let mut command = command::clean(words.next()?, owner);
         command.args(words).arg("--version");
-        let text = process::stdout_of(command)?;
+        let text = command::stdout_of(command)?;
         text.lines().next().map(str::to_owned)
     }
 
@@ -174,9 +174,9 @@ impl Toolchain {
             ("stdio.h", "the C library's headers", LIBC),
             ("gelf.h", "the headers of libelf", LIBELF),
         ] {
-            let mut probe = process::command(&host_compiler, owner);
+            let mut probe = command::clean(&host_compiler, owner);
             probe.args(["-E", "-x", "c", "-include", header, "/dev/null", "-o", "/dev/null"]);
-            if process::stdout_of(probe).is_none() {
+            if command::stdout_of(probe).is_none() {
                 missing.push(Tool { name: name.into(), packages });
             }
         }

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::arch::{self, Arch};
 use crate::cache::write_atomically;
+use crate::command;
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, SourceError, is_full_disk};
 use crate::lock::{EntryLock, LockMode};
@@ -231,7 +232,7 @@ fn run_to_end(
 
 /// A command of apt (such as `apt-get`) that uses these suites.
 pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
-    let mut command = process::network_command(program, ctx.cache.owner);
+    let mut command = command::with_network(program, ctx.cache.owner);
     // As root, apt would download as user _apt, who cannot write to the cache.
     command.args(["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]);
     command.args(["-o", "Acquire::http::Timeout=15", "-o", "Acquire::https::Timeout=15"]);

@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, GitError};
 use crate::paths::expand_home;
 use crate::version::Release;
-use crate::{git, process};
+use crate::{command, git};
 
 /// The git tree in `LINUX=`.
 pub(super) struct GitTree;
@@ -49,7 +49,7 @@ impl Source for GitTree {
         git.args(["for-each-ref", "--format=%(refname:strip=2) %(*tree)%(tree)"]);
         git.args([format!("refs/tags/v{series}"), format!("refs/tags/v{series}.*")]);
         git.arg(format!("refs/tags/v{series}-rc*"));
-        let Some(text) = process::stdout_of(git) else {
+        let Some(text) = command::stdout_of(git) else {
             return Err(GitError::NotARepository { linux: repository }.into());
         };
         let candidate = |line: &str| {
@@ -105,7 +105,7 @@ pub(super) fn commit(ctx: &Ctx<'_>, linux: &Path, name: &str) -> Result<Candidat
     let rev_parse = |arguments: &[&str]| {
         let mut git = git::command(ctx.cache, &repository);
         git.arg("rev-parse").args(arguments);
-        process::stdout_of(git).map(|text| text.trim().to_owned())
+        command::stdout_of(git).map(|text| text.trim().to_owned())
     };
     if rev_parse(&["--git-dir"]).is_none() {
         return Err(GitError::NotARepository { linux: repository }.into());

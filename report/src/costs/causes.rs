@@ -2,8 +2,7 @@
 //! The differences between two kernels that explain a difference of a cost: instructions by function,
 //! instructions that take far longer than others, and interrupts.
 
-use super::Cost;
-use super::comparison::median;
+use super::{Cost, median};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,7 +3,7 @@
 //! which are chance.
 
 use super::causes::{Cause, INTERRUPTS, find_causes, weight};
-use super::{Cost, Costs, Unit};
+use super::{Cost, Costs, Unit, median};
 use crate::{Kernel, Outcome};
 use serde::{Deserialize, Serialize};
 
@@ -288,16 +288,6 @@ pub(super) fn comparisons_per_chance_finding(boots_per_kernel: usize) -> usize {
     let ways =
         (1..=boots_per_kernel).fold(1, |ways, chosen| ways * (boots_per_kernel + chosen) / chosen);
     ways.div_ceil(2)
-}
-
-pub(super) fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() % 2 {
-        0 if middle > 0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
-        _ => sorted.get(middle).copied().unwrap_or(f64::NAN),
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use super::Unit;
 use super::causes::Cause;
 use super::comparison::{
     COUNT_THRESHOLD, Comparison, Finding, TIME_THRESHOLD, UnmeasuredCost,
-    comparisons_per_chance_finding, median,
+    comparisons_per_chance_finding,
 };
+use super::median;
 use super::table::formatted_number;
 use crate::Outcome;
 use crate::form::Form;

@@ -318,6 +318,17 @@ fn sorted(values: &[u64]) -> Vec<u64> {
     sorted
 }
 
+/// The median of values; NaN if there are none.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() % 2 {
+        0 if middle > 0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        _ => sorted.get(middle).copied().unwrap_or(f64::NAN),
+    }
+}
+
 /// The quartile number `quarters` (0 to 4) of sorted values, interpolated.
 fn quartile(sorted: &[u64], quarters: usize) -> f64 {
     let Some(last_index) = sorted.len().checked_sub(1) else { return 0.0 };

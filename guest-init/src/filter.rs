@@ -4,6 +4,11 @@
 
 use crate::sys;
 
+/// Offsets in bytes of the two halves of `instruction_pointer` in `struct seccomp_data`: the high
+/// 32 bits, then the low 32 bits.
+pub(crate) const POINTER_HALF_OFFSETS: [u32; 2] =
+    if cfg!(target_endian = "little") { [12, 8] } else { [8, 12] };
+
 /// An instruction of a filter (`struct sock_filter`, as `BPF_STMT` and `BPF_JUMP` make it). A jump skips `jt`
 /// instructions if its condition holds, else `jf`.
 pub(crate) fn statement(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {

@@ -6,7 +6,7 @@ use super::calls::{GETPID, install_counting_sigsys_handler, time_getpid, unmet};
 use super::watch::{SIZE_FOR_CALLS, SIZE_FOR_SWITCHES, Stopwatch};
 use crate::arch::{self, OperationLoop};
 use crate::case::{Check, Failure};
-use crate::filter::{self, statement};
+use crate::filter::{self, POINTER_HALF_OFFSETS, statement};
 use crate::support::*;
 use crate::sys;
 use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
@@ -15,11 +15,6 @@ use libc::{
     SECCOMP_RET_ALLOW, SECCOMP_RET_TRAP, SECCOMP_RET_USER_NOTIF,
 };
 use std::ops::Range;
-
-/// Offsets in bytes of the two halves of `instruction_pointer` in `struct seccomp_data`: the high
-/// 32 bits, then the low 32 bits.
-const POINTER_HALF_OFFSETS: [u32; 2] =
-    if cfg!(target_endian = "little") { [12, 8] } else { [8, 12] };
 
 /// A filter that returns `action` for calls whose instruction pointer is in `range`, and allows all
 /// other calls. The range must lie within one aligned block of 4 GiB.

@@ -18,7 +18,7 @@ use super::section::{self, FIRST_AREA};
 use super::tasks;
 use crate::arch::{self, Reg, UserContext};
 use crate::case::Failure;
-use crate::filter::{self, statement};
+use crate::filter::{self, POINTER_HALF_OFFSETS, statement};
 use crate::rseq::{self, RseqArea};
 use crate::shared::SigsysRecord;
 use crate::support::{spawn_child, wait_for_change};
@@ -280,10 +280,8 @@ fn install_handler(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
 
 /// Installs a filter for this thread or for all threads. Returns the result of `seccomp(2)`.
 fn install_filter(filter: Filter, for_all_threads: bool) -> sys::Result<u64> {
-    /// The offset of `instruction_pointer` in `struct seccomp_data`.
-    const INSTRUCTION_POINTER: u32 = 8;
+    let [high_offset, low_offset] = POINTER_HALF_OFFSETS;
     let address = layout().compared_address(filter.site);
-    // The low and the high half, in the order of a little-endian machine.
     #[allow(clippy::cast_possible_truncation)]
     let (low, high) = (address as u32, (address >> 32) as u32);
     let action = match filter.action {
@@ -295,9 +293,9 @@ fn install_filter(filter: Filter, for_all_threads: bool) -> sys::Result<u64> {
     let equals = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     let ret = libc::BPF_RET | libc::BPF_K;
     let mut program = [
-        statement(load, 0, 0, INSTRUCTION_POINTER),
+        statement(load, 0, 0, low_offset),
         statement(equals, 0, 3, low),
-        statement(load, 0, 0, INSTRUCTION_POINTER + 4),
+        statement(load, 0, 0, high_offset),
         statement(equals, 0, 1, high),
         statement(ret, 0, 0, action),
         statement(ret, 0, 0, libc::SECCOMP_RET_ALLOW),

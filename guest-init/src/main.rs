@@ -68,5 +68,5 @@ fn run_planned_cases(descriptor: c_int) -> Result<(), conversation::Conversation
         File::from_raw_fd(descriptor)
     };
     runner::prepare()?;
-    runner::converse(&mut stream, probe::probe_machine(), cases::TABLE)
+    runner::converse(&mut stream, probe::probe_process(), cases::TABLE)
 }

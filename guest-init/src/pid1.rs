@@ -31,12 +31,12 @@ pub fn run() -> ! {
     }
     // The host may take a snapshot of the VM when the guest connects, and start further VMs from the
     // snapshot. Probe before connecting, so that those VMs need not probe again.
-    let machine = probe::probe_vm();
+    let environment = probe::probe_vm();
     let mut stream = match connect() {
         Ok(stream) => stream,
         Err(reason) => give_up(NO_HOST_LINE_PREFIX, &reason),
     };
-    match runner::converse(&mut stream, machine, cases::TABLE) {
+    match runner::converse(&mut stream, environment, cases::TABLE) {
         Ok(()) => reboot(),
         Err(error) => give_up(PROBLEM_LINE_PREFIX, &error.to_string()),
     }

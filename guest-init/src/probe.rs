@@ -13,7 +13,7 @@ use sudbox_protocol::{Feature, Hello};
 
 /// The properties of the machine and the kernel that decide which cases can run.
 #[derive(Clone, Debug, Default)]
-pub struct Machine {
+pub struct Environment {
     /// The kernel's features.
     pub features: Vec<Feature>,
     /// CPU features, named as in `/proc/cpuinfo`.
@@ -28,12 +28,12 @@ pub struct Machine {
     pub release: (u32, u32),
 }
 
-static MACHINE: OnceLock<Machine> = OnceLock::new();
+static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
 
-/// The result of the first probe. Before that probe, a machine without features and CPUs.
+/// The result of the first probe. Before that probe, an environment without features and CPUs.
 #[must_use]
-pub fn machine() -> &'static Machine {
-    static EMPTY: Machine = Machine {
+pub fn environment() -> &'static Environment {
+    static EMPTY: Environment = Environment {
         features: Vec::new(),
         cpu_features: Vec::new(),
         cpu_model: String::new(),
@@ -41,25 +41,25 @@ pub fn machine() -> &'static Machine {
         is_vm: false,
         release: (0, 0),
     };
-    MACHINE.get().unwrap_or(&EMPTY)
+    ENVIRONMENT.get().unwrap_or(&EMPTY)
 }
 
 /// Probes the VM in which this process is PID 1. Later calls return the result of the first. `/proc` must be
 /// mounted.
-pub fn probe_vm() -> &'static Machine {
+pub fn probe_vm() -> &'static Environment {
     probe(true)
 }
 
-/// Probes the machine of an ordinary process. Later calls return the result of the first. `/proc` must be
-/// mounted.
-pub fn probe_machine() -> &'static Machine {
+/// Probes the machine in which this is an ordinary process. Later calls return the result of the first. `/proc`
+/// must be mounted.
+pub fn probe_process() -> &'static Environment {
     probe(false)
 }
 
-fn probe(is_vm: bool) -> &'static Machine {
-    MACHINE.get_or_init(|| {
+fn probe(is_vm: bool) -> &'static Environment {
+    ENVIRONMENT.get_or_init(|| {
         let (cpu_model, cpu_features) = cpu_model_and_features();
-        Machine {
+        Environment {
             features: kernel_features(),
             cpu_features,
             cpu_model,
@@ -70,7 +70,7 @@ fn probe(is_vm: bool) -> &'static Machine {
     })
 }
 
-impl Machine {
+impl Environment {
     /// The first of these requirements that the machine does not meet.
     #[must_use]
     pub fn first_unmet<'a>(&self, needs: &'a [Need]) -> Option<&'a Need> {
@@ -182,9 +182,8 @@ fn kernel_features() -> Vec<Feature> {
         .copied()
         .filter(|feature| match feature {
             Feature::Dispatch => sys::set_dispatch(0, 0, 0, 0).is_ok(),
-            // The kernel checks the mode before the selector. For an unknown mode it returns EINVAL. For a
-            // known mode it returns EFAULT because of the selector, or it arms (s390x refuses no address)
-            // with address 0 as the range.
+            // The kernel checks the mode before the selector, so an unknown mode gives EINVAL. A known mode gives
+            // EFAULT for the selector's address; on s390x, which refuses no address, it arms this thread.
             Feature::Inclusive => {
                 let result = sys::set_dispatch(2, 0, 1, u64::MAX);
                 let _ = sys::set_dispatch(0, 0, 0, 0);
@@ -240,25 +239,25 @@ fn path_exists_at(directory: i32, path: &std::ffi::CStr) -> bool {
     unsafe { libc::faccessat(directory, path.as_ptr(), libc::F_OK, 0) == 0 }
 }
 
-/// Whether a tracer can read the dispatch configuration. The probe passes the right size (32 bytes), for
-/// which only the stub of kernels without dispatch returns `EINVAL`; for a wrong size every kernel does.
+/// Whether a tracer can read the dispatch configuration. The size is the right one (32 bytes): any other is refused
+/// by every kernel, as all are by the stub of kernels without dispatch.
 fn has_ptrace_config() -> bool {
     let mut config = [0u64; 4];
-    request_of_tracee(PTRACE_GET_DISPATCH, 32, config.as_mut_ptr() as u64).is_ok()
+    ptrace_new_child(PTRACE_GET_DISPATCH, 32, config.as_mut_ptr() as u64).is_ok()
 }
 
 /// Whether the kernel has the request `PTRACE_SET_SYSCALL_INFO` (include/uapi/linux/ptrace.h). With length 0
 /// the request gives `EINVAL`; on a kernel without the request it gives `EIO`.
 fn has_ptrace_set_call_info() -> bool {
-    request_of_tracee(0x4212, 0, 0) == Err(sys::Errno(libc::EINVAL))
+    ptrace_new_child(0x4212, 0, 0) == Err(sys::Errno(libc::EINVAL))
 }
 
-/// Makes a ptrace(2) request of a new, stopped child. The child shares this process's memory, so that it
+/// Starts a child, and makes a ptrace(2) request of it when it has stopped. The child shares this process's memory, so that it
 /// starts fast.
 ///
 /// # Errors
 /// As `ptrace(2)`; `ESRCH` if the child does not start or does not stop.
-fn request_of_tracee(request: u64, address: u64, data: u64) -> sys::Result<u64> {
+fn ptrace_new_child(request: u64, address: u64, data: u64) -> sys::Result<u64> {
     extern "C" fn stop(_: u64) -> u64 {
         // SAFETY: takes no pointers.
         let _ = unsafe { sys::call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME), 0, 0, 0]) };

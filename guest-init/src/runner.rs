@@ -8,7 +8,7 @@ use crate::bench;
 use crate::case::{Case, Check, Failure, Run};
 use crate::conversation::{ConversationError, receive};
 use crate::grid::Product;
-use crate::probe::Machine;
+use crate::probe::Environment;
 use crate::program;
 use crate::recording;
 use crate::shared::{self, shared};
@@ -60,11 +60,11 @@ pub fn prepare() -> Result<(), ConversationError> {
 /// [`ConversationError`] if the connection or the host fails.
 pub fn converse<S: Read + Write + AsFd>(
     stream: &mut S,
-    machine: &Machine,
+    environment: &Environment,
     table: &[&[Case]],
 ) -> Result<(), ConversationError> {
     let mut frames = FrameReader::default();
-    stream.write_all(&GuestMessage::Hello(machine.hello()).to_frame())?;
+    stream.write_all(&GuestMessage::Hello(environment.hello()).to_frame())?;
     let plan = match receive(stream, &mut frames)? {
         HostMessage::Plan(plan) => plan,
         HostMessage::Record(plan) => {
@@ -76,7 +76,7 @@ pub fn converse<S: Read + Write + AsFd>(
             return Err(ConversationError::Protocol(format!("{other:?} instead of a plan")));
         }
     };
-    let results = run_plan(stream, &mut frames, machine, table, &plan)?;
+    let results = run_plan(stream, &mut frames, environment, table, &plan)?;
     match receive(stream, &mut frames)? {
         HostMessage::Acknowledge if results == plan.cases.len() => Ok(()),
         other => {
@@ -91,7 +91,7 @@ pub fn converse<S: Read + Write + AsFd>(
 fn run_plan<S: Read + Write>(
     stream: &mut S,
     frames: &mut FrameReader,
-    machine: &Machine,
+    environment: &Environment,
     table: &[&[Case]],
     plan: &Plan,
 ) -> Result<usize, ConversationError> {
@@ -111,7 +111,7 @@ fn run_plan<S: Read + Write>(
         }
         recording::begin_case(index);
         let start = sys::now();
-        let (messages, result, vm_is_usable) = run_case(machine, table, index, planned);
+        let (messages, result, vm_is_usable) = run_case(environment, table, index, planned);
         let micros = u64::try_from((sys::now() - start).as_micros()).unwrap_or(u64::MAX);
         results.push(result.kind());
         for message in messages {
@@ -119,7 +119,7 @@ fn run_plan<S: Read + Write>(
         }
         outgoing.append(&mut recording::case_frames());
         outgoing.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
-        if !vm_is_usable && machine.is_vm {
+        if !vm_is_usable && environment.is_vm {
             outgoing.extend_from_slice(&GuestMessage::VmSpent { case: index }.to_frame());
             stream.write_all(&outgoing)?;
             let other = receive(stream, frames)?;
@@ -136,7 +136,7 @@ fn run_plan<S: Read + Write>(
 /// messages and result, and whether the kernel is as before the case: all processes of the case have ended,
 /// and the case has undone its [`KernelChange`](crate::shared::KernelChange)s.
 fn run_case(
-    machine: &Machine,
+    environment: &Environment,
     table: &[&[Case]],
     index: u32,
     planned: &PlannedCase,
@@ -151,10 +151,10 @@ fn run_case(
     };
     // Check needs before features: a kernel lacks some features because its CPU lacks them, and then the
     // result must be an unmet need.
-    if let Some(need) = machine.first_unmet(case.needs) {
+    if let Some(need) = environment.first_unmet(case.needs) {
         return (vec![], CaseResult::Unmet(need.to_string()), true);
     }
-    if let Some(feature) = machine.first_missing(case.features) {
+    if let Some(feature) = environment.first_missing(case.features) {
         return (vec![], CaseResult::Absent(feature), true);
     }
     if let Run::Compare(_) = case.run

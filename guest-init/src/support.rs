@@ -370,7 +370,7 @@ pub(crate) fn is_result_kept(after: &Registers, at_call: &Registers) -> bool {
 /// The value that the known bug `result-register-lost` leaves in the result register. `None` on
 /// kernels without the bug, from 7.3 on.
 pub(crate) fn result_left_by_bug() -> Option<i64> {
-    arch::RESULT_AFTER_DISPATCH_BUG.filter(|_| probe::machine().release < (7, 3))
+    arch::RESULT_AFTER_DISPATCH_BUG.filter(|_| probe::environment().release < (7, 3))
 }
 
 /// As [`is_result_kept`], for the value `result` of the result register.

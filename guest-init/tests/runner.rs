@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use sudbox_guest_init::case::{Case, Check, Failure, Need, Run};
-use sudbox_guest_init::probe::Machine;
+use sudbox_guest_init::probe::Environment;
 use sudbox_guest_init::shared::KernelChange;
 use sudbox_guest_init::{runner, sys};
 use sudbox_protocol::{
@@ -164,11 +164,11 @@ impl Host {
 
 /// Runs the runner in a child process, with `host` as its peer, and checks whether the runner succeeds.
 fn with_runner(host: impl FnOnce(&mut Host), succeeds: bool) {
-    with_runner_on(Machine::default(), host, succeeds);
+    with_runner_in(Environment::default(), host, succeeds);
 }
 
-/// As [`with_runner`], on this machine.
-fn with_runner_on(machine: Machine, host: impl FnOnce(&mut Host), succeeds: bool) {
+/// As [`with_runner`], in this environment.
+fn with_runner_in(environment: Environment, host: impl FnOnce(&mut Host), succeeds: bool) {
     let (ours, mut theirs) = UnixStream::pair().expect("socketpair");
     // SAFETY: one thread.
     let child = unsafe { sys::fork() }.expect("fork");
@@ -182,9 +182,9 @@ fn with_runner_on(machine: Machine, host: impl FnOnce(&mut Host), succeeds: bool
             }
             runner::exit_panicked_child(&info.to_string())
         }));
-        let machine = Machine { features: vec![Feature::Swap], ..machine };
+        let environment = Environment { features: vec![Feature::Swap], ..environment };
         let answer =
-            runner::prepare().and_then(|()| runner::converse(&mut theirs, &machine, TABLE));
+            runner::prepare().and_then(|()| runner::converse(&mut theirs, &environment, TABLE));
         sys::exit(i32::from(answer.is_err()));
     }
     drop(theirs);
@@ -244,10 +244,10 @@ fn misbehaving_cases() {
 
 /// Checks that a case which leaves a change of the kernel's state is the last case in its VM.
 fn kernel_changes_end_the_vm() {
-    let machine = || Machine { is_vm: true, ..Machine::default() };
+    let vm = || Environment { is_vm: true, ..Environment::default() };
     let ids = ["test/change-undone", "test/change-left", "test/pass"];
-    with_runner_on(
-        machine(),
+    with_runner_in(
+        vm(),
         |host| {
             assert!(matches!(host.receive(), GuestMessage::Hello(_)));
             let cases = ids.map(|id| PlannedCase { id: id.into(), deadline_ms: 300 });

@@ -30,11 +30,11 @@ fuzz_target!(|input: (Vec<(u16, u8)>, &[u8])| {
     let (changes, bytes) = input;
     check(bytes);
     let mut program = windows_program().to_vec();
-    for (position, value) in changes {
+    for (choice, value) in changes {
         let length = program.len();
-        // The reader interprets only headers and relocations.
-        let index = usize::from(position >> 1);
-        let position = if position & 1 == 0 { index % 0x200 } else { 0x3000 + index % 16 };
+        // The reader interprets only headers and relocations. Bit 0 chooses between them.
+        let index = usize::from(choice >> 1);
+        let position = if choice & 1 == 0 { index % 0x200 } else { 0x3000 + index % 16 };
         program[position % length] = value;
     }
     check(&program);

@@ -3,7 +3,7 @@
 //! Benchmarks of system calls with and without dispatch, and of the other operations of emulators:
 //! flips of the selector, prctl(), personality() and rewritten calls.
 
-use super::watch::{SETTLE_TIME, SIZE_FOR_CALLS, Stopwatch};
+use super::watch::{BATCHES_FOR_CALLS, SETTLE_TIME, Stopwatch};
 use crate::arch::{self, OperationLoop, issue_inside};
 use crate::case::{Check, Failure};
 use crate::support::*;
@@ -40,7 +40,7 @@ pub(super) fn time_getpid(stopwatch: &mut Stopwatch, operation_loop: OperationLo
 }
 
 pub(super) fn bench_native() -> Check {
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let mut stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?;
     time_getpid(&mut stopwatch, OperationLoop::call_outside(GETPID))?;
     stopwatch.store()
 }
@@ -53,7 +53,7 @@ pub(super) fn bench_inside() -> Check {
 /// range of [`OperationLoop::call_inside`].
 fn time_exempt(arm: fn() -> Check) -> Check {
     install_counting_sigsys_handler()?;
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let mut stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?;
     arm()?;
     set_selector(BLOCK);
     stopwatch.time(|count| {
@@ -68,7 +68,7 @@ fn time_exempt(arm: fn() -> Check) -> Check {
 
 pub(super) fn bench_allowed() -> Check {
     install_counting_sigsys_handler()?;
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let mut stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?;
     arm()?;
     time_getpid(&mut stopwatch, OperationLoop::call_outside(GETPID))?;
     stopwatch.store()
@@ -82,7 +82,7 @@ pub(super) fn bench_round_trip() -> Check {
 /// handled by a SIGSYS handler that only counts.
 fn time_dispatched(arm: fn() -> Check) -> Check {
     install_counting_sigsys_handler()?;
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let mut stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?;
     arm()?;
     set_selector(BLOCK);
     stopwatch.time(|count| {
@@ -110,7 +110,7 @@ pub(super) fn bench_inclusive_trip() -> Check {
 }
 
 pub(super) fn bench_flip_alone() -> Check {
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let mut stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?;
     arm()?;
     set_selector(BLOCK);
     // SAFETY: the selector is an atomic byte of this process.
@@ -124,7 +124,7 @@ pub(super) fn bench_flip_alone() -> Check {
 
 /// Times pairs of arming and disarming dispatch by prctl().
 pub(super) fn bench_prctl() -> Check {
-    let stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?;
     time_pair(stopwatch, libc::SYS_prctl.cast_unsigned(), prctl_arguments(), 0)
 }
 
@@ -152,7 +152,7 @@ pub(super) fn bench_prctl_threads() -> Check {
         sys::sched_yield();
     }
     sys::sleep(SETTLE_TIME);
-    let stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?.without_marks();
+    let stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?.without_marks();
     let [on, off] = prctl_arguments();
     time_pair(stopwatch, libc::SYS_prctl.cast_unsigned(), [on, off], 0)
 }
@@ -181,7 +181,7 @@ pub(super) fn bench_personality() -> Check {
     let now = now.map_err(broken("personality"))?;
     let other = now ^ ADDR_NO_RANDOMIZE;
     // The second call returns the value that the first has set.
-    let stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?;
     let pair = [[other, 0, 0, 0, 0, 0], [now, 0, 0, 0, 0, 0]];
     time_pair(stopwatch, call, pair, other.cast_signed())
 }
@@ -211,7 +211,7 @@ fn time_pair(
 }
 
 pub(super) fn bench_rewritten() -> Check {
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let mut stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?;
     stopwatch.time(|count| {
         let _ = OperationLoop::rewritten_call(GETPID).repeat(count);
     });

@@ -3,7 +3,7 @@
 //! Benchmarks of seccomp filters.
 
 use super::calls::{GETPID, install_counting_sigsys_handler, time_getpid, unmet};
-use super::watch::{SIZE_FOR_CALLS, SIZE_FOR_SWITCHES, Stopwatch};
+use super::watch::{BATCHES_FOR_CALLS, BATCHES_FOR_SWITCHES, Stopwatch};
 use crate::arch::{self, OperationLoop};
 use crate::case::{Check, Failure};
 use crate::filter::{self, POINTER_HALF_OFFSETS, statement};
@@ -44,16 +44,16 @@ fn install_filter(mut program: Vec<sock_filter>, flags: u64) -> Result<u64, Fail
 
 /// Times calls under a filter that allows every call.
 pub(super) fn bench_allow_all() -> Check {
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let mut stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?;
     install_filter(vec![statement(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW)], 0)?;
     time_getpid(&mut stopwatch, OperationLoop::call_outside(GETPID))?;
     stopwatch.store()
 }
 
-/// Times calls from the allowed range under a filter that traps the calls from the outside loop.
+/// Times calls of the inside loop under a filter that traps only calls of the outside loop.
 pub(super) fn bench_inside() -> Check {
     install_counting_sigsys_handler()?;
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let mut stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?;
     install_filter(
         filter_by_instruction_pointer(&arch::outside_loop_range(), SECCOMP_RET_TRAP),
         0,
@@ -65,7 +65,7 @@ pub(super) fn bench_inside() -> Check {
 /// Times calls that a filter traps and a SIGSYS handler emulates.
 pub(super) fn bench_trap() -> Check {
     install_counting_sigsys_handler()?;
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_CALLS)?;
+    let mut stopwatch = Stopwatch::start(BATCHES_FOR_CALLS)?;
     install_filter(
         filter_by_instruction_pointer(&arch::outside_loop_range(), SECCOMP_RET_TRAP),
         0,
@@ -114,7 +114,7 @@ extern "C" fn supervise(_: u64) -> u64 {
 
 /// Times calls that a filter hands to a supervisor thread, which gives each call a result.
 pub(super) fn bench_notify() -> Check {
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_SWITCHES)?;
+    let mut stopwatch = Stopwatch::start(BATCHES_FOR_SWITCHES)?;
     // Start the thread before the filter is installed, because a later thread would inherit the
     // filter.
     spawn_thread(supervise, 0)?;

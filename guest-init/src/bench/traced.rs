@@ -3,7 +3,7 @@
 //! The benchmark of a tracer that emulates calls.
 
 use super::calls::{GETPID, unmet};
-use super::watch::{SIZE_FOR_SWITCHES, Stopwatch};
+use super::watch::{BATCHES_FOR_SWITCHES, Stopwatch};
 use crate::arch::OperationLoop;
 use crate::case::Check;
 use crate::ptrace::{self, CALL_STOP, SYSEMU};
@@ -17,7 +17,7 @@ const DONE: usize = 0;
 /// Times calls that stop for a tracer. The tracer only resumes the tracee; a real emulator would
 /// also access its registers.
 pub(super) fn bench_sysemu() -> Check {
-    let mut stopwatch = Stopwatch::start(SIZE_FOR_SWITCHES)?;
+    let mut stopwatch = Stopwatch::start(BATCHES_FOR_SWITCHES)?;
     let total = stopwatch.total();
     let tracee = Tracee::start(|| {
         pause_for_tracer();

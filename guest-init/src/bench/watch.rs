@@ -12,19 +12,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use sudbox_protocol::Measurement;
 
-/// The size of a measurement: the number of batches, and of operations in each.
+/// The batches of a measurement.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Size {
+pub(super) struct Batches {
+    /// The number of operations in each batch.
     pub(super) operations: u32,
-    pub(super) batches: usize,
+    /// The number of batches.
+    pub(super) count: usize,
 }
 
-/// The size for operations of at most one system call: many batches fit between two timer
+/// The batches for operations of at most one system call: many batches fit between two timer
 /// interrupts.
-pub(super) const SIZE_FOR_CALLS: Size = Size { operations: 64, batches: 256 };
+pub(super) const BATCHES_FOR_CALLS: Batches = Batches { operations: 64, count: 256 };
 
-/// The size for operations that switch to another task and back.
-pub(super) const SIZE_FOR_SWITCHES: Size = Size { operations: 16, batches: 128 };
+/// The batches for operations that switch to another task and back.
+pub(super) const BATCHES_FOR_SWITCHES: Batches = Batches { operations: 16, count: 128 };
 
 /// The number of measured batches per warm-up batch. Warm-up batches run first, fill caches and
 /// branch predictors, and are not measured.
@@ -55,7 +57,7 @@ pub(crate) fn take_measurement() -> Option<Measurement> {
 
 /// A measurement in progress, on one CPU.
 pub(super) struct Stopwatch {
-    size: Size,
+    planned: Batches,
     /// Ticks of each batch, in memory that children share.
     batches: &'static mut [u64],
     /// Ticks of each batch of the empty loop.
@@ -72,21 +74,21 @@ pub(super) struct Stopwatch {
 
 impl Stopwatch {
     /// Pins this process to its current CPU, and times the empty loop.
-    pub(super) fn start(size: Size) -> Result<Stopwatch, Failure> {
+    pub(super) fn start(planned: Batches) -> Result<Stopwatch, Failure> {
         pin_to_current_cpu()?;
-        if size.operations == SIZE_FOR_SWITCHES.operations {
+        if planned.operations == BATCHES_FOR_SWITCHES.operations {
             make_real_time()?;
         }
-        let bytes = sys::map_shared(size.batches * size_of::<u64>()).map_err(broken("mmap"))?;
+        let bytes = sys::map_shared(planned.count * size_of::<u64>()).map_err(broken("mmap"))?;
         // SAFETY: newly mapped, aligned, zeroed, and never unmapped.
-        let batches = unsafe { std::slice::from_raw_parts_mut(bytes.cast(), size.batches) };
-        let mut empty_batches = vec![0; size.batches];
+        let batches = unsafe { std::slice::from_raw_parts_mut(bytes.cast(), planned.count) };
+        let mut empty_batches = vec![0; planned.count];
         let start = read_clocks();
-        time_batches(&mut empty_batches, size.operations, &|count| {
+        time_batches(&mut empty_batches, planned.operations, &|count| {
             let _ = OperationLoop::empty().repeat(count);
         });
         Ok(Stopwatch {
-            size,
+            planned,
             batches,
             empty_batches,
             start,
@@ -104,7 +106,7 @@ impl Stopwatch {
     /// Times batches of `run`, whose argument is the number of operations to do. Between the
     /// operations it issues no system calls, does not allocate, and causes no page faults.
     pub(super) fn time(&mut self, run: impl Fn(u64)) {
-        time_batches(self.batches, self.size.operations, &run);
+        time_batches(self.batches, self.planned.operations, &run);
         let number = OPERATION_NUMBER.load(Ordering::Relaxed);
         if let Some(marks) = self.marks {
             marks.begin(number);
@@ -122,8 +124,8 @@ impl Stopwatch {
 
     /// The number of operations that [`Stopwatch::time`] does, warm-up and marked ones included.
     pub(super) fn total(&self) -> u64 {
-        let batches = self.size.batches + self.size.batches / BATCHES_PER_WARM_UP;
-        u64::from(self.size.operations) * batches as u64 + MARKED_OPERATIONS as u64
+        let batches = self.planned.count + self.planned.count / BATCHES_PER_WARM_UP;
+        u64::from(self.planned.operations) * batches as u64 + MARKED_OPERATIONS as u64
     }
 
     /// Checks that `expected` calls were emulated in this process since the start.
@@ -139,7 +141,7 @@ impl Stopwatch {
         let nanoseconds = end.1.saturating_sub(self.start.1).as_nanos();
         let total_operations = self.total();
         let measurement = Measurement {
-            operations: self.size.operations,
+            operations: self.planned.operations,
             batches: self.batches.to_vec(),
             empty_batches: self.empty_batches,
             ticks: end.0.wrapping_sub(self.start.0),

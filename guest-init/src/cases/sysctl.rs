@@ -4,7 +4,7 @@
 
 use crate::arch;
 use crate::case::{Case, Check, Failure, Need, case};
-use crate::probe::machine;
+use crate::probe::environment;
 use crate::shared::KernelChange;
 use crate::support::*;
 use crate::sys::{self, Errno, WaitStatus};
@@ -122,7 +122,7 @@ fn denies_arming() -> Check {
     let (start, length) = (arch::inside().start, inside_length());
     expect_refused(MODE_EXCLUSIVE, start, length, selector_address(&SELECTOR), libc::EPERM)?;
     expect_refused(MODE_EXCLUSIVE, 0, 0, 0, libc::EPERM)?;
-    if machine().features.contains(&Feature::Inclusive) {
+    if environment().features.contains(&Feature::Inclusive) {
         expect_refused(MODE_INCLUSIVE, start, length, selector_address(&SELECTOR), libc::EPERM)?;
     }
     // The kernel checks mode and range before the sysctl, and the selector after the sysctl.

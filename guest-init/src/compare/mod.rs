@@ -65,7 +65,7 @@ pub(crate) fn check(index: usize) -> Check {
     let Some(comparison) = COMPARISONS.get(index) else {
         return Err(Failure::Broken(format!("there is no comparison {index}")));
     };
-    if let Some(need) = probe::machine().first_unmet(arch::WATCH_NEEDS) {
+    if let Some(need) = probe::environment().first_unmet(arch::WATCH_NEEDS) {
         return Err(Failure::Unmet(need.to_string()));
     }
     let [reference, other] = &comparison.scenarios;

@@ -256,7 +256,7 @@ const ROUNDS: usize = 5;
 /// rounds. Reads the counters before and after each round. Fails if a counter grew in every round.
 pub(crate) fn check(index: usize) -> Check {
     let workload = &WORKLOADS[index];
-    if let Some(need) = probe::machine().first_unmet(arch::WATCH_NEEDS) {
+    if let Some(need) = probe::environment().first_unmet(arch::WATCH_NEEDS) {
         return Err(Failure::Unmet(need.to_string()));
     }
     // The case runs on CPU 0, so that only the caches of one CPU affect the counters.

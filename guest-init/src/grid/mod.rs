@@ -23,7 +23,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-use crate::case::{Case, Check, OnlyArchs, Run, outside_core};
+use crate::case::{Case, Check, OnlyArchs, Run, case_not_in_core};
 use crate::support::broken;
 use crate::{probe, recording};
 use dimension::{Disposition, Point};
@@ -40,7 +40,7 @@ const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
 
 /// A case that runs a product.
 const fn product_case(id: &'static str, promise: &'static str, run: fn() -> Check) -> Case {
-    outside_core(id, promise, DISPATCH_FUNCTION, run).only(X86_64_ONLY)
+    case_not_in_core(id, promise, DISPATCH_FUNCTION, run).only(X86_64_ONLY)
 }
 
 const X86_64_ONLY: OnlyArchs = OnlyArchs {
@@ -133,10 +133,10 @@ pub fn by_id(id: &str) -> Option<&'static Case> {
 /// # Errors
 /// The first difference.
 pub(crate) fn check(product: Product) -> Check {
-    let machine = probe::machine();
+    let environment = probe::environment();
     // SAFETY: touches no memory.
     let is_root = unsafe { crate::sys::call(libc::SYS_geteuid, &[]) } == Ok(0);
-    let platform = Platform::with_features(&machine.features, is_root, machine.is_vm);
+    let platform = Platform::with_features(&environment.features, is_root, environment.is_vm);
     shared_state::prepare(platform, run_point::handler_addresses())?;
     run_point::set_disposition(Disposition::Handler).map_err(broken("rt_sigaction"))?;
     let layout = &shared_state::memory().layout;

@@ -41,7 +41,7 @@ fn run_file(engine: &str, path: &str) -> Result<String, (i32, String)> {
             "Windows programs in PE files run on x86-64 only".to_owned(),
         ));
     }
-    probe::probe_machine();
+    probe::probe_process();
     let engine = find_engine(engine)?;
     let bytes = std::fs::read(path).map_err(|error| (USAGE_EXIT_CODE, error.to_string()))?;
     let image = pe::read(&bytes).map_err(|refusal| (USAGE_EXIT_CODE, refusal.to_string()))?;

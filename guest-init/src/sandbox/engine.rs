@@ -69,7 +69,7 @@ impl Engine {
             Engine::Trace if crate::arch::SYSEMU_SHOWS_ALL => return Ok(()),
             Engine::Trace => return Err(SandboxError::Missing(self)),
         };
-        let missing = probe::machine().first_missing(&[feature]).is_some();
+        let missing = probe::environment().first_missing(&[feature]).is_some();
         if missing { Err(SandboxError::Missing(self)) } else { Ok(()) }
     }
 }

@@ -5,7 +5,7 @@
 use super::Platform;
 use super::event::{EventKind, SYS_SECCOMP, SYS_USER_DISPATCH};
 use super::operations::{
-    Call, CallSite, Disposition, Filter, FilterAction, Layout, Program, Selector,
+    Call, CallSite, Disposition, Filter, FilterAction, Program, ProgramLayout, Selector,
 };
 use super::registers::registers;
 use crate::arch::{AUDIT_ARCH, AUDIT_ARCH_COMPAT, Reg};
@@ -52,7 +52,7 @@ pub(super) struct ModelledCall {
 /// The rules of calls on a kernel.
 #[derive(Clone, Copy)]
 pub(super) struct CallModel<'a> {
-    pub(super) layout: &'a Layout,
+    pub(super) layout: &'a ProgramLayout,
     pub(super) platform: Platform,
 }
 

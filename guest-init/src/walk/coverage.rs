@@ -106,8 +106,9 @@ pub fn reached_code(observations: &[Observation]) -> BTreeSet<u64> {
     words.map(|word| u64::from_le_bytes(*word)).collect()
 }
 
-/// Records this task from now on, if the code of the sequence is recorded. A new task is not recorded by itself.
-pub(super) fn record_this_task() {
+/// Records the code that this task executes from now on, if that of the sequence is recorded. A new task must ask
+/// for itself.
+pub(super) fn start_coverage_of_this_task() {
     let index = event_log().recorded_tasks.fetch_add(1, Ordering::SeqCst) as usize;
     let file = FILES.get(index).map_or(-1, |file| file.load(Ordering::SeqCst));
     if file >= 0
@@ -165,7 +166,7 @@ mod tests {
         let thread = || step(Operation::StartTask(NewTask::Thread, vec![step(Operation::Yield)]));
         let steps = [
             step(Operation::StartTask(NewTask::Fork, vec![thread()])),
-            step(Operation::AtOnce(vec![thread(), thread()])),
+            step(Operation::SideBySide(vec![thread(), thread()])),
         ];
         assert_eq!(count_tasks(&steps), 4);
     }

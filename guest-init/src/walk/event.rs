@@ -2,7 +2,7 @@
 
 //! The observable events of a random walk, and the known bugs that their comparison tolerates.
 
-use super::operations::Layout;
+use super::operations::ProgramLayout;
 use crate::oracle::Config;
 use std::ops::RangeInclusive;
 
@@ -50,7 +50,7 @@ pub enum EventKind {
         /// The result register.
         result: u64,
         /// Whether all other registers have the values that they had at the call.
-        preserved: bool,
+        others_preserved: bool,
     },
     /// The tracee stopped for this signal.
     Stopped(i32),
@@ -71,9 +71,9 @@ pub enum EventKind {
     Exited(i32),
     /// A process was killed by this signal.
     Killed(i32),
-    /// An operation that is not under test failed with this error number. The model never predicts this
-    /// event.
-    SetupFailed(i32),
+    /// A call that is not under test, but that the walk itself needs, failed with this error number. The model
+    /// never predicts this event.
+    OwnCallFailed(i32),
 }
 
 /// The last release with the bugs `stale-config-after-clear` and `inclusive-get-set`, which
@@ -143,7 +143,7 @@ impl EventKind {
 
     /// A description for reports.
     #[must_use]
-    pub fn describe(&self, layout: &Layout) -> String {
+    pub fn describe(&self, layout: &ProgramLayout) -> String {
         match self {
             EventKind::SigsysHandled {
                 number,
@@ -167,10 +167,10 @@ impl EventKind {
                     layout.address_name(*call_address)
                 )
             }
-            EventKind::Returned { result, preserved } => {
+            EventKind::Returned { result, others_preserved } => {
                 let result = result.cast_signed();
-                let preserved = if *preserved { "" } else { ", other registers changed" };
-                format!("the call gives {result}{preserved}")
+                let others = if *others_preserved { "" } else { ", other registers changed" };
+                format!("the call gives {result}{others}")
             }
             EventKind::Stopped(signal) => {
                 format!("the tracer sees {}", crate::sys::signal_name(*signal))
@@ -189,7 +189,7 @@ impl EventKind {
             EventKind::Killed(signal) => {
                 format!("the process is killed by {}", crate::sys::signal_name(*signal))
             }
-            EventKind::SetupFailed(errno) => {
+            EventKind::OwnCallFailed(errno) => {
                 format!("the walk fails: {}", crate::sys::Errno(*errno))
             }
         }

@@ -2,20 +2,20 @@
 
 //! Executes a sequence on this kernel and records the observed events.
 //!
-//! From the first step on, all tasks issue system calls only through gates and in the allowed
-//! range, so they must not allocate, format or panic.
+//! From the first step on, a task issues each system call either through a gate or from the allowed
+//! range, so it must not allocate, format or panic.
 
-use super::at_once::TSYNC_REFUSED;
-use super::coverage::record_this_task;
+use super::coverage::start_coverage_of_this_task;
 use super::event::{Event, EventKind};
 use super::event_log::{self, event_log, record};
-use super::lanes::{self, StepHolder};
-use super::layout::{self, layout, probed_gate};
 use super::model::INITIAL_UMASK;
 use super::operations::{Call, CallSite, Disposition, Filter, FilterAction, Operation, Step};
+use super::program_layout::{self, gate_with_uprobe, program_layout};
 use super::registers::{number_and_arguments, registers};
 use super::section::{self, FIRST_AREA};
+use super::side_by_side::TSYNC_REFUSED;
 use super::tasks;
+use super::threads::{self, StepHolder};
 use crate::arch::{self, Reg, UserContext};
 use crate::case::Failure;
 use crate::filter::{self, POINTER_HALF_OFFSETS, statement};
@@ -56,7 +56,7 @@ pub(super) struct StepInProgress<'a> {
 pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
     event_log::clear();
     let child = spawn_child(|| {
-        record_this_task();
+        start_coverage_of_this_task();
         // `struct itimerval`: seconds and microseconds of the interval (0: one signal), then of the delay.
         let timer = [0, 0, TIME_LIMIT_SECONDS, 0];
         let which = u64::from(libc::ITIMER_REAL.cast_unsigned());
@@ -70,7 +70,7 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
             .and_then(|()| set_disposition(Disposition::Handler))
             .and_then(|()| section::register(&FIRST_AREA))
         {
-            record(0, EventKind::SetupFailed(error.0));
+            record(0, EventKind::OwnCallFailed(error.0));
         }
         run_steps(steps, Task { is_tracee: false, may_exec: true, rseq: &FIRST_AREA });
         record_final_umask(0)
@@ -84,7 +84,7 @@ pub(super) fn record_final_umask(step: u16) -> i32 {
     // SAFETY: touches no memory.
     match unsafe { sys::call(libc::SYS_umask, &[0]) } {
         Ok(mask) => record(step, EventKind::FinalUmask(mask)),
-        Err(error) => record(step, EventKind::SetupFailed(error.0)),
+        Err(error) => record(step, EventKind::OwnCallFailed(error.0)),
     }
     0
 }
@@ -109,7 +109,7 @@ pub(super) fn run_steps(steps: &[Step], task: Task<'_>) {
                 Ok(())
             }
             Operation::Flip { byte, value } => {
-                layout::SELECTORS[*byte].store(*value, Ordering::SeqCst);
+                program_layout::SELECTORS[*byte].store(*value, Ordering::SeqCst);
                 Ok(())
             }
             Operation::SetDisposition(disposition) => set_disposition(*disposition),
@@ -118,7 +118,7 @@ pub(super) fn run_steps(steps: &[Step], task: Task<'_>) {
                 sys::sigmask(how, sys::signal_bit(libc::SIGSYS)).map(drop)
             }
             Operation::RaiseSigusr1(_) => {
-                with_step_in_progress(&lanes::STEP_OF_SIGUSR1, step, task, None, || {
+                with_step_in_progress(&threads::STEP_OF_SIGUSR1, step, task, None, || {
                     sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1)
                 })
             }
@@ -128,7 +128,8 @@ pub(super) fn run_steps(steps: &[Step], task: Task<'_>) {
             Operation::SetByTracer(arguments) if task.is_tracee => {
                 // SAFETY: the tracer reads it only while this task is stopped.
                 unsafe {
-                    *event_log().requested_configuration.get() = layout().arguments(*arguments)
+                    *event_log().requested_configuration.get() =
+                        program_layout().arguments(*arguments)
                 };
                 sys::kill(sys::getpid(), libc::SIGSTOP)
             }
@@ -136,25 +137,27 @@ pub(super) fn run_steps(steps: &[Step], task: Task<'_>) {
             Operation::InstallFilter { filter, for_all_threads } => {
                 install_filter(*filter, *for_all_threads).map(|thread| {
                     let result = if thread == 0 { 0 } else { TSYNC_REFUSED };
-                    record(step.number, EventKind::Returned { result, preserved: true });
+                    record(step.number, EventKind::Returned { result, others_preserved: true });
                 })
             }
-            Operation::AtOnce(body) => lanes::run_at_once(body).and_then(|()| reset_after_lanes()),
+            Operation::SideBySide(body) => {
+                threads::run_side_by_side(body).and_then(|()| reset_after_threads())
+            }
             Operation::Yield => {
                 sys::sched_yield();
                 Ok(())
             }
         };
         if let Err(error) = result {
-            record(step.number, EventKind::SetupFailed(error.0));
+            record(step.number, EventKind::OwnCallFailed(error.0));
         }
     }
 }
 
 /// Resets the state that threads shared while they ran side by side: the selectors, the umask and the
 /// disposition of SIGSYS.
-fn reset_after_lanes() -> sys::Result<()> {
-    for selector in &layout::SELECTORS {
+fn reset_after_threads() -> sys::Result<()> {
+    for selector in &program_layout::SELECTORS {
         selector.store(0, Ordering::SeqCst);
     }
     // SAFETY: touches no memory.
@@ -183,20 +186,20 @@ fn with_step_in_progress<T>(
 fn issue_call(step: &Step, site: CallSite, call: Call, is_in_section: bool, task: Task<'_>) {
     let gate = match site {
         CallSite::Inside => {
-            let (number, arguments) = number_and_arguments(site, call, &layout());
+            let (number, arguments) = number_and_arguments(site, call, &program_layout());
             // SAFETY: none of these calls touches memory; the selector is only read.
             let result = unsafe { arch::issue_inside(number, arguments) }.cast_unsigned();
-            record(step.number, EventKind::Returned { result, preserved: true });
+            record(step.number, EventKind::Returned { result, others_preserved: true });
             return;
         }
         CallSite::FirstGate => arch::gate(),
         CallSite::SecondGate => arch::second_gate(),
         CallSite::CompatGate => arch::compat_gate(),
-        CallSite::ProbedGate => probed_gate(),
+        CallSite::GateWithUprobe => gate_with_uprobe(),
     };
-    let regs = registers(site, call, &layout());
+    let regs = registers(site, call, &program_layout());
     let is_in_section = is_in_section && site == CallSite::FirstGate;
-    let holder = lanes::step_of_call();
+    let holder = threads::step_of_call();
     let switches_before = is_in_section.then(rseq::context_switches).and_then(Result::ok);
     let after = with_step_in_progress(holder, step, task, switches_before, || {
         if is_in_section {
@@ -208,17 +211,17 @@ fn issue_call(step: &Step, site: CallSite, call: Call, is_in_section: bool, task
         }
         after
     });
-    let preserved = Reg::ALL.into_iter().all(|reg| {
+    let others_preserved = Reg::ALL.into_iter().all(|reg| {
         let may_differ = [Reg::RESULT, Reg::Sp, Reg::INSTRUCTION_POINTER].contains(&reg);
         may_differ || Reg::CLOBBERED_BY_CALL.contains(&reg) || after[reg] == regs[reg]
     });
-    record(step.number, EventKind::Returned { result: after[Reg::RESULT], preserved });
+    record(step.number, EventKind::Returned { result: after[Reg::RESULT], others_preserved });
 }
 
 extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext) {
     // SAFETY: `with_step_in_progress` sets the step while a call is issued, and the step outlives
     // the call.
-    let current = unsafe { lanes::step_of_call().load(Ordering::SeqCst).as_ref() };
+    let current = unsafe { threads::step_of_call().load(Ordering::SeqCst).as_ref() };
     let switches_before = current.and_then(|current| current.switches_before);
     let is_disturbed = switches_before.is_some_and(|count| rseq::context_switches() != Ok(count));
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
@@ -244,13 +247,13 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext)
     run_steps(handler, current.task);
     if *reissues {
         frame.registers[Reg::INSTRUCTION_POINTER] =
-            layout().compared_address(*site) - arch::CALL_LENGTH;
+            program_layout().compared_address(*site) - arch::CALL_LENGTH;
     }
 }
 
 extern "C" fn on_sigusr1(_: i32, _: *const u8, _: *mut UserContext) {
-    // SAFETY: `with_step_in_progress` sets the step until the signal is handled.
-    if let Some(current) = unsafe { lanes::STEP_OF_SIGUSR1.load(Ordering::SeqCst).as_ref() } {
+    // SAFETY: `with_step_in_progress` sets the step, and resets it only after the signal is handled.
+    if let Some(current) = unsafe { threads::STEP_OF_SIGUSR1.load(Ordering::SeqCst).as_ref() } {
         run_steps(current.step.body(), current.task);
     }
 }
@@ -281,7 +284,7 @@ fn install_handler(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
 /// Installs a filter for this thread or for all threads. Returns the result of `seccomp(2)`.
 fn install_filter(filter: Filter, for_all_threads: bool) -> sys::Result<u64> {
     let [high_offset, low_offset] = POINTER_HALF_OFFSETS;
-    let address = layout().compared_address(filter.site);
+    let address = program_layout().compared_address(filter.site);
     #[allow(clippy::cast_possible_truncation)]
     let (low, high) = (address as u32, (address >> 32) as u32);
     let action = match filter.action {

@@ -3,11 +3,11 @@
 //! Generates the random sequence of operations that a seed determines.
 
 use super::Platform;
-use super::lanes::MAX_LANES;
 use super::operations::{
     Arguments, Call, CallSite, Disposition, Filter, FilterAction, NamedRange, NewTask, Operation,
     Program, Selector, Step, renumber,
 };
+use super::threads::MAX_LANES;
 use std::ops::RangeInclusive;
 
 /// Maximum number of steps of a sequence.
@@ -177,7 +177,7 @@ impl Generator {
             100..106 if self.platform.has_filters => self.install_filter(),
             // If threads side by side kill their process, the final selector bytes depend on the order of the
             // threads. A parent that shares these bytes would be unpredictable.
-            106..112 if can_nest && !position.shares_memory => self.at_once(),
+            106..112 if can_nest && !position.shares_memory => self.side_by_side(),
             _ => self.call(position),
         }
     }
@@ -200,7 +200,7 @@ impl Generator {
     }
 
     /// Threads side by side, with random steps.
-    fn at_once(&mut self) -> Operation {
+    fn side_by_side(&mut self) -> Operation {
         let count = 2 + self.below(MAX_LANES - 1);
         let installer = (self.platform.has_filters && self.happens(40)).then(|| self.below(count));
         let mut lanes = Vec::new();
@@ -210,7 +210,7 @@ impl Generator {
                 Operation::StartTask(NewTask::Thread, steps)
             });
         }
-        Operation::AtOnce(lanes)
+        Operation::SideBySide(lanes)
     }
 
     /// The steps of one thread among threads side by side.
@@ -289,7 +289,7 @@ impl Generator {
             site = CallSite::FirstGate;
         }
         if self.has_probe && site == CallSite::FirstGate && self.happens(50) {
-            site = CallSite::ProbedGate;
+            site = CallSite::GateWithUprobe;
         }
         let value = u16::try_from(self.below(0o1000)).unwrap_or(0);
         let call = match self.below(100) {

@@ -15,7 +15,7 @@ impl fmt::Display for CallSite {
             CallSite::FirstGate => "the first gate",
             CallSite::SecondGate => "the second gate",
             CallSite::CompatGate => "the int 0x80 gate",
-            CallSite::ProbedGate => "the probed gate",
+            CallSite::GateWithUprobe => "the probed gate",
         })
     }
 }
@@ -138,7 +138,7 @@ impl fmt::Display for Operation {
             Operation::InstallFilter { filter, for_all_threads: true } => {
                 write!(f, "for all threads, a seccomp filter {filter}")
             }
-            Operation::AtOnce(_) => f.write_str("at once, each in a thread:"),
+            Operation::SideBySide(_) => f.write_str("at once, each in a thread:"),
             Operation::Yield => f.write_str("the thread yields"),
         }
     }

@@ -8,23 +8,23 @@
 //! `execute` and the modules of tasks, tracers, sections and coverage make system calls; [`operations`],
 //! [`generate`], [`mutate`], [`model`] and [`shrink`] make none.
 
-mod at_once;
 mod call_model;
 mod coverage;
 pub mod event;
 mod event_log;
 mod execute;
 pub mod generate;
-mod lanes;
-mod layout;
 mod listing;
 pub mod model;
 pub mod mutate;
 pub mod operations;
+mod program_layout;
 mod registers;
 mod section;
 pub mod shrink;
+mod side_by_side;
 mod tasks;
+mod threads;
 mod trace;
 
 use crate::case::{Case, Check, Failure, OnlyArchs, Run};
@@ -143,7 +143,7 @@ pub struct Difference {
 /// The first difference between predicted and observed events, on a kernel of this machine's release.
 #[must_use]
 pub fn first_difference(expected: &[Event], observed: &[Event]) -> Option<Difference> {
-    let release = crate::probe::machine().release;
+    let release = crate::probe::environment().release;
     (0..expected.len().max(observed.len())).find_map(|index| {
         let (expected, observed) = (expected.get(index).copied(), observed.get(index).copied());
         let agree = matches!((expected, observed), (Some(e), Some(o)) if e.allows(&o, release));
@@ -160,11 +160,11 @@ fn prepare(steps: &[Step], platform: Platform) -> Result<Platform, Failure> {
             _ => false,
         })
     };
-    if any_call(&|site, _, _| site == CallSite::ProbedGate) {
-        layout::prepare_probed_gate()?;
+    if any_call(&|site, _, _| site == CallSite::GateWithUprobe) {
+        program_layout::prepare_gate_with_uprobe()?;
     }
     if any_call(&|_, call, _| matches!(call, Call::Exec(_))) {
-        layout::prepare_programs()?;
+        program_layout::prepare_programs()?;
     }
     let has_sections = platform.has_sections
         && any_call(&|_, _, is_in_section| is_in_section)
@@ -182,12 +182,12 @@ fn any_step(steps: &[Step], holds: &dyn Fn(&Step) -> bool) -> bool {
 /// # Errors
 /// The difference that the shortest failing sequence shows. That sequence is logged.
 pub(crate) fn check(seeds: &[u64]) -> Check {
-    let platform = Platform::with_features(&probe::machine().features);
+    let platform = Platform::with_features(&probe::environment().features);
     let steps = mutate::sequence(seeds, platform);
     event_log::map_event_log().map_err(broken("shared memory"))?;
     let platform = prepare(&steps, platform)?;
-    let layout = layout::layout();
-    let release = probe::machine().release;
+    let layout = program_layout::program_layout();
+    let release = probe::environment().release;
     let run_and_compare = |steps: &[Step]| -> Result<Option<Difference>, Failure> {
         let observed = execute::execute(steps)?;
         let expected =

@@ -3,15 +3,15 @@
 //! The model of random walks: predicts the events of a sequence of operations.
 
 use super::Platform;
-use super::at_once::{self, Ending};
 use super::call_model::{
     CallModel, Effect, FilterChain, SelectorBytes, SigsysReason, deliver_sigsys, error_result,
     filter_action,
 };
 use super::event::{Event, EventKind};
 use super::operations::{
-    CallSite, Disposition, FilterAction, Layout, NewTask, Operation, PROGRAM_EXIT_CODE, Step,
+    CallSite, Disposition, FilterAction, NewTask, Operation, PROGRAM_EXIT_CODE, ProgramLayout, Step,
 };
+use super::side_by_side::{self, Ending};
 use crate::oracle::{Config, Decision};
 
 /// The reason why a process ends before the end of its steps.
@@ -72,7 +72,7 @@ pub const INITIAL_UMASK: u64 = 0o22;
 
 /// Predicts all events of a sequence, in one of the orders that the model permits.
 #[must_use]
-pub fn predict(steps: &[Step], layout: &Layout, platform: Platform) -> Vec<Event> {
+pub fn predict(steps: &[Step], layout: &ProgramLayout, platform: Platform) -> Vec<Event> {
     predict_matching(steps, layout, platform, None)
 }
 
@@ -82,7 +82,7 @@ pub fn predict(steps: &[Step], layout: &Layout, platform: Platform) -> Vec<Event
 #[must_use]
 pub fn predict_matching(
     steps: &[Step],
-    layout: &Layout,
+    layout: &ProgramLayout,
     platform: Platform,
     observed: Option<(&[Event], (u32, u32))>,
 ) -> Vec<Event> {
@@ -179,9 +179,14 @@ impl Model<'_> {
                         let chain = process.chains[task.thread].clone();
                         process.chains.fill(chain);
                     }
-                    self.record(step.number, EventKind::Returned { result: 0, preserved: true });
+                    self.record(
+                        step.number,
+                        EventKind::Returned { result: 0, others_preserved: true },
+                    );
                 }
-                Operation::AtOnce(body) => self.run_at_once(step, body, task, process, bytes)?,
+                Operation::SideBySide(body) => {
+                    self.run_side_by_side(step, body, task, process, bytes)?
+                }
                 Operation::Yield => {}
             }
         }
@@ -221,7 +226,7 @@ impl Model<'_> {
     }
 
     /// Predicts the events of threads side by side.
-    fn run_at_once(
+    fn run_side_by_side(
         &mut self,
         step: &Step,
         body: &[Step],
@@ -229,7 +234,7 @@ impl Model<'_> {
         process: &mut Process,
         bytes: &mut SelectorBytes,
     ) -> StepsResult {
-        let start = at_once::Start {
+        let start = side_by_side::Start {
             bytes: *bytes,
             umask: process.umask,
             disposition: process.disposition,
@@ -239,7 +244,7 @@ impl Model<'_> {
         let observed = self.observed.map(|(events, release)| {
             (events.get(self.events.len()..).unwrap_or_default(), release)
         });
-        let outcome = at_once::predict(self.call_model, step, body, start, observed);
+        let outcome = side_by_side::predict(self.call_model, step, body, start, observed);
         self.events.extend(outcome.events);
         match outcome.ending {
             Ending::Killed(signal) => Err(EarlyEnd::Killed(signal)),
@@ -298,7 +303,7 @@ impl Model<'_> {
                     };
                     match result {
                         Ok(result) => {
-                            let returned = EventKind::Returned { result, preserved: true };
+                            let returned = EventKind::Returned { result, others_preserved: true };
                             self.record(step.number, returned);
                             return Ok(());
                         }
@@ -331,7 +336,7 @@ impl Model<'_> {
             }
         }
         let result = call.result_after_rollback;
-        self.record(step.number, EventKind::Returned { result, preserved: true });
+        self.record(step.number, EventKind::Returned { result, others_preserved: true });
         Ok(())
     }
 

@@ -73,7 +73,7 @@ fn position_within(step: &Step, position: Position) -> Option<Position> {
     }
     match &step.operation {
         Operation::StartTask(new_task, _) => Some(position.in_task(*new_task)),
-        Operation::AtOnce(_) => None,
+        Operation::SideBySide(_) => None,
         _ => Some(position.in_handler()),
     }
 }
@@ -111,7 +111,7 @@ mod tests {
             for step in steps {
                 match &step.operation {
                     Operation::SetByTracer(_) => assert!(position.is_tracee, "{id:?}"),
-                    Operation::AtOnce(_) => assert!(!position.shares_memory, "{id:?}"),
+                    Operation::SideBySide(_) => assert!(!position.shares_memory, "{id:?}"),
                     Operation::StartTask(NewTask::Traced { .. }, _) => {
                         assert!(position.depth < 3, "{id:?}");
                     }

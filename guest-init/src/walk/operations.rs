@@ -18,17 +18,17 @@ pub enum CallSite {
     /// The gate that uses `int 0x80`, [`arch::compat_gate`](crate::arch::compat_gate).
     CompatGate,
     /// A copy of the first gate whose first instruction has a uprobe, if the machine permits one.
-    ProbedGate,
+    GateWithUprobe,
 }
 
 impl CallSite {
-    /// All call sites, in the order of [`Layout::compared_addresses`].
+    /// All call sites, in the order of [`ProgramLayout::compared_addresses`].
     pub const ALL: [CallSite; 5] = [
         CallSite::Inside,
         CallSite::FirstGate,
         CallSite::SecondGate,
         CallSite::CompatGate,
-        CallSite::ProbedGate,
+        CallSite::GateWithUprobe,
     ];
 }
 
@@ -251,14 +251,14 @@ pub enum Operation {
         for_all_threads: bool,
     },
     /// Executes each of these steps in a thread of its own, all at the same time, and waits for the threads.
-    /// Only the first [`MAX_LANES`](super::lanes::MAX_LANES) steps are executed. If a step is
+    /// Only the first [`MAX_LANES`](super::threads::MAX_LANES) steps are executed. If a step is
     /// `StartTask(NewTask::Thread, body)`, its thread executes the body. Afterwards both selector bytes are
     /// 0, and umask(2) and the disposition of SIGSYS are those of the beginning.
     ///
     /// In these threads, only the following steps have an effect: calls without exec and without steps in
     /// the handler, and steps that change a selector byte or the signal mask, yield, or install a filter. At
     /// most one of the threads installs a filter.
-    AtOnce(Vec<Step>),
+    SideBySide(Vec<Step>),
     /// Lets other threads run (`sched_yield(2)`).
     Yield,
 }
@@ -280,7 +280,7 @@ impl Step {
             Operation::Call { handler, .. } => handler,
             Operation::RaiseSigusr1(body)
             | Operation::StartTask(_, body)
-            | Operation::AtOnce(body) => body,
+            | Operation::SideBySide(body) => body,
             _ => &[],
         }
     }
@@ -291,7 +291,7 @@ impl Step {
             Operation::Call { handler, .. } => Some(handler),
             Operation::RaiseSigusr1(body)
             | Operation::StartTask(_, body)
-            | Operation::AtOnce(body) => Some(body),
+            | Operation::SideBySide(body) => Some(body),
             _ => None,
         }
     }
@@ -316,7 +316,7 @@ pub fn renumber(steps: &mut [Step], mut next: u16) -> u16 {
 
 /// The addresses in the program that executes walks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct ProgramLayout {
     /// The addresses of calls that are not under test.
     pub inside: Range<u64>,
     /// The compared address of calls from each of [`CallSite::ALL`].
@@ -335,7 +335,7 @@ pub struct Layout {
     pub empty_path: u64,
 }
 
-impl Layout {
+impl ProgramLayout {
     /// The compared address of a call from this site.
     #[must_use]
     pub fn compared_address(&self, site: CallSite) -> u64 {

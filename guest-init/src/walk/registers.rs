@@ -2,7 +2,7 @@
 
 //! The registers of a random walk's calls.
 
-use super::operations::{Call, CallSite, Layout, Program};
+use super::operations::{Call, CallSite, Program, ProgramLayout};
 use crate::arch::{COMPAT_PRCTL, COMPAT_UMASK, Registers, UNUSED_NUMBER, compat_call};
 use crate::sys::PR_SET_SYSCALL_USER_DISPATCH;
 
@@ -11,7 +11,11 @@ const UNREADABLE_ADDRESS: u64 = 8;
 
 /// The value of the number register and the arguments of a call.
 #[must_use]
-pub(super) fn number_and_arguments(site: CallSite, call: Call, layout: &Layout) -> (u64, [u64; 6]) {
+pub(super) fn number_and_arguments(
+    site: CallSite,
+    call: Call,
+    layout: &ProgramLayout,
+) -> (u64, [u64; 6]) {
     let compat = site == CallSite::CompatGate;
     let (umask, prctl) = if compat {
         (COMPAT_UMASK, COMPAT_PRCTL)
@@ -45,7 +49,7 @@ pub(super) fn number_and_arguments(site: CallSite, call: Call, layout: &Layout) 
 
 /// The registers of a call.
 #[must_use]
-pub(super) fn registers(site: CallSite, call: Call, layout: &Layout) -> Registers {
+pub(super) fn registers(site: CallSite, call: Call, layout: &ProgramLayout) -> Registers {
     let (number, arguments) = number_and_arguments(site, call, layout);
     match site {
         CallSite::CompatGate => compat_call(number, arguments),

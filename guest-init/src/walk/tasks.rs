@@ -2,13 +2,13 @@
 
 //! The tasks that a random walk starts.
 
-use super::coverage::record_this_task;
+use super::coverage::start_coverage_of_this_task;
 use super::event::EventKind;
 use super::event_log::record;
 use super::execute::{Task, record_end, record_final_umask, run_steps};
-use super::lanes::{self, await_start};
 use super::operations::{NewTask, Step};
 use super::section;
+use super::threads::{self, await_start};
 use super::trace::{self, TraceMode};
 use crate::rseq::RseqArea;
 use crate::{arch, sys};
@@ -24,8 +24,8 @@ pub(super) fn start_task(
     body: &[Step],
     parent: Task<'_>,
 ) -> sys::Result<()> {
-    let step_of_call = lanes::step_of_call().load(Ordering::SeqCst);
-    let step_of_sigusr1 = lanes::STEP_OF_SIGUSR1.load(Ordering::SeqCst);
+    let step_of_call = threads::step_of_call().load(Ordering::SeqCst);
+    let step_of_sigusr1 = threads::STEP_OF_SIGUSR1.load(Ordering::SeqCst);
     let child_task = Task { is_tracee: false, may_exec: true, ..parent };
     let result = match new_task {
         NewTask::Fork => fork_task(|| {
@@ -37,7 +37,7 @@ pub(super) fn start_task(
             let mode = TraceMode { stops_at_calls, is_seized };
             fork_task(|| {
                 if let Err(error) = trace::become_tracee(mode) {
-                    record(step, EventKind::SetupFailed(error.0));
+                    record(step, EventKind::OwnCallFailed(error.0));
                 }
                 run_steps(body, Task { is_tracee: true, ..child_task });
                 record_final_umask(step)
@@ -52,8 +52,8 @@ pub(super) fn start_task(
         }
     };
     // A child that shares memory may have been killed during a call, and left its own steps in the holders.
-    lanes::step_of_call().store(step_of_call, Ordering::SeqCst);
-    lanes::STEP_OF_SIGUSR1.store(step_of_sigusr1, Ordering::SeqCst);
+    threads::step_of_call().store(step_of_call, Ordering::SeqCst);
+    threads::STEP_OF_SIGUSR1.store(step_of_sigusr1, Ordering::SeqCst);
     result
 }
 
@@ -61,8 +61,8 @@ pub(super) fn start_task(
 fn await_end(step: u16, child: i32) {
     match sys::wait(child, libc::__WALL) {
         Ok(Some((_, change))) => record_end(step, change),
-        Ok(None) => record(step, EventKind::SetupFailed(0)),
-        Err(error) => record(step, EventKind::SetupFailed(error.0)),
+        Ok(None) => record(step, EventKind::OwnCallFailed(0)),
+        Err(error) => record(step, EventKind::OwnCallFailed(error.0)),
     }
 }
 
@@ -72,7 +72,7 @@ fn fork_task(run: impl FnOnce() -> i32) -> sys::Result<i32> {
         0 => {
             // SAFETY: takes no pointers.
             let _ = unsafe { sys::prctl(libc::PR_SET_PDEATHSIG, 9, 0, 0, 0) };
-            record_this_task();
+            start_coverage_of_this_task();
             sys::exit(run())
         }
         child => Ok(child),
@@ -93,9 +93,9 @@ fn start_on_stack(flags: i32, enter: extern "C" fn(u64) -> u64, argument: u64) -
 
 /// Registers an rseq area for this task, which has none yet, and runs steps.
 fn run_with_area(steps: &[Step], may_exec: bool, area: &RseqArea) {
-    record_this_task();
+    start_coverage_of_this_task();
     if let Err(error) = section::register(area) {
-        record(0, EventKind::SetupFailed(error.0));
+        record(0, EventKind::OwnCallFailed(error.0));
     }
     run_steps(steps, Task { is_tracee: false, may_exec, rseq: area });
 }
@@ -151,7 +151,7 @@ impl<'a> ThreadBody<'a> {
             // When the thread has ended, the kernel sets `is_alive` to 0 and wakes the starter.
             // SAFETY: the word is live until then.
             if let Err(error) = unsafe { sys::call(libc::SYS_set_tid_address, &[is_alive]) } {
-                record(0, EventKind::SetupFailed(error.0));
+                record(0, EventKind::OwnCallFailed(error.0));
             }
             if let Some((lane, lanes)) = body.lane {
                 await_start(lane, lanes);

@@ -5,19 +5,19 @@ use super::generate::sequence;
 use super::listing::listing;
 use super::model::{predict, predict_matching};
 use super::operations::{
-    Arguments, Call, CallSite, Filter, FilterAction, Layout, NamedRange, NewTask, Operation,
-    Program, Selector, Step, renumber,
+    Arguments, Call, CallSite, Filter, FilterAction, NamedRange, NewTask, Operation, Program,
+    ProgramLayout, Selector, Step, renumber,
 };
 use super::shrink::shrink;
 use super::{Difference, Platform, first_difference};
 use std::collections::BTreeSet;
 
-mod at_once;
+mod side_by_side;
 
 const ALL: Platform = Platform::ALL;
 
-fn layout() -> Layout {
-    Layout {
+fn program_layout() -> ProgramLayout {
+    ProgramLayout {
         inside: 0x1000..0x2000,
         compared_addresses: [0x1002, 0x3002, 0x3102, 0x3202, 0x3302],
         abort_address: 0x3010,
@@ -48,11 +48,11 @@ fn set_selector(value: u8) -> Step {
 /// The kinds of all predicted events.
 fn predicted(mut steps: Vec<Step>, platform: Platform) -> Vec<EventKind> {
     renumber(&mut steps, 1);
-    predict(&steps, &layout(), platform).into_iter().map(|event| event.kind).collect()
+    predict(&steps, &program_layout(), platform).into_iter().map(|event| event.kind).collect()
 }
 
 fn returned(result: i64) -> EventKind {
-    EventKind::Returned { result: result.cast_unsigned(), preserved: true }
+    EventKind::Returned { result: result.cast_unsigned(), others_preserved: true }
 }
 
 /// A dispatched umask(2): number 95 on x86-64, where the number register is also the result register.
@@ -108,9 +108,9 @@ fn ranges_contain_the_address_after_the_instruction() {
 
 #[test]
 fn the_range_of_an_instruction_is_as_long_as_the_instruction() {
-    let (offset, length) = layout().range(NamedRange::Instruction);
+    let (offset, length) = program_layout().range(NamedRange::Instruction);
     assert_eq!(length, crate::arch::CALL_LENGTH);
-    assert_eq!(offset + length, layout().compared_address(CallSite::FirstGate));
+    assert_eq!(offset + length, program_layout().compared_address(CallSite::FirstGate));
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_dispatch_aborts_the_critical_section() {
             })
             .collect()
     };
-    assert_eq!(continuations(ALL), [layout().abort_address, 0x3002]);
+    assert_eq!(continuations(ALL), [program_layout().abort_address, 0x3002]);
     assert_eq!(continuations(Platform { has_sections: false, ..ALL }), [0x3002, 0x3002]);
 }
 
@@ -353,7 +353,7 @@ fn five_hundred_sequences_cause_every_kind_of_event() {
     let mut kinds = BTreeSet::new();
     let mut max_events = 0;
     for seed in 0..500 {
-        let events = predict(&sequence(seed, ALL), &layout(), ALL);
+        let events = predict(&sequence(seed, ALL), &program_layout(), ALL);
         max_events = max_events.max(events.len());
         for Event { step, kind } in events {
             kinds.insert(match kind {
@@ -364,7 +364,7 @@ fn five_hundred_sequences_cause_every_kind_of_event() {
                     "aborted".into()
                 }
                 EventKind::SigsysHandled { number, arch, call_address, .. } => {
-                    let site = layout().address_name(call_address);
+                    let site = program_layout().address_name(call_address);
                     format!("dispatched {number} {arch:#x} {site}")
                 }
                 EventKind::Returned { result, .. } if result.cast_signed() < 0 => {
@@ -440,7 +440,7 @@ fn a_sequence_shrinks_to_the_steps_that_show_the_difference() {
     ];
     renumber(&mut steps, 1);
     let fails = |steps: &[Step]| {
-        let events = predict(steps, &layout(), ALL);
+        let events = predict(steps, &program_layout(), ALL);
         events.iter().any(|event| event.kind == dispatched(0x3002))
     };
     assert!(fails(&steps));

@@ -5,7 +5,7 @@
 use super::event::EventKind;
 use super::event_log::{event_log, record};
 use super::execute::record_end;
-use super::layout::compared_sites;
+use super::program_layout::compared_sites;
 use crate::oracle::Config;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::ptrace;

@@ -87,7 +87,7 @@ fn took_effect(reset_umask: &Request) -> bool {
 }
 
 pub(crate) fn int80_refused() -> Check {
-    if probe::machine().features.contains(&Feature::Ia32) {
+    if probe::environment().features.contains(&Feature::Ia32) {
         return Err(Failure::Unmet("a kernel without int 0x80 (ia32_emulation=off)".into()));
     }
     handle_dispatches(leave_through_gate)?;

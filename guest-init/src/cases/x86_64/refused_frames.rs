@@ -128,7 +128,7 @@ impl Handler {
     /// All handlers that the kernel supports.
     fn all() -> Vec<Handler> {
         let mut all = vec![Handler::Native];
-        if probe::machine().features.contains(&Feature::Ia32) {
+        if probe::environment().features.contains(&Feature::Ia32) {
             all.extend([true, false].map(|has_siginfo| Handler::Compat { has_siginfo }));
         }
         all
@@ -492,7 +492,7 @@ pub(crate) fn unreadable() -> Check {
         edit: |_| {},
         is_signal_pending: false,
     };
-    let has_compat = probe::machine().features.contains(&Feature::Ia32);
+    let has_compat = probe::environment().features.contains(&Feature::Ia32);
     let formats = [Return::Native, Return::Compat, Return::CompatRt];
     for format in formats.into_iter().filter(|format| *format == Return::Native || has_compat) {
         let (above, below) = format.splits();

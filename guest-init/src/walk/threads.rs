@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Lanes: the threads that run side by side ([`Operation::AtOnce`](super::operations::Operation::AtOnce)), and
-//! the step that each of them has in progress.
+//! The threads that run side by side ([`Operation::SideBySide`](super::operations::Operation::SideBySide)), called
+//! lanes, and the step that each of them has in progress.
 
-use super::at_once::lane_steps;
 use super::execute::StepInProgress;
 use super::operations::Step;
+use super::side_by_side::lane_steps;
 use super::tasks::ThreadBody;
 use crate::sys;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
@@ -49,7 +49,7 @@ pub(super) fn await_start(lane: usize, lanes: u32) {
 }
 
 /// Executes each of these steps in a thread of its own, and waits for the ends of the threads.
-pub(super) fn run_at_once(body: &[Step]) -> sys::Result<()> {
+pub(super) fn run_side_by_side(body: &[Step]) -> sys::Result<()> {
     let count = body.len().min(MAX_LANES);
     let lanes = u32::try_from(count).unwrap_or(0);
     STARTED.store(0, Ordering::SeqCst);

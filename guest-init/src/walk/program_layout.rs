@@ -2,7 +2,7 @@
 
 //! The addresses and files of the program that executes random walks.
 
-use super::operations::{CallSite, Layout, PROGRAM_EXIT_CODE};
+use super::operations::{CallSite, PROGRAM_EXIT_CODE, ProgramLayout};
 use crate::arch::{self, Gate};
 use crate::case::{Failure, Need};
 use crate::cases::uprobes::{ProbedCode, set_probe_on_gate};
@@ -19,19 +19,19 @@ pub(super) static SELECTORS: [AtomicU8; 2] = [AtomicU8::new(0), AtomicU8::new(0)
 /// The code with the probed gate, if the sequence calls it.
 static PROBED_CODE: OnceLock<ProbedCode> = OnceLock::new();
 
-/// The descriptors of the files that sequences execute ([`Layout::program_files`]).
+/// The descriptors of the files that sequences execute ([`ProgramLayout::program_files`]).
 static PROGRAM_FILES: OnceLock<[u64; 2]> = OnceLock::new();
 
 /// The layout of this program.
-pub(super) fn layout() -> Layout {
+pub(super) fn program_layout() -> ProgramLayout {
     let inside = arch::inside();
-    Layout {
+    ProgramLayout {
         compared_addresses: [
             inside.start + arch::CALL_LENGTH,
             arch::gate().compared_address(),
             arch::second_gate().compared_address(),
             arch::compat_gate().compared_address(),
-            probed_gate().compared_address(),
+            gate_with_uprobe().compared_address(),
         ],
         abort_address: arch::gate().other_continuation(),
         inside,
@@ -46,25 +46,25 @@ pub(super) fn layout() -> Layout {
 
 /// The compared addresses of the calls that are under test: all but those of [`CallSite::Inside`].
 pub(super) fn compared_sites() -> [u64; CallSite::ALL.len() - 1] {
-    let [_, sites @ ..] = layout().compared_addresses;
+    let [_, sites @ ..] = program_layout().compared_addresses;
     sites
 }
 
-/// The gate of [`CallSite::ProbedGate`]: the first gate, unless the sequence has calls from it.
-pub(super) fn probed_gate() -> Gate {
+/// The gate of [`CallSite::GateWithUprobe`]: the first gate, unless the sequence has calls from it.
+pub(super) fn gate_with_uprobe() -> Gate {
     PROBED_CODE.get().map_or_else(arch::gate, |code| code.gate)
 }
 
 /// Maps the probed gate, and sets a uprobe on its first instruction if the machine permits that. The model
 /// ignores the probe, since a probe must change nothing that a program can observe.
-pub(super) fn prepare_probed_gate() -> Result<(), Failure> {
+pub(super) fn prepare_gate_with_uprobe() -> Result<(), Failure> {
     if PROBED_CODE.get().is_some() {
         return Ok(());
     }
     let code = ProbedCode::new()?;
-    let machine = probe::machine();
-    if machine.first_unmet(&[Need::Root, Need::Vm]).is_none()
-        && machine.first_missing(&[Feature::Uprobes]).is_none()
+    let environment = probe::environment();
+    if environment.first_unmet(&[Need::Root, Need::Vm]).is_none()
+        && environment.first_missing(&[Feature::Uprobes]).is_none()
     {
         set_probe_on_gate(&code)?;
     }

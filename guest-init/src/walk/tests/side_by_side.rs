@@ -12,15 +12,15 @@ fn observed(events: &[(u16, EventKind)]) -> Vec<Event> {
 /// Whether the model allows these steps to cause these events.
 fn allows(steps: &[Step], events: &[(u16, EventKind)]) -> bool {
     let events = observed(events);
-    let release = crate::probe::machine().release;
-    let expected = predict_matching(steps, &layout(), ALL, Some((&events, release)));
+    let release = crate::probe::environment().release;
+    let expected = predict_matching(steps, &program_layout(), ALL, Some((&events, release)));
     first_difference(&expected, &events).is_none()
 }
 
 /// One step that executes these lists of steps side by side. Its number is 1.
-fn at_once(lanes: Vec<Vec<Step>>) -> Vec<Step> {
+fn side_by_side(lanes: Vec<Vec<Step>>) -> Vec<Step> {
     let thread = |steps| step(Operation::StartTask(NewTask::Thread, steps));
-    let mut steps = vec![step(Operation::AtOnce(lanes.into_iter().map(thread).collect()))];
+    let mut steps = vec![step(Operation::SideBySide(lanes.into_iter().map(thread).collect()))];
     renumber(&mut steps, 1);
     steps
 }
@@ -33,7 +33,7 @@ fn umask(value: u16) -> Step {
 
 #[test]
 fn effects_may_have_any_order_but_must_have_one() {
-    let steps = at_once(vec![vec![umask(1)], vec![umask(2)]]);
+    let steps = side_by_side(vec![vec![umask(1)], vec![umask(2)]]);
     let allows_results = |first, second| {
         allows(&steps, &[&[(3, returned(first)), (5, returned(second))][..], &END[..]].concat())
     };
@@ -43,7 +43,7 @@ fn effects_may_have_any_order_but_must_have_one() {
 
 #[test]
 fn a_flip_by_another_thread_dispatches_or_comes_too_late() {
-    let steps = at_once(vec![
+    let steps = side_by_side(vec![
         vec![arm(1, NamedRange::Inside, A), umask(1)],
         vec![set_selector(1)],
         vec![umask(3)],
@@ -54,14 +54,15 @@ fn a_flip_by_another_thread_dispatches_or_comes_too_late() {
     let dispatches = [armed, (4, dispatched(0x3002)), (4, returned(95)), other];
     assert!(allows(&steps, &[&passes[..], &END].concat()));
     assert!(allows(&steps, &[&dispatches[..], &END].concat()));
-    let without_flip = at_once(vec![vec![arm(1, NamedRange::Inside, A), umask(1)], vec![umask(3)]]);
+    let without_flip =
+        side_by_side(vec![vec![arm(1, NamedRange::Inside, A), umask(1)], vec![umask(3)]]);
     let dispatches = [armed, (4, dispatched(0x3002)), (4, returned(95)), (6, returned(0o22))];
     assert!(!allows(&without_flip, &[&dispatches[..], &END].concat()));
 }
 
 #[test]
 fn the_last_events_of_a_killed_process_may_be_missing() {
-    let steps = at_once(vec![
+    let steps = side_by_side(vec![
         vec![arm(1, NamedRange::Inside, A), set_selector(2), umask(1)],
         vec![umask(2), umask(3)],
     ]);
@@ -81,7 +82,7 @@ fn the_last_events_of_a_killed_process_may_be_missing() {
 fn a_filter_for_all_threads_reaches_the_others_and_the_starter() {
     let filter = Filter { site: CallSite::FirstGate, action: FilterAction::Errno(7) };
     let install = step(Operation::InstallFilter { filter, for_all_threads: true });
-    let mut steps = at_once(vec![vec![install], vec![umask(1), umask(2)]]);
+    let mut steps = side_by_side(vec![vec![install], vec![umask(1), umask(2)]]);
     steps.push(umask(3));
     renumber(&mut steps, 1);
     let installed = (3, returned(0));
@@ -97,7 +98,7 @@ fn a_filter_for_all_threads_reaches_the_others_and_the_starter() {
 
 #[test]
 fn threads_without_observed_events_run_in_turn() {
-    let steps = at_once(vec![vec![umask(1)], vec![umask(2)]]);
+    let steps = side_by_side(vec![vec![umask(1)], vec![umask(2)]]);
     let events = predicted(steps, ALL);
     assert_eq!(events[..2], [returned(0o22), returned(1)]);
 }

@@ -12,8 +12,8 @@ use super::call_model::{
     error_result, filter_action,
 };
 use super::event::{Event, EventKind};
-use super::lanes::MAX_LANES;
 use super::operations::{Call, CallSite, Disposition, FilterAction, NewTask, Operation, Step};
+use super::threads::MAX_LANES;
 use crate::oracle::{Config, Decision};
 use std::collections::HashSet;
 
@@ -111,7 +111,7 @@ pub(super) fn predict(
     }
 }
 
-/// The steps that a thread executes for a step of [`Operation::AtOnce`].
+/// The steps that a thread executes for a step of [`Operation::SideBySide`].
 pub(super) fn lane_steps(step: &Step) -> &[Step] {
     match &step.operation {
         Operation::StartTask(NewTask::Thread, steps) => steps,
@@ -360,7 +360,8 @@ impl Search<'_> {
                     next.filters_of_all_threads = Some(chain);
                 }
                 next.threads[lane].next_step();
-                let returned = |result| Some(EventKind::Returned { result, preserved: true });
+                let returned =
+                    |result| Some(EventKind::Returned { result, others_preserved: true });
                 // seccomp_can_sync_threads() refuses while a thread whose filter killed the process
                 // (`SECCOMP_MODE_DEAD`) has not exited.
                 let can_be_refused =
@@ -412,7 +413,7 @@ impl Search<'_> {
                     Some(FilterAction::Errno(errno)) => {
                         own.next_step();
                         let result = error_result(errno.into());
-                        let returned = EventKind::Returned { result, preserved: true };
+                        let returned = EventKind::Returned { result, others_preserved: true };
                         let mut transitions = vec![(next, Some(returned))];
                         transitions.extend(self.skip_filters(state.clone(), lane, had_filters));
                         return transitions;
@@ -432,7 +433,7 @@ impl Search<'_> {
                     return Vec::new();
                 };
                 own.next_step();
-                return vec![(next, Some(EventKind::Returned { result, preserved: true }))];
+                return vec![(next, Some(EventKind::Returned { result, others_preserved: true }))];
             }
             Phase::Signal(reason) => {
                 let is_blocked = own.sigsys_blocked;
@@ -447,7 +448,7 @@ impl Search<'_> {
             Phase::Return => {
                 own.next_step();
                 let result = call.result_after_rollback;
-                return vec![(next, Some(EventKind::Returned { result, preserved: true }))];
+                return vec![(next, Some(EventKind::Returned { result, others_preserved: true }))];
             }
         }
         vec![(next, None)]

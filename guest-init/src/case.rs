@@ -188,7 +188,7 @@ pub(crate) const fn case(
 }
 
 /// A case as [`case`] makes it, but not in `core`.
-pub(crate) const fn outside_core(
+pub(crate) const fn case_not_in_core(
     id: &'static str,
     promise: &'static str,
     kernel_function: &'static str,

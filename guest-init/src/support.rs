@@ -220,7 +220,7 @@ pub(crate) type HandlerBody = fn(Dispatch<'_>);
 static HANDLER_BODY: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext) {
-    let flags = arch::current_flags();
+    let flags = arch::take_flags();
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &mut *frame) };
     let record = SigsysRecord {

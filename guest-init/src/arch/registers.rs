@@ -5,10 +5,10 @@
 use super::{Reg, SETTABLE_FLAGS, registers_without_pattern};
 use std::ops::{Index, IndexMut};
 
-/// Declares the registers of an architecture, in the order of the kernel's signal frame, so that a frame
-/// contains a [`Registers`].
+/// Declares the registers of an architecture as the enum `Reg`, in the order of the kernel's signal frame, so that
+/// a frame contains a [`Registers`].
 macro_rules! declare_registers {
-    ($(#[$doc:meta])* $($name:ident),*) => {
+    ($(#[$doc:meta])* pub enum Reg { $($name:ident),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(usize)]

@@ -3,14 +3,14 @@
 //! The settings of the alternate signal stack (`sigaltstack(2)`) across a dispatch.
 
 use crate::arch;
-use crate::case::{Case, Check, OnlyArchs, case, outside_core};
+use crate::case::{Case, Check, OnlyArchs, case, case_not_in_core};
 use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use sudbox_protocol::Arch;
 
 pub(super) const CASES: &[Case] = &[
-    outside_core(
+    case_not_in_core(
         "signals/alternate-stack-settings",
         "in the handler of a dispatch, on either stack, an alternate stack is disabled if it has \
          SS_AUTODISARM, else unchanged; after the handler it has its old settings",

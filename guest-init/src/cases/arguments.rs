@@ -4,7 +4,7 @@
 
 use super::check_on;
 use crate::arch::{self};
-use crate::case::{Case, Check, OnlyArchs, all_but, case, outside_core};
+use crate::case::{Case, Check, OnlyArchs, all_but, case, case_not_in_core};
 use crate::support::*;
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
@@ -83,11 +83,11 @@ pub(super) const CASES: &[Case] = &[
         SET_FUNCTION,
         rearming_replaces,
     ),
-    outside_core(
+    case_not_in_core(
         "arguments/range-across-4-gib-32",
         "a 32-bit program may arm with a range that ends above 4 GiB, and the range does not wrap",
         SET_FUNCTION,
-        check_on!("x86_64", compat_programs::range_across_compat_limit),
+        check_on!("x86_64", this_arch::compat_programs::range_across_compat_limit),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
     .only(OnlyArchs::PROGRAMS_OF_32_BITS),

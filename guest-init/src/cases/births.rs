@@ -5,11 +5,11 @@
 
 use super::seccomp::filter_umask;
 use crate::arch;
-use crate::case::{Case, Check, Failure, outside_core};
+use crate::case::{Case, Check, Failure, case_not_in_core};
 use crate::support::*;
 use sudbox_protocol::Feature;
 
-pub(super) const CASES: &[Case] = &[outside_core(
+pub(super) const CASES: &[Case] = &[case_not_in_core(
     "inheritance/births-in-every-state",
     "a forked child, a vforked child and a new thread are not armed and their creator stays armed, with or \
      without a filter, inside or outside the handler of a dispatch",

@@ -72,7 +72,7 @@ use x86_64 as this_arch;
 /// A check that is compiled only for some architectures. For the others the macro gives
 /// [`check_of_other_architecture`].
 ///
-/// - `check_on!("x86_64", MODULE::FUNCTION)`: a check in the folder of this architecture.
+/// - `check_on!("x86_64", this_arch::MODULE::FUNCTION)`: a check in the folder of this architecture.
 /// - `check_on!(not "x86_64", MODULE::FUNCTION)`: a check in a file for all other architectures.
 /// - `check_on!(cfg CFG, MODULE::FUNCTION)`: a check in a file that is compiled with `cfg(CFG)`.
 macro_rules! check_on {
@@ -99,7 +99,7 @@ macro_rules! check_on {
     ($($arch:literal)|+, $($check:tt)::+) => {{
         #[cfg(any($(target_arch = $arch),+))]
         {
-            $crate::cases::this_arch::$($check)::+
+            $crate::cases::$($check)::+
         }
         #[cfg(not(any($(target_arch = $arch),+)))]
         {

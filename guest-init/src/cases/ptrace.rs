@@ -4,7 +4,7 @@
 
 use super::check_on;
 use crate::arch::{self};
-use crate::case::{Case, Check, Failure, Need, OnlyArchs, all_but, case, outside_core};
+use crate::case::{Case, Check, Failure, Need, OnlyArchs, all_but, case, case_not_in_core};
 use crate::ptrace::SYSEMU;
 use crate::support::*;
 use crate::sys::{self, Errno, WaitStatus};
@@ -54,28 +54,28 @@ pub(super) const CASES: &[Case] = &[
         killed_without_stops,
     )
     .known_bugs(&["phantom-exit-stop"]),
-    outside_core(
+    case_not_in_core(
         "ptrace/selector-death-cannot-be-refused",
         "a call that an invalid or unreadable selector kills dies without a stop at which the tracer could \
          discard the signal",
         "syscall_user_dispatch()",
         selector_death_cannot_be_refused,
     ),
-    outside_core(
+    case_not_in_core(
         "ptrace/step-dispatched",
         "a single step over a dispatched call stops for SIGSYS, then at the handler's start",
         EXIT_FUNCTION,
         check_on!(not "riscv64", stepping::step_dispatched),
     )
     .only(HAS_SINGLE_STEP),
-    outside_core(
+    case_not_in_core(
         "ptrace/step-allowed",
         "a single step over an allowed call stops after it",
         EXIT_FUNCTION,
         check_on!(not "riscv64", stepping::step_allowed),
     )
     .only(HAS_SINGLE_STEP),
-    outside_core(
+    case_not_in_core(
         "ptrace/step-emulated",
         "PTRACE_SYSEMU_SINGLESTEP over a dispatched call is a single step like any other",
         ENTER_FUNCTION,
@@ -110,7 +110,7 @@ pub(super) const CASES: &[Case] = &[
         arms_tracee,
     )
     .features(NEEDS_PTRACE_CONFIG),
-    outside_core(
+    case_not_in_core(
         "ptrace/needs-no-privilege",
         "a tracer without privileges reads and sets the configuration of its own tracees",
         SET_FUNCTION,
@@ -144,20 +144,20 @@ pub(super) const CASES: &[Case] = &[
         "force_exit_sig()",
         killed_exit_event,
     ),
-    outside_core(
+    case_not_in_core(
         "ptrace/tracer-32",
         "a 32-bit tracer reads and sets the configuration of a 64-bit tracee in all its 64 bits",
         "compat_ptrace_request()",
-        check_on!("x86_64", compat_programs::tracer),
+        check_on!("x86_64", this_arch::compat_programs::tracer),
     )
     .features(NEEDS_PTRACE_CONFIG_AND_IA32)
     .only(OnlyArchs::PROGRAMS_OF_32_BITS),
-    outside_core(
+    case_not_in_core(
         "ptrace/tracee-32",
         "a 64-bit tracer sets and reads all 64 bits of a 32-bit tracee's configuration, and they take \
          effect",
         "syscall_user_dispatch_set_config()",
-        check_on!("x86_64", compat_programs::tracee),
+        check_on!("x86_64", this_arch::compat_programs::tracee),
     )
     .features(NEEDS_PTRACE_CONFIG_AND_IA32)
     .only(OnlyArchs::PROGRAMS_OF_32_BITS),

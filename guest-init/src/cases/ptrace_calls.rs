@@ -5,7 +5,7 @@
 use super::check_on;
 use super::ptrace::start_caller;
 use crate::arch;
-use crate::case::{Case, Check, Failure, OnlyArchs, case, outside_core};
+use crate::case::{Case, Check, Failure, OnlyArchs, case, case_not_in_core};
 use crate::ptrace::{self, INTERRUPT};
 use crate::support::*;
 use crate::sys::{self, Errno, WaitStatus};
@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
         "if the tracer changes address, number, arguments or selector of an allowed call at its entry, the \
          changed call is executed and not dispatched",
         ENTER_FUNCTION,
-        check_on!("x86_64", edited::edited_call_executed),
+        check_on!("x86_64", this_arch::edited::edited_call_executed),
     )
     .only(OnlyArchs {
         archs: &[Arch::X86_64],
@@ -44,12 +44,12 @@ pub(super) const CASES: &[Case] = &[
         "ptrace_stop()",
         seized_interrupt,
     ),
-    outside_core(
+    case_not_in_core(
         "ptrace/watched-selector",
         "a debugger's watchpoint on the selector does not change dispatch, and reports only the program's \
          own accesses",
         "hw_breakpoint_handler()",
-        check_on!("x86_64", edited::watched_selector),
+        check_on!("x86_64", this_arch::edited::watched_selector),
     )
     .only(OnlyArchs { archs: &[Arch::X86_64], reason: "watchpoints are set by registers of x86-64" }),
 ];

@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
         "a dispatched call of number -1 keeps its first argument, in the frame and after the \
          handler; an allowed one returns ENOSYS",
         ROLLBACK_FUNCTION,
-        check_on!("aarch64", registers::number_minus_one_kept),
+        check_on!("aarch64", this_arch::registers::number_minus_one_kept),
     )
     .only(OnlyArchs {
         archs: &[Arch::Aarch64],
@@ -61,7 +61,7 @@ pub(super) const CASES: &[Case] = &[
         "a dispatch keeps every arithmetic flag or condition code, and on x86-64 the handler begins with \
          the direction flag clear",
         RETURN_FUNCTION,
-        check_on!("x86_64" | "aarch64" | "s390x", registers::flags_kept),
+        check_on!("x86_64" | "aarch64" | "s390x", this_arch::registers::flags_kept),
     )
     .only(OnlyArchs {
         archs: &[Arch::X86_64, Arch::Aarch64, Arch::S390x],
@@ -72,28 +72,28 @@ pub(super) const CASES: &[Case] = &[
         "if a program single-steps itself, the trap flag is set in the frame and clear in the \
          handler, and the program traps after its next instruction",
         "handle_signal()",
-        check_on!("x86_64", registers::trap_flag_kept),
+        check_on!("x86_64", this_arch::registers::trap_flag_kept),
     )
     .only(ONLY_X86_FLAGS),
     case(
         "registers/alignment-flag-kept",
         "the alignment check flag is set in the frame and after the call",
         RETURN_FUNCTION,
-        check_on!("x86_64", registers::alignment_flag_kept),
+        check_on!("x86_64", this_arch::registers::alignment_flag_kept),
     )
     .only(ONLY_X86_FLAGS),
     case(
         "registers/sse-kept",
         "x87 and SSE registers and control words survive a handler that overwrites them",
         RETURN_FUNCTION,
-        check_on!("x86_64", registers::sse_kept),
+        check_on!("x86_64", this_arch::registers::sse_kept),
     )
     .only(ONLY_X86_FLOATING),
     case(
         "registers/avx-kept",
         "AVX registers survive a handler that overwrites them",
         RETURN_FUNCTION,
-        check_on!("x86_64", registers::avx_kept),
+        check_on!("x86_64", this_arch::registers::avx_kept),
     )
     .needs(&[Need::CpuFeature("avx")])
     .only(ONLY_X86_FLOATING),
@@ -112,7 +112,7 @@ pub(super) const CASES: &[Case] = &[
         "a dispatched call keeps the low 128 bits of each scalable vector and zeroes the rest, like \
          any call",
         "fpsimd_syscall_enter()",
-        check_on!("aarch64", registers::scalable_cut),
+        check_on!("aarch64", this_arch::registers::scalable_cut),
     )
     .needs(&[Need::CpuFeature("sve")])
     .only(OnlyArchs { archs: &[Arch::Aarch64], reason: "only aarch64 has scalable vectors (SVE)" }),
@@ -120,7 +120,7 @@ pub(super) const CASES: &[Case] = &[
         "registers/thread-pointers-kept",
         "the thread pointers are the same in the handler and after it",
         DISPATCH_FUNCTION,
-        check_on!("x86_64" | "aarch64" | "s390x", registers::thread_pointers_kept),
+        check_on!("x86_64" | "aarch64" | "s390x", this_arch::registers::thread_pointers_kept),
     )
     .only(OnlyArchs {
         archs: &[Arch::X86_64, Arch::Aarch64, Arch::S390x],
@@ -131,7 +131,7 @@ pub(super) const CASES: &[Case] = &[
         "a dispatched int 0x80 changes no register but the upper half of RAX, which is not part of the \
          number",
         ROLLBACK_FUNCTION,
-        check_on!("x86_64", registers::compat_kept),
+        check_on!("x86_64", this_arch::registers::compat_kept),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
     .only(OnlyArchs::INT80),

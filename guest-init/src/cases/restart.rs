@@ -5,7 +5,7 @@
 
 use super::ptrace_calls::shared_selector;
 use crate::arch::{self, Reg, Registers};
-use crate::case::{Case, Check, Failure, OnlyArchs, all_but, outside_core};
+use crate::case::{Case, Check, Failure, OnlyArchs, all_but, case_not_in_core};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
@@ -17,7 +17,7 @@ const RESTART_FUNCTION: &str = "arch_do_signal_or_restart()";
 const CONT: u32 = libc::PTRACE_CONT;
 
 pub(super) const CASES: &[Case] = &[
-    outside_core(
+    case_not_in_core(
         "restart/dispatched-anew",
         "an interrupted call that restarts without a handler is dispatched if the selector is BLOCK at the \
          restart",
@@ -25,14 +25,14 @@ pub(super) const CASES: &[Case] = &[
         dispatched_anew,
     )
     .known_bugs(&["result-register-lost"]),
-    outside_core(
+    case_not_in_core(
         "restart/sleep-goes-on-in-handler",
         "an interrupted sleep is dispatched as restart_syscall, and a handler that issues restart_syscall \
          sleeps for the remaining time",
         RESTART_FUNCTION,
         sleep_goes_on_in_handler,
     ),
-    outside_core(
+    case_not_in_core(
         "restart/sleep-ends-with-handler",
         "if the handler makes the program issue restart_syscall again, the call returns EINTR, as after any \
          handler",
@@ -43,25 +43,25 @@ pub(super) const CASES: &[Case] = &[
         archs: all_but!(S390x),
         reason: "s390x has the number of restart_syscall in no register: a handler issues the sleep again",
     }),
-    outside_core(
+    case_not_in_core(
         "restart/stopped-sleep",
         "a sleep that SIGSTOP and SIGCONT interrupt is dispatched if the selector is BLOCK at its restart",
         RESTART_FUNCTION,
         stopped_sleep,
     ),
-    outside_core(
+    case_not_in_core(
         "restart/allowed-goes-on",
         "with ALLOW an interrupted call restarts without a dispatch",
         RESTART_FUNCTION,
         allowed_goes_on,
     ),
-    outside_core(
+    case_not_in_core(
         "restart/failed-stays-failed",
         "an interrupted call that does not restart returns EINTR, whatever the selector's value",
         "handle_signal()",
         failed_stays_failed,
     ),
-    outside_core(
+    case_not_in_core(
         "restart/suppressed-number-kept",
         "if a tracer suppresses SIGSYS, a number or argument in the result register is kept even if it \
          equals one of the kernel's restart codes",

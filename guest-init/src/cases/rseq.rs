@@ -4,7 +4,7 @@
 
 use super::registers::expect_next_instruction;
 use crate::arch::{self, Gate};
-use crate::case::{Case, Check, Failure, Need, outside_core};
+use crate::case::{Case, Check, Failure, Need, case_not_in_core};
 use crate::rseq::{self, CriticalSection, RseqArea};
 use crate::support::*;
 use crate::sys::WaitStatus;
@@ -14,7 +14,7 @@ use sudbox_protocol::Feature;
 const NEEDS_RSEQ: &[Feature] = &[Feature::Dispatch, Feature::Rseq];
 
 pub(super) const CASES: &[Case] = &[
-    outside_core(
+    case_not_in_core(
         "rseq/section-aborted",
         "a dispatch in a critical section aborts the section, and the signal frame has the abort address",
         "rseq_signal_deliver()",
@@ -22,14 +22,14 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(NEEDS_RSEQ)
     .known_bugs(&["rseq-ignores-signals-of-calls"]),
-    outside_core(
+    case_not_in_core(
         "rseq/other-section-left",
         "a dispatch from outside the critical section continues after the call",
         "rseq_signal_deliver()",
         other_section_left,
     )
     .features(NEEDS_RSEQ),
-    outside_core(
+    case_not_in_core(
         "rseq/section-checked",
         "a kernel that kills for a call in a critical section also kills for a dispatched call there",
         "rseq_syscall()",
@@ -132,7 +132,7 @@ fn section_aborted() -> Check {
     let record = first_sigsys_record()?;
     expect_equal_hex("si_call_addr", record.call_address(), gate.compared_address())?;
     expect_next_instruction(&after, &record, gate.other_continuation())?;
-    expect_result_kept("after it", &after)?;
+    expect_result_kept("after the dispatch", &after)?;
     expect_equal_hex("the critical section", section_after, 0)?;
     expect_equal("effect", take_umask_effect(), false)
 }

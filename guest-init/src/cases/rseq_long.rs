@@ -6,7 +6,7 @@
 use super::check_on;
 use super::registers::expect_next_instruction;
 use crate::arch::{self, Gate};
-use crate::case::{Case, Check, Need, OnlyArchs, outside_core};
+use crate::case::{Case, Check, Need, OnlyArchs, case_not_in_core};
 use crate::rseq::{self, CriticalSection};
 use crate::support::*;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -15,20 +15,20 @@ use sudbox_protocol::Feature;
 const NEEDS_RSEQ: &[Feature] = &[Feature::Dispatch, Feature::RseqSlices];
 
 pub(super) const CASES: &[Case] = &[
-    outside_core(
+    case_not_in_core(
         "rseq/optimized-section",
         "with an extended rseq area a dispatch from within a critical section does not abort the section, \
          unless an interrupt came",
         "rseq_signal_deliver()",
-        optimized_section,
+        section_not_aborted,
     )
     .features(NEEDS_RSEQ),
-    outside_core(
+    case_not_in_core(
         "rseq/slice-ended",
         "a dispatched call ends the time slice extension of its thread before the handler runs, as an \
-         allowed call does; a trap does not end the extension",
+         allowed call does; a breakpoint instruction does not end it",
         "rseq_syscall_enter_work()",
-        check_on!("x86_64", slices::slice_ended),
+        check_on!("x86_64", this_arch::slices::slice_ended),
     )
     .features(NEEDS_RSEQ)
     .needs(&[Need::Root, Need::FastMachine])
@@ -45,7 +45,7 @@ pub(super) struct LongRseqArea {
     section: AtomicU64,
     flags: AtomicU32,
     node: AtomicU32,
-    id: AtomicU32,
+    mm_cid: AtomicU32,
     /// Set by the thread to request a time slice extension.
     pub(super) request: AtomicU8,
     /// Set by the kernel while the thread has a time slice extension.
@@ -59,20 +59,21 @@ pub(super) static AREA: LongRseqArea = LongRseqArea {
     section: AtomicU64::new(0),
     flags: AtomicU32::new(0),
     node: AtomicU32::new(0),
-    id: AtomicU32::new(0),
+    mm_cid: AtomicU32::new(0),
     request: AtomicU8::new(0),
     granted: AtomicU8::new(0),
     rest: [0; 34],
 };
 
-/// Registers [`AREA`]; sections of this gate are aborted to [`Gate::other_continuation`].
+/// Registers [`AREA`]. When the kernel aborts a critical section of this gate, the thread continues at
+/// [`Gate::other_continuation`].
 pub(super) fn register_area(gate: &Gate) -> Check {
     // SAFETY: the area is a static whose fields are atomics.
     unsafe { rseq::register(&raw const AREA as u64, size_of::<LongRseqArea>(), gate) }
         .map_err(broken("rseq"))
 }
 
-fn optimized_section() -> Check {
+fn section_not_aborted() -> Check {
     let gate = arch::gate();
     register_area(&gate)?;
     let section = Box::leak(Box::new(CriticalSection::around_call(&gate)));
@@ -93,8 +94,8 @@ fn optimized_section() -> Check {
         }
         disarm()?;
         expect_next_instruction(&after, &record, gate.compared_address())?;
-        expect_result_kept("after it", &after)?;
+        expect_result_kept("after the dispatch", &after)?;
         return expect_equal("effect", take_umask_effect(), false);
     }
-    Err(mismatch("a section that is not aborted in one of 100 calls", "none"))
+    Err(mismatch("100 calls in a section, of which at least one is not aborted", "all are aborted"))
 }

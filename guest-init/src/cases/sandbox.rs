@@ -3,7 +3,7 @@
 //! Foreign programs in the sandbox. A program must behave in the same way with every engine.
 
 use super::check_on;
-use crate::case::{Case, Need, OnlyArchs, outside_core};
+use crate::case::{Case, Need, OnlyArchs, case_not_in_core};
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
@@ -26,14 +26,14 @@ const HAS_NOTIFIED_ARGUMENTS: OnlyArchs = OnlyArchs {
 };
 
 pub(super) const CASES: &[Case] = &[
-    outside_core(
+    case_not_in_core(
         "sandbox/alien-exclusive",
         "a program with a system call interface unlike Linux's runs if all its calls are dispatched",
         "syscall_user_dispatch()",
         check_on!(cfg foreign_programs, foreign::alien_exclusive),
     )
     .only(HAS_FOREIGN_PROGRAM),
-    outside_core(
+    case_not_in_core(
         "sandbox/alien-inclusive",
         "the same program has the same transcript on inclusive dispatch",
         "task_set_syscall_user_dispatch()",
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(&[Feature::Dispatch, Feature::Inclusive])
     .only(HAS_FOREIGN_PROGRAM),
-    outside_core(
+    case_not_in_core(
         "sandbox/alien-filter",
         "the same program has the same transcript on dispatch and on a filter that traps by address",
         "syscall_user_dispatch()",
@@ -49,14 +49,14 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(HAS_FOREIGN_PROGRAM),
-    outside_core(
+    case_not_in_core(
         "sandbox/alien-trace",
         "the same program has the same transcript on dispatch and under a tracer with PTRACE_SYSEMU",
         "syscall_user_dispatch()",
         check_on!(cfg foreign_programs, foreign::alien_trace),
     )
     .only(HAS_SYSEMU_REGISTERS),
-    outside_core(
+    case_not_in_core(
         "sandbox/nt-exclusive",
         "a Windows program that issues its own system calls runs if they are dispatched, with the selector \
          at Wine's offset, and its fault becomes an exception",
@@ -64,7 +64,7 @@ pub(super) const CASES: &[Case] = &[
         check_on!(cfg windows_programs, windows::nt_exclusive),
     )
     .only(HAS_WINDOWS_PROGRAM),
-    outside_core(
+    case_not_in_core(
         "sandbox/nt-inclusive",
         "the same Windows program has the same transcript on inclusive dispatch",
         "task_set_syscall_user_dispatch()",
@@ -72,7 +72,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(&[Feature::Dispatch, Feature::Inclusive])
     .only(HAS_WINDOWS_PROGRAM),
-    outside_core(
+    case_not_in_core(
         "sandbox/nt-filter",
         "the same Windows program has the same transcript on dispatch and on a filter that traps by address",
         "syscall_user_dispatch()",
@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(HAS_WINDOWS_PROGRAM),
-    outside_core(
+    case_not_in_core(
         "sandbox/nt-notification",
         "the same Windows program has the same transcript on dispatch and on a filter that notifies by \
          address",
@@ -89,7 +89,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(HAS_NOTIFIED_ARGUMENTS),
-    outside_core(
+    case_not_in_core(
         "sandbox/nt-trace",
         "the same Windows program has the same transcript on dispatch and under a tracer that skips all its \
          calls",
@@ -97,14 +97,14 @@ pub(super) const CASES: &[Case] = &[
         check_on!(cfg windows_programs, windows::nt_trace),
     )
     .only(HAS_WINDOWS_PROGRAM),
-    outside_core(
+    case_not_in_core(
         "sandbox/nt-int80",
         "with every engine int 0x80 of a Windows program is an exception and no call to Linux",
         "syscall_user_dispatch()",
-        check_on!("x86_64", nt::int80),
+        check_on!("x86_64", this_arch::nt::int80),
     )
     .only(OnlyArchs::INT80),
-    outside_core(
+    case_not_in_core(
         "sandbox/unseen",
         "with every engine no tracepoint reports a system call of a foreign program",
         "syscall_trace_enter()",
@@ -113,21 +113,21 @@ pub(super) const CASES: &[Case] = &[
     .features(&[Feature::Dispatch, Feature::SyscallTracepoints])
     .needs(&[Need::Root, Need::Vm])
     .only(HAS_FOREIGN_PROGRAM),
-    outside_core(
+    case_not_in_core(
         "sandbox/native-untouched",
         "with every engine an emulator's own system calls are executed, from any address",
         "syscall_user_dispatch()",
         check_on!(cfg foreign_programs, foreign::native_untouched),
     )
     .only(HAS_FOREIGN_PROGRAM),
-    outside_core(
+    case_not_in_core(
         "sandbox/signals-from-outside",
         "signals that other processes send to a foreign thread do not change its behaviour",
         "setup_rt_frame()",
         check_on!(cfg foreign_programs, foreign::signals_from_outside),
     )
     .only(HAS_FOREIGN_PROGRAM),
-    outside_core(
+    case_not_in_core(
         "sandbox/escapes",
         "dispatch does not confine: a program that jumps to the allowed range, or sets the selector, calls Linux",
         "syscall_user_dispatch()",

@@ -4,7 +4,7 @@
 //! call.
 
 use crate::arch::{self, Registers};
-use crate::case::{Case, Check, Failure, case, outside_core};
+use crate::case::{Case, Check, Failure, case, case_not_in_core};
 use crate::filter::{self, statement};
 use crate::shared::shared;
 use crate::support::*;
@@ -39,14 +39,14 @@ pub(super) const CASES: &[Case] = &[
         trap_code_differs,
     )
     .features(NEEDS_FILTER),
-    outside_core(
+    case_not_in_core(
         "seccomp/dispatched-unseen-strict",
         "strict mode does not kill for a dispatched call, and kills for an allowed call",
         ENTER_FUNCTION,
         dispatched_unseen_strict,
     )
     .features(NEEDS_FILTER),
-    outside_core(
+    case_not_in_core(
         "seccomp/tsync-at-entry-stop",
         "if another thread installs a filter for all threads while a thread is in its entry stop, the \
          filter decides about that thread's call",

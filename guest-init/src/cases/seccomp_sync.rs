@@ -4,12 +4,12 @@
 
 use super::seccomp::{filter_umask, filter_umask_with, umask_call};
 use crate::arch;
-use crate::case::{Case, Check, Failure, outside_core};
+use crate::case::{Case, Check, Failure, case_not_in_core};
 use crate::support::*;
 use crate::sys;
 use sudbox_protocol::Feature;
 
-pub(super) const CASES: &[Case] = &[outside_core(
+pub(super) const CASES: &[Case] = &[case_not_in_core(
     "seccomp/tsync-decides",
     "a filter for all threads is installed in armed threads whose filters the caller has too; if a thread \
      has another filter the kernel returns its id and installs nothing; threads that have exited are left out",

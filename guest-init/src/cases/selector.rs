@@ -5,7 +5,7 @@
 
 use super::check_on;
 use crate::arch::{self, Registers};
-use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, outside_core};
+use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, case_not_in_core};
 use crate::support::*;
 use crate::sys::{self, SigAction};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -30,7 +30,7 @@ pub(super) const CASES: &[Case] = &[
         block_dispatches,
     ),
     case("selector/flips", "each flip applies from the next call on", DISPATCH_FUNCTION, flips),
-    outside_core(
+    case_not_in_core(
         "selector/flip-from-afar",
         "a flip by another process, through shared memory, applies",
         DISPATCH_FUNCTION,
@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
         EXIT_FUNCTION,
         invalid_value_kills_all_threads,
     ),
-    outside_core(
+    case_not_in_core(
         "selector/kill-dumps-core",
         "a process that its selector kills dumps core if and only if RLIMIT_CORE permits",
         "do_coredump()",
@@ -83,7 +83,7 @@ pub(super) const CASES: &[Case] = &[
         "selector/protection-key-kills",
         "a selector that a protection key protects kills with SIGSEGV, without running a handler",
         EXIT_FUNCTION,
-        check_on!("x86_64", keys::protection_key_kills),
+        check_on!("x86_64", this_arch::keys::protection_key_kills),
     )
     .features(&[Feature::Dispatch, Feature::Pkeys])
     .needs(&[Need::CpuFeature("pku")])
@@ -93,7 +93,7 @@ pub(super) const CASES: &[Case] = &[
         "a handler has no access to a selector that a protection key protects: a call in the handler kills, \
          and calls after the handler obey the selector again",
         DISPATCH_FUNCTION,
-        check_on!("x86_64", keys::protection_key_in_handler),
+        check_on!("x86_64", this_arch::keys::protection_key_in_handler),
     )
     .features(&[Feature::Dispatch, Feature::Pkeys])
     .needs(&[Need::CpuFeature("pku")])

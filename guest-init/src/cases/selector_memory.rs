@@ -4,7 +4,7 @@
 
 use super::userfault::{HANDLED_FAULTS, USER_MODE_ONLY, Userfault};
 use crate::arch;
-use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, outside_core};
+use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, case_not_in_core};
 use crate::shared::KernelChange;
 use crate::support::*;
 use crate::sys;
@@ -17,7 +17,7 @@ const EXIT_FUNCTION: &str = "force_exit_sig()";
 const NEEDS_USERFAULTFD: &[Feature] = &[Feature::Dispatch, Feature::Userfaultfd];
 
 pub(super) const CASES: &[Case] = &[
-    outside_core(
+    case_not_in_core(
         "selector/userfault-waits",
         "the kernel waits for a selector that userfaultfd fills, and uses the filled value",
         DISPATCH_FUNCTION,
@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(NEEDS_USERFAULTFD)
     .needs(&[Need::Root]),
-    outside_core(
+    case_not_in_core(
         "selector/userfault-signal-retries",
         "a signal does not end the wait for a selector; it is handled after the fault",
         DISPATCH_FUNCTION,
@@ -33,7 +33,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(NEEDS_USERFAULTFD)
     .needs(&[Need::Root]),
-    outside_core(
+    case_not_in_core(
         "selector/userfault-killable",
         "SIGKILL ends the wait for a selector that userfaultfd never fills",
         DISPATCH_FUNCTION,
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(NEEDS_USERFAULTFD)
     .needs(&[Need::Root]),
-    outside_core(
+    case_not_in_core(
         "selector/userfault-user-only-kills",
         "a selector that userfaultfd fills only for faults of user mode kills with SIGSEGV",
         EXIT_FUNCTION,

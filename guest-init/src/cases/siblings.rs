@@ -4,13 +4,13 @@
 
 use super::seccomp::{filter_umask, filter_umask_with};
 use crate::arch;
-use crate::case::{Case, Check, outside_core};
+use crate::case::{Case, Check, case_not_in_core};
 use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
 
-pub(super) const CASES: &[Case] = &[outside_core(
+pub(super) const CASES: &[Case] = &[case_not_in_core(
     "inheritance/siblings-kept",
     "whatever dispatch configuration or filters one thread sets, an armed sibling keeps its configuration, \
      and a sibling that is not armed stays so",

@@ -4,7 +4,7 @@
 
 use super::check_on;
 use crate::arch::{self, Gate, Registers};
-use crate::case::{Case, Check, OnlyArchs, case, outside_core};
+use crate::case::{Case, Check, OnlyArchs, case, case_not_in_core};
 use crate::support::*;
 use crate::sys;
 use sudbox_protocol::Feature;
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
         "siginfo/arch-int80",
         "the siginfo of int 0x80 in 64-bit code has AUDIT_ARCH_I386, and number and address of that call",
         TRIGGER_FUNCTION,
-        check_on!("x86_64", compat_programs::siginfo_arch),
+        check_on!("x86_64", this_arch::compat_programs::siginfo_arch),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
     .only(OnlyArchs::INT80),
@@ -51,11 +51,11 @@ pub(super) const CASES: &[Case] = &[
         TRIGGER_FUNCTION,
         rest_is_zero,
     ),
-    outside_core(
+    case_not_in_core(
         "siginfo/layout-32",
         "the siginfo in the handler of a 32-bit program has the layout of 32-bit programs",
         "__copy_siginfo_to_user32()",
-        check_on!("x86_64", compat_programs::siginfo_layout),
+        check_on!("x86_64", this_arch::compat_programs::siginfo_layout),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
     .only(OnlyArchs::PROGRAMS_OF_32_BITS),

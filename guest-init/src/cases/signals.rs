@@ -3,7 +3,7 @@
 //! Dispatch together with signal dispositions, masks, stacks and other signals.
 
 use crate::arch::{self, Reg};
-use crate::case::{Case, Check, Need, OnlyArchs, all_but, case, outside_core};
+use crate::case::{Case, Check, Need, OnlyArchs, all_but, case, case_not_in_core};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, SigAction};
@@ -98,7 +98,7 @@ pub(super) const CASES: &[Case] = &[
         "arch_do_signal_or_restart()",
         restarted_call,
     ),
-    outside_core(
+    case_not_in_core(
         "signals/namespace-init-killed",
         "the first process of a PID namespace is killed like any other",
         FORCE_FUNCTION,
@@ -106,7 +106,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(&[Feature::Dispatch, Feature::PidNamespace])
     .needs(&[Need::Root]),
-    outside_core(
+    case_not_in_core(
         "signals/namespace-init-stays-protected",
         "after a dispatch, signals from inside still do not kill the first process of a PID namespace",
         FORCE_FUNCTION,

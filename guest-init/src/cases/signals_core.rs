@@ -4,13 +4,13 @@
 
 use super::registers::pattern_registers;
 use crate::arch::{self, TraceeRegisters};
-use crate::case::{Case, Check, Failure, Need, outside_core};
+use crate::case::{Case, Check, Failure, Need, case_not_in_core};
 use crate::shared::KernelChange;
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
 use std::time::Duration;
 
-pub(super) const CASES: &[Case] = &[outside_core(
+pub(super) const CASES: &[Case] = &[case_not_in_core(
     "signals/core-tells",
     "the core dump of an unhandled dispatch has the siginfo of the dispatch, the process's status and the \
      registers of the call; the core dump of an invalid selector has a siginfo with code SI_KERNEL",

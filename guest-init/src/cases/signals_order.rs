@@ -5,7 +5,7 @@
 use super::check_on;
 use super::userfault::Userfault;
 use crate::arch::{self, Reg};
-use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, outside_core};
+use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, case_not_in_core};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, SigAction};
@@ -28,29 +28,29 @@ pub(super) const CASES: &[Case] = &[
         "signal_setup_done()",
         bad_stack_reported,
     ),
-    outside_core(
+    case_not_in_core(
         "signals/frame-unwritable-told",
         "if a part of the frame cannot be written, SIGSEGV is sent and the call is not executed",
         "get_sigframe(), x64_setup_rt_frame(), ia32_setup_rt_frame()",
-        check_on!("x86_64", refused_frames::unwritable),
+        check_on!("x86_64", this_arch::refused_frames::unwritable),
     )
     .only(X86_FRAMES),
-    outside_core(
+    case_not_in_core(
         "signals/keys-kept-without-frame",
         "if a part of the frame cannot be written, the program's rights to protection keys are as before",
         "x64_setup_rt_frame()",
-        check_on!("x86_64", refused_frames::keys_kept),
+        check_on!("x86_64", this_arch::refused_frames::keys_kept),
     )
     .features(&[Feature::Dispatch, Feature::Pkeys])
     .needs(&[Need::CpuFeature("pku")])
     .known_bugs(&["keys-opened-without-frame"])
     .only(OnlyArchs::PROTECTION_KEYS),
-    outside_core(
+    case_not_in_core(
         "signals/frame-unreadable-told",
         "a return by a frame that cannot be read, or whose stack segment cannot be loaded, sends SIGSEGV, and \
          no result is taken for that of a call to restart",
         "rt_sigreturn(), restore_sigcontext(), ia32_restore_sigcontext()",
-        check_on!("x86_64", refused_frames::unreadable),
+        check_on!("x86_64", this_arch::refused_frames::unreadable),
     )
     .only(X86_FRAMES),
 ];
@@ -142,7 +142,7 @@ fn bad_stack_reported() -> Check {
         shared_word(INTERRUPTED_ADDRESS),
         arch::gate().compared_address(),
     )?;
-    expect_result_kept("after it", &after)?;
+    expect_result_kept("after SIGSEGV", &after)?;
     expect_equal("effect", take_umask_effect(), false)?;
     let mask = sys::sigmask(libc::SIG_BLOCK, 0).map_err(|e| Failure::Broken(e.to_string()))?;
     expect_equal_hex("mask after it", mask, 0)

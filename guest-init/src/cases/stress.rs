@@ -5,7 +5,7 @@
 
 use super::inheritance::{EXECUTED, execute, program};
 use crate::arch::{self, Reg, Registers};
-use crate::case::{Case, Check, Failure, Need, outside_core};
+use crate::case::{Case, Check, Failure, Need, case_not_in_core};
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
@@ -16,28 +16,28 @@ const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
 const NEEDS_VM_AND_CPUS: &[Need] = &[Need::Vm, Need::Cpus(2)];
 
 pub(super) const CASES: &[Case] = &[
-    outside_core(
+    case_not_in_core(
         "stress/flips",
         "in threads that each flip their own selector, each call obeys the selector of its thread",
         DISPATCH_FUNCTION,
         flips,
     )
     .needs(NEEDS_VM_AND_CPUS),
-    outside_core(
+    case_not_in_core(
         "stress/flips-by-others",
         "while other threads flip its selector, each call is either executed or dispatched",
         DISPATCH_FUNCTION,
         flips_by_others,
     )
     .needs(NEEDS_VM_AND_CPUS),
-    outside_core(
+    case_not_in_core(
         "stress/fork-and-exec",
         "processes that fork in a handler, or execute a program while other threads dispatch, are not armed",
         "begin_new_exec()",
         fork_and_exec,
     )
     .needs(NEEDS_VM_AND_CPUS),
-    outside_core(
+    case_not_in_core(
         "stress/tracer-sets",
         "a tracer that repeatedly arms and disarms one thread changes no other",
         "syscall_user_dispatch_set_config()",

@@ -7,7 +7,7 @@ use super::audit::Audit;
 use super::tracefs::Tracefs;
 use super::{ptrace, registers};
 use crate::arch::{self, Registers};
-use crate::case::{Case, Check, Failure, Need, outside_core};
+use crate::case::{Case, Check, Failure, Need, case_not_in_core};
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
 use sudbox_protocol::Feature;
@@ -20,7 +20,7 @@ const NEEDS_AUDIT: &[Feature] = &[Feature::Dispatch, Feature::Audit];
 const NEEDS_ROOT_AND_VM: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
-    outside_core(
+    case_not_in_core(
         "tracing/no-call-events",
         "a dispatched call causes neither sys_enter nor sys_exit; the calls before and after it cause both",
         ENTER_FUNCTION,
@@ -28,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(NEEDS_TRACEPOINTS)
     .needs(NEEDS_ROOT_AND_VM),
-    outside_core(
+    case_not_in_core(
         "tracing/signal-events",
         "the SIGSYS of a dispatch causes one signal_generate event, for the thread, and one signal_deliver \
          event",
@@ -37,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(NEEDS_TRACEPOINTS)
     .needs(NEEDS_ROOT_AND_VM),
-    outside_core(
+    case_not_in_core(
         "tracing/killed-without-events",
         "a call whose selector kills causes neither sys_enter nor sys_exit",
         EXIT_FUNCTION,
@@ -46,7 +46,7 @@ pub(super) const CASES: &[Case] = &[
     .features(NEEDS_TRACEPOINTS)
     .needs(NEEDS_ROOT_AND_VM)
     .known_bugs(&["phantom-exit-stop"]),
-    outside_core(
+    case_not_in_core(
         "tracing/dispatch-while-traced",
         "with tracepoints, as without, a dispatched call is not executed and an allowed call is",
         EXIT_FUNCTION,
@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(NEEDS_TRACEPOINTS)
     .needs(NEEDS_ROOT_AND_VM),
-    outside_core(
+    case_not_in_core(
         "tracing/ptrace-while-traced",
         "with tracepoints, as without, a tracer has no stop at a dispatched call, and two at the next call",
         EXIT_FUNCTION,
@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(NEEDS_TRACEPOINTS)
     .needs(NEEDS_ROOT_AND_VM),
-    outside_core(
+    case_not_in_core(
         "tracing/no-audit-record",
         "a dispatched call causes no audit record; the allowed calls before and after it cause one each",
         ENTER_FUNCTION,
@@ -70,7 +70,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(NEEDS_AUDIT)
     .needs(NEEDS_ROOT_AND_VM),
-    outside_core(
+    case_not_in_core(
         "tracing/killed-without-audit-record",
         "a call whose selector kills causes no audit record of a system call",
         EXIT_FUNCTION,
@@ -78,7 +78,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(NEEDS_AUDIT)
     .needs(NEEDS_ROOT_AND_VM),
-    outside_core(
+    case_not_in_core(
         "tracing/dispatch-while-audited",
         "with an audit rule, as without, a dispatched call is not executed and has no stops for its tracer",
         EXIT_FUNCTION,

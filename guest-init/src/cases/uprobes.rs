@@ -5,7 +5,7 @@
 
 use super::tracefs::Tracefs;
 use crate::arch::{self, Gate, Registers};
-use crate::case::{Case, Check, Failure, Need, outside_core};
+use crate::case::{Case, Check, Failure, Need, case_not_in_core};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys;
@@ -18,7 +18,7 @@ const NEEDS_UPROBES: &[Feature] = &[Feature::Dispatch, Feature::Uprobes];
 const NEEDS_ROOT_AND_VM: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
-    outside_core(
+    case_not_in_core(
         "uprobes/probed-call-dispatched",
         "a dispatch after a probe has the same registers and address as without the probe",
         "syscall_user_dispatch()",
@@ -26,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(NEEDS_UPROBES)
     .needs(NEEDS_ROOT_AND_VM),
-    outside_core(
+    case_not_in_core(
         "uprobes/entry-probe-unseen",
         "the system call by which a probe on an instruction reports a hit is not dispatched",
         "syscall_user_dispatch()",
@@ -35,7 +35,7 @@ pub(super) const CASES: &[Case] = &[
     .features(NEEDS_UPROBES)
     .needs(NEEDS_ROOT_AND_VM)
     .known_bugs(&["uprobe-dispatched"]),
-    outside_core(
+    case_not_in_core(
         "uprobes/return-probe-unseen",
         "the system call by which a probe on a return reports a hit is not dispatched",
         "syscall_user_dispatch()",
@@ -82,7 +82,7 @@ impl Probe {
 /// A file with the code to probe, mapped so that probes can be set on it.
 pub(crate) struct ProbedCode {
     file: File,
-    /// A copy of the first gate.
+    /// A copy of [`arch::gate`].
     pub(crate) gate: Gate,
     /// The address of the mapping.
     address: u64,
@@ -184,8 +184,7 @@ fn expect_probe_not_dispatched(kind: char) -> Check {
         log(format!("number {} at {:#x} was dispatched", record.number(), record.call_address()));
     }
     expect_equal("SIGSYS handled", dispatch_count(), 0)?;
-    // The kernel must exempt the call from its trampoline only: the same call from another address is
-    // dispatched.
+    // Only the trampoline's own calls must be exempt: from another address these calls are dispatched.
     handle_dispatches(do_nothing)?;
     arm()?;
     for call in PROBE_CALL_NUMBERS {

@@ -3,7 +3,7 @@
 //! Dispatch as real programs use it: Wine, and a binary rewriter of system calls.
 
 use super::check_on;
-use crate::case::{Case, Need, OnlyArchs, outside_core};
+use crate::case::{Case, Need, OnlyArchs, case_not_in_core};
 use sudbox_protocol::Arch;
 
 const X86: OnlyArchs = OnlyArchs {
@@ -12,20 +12,20 @@ const X86: OnlyArchs = OnlyArchs {
 };
 
 pub(super) const CASES: &[Case] = &[
-    outside_core(
+    case_not_in_core(
         "users/wine",
         "a program can emulate Windows calls as Wine does, with the selector in the TEB, a handler that \
          continues at a dispatcher on another stack, and calls that switch between two thread pointers",
         "syscall_user_dispatch()",
-        check_on!("x86_64", users::wine),
+        check_on!("x86_64", this_arch::users::wine),
     )
     .only(X86),
-    outside_core(
+    case_not_in_core(
         "users/rewriter",
         "a program without an allowed range can rewrite each system call instruction at its first dispatch, \
          and return from its handler with ALLOW",
         "syscall_user_dispatch()",
-        check_on!("x86_64", users::rewriter),
+        check_on!("x86_64", this_arch::users::rewriter),
     )
     .needs(&[Need::Root])
     .only(X86),

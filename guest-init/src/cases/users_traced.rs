@@ -4,7 +4,7 @@
 //! a process, as CRIU does, and a tracer that records a process, as rr does.
 
 use crate::arch::{self, Registers};
-use crate::case::{Case, Check, Failure, outside_core};
+use crate::case::{Case, Check, Failure, case_not_in_core};
 use crate::ptrace::{self, CALL_STOP};
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use sudbox_protocol::Feature;
 
 pub(super) const CASES: &[Case] = &[
-    outside_core(
+    case_not_in_core(
         "users/checkpoint",
         "if a tracer saves a process and restores it into another process, its calls are dispatched there as \
          before",
@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
         checkpoint,
     )
     .features(&[Feature::Dispatch, Feature::PtraceConfig]),
-    outside_core(
+    case_not_in_core(
         "users/recorder",
         "a tracer of all calls observes the entry and exit of each allowed call, and only SIGSYS for a \
          dispatched call",

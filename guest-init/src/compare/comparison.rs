@@ -71,14 +71,14 @@ pub(super) const DISPATCH_IN_COMPAT_CODE: Scenario = Scenario {
 };
 
 /// A dispatch, in every variant.
-pub(super) const DISPATCH_EVERY_VARIANT: Scenario = Scenario { runs_every_variant: true, ..PLAIN };
+pub(super) const THOROUGH_DISPATCH: Scenario = Scenario { is_thorough: true, ..PLAIN };
 
 /// A task that is not armed executes the call, which queues a SIGSYS, in every variant.
-pub(super) const QUEUED_EVERY_VARIANT: Scenario =
-    Scenario { cause: Cause::QueuedSigsys, arming: Arming::Never, ..DISPATCH_EVERY_VARIANT };
+pub(super) const THOROUGH_QUEUED: Scenario =
+    Scenario { cause: Cause::QueuedSigsys, arming: Arming::Never, ..THOROUGH_DISPATCH };
 
 /// A task that is not armed executes the call, which queues a SIGSYS.
-pub(super) const QUEUED: Scenario = Scenario { runs_every_variant: false, ..QUEUED_EVERY_VARIANT };
+pub(super) const QUEUED: Scenario = Scenario { is_thorough: false, ..THOROUGH_QUEUED };
 
 /// An armed task executes the call because the selector is at ALLOW.
 pub(super) const ALLOWED: Scenario = Scenario { cause: Cause::QueuedSigsys, ..PLAIN };

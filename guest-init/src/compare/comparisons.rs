@@ -12,7 +12,7 @@ use sudbox_protocol::Feature;
 pub(super) const COMPARISONS: &[Comparison] = &[
     Comparison {
         features: NEEDS_DISPATCH_AND_FILTER,
-        scenarios: trap_and_dispatch(DISPATCH_EVERY_VARIANT),
+        scenarios: trap_and_dispatch(THOROUGH_DISPATCH),
         ..comparison_by_program(
             "compare/trap",
             "a dispatch leaves the same state as a filter's trap at the same instruction",
@@ -21,7 +21,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         )
     },
     Comparison {
-        scenarios: [QUEUED_EVERY_VARIANT, DISPATCH_EVERY_VARIANT],
+        scenarios: [THOROUGH_QUEUED, THOROUGH_DISPATCH],
         ..comparison_by_program(
             "compare/queued",
             "a dispatch leaves the same state as a queued SIGSYS with the same siginfo",
@@ -31,11 +31,11 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         scenarios: [
-            QUEUED_EVERY_VARIANT,
+            THOROUGH_QUEUED,
             Scenario {
                 cause: Cause::QueuedOtherSignal,
                 arming: Arming::Never,
-                ..DISPATCH_EVERY_VARIANT
+                ..THOROUGH_DISPATCH
             },
         ],
         ..comparison_by_program(
@@ -150,7 +150,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         "compare/refused-between",
         "a dispatch leaves the same state whether or not the kernel has refused a configuration before",
         SET_DISPATCH_FUNCTION,
-        Scenario { arming: Arming::Refused, ..PLAIN },
+        Scenario { arming: Arming::WithRefusedRequests, ..PLAIN },
     ),
     comparison_by_program(
         "compare/no-selector",

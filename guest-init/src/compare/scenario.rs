@@ -4,10 +4,11 @@
 use crate::arch::{CallInstruction, FrameFormat, HARMLESS_FLAGS, TRAP_FLAG};
 use crate::support::PAGE_SIZE;
 
-/// The cause of the SIGSYS at the watched call.
+/// The cause of the signal at the watched call.
 ///
-/// The call is the same for all causes: an `rt_tgsigqueueinfo(2)` that queues a SIGSYS to its caller. The
-/// queued siginfo is that of a dispatch of this call.
+/// The call is the same for all causes but the last: an `rt_tgsigqueueinfo(2)` that queues a SIGSYS to its caller,
+/// with the siginfo that a dispatch of this call has. For the last cause it queues another signal, whose siginfo
+/// differs in `si_signo` only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// Dispatch: the selector is at BLOCK, and the call is outside the allowed range.
@@ -20,7 +21,7 @@ pub(crate) enum Cause {
     SeccompTrap,
     /// The call itself, which is executed and queues the SIGSYS.
     QueuedSigsys,
-    /// The call itself, which is executed and queues another signal. Its siginfo differs in `si_signo` only.
+    /// The call itself, which is executed and queues another signal.
     QueuedOtherSignal,
 }
 
@@ -50,7 +51,7 @@ pub(crate) enum Arming {
     Toggled,
     /// The task arms with another configuration, then with the usual one, then makes requests that
     /// the kernel refuses.
-    Refused,
+    WithRefusedRequests,
     /// The tracer arms the task and then detaches.
     ByTracer,
 }
@@ -106,7 +107,7 @@ pub(crate) enum Filter {
 /// The conditions under which a program makes the watched call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scenario {
-    /// The cause of the SIGSYS.
+    /// The cause of the signal.
     pub(crate) cause: Cause,
     /// The instruction of the call.
     pub(crate) instruction: CallInstruction,
@@ -121,8 +122,8 @@ pub(crate) struct Scenario {
     pub(crate) parent: Parent,
     pub(crate) monitor: Monitor,
     pub(crate) filter: Filter,
-    /// Whether the scenario runs all variants that need no 32-bit code.
-    pub(crate) runs_every_variant: bool,
+    /// Whether the scenario is thorough: it runs all variants that need no 32-bit code.
+    pub(crate) is_thorough: bool,
 }
 
 impl Scenario {
@@ -135,8 +136,8 @@ impl Scenario {
     pub(crate) fn runs(&self, variant: &Variant) -> bool {
         match variant.scenarios {
             RunIn::All => true,
-            RunIn::EveryVariantScenarios => self.runs_every_variant,
-            RunIn::EveryVariantAndCompatCode => self.runs_every_variant || self.has_compat_code(),
+            RunIn::Thorough => self.is_thorough,
+            RunIn::ThoroughAndCompatCode => self.is_thorough || self.has_compat_code(),
             RunIn::CompatCode => self.has_compat_code(),
         }
     }
@@ -154,7 +155,7 @@ pub(crate) const PLAIN: Scenario = Scenario {
     parent: Parent::Ordinary,
     monitor: Monitor::None,
     filter: Filter::None,
-    runs_every_variant: false,
+    is_thorough: false,
 };
 
 /// Size of an alternate stack that is too small for a frame with extended state, in bytes: `MINSIGSTKSZ`. A
@@ -190,11 +191,11 @@ pub(crate) enum AltStack {
 pub(crate) enum RunIn {
     /// All scenarios.
     All,
-    /// The scenarios with [`Scenario::runs_every_variant`].
-    EveryVariantScenarios,
-    /// The scenarios with [`Scenario::runs_every_variant`], and those with 32-bit code.
-    EveryVariantAndCompatCode,
-    /// The scenarios with 32-bit code. They have frames of both formats.
+    /// The thorough scenarios ([`Scenario::is_thorough`]).
+    Thorough,
+    /// The thorough scenarios, and those with 32-bit code.
+    ThoroughAndCompatCode,
+    /// The scenarios with 32-bit code. Some of them have native frames, the others compat frames.
     CompatCode,
 }
 
@@ -260,7 +261,7 @@ const PLAIN_VARIANT: Variant = Variant {
     are_blocked_pending: false,
     misalignment: 0,
     has_initial_floating: false,
-    scenarios: RunIn::EveryVariantScenarios,
+    scenarios: RunIn::Thorough,
     edits_frame: false,
 };
 
@@ -325,7 +326,7 @@ pub(crate) const VARIANTS: &[Variant] = &[
         handler_mask: 1 << 11 | 1 << 39,
         are_blocked_pending: true,
         processor_flags: HARMLESS_FLAGS,
-        scenarios: RunIn::EveryVariantAndCompatCode,
+        scenarios: RunIn::ThoroughAndCompatCode,
         edits_frame: true,
         ..PLAIN_VARIANT
     },

@@ -403,7 +403,7 @@ fn arm_task(scenario: &Scenario) -> bool {
         Arming::Once => arm(),
         Arming::Twice => arm() && arm(),
         Arming::Toggled => (0..1000).all(|_| arm() && disarm()) && arm(),
-        Arming::Refused => {
+        Arming::WithRefusedRequests => {
             set_configuration(MODE_EXCLUSIVE, 0, u64::MAX, 0)
                 && arm()
                 && !set_configuration(MODE_EXCLUSIVE, 1, u64::MAX, selector)

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The layouts of registers: of gates, of signal frames, and of ptrace(2).
+//! The general registers: their order in [`Registers`], in signal frames, and in ptrace(2).
 
 use crate::arch::registers::{Registers, declare_registers};
 
 declare_registers! {
     /// Index of a register in [`Registers`]: the order of `struct user_pt_regs`
     /// (arch/arm64/include/uapi/asm/ptrace.h).
-    X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19,
-    X20, X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, Sp, Pc, Pstate
+    pub enum Reg {
+        X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19,
+        X20, X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, Sp, Pc, Pstate
+    }
 }
 
 impl Reg {
@@ -33,7 +35,8 @@ pub const SETTABLE_FLAGS: u64 = 0xf000_0000;
 /// The bits of [`Reg::FLAGS`] that are always set in user mode: none.
 pub const ALWAYS_SET_FLAGS: u64 = 0;
 
-/// The registers that cannot hold a pattern value, and their values: the flags.
+/// The flags, the only register in which [`Registers::for_call`] cannot put a pattern value, with the value that
+/// it puts there.
 pub fn registers_without_pattern() -> [(Reg, u64); 1] {
     [(Reg::Pstate, 0)]
 }
@@ -74,7 +77,7 @@ pub struct UserContext {
 /// The current arithmetic flags.
 #[inline]
 #[must_use]
-pub fn current_flags() -> u64 {
+pub fn take_flags() -> u64 {
     let flags: u64;
     // SAFETY: reads a register.
     unsafe { std::arch::asm!("mrs {}, nzcv", out(reg) flags, options(nomem, nostack)) };
@@ -123,13 +126,13 @@ impl TraceeRegisters {
         self.number = number;
     }
 
-    /// The registers of a tracee that stopped at the entry of a call, in the layout of gates.
+    /// The registers of a tracee that stopped at the entry of a call.
     #[must_use]
     pub fn general_at_call(&self) -> Registers {
         self.general()
     }
 
-    /// The registers in the layout of gates.
+    /// The registers of the tracee.
     #[must_use]
     pub fn general(&self) -> Registers {
         let mut values = [0; Reg::ALL.len()];
@@ -142,7 +145,7 @@ impl TraceeRegisters {
         Registers::from_values(values)
     }
 
-    /// Sets the registers from the layout of gates. The tracee is then in no call.
+    /// Sets the registers. The tracee is then in no call.
     pub fn set_general(&mut self, registers: &Registers) {
         let values = registers.values();
         self.result = values[0];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The layouts of registers: of gates, of signal frames, and of ptrace(2).
+//! The general registers: their order in [`Registers`], in signal frames, and in ptrace(2).
 
 use super::thread_pointer;
 use crate::arch::registers::{Registers, declare_registers};
@@ -8,8 +8,10 @@ use crate::arch::registers::{Registers, declare_registers};
 declare_registers! {
     /// Index of a register in [`Registers`]: the order of `struct user_regs_struct`
     /// (arch/riscv/include/uapi/asm/ptrace.h), which has PC in the place of x0.
-    Pc, Ra, Sp, Gp, Tp, T0, T1, T2, S0, S1, A0, A1, A2, A3, A4, A5, A6, A7, S2, S3, S4, S5, S6,
-    S7, S8, S9, S10, S11, T3, T4, T5, T6
+    pub enum Reg {
+        Pc, Ra, Sp, Gp, Tp, T0, T1, T2, S0, S1, A0, A1, A2, A3, A4, A5, A6, A7, S2, S3, S4, S5, S6,
+        S7, S8, S9, S10, S11, T3, T4, T5, T6
+    }
 }
 
 impl Reg {
@@ -34,8 +36,8 @@ pub const SETTABLE_FLAGS: u64 = 0;
 /// The bits of [`Reg::FLAGS`] that are always set in user mode.
 pub const ALWAYS_SET_FLAGS: u64 = 0;
 
-/// The registers that cannot hold a pattern value, and their values: the thread pointer,
-/// which handlers need.
+/// The thread pointer, the only register in which [`Registers::for_call`] cannot put a pattern value, since
+/// handlers need it, with the value that it puts there.
 pub fn registers_without_pattern() -> [(Reg, u64); 1] {
     [(Reg::Tp, thread_pointer())]
 }
@@ -68,7 +70,7 @@ pub struct UserContext {
 /// The current flags register: there is none.
 #[inline]
 #[must_use]
-pub fn current_flags() -> u64 {
+pub fn take_flags() -> u64 {
     0
 }
 
@@ -105,13 +107,13 @@ impl TraceeRegisters {
         self.number = number;
     }
 
-    /// The registers of a tracee that stopped at the entry of a call, in the layout of gates.
+    /// The registers of a tracee that stopped at the entry of a call.
     #[must_use]
     pub fn general_at_call(&self) -> Registers {
         self.general()
     }
 
-    /// The registers in the layout of gates.
+    /// The registers of the tracee.
     #[must_use]
     pub fn general(&self) -> Registers {
         let mut values = [0; Reg::ALL.len()];
@@ -124,7 +126,7 @@ impl TraceeRegisters {
         Registers::from_values(values)
     }
 
-    /// Sets the registers from the layout of gates. The tracee is then in no call.
+    /// Sets the registers. The tracee is then in no call.
     pub fn set_general(&mut self, registers: &Registers) {
         let values = registers.values();
         self.instruction_pointer = values[0];

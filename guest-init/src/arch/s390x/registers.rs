@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Layouts of registers: those that gates load and store, those in a signal frame, and those of
-//! ptrace(2).
+//! The general registers: their order in [`Registers`], in signal frames, and in ptrace(2).
 
 use crate::arch::registers::{Registers, declare_registers};
 
@@ -10,7 +9,9 @@ declare_registers! {
     /// (arch/s390/include/uapi/asm/sigcontext.h). The program status word comes first: `Mask` is
     /// its mask, `Next` the address of the next instruction. Gates load and store only two fields
     /// of the mask: the condition code and the enabled arithmetic exceptions.
-    Mask, Next, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, R11, R12, R13, R14, Sp
+    pub enum Reg {
+        Mask, Next, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, R11, R12, R13, R14, Sp
+    }
 }
 
 impl Reg {
@@ -32,8 +33,8 @@ impl Reg {
 /// (`PSW_MASK_CC`, arch/s390/include/uapi/asm/ptrace.h).
 pub const SETTABLE_FLAGS: u64 = 3 << 44;
 
-/// The register that cannot hold a pattern value, the mask, with the value that gates load instead:
-/// condition code 0.
+/// The mask, the only register in which [`Registers::for_call`] cannot put a pattern value, with the value that
+/// it puts there: condition code 0.
 pub fn registers_without_pattern() -> [(Reg, u64); 1] {
     [(Reg::Mask, 0)]
 }
@@ -67,7 +68,7 @@ pub struct UserContext {
 /// Returns 0: no case needs the condition code at the entry of a handler.
 #[inline]
 #[must_use]
-pub fn current_flags() -> u64 {
+pub fn take_flags() -> u64 {
     0
 }
 

@@ -146,7 +146,7 @@ impl Registers {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Request {
-    /// Address of the gate, or of [`store_code`].
+    /// Address of the gate, or of [`code_without_call`].
     pub gate: u32,
     /// The value of the selector during the call.
     pub selector: u32,
@@ -208,8 +208,8 @@ declare_addresses! {
     fault_handler = sudbox32_fault_handler;
     /// A gate that uses `int 0x80`, inside the range that cases allow.
     inside_gate = sudbox32_inside_gate;
-    /// Code that issues no system call and writes ECX to the address in EBX.
-    store_code = sudbox32_store_code;
+    /// Code that writes ECX to the address in EBX. It issues no system call.
+    code_without_call = sudbox32_code_without_call;
     /// A restorer inside the range that cases allow.
     restorer = sudbox32_restorer;
     /// An outside gate that uses `int 0x80`.
@@ -257,9 +257,14 @@ pub fn program_image() -> Vec<u8> {
     let size = HEADERS_LENGTH + length;
     // e_ident (ELFCLASS32, little-endian), e_type (ET_EXEC), e_machine (EM_386), e_version.
     let mut image = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0".to_vec();
-    // e_entry, e_phoff, e_shoff, e_flags; e_ehsize and e_phentsize; e_phnum; the section headers: none.
-    for word in [symbol_address(sudbox32_start), 52, 0, 0, 32 << 16 | 52, 1, 0] {
+    let (e_entry, e_phoff, e_shoff, e_flags) = (symbol_address(sudbox32_start), 52, 0, 0);
+    for word in [e_entry, e_phoff, e_shoff, e_flags] {
         image.extend_from_slice(&u32::to_le_bytes(word));
+    }
+    let (e_ehsize, e_phentsize, e_phnum) = (52, 32, 1);
+    let (e_shentsize, e_shnum, e_shstrndx) = (0, 0, 0);
+    for half in [e_ehsize, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx] {
+        image.extend_from_slice(&u16::to_le_bytes(half));
     }
     // PT_LOAD of the whole file, readable and executable, aligned to pages.
     for word in [1, 0, BASE_ADDRESS, BASE_ADDRESS, size, size, 5, 0x1000] {

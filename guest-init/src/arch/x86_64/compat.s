@@ -177,7 +177,7 @@ SUDBOX_AT sudbox32_inside_gate
     jmp sudbox32_after_call
 
 # Stores ECX to the address in EBX.
-SUDBOX_AT sudbox32_store_code
+SUDBOX_AT sudbox32_code_without_call
     mov [ebx], ecx
     jmp sudbox32_after_call
 

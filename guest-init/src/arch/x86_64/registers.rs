@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The layouts of registers: of gates, of signal frames, and of ptrace(2).
+//! The general registers: their order in [`Registers`], in signal frames, and in ptrace(2).
 
 use crate::arch::registers::{Registers, declare_registers};
 
 declare_registers! {
     /// Index of a register in [`Registers`]: the order of `struct sigcontext_64`
     /// (arch/x86/include/uapi/asm/sigcontext.h).
-    R8, R9, R10, R11, R12, R13, R14, R15, Di, Si, Bp, Bx, Dx, Ax, Cx, Sp, Ip, Flags
+    pub enum Reg {
+        R8, R9, R10, R11, R12, R13, R14, R15, Di, Si, Bp, Bx, Dx, Ax, Cx, Sp, Ip, Flags
+    }
 }
 
 impl Reg {
@@ -40,7 +42,8 @@ pub const FLAG_ALIGNMENT: u64 = 0x4_0000;
 /// The flags that are always set in user mode: bit 1, and IF.
 pub const ALWAYS_SET_FLAGS: u64 = 0x202;
 
-/// The registers that cannot hold a pattern value, and their values: the flags.
+/// The flags, the only register in which [`Registers::for_call`] cannot put a pattern value, with the value that
+/// it puts there.
 pub fn registers_without_pattern() -> [(Reg, u64); 1] {
     [(Reg::Flags, ALWAYS_SET_FLAGS)]
 }
@@ -76,7 +79,7 @@ pub struct UserContext {
     trap: u64,
     old_mask: u64,
     cr2: u64,
-    floating: u64,
+    floating_address: u64,
     reserved: [u64; 8],
     /// The signal mask that the handler's return restores.
     pub mask: u64,
@@ -101,13 +104,13 @@ impl UserContext {
 
     /// Lets the handler's return replace a stack segment that cannot be loaded (`UC_STRICT_RESTORE_SS`,
     /// arch/x86/include/uapi/asm/ucontext.h).
-    pub fn clear_strict_segment(&mut self) {
+    pub fn clear_strict_restore_ss(&mut self) {
         self.flags &= !4;
     }
 
     /// Sets the address from which the handler's return restores the floating point state.
-    pub fn set_floating(&mut self, address: u64) {
-        self.floating = address;
+    pub fn set_floating_address(&mut self, address: u64) {
+        self.floating_address = address;
     }
 
     /// The bytes of the context.
@@ -118,11 +121,11 @@ impl UserContext {
     }
 }
 
-/// The flags register at the start of a handler. Clears the flag of alignment checks (AC), since compiled
-/// code must not run with it.
+/// The flags register. Clears the flag of alignment checks (AC) in it, since compiled code must not run with
+/// it.
 #[inline]
 #[must_use]
-pub fn current_flags() -> u64 {
+pub fn take_flags() -> u64 {
     let flags: u64;
     // SAFETY: reads the flags through the stack, and clears AC, which compilers never set or test.
     unsafe {
@@ -184,7 +187,7 @@ impl TraceeRegisters {
         self.number = u64::MAX;
     }
 
-    /// The registers of a tracee that stopped at the entry of a call, in the layout of gates.
+    /// The registers of a tracee that stopped at the entry of a call.
     #[must_use]
     pub fn general_at_call(&self) -> Registers {
         let mut registers = self.general();
@@ -192,7 +195,7 @@ impl TraceeRegisters {
         registers
     }
 
-    /// The registers of a tracee that is in no call, in the layout of gates.
+    /// The registers of a tracee that is in no call.
     #[must_use]
     pub fn general(&self) -> Registers {
         let [r15, r14, r13, r12, bp, bx] = self.callee_saved;
@@ -218,7 +221,7 @@ impl TraceeRegisters {
         ])
     }
 
-    /// Sets the registers from the layout of gates. The tracee is then in no call.
+    /// Sets the registers. The tracee is then in no call.
     pub fn set_general(&mut self, registers: &Registers) {
         let [r8, r9, r10, r11, r12, r13, r14, r15, di, si, bp, bx, dx, ax, cx, sp, ip, flags] =
             registers.values();

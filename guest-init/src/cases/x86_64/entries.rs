@@ -302,7 +302,7 @@ fn patch_requests(vdso: &Vdso, addresses: [u32; 2], instruction: [u8; 2]) -> [Re
     let writable = inside_request(compat_number::MPROTECT, &[vdso.mapping.start, length, rights]);
     let [first, second] = addresses.map(|address| {
         let registers = CompatRegisters { bx: address - 2, cx: code, ..CompatRegisters::default() };
-        Request::new(compat::store_code(), ALLOW, registers)
+        Request::new(compat::code_without_call(), ALLOW, registers)
     });
     [writable, first, second]
 }

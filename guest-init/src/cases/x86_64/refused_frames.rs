@@ -524,7 +524,7 @@ pub(crate) fn unreadable() -> Check {
         }
     }
     let native = trial(Return::Native, start);
-    let edit = |context: &mut UserContext| context.set_floating(arch::KERNEL_ADDRESS);
+    let edit = |context: &mut UserContext| context.set_floating_address(arch::KERNEL_ADDRESS);
     expect_return(
         "a kernel address of the floating point state",
         &Trial { edit, ..native },
@@ -551,7 +551,7 @@ fn stack_segments(native: &Trial) -> Check {
     expect_equal_hex("stack segment in the frame of SIGSEGV", segment, 3)?;
     let edit = |context: &mut UserContext| {
         context.set_stack_segment(0);
-        context.clear_strict_segment();
+        context.clear_strict_restore_ss();
     };
     expect_return("an invalid stack segment that may be replaced", &Trial { edit, ..*native }, None)
 }

@@ -41,7 +41,7 @@ pub(crate) struct JudgeOptions {
     /// Collects the observations of the cases; `None` if they are not recorded.
     pub(crate) recorder: Option<Arc<Recorder>>,
     /// Trace the operations of benchmarks, on a machine that counts instructions.
-    pub(crate) trace_operations: bool,
+    pub(crate) trace_marked_operations: bool,
     pub(crate) compared_with: ComparedWith,
 }
 
@@ -246,7 +246,7 @@ pub(crate) fn vm_spec(
         clock_counts_instructions: false,
         vsock_port: sudbox_protocol::PORT,
         wait_for_gdb: vm.gdb,
-        trace_operations: false,
+        trace_marked_operations: false,
         take_snapshot: false,
     }
 }
@@ -362,7 +362,7 @@ pub(crate) fn judge_image(
     let initramfs = folder.write("initramfs.cpio", guest::initramfs(&init, &image.modules)?)?;
     let mut spec =
         vm_spec(image, &options.vm, initramfs, options.vm.append.clone().unwrap_or_default());
-    spec.trace_operations = options.trace_operations;
+    spec.trace_marked_operations = options.trace_marked_operations;
     let mut runner = options.case_runner(Environment::Vm { machine, spec }, timeout);
     runner.vmlinux.clone_from(&image.vmlinux);
     runner.baseline = match &options.compared_with {

@@ -173,7 +173,7 @@ impl Level1 {
             clock_counts_instructions: false,
             vsock_port: wire::PORT,
             wait_for_gdb: false,
-            trace_operations: false,
+            trace_marked_operations: false,
             take_snapshot: false,
         };
         Level1 { connection: Mutex::new(Connection::boot(host, &spec)), host, spec, _dir: dir }

@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         clock_counts_instructions: false,
         vsock_port: 1024,
         wait_for_gdb: std::env::var_os("GDB").is_some(),
-        trace_operations: false,
+        trace_marked_operations: false,
         take_snapshot: false,
     };
 

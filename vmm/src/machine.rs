@@ -55,7 +55,7 @@ pub struct VmSpec {
     pub wait_for_gdb: bool,
     /// Whether to trace the operations that the guest marks ([`sudbox_protocol::marks`]). A backend
     /// that cannot trace ignores this field.
-    pub trace_operations: bool,
+    pub trace_marked_operations: bool,
     /// Whether to take a [`Snapshot`] when the guest connects. A backend without snapshots ignores
     /// this field.
     pub take_snapshot: bool,
@@ -109,32 +109,32 @@ pub trait Vm: Send {
         None
     }
 
-    /// Returns the traces requested by [`VmSpec::trace_operations`] so far; empty if the backend does not
+    /// Returns the traces requested by [`VmSpec::trace_marked_operations`] so far; empty if the backend does not
     /// trace.
     ///
     /// # Errors
     /// The reason why tracing failed.
-    fn operation_traces(&self) -> Result<Vec<OperationTrace>, String> {
+    fn marked_operation_traces(&self) -> Result<Vec<MarkedOperationTrace>, String> {
         Ok(Vec::new())
     }
 
     /// Describes the activity of each vCPU in one line; empty if the backend cannot tell. The
     /// backend may stop the vCPUs for this, so the caller must end the VM after the call.
-    fn vcpu_states(&mut self) -> Vec<String> {
+    fn describe_vcpus_before_end(&mut self) -> Vec<String> {
         Vec::new()
     }
 }
 
 /// The instructions that the vCPUs executed during one marked operation of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OperationTrace {
+pub struct MarkedOperationTrace {
     /// Number of the operation, from the guest.
     pub operation: u64,
     /// The instructions of kernel and program.
     pub instructions: Vec<ExecutedInstruction>,
 }
 
-impl OperationTrace {
+impl MarkedOperationTrace {
     /// Number of executed instructions.
     #[must_use]
     pub fn total(&self) -> u64 {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::console::{Console, ConsoleReader};
 use crate::machine::{
-    BootError, HostStream, Machine, OperationTrace, RunningVm, Snapshot, Vm, VmEnd, VmSpec,
+    BootError, HostStream, Machine, MarkedOperationTrace, RunningVm, Snapshot, Vm, VmEnd, VmSpec,
 };
 use crate::poll::{self, PollFd, PollFlags};
 
@@ -213,19 +213,20 @@ impl Session {
         self.vm.snapshot()
     }
 
-    /// Returns the traces requested by [`VmSpec::trace_operations`] so far.
+    /// Returns the traces requested by [`VmSpec::trace_marked_operations`] so far.
     ///
     /// # Errors
     /// The reason why the backend could not trace.
-    pub fn operation_traces(&self) -> Result<Vec<OperationTrace>, String> {
-        self.vm.operation_traces()
+    pub fn marked_operation_traces(&self) -> Result<Vec<MarkedOperationTrace>, String> {
+        self.vm.marked_operation_traces()
     }
 
     /// Describes an unresponsive guest: one line for each vCPU, and one line if the guest does not
     /// read the stream. Returns no lines if the backend cannot tell. The backend may stop the vCPUs
     /// to read their state, so the caller must call [`Session::finish`] afterwards.
     pub fn diagnose(&mut self) -> Vec<String> {
-        let mut lines = if self.end.is_none() { self.vm.vcpu_states() } else { Vec::new() };
+        let mut lines =
+            if self.end.is_none() { self.vm.describe_vcpus_before_end() } else { Vec::new() };
         if self.stream.has_unread_bytes() {
             lines.push("the guest does not read what the host sends".to_owned());
         }

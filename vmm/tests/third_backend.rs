@@ -27,7 +27,7 @@ fn spec() -> VmSpec {
         clock_counts_instructions: false,
         vsock_port: 1024,
         wait_for_gdb: false,
-        trace_operations: false,
+        trace_marked_operations: false,
         take_snapshot: true,
     }
 }

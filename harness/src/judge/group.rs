@@ -265,7 +265,7 @@ impl<'a> GroupRunner<'a> {
             run_cases(&mut vm, plan, records_observations, self.runner.timeouts, &mut |_| {});
         self.result.console_log.push_str(&vm.console());
         self.store_snapshot(vm.snapshot());
-        match vm.operation_traces() {
+        match vm.marked_operation_traces() {
             Ok(traces) => run.traces = traces,
             Err(why) => {
                 let note = format!("costly instructions are not counted: {why}");

@@ -6,7 +6,7 @@ use crate::symbols::Symbols;
 use std::collections::BTreeMap;
 use sudbox_guest_init::bench::TABLE;
 use sudbox_report::{CaseMeasurement, FunctionCost};
-use sudbox_vmm::machine::OperationTrace;
+use sudbox_vmm::machine::MarkedOperationTrace;
 
 /// Function name for all instructions of the program, which is the same on every kernel.
 const PROGRAM: &str = "program";
@@ -19,10 +19,10 @@ const KERNEL: &str = "kernel";
 const KERNEL_START: u64 = 1 << 63;
 
 /// Adds the instruction counts of each trace to the measurement of its case, which is the case at
-/// index `OperationTrace::operation` of the table of benchmarks.
+/// index `MarkedOperationTrace::operation` of the table of benchmarks.
 pub(super) fn add_functions(
     measurements: &mut [CaseMeasurement],
-    traces: &[OperationTrace],
+    traces: &[MarkedOperationTrace],
     symbols: Option<&Symbols>,
 ) {
     for trace in traces {
@@ -37,7 +37,7 @@ pub(super) fn add_functions(
 }
 
 /// The instructions of a trace by function.
-fn functions(trace: &OperationTrace, symbols: Option<&Symbols>) -> Vec<FunctionCost> {
+fn functions(trace: &MarkedOperationTrace, symbols: Option<&Symbols>) -> Vec<FunctionCost> {
     let mut costs: BTreeMap<&str, FunctionCost> = BTreeMap::new();
     for instruction in &trace.instructions {
         let name = match instruction.address {
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn traces_go_to_the_measurements_of_their_cases() {
         let executed = |address, kind, count| ExecutedInstruction { address, kind, count };
-        let trace = OperationTrace {
+        let trace = MarkedOperationTrace {
             operation: 1,
             instructions: vec![
                 executed(0x40_1000, None, 3),
@@ -70,7 +70,7 @@ mod tests {
                 executed(KERNEL_START + 4, None, 1),
             ],
         };
-        let unknown = OperationTrace { operation: u64::MAX, instructions: vec![] };
+        let unknown = MarkedOperationTrace { operation: u64::MAX, instructions: vec![] };
         let measurement =
             |id: &str| CaseMeasurement::new(id, sudbox_protocol::Measurement::default());
         let mut measurements = [measurement(TABLE[0].id), measurement(TABLE[1].id)];

@@ -93,7 +93,7 @@ impl RecordJob<'_> {
             timeout: RECORDING_TIMEOUT,
             max_parallel_vms: capacity::max_vms(self.vm),
             rerun: RerunCommand::new(RerunVerb::Run, &request.reference, self.given),
-            trace_operations: false,
+            trace_marked_operations: false,
             recorder: Some(recorder.clone()),
             compared_with: ComparedWith::Nothing,
         };

@@ -14,7 +14,7 @@ use sudbox_protocol::{
     CaseResult, GuestMessage, Hello, HostMessage, Measurement, Observation, Plan, PlannedCase,
     ResultKind,
 };
-use sudbox_vmm::machine::OperationTrace;
+use sudbox_vmm::machine::MarkedOperationTrace;
 
 /// Maximum number of log lines that are kept of one case.
 const MAX_LOG_LINES: usize = 200;
@@ -60,8 +60,8 @@ pub(crate) struct CasesRun {
     pub(crate) running_case_log: Vec<String>,
     /// Whether the guest sent a correct `AllResults` message.
     pub(crate) has_all_results: bool,
-    /// The instruction traces of benchmark operations; empty unless `VmSpec::trace_operations`.
-    pub(crate) traces: Vec<OperationTrace>,
+    /// The instruction traces of benchmark operations; empty unless `VmSpec::trace_marked_operations`.
+    pub(crate) traces: Vec<MarkedOperationTrace>,
     pub(crate) conversation: Conversation,
 }
 

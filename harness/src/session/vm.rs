@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use sudbox_report::text;
-use sudbox_vmm::machine::{OperationTrace, Snapshot, VmEnd};
+use sudbox_vmm::machine::{MarkedOperationTrace, Snapshot, VmEnd};
 use sudbox_vmm::session::{Event, Session};
 
 /// Maximum time to wait until a VM ends by itself after it closed its stream.
@@ -91,9 +91,9 @@ impl VmGuest {
         self.session.snapshot()
     }
 
-    /// See [`Session::operation_traces`].
-    pub(crate) fn operation_traces(&self) -> Result<Vec<OperationTrace>, String> {
-        self.session.operation_traces()
+    /// See [`Session::marked_operation_traces`].
+    pub(crate) fn marked_operation_traces(&self) -> Result<Vec<MarkedOperationTrace>, String> {
+        self.session.marked_operation_traces()
     }
 
     /// Ends the VM after the conversation, and sets `vm_end` and `vcpu_states` of the conversation.

@@ -158,7 +158,7 @@ fn judge_options(kernel: &str, args: &BenchArgs, given: &GivenOptions) -> JudgeO
         // Other VMs would disturb the measurement.
         max_parallel_vms: 1,
         rerun: RerunCommand::new(RerunVerb::Bench, kernel, given),
-        trace_operations: true,
+        trace_marked_operations: true,
         recorder: None,
         compared_with: kernel::ComparedWith::Nothing,
     }

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         timeout: Duration::from_secs(args.timeout),
         max_parallel_vms: capacity::max_vms(&args.vm),
         rerun: RerunCommand::new(RerunVerb::Run, kernel, given),
-        trace_operations: false,
+        trace_marked_operations: false,
         recorder: None,
         compared_with: kernel::ComparedWith::Neighbours,
     };

@@ -38,7 +38,7 @@ fn main() -> anyhow::Result<()> {
         clock_counts_instructions: false,
         vsock_port: sudbox_protocol::PORT,
         wait_for_gdb: false,
-        trace_operations: false,
+        trace_marked_operations: false,
         take_snapshot: true,
     };
     let machine = MicroVm::new("measured".to_owned());

@@ -289,7 +289,7 @@ impl Vm for KvmVm {
         }
     }
 
-    fn vcpu_states(&mut self) -> Vec<String> {
+    fn describe_vcpus_before_end(&mut self) -> Vec<String> {
         let Some(states) = self.vcpus.park(PARK_LIMIT) else { return Vec::new() };
         self.vcpus.resume();
         states.iter().enumerate().map(|(index, state)| state.describe(index)).collect()

@@ -25,7 +25,7 @@ pub use command::{Accelerator, program};
 use crate::backend::{Backend, Clock, Offer, Requirements};
 use crate::console;
 use crate::machine::{
-    BootError, DeviceDiscovery, Machine, OperationTrace, RunningVm, Vm, VmEnd, VmSpec,
+    BootError, DeviceDiscovery, Machine, MarkedOperationTrace, RunningVm, Vm, VmEnd, VmSpec,
 };
 use crate::poll;
 use crate::probe::{self, Probe};
@@ -191,8 +191,12 @@ impl Machine for Qemu {
         let (monitor, monitor_peer) =
             UnixStream::pair().map_err(system_error("make a socket for the monitor"))?;
         let monitor = Monitor::new(monitor).map_err(system_error("speak to the monitor"))?;
-        let is_traced = spec.trace_operations
-            && self.accelerator == Accelerator::Counting
+        let accelerator = match self.accelerator {
+            Accelerator::Tcg if spec.clock_counts_instructions => Accelerator::Counting,
+            accelerator => accelerator,
+        };
+        let is_traced = spec.trace_marked_operations
+            && accelerator == Accelerator::Counting
             && self.arch == Arch::X86_64
             && !spec.wait_for_gdb;
         let gdb_socket = (spec.wait_for_gdb || is_traced).then(GdbSocket::new).transpose();
@@ -208,10 +212,6 @@ impl Machine for Qemu {
             log: log.as_deref(),
         };
         let board = board::for_arch(self.arch);
-        let accelerator = match self.accelerator {
-            Accelerator::Tcg if spec.clock_counts_instructions => Accelerator::Counting,
-            accelerator => accelerator,
-        };
         let guest_tsc_khz = tsc_khz(accelerator);
         let arguments = command::arguments(
             spec,
@@ -266,7 +266,7 @@ enum ShutdownState {
     Running,
     /// The guest has shut down the machine, and the registers of its vCPUs were requested.
     RegistersRequested,
-    /// This process has killed QEMU for this end of the VM.
+    /// This process has killed QEMU, and the VM has ended in this way.
     Killed(VmEnd),
 }
 
@@ -366,13 +366,13 @@ impl Vm for QemuVm {
         gdb_socket.map(|socket| socket.path.as_str())
     }
 
-    fn operation_traces(&self) -> Result<Vec<OperationTrace>, String> {
+    fn marked_operation_traces(&self) -> Result<Vec<MarkedOperationTrace>, String> {
         self.tracer.as_ref().map_or_else(|| Ok(Vec::new()), Tracer::traces)
     }
 
     /// Stops the vCPUs and leaves them stopped. Returns no lines if QEMU does not answer within
     /// [`REGISTERS_TIME_LIMIT`].
-    fn vcpu_states(&mut self) -> Vec<String> {
+    fn describe_vcpus_before_end(&mut self) -> Vec<String> {
         if self.shutdown != ShutdownState::Running {
             return Vec::new();
         }
@@ -399,7 +399,7 @@ impl Vm for QemuVm {
     }
 }
 
-/// Returns the end of a VM whose QEMU exited with this status before this process killed QEMU.
+/// Returns the end of a VM whose QEMU exited with this status and was not killed by this process.
 /// `message` is QEMU's stderr.
 fn end_of_exited_qemu(status: ExitStatus, message: String) -> VmEnd {
     // QEMU catches signals such as SIGTERM, names the signal on stderr and exits with 0.

@@ -28,7 +28,7 @@ impl Vm for FakeVm {
     fn handle_events(&mut self) -> Option<VmEnd> {
         self.end.lock().unwrap().clone()
     }
-    fn vcpu_states(&mut self) -> Vec<String> {
+    fn describe_vcpus_before_end(&mut self) -> Vec<String> {
         vec!["CPU 0 halted".to_owned()]
     }
 }

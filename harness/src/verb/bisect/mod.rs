@@ -484,7 +484,7 @@ impl CommitJudge<'_> {
             },
             max_parallel_vms: capacity::max_vms(&args.vm),
             rerun: RerunCommand::new(RerunVerb::Run, &commit.id, &state.given),
-            trace_operations: false,
+            trace_marked_operations: false,
             recorder: None,
             compared_with: match &self.baseline {
                 Some(baseline) => ComparedWith::Recording(baseline.clone()),

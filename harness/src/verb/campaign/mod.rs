@@ -255,7 +255,7 @@ impl CampaignRun<'_> {
             rerun: self.rerun.clone(),
             recorder,
             compared_with: kernel::ComparedWith::Nothing,
-            trace_operations: false,
+            trace_marked_operations: false,
         };
         let (image, request, machine) = (self.image, self.request, self.machine);
         let progress = &mut Progress::silent();

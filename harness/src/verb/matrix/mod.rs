@@ -83,7 +83,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
             max_parallel_vms: 1,
             rerun: RerunCommand::new(RerunVerb::Run, &cell.kernel, given)
                 .with_arch_and_flavour(&cell.arch, &cell.flavour),
-            trace_operations: false,
+            trace_marked_operations: false,
             recorder: None,
             compared_with: kernel::ComparedWith::Neighbours,
         };

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::machine::OperationTrace;
+use crate::machine::MarkedOperationTrace;
 use gdb::Gdb;
 use log::TranslatedCode;
 use sudbox_protocol::marks;
@@ -42,7 +42,7 @@ pub(super) struct Tracer {
 #[derive(Default)]
 struct Results {
     /// The shortest trace of each operation, because interrupts lengthen a trace.
-    traces: Vec<OperationTrace>,
+    traces: Vec<MarkedOperationTrace>,
     failure: Option<String>,
 }
 
@@ -64,7 +64,7 @@ impl Tracer {
     ///
     /// # Errors
     /// The reason why operations are not traced.
-    pub(super) fn traces(&self) -> Result<Vec<OperationTrace>, String> {
+    pub(super) fn traces(&self) -> Result<Vec<MarkedOperationTrace>, String> {
         let results = lock(&self.results);
         results.failure.clone().map_or_else(|| Ok(results.traces.clone()), Err)
     }
@@ -86,7 +86,7 @@ fn lock(results: &Mutex<Results>) -> std::sync::MutexGuard<'_, Results> {
 /// Connects to QEMU, and traces until QEMU ends. After an error the VM continues without traces.
 fn trace(socket: &str, log: &Path, results: &Mutex<Results>) -> io::Result<()> {
     let Some(mut gdb) = connect(socket)? else { return Ok(()) };
-    let result = trace_operations(&mut gdb, log, results);
+    let result = trace_marked_operations(&mut gdb, log, results);
     if result.is_err() {
         gdb.detach()?;
     }
@@ -94,7 +94,7 @@ fn trace(socket: &str, log: &Path, results: &Mutex<Results>) -> io::Result<()> {
 }
 
 /// Traces operations until QEMU ends the connection.
-fn trace_operations(
+fn trace_marked_operations(
     gdb: &mut Gdb<UnixStream>,
     log: &Path,
     results: &Mutex<Results>,
@@ -133,7 +133,10 @@ fn trace_operations(
                 }
                 let mut results = lock(results);
                 for instructions in operations {
-                    keep_shortest(&mut results.traces, OperationTrace { operation, instructions });
+                    keep_shortest(
+                        &mut results.traces,
+                        MarkedOperationTrace { operation, instructions },
+                    );
                 }
                 drop(results);
                 gdb.step()?;
@@ -147,7 +150,7 @@ fn trace_operations(
 }
 
 /// Stores a trace, unless a shorter trace of the operation is stored already.
-fn keep_shortest(traces: &mut Vec<OperationTrace>, new: OperationTrace) {
+fn keep_shortest(traces: &mut Vec<MarkedOperationTrace>, new: MarkedOperationTrace) {
     match traces.iter_mut().find(|trace| trace.operation == new.operation) {
         Some(old) if old.total() <= new.total() => {}
         Some(old) => *old = new,
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_shortest_trace_of_an_operation_is_kept() {
-        let trace = |operation, count| OperationTrace {
+        let trace = |operation, count| MarkedOperationTrace {
             operation,
             instructions: vec![ExecutedInstruction { address: 0, kind: None, count }],
         };

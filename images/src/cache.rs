@@ -13,7 +13,7 @@
 //! toolchains/  Rust compilers that build guest-init
 //! bisections/  states of bisections, and their runs
 //! behaviours/  recorded behaviour of kernels, by image, guest-init and machine
-//! campaigns/   states of campaigns, by image, guest-init and options; never evicted
+//! campaigns/   states of `sudbox campaign`, by image, guest-init and options; never evicted
 //! runs/        report folders of the last runs
 //! apt/         the private apt root
 //! locks/       one lock file per entry: its mtime is the entry's last use, its content the size
@@ -41,7 +41,7 @@ use crate::slot_files::SlotFiles;
 /// evicted.
 const SIZE_LIMIT: u64 = 20 << 30;
 
-/// Age from which on a file in `tmp/` is removed, because only a killed run leaves a file so long.
+/// Files in `tmp/` that are older are removed: only a killed run leaves a file so long.
 const UNFINISHED_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Folders whose entries can be evicted.
@@ -49,7 +49,8 @@ const EVICTABLE_FOLDERS: [&str; 8] =
     ["images", "trees", "sources", "selftests", "guests", "toolchains", "bisections", "behaviours"];
 
 /// The other folders of a new cache.
-const OTHER_FOLDERS: [&str; 6] = ["recipes", "resolved", "locks", "tmp", "apt", "campaigns"];
+const OTHER_FOLDERS: [&str; 7] =
+    ["recipes", "resolved", "locks", "tmp", "apt", "campaigns", "runs"];
 
 /// An open cache.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ impl Cache {
     }
 
     fn for_owner(root: PathBuf, owner: Owner) -> Result<Cache, Error> {
-        let owner = owner.unless_owned_by_root(&root);
+        let owner = owner.of_new_files_in(&root);
         let _impersonation = owner.impersonate();
         for folder in EVICTABLE_FOLDERS.iter().chain(&OTHER_FOLDERS) {
             let path = root.join(folder);
@@ -134,7 +135,7 @@ impl Cache {
     /// The owner of new files in a folder of the cache.
     #[must_use]
     pub fn owner_of(&self, folder: &str) -> Owner {
-        self.owner.unless_owned_by_root(&self.root.join(folder))
+        self.owner.of_new_files_in(&self.root.join(folder))
     }
 
     /// The path of an entry.

@@ -23,7 +23,7 @@ impl Owner {
     }
 
     /// The owner of new files in `directory`: root if root owns `directory`, else this owner.
-    pub(crate) fn unless_owned_by_root(self, directory: &Path) -> Owner {
+    pub(crate) fn of_new_files_in(self, directory: &Path) -> Owner {
         match std::fs::metadata(directory) {
             Ok(metadata) if metadata.uid() == 0 => Owner(None),
             _ => self,

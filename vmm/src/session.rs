@@ -41,7 +41,7 @@ pub enum Event {
     /// [`Session::finish`] returns the VM's end. Every further call of [`Session::next`] returns
     /// this event again.
     Ended,
-    /// The caller's interrupt descriptor is readable.
+    /// The file descriptor by which the caller interrupts is readable.
     Interrupted,
     /// The deadline has passed, and there is no other event except, perhaps,
     /// [`Event::ConsoleOutput`].

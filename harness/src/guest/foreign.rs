@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::output::progress::Progress;
 use crate::setup;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use sudbox_images::{Arch, Cache, Ctx, EntryLock, LockMode, Monitor as _, Tool, status_and_lines};
 
@@ -50,8 +50,7 @@ pub(super) fn guest_init(arch: Arch, progress: &mut Progress) -> anyhow::Result<
     let (rust_variables, _toolchain_lock) = rust_toolchain(&cache, arch, target, progress)?;
     progress.phase(&format!("building guest-init for {}", arch.name()));
     let program = build_guest_init(&cache, target, &rust_variables, progress)?;
-    let _impersonation = cache.owner_of(CACHE_FOLDER).impersonate();
-    store_in_cache(&path, &program)?;
+    cache.write_file(CACHE_FOLDER, &key, &program)?;
     Ok(program)
 }
 
@@ -181,16 +180,6 @@ fn build_guest_init(
     }
     let binary = folder.path().join("target").join(target.rust_target).join("guest/guest-init");
     std::fs::read(&binary).map_err(|error| build_failure(error.to_string()))
-}
-
-/// Stores the program in the cache atomically.
-fn store_in_cache(path: &Path, program: &[u8]) -> anyhow::Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    std::io::Write::write_all(&mut file, program)?;
-    file.persist(path)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 use super::conversation::{
     Conversation, Ending, GuestSession, Handler, Limits, converse, message_name,
 };
-use super::guest::Guest;
 use super::kernel_log::{self, FaultReport};
+use super::running_guest::Guest;
 use std::ops::ControlFlow;
 use std::time::Duration;
 use sudbox_protocol::{

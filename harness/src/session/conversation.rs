@@ -6,8 +6,8 @@
 //! finds on the console the reason why guest-init gave up. A [`Handler`] interprets the messages.
 //! The module `cases` has a handler for cases, the module `program` one for a program.
 
-use super::guest::Guest;
 use super::kernel_log;
+use super::running_guest::Guest;
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};

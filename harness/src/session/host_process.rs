@@ -3,7 +3,7 @@
 //! guest-init as an ordinary process on the host's kernel, without a VM (`sudbox run running`).
 //! Cases that endanger a kernel or need root are `unmet` in such a process.
 
-use super::guest::Guest;
+use super::running_guest::Guest;
 use crate::failure::Failure;
 use crate::guest;
 use std::ffi::CStr;

@@ -208,17 +208,16 @@ fn match_lock_misuse(line: &str) -> Option<(FaultKind, &str)> {
         .then(|| (FaultKind::LockMisuse, without_printk_prefix(line)))
 }
 
-/// Failed checks. `BUG: `: show_fault_oops() of x86, __schedule_bug(), __might_resched(),
-/// bad_page(), spin_dump() and others. The other patterns, in order: report_bug(),
-/// lib/list_debug.c, refcount_warn_saturate().
+/// Failed checks. show_fault_oops() of x86, __schedule_bug(), __might_resched(), bad_page(), spin_dump()
+/// and others print `BUG: `.
 fn match_bug(line: &str) -> Option<(FaultKind, &str)> {
     const PATTERNS: [&str; 6] = [
-        "kernel BUG at ",
-        "Kernel BUG at ",
-        "list_add corruption",
-        "list_add double add",
-        "list_del corruption",
-        "refcount_t: ",
+        "kernel BUG at ",      // report_bug()
+        "Kernel BUG at ",      // report_bug(), without file names in the kernel
+        "list_add corruption", // lib/list_debug.c
+        "list_add double add", // lib/list_debug.c
+        "list_del corruption", // lib/list_debug.c
+        "refcount_t: ",        // refcount_warn_saturate()
     ];
     // `BUG` must be a whole word: `DEBUG: ` contains the pattern too.
     line.match_indices("BUG: ")

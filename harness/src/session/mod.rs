@@ -4,9 +4,9 @@
 
 pub(crate) mod cases;
 pub(crate) mod conversation;
-pub(crate) mod guest;
 pub(crate) mod host_process;
 pub(crate) mod kernel_log;
 pub(crate) mod program;
+pub(crate) mod running_guest;
 mod stdin;
 pub(crate) mod vm;

@@ -5,7 +5,7 @@
 use super::conversation::{
     Conversation, Ending, GuestSession, Handler, Limits, converse, message_name,
 };
-use super::guest::Guest;
+use super::running_guest::Guest;
 use super::stdin::Stdin;
 use crate::interrupt;
 use std::io::{self, ErrorKind, Write};

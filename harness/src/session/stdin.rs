@@ -13,8 +13,8 @@ const CHUNK_SIZE: usize = 32 * 1024;
 
 /// Stdin, read in chunks by a thread. The thread reads a chunk only after [`Stdin::request_chunk`].
 pub(crate) struct Stdin {
-    /// An epoll descriptor that is readable when a chunk was read or the interrupt descriptor of
-    /// [`Stdin::new`] is readable.
+    /// An epoll descriptor that is readable when a chunk was read or `interrupt` of [`Stdin::new`]
+    /// is readable.
     epoll: OwnedFd,
     /// A pipe with one byte for each chunk that was read from stdin and not yet taken.
     chunk_ready: io::PipeReader,
@@ -24,7 +24,8 @@ pub(crate) struct Stdin {
 }
 
 impl Stdin {
-    /// Starts the thread, which may block in `read(2)` until the process ends.
+    /// Starts the thread, which may block in `read(2)` until the process ends. `interrupt` is the file
+    /// descriptor by which the caller interrupts.
     ///
     /// # Errors
     /// If the process has no descriptors or threads left.
@@ -52,7 +53,7 @@ impl Stdin {
         Ok(Stdin { epoll: epoll_fd, chunk_ready, chunks, requests, is_requested: false })
     }
 
-    /// A descriptor that is readable when a chunk was read or the interrupt descriptor is readable.
+    /// A descriptor that is readable when a chunk was read or `interrupt` of [`Stdin::new`] is readable.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }

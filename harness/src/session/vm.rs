@@ -3,7 +3,7 @@
 //! A VM as a guest, and its end after the conversation.
 
 use super::conversation::{Conversation, Ending};
-use super::guest::Guest;
+use super::running_guest::Guest;
 use crate::failure::Failure;
 use crate::output::progress::Progress;
 use std::io::Write as _;

@@ -26,7 +26,7 @@ pub enum Fault {
     Machine,
     /// This kernel cannot be configured or built (exit code 125).
     Kernel,
-    /// The caller's interrupt descriptor became readable (exit code 130).
+    /// The caller asked to stop (exit code 130).
     Interrupted,
 }
 
@@ -83,7 +83,7 @@ pub enum Error {
         /// The error of the operating system.
         reason: io::Error,
     },
-    /// An operation on a child process, or on the interrupt descriptor, failed.
+    /// An operation failed on a child process, or on the file descriptor by which the caller interrupts.
     #[error("cannot {operation}: {reason}")]
     Child {
         /// The operation that failed.

@@ -5,7 +5,7 @@
 use super::*;
 use crate::session::conversation::Flood;
 use crate::session::conversation::InitError;
-use crate::session::guest::script::{Script, hello, leaked, messages};
+use crate::session::running_guest::script::{Script, hello, leaked, messages};
 use sudbox_vmm::session::Event;
 
 fn start(case: u32) -> GuestMessage {

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::session::conversation::{Flood, InitError};
-use crate::session::guest::script::{Script, hello, leaked, messages};
+use crate::session::running_guest::script::{Script, hello, leaked, messages};
 use sudbox_vmm::session::Event;
 
 const ONE_SECOND: Duration = Duration::from_secs(1);

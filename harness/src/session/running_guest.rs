@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The interface to a guest: a message stream and a console.
+//! The interface to a running guest: a message stream and a console.
 
 use std::io;
 use std::os::fd::BorrowedFd;

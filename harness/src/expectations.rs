@@ -129,7 +129,7 @@ impl Expectations {
     /// unknown whether it should. `None` if the kernel can be judged.
     pub(crate) fn unjudged_reason(&self, cases: &[CaseReport]) -> Option<String> {
         let lacks_dispatch = |case: &CaseReport| {
-            case.outcome == Outcome::Absent && case.actual == Feature::Dispatch.as_str()
+            case.outcome == Outcome::Absent && case.detail == Feature::Dispatch.as_str()
         };
         let has_failure = cases.iter().any(|case| case.outcome.is_failure());
         let is_unknown = self.expected_feature(Feature::Dispatch) == Expected::Unknown;
@@ -300,7 +300,7 @@ mod tests {
             kernel_function: String::new(),
             outcome,
             expected: String::new(),
-            actual: got.into(),
+            detail: got.into(),
             bug: None,
             log: vec![],
             console: None,

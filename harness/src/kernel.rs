@@ -269,7 +269,7 @@ pub(crate) fn kernel_for_report(image: &KernelImage, request: &Request) -> sudbo
 pub(crate) fn reason_without_results(verdict: &Verdict) -> Option<String> {
     let is_failed_boot =
         |case: &&CaseReport| case.id == selection::BOOT_CASE && case.outcome.is_failure();
-    let boot_failure = verdict.cases.iter().find(is_failed_boot).map(|case| case.actual.clone());
+    let boot_failure = verdict.cases.iter().find(is_failed_boot).map(|case| case.detail.clone());
     verdict.unjudged_reason.clone().or(boot_failure)
 }
 

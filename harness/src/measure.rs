@@ -114,7 +114,7 @@ pub(crate) fn costs_of(verdict: &Verdict, unit: Unit) -> anyhow::Result<Costs> {
         .find(|case| case.outcome != Outcome::Pass)
     {
         let (id, outcome) = (&case.id, case.outcome.as_str());
-        return Err(unjudged(format!("nothing can be measured: {id}: {outcome}: {}", case.actual)));
+        return Err(unjudged(format!("nothing can be measured: {id}: {outcome}: {}", case.detail)));
     }
     Costs::from_verdict(verdict, unit, PREFIX, NATIVE)
         .map_err(|error| Failure::machine(error.to_string()))

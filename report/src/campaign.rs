@@ -165,7 +165,7 @@ impl Campaign {
 /// of the grid have the same signature.
 #[must_use]
 pub fn signature(case: &CaseReport) -> String {
-    let CaseReport { outcome, kernel_function, expected, actual, .. } = case;
+    let CaseReport { outcome, kernel_function, expected, detail: actual, .. } = case;
     let (expected, actual) = (without_numbers(expected), without_numbers(actual));
     format!("{} {}: {kernel_function}: {expected} / {actual}", case.group(), outcome.as_str())
 }

@@ -30,7 +30,7 @@ impl Judgement {
             (_, Some(_)) if verdict.boot_selected => {}
             (Some(reason), _) => return Judgement::NotJudged(reason.clone()),
             (None, Some(case)) => {
-                return Judgement::NotJudged(format!("this kernel does not boot: {}", case.actual));
+                return Judgement::NotJudged(format!("this kernel does not boot: {}", case.detail));
             }
             (None, None) if verdict.cases.is_empty() => {
                 return Judgement::NotJudged("no case was run".into());
@@ -38,7 +38,7 @@ impl Judgement {
             (None, None) => {}
         }
         let coverage = verdict.coverage();
-        if coverage.tested + coverage.known == 0 {
+        if coverage.tested_except_known + coverage.known == 0 {
             return Judgement::NotJudged(format!("no case could be tested: {coverage}"));
         }
         let totals = verdict.totals();

@@ -113,7 +113,7 @@ pub struct CaseReport {
     /// The actual result of a failure; for other outcomes the missing requirement, the absent feature, or
     /// the recorded bug with its citation.
     #[serde(rename = "got")]
-    pub actual: String,
+    pub detail: String,
     /// The recorded bug, if the outcome is `known` or `fixed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bug: Option<Bug>,
@@ -146,7 +146,8 @@ pub struct RecordingComparison {
     /// Number of cases whose observations were compared.
     pub compared: usize,
     /// The known changes that explain differences, with their commits or releases.
-    pub expected: Vec<String>,
+    #[serde(rename = "expected")]
+    pub known_changes: Vec<String>,
     /// The reason why nothing was compared, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -160,7 +161,7 @@ impl RecordingComparison {
             return format!("not compared: {reason}");
         }
         let (cases, releases) = (self.compared, self.releases.join(" and "));
-        let explained = match self.expected.as_slice() {
+        let explained = match self.known_changes.as_slice() {
             [] => String::new(),
             changes => format!("; known changes: {}", changes.join("; ")),
         };
@@ -212,7 +213,8 @@ pub struct Verdict {
     pub measurements: Vec<CaseMeasurement>,
     /// The comparison with the recorded behaviour of neighbours in the series.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recording: Option<RecordingComparison>,
+    #[serde(rename = "recording")]
+    pub comparison: Option<RecordingComparison>,
     /// Number of booted VMs.
     pub boots: u32,
     /// Number of VMs that were restored from the snapshot of a booted one.
@@ -260,7 +262,8 @@ impl Totals {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Coverage {
     /// Tested, with an outcome that no recorded bug explains.
-    pub tested: usize,
+    #[serde(rename = "tested")]
+    pub tested_except_known: usize,
     /// Tested, and failed as a recorded bug predicts.
     pub known: usize,
     /// Not tested, because the kernel does not offer the feature.
@@ -281,7 +284,7 @@ impl Coverage {
 
 impl std::fmt::Display for Coverage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} tested", self.tested)?;
+        write!(f, "{} tested", self.tested_except_known)?;
         for (count, name) in [
             (self.known, "known"),
             (self.absent, "absent"),
@@ -303,8 +306,8 @@ impl Verdict {
         let totals = self.totals();
         let [known, absent, unmet] = [Outcome::Known, Outcome::Absent, Outcome::Unmet]
             .map(|outcome| totals.count_of(outcome));
-        let tested = self.cases.len() - known - absent - unmet;
-        Coverage { tested, known, absent, unmet, not_selected: self.not_selected }
+        let tested_except_known = self.cases.len() - known - absent - unmet;
+        Coverage { tested_except_known, known, absent, unmet, not_selected: self.not_selected }
     }
 
     /// Counts the cases by outcome.

@@ -360,7 +360,7 @@ fn hostile() -> Verdict {
     verdict.kernel.release.clone_from(&nasty);
     verdict.guest_facts = vec![nasty.clone()];
     for case in &mut verdict.cases {
-        case.actual.clone_from(&nasty);
+        case.detail.clone_from(&nasty);
         case.expected.clone_from(&nasty);
         case.log = vec![nasty.clone(); 20];
         case.console = Some(format!("{nasty}\n{CONSOLE}"));
@@ -371,7 +371,7 @@ fn hostile() -> Verdict {
 #[test]
 fn no_form_contains_control_characters() {
     let verdict = hostile();
-    let unjudged = Verdict { unjudged_reason: verdict.cases[0].actual.clone().into(), ..hostile() };
+    let unjudged = Verdict { unjudged_reason: verdict.cases[0].detail.clone().into(), ..hostile() };
     for verdict in [verdict, unjudged] {
         for form in Verdict::FORMS {
             let text = rendered(&verdict, form.name);

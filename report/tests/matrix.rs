@@ -222,7 +222,7 @@ fn a_guest_cannot_forge_workflow_commands() {
     let mut hostile = verdict(&[("a/b", Outcome::Fail), ("a/c", Outcome::Fail)]);
     for case in &mut hostile.cases {
         case.id = "a/b::x,y\n::add-mask::1".into();
-        case.actual = "100%0A\r\n::stop-commands::x\u{2028}::error::y".into();
+        case.detail = "100%0A\r\n::stop-commands::x\u{2028}::error::y".into();
     }
     let text = rendered(&matrix_of(vec![("6.12", judged(hostile))]), "annotations");
     assert_eq!(text.lines().count(), 2, "{text}");
@@ -294,7 +294,7 @@ prop_compose! {
         let mut verdict = verdict(&ids.into_iter().zip(outcomes).collect::<Vec<_>>());
         verdict.duration_millis = millis;
         for case in &mut verdict.cases {
-            case.actual.clone_from(&words);
+            case.detail.clone_from(&words);
             case.console = Some(words.clone());
         }
         CellResult::Judged(Box::new(verdict))

@@ -55,7 +55,7 @@ fn hostile() -> Verdict {
         kernel_function: evil(),
         outcome,
         expected: evil(),
-        actual: evil(),
+        detail: evil(),
         bug: None,
         log: vec![evil(); 20],
         console: Some(evil()),

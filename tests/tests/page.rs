@@ -14,7 +14,7 @@ fn case(id: &str, outcome: Outcome) -> CaseReport {
         kernel_function: "syscall_user_dispatch()".into(),
         outcome,
         expected: if failed { "death by SIGSYS".into() } else { String::new() },
-        actual: if outcome == Outcome::Pass { String::new() } else { format!("{id} was seen") },
+        detail: if outcome == Outcome::Pass { String::new() } else { format!("{id} was seen") },
         bug: None,
         log: vec![],
         console: failed.then(|| "Call Trace:\n do_syscall_64+0x9e/0x1a0".into()),
@@ -186,7 +186,7 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_matrix() {
     let evil = || EVIL.to_owned();
     let mut bad = case(EVIL, Outcome::Crash);
     (bad.promise, bad.kernel_function, bad.expected) = (evil(), evil(), evil());
-    (bad.actual, bad.rerun, bad.console) = (evil(), evil(), Some(format!("{EVIL}\n{EVIL}")));
+    (bad.detail, bad.rerun, bad.console) = (evil(), evil(), Some(format!("{EVIL}\n{EVIL}")));
     bad.log = vec![evil()];
     let proto = case("__proto__/constructor", Outcome::Fail);
     let hostile = Verdict {
@@ -277,7 +277,7 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_page_of_a_run() {
         || "</pre></p><img src=x onerror=\"document.title='taken'\"><script>x</script>".to_owned();
     let mut bad = case("a/b", Outcome::Crash);
     (bad.id, bad.promise, bad.kernel_function, bad.expected) = (evil(), evil(), evil(), evil());
-    (bad.actual, bad.rerun, bad.console, bad.log) = (evil(), evil(), Some(evil()), vec![evil()]);
+    (bad.detail, bad.rerun, bad.console, bad.log) = (evil(), evil(), Some(evil()), vec![evil()]);
     let mut known = CaseReport { outcome: Outcome::Known, ..bad.clone() };
     known.bug = Some(Bug { id: evil(), citation: evil() });
     let others = [Outcome::Pass, Outcome::Unmet, Outcome::Absent, Outcome::Fixed];

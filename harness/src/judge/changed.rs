@@ -58,7 +58,7 @@ impl CaseRunner<'_> {
             Ok(neighbours) => neighbours,
             Err(reason) => {
                 let reason = Some(reason);
-                verdict.recording =
+                verdict.comparison =
                     Some(RecordingComparison { reason, ..RecordingComparison::default() });
                 return Ok(());
             }
@@ -80,7 +80,7 @@ impl CaseRunner<'_> {
                 self.record(&differing, hello, expectations, verdict, console_log, progress)?;
             let arch = expectations.arch();
             let differences = classify_differences(&behaviour, &neighbours, &differing, arch)?;
-            comparison.expected = differences.known_changes;
+            comparison.known_changes = differences.known_changes;
             for report in &mut verdict.cases {
                 if !differing.iter().any(|case| case.id == report.id) || !may_change(report) {
                     continue;
@@ -98,7 +98,7 @@ impl CaseRunner<'_> {
                 }
             }
         }
-        verdict.recording = Some(comparison);
+        verdict.comparison = Some(comparison);
         Ok(())
     }
 
@@ -238,7 +238,7 @@ fn mark_changed(report: &mut CaseReport, unexpected: &[RawDifference], releases:
     report.outcome = Outcome::Changed;
     let recorded_values = list(|difference| format!("{} = {}", difference.field, difference.first));
     report.expected = format!("as recorded of {releases}: {recorded_values}");
-    report.actual = list(|difference| {
+    report.detail = list(|difference| {
         let function = match difference.kernel_function.as_str() {
             "" => String::new(),
             function => format!(" [{function}]"),
@@ -294,7 +294,7 @@ mod tests {
             kernel_function: String::new(),
             outcome,
             expected: String::new(),
-            actual: String::new(),
+            detail: String::new(),
             bug: None,
             log: Vec::new(),
             console: None,
@@ -352,7 +352,7 @@ mod tests {
         mark_changed(&mut changed, &differences.unexpected, "7.3.4");
         assert_eq!(changed.outcome, Outcome::Changed);
         assert_eq!(changed.expected, "as recorded of 7.3.4: b = 0x1");
-        assert_eq!(changed.actual, "b = 0x9 [a_function()]");
+        assert_eq!(changed.detail, "b = 0x9 [a_function()]");
         assert_eq!(changed.log, ["b: 0x1 -> 0x9 in plain, handler 0"]);
     }
 }

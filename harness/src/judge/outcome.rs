@@ -35,7 +35,7 @@ impl CaseRunner<'_> {
         let mut report_bug = |bug: &KnownBug| {
             reported_bug = Some(Bug { id: bug.id.to_owned(), citation: bug.citation.to_owned() });
         };
-        let (outcome, expected, actual) = match (ended.result, bugs.first()) {
+        let (outcome, expected, detail) = match (ended.result, bugs.first()) {
             (CaseResult::Pass, Some((bug, Presence::Certain))) => {
                 report_bug(bug);
                 (Outcome::Fixed, String::new(), format!("{}: {}", bug.id, bug.citation))
@@ -94,13 +94,13 @@ impl CaseRunner<'_> {
                 )));
             }
         };
-        (report.outcome, report.expected, report.actual) = (outcome, expected, actual);
+        (report.outcome, report.expected, report.detail) = (outcome, expected, detail);
         report.bug = reported_bug;
         if let Some(fault) = ended.kernel_fault {
             report.outcome =
                 if fault.invalidates_later_cases() { Outcome::Crash } else { Outcome::Fail };
             report.expected = "no fault reported by the kernel".to_owned();
-            report.actual = fault.headline;
+            report.detail = fault.headline;
             report.bug = None;
             report.console = Some(self.with_symbols(&fault.excerpt));
         }
@@ -116,7 +116,7 @@ impl CaseRunner<'_> {
             _ => Outcome::Crash,
         };
         report.expected = "the kernel goes on".to_owned();
-        report.actual = conversation.cause();
+        report.detail = conversation.cause();
         report.log.clone_from(&run.running_case_log);
         report.console = Some(self.console_excerpt(conversation)).filter(|text| !text.is_empty());
         report
@@ -150,7 +150,7 @@ impl CaseRunner<'_> {
             kernel_function: case.kernel_function.to_owned(),
             outcome: Outcome::Pass,
             expected: String::new(),
-            actual: String::new(),
+            detail: String::new(),
             bug: None,
             log: Vec::new(),
             console: None,
@@ -163,7 +163,7 @@ impl CaseRunner<'_> {
     pub(super) fn boot_report(
         &self,
         outcome: Outcome,
-        actual: String,
+        detail: String,
         console: Option<String>,
     ) -> CaseReport {
         CaseReport {
@@ -172,7 +172,7 @@ impl CaseRunner<'_> {
             kernel_function: BOOT_KERNEL_FUNCTION.to_owned(),
             outcome,
             expected: "a greeting from guest-init over vsock".to_owned(),
-            actual,
+            detail,
             bug: None,
             log: Vec::new(),
             console: console.filter(|text| !text.trim().is_empty()),

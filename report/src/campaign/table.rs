@@ -33,7 +33,7 @@ pub(super) fn render(campaign: &Campaign, screen: Screen) -> String {
             &text::escaped_line(&format!("{}  {title}", example.outcome.as_str().to_uppercase())),
         );
         writer.write_labelled("expected", &example.expected);
-        writer.write_labelled("got", &example.actual);
+        writer.write_labelled("got", &example.detail);
         writer.write_labelled("kernel", &example.kernel_function);
         writer.write_excerpt("log", example.log.iter().map(String::as_str), 0);
         writer.write_command("again", &example.rerun);

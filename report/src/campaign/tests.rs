@@ -10,7 +10,7 @@ fn passed(id: &str) -> CaseReport {
         kernel_function: "syscall_user_dispatch()".into(),
         outcome: Outcome::Pass,
         expected: String::new(),
-        actual: String::new(),
+        detail: String::new(),
         bug: None,
         log: Vec::new(),
         console: None,
@@ -23,7 +23,7 @@ fn failed(id: &str, expected: &str, actual: &str, log: &[&str]) -> CaseReport {
     CaseReport {
         outcome: Outcome::Fail,
         expected: expected.into(),
-        actual: actual.into(),
+        detail: actual.into(),
         log: log.iter().map(|line| (*line).to_owned()).collect(),
         ..passed(id)
     }

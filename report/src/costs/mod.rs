@@ -215,7 +215,7 @@ impl Costs {
             let Some(measurement) =
                 measurement_of(&case.id).filter(|_| case.outcome == Outcome::Pass)
             else {
-                let (outcome, reason) = (case.outcome, case.actual.clone());
+                let (outcome, reason) = (case.outcome, case.detail.clone());
                 missing.push(MissingCost { name, outcome, reason });
                 continue;
             };

@@ -27,7 +27,7 @@ fn verdict(all: Vec<(CaseMeasurement, Outcome)>) -> Verdict {
         kernel_function: String::new(),
         outcome,
         expected: String::new(),
-        actual: "not there".to_owned(),
+        detail: "not there".to_owned(),
         bug: None,
         log: Vec::new(),
         console: None,

@@ -39,7 +39,7 @@ fn render_matrix(matrix: &Matrix) -> String {
             for case in verdict.cases.iter().filter(|case| case.outcome.is_failure()) {
                 let message = format!(
                     "{}: expected {}, got {} ({}; again: {})",
-                    case.promise, case.expected, case.actual, case.kernel_function, case.rerun
+                    case.promise, case.expected, case.detail, case.kernel_function, case.rerun
                 );
                 add_error(format!("{cell}: {} {}", case.id, case.outcome.as_str()), &message);
                 has_failed_case = true;

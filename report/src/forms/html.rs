@@ -111,7 +111,7 @@ fn push_facts(body: &mut String, verdict: &Verdict) {
         escaped_html_line(&verdict.sudbox_version)
     );
     let recorded =
-        verdict.recording.as_ref().map(|comparison| escaped_html_line(&comparison.summary()));
+        verdict.comparison.as_ref().map(|comparison| escaped_html_line(&comparison.summary()));
     body.push_str(&definition_list(&[
         ("date", escaped_html_line(&verdict.start_time)),
         ("kernel", escaped_html_line(&kernel.reference)),
@@ -136,7 +136,7 @@ fn case_element(case: &CaseReport, open: bool) -> String {
         ("promise", escaped_html_line(&case.promise)),
         ("kernel", escaped_html_line(&case.kernel_function)),
         ("expected", escaped_html_line(&case.expected)),
-        ("got", escaped_html_line(&case.actual)),
+        ("got", escaped_html_line(&case.detail)),
         ("log", preformatted(&log)),
         ("console", preformatted(&console)),
         ("again", format!("<code>{}</code>", escaped_html_line(&case.rerun))),
@@ -169,7 +169,7 @@ fn bug_elements(verdict: &Verdict, outcome: Outcome) -> String {
         // Reports of older versions have the bug only in the text of the actual result.
         let (id, citation) = match &case.bug {
             Some(bug) => (escaped_html_line(&bug.id), escaped_html_line(&bug.citation)),
-            None => (String::new(), escaped_html_line(&case.actual)),
+            None => (String::new(), escaped_html_line(&case.detail)),
         };
         match bugs.iter_mut().find(|bug| bug.0 == id && bug.1 == citation) {
             Some(bug) => bug.2.push(case),
@@ -193,9 +193,9 @@ fn cases_by_reason(verdict: &Verdict, outcome: Outcome) -> String {
             escaped_html_line(&case.id),
             escaped_html_line(&case.promise)
         );
-        match reasons.iter_mut().find(|(reason, _)| *reason == case.actual) {
+        match reasons.iter_mut().find(|(reason, _)| *reason == case.detail) {
             Some((_, entries)) => entries.push(entry),
-            None => reasons.push((&case.actual, vec![entry])),
+            None => reasons.push((&case.detail, vec![entry])),
         }
     }
     let mut out = String::new();

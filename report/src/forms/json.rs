@@ -78,7 +78,7 @@ impl<'a> Document<'a> {
             unjudged_reason: unjudged,
             cases,
             measurements: measured,
-            recording,
+            comparison: recording,
             boots,
             restored,
             duration_millis: millis,

@@ -127,7 +127,7 @@ fn test_case(case: &CaseReport, group: &str, status: FormatStatus) -> TestCase {
     let outcome = case.outcome.as_str();
     element
         .set_type(outcome)
-        .set_message(format!("{outcome}: {}", text::escaped_line(&case.actual)));
+        .set_message(format!("{outcome}: {}", text::escaped_line(&case.detail)));
     if case.outcome.is_failure() {
         element.set_description(failure_description(case));
     }
@@ -136,7 +136,7 @@ fn test_case(case: &CaseReport, group: &str, status: FormatStatus) -> TestCase {
     let mut output = Vec::new();
     if case.outcome == Outcome::Fixed {
         // A success has no message in JUnit, so the message goes to the output.
-        output.push(format!("fixed: {}", text::escaped_line(&case.actual)));
+        output.push(format!("fixed: {}", text::escaped_line(&case.detail)));
     }
     output.extend(case.log.iter().flat_map(|entry| text::escaped_lines(entry)));
     if !output.is_empty() {
@@ -162,7 +162,7 @@ fn failure_description(case: &CaseReport) -> String {
     for (label, value) in [
         ("promise", &case.promise),
         ("expected", &case.expected),
-        ("got", &case.actual),
+        ("got", &case.detail),
         ("kernel", &case.kernel_function),
         ("again", &case.rerun),
     ] {

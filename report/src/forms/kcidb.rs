@@ -80,8 +80,8 @@ impl Report {
             "comment": text::escaped_line(&verdict.machine),
             "misc": { "guest": guest },
         });
-        if let Some(recording) = &verdict.recording {
-            environment["misc"]["recorded"] = text::escaped_line(&recording.summary()).into();
+        if let Some(comparison) = &verdict.comparison {
+            environment["misc"]["recorded"] = text::escaped_line(&comparison.summary()).into();
         }
         if let Some(reason) = Judgement::from_verdict(verdict).reason() {
             self.tests.push(json!({
@@ -169,7 +169,7 @@ fn test_of_case(case: &CaseReport, verdict: &Verdict) -> Value {
             "outcome": case.outcome.as_str(),
             "kernel_function": text::escaped_line(&case.kernel_function),
             "expected": text::escaped_line(&case.expected),
-            "got": text::escaped_line(&case.actual),
+            "got": text::escaped_line(&case.detail),
             "rerun": text::escaped_line(&case.rerun),
         },
     });

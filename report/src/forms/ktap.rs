@@ -37,7 +37,7 @@ fn render(verdict: &Verdict) -> String {
     for fact in &verdict.guest_facts {
         push_diagnostic(&mut out, "guest", fact);
     }
-    let recorded = verdict.recording.as_ref().map(RecordingComparison::summary);
+    let recorded = verdict.comparison.as_ref().map(RecordingComparison::summary);
     push_diagnostic(&mut out, "recorded", &recorded.unwrap_or_default());
     let _ = writeln!(out, "1..{}", verdict.cases.len() + usize::from(unjudged.is_some()));
     for (index, case) in verdict.cases.iter().enumerate() {
@@ -67,7 +67,7 @@ fn render(verdict: &Verdict) -> String {
 
 /// The text after the directive of a result line. The text never begins with the name of a directive.
 fn text_after_directive(case: &CaseReport) -> String {
-    let got = text::escaped_line(&case.actual);
+    let got = text::escaped_line(&case.detail);
     match case.outcome {
         Outcome::Pass => String::new(),
         Outcome::Fixed => format!("fixed, a recorded bug no longer shows: {got}"),
@@ -78,7 +78,7 @@ fn text_after_directive(case: &CaseReport) -> String {
 fn push_failure_diagnostics(out: &mut String, case: &CaseReport) {
     push_diagnostic(out, "promise", &case.promise);
     push_diagnostic(out, "expected", &case.expected);
-    push_diagnostic(out, "got", &case.actual);
+    push_diagnostic(out, "got", &case.detail);
     push_diagnostic(out, "kernel function", &case.kernel_function);
     for log in &case.log {
         push_diagnostic(out, "log", log);

@@ -55,8 +55,8 @@ fn write_header(writer: &mut ReportWriter, verdict: &Verdict) {
     for fact in &verdict.guest_facts {
         writer.write_labelled("guest", fact);
     }
-    if let Some(recording) = &verdict.recording {
-        writer.write_labelled("recorded", &recording.summary());
+    if let Some(comparison) = &verdict.comparison {
+        writer.write_labelled("recorded", &comparison.summary());
     }
 }
 
@@ -68,7 +68,7 @@ fn write_failure(writer: &mut ReportWriter, case: &CaseReport) {
     writer.write_line(&format!("{outcome} {id}"));
     writer.write_labelled("promise", &case.promise);
     writer.write_labelled("expected", &case.expected);
-    writer.write_labelled("got", &case.actual);
+    writer.write_labelled("got", &case.detail);
     writer.write_labelled("kernel", &case.kernel_function);
     let log: Vec<String> = case.log.iter().flat_map(|line| text::escaped_lines(line)).collect();
     let skipped = log.len().saturating_sub(LOG_LINES);
@@ -93,9 +93,9 @@ fn write_exceptions(writer: &mut ReportWriter, verdict: &Verdict) {
     ] {
         let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
         for case in verdict.cases.iter().filter(|case| case.outcome == outcome) {
-            match reasons.iter_mut().find(|(reason, _)| *reason == case.actual) {
+            match reasons.iter_mut().find(|(reason, _)| *reason == case.detail) {
                 Some((_, ids)) => ids.push(&case.id),
-                None => reasons.push((&case.actual, vec![&case.id])),
+                None => reasons.push((&case.detail, vec![&case.id])),
             }
         }
         if reasons.is_empty() {
@@ -224,7 +224,7 @@ fn conclusion(verdict: &Verdict) -> (Colour, String) {
 /// absent because of another feature may have dispatch.
 fn is_without_dispatch(cases: &[CaseReport]) -> bool {
     let is_absence_case = |case: &CaseReport| case.group() == "absence";
-    let lacks_dispatch = |case: &CaseReport| case.actual == Feature::Dispatch.as_str();
+    let lacks_dispatch = |case: &CaseReport| case.detail == Feature::Dispatch.as_str();
     cases.iter().all(|case| case.outcome == Outcome::Absent || is_absence_case(case))
         && cases.iter().any(|case| is_absence_case(case) || lacks_dispatch(case))
 }

@@ -9,7 +9,7 @@ fn verdict(outcomes: &[(&str, Outcome)]) -> Verdict {
         kernel_function: String::new(),
         outcome: *outcome,
         expected: String::new(),
-        actual: "seen".into(),
+        detail: "seen".into(),
         bug: None,
         log: vec![],
         console: None,

@@ -230,7 +230,7 @@ fn page_column(
 fn case_details(case: &CaseReport) -> CaseDetails {
     CaseDetails {
         expected: text::escaped_lines(&case.expected).join("\n"),
-        got: text::escaped_lines(&case.actual).join("\n"),
+        got: text::escaped_lines(&case.detail).join("\n"),
         log: case.log.iter().flat_map(|line| text::escaped_lines(line)).collect(),
         console: case.console.as_deref().map(text::escaped_lines).unwrap_or_default(),
         rerun: text::escaped_line(&case.rerun),

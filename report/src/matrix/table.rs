@@ -224,7 +224,7 @@ fn write_failures(writer: &mut ReportWriter, matrix: &Matrix) {
                 ));
             }
             writer.write_labelled("expected", &case.expected);
-            writer.write_labelled("got", &case.actual);
+            writer.write_labelled("got", &case.detail);
             writer.write_command("again", &case.rerun);
         }
     }

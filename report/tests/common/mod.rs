@@ -18,7 +18,7 @@ pub(crate) fn case(id: &str, outcome: Outcome, got: &str) -> CaseReport {
         kernel_function: "syscall_user_dispatch()".into(),
         outcome,
         expected: String::new(),
-        actual: got.into(),
+        detail: got.into(),
         bug: None,
         log: vec![],
         console: None,
@@ -81,10 +81,10 @@ pub(crate) fn every_outcome() -> Verdict {
             case("range/inclusive-wraps", Outcome::Absent, "inclusive"),
         ],
         measurements: Vec::new(),
-        recording: Some(RecordingComparison {
+        comparison: Some(RecordingComparison {
             releases: vec!["6.12.117".into()],
             compared: 68,
-            expected: vec!["a longer area (7.0)".into()],
+            known_changes: vec!["a longer area (7.0)".into()],
             reason: None,
         }),
         boots: 3,

@@ -509,7 +509,7 @@ impl CommitJudge<'_> {
         let benchmark_cost = self.benchmark_cost(&verdict, args)?;
         for case in verdict.cases {
             if case.id == BOOT_CASE && case.outcome.is_failure() {
-                outcomes.unjudged = Some(format!("this kernel does not boot: {}", case.actual));
+                outcomes.unjudged = Some(format!("this kernel does not boot: {}", case.detail));
             }
             let (case, cost) = match (&args.bench, benchmark_cost) {
                 (Some(name), Some(cost)) if case.id == slowdown::case_id(name) => {
@@ -521,7 +521,7 @@ impl CommitJudge<'_> {
             outcomes.cases.push(CaseOutcome {
                 id: case.id,
                 outcome: case.outcome,
-                actual: case.actual,
+                actual: case.detail,
                 cost,
             });
         }

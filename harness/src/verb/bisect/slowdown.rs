@@ -41,7 +41,7 @@ pub(super) fn judge_cost(
     threshold: Threshold,
 ) -> CaseReport {
     let instructions = |cost: MilliInstructions| format!("{}.{:03}", cost / 1000, cost % 1000);
-    case.actual = format!("{} instructions", instructions(cost));
+    case.detail = format!("{} instructions", instructions(cost));
     if let Some(good_cost) = good_cost {
         let limit_in_millionths =
             u128::from(good_cost) * u128::from(1000 + threshold.thousandths());
@@ -71,7 +71,7 @@ mod tests {
                 kernel_function: String::new(),
                 outcome: Outcome::Pass,
                 expected: String::new(),
-                actual: String::new(),
+                detail: String::new(),
                 bug: None,
                 log: Vec::new(),
                 console: None,
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(case(3_150_000, Some(3_000_000)).outcome, Outcome::Pass);
         let slower = case(3_150_001, Some(3_000_000));
         assert_eq!(slower.outcome, Outcome::Fail);
-        assert_eq!(slower.actual, "3150.001 instructions");
+        assert_eq!(slower.detail, "3150.001 instructions");
         assert_eq!(slower.expected, "at most 5.0% more than 3000.000");
     }
 }

@@ -2,7 +2,7 @@
 
 //! Runs a program in a VM: finds the kernel, boots it, and reports the output and the end.
 
-use crate::cli::{BuildArgs, GivenOptions, OutputFormat, VmArgs};
+use crate::cli::{BuildArgs, OutputFormat, UserOptions, VmArgs};
 use crate::failure::{self, Code, Failure};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
@@ -59,7 +59,7 @@ pub(crate) struct GuestCommand {
 }
 
 /// A program that ran on a kernel, or could not be started there.
-pub(crate) struct Executed {
+pub(crate) struct ProgramRun {
     pub(crate) kernel: Kernel,
     pub(crate) machine: String,
     /// The output and the end of the program; without the output if it was forwarded.
@@ -68,13 +68,13 @@ pub(crate) struct Executed {
     pub(crate) result: anyhow::Result<u8>,
 }
 
-impl Executed {
+impl ProgramRun {
     /// Prints the report on `program` if `format` is JSON, and returns the exit code.
     ///
     /// # Errors
     /// If the program did not start or end, or the report cannot be printed.
     pub(crate) fn finish(self, program: String, format: OutputFormat) -> anyhow::Result<u8> {
-        let Executed { kernel, machine, execution, result } = self;
+        let ProgramRun { kernel, machine, execution, result } = self;
         if format == OutputFormat::Json {
             let exit_code = failure::exit_code(&result);
             let schema = 1;
@@ -94,11 +94,11 @@ pub(crate) fn execute(
     kernel: &str,
     vm_args: &VmArgs,
     build: &BuildArgs,
-    given: &GivenOptions,
-) -> anyhow::Result<Executed> {
+    user_options: &UserOptions,
+) -> anyhow::Result<ProgramRun> {
     let GuestCommand { name, packed, timeout, boot_timeout, captures_output } = command;
     let PackedProgram { program, entries } = packed;
-    let request = kernel::new_request(kernel, build, given)?;
+    let request = kernel::new_request(kernel, build, user_options)?;
     let mut progress = Progress::new();
     let machine = backend::prepare_machine(vm_args, request.arch, &mut progress)?;
     let cache = Cache::open()?;
@@ -166,7 +166,7 @@ pub(crate) fn execute(
     let mut execution =
         Execution { exit_status, signal, kernel_fault, error, ..Execution::default() };
     execution.set_output(stdout, stderr);
-    Ok(Executed {
+    Ok(ProgramRun {
         kernel: kernel::kernel_for_report(&image, &request),
         machine: machine.describe(spec.discovery),
         execution,

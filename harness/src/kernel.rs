@@ -3,7 +3,7 @@
 //! Finds, builds and judges a kernel: from the arguments to a `Verdict`.
 
 use crate::behaviour::Recorder;
-use crate::cli::{self, BuildArgs, GivenOptions, OptionSubject, VmArgs};
+use crate::cli::{self, BuildArgs, OptionSubject, UserOptions, VmArgs};
 use crate::expectations::Expectations;
 use crate::failure::Failure;
 use crate::judge::{self, CaseRunner, Environment};
@@ -136,7 +136,7 @@ fn refuse_special_file(reference: &str) -> anyhow::Result<()> {
 pub(crate) fn new_request(
     reference: &str,
     build: &BuildArgs,
-    given: &GivenOptions,
+    user_options: &UserOptions,
 ) -> anyhow::Result<Request> {
     let toolchain = build.source.toolchain.clone();
     refuse_special_file(reference)?;
@@ -164,7 +164,7 @@ pub(crate) fn new_request(
         },
         patches: Vec::new(),
     };
-    if let Some(option) = given.first_with_subject(OptionSubject::Build, &["arch"])
+    if let Some(option) = user_options.first_with_subject(OptionSubject::Build, &["arch"])
         && reference != running::REFERENCE
         && sudbox_images::is_prebuilt(&request)?
     {

@@ -28,7 +28,7 @@ mod verb;
 mod version;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use cli::{Cli, GivenOptions, ReportVerb, SandboxVerb, Verb};
+use cli::{Cli, ReportVerb, SandboxVerb, UserOptions, Verb};
 use failure::{Code, Failure};
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => return print_error(&error),
     }
-    let (cli, given) = match parse_command_line() {
+    let (cli, user_options) = match parse_command_line() {
         Ok(parsed) => parsed,
         Err(error) => {
             if error.use_stderr() {
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         output::stderr_line(&format!("sudbox: a fault of sudbox, not of the kernel: {panic}"));
     }));
-    match std::panic::catch_unwind(|| run_verb(&cli.verb, &given)) {
+    match std::panic::catch_unwind(|| run_verb(&cli.verb, &user_options)) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => print_error(&error),
         Err(_) => ExitCode::from(Code::Machine as u8),
@@ -78,19 +78,19 @@ fn print_error(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Parses the command line.
-fn parse_command_line() -> Result<(Cli, GivenOptions), clap::Error> {
+fn parse_command_line() -> Result<(Cli, UserOptions), clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-    Ok((cli, GivenOptions::from_matches(&command, &matches)))
+    Ok((cli, UserOptions::from_matches(&command, &matches)))
 }
 
 /// Runs the verb of the command line. Returns the exit code.
-fn run_verb(verb: &Verb, given: &GivenOptions) -> anyhow::Result<u8> {
+fn run_verb(verb: &Verb, user_options: &UserOptions) -> anyhow::Result<u8> {
     interrupt::install_handlers()?;
     match verb {
-        Verb::Run(args) => run::run(args, given),
-        Verb::Matrix(args) => matrix::matrix(args, given),
+        Verb::Run(args) => run::run(args, user_options),
+        Verb::Matrix(args) => matrix::matrix(args, user_options),
         Verb::Report { verb } => match verb {
             ReportVerb::List(args) => report::list(args),
             ReportVerb::Show(args) => report::show(args),
@@ -98,14 +98,14 @@ fn run_verb(verb: &Verb, given: &GivenOptions) -> anyhow::Result<u8> {
             ReportVerb::Prune(args) => report::prune(args),
             ReportVerb::Merge(args) => report::merge(args),
         },
-        Verb::Bench(args) => bench::bench(args, given),
-        Verb::Bisect(args) => bisect::bisect(args, given),
-        Verb::Diff(args) => diff::diff(args, given),
-        Verb::Campaign(args) => campaign::campaign(args, given),
-        Verb::Record(args) => record::record(args, given),
-        Verb::Exec(args) => exec::exec(args, given),
-        Verb::Sandbox { verb: SandboxVerb::Run(args) } => sandbox::run(args, given),
-        Verb::Kselftest(args) => kselftest::kselftest(args, given),
+        Verb::Bench(args) => bench::bench(args, user_options),
+        Verb::Bisect(args) => bisect::bisect(args, user_options),
+        Verb::Diff(args) => diff::diff(args, user_options),
+        Verb::Campaign(args) => campaign::campaign(args, user_options),
+        Verb::Record(args) => record::record(args, user_options),
+        Verb::Exec(args) => exec::exec(args, user_options),
+        Verb::Sandbox { verb: SandboxVerb::Run(args) } => sandbox::run(args, user_options),
+        Verb::Kselftest(args) => kselftest::kselftest(args, user_options),
         Verb::Kernels(args) => kernels::kernels(args),
         Verb::Doctor { format } => doctor::doctor(format),
         Verb::Setup { format } => doctor::set_up(format),

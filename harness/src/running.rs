@@ -2,7 +2,7 @@
 
 //! The host's kernel as a KERNEL argument: its name, its release, and the options that it refuses.
 
-use crate::cli::{GivenOptions, OptionSubject};
+use crate::cli::{OptionSubject, UserOptions};
 use crate::failure::Failure;
 use sudbox_protocol::Arch;
 use sudbox_report::Kernel;
@@ -39,8 +39,8 @@ pub(crate) fn kernel_for_report() -> Kernel {
 ///
 /// # Errors
 /// If such an option was given.
-pub(crate) fn refuse_options(given: &GivenOptions, arch: Arch) -> anyhow::Result<()> {
-    if let Some(option) = given.first_with_subject(OptionSubject::Vm, &[]) {
+pub(crate) fn refuse_options(user_options: &UserOptions, arch: Arch) -> anyhow::Result<()> {
+    if let Some(option) = user_options.first_with_subject(OptionSubject::Vm, &[]) {
         return Err(Failure::usage(no_vm_message(&option)));
     }
     if Some(arch) != Arch::host() {
@@ -50,7 +50,7 @@ pub(crate) fn refuse_options(given: &GivenOptions, arch: Arch) -> anyhow::Result
             std::env::consts::ARCH
         )));
     }
-    match given.first_with_subject(OptionSubject::Build, &["arch"]) {
+    match user_options.first_with_subject(OptionSubject::Build, &["arch"]) {
         Some(option) => Err(Failure::usage(format!(
             "{option} is a build option, and the running kernel is built already"
         ))),

@@ -9,11 +9,11 @@ mod campaign;
 mod completers;
 mod diff;
 mod formats;
-mod given;
 mod kernel;
 mod programs;
 mod record;
 mod report;
+mod user_options;
 
 pub(crate) use backend::Backend;
 pub(crate) use bench::*;
@@ -22,11 +22,11 @@ pub(crate) use campaign::CampaignArgs;
 pub(crate) use diff::*;
 pub(crate) use formats::OutputFormat;
 use formats::form_parser;
-pub(crate) use given::{GivenOptions, OptionSubject};
 pub(crate) use kernel::*;
 pub(crate) use programs::*;
 pub(crate) use record::*;
 pub(crate) use report::*;
+pub(crate) use user_options::{OptionSubject, UserOptions};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::{Path, PathBuf};

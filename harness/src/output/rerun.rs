@@ -3,7 +3,7 @@
 //! The command that runs one case again on the same kernel: a make command if make started sudbox,
 //! else a sudbox command.
 
-use crate::cli::{Cli, GivenOptions};
+use crate::cli::{Cli, UserOptions};
 use crate::selection::BOOT_CASE;
 use clap::CommandFactory as _;
 use std::fmt::Write as _;
@@ -49,14 +49,19 @@ pub(crate) struct RerunCommand {
 
 impl RerunCommand {
     /// The command for this kernel, with all given options that `verb` takes.
-    pub(crate) fn new(verb: RerunVerb, kernel: &str, given: &GivenOptions) -> RerunCommand {
-        RerunCommand::with_syntax(verb, kernel, given, std::env::var_os("SUDBOX_MAKE").is_some())
+    pub(crate) fn new(verb: RerunVerb, kernel: &str, user_options: &UserOptions) -> RerunCommand {
+        RerunCommand::with_syntax(
+            verb,
+            kernel,
+            user_options,
+            std::env::var_os("SUDBOX_MAKE").is_some(),
+        )
     }
 
     fn with_syntax(
         verb: RerunVerb,
         kernel: &str,
-        given: &GivenOptions,
+        user_options: &UserOptions,
         is_for_make: bool,
     ) -> RerunCommand {
         let cli = Cli::command();
@@ -65,7 +70,7 @@ impl RerunCommand {
             let mut arguments = command.iter().flat_map(|command| command.get_arguments());
             arguments.any(|arg| arg.get_long() == Some(name))
         };
-        let given = given
+        let user_options = user_options
             .clone()
             .retaining(|name| verb_has_option(name) && !OMITTED_OPTIONS.contains(&name));
         let mut command_line = match is_for_make {
@@ -77,11 +82,11 @@ impl RerunCommand {
             let _ = write!(command_line, " {variable}{}", shell_quoted(kernel));
         }
         command_line.push_str(&if is_for_make {
-            make_variables(&given)
+            make_variables(&user_options)
         } else {
-            command_line_options(&given)
+            command_line_options(&user_options)
         });
-        let shown_options = given.retaining(|name| !["arch", "flavour"].contains(&name));
+        let shown_options = user_options.retaining(|name| !["arch", "flavour"].contains(&name));
         RerunCommand {
             command: command_line,
             is_for_make,
@@ -137,9 +142,9 @@ impl RerunCommand {
 }
 
 /// The options as on the command line, each after a space.
-fn command_line_options(given: &GivenOptions) -> String {
+fn command_line_options(user_options: &UserOptions) -> String {
     let mut text = String::new();
-    for option in given.iter() {
+    for option in user_options.iter() {
         if option.values.is_empty() {
             let _ = write!(text, " --{}", option.name);
         }
@@ -152,9 +157,9 @@ fn command_line_options(given: &GivenOptions) -> String {
 
 /// The options as make variables, each after a space. An option without a variable is left out:
 /// make cannot pass it to sudbox.
-fn make_variables(given: &GivenOptions) -> String {
+fn make_variables(user_options: &UserOptions) -> String {
     let mut text = String::new();
-    for option in given.iter() {
+    for option in user_options.iter() {
         if let (Some(variable), Some(value)) = (&option.make_variable, option.values.first()) {
             let _ = write!(text, " {variable}={}", shell_quoted(value));
         }
@@ -163,18 +168,19 @@ fn make_variables(given: &GivenOptions) -> String {
 }
 
 /// The `sudbox matrix` command without `--shard`, `--list` and `--format`.
-pub(crate) fn matrix_command(given: &GivenOptions) -> String {
-    let mut given = given.clone().retaining(|name| !["shard", "list", "format"].contains(&name));
-    let lists: Vec<(String, String)> = given
+pub(crate) fn matrix_command(user_options: &UserOptions) -> String {
+    let mut user_options =
+        user_options.clone().retaining(|name| !["shard", "list", "format"].contains(&name));
+    let lists: Vec<(String, String)> = user_options
         .iter()
         .filter(|option| ["kernels", "arches", "flavours"].contains(&&*option.name))
         .map(|option| (option.name.clone(), option.values.join(" ")))
         .collect();
     for (name, words) in lists {
         let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-        given.replace_values(&name, vec![words]);
+        user_options.replace_values(&name, vec![words]);
     }
-    format!("sudbox matrix{}", command_line_options(&given))
+    format!("sudbox matrix{}", command_line_options(&user_options))
 }
 
 /// Quotes a word for a shell, if necessary.
@@ -191,15 +197,15 @@ mod tests {
     use super::*;
 
     /// The options that a command line gives.
-    fn given(line: &str) -> GivenOptions {
+    fn user_options(line: &str) -> UserOptions {
         let mut command = Cli::command();
         let matches = command.clone().get_matches_from(line.split(' '));
         command.build();
-        GivenOptions::from_matches(&command, &matches)
+        UserOptions::from_matches(&command, &matches)
     }
 
     fn rerun(line: &str, is_for_make: bool) -> RerunCommand {
-        RerunCommand::with_syntax(RerunVerb::Run, "6.12", &given(line), is_for_make)
+        RerunCommand::with_syntax(RerunVerb::Run, "6.12", &user_options(line), is_for_make)
     }
 
     #[test]
@@ -235,14 +241,14 @@ mod tests {
 
     #[test]
     fn options_of_a_matrix_are_repeated_for_one_of_its_kernels() {
-        let given = given("sudbox matrix --kernels 6.12 --cpus 2 --shard 1/2");
-        let rerun = RerunCommand::with_syntax(RerunVerb::Run, "6.12", &given, false)
+        let user_options = user_options("sudbox matrix --kernels 6.12 --cpus 2 --shard 1/2");
+        let rerun = RerunCommand::with_syntax(RerunVerb::Run, "6.12", &user_options, false)
             .with_arch_and_flavour("aarch64", "default");
         assert_eq!(
             rerun.for_boot(),
             "sudbox run 6.12 --cpus 2 --arch aarch64 --cases boot/reaches-init"
         );
-        assert_eq!(matrix_command(&given), "sudbox matrix --kernels 6.12 --cpus 2");
+        assert_eq!(matrix_command(&user_options), "sudbox matrix --kernels 6.12 --cpus 2");
     }
 
     #[test]

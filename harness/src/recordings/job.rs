@@ -3,7 +3,7 @@
 //! Records the behaviour of kernels in the cache.
 
 use crate::behaviour::{Behaviour, BehaviourStore, Recorder};
-use crate::cli::{GivenOptions, VmArgs};
+use crate::cli::{UserOptions, VmArgs};
 use crate::failure::{Code, Failure};
 use crate::kernel::{self, ComparedWith, JudgeOptions};
 use crate::output::folder::RunFolder;
@@ -26,7 +26,7 @@ pub(crate) struct RecordJob<'a> {
     pub(crate) machine: &'a dyn Machine,
     pub(crate) cache: &'a Cache,
     pub(crate) vm: &'a VmArgs,
-    pub(crate) given: &'a GivenOptions,
+    pub(crate) user_options: &'a UserOptions,
     pub(crate) selection: &'a Selection,
 }
 
@@ -92,7 +92,7 @@ impl RecordJob<'_> {
             runs_per_case: 1,
             timeout: RECORDING_TIMEOUT,
             max_parallel_vms: capacity::max_vms(self.vm),
-            rerun: RerunCommand::new(RerunVerb::Run, &request.reference, self.given),
+            rerun: RerunCommand::new(RerunVerb::Run, &request.reference, self.user_options),
             trace_marked_operations: false,
             recorder: Some(recorder.clone()),
             compared_with: ComparedWith::Nothing,

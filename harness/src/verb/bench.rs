@@ -2,7 +2,7 @@
 
 //! `sudbox bench`: measures the cost of dispatch on a kernel, or compares two kernels.
 
-use crate::cli::{BenchArgs, CostUnit, GivenOptions};
+use crate::cli::{BenchArgs, CostUnit, UserOptions};
 use crate::failure::{Code, Failure};
 use crate::kernel::{self, JudgeOptions};
 use crate::measure::{BENCHMARK_TIMEOUT, MeasuringMachine, costs_of, select_benchmarks, time_unit};
@@ -21,7 +21,7 @@ use sudbox_report::{Form, Report as _};
 use sudbox_vmm::processor;
 
 /// Runs the benchmarks. Returns the exit code.
-pub(crate) fn bench(args: &BenchArgs, given: &GivenOptions) -> anyhow::Result<u8> {
+pub(crate) fn bench(args: &BenchArgs, user_options: &UserOptions) -> anyhow::Result<u8> {
     let selection = select_benchmarks(args.only.as_deref().unwrap_or_default())?;
     if args.vm.gdb {
         return Err(Failure::usage(
@@ -30,23 +30,29 @@ pub(crate) fn bench(args: &BenchArgs, given: &GivenOptions) -> anyhow::Result<u8
     }
     let kernel = args.kernel.as_deref().unwrap_or_default();
     match &args.compare {
-        Some(first_kernel) => compare(args, given, [first_kernel, kernel], &selection),
-        None if kernel == running::REFERENCE => measure_running(args, given, &selection),
-        None => measure(args, given, &selection),
+        Some(first_kernel) => compare(args, user_options, [first_kernel, kernel], &selection),
+        None if kernel == running::REFERENCE => measure_running(args, user_options, &selection),
+        None => measure(args, user_options, &selection),
     }
 }
 
 /// Measures one kernel in a VM.
-fn measure(args: &BenchArgs, given: &GivenOptions, selection: &Selection) -> anyhow::Result<u8> {
+fn measure(
+    args: &BenchArgs,
+    user_options: &UserOptions,
+    selection: &Selection,
+) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let kernel = args.kernel.as_deref().unwrap_or_default();
-    let request =
-        kernel::with_patches(kernel::new_request(kernel, &args.build, given)?, &args.patches);
+    let request = kernel::with_patches(
+        kernel::new_request(kernel, &args.build, user_options)?,
+        &args.patches,
+    );
     let machine = MeasuringMachine::choose(args.by, &args.vm, request.arch, &mut progress)?;
     let cache = Cache::open()?;
     let image = kernel::find_or_build(&cache, &request, &mut progress)?;
     let folder = RunFolder::create(&cache)?;
-    let job = MeasureJob { machine: &machine, args, given, selection };
+    let job = MeasureJob { machine: &machine, args, user_options, selection };
     let costs = job.boot_and_measure(&image, &request, &folder, &mut progress)?;
     print_costs(&costs, args.format, &folder, &mut progress)
 }
@@ -54,7 +60,7 @@ fn measure(args: &BenchArgs, given: &GivenOptions, selection: &Selection) -> any
 /// Measures the host's kernel.
 fn measure_running(
     args: &BenchArgs,
-    given: &GivenOptions,
+    user_options: &UserOptions,
     selection: &Selection,
 ) -> anyhow::Result<u8> {
     if args.by == Some(CostUnit::Instructions) {
@@ -63,10 +69,10 @@ fn measure_running(
         ));
     }
     let mut progress = Progress::new();
-    let request = kernel::new_request(running::REFERENCE, &args.build, given)?;
-    running::refuse_options(given, request.arch)?;
+    let request = kernel::new_request(running::REFERENCE, &args.build, user_options)?;
+    running::refuse_options(user_options, request.arch)?;
     let folder = RunFolder::create(&Cache::open()?)?;
-    let options = judge_options(running::REFERENCE, args, given);
+    let options = judge_options(running::REFERENCE, args, user_options);
     let verdict = kernel::judge_running(&request, &options, selection, &folder, &mut progress)?;
     reports::write_forms(&verdict, &folder)?;
     print_costs(
@@ -80,15 +86,15 @@ fn measure_running(
 /// Measures two kernels in turn, and prints which differences are real.
 fn compare(
     args: &BenchArgs,
-    given: &GivenOptions,
+    user_options: &UserOptions,
     [first, second]: [&str; 2],
     selection: &Selection,
 ) -> anyhow::Result<u8> {
-    let name = args.format.name;
-    let format = Comparison::form(name).ok_or_else(|| {
+    let form_name = args.format.name;
+    let form = Comparison::form(form_name).ok_or_else(|| {
         let names: Vec<&str> = Comparison::FORMS.iter().map(|form| form.name).collect();
         Failure::usage(format!(
-            "--format {name} shows one kernel: --compare takes {}",
+            "--format {form_name} shows one kernel: --compare takes {}",
             names.join(" and ")
         ))
     })?;
@@ -99,8 +105,11 @@ fn compare(
     }
     let mut progress = Progress::new();
     let requests = [
-        kernel::new_request(first, &args.build, given)?,
-        kernel::with_patches(kernel::new_request(second, &args.build, given)?, &args.patches),
+        kernel::new_request(first, &args.build, user_options)?,
+        kernel::with_patches(
+            kernel::new_request(second, &args.build, user_options)?,
+            &args.patches,
+        ),
     ];
     let machine = MeasuringMachine::choose(args.by, &args.vm, requests[0].arch, &mut progress)?;
     let cache = Cache::open()?;
@@ -109,7 +118,7 @@ fn compare(
         images.push(kernel::find_or_build(&cache, request, &mut progress)?);
     }
     let folder = RunFolder::create(&cache)?;
-    let job = MeasureJob { machine: &machine, args, given, selection };
+    let job = MeasureJob { machine: &machine, args, user_options, selection };
     let (min_boots, max_boots) = boots_per_kernel(machine.unit);
     let mut costs: [Vec<Costs>; 2] = [Vec::new(), Vec::new()];
     let mut boot = 0;
@@ -127,7 +136,7 @@ fn compare(
             break comparison;
         }
     };
-    reports::print_and_write(&comparison, format, &folder, &mut progress)?;
+    reports::print_and_write(&comparison, form, &folder, &mut progress)?;
     Ok(match () {
         () if comparison.has_finding(Finding::Slower)
             || comparison.failed_names().next().is_some() =>
@@ -148,7 +157,7 @@ fn boots_per_kernel(unit: Unit) -> (usize, usize) {
     }
 }
 
-fn judge_options(kernel: &str, args: &BenchArgs, given: &GivenOptions) -> JudgeOptions {
+fn judge_options(kernel: &str, args: &BenchArgs, user_options: &UserOptions) -> JudgeOptions {
     JudgeOptions {
         vm: args.vm.clone(),
         isolate_cases: false,
@@ -157,7 +166,7 @@ fn judge_options(kernel: &str, args: &BenchArgs, given: &GivenOptions) -> JudgeO
         timeout: BENCHMARK_TIMEOUT,
         // Other VMs would disturb the measurement.
         max_parallel_vms: 1,
-        rerun: RerunCommand::new(RerunVerb::Bench, kernel, given),
+        rerun: RerunCommand::new(RerunVerb::Bench, kernel, user_options),
         trace_marked_operations: true,
         recorder: None,
         compared_with: kernel::ComparedWith::Nothing,
@@ -168,7 +177,7 @@ fn judge_options(kernel: &str, args: &BenchArgs, given: &GivenOptions) -> JudgeO
 struct MeasureJob<'a> {
     machine: &'a MeasuringMachine,
     args: &'a BenchArgs,
-    given: &'a GivenOptions,
+    user_options: &'a UserOptions,
     selection: &'a Selection,
 }
 
@@ -181,7 +190,7 @@ impl MeasureJob<'_> {
         folder: &RunFolder,
         progress: &mut Progress,
     ) -> anyhow::Result<Costs> {
-        let options = judge_options(&request.reference, self.args, self.given);
+        let options = judge_options(&request.reference, self.args, self.user_options);
         let machine = &*self.machine.machine;
         let selection = self.selection;
         let verdict =

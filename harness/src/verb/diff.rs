@@ -2,7 +2,7 @@
 
 //! `sudbox diff`: records the behaviour of two kernels and prints the differences.
 
-use crate::cli::{DiffArgs, GivenOptions};
+use crate::cli::{DiffArgs, UserOptions};
 use crate::failure::Failure;
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
@@ -12,7 +12,7 @@ use crate::{backend, behaviour, kernel, running, selection};
 use sudbox_images::Cache;
 
 /// Compares the behaviour of two kernels. Returns the exit code.
-pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> {
+pub(crate) fn diff(args: &DiffArgs, user_options: &UserOptions) -> anyhow::Result<u8> {
     let [first_name, second_name] = args.pair().ok_or_else(|| {
         Failure::usage("two kernels are compared: sudbox diff 6.12 7.3 (KERNELS=\"6.12 7.3\")")
     })?;
@@ -28,8 +28,11 @@ pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     }
     let mut progress = Progress::new();
     let requests = [
-        kernel::new_request(first_name, &args.build, given)?,
-        kernel::with_patches(kernel::new_request(second_name, &args.build, given)?, &args.patches),
+        kernel::new_request(first_name, &args.build, user_options)?,
+        kernel::with_patches(
+            kernel::new_request(second_name, &args.build, user_options)?,
+            &args.patches,
+        ),
     ];
     let arch = requests[0].arch;
     let mut selection = selection::parse_selection(args.cases.as_deref().unwrap_or_default())?;
@@ -46,8 +49,13 @@ pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> 
         kernel::find_or_build(&cache, &requests[1], &mut progress)?,
     ];
     let folder = RunFolder::create(&cache)?;
-    let job =
-        RecordJob { machine: &*machine, cache: &cache, vm: &args.vm, given, selection: &selection };
+    let job = RecordJob {
+        machine: &*machine,
+        cache: &cache,
+        vm: &args.vm,
+        user_options,
+        selection: &selection,
+    };
     let mut behaviours = Vec::new();
     for (index, (image, request)) in images.iter().zip(&requests).enumerate() {
         let name = format!("kernel {}", index + 1);

@@ -2,13 +2,13 @@
 
 //! `sudbox exec`: runs a program of this machine on another kernel.
 
-use crate::cli::{ExecArgs, GivenOptions, OutputFormat};
+use crate::cli::{ExecArgs, OutputFormat, UserOptions};
 use crate::execute::{self, GuestCommand};
 use crate::program;
 use std::time::Duration;
 
 /// Runs the program and returns its exit status.
-pub(crate) fn exec(args: &ExecArgs, given: &GivenOptions) -> anyhow::Result<u8> {
+pub(crate) fn exec(args: &ExecArgs, user_options: &UserOptions) -> anyhow::Result<u8> {
     let kernel = args.kernel.as_deref().unwrap_or_default();
     execute::refuse_running_kernel(kernel)?;
     // The program is packed first, so that a bad program is refused before a kernel is built.
@@ -19,6 +19,6 @@ pub(crate) fn exec(args: &ExecArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     let captures_output = args.format == OutputFormat::Json;
     let command =
         GuestCommand { name: name.clone(), packed, timeout, boot_timeout, captures_output };
-    let executed = execute::execute(command, kernel, &args.vm, &args.build, given)?;
-    executed.finish(name, args.format)
+    let program_run = execute::execute(command, kernel, &args.vm, &args.build, user_options)?;
+    program_run.finish(name, args.format)
 }

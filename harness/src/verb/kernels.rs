@@ -45,9 +45,8 @@ fn list(cache: &Cache) -> anyhow::Result<KernelList> {
     Ok(KernelList::from_entries(entries))
 }
 
-fn prune(cache: &Cache, args: &PruneArgs, format: &str) -> anyhow::Result<u8> {
-    let format = PrunedKernels::form(format)
-        .expect("the forms of the list and of `prune` have the same names");
+fn prune(cache: &Cache, args: &PruneArgs, form_name: &str) -> anyhow::Result<u8> {
+    let form = PrunedKernels::form(form_name).expect("`prune` has the forms of the list");
     let min_age = Duration::from_secs(u64::from(args.days) * 24 * 3600);
     let old_entries = kernels::prune(cache, min_age, args.yes);
     let pruned = PrunedKernels::from_entries(
@@ -55,7 +54,7 @@ fn prune(cache: &Cache, args: &PruneArgs, format: &str) -> anyhow::Result<u8> {
         args.yes,
         old_entries.into_iter().map(kernel_entry).collect(),
     );
-    print(&(format.render)(&pruned, screen()))?;
+    print(&(form.render)(&pruned, screen()))?;
     Ok(0)
 }
 

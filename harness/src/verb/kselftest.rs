@@ -3,7 +3,7 @@
 //! `sudbox kselftest`: builds the selftests of dispatch from a kernel tree, statically, and runs
 //! them on that kernel.
 
-use crate::cli::{GivenOptions, KselftestArgs, OutputFormat};
+use crate::cli::{KselftestArgs, OutputFormat, UserOptions};
 use crate::execute::{self, GuestCommand};
 use crate::failure::{self, Code, Failure};
 use crate::output::progress::Progress;
@@ -35,12 +35,12 @@ const MAX_COMPILER_LINES: usize = 8;
 
 /// Builds and runs the tests. Returns the exit code: 1 if a test fails, else 125 if a test does not
 /// compile.
-pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::Result<u8> {
+pub(crate) fn kselftest(args: &KselftestArgs, user_options: &UserOptions) -> anyhow::Result<u8> {
     let kernel = args.kernel.as_deref().unwrap_or_default();
     execute::refuse_running_kernel(kernel)?;
     let mut progress = Progress::new();
     let cache = Cache::open()?;
-    let request = kernel::new_request(kernel, &args.build, given)?;
+    let request = kernel::new_request(kernel, &args.build, user_options)?;
     let selftests = sudbox_images::selftests(&mut Ctx::new(&cache, &mut progress), &request)?;
     let folder = tempfile::tempdir()
         .map_err(|error| Failure::machine(format!("no temporary directory: {error}")))?;
@@ -78,17 +78,18 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
                     boot_timeout: Duration::from_secs(args.boot.boot_timeout),
                     captures_output,
                 };
-                let executed = execute::execute(command, kernel, &args.vm, &args.build, given)?;
-                let outcome = outcome_of(name, &executed.result, &mut progress);
+                let program_run =
+                    execute::execute(command, kernel, &args.vm, &args.build, user_options)?;
+                let outcome = outcome_of(name, &program_run.result, &mut progress);
                 if outcome == SelftestOutcome::Fail {
                     result = Ok(1);
                 }
-                if executed.result.is_err() {
-                    result = executed.result;
+                if program_run.result.is_err() {
+                    result = program_run.result;
                 }
-                report.kernel = Some(executed.kernel);
-                report.machine = Some(executed.machine);
-                (outcome, executed.execution)
+                report.kernel = Some(program_run.kernel);
+                report.machine = Some(program_run.machine);
+                (outcome, program_run.execution)
             }
         };
         report.tests.push(Selftest { name: name.to_owned(), outcome, execution });

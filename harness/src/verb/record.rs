@@ -2,7 +2,7 @@
 
 //! `sudbox record`: records the behaviour of kernels, for verdicts on other kernels.
 
-use crate::cli::{GivenOptions, RecordArgs};
+use crate::cli::{RecordArgs, UserOptions};
 use crate::failure::Failure;
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
@@ -13,7 +13,7 @@ use sudbox_images::Cache;
 
 /// Records the kernels and adds the recordings to a folder. A recording replaces another one of the
 /// same series, flavour and layout of the processor's state. Returns the exit code.
-pub(crate) fn record(args: &RecordArgs, given: &GivenOptions) -> anyhow::Result<u8> {
+pub(crate) fn record(args: &RecordArgs, user_options: &UserOptions) -> anyhow::Result<u8> {
     // make passes all kernels in one word.
     let kernels: Vec<&str> = args.kernels.iter().flat_map(|word| word.split_whitespace()).collect();
     if kernels.is_empty() || kernels.contains(&running::REFERENCE) {
@@ -27,7 +27,7 @@ pub(crate) fn record(args: &RecordArgs, given: &GivenOptions) -> anyhow::Result<
         ));
     }
     let mut progress = Progress::new();
-    let arch = kernel::new_request(kernels[0], &args.build, given)?.arch;
+    let arch = kernel::new_request(kernels[0], &args.build, user_options)?.arch;
     let mut selection = selection::parse_selection("")?.for_arch(arch)?;
     selection.cases.retain(|case| recordings::is_recorded(case));
     let machine = backend::prepare_machine(&args.vm, arch, &mut progress)?;
@@ -45,15 +45,20 @@ pub(crate) fn record(args: &RecordArgs, given: &GivenOptions) -> anyhow::Result<
         None => Some(recordings::lock_own_folder(&cache, arch, &mut progress)?),
     };
     let run_folder = RunFolder::create(&cache)?;
-    let job =
-        RecordJob { machine: &*machine, cache: &cache, vm: &args.vm, given, selection: &selection };
+    let job = RecordJob {
+        machine: &*machine,
+        cache: &cache,
+        vm: &args.vm,
+        user_options,
+        selection: &selection,
+    };
     // Unreadable recordings are an error in `--folder`, and are replaced in the cache.
     let mut recordings = match folder.read(guest.as_deref()) {
         Err(error) if args.folder.is_some() => return Err(error),
         result => result.unwrap_or_default(),
     };
     for name in kernels {
-        let request = kernel::new_request(name, &args.build, given)?;
+        let request = kernel::new_request(name, &args.build, user_options)?;
         let image = kernel::find_or_build(&cache, &request, &mut progress)?;
         let behaviour = job.behaviour(name, &image, &request, &run_folder, &mut progress)?;
         let recording = Recording::of_behaviour(&request.flavour, behaviour);

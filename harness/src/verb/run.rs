@@ -2,7 +2,7 @@
 
 //! `sudbox run`: judges one kernel and prints the report.
 
-use crate::cli::{GivenOptions, RunArgs};
+use crate::cli::{RunArgs, UserOptions};
 use crate::failure::{Failure, Interrupted};
 use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
@@ -18,7 +18,7 @@ use sudbox_report::history::{Entry, History};
 use sudbox_report::{Judgement, Report as _, Verdict};
 
 /// Judges the kernel. Returns the exit code.
-pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &RunArgs, user_options: &UserOptions) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let cases = args.cases.as_deref().unwrap_or_default();
     let kernel = args.kernel.as_deref().unwrap_or_default();
@@ -30,8 +30,8 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     }
     // --config is allowed for a prebuilt kernel, because sudbox derives the expected features from
     // it.
-    let given_without_config = given.clone().retaining(|name| name != "config");
-    let request = kernel::new_request(kernel, &args.build, &given_without_config)?;
+    let options_without_config = user_options.clone().retaining(|name| name != "config");
+    let request = kernel::new_request(kernel, &args.build, &options_without_config)?;
     let request = kernel::with_patches(request, &args.patches);
     if args.list {
         print_case_list(&selection, request.arch, args.format.name)?;
@@ -45,13 +45,13 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         runs_per_case: args.repeat,
         timeout: Duration::from_secs(args.timeout),
         max_parallel_vms: capacity::max_vms(&args.vm),
-        rerun: RerunCommand::new(RerunVerb::Run, kernel, given),
+        rerun: RerunCommand::new(RerunVerb::Run, kernel, user_options),
         trace_marked_operations: false,
         recorder: None,
         compared_with: kernel::ComparedWith::Neighbours,
     };
     let (verdict, folder) = if kernel == running::REFERENCE {
-        running::refuse_options(given, request.arch)?;
+        running::refuse_options(user_options, request.arch)?;
         if args.isolate {
             return Err(Failure::usage(running::no_vm_message("--isolate")));
         }

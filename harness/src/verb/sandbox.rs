@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `sudbox sandbox run`: runs a Windows program whose system calls guest-init emulates, on the
-//! host's kernel if it offers the engine, else on the pinned kernel in a VM.
+//! `sudbox sandbox run`: runs a Windows program whose system calls guest-init emulates. An engine is the
+//! kernel mechanism that traps these calls, such as dispatch. The program runs on the host's kernel if it
+//! offers the engine, else on the pinned kernel in a VM.
 
-use crate::cli::{GivenOptions, OutputFormat, SandboxArgs};
-use crate::execute::{self, Executed, GuestCommand};
+use crate::cli::{OutputFormat, SandboxArgs, UserOptions};
+use crate::execute::{self, GuestCommand, ProgramRun};
 use crate::failure::{Code, Failure};
 use crate::program::PackedProgram;
 use crate::{guest, interrupt, output, running};
@@ -26,7 +27,7 @@ const FIRST_OFFERED: &str = "any";
 const GUEST_PATH: &str = "/program.exe";
 
 /// Runs the program and prints its transcript. Returns the exit code.
-pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &SandboxArgs, user_options: &UserOptions) -> anyhow::Result<u8> {
     let name = args.program.display();
     let is_other_arch = args.build.arch.as_ref().is_some_and(|arch| arch != "x86_64");
     if is_other_arch || !cfg!(target_arch = "x86_64") {
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8
             if !captures_output {
                 output::stderr_line(host_run.stderr.text().trim_end());
             }
-            return host_run.into_executed().finish(name.to_string(), args.format);
+            return host_run.into_program_run().finish(name.to_string(), args.format);
         }
         output::stderr_line(
             "sudbox: the running kernel does not offer the engine; using the pinned kernel",
@@ -73,11 +74,11 @@ pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8
         captures_output,
     };
     let kernel = kernel.unwrap_or_default();
-    let executed = execute::execute(command, kernel, &args.vm, &args.build, given)?;
-    executed.finish(name.to_string(), args.format)
+    let program_run = execute::execute(command, kernel, &args.vm, &args.build, user_options)?;
+    program_run.finish(name.to_string(), args.format)
 }
 
-/// The end of guest-init on the host's kernel.
+/// How guest-init ended on the host's kernel, and its output.
 struct HostRun {
     exit_code: u8,
     /// The captured stdout; empty if stdout was forwarded.
@@ -86,10 +87,10 @@ struct HostRun {
 }
 
 impl HostRun {
-    fn into_executed(self) -> Executed {
+    fn into_program_run(self) -> ProgramRun {
         let mut execution = Execution { exit_status: Some(self.exit_code), ..Execution::default() };
         execution.set_output(self.stdout, self.stderr);
-        Executed {
+        ProgramRun {
             kernel: running::kernel_for_report(),
             machine: "this one, without a VM".to_owned(),
             execution,
@@ -101,11 +102,12 @@ impl HostRun {
 /// Runs guest-init with the program on the host's kernel. Its stdout is forwarded unless
 /// `captures_output` is set.
 fn run_on_host(program: &Path, engine: &str, captures_output: bool) -> anyhow::Result<HostRun> {
-    let start_failure = |error: std::io::Error| {
+    let guest_init_failure = |error: std::io::Error| {
         Failure::machine(format!("cannot run guest-init on this machine: {error}"))
     };
-    let mut init = memfd::create(c"guest-init", memfd::Contents::Program).map_err(start_failure)?;
-    init.write_all(guest::embedded_guest_init()).map_err(start_failure)?;
+    let mut init =
+        memfd::create(c"guest-init", memfd::Contents::Program).map_err(guest_init_failure)?;
+    init.write_all(guest::embedded_guest_init()).map_err(guest_init_failure)?;
     let mut child = Command::new(format!("/proc/self/fd/{}", init.as_raw_fd()))
         .args(["--sandbox", engine])
         .arg(program)
@@ -113,7 +115,7 @@ fn run_on_host(program: &Path, engine: &str, captures_output: bool) -> anyhow::R
         .stdout(if captures_output { Stdio::piped() } else { Stdio::inherit() })
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(start_failure)?;
+        .map_err(guest_init_failure)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     // Two threads read the streams, because guest-init stops when one pipe is full.
     let (stdout, stderr) = std::thread::scope(|scope| {
@@ -121,11 +123,12 @@ fn run_on_host(program: &Path, engine: &str, captures_output: bool) -> anyhow::R
         let stderr = read_stream(stderr);
         (stdout.join().expect("reading does not panic"), stderr)
     });
-    let status = child.wait().map_err(start_failure)?;
+    let status = child.wait().map_err(guest_init_failure)?;
     if interrupt::is_pending() {
         return Err(Failure::interrupted());
     }
-    let (stdout, stderr) = (stdout.map_err(start_failure)?, stderr.map_err(start_failure)?);
+    let (stdout, stderr) =
+        (stdout.map_err(guest_init_failure)?, stderr.map_err(guest_init_failure)?);
     let exit_code = status.code().and_then(|code| u8::try_from(code).ok());
     let exit_code =
         exit_code.ok_or_else(|| Failure::machine(format!("guest-init died: {}", stderr.text())))?;

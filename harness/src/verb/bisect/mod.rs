@@ -14,7 +14,7 @@ mod slowdown;
 mod state;
 mod summary;
 
-use crate::cli::{self, BisectArgs, CostUnit, GivenOptions};
+use crate::cli::{self, BisectArgs, CostUnit, UserOptions};
 use crate::failure::{self, Code, Failure};
 use crate::kernel::{self, ComparedWith, JudgeOptions};
 use crate::measure::{self, MeasuringMachine};
@@ -46,7 +46,7 @@ use sudbox_vmm::machine::Machine;
 const LOG_FILE: &str = "git-bisect.log";
 
 /// Runs the bisection. Returns the exit code.
-pub(crate) fn bisect(args: &BisectArgs, given: &GivenOptions) -> anyhow::Result<u8> {
+pub(crate) fn bisect(args: &BisectArgs, user_options: &UserOptions) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let cache = Cache::open()?;
     let linux = match &args.build.source.linux {
@@ -62,8 +62,8 @@ pub(crate) fn bisect(args: &BisectArgs, given: &GivenOptions) -> anyhow::Result<
     let store = BisectionStore::for_history(&cache, history.key());
     if !args.resume {
         // Check the arguments before the state of an earlier bisection is replaced.
-        let arch = kernel::new_request("", &args.build, given)?.arch;
-        let state = new_state(args, given, arch, &history)?;
+        let arch = kernel::new_request("", &args.build, user_options)?.arch;
+        let state = new_state(args, user_options, arch, &history)?;
         let machine_and_unit = prepare_bisection_machine(args, arch, &mut progress)?;
         history.lock(&mut progress)?;
         if store.read().is_ok_and(|earlier| !earlier.finished) {
@@ -89,7 +89,7 @@ pub(crate) fn bisect(args: &BisectArgs, given: &GivenOptions) -> anyhow::Result<
 /// Checks the arguments and returns the state of a new bisection.
 fn new_state(
     args: &BisectArgs,
-    given: &GivenOptions,
+    user_options: &UserOptions,
     arch: Arch,
     history: &History<'_>,
 ) -> anyhow::Result<BisectionState> {
@@ -130,14 +130,14 @@ fn new_state(
             absolute.clone_into(path);
         }
     }
-    let mut given = given.clone();
-    given.replace_values("linux", source.linux.iter().cloned().collect());
-    given.replace_values("config", source.config.clone());
+    let mut user_options = user_options.clone();
+    user_options.replace_values("linux", source.linux.iter().cloned().collect());
+    user_options.replace_values("config", source.config.clone());
     let good_is_new = history.is_ancestor(&bad, &good);
     let (ends, steps) = (Vec::new(), Vec::new());
     Ok(BisectionState {
         args,
-        given,
+        user_options,
         good,
         bad,
         good_is_new,
@@ -157,7 +157,7 @@ fn run_remaining_steps(
     format: &Form<Bisection>,
     mut progress: Progress,
 ) -> anyhow::Result<u8> {
-    let request = kernel::new_request("", &state.args.build, &state.given)?;
+    let request = kernel::new_request("", &state.args.build, &state.user_options)?;
     let machine_and_unit = match prepared_machine {
         Some(machine_and_unit) => machine_and_unit,
         None => prepare_bisection_machine(&state.args, request.arch, &mut progress)?,
@@ -327,7 +327,7 @@ impl CommitJudge<'_> {
             machine: &*self.machine_and_unit.machine,
             cache: &cache,
             vm: &state.args.vm,
-            given: &state.given,
+            user_options: &state.user_options,
             selection: &selection,
         };
         let behaviour =
@@ -483,7 +483,7 @@ impl CommitJudge<'_> {
                 None => Duration::from_secs(args.timeout),
             },
             max_parallel_vms: capacity::max_vms(&args.vm),
-            rerun: RerunCommand::new(RerunVerb::Run, &commit.id, &state.given),
+            rerun: RerunCommand::new(RerunVerb::Run, &commit.id, &state.user_options),
             trace_marked_operations: false,
             recorder: None,
             compared_with: match &self.baseline {

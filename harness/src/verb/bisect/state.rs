@@ -6,7 +6,7 @@
 
 use super::differences::{BisectedCases, RunOutcomes};
 use super::slowdown::MilliInstructions;
-use crate::cli::{BisectArgs, GivenOptions};
+use crate::cli::{BisectArgs, UserOptions};
 use crate::failure::Failure;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -60,7 +60,8 @@ pub(super) struct BisectionState {
     /// The arguments of the command line, with absolute paths.
     pub(super) args: BisectArgs,
     /// The options that were given on the command line or by make, with absolute paths.
-    pub(super) given: GivenOptions,
+    #[serde(rename = "given")]
+    pub(super) user_options: UserOptions,
     /// The commit of the good end when the bisection began. A branch may have moved since.
     pub(super) good: Commit,
     /// The commit of the bad end when the bisection began.

@@ -6,7 +6,7 @@ mod corpus;
 mod state;
 
 use crate::behaviour::Recorder;
-use crate::cli::{CampaignArgs, GivenOptions};
+use crate::cli::{CampaignArgs, UserOptions};
 use crate::failure::{self, Code, Failure};
 use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
@@ -36,7 +36,7 @@ const POINTS_TIMEOUT: Duration = Duration::from_secs(3600);
 const MAX_REPLAYS: usize = 200;
 
 /// Runs a campaign. Returns the exit code.
-pub(crate) fn campaign(args: &CampaignArgs, given: &GivenOptions) -> anyhow::Result<u8> {
+pub(crate) fn campaign(args: &CampaignArgs, user_options: &UserOptions) -> anyhow::Result<u8> {
     let kernel = args.kernel.as_deref().unwrap_or_default();
     if kernel == running::REFERENCE {
         return Err(Failure::usage(
@@ -47,7 +47,7 @@ pub(crate) fn campaign(args: &CampaignArgs, given: &GivenOptions) -> anyhow::Res
         return Err(Failure::usage("--gdb is about one VM, and a campaign has many"));
     }
     let mut progress = Progress::new();
-    let request = kernel::new_request(kernel, &args.build, given)?;
+    let request = kernel::new_request(kernel, &args.build, user_options)?;
     let request = kernel::with_patches(request, &args.patches);
     let machine = backend::prepare_machine(&args.vm, request.arch, &mut progress)?;
     let cache = Cache::open()?;
@@ -83,7 +83,7 @@ pub(crate) fn campaign(args: &CampaignArgs, given: &GivenOptions) -> anyhow::Res
         request: &request,
         machine: &*machine,
         store: &store,
-        rerun: RerunCommand::new(RerunVerb::Run, kernel, given),
+        rerun: RerunCommand::new(RerunVerb::Run, kernel, user_options),
         started: Instant::now(),
         millis_before: state.campaign.duration_millis,
         stop: AtomicBool::new(false),

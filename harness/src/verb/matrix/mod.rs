@@ -4,7 +4,7 @@
 
 mod scheduler;
 
-use crate::cli::{BuildArgs, GivenOptions, MatrixArgs};
+use crate::cli::{BuildArgs, MatrixArgs, UserOptions};
 use crate::failure::{self, Code, Failure};
 use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
@@ -20,7 +20,7 @@ use sudbox_report::matrix::{self, Cell, CellResult, Matrix, Plan};
 use sudbox_vmm::machine::Machine;
 
 /// Judges the kernels. Returns the exit code.
-pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<u8> {
+pub(crate) fn matrix(args: &MatrixArgs, user_options: &UserOptions) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let selection = selection::parse_selection(args.cases.as_deref().unwrap_or_default())?;
     if args.vm.gdb {
@@ -38,7 +38,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     }
     let plan = Plan {
         sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: rerun::matrix_command(given),
+        command: rerun::matrix_command(user_options),
         strict: args.strict,
         boot_selected: selection.includes_boot,
         cells,
@@ -49,7 +49,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     for index in indices {
         let cell = &plan.cells[index];
         let request =
-            kernel::new_request(&cell.kernel, &build_args(args, cell), &GivenOptions::default())?;
+            kernel::new_request(&cell.kernel, &build_args(args, cell), &UserOptions::default())?;
         sudbox_images::check_request(&request)?;
         jobs.push(KernelJob { index, request });
     }
@@ -81,7 +81,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
             timeout: Duration::from_secs(args.timeout),
             // The VMs of other kernels run at the same time.
             max_parallel_vms: 1,
-            rerun: RerunCommand::new(RerunVerb::Run, &cell.kernel, given)
+            rerun: RerunCommand::new(RerunVerb::Run, &cell.kernel, user_options)
                 .with_arch_and_flavour(&cell.arch, &cell.flavour),
             trace_marked_operations: false,
             recorder: None,

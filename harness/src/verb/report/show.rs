@@ -87,11 +87,11 @@ fn parse_json_form<T: Report + DeserializeOwned>(folder: &Path) -> anyhow::Resul
     serde_json::from_str(&text).map(Some).map_err(|error| unreadable(folder, &error.to_string()))
 }
 
-fn rendered<T: Report>(subject: &T, format: &str) -> anyhow::Result<String> {
-    let Some(form) = T::form(format) else {
+fn rendered<T: Report>(subject: &T, form_name: &str) -> anyhow::Result<String> {
+    let Some(form) = T::form(form_name) else {
         let names: Vec<&str> = T::FORMS.iter().map(|form| form.name).collect();
         return Err(Failure::usage(format!(
-            "this report has no form `{format}`: it has {}",
+            "this report has no form `{form_name}`: it has {}",
             names.join(", ")
         )));
     };

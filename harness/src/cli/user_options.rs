@@ -23,7 +23,7 @@ pub(crate) enum OptionSubject {
 
 /// An option that the user gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct GivenOption {
+pub(crate) struct UserOption {
     /// The long name, without dashes.
     pub(crate) name: String,
     /// The make variable of the option, if it has one.
@@ -36,21 +36,21 @@ pub(crate) struct GivenOption {
 
 /// All options that the user gave to a verb, in the order of the help.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct GivenOptions(Vec<GivenOption>);
+pub(crate) struct UserOptions(Vec<UserOption>);
 
-impl GivenOptions {
+impl UserOptions {
     /// The options that were given for the verb, from the matches of the whole command line.
-    pub(crate) fn from_matches(command: &Command, matches: &ArgMatches) -> GivenOptions {
+    pub(crate) fn from_matches(command: &Command, matches: &ArgMatches) -> UserOptions {
         if let Some((name, matches)) = matches.subcommand()
             && let Some(command) = command.find_subcommand(name)
         {
-            return GivenOptions::from_matches(command, matches);
+            return UserOptions::from_matches(command, matches);
         }
-        GivenOptions(command.get_arguments().filter_map(|arg| given_option(arg, matches)).collect())
+        UserOptions(command.get_arguments().filter_map(|arg| user_option(arg, matches)).collect())
     }
 
     /// All options that were given.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &GivenOption> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &UserOption> {
         self.0.iter()
     }
 
@@ -62,12 +62,12 @@ impl GivenOptions {
         except: &[&str],
     ) -> Option<String> {
         let is_wanted =
-            |option: &&GivenOption| option.subject == subject && !except.contains(&&*option.name);
+            |option: &&UserOption| option.subject == subject && !except.contains(&&*option.name);
         self.0.iter().find(is_wanted).map(|option| format!("--{}", option.name))
     }
 
     /// Keeps only the options whose name is accepted.
-    pub(crate) fn retaining(mut self, accept: impl Fn(&str) -> bool) -> GivenOptions {
+    pub(crate) fn retaining(mut self, accept: impl Fn(&str) -> bool) -> UserOptions {
         self.0.retain(|option| accept(&option.name));
         self
     }
@@ -81,7 +81,7 @@ impl GivenOptions {
 }
 
 /// The option of `arg`; `None` if the user did not give it, or if it is an option of all verbs.
-fn given_option(arg: &Arg, matches: &ArgMatches) -> Option<GivenOption> {
+fn user_option(arg: &Arg, matches: &ArgMatches) -> Option<UserOption> {
     if arg.is_global_set() {
         return None;
     }
@@ -106,7 +106,7 @@ fn given_option(arg: &Arg, matches: &ArgMatches) -> Option<GivenOption> {
         Some(BUILD_HEADING) => OptionSubject::Build,
         _ => OptionSubject::Other,
     };
-    Some(GivenOption { name, make_variable: make_variable.map(str::to_owned), subject, values })
+    Some(UserOption { name, make_variable: make_variable.map(str::to_owned), subject, values })
 }
 
 #[cfg(test)]
@@ -115,32 +115,33 @@ mod tests {
     use crate::cli::Cli;
     use clap::CommandFactory as _;
 
-    fn given(line: &str) -> GivenOptions {
+    fn user_options(line: &str) -> UserOptions {
         let mut command = Cli::command();
         let matches = command.clone().get_matches_from(line.split(' '));
         command.build();
-        GivenOptions::from_matches(&command, &matches)
+        UserOptions::from_matches(&command, &matches)
     }
 
     #[test]
     fn options_have_values_subject_and_variable() {
-        let given = given("sudbox run 6.12 --memory 512 --strict --config a --config b --cc clang");
-        let names: Vec<&str> = given.iter().map(|option| &*option.name).collect();
+        let user_options =
+            user_options("sudbox run 6.12 --memory 512 --strict --config a --config b --cc clang");
+        let names: Vec<&str> = user_options.iter().map(|option| &*option.name).collect();
         assert_eq!(names.len(), 4, "{names:?}");
-        let of = |name: &str| given.iter().find(|option| option.name == name).unwrap();
+        let of = |name: &str| user_options.iter().find(|option| option.name == name).unwrap();
         assert_eq!((of("memory").subject, &of("memory").make_variable), (OptionSubject::Vm, &None));
         assert!(of("strict").values.is_empty());
         assert_eq!(of("config").values, ["a", "b"]);
         assert_eq!(of("cc").make_variable.as_deref(), Some("CC"));
         assert_eq!(
-            given.first_with_subject(OptionSubject::Build, &["config"]).as_deref(),
+            user_options.first_with_subject(OptionSubject::Build, &["config"]).as_deref(),
             Some("--cc")
         );
     }
 
     #[test]
     fn options_with_default_values_are_not_given() {
-        assert_eq!(given("sudbox run"), GivenOptions::default());
-        assert_eq!(given("sudbox report list"), GivenOptions::default());
+        assert_eq!(user_options("sudbox run"), UserOptions::default());
+        assert_eq!(user_options("sudbox report list"), UserOptions::default());
     }
 }

@@ -105,7 +105,7 @@ impl Environment {
             cpus: self.cpus,
             cpu_model: self.cpu_model.clone(),
             cpu_features: self.cpu_features.clone(),
-            state_layout: arch::state_layout(),
+            floating_state_layout: arch::floating_state_layout(),
             features: self.features.clone(),
             boot_micros: u64::try_from(sys::clock(libc::CLOCK_BOOTTIME).as_micros())
                 .unwrap_or(u64::MAX),

@@ -33,7 +33,7 @@ pub struct Hello {
     /// The layout of the floating point state that the CPU saves, on which the size of signal frames
     /// depends: on x86-64 the components of the XSAVE area with offsets and sizes. Equal for CPUs with the
     /// same layout.
-    pub state_layout: String,
+    pub floating_state_layout: String,
     /// The kernel's features, as probed.
     pub features: Vec<Feature>,
     /// Microseconds from the start of the kernel (`CLOCK_BOOTTIME`) to this message.
@@ -285,7 +285,7 @@ impl GuestMessage {
                 writer.write_list(&hello.cpu_features, |writer, name| {
                     writer.write_str(truncated(name));
                 });
-                writer.write_str(truncated(&hello.state_layout));
+                writer.write_str(truncated(&hello.floating_state_layout));
                 writer.write_list(&hello.features, |writer, feature| feature.encode(writer));
                 writer.write_u64(hello.boot_micros);
             }
@@ -356,7 +356,7 @@ impl GuestMessage {
                 cpus: reader.read_u32()?,
                 cpu_model: reader.read_str()?,
                 cpu_features: reader.read_list(Reader::read_str)?,
-                state_layout: reader.read_str()?,
+                floating_state_layout: reader.read_str()?,
                 features: reader.read_list(Feature::decode)?,
                 boot_micros: reader.read_u64()?,
             }),

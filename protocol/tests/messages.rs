@@ -18,7 +18,7 @@ fn hello() -> Hello {
         cpus: 2,
         cpu_model: "AuthenticAMD EPYC".into(),
         cpu_features: vec!["fpu".into(), "avx".into(), String::new()],
-        state_layout: "xcr0 0x7 2:576+256".into(),
+        floating_state_layout: "xcr0 0x7 2:576+256".into(),
         features: Feature::ALL.to_vec(),
         boot_micros: u64::MAX,
     }

@@ -37,7 +37,7 @@ prop_compose! {
     fn hello()(
         version: u16,
         (release, build, machine, cpu_model) in (text(), text(), text(), text()),
-        state_layout in text(),
+        floating_state_layout in text(),
         cpus: u32,
         cpu_features in vec(text(), 0..20),
         features in vec(feature(), 0..40),
@@ -51,7 +51,7 @@ prop_compose! {
             cpus,
             cpu_model,
             cpu_features,
-            state_layout,
+            floating_state_layout,
             features,
             boot_micros,
         }

@@ -119,7 +119,7 @@ pub fn floating_parts() -> &'static [Part] {
 
 /// Empty: the size of signal frames does not depend on the CPU, or no comparison observes frames.
 #[must_use]
-pub fn state_layout() -> String {
+pub fn floating_state_layout() -> String {
     String::new()
 }
 

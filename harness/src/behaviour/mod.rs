@@ -29,8 +29,8 @@ pub(crate) struct Behaviour {
     pub(crate) release: String,
     /// The names of the features that the guest reported.
     pub(crate) features: BTreeSet<String>,
-    /// The layout of the floating point state that the guest reported ([`Hello::state_layout`]).
-    pub(crate) state_layout: String,
+    /// The layout of the floating point state that the guest reported ([`Hello::floating_state_layout`]).
+    pub(crate) floating_state_layout: String,
     /// The recorded cases by id.
     pub(crate) cases: BTreeMap<String, CaseBehaviour>,
 }
@@ -111,12 +111,12 @@ impl CaseBehaviour {
 impl Behaviour {
     /// The behaviour on which two boots of one kernel agree, in the cases that ran in both.
     pub(crate) fn common_to_both(first: Behaviour, mut second: Behaviour) -> Behaviour {
-        let Behaviour { release, features, state_layout, cases } = first;
+        let Behaviour { release, features, floating_state_layout, cases } = first;
         let both = cases.into_iter().filter_map(|(id, case)| {
             let other = second.cases.remove(&id)?;
             Some((id, CaseBehaviour::common_to_both(case, &other)))
         });
-        Behaviour { cases: both.collect(), release, features, state_layout }
+        Behaviour { cases: both.collect(), release, features, floating_state_layout }
     }
 }
 
@@ -151,7 +151,7 @@ impl Recorder {
     pub(crate) fn add_guest_facts(&self, hello: &Hello) {
         let mut behaviour = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         behaviour.release.clone_from(&hello.release);
-        behaviour.state_layout.clone_from(&hello.state_layout);
+        behaviour.floating_state_layout.clone_from(&hello.floating_state_layout);
         if behaviour.features.is_empty() {
             behaviour.features = hello.features.iter().map(ToString::to_string).collect();
         }

@@ -30,8 +30,8 @@ struct Header {
     format: u32,
     release: String,
     features: BTreeSet<String>,
-    #[serde(default)]
-    state_layout: String,
+    #[serde(default, rename = "state_layout")]
+    floating_state_layout: String,
     cases: Vec<CaseHeader>,
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn write_plain(behaviour: &Behaviour, out: &mut impl Write) -> anyhow
         format: FORMAT_VERSION,
         release: behaviour.release.clone(),
         features: behaviour.features.clone(),
-        state_layout: behaviour.state_layout.clone(),
+        floating_state_layout: behaviour.floating_state_layout.clone(),
         cases: behaviour.cases.iter().map(case_header).collect(),
     };
     serde_json::to_writer(&mut *out, &header)?;
@@ -134,7 +134,7 @@ pub(crate) fn decode_plain(content: &[u8]) -> Option<Behaviour> {
     let mut behaviour = Behaviour {
         release: header.release,
         features: header.features,
-        state_layout: header.state_layout,
+        floating_state_layout: header.floating_state_layout,
         ..Behaviour::default()
     };
     for CaseHeader { id, result, unstable, digest } in header.cases {
@@ -174,7 +174,7 @@ mod tests {
         Behaviour {
             release: "7.3.4".into(),
             features: ["sysctl".to_owned()].into(),
-            state_layout: "xcr0 0x7 2:576+256".into(),
+            floating_state_layout: "xcr0 0x7 2:576+256".into(),
             cases: [("compare/trap".to_owned(), case)].into(),
         }
     }

@@ -51,7 +51,7 @@ impl CaseRunner<'_> {
             return Ok(());
         };
         let neighbours = match baseline {
-            Ok(baseline) => baseline.neighbours(&hello.release, &hello.state_layout),
+            Ok(baseline) => baseline.neighbours(&hello.release, &hello.floating_state_layout),
             Err(reason) => Err(reason.clone()),
         };
         let neighbours = match neighbours {

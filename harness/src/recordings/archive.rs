@@ -49,7 +49,8 @@ struct Index {
 struct IndexEntry {
     flavour: String,
     release: String,
-    state_layout: String,
+    #[serde(rename = "state_layout")]
+    floating_state_layout: String,
     /// The first byte in the decompressed archive.
     start: usize,
     /// Number of bytes in the decompressed archive.
@@ -103,7 +104,7 @@ fn read_index(
     let recording = |entry: IndexEntry| Recording {
         flavour: entry.flavour,
         release: entry.release,
-        state_layout: entry.state_layout,
+        floating_state_layout: entry.floating_state_layout,
         digests: entry.digests,
         content: Content::Archived {
             archive: archive.clone(),
@@ -176,7 +177,7 @@ impl RecordingFolder {
             entries.push(IndexEntry {
                 flavour: recording.flavour.clone(),
                 release: recording.release.clone(),
-                state_layout: recording.state_layout.clone(),
+                floating_state_layout: recording.floating_state_layout.clone(),
                 start,
                 length: content.len() - start,
                 digests: recording.digests.clone(),

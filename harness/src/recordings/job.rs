@@ -69,7 +69,7 @@ impl RecordJob<'_> {
         let new_behaviour = Behaviour::common_to_both(first, second);
         behaviour.release = new_behaviour.release;
         behaviour.features = new_behaviour.features;
-        behaviour.state_layout = new_behaviour.state_layout;
+        behaviour.floating_state_layout = new_behaviour.floating_state_layout;
         behaviour.cases.extend(new_behaviour.cases);
         store.write(&behaviour)?;
         Ok(behaviour)

@@ -30,7 +30,7 @@ pub(crate) struct Recording {
     /// `uname -r`.
     pub(crate) release: String,
     /// The layout of the floating point state of the CPU on which the kernel ran.
-    pub(crate) state_layout: String,
+    pub(crate) floating_state_layout: String,
     /// The digests of the observations, by the ids of the cases.
     pub(crate) digests: BTreeMap<String, u64>,
     content: Content,
@@ -84,7 +84,7 @@ impl Recording {
         Recording {
             flavour: flavour.to_owned(),
             release: behaviour.release.clone(),
-            state_layout: behaviour.state_layout.clone(),
+            floating_state_layout: behaviour.floating_state_layout.clone(),
             digests: cases.filter_map(|(id, case)| Some((id.clone(), case.digest?))).collect(),
             content: Content::Loaded(Arc::new(behaviour)),
         }

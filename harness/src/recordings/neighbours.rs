@@ -28,14 +28,16 @@ impl Baseline {
     pub(crate) fn neighbours(
         &self,
         release: &str,
-        state_layout: &str,
+        floating_state_layout: &str,
     ) -> Result<Vec<&Recording>, String> {
         let recordings = match self {
             Baseline::Series(recordings) => recordings.as_slice(),
             Baseline::Fixed(recording) => std::slice::from_ref(&**recording),
         };
-        let same_layout: Vec<&Recording> =
-            recordings.iter().filter(|recording| recording.state_layout == state_layout).collect();
+        let same_layout: Vec<&Recording> = recordings
+            .iter()
+            .filter(|recording| recording.floating_state_layout == floating_state_layout)
+            .collect();
         if same_layout.is_empty() {
             return Err("no kernel is recorded on a processor with this layout of the floating \
                         point state"
@@ -65,10 +67,10 @@ mod tests {
     use super::*;
     use crate::behaviour::Behaviour;
 
-    fn recording(release: &str, state_layout: &str) -> Recording {
+    fn recording(release: &str, floating_state_layout: &str) -> Recording {
         let behaviour = Behaviour {
             release: release.to_owned(),
-            state_layout: state_layout.to_owned(),
+            floating_state_layout: floating_state_layout.to_owned(),
             ..Behaviour::default()
         };
         Recording::of_behaviour("default", behaviour)

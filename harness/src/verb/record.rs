@@ -64,7 +64,7 @@ pub(crate) fn record(args: &RecordArgs, user_options: &UserOptions) -> anyhow::R
         let recording = Recording::of_behaviour(&request.flavour, behaviour);
         let identity = |recording: &Recording| {
             let series = Version::parse(&recording.release).map(|version| (version.0, version.1));
-            (recording.flavour.clone(), series, recording.state_layout.clone())
+            (recording.flavour.clone(), series, recording.floating_state_layout.clone())
         };
         recordings.retain(|other| identity(other) != identity(&recording));
         progress.print(

@@ -79,7 +79,7 @@ pub(super) fn component_range(index: u32) -> Range<usize> {
 /// The components of the XSAVE area that the kernel enabled (XCR0), and the offset and size of each after
 /// SSE. Empty without XSAVE.
 #[must_use]
-pub fn state_layout() -> String {
+pub fn floating_state_layout() -> String {
     const OSXSAVE: u32 = 1 << 27;
     if __cpuid_count(1, 0).ecx & OSXSAVE == 0 {
         return String::new();

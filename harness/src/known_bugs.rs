@@ -107,6 +107,17 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         )],
     },
     KnownBug {
+        id: "legacy-stack-refused",
+        citation: "get_sigframe() takes the legacy switch of stacks by sa_restorer for one to the alternate \
+                   stack, and refuses the frame if it is not there, so that SIGSEGV kills (since \
+                   2beb4a53fc3f in 5.14, unfixed in 7.3)",
+        archs: &[Arch::X86_64],
+        first_affected: Version(5, 14, 0),
+        fixed_in: &[],
+        maybe_fixed_in: &[],
+        symptoms: &[("signals/legacy-stack-32", "the 32-bit program: \"killed by SIGSEGV\"")],
+    },
+    KnownBug {
         id: "phantom-exit-stop",
         citation: "syscall_user_dispatch() leaves on_dispatch false on its force_exit_sig() paths, \
                    so syscall_exit_work() reports an exit that had no entry (unfixed in 7.3)",

@@ -3,6 +3,7 @@
 //! Calls that the kernel restarts. The selector's value at the time of the restart decides whether the
 //! restarted call is dispatched or executed.
 
+use super::check_on;
 use super::ptrace_calls::shared_selector;
 use crate::arch::{self, Reg, Registers};
 use crate::case::{Case, Check, Failure, OnlyArchs, all_but, case_not_in_core};
@@ -12,6 +13,7 @@ use crate::sys::{self, WaitStatus};
 use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+use sudbox_protocol::Feature;
 
 const RESTART_FUNCTION: &str = "arch_do_signal_or_restart()";
 const CONT: u32 = libc::PTRACE_CONT;
@@ -43,6 +45,14 @@ pub(super) const CASES: &[Case] = &[
         archs: all_but!(S390x),
         reason: "s390x has the number of restart_syscall in no register: a handler issues the sleep again",
     }),
+    case_not_in_core(
+        "restart/sleep-ends-with-handler-32",
+        "after a sleep that a 32-bit handler interrupted, restart_syscall returns EINTR at once",
+        "ia32_restore_sigcontext()",
+        check_on!("x86_64", this_arch::handlers_32::interrupted_sleep),
+    )
+    .features(&[Feature::Dispatch, Feature::Ia32])
+    .only(OnlyArchs::PROGRAMS_OF_32_BITS),
     case_not_in_core(
         "restart/stopped-sleep",
         "a sleep that SIGSTOP and SIGCONT interrupt is dispatched if the selector is BLOCK at its restart",
@@ -291,7 +301,7 @@ fn stopped_sleep() -> Check {
 }
 
 /// Whether a single-threaded process is in an interruptible sleep (`/proc/PID/stat`).
-fn is_asleep(pid: i32) -> Result<bool, Failure> {
+pub(crate) fn is_asleep(pid: i32) -> Result<bool, Failure> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(broken("stat"))?;
     let state = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
     match state {

@@ -53,6 +53,24 @@ pub(super) const CASES: &[Case] = &[
         check_on!("x86_64", this_arch::refused_frames::unreadable),
     )
     .only(X86_FRAMES),
+    case_not_in_core(
+        "signals/handler-32-entered",
+        "a 32-bit handler starts with the kernel's segments, on its stack, and returns by the vDSO without \
+         SA_RESTORER; then the program has its own segments again",
+        "ia32_setup_frame(), ia32_setup_rt_frame(), get_sigframe()",
+        check_on!("x86_64", this_arch::handlers_32::entered),
+    )
+    .features(&[Feature::Dispatch, Feature::Ia32])
+    .only(OnlyArchs::PROGRAMS_OF_32_BITS),
+    case_not_in_core(
+        "signals/legacy-stack-32",
+        "a 32-bit handler without SA_RESTORER runs below sa_restorer if the program has another stack segment",
+        "get_sigframe()",
+        check_on!("x86_64", this_arch::handlers_32::legacy_stack),
+    )
+    .features(&[Feature::Dispatch, Feature::Ia32])
+    .known_bugs(&["legacy-stack-refused"])
+    .only(OnlyArchs::PROGRAMS_OF_32_BITS),
 ];
 
 /// The restriction of cases that know the offsets in a frame.

@@ -19,8 +19,10 @@ const BASE_ADDRESS: u32 = 0x0804_8000;
 const HEADERS_LENGTH: u32 = 0x80;
 /// The address of the shared memory in the program.
 pub const SHARED_ADDRESS: u32 = 0x2000_0000;
+/// The address after the shared memory.
+pub const SHARED_END: u32 = SHARED_ADDRESS + 0x8000;
 /// The length of the shared memory in bytes.
-pub const SHARED_LENGTH: usize = 0x8000;
+pub const SHARED_LENGTH: usize = (SHARED_END - SHARED_ADDRESS) as usize;
 /// The descriptor with which the program inherits the shared file.
 pub const SHARED_FILE_DESCRIPTOR: u64 = 200;
 /// The offset in bytes, in the shared memory, of the data that requests point to.
@@ -31,6 +33,9 @@ pub const SIGNAL_STACK_END: usize = SHARED_LENGTH;
 pub const MAX_REQUESTS: usize = 64;
 /// Maximum number of dispatches that the handler records.
 pub const MAX_RECORDED: usize = 4;
+
+/// Maximum number of signals of which [`start_handler`] records the start.
+pub const MAX_HANDLER_STARTS: usize = 16;
 
 /// The value of [`ProgramState::selector_in_handler`] that makes the handler leave the selector
 /// unchanged.
@@ -43,10 +48,13 @@ pub mod number {
     pub const PTRACE: u32 = 26;
     pub const KILL: u32 = 37;
     pub const UMASK: u32 = 60;
+    pub const RESTART_SYSCALL: u32 = 0;
     pub const MPROTECT: u32 = 125;
+    pub const NANOSLEEP: u32 = 162;
     pub const PRCTL: u32 = 172;
     pub const RT_SIGACTION: u32 = 174;
     pub const SIGALTSTACK: u32 = 186;
+    pub const SET_THREAD_AREA: u32 = 243;
     pub const WAIT4: u32 = 114;
 }
 
@@ -76,6 +84,20 @@ pub mod context_index {
     pub const CS: usize = 20;
 }
 
+/// The state with which [`start_handler`] starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct HandlerStart {
+    pub ds: u32,
+    pub es: u32,
+    pub ss: u32,
+    pub cs: u32,
+    pub stack: u32,
+    pub return_address: u32,
+    padding: [u32; 2],
+}
+
 /// The state of the program, which the program and its handlers share with the case.
 #[derive(Debug)]
 #[repr(C)]
@@ -101,10 +123,16 @@ pub struct ProgramState {
     pub has_requests: u32,
     /// The number of requests that the program has carried out.
     pub requests_done: u32,
+    /// The address of the current request.
+    request: u32,
+    /// The stack pointer at each call.
+    pub stack: u32,
     /// Words that only the assembly uses.
-    assembly_words: [u32; 54],
+    assembly_words: [u32; 52],
     /// The records of the first dispatches.
     pub sigsys_records: [SigsysRecord; MAX_RECORDED],
+    /// The records of [`start_handler`].
+    pub handler_starts: [HandlerStart; MAX_HANDLER_STARTS],
 }
 
 /// The values of those argument registers that a call does not use.
@@ -187,6 +215,9 @@ pub struct SharedMemory {
 
 const _: () = {
     assert!(std::mem::offset_of!(ProgramState, sigsys_records) == 0x100);
+    assert!(std::mem::offset_of!(ProgramState, stack) == 44);
+    assert!(std::mem::offset_of!(ProgramState, handler_starts) == 0x500);
+    assert!(size_of::<HandlerStart>() == 32);
     assert!(std::mem::offset_of!(SharedMemory, requests) == 0x3000);
     assert!(size_of::<Request>() == 80 && size_of::<SharedMemory>() <= DATA_OFFSET);
 };
@@ -204,6 +235,9 @@ declare_addresses! {
     sigsys_handler = sudbox32_sigsys_handler;
     /// The handler of SIGSYS, without `SA_SIGINFO`.
     plain_sigsys_handler = sudbox32_plain_sigsys_handler;
+    /// A handler, with or without `SA_SIGINFO`, that records its [`HandlerStart`] and counts its signal as a
+    /// SIGSYS.
+    start_handler = sudbox32_start_handler;
     /// The handler of faults, on an alternate stack, with `SA_SIGINFO` and `SA_NODEFER`.
     fault_handler = sudbox32_fault_handler;
     /// A gate that uses `int 0x80`, inside the range that cases allow.
@@ -212,6 +246,8 @@ declare_addresses! {
     code_without_call = sudbox32_code_without_call;
     /// A restorer inside the range that cases allow.
     restorer = sudbox32_restorer;
+    /// As [`restorer`], for handlers without `SA_SIGINFO`.
+    plain_restorer = sudbox32_plain_restorer;
     /// An outside gate that uses `int 0x80`.
     outside_gate = sudbox32_gate;
     /// The compared address of [`outside_gate`]'s call.
@@ -228,6 +264,11 @@ declare_addresses! {
     /// A gate that uses `syscall`, with EBP as the stack pointer. The kernel does not return to the
     /// gate.
     syscall_gate = sudbox32_syscall_gate;
+    /// A gate that loads DS, ES and SS from ESI, EDI and EBP before an `int 0x80`, and stores DS, ES, SS and
+    /// CS after it in EAX, EBX, ECX and EDX.
+    segments_gate = sudbox32_segments_gate;
+    /// As [`segments_gate`], with a `syscall` of 64-bit code, and without loading SS.
+    long_segments_gate = sudbox32_long_segments_gate;
     /// A gate that jumps to 64-bit code at the address in EBP, with the return address in RSI.
     long_gate = sudbox32_long_gate;
 }

@@ -26,6 +26,8 @@
 .set SPILL, SHARED_ADDRESS + 52
 .set SIGSYS_RECORDS, SHARED_ADDRESS + 0x100
 .set MAX_RECORDED, 4
+.set HANDLER_STARTS, SHARED_ADDRESS + 0x500
+.set MAX_HANDLER_STARTS, 16
 .set VDSO_COPY, SHARED_ADDRESS + 0x1000
 .set FAST_COPY, SHARED_ADDRESS + 0x2000
 .set REQUESTS, SHARED_ADDRESS + 0x3000
@@ -164,6 +166,28 @@ SUDBOX_AT sudbox32_plain_sigsys_handler
     mov byte ptr ds:[SELECTOR], al
 2:  ret
 
+# A handler with or without SA_SIGINFO that records with which segments, on which stack and with which return
+# address it starts. It uses no segment but those of its code and its stack.
+SUDBOX_AT sudbox32_start_handler
+    mov eax, dword ptr ss:[SIGSYS_COUNT]
+    cmp eax, MAX_HANDLER_STARTS
+    jae 1f
+    shl eax, 5
+    add eax, HANDLER_STARTS
+    mov ecx, ds
+    mov dword ptr ss:[eax], ecx
+    mov ecx, es
+    mov dword ptr ss:[eax + 4], ecx
+    mov ecx, ss
+    mov dword ptr ss:[eax + 8], ecx
+    mov ecx, cs
+    mov dword ptr ss:[eax + 12], ecx
+    mov dword ptr ss:[eax + 16], esp
+    mov ecx, dword ptr [esp]
+    mov dword ptr ss:[eax + 20], ecx
+1:  inc dword ptr ss:[SIGSYS_COUNT]
+    ret
+
 # The handler of faults, on a signal stack: passes EAX and EIP of the fault as the registers after the call.
 SUDBOX_AT sudbox32_fault_handler
     inc dword ptr ds:[FAULT_COUNT]
@@ -183,6 +207,12 @@ SUDBOX_AT sudbox32_code_without_call
 
 SUDBOX_AT sudbox32_restorer
     mov eax, 173                    # rt_sigreturn
+    int 0x80
+    hlt
+# The restorer of handlers without SA_SIGINFO.
+SUDBOX_AT sudbox32_plain_restorer
+    pop eax
+    mov eax, 119                    # sigreturn
     int 0x80
     hlt
 SUDBOX_AT sudbox32_inside_end
@@ -217,6 +247,45 @@ SUDBOX_AT sudbox32_syscall_gate
     mov esp, ebp
     syscall
     hlt
+
+# Makes a call with DS, ES and SS loaded from ESI, EDI and EBP, and stores DS, ES, SS and CS after it in EAX, EBX,
+# ECX and EDX.
+.balign 64
+SUDBOX_AT sudbox32_segments_gate
+    mov ds, esi
+    mov es, edi
+    mov ss, ebp
+    int 0x80
+    mov eax, ds
+    mov ebx, es
+    mov ecx, ss
+    mov edx, cs
+    mov ebp, 0x2b                   # __USER_DS
+    mov ds, ebp
+    mov es, ebp
+    mov ss, ebp
+    jmp sudbox32_after_call
+
+# The same with a 64-bit call of 64-bit code, which does not load SS.
+.balign 64
+SUDBOX_AT sudbox32_long_segments_gate
+    mov ds, esi
+    mov es, edi
+    .byte 0xea                      # jmp 0x33:1f
+    .long 1f - sudbox32_start + BASE_ADDRESS + HEADERS_LENGTH
+    .word 0x33                      # __USER_CS
+.code64
+1:  syscall
+    mov eax, ds
+    mov ebx, es
+    mov ecx, ss
+    mov edx, cs
+    mov ebp, 0x2b                   # __USER_DS
+    mov ds, ebp
+    mov es, ebp
+    .byte 0xff, 0x2d                # jmp far [rip + 3f]
+    .long 3f - . - 4
+.code32
 
 # Jumps to 64-bit code at EBP, which continues at RSI, and returns to 32-bit code.
 .balign 64

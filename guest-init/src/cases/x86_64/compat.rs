@@ -165,7 +165,14 @@ impl Program {
     /// Runs these requests, after which the program exits. Returns the requests with the registers
     /// after each of them.
     pub(crate) fn run(&self, requests: &[Request]) -> Result<Vec<Request>, Failure> {
-        let (status, completed) = self.run_until_end(requests)?;
+        self.start_requests(requests);
+        self.await_exit(requests)
+    }
+
+    /// Waits until the program has carried out these requests, which it has been told to start, and has exited.
+    /// Returns the requests with the registers after each of them.
+    pub(crate) fn await_exit(&self, requests: &[Request]) -> Result<Vec<Request>, Failure> {
+        let (status, completed) = self.await_end(requests)?;
         // The exit code of the program is the number of requests that it carried out.
         let count = i32::try_from(requests.len()).unwrap_or(-1);
         expect_equal(
@@ -182,9 +189,19 @@ impl Program {
         &self,
         requests: &[Request],
     ) -> Result<(WaitStatus, Vec<Request>), Failure> {
+        self.start_requests(requests);
+        self.await_end(requests)
+    }
+
+    /// Lets the program start with these requests.
+    pub(crate) fn start_requests(&self, requests: &[Request]) {
         assert!(requests.len() < compat::MAX_REQUESTS);
         self.write(|shared| shared.requests[..requests.len()].copy_from_slice(requests));
         self.write(|shared| shared.state.has_requests = 1);
+    }
+
+    /// Waits until the program has ended. Returns how it ended, and the requests with the registers after each.
+    fn await_end(&self, requests: &[Request]) -> Result<(WaitStatus, Vec<Request>), Failure> {
         let status = wait_for_change(self.pid)?;
         let completed = self.read(|shared| shared.requests[..requests.len()].to_vec());
         Ok((status, completed))
@@ -360,14 +377,26 @@ pub(crate) fn arm_inside_request() -> Request {
 }
 
 /// A request for `rt_sigaction(2)` with the 32-bit structure in a slot.
-fn sigaction_request(
+pub(crate) fn sigaction_request(
     program: &Program,
     slot: usize,
     signal: i32,
     handler: u32,
     flags: u32,
 ) -> Request {
-    let action = program.write_slot(slot, [handler, flags, compat::restorer(), 0, 0]);
+    sigaction_with_restorer_request(program, slot, signal, handler, flags, compat::restorer())
+}
+
+/// As [`sigaction_request`], with this restorer.
+pub(crate) fn sigaction_with_restorer_request(
+    program: &Program,
+    slot: usize,
+    signal: i32,
+    handler: u32,
+    flags: u32,
+    restorer: u32,
+) -> Request {
+    let action = program.write_slot(slot, [handler, flags, restorer, 0, 0]);
     inside_request(number::RT_SIGACTION, &[signal.cast_unsigned(), action, 0, 8])
 }
 

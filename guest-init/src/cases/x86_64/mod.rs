@@ -7,6 +7,7 @@ pub(super) mod compat_programs;
 pub(super) mod edited;
 pub(super) mod entries;
 pub(super) mod fast;
+pub(super) mod handlers_32;
 pub(super) mod keys;
 pub(super) mod nt;
 pub(super) mod refused_frames;

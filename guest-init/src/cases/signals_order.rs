@@ -23,6 +23,13 @@ pub(super) const CASES: &[Case] = &[
     .features(&[Feature::Dispatch, Feature::Userfaultfd])
     .needs(&[Need::Root]),
     case(
+        "signals/pending-once",
+        "a SIGSYS that is sent twice while it is blocked, as in the handler of a dispatch, is handled once, with \
+         the first siginfo; the queues of the thread and of the process have one each",
+        "legacy_queue()",
+        pending_once,
+    ),
+    case(
         "signals/bad-stack-told",
         "if the frame cannot be written, SIGSEGV is sent and the call is not executed",
         "signal_setup_done()",
@@ -138,6 +145,75 @@ fn before_pending() -> Check {
         arch::gate().compared_address(),
     )?;
     expect_equal_hex("mask in SIGSYS's frame", record.frame_mask, 0)?;
+    expect_result_kept("after both", &after)?;
+    expect_equal("effect", take_umask_effect(), false)
+}
+
+/// The siginfo of a SIGSYS that this process queues with a value.
+fn queued_siginfo(value: i32) -> [u8; 128] {
+    let (pid, uid) = (sys::getpid(), sys::getuid().cast_signed());
+    let mut siginfo = [0; 128];
+    let fields = [(0, libc::SIGSYS), (8, libc::SI_QUEUE), (16, pid), (20, uid), (24, value)];
+    for (offset, field) in fields {
+        siginfo[offset..offset + 4].copy_from_slice(&field.to_ne_bytes());
+    }
+    siginfo
+}
+
+/// Queues a SIGSYS with a value for this thread or for this process.
+fn queue(is_for_thread: bool, value: i32) -> sys::Result<()> {
+    let siginfo = queued_siginfo(value);
+    let id = |id: i32| u64::from(id.cast_unsigned());
+    let (process, thread) = (id(sys::getpid()), id(sys::gettid()));
+    let (signal, siginfo) = (id(libc::SIGSYS), siginfo.as_ptr() as u64);
+    // SAFETY: the siginfo is live.
+    unsafe {
+        match is_for_thread {
+            true => sys::call(libc::SYS_rt_tgsigqueueinfo, &[process, thread, signal, siginfo]),
+            false => sys::call(libc::SYS_rt_sigqueueinfo, &[process, signal, siginfo]),
+        }
+    }
+    .map(drop)
+}
+
+/// Handler body: queues a SIGSYS twice, if this is the first one.
+fn queue_in_first_handler(dispatch: Dispatch<'_>) {
+    if dispatch.index == 0 {
+        set_shared_word(0, u64::from(queue(true, 5).and_then(|()| queue(true, 6)).is_ok()));
+    }
+}
+
+fn pending_once() -> Check {
+    handle_dispatches(do_nothing)?;
+    // Whether each SIGSYS is for the thread, and its value; and the values handled, those of the thread first.
+    for (queued, handled) in [
+        (&[(true, 1), (true, 2)][..], &[1][..]),
+        (&[(false, 1), (false, 2)], &[1]),
+        (&[(false, 1), (true, 2), (false, 3), (true, 4)], &[2, 1]),
+    ] {
+        reset_dispatch_count();
+        let old_mask = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(libc::SIGSYS))
+            .map_err(broken("rt_sigprocmask"))?;
+        let sent =
+            queued.iter().try_for_each(|(is_for_thread, value)| queue(*is_for_thread, *value));
+        sys::sigmask(libc::SIG_SETMASK, old_mask).map_err(broken("rt_sigprocmask"))?;
+        sent.map_err(broken("rt_tgsigqueueinfo"))?;
+        let what = format!("for thread, value: {queued:?}");
+        expect_equal(&format!("SIGSYS handled, {what}"), dispatch_count() as usize, handled.len())?;
+        for (index, value) in handled.iter().enumerate() {
+            let got = shared().sigsys_record(index).map_or([0; 128], |record| record.info);
+            expect_equal(&format!("siginfo, {what}"), got, queued_siginfo(*value))?;
+        }
+    }
+    handle_dispatches(queue_in_first_handler)?;
+    arm()?;
+    reset_dispatch_count();
+    let after = issue_blocked(&arch::gate(), &fresh_umask_call());
+    disarm()?;
+    expect_equal("a SIGSYS queued twice in the handler", shared_word(0), 1)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 2)?;
+    let second = shared().sigsys_record(1).map_or([0; 128], |record| record.info);
+    expect_equal("siginfo after that of the dispatch", second, queued_siginfo(5))?;
     expect_result_kept("after both", &after)?;
     expect_equal("effect", take_umask_effect(), false)
 }

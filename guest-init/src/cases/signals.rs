@@ -6,7 +6,7 @@ use crate::arch::{self, Reg};
 use crate::case::{Case, Check, Need, OnlyArchs, all_but, case, case_not_in_core};
 use crate::shared::shared;
 use crate::support::*;
-use crate::sys::{self, SigAction};
+use crate::sys::{self, SigAction, WaitStatus};
 use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::Ordering;
 use sudbox_protocol::Feature;
@@ -108,8 +108,9 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Root]),
     case_not_in_core(
         "signals/namespace-init-stays-protected",
-        "after a dispatch, signals from inside still do not kill the first process of a PID namespace",
-        FORCE_FUNCTION,
+        "after a dispatch, signals from inside still do not kill the first process of a PID namespace, even if \
+         they were pending, and of those from outside only SIGSTOP takes effect",
+        "get_signal()",
         namespace_init_stays_protected,
     )
     .features(&[Feature::Dispatch, Feature::PidNamespace])
@@ -416,6 +417,21 @@ fn restarted_call() -> Check {
     expect_equal_hex("si_call_addr", record.call_address(), arch::gate().compared_address())
 }
 
+/// The index of the shared word that is 1 once the first process of the namespace has checked itself.
+const IS_INIT_READY: usize = 0;
+/// The index of the shared word that is 1 once the first process may end.
+const MAY_INIT_END: usize = 1;
+
+/// Sends the first process of a PID namespace, which this is, signals of which the default action kills or stops,
+/// while they are blocked, and unblocks them (`get_signal()`).
+fn take_pending_signals() -> sys::Result<()> {
+    let signals = [libc::SIGHUP, libc::SIGQUIT, libc::SIGTERM, libc::SIGTSTP];
+    let mask = signals.into_iter().map(sys::signal_bit).fold(0, |mask, bit| mask | bit);
+    sys::sigmask(libc::SIG_BLOCK, mask)?;
+    signals.into_iter().try_for_each(|signal| sys::kill(1, signal))?;
+    sys::sigmask(libc::SIG_UNBLOCK, mask).map(drop)
+}
+
 /// A handled dispatch must leave `SIGNAL_UNKILLABLE` set. `force_sig_info_to_task()` clears this flag if it
 /// has to kill.
 fn namespace_init_stays_protected() -> Check {
@@ -430,10 +446,29 @@ fn namespace_init_stays_protected() -> Check {
             .and_then(|()| expect_dispatched(&arch::gate()))
             .and_then(|()| disarm())
             .and_then(|()| wait_for_change(spawn_child(send_sigterm_to_init)?))
-            .and_then(expect_success);
+            .and_then(expect_success)
+            .and_then(|()| take_pending_signals().map_err(broken("kill")));
+        set_shared_word(IS_INIT_READY, 1);
+        await_shared_word(MAY_INIT_END, 1);
+        // If a signal to stop came before the word, this call ends with the stop.
+        sys::sched_yield();
         sys::exit(exit_code(check.is_ok()));
     }
     let init = i32::try_from(init).map_err(broken("clone"))?;
+    while shared_word(IS_INIT_READY) == 0 {
+        if let Some((_, status)) = sys::wait(init, libc::WNOHANG).map_err(broken("wait4"))? {
+            return Err(mismatch("the first process stays alive", format!("it {status}")));
+        }
+        sys::sched_yield();
+    }
+    for signal in [libc::SIGTERM, libc::SIGSTOP] {
+        sys::kill(init, signal).map_err(broken("kill"))?;
+    }
+    set_shared_word(MAY_INIT_END, 1);
+    let change = sys::wait(init, libc::WUNTRACED).map_err(broken("wait4"))?;
+    let stop = Some((init, WaitStatus::Stopped(libc::SIGSTOP)));
+    expect_equal("the first process after SIGTERM and SIGSTOP from outside", change, stop)?;
+    sys::kill(init, libc::SIGCONT).map_err(broken("kill"))?;
     expect_success(wait_for_change(init)?)
 }
 

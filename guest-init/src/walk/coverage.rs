@@ -7,8 +7,7 @@
 //! can start, and reads all of them at the end, since a task may be killed. Every task enables one of them.
 
 use super::event_log::event_log;
-use super::generate::MAX_STEPS;
-use super::operations::{Operation, Step};
+use super::operations::{MAX_STEPS, Operation, Step};
 use crate::case::Failure;
 use crate::support::broken;
 use crate::{recording, sys};

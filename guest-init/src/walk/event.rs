@@ -6,6 +6,10 @@ use super::operations::ProgramLayout;
 use crate::oracle::Config;
 use std::ops::RangeInclusive;
 
+/// The recorded result of a `seccomp(2)` with `SECCOMP_FILTER_FLAG_TSYNC` that fails because a thread cannot
+/// get the filter. The kernel's own result is the id of that thread, which differs from run to run.
+pub(super) const TSYNC_REFUSED: u64 = 1;
+
 /// `si_code` of a signal that a seccomp filter sends (include/uapi/asm-generic/siginfo.h).
 pub const SYS_SECCOMP: i32 = 1;
 /// `si_code` of a dispatch.

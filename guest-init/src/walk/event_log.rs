@@ -3,7 +3,7 @@
 //! The memory in which all processes of a sequence record the observed events.
 
 use super::event::{Event, EventKind};
-use crate::sys;
+use crate::sys::{self, WaitStatus};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
@@ -65,6 +65,28 @@ pub(super) fn record(step: u16, kind: EventKind) {
         unsafe { *slot.event.get() = Event { step, kind } };
         slot.complete.store(1, Ordering::SeqCst);
     }
+}
+
+/// Records the umask of a process at its end, and returns the process's exit code.
+pub(super) fn record_final_umask(step: u16) -> i32 {
+    // SAFETY: touches no memory.
+    match unsafe { sys::call(libc::SYS_umask, &[0]) } {
+        Ok(mask) => record(step, EventKind::FinalUmask(mask)),
+        Err(error) => record(step, EventKind::OwnCallFailed(error.0)),
+    }
+    0
+}
+
+/// Records the end, or the stop, of a child that a step has started.
+pub(super) fn record_end(step: u16, change: WaitStatus) {
+    record(
+        step,
+        match change {
+            WaitStatus::Exited(code) => EventKind::Exited(code),
+            WaitStatus::Killed { signal, .. } => EventKind::Killed(signal),
+            WaitStatus::Stopped(signal) => EventKind::Stopped(signal),
+        },
+    );
 }
 
 /// The recorded events in order, without those that a killed task did not write completely.

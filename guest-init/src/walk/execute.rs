@@ -6,48 +6,27 @@
 //! range, so it must not allocate, format or panic.
 
 use super::coverage::start_coverage_of_this_task;
-use super::event::{Event, EventKind};
-use super::event_log::{self, event_log, record};
-use super::model::INITIAL_UMASK;
-use super::operations::{Call, CallSite, Disposition, Filter, FilterAction, Operation, Step};
+use super::event::{Event, EventKind, TSYNC_REFUSED};
+use super::event_log::{self, event_log, record, record_end, record_final_umask};
+use super::operations::{
+    Call, CallSite, Disposition, Filter, FilterAction, INITIAL_UMASK, Operation, Step,
+};
 use super::program_layout::{self, gate_with_uprobe, program_layout};
 use super::registers::{number_and_arguments, registers};
 use super::section::{self, FIRST_AREA};
-use super::side_by_side::TSYNC_REFUSED;
-use super::tasks;
-use super::threads::{self, StepHolder};
+use super::task::{STEP_OF_SIGUSR1, StepHolder, StepInProgress, Task, step_of_call};
+use super::{tasks, threads};
 use crate::arch::{self, Reg, UserContext};
 use crate::case::Failure;
 use crate::filter::{self, POINTER_HALF_OFFSETS, statement};
-use crate::rseq::{self, RseqArea};
+use crate::rseq;
 use crate::shared::SigsysRecord;
 use crate::support::{spawn_child, wait_for_change};
-use crate::sys::{self, SigAction, WaitStatus};
+use crate::sys::{self, SigAction};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Seconds after which SIGALRM kills a sequence. On an idle machine a sequence takes milliseconds.
 const TIME_LIMIT_SECONDS: u64 = 8;
-
-/// The task that executes steps.
-#[derive(Clone, Copy)]
-pub(super) struct Task<'a> {
-    /// Whether the task is traced.
-    pub(super) is_tracee: bool,
-    /// See [`Call::permitted`].
-    pub(super) may_exec: bool,
-    /// The task's registered rseq(2) area.
-    pub(super) rseq: &'a RseqArea,
-}
-
-/// A step in progress, for the signal handlers.
-pub(super) struct StepInProgress<'a> {
-    step: &'a Step,
-    task: Task<'a>,
-    /// The number of SIGSYS that the step's call has caused.
-    signals: AtomicU32,
-    /// The number of context switches at the start of the call's critical section; `None` without one.
-    switches_before: Option<i64>,
-}
 
 /// Executes a sequence in a child process. Returns the observed events in order.
 ///
@@ -72,36 +51,15 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
         {
             record(0, EventKind::OwnCallFailed(error.0));
         }
-        run_steps(steps, Task { is_tracee: false, may_exec: true, rseq: &FIRST_AREA });
+        run_steps(steps, Task { is_tracee: false, may_exec: true, rseq: &FIRST_AREA, run_steps });
         record_final_umask(0)
     })?;
     record_end(0, wait_for_change(child)?);
     Ok(event_log::events())
 }
 
-/// Records the umask of a process at its end, and returns the process's exit code.
-pub(super) fn record_final_umask(step: u16) -> i32 {
-    // SAFETY: touches no memory.
-    match unsafe { sys::call(libc::SYS_umask, &[0]) } {
-        Ok(mask) => record(step, EventKind::FinalUmask(mask)),
-        Err(error) => record(step, EventKind::OwnCallFailed(error.0)),
-    }
-    0
-}
-
-pub(super) fn record_end(step: u16, change: WaitStatus) {
-    record(
-        step,
-        match change {
-            WaitStatus::Exited(code) => EventKind::Exited(code),
-            WaitStatus::Killed { signal, .. } => EventKind::Killed(signal),
-            WaitStatus::Stopped(signal) => EventKind::Stopped(signal),
-        },
-    );
-}
-
 /// Executes steps in this task.
-pub(super) fn run_steps(steps: &[Step], task: Task<'_>) {
+fn run_steps(steps: &[Step], task: Task<'_>) {
     for step in steps {
         let result = match &step.operation {
             Operation::Call { site, call, is_in_section, .. } => {
@@ -118,7 +76,7 @@ pub(super) fn run_steps(steps: &[Step], task: Task<'_>) {
                 sys::sigmask(how, sys::signal_bit(libc::SIGSYS)).map(drop)
             }
             Operation::RaiseSigusr1(_) => {
-                with_step_in_progress(&threads::STEP_OF_SIGUSR1, step, task, None, || {
+                with_step_in_progress(&STEP_OF_SIGUSR1, step, task, None, || {
                     sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1)
                 })
             }
@@ -141,7 +99,7 @@ pub(super) fn run_steps(steps: &[Step], task: Task<'_>) {
                 })
             }
             Operation::SideBySide(body) => {
-                threads::run_side_by_side(body).and_then(|()| reset_after_threads())
+                threads::run_side_by_side(body, run_steps).and_then(|()| reset_after_threads())
             }
             Operation::Yield => {
                 sys::sched_yield();
@@ -199,7 +157,7 @@ fn issue_call(step: &Step, site: CallSite, call: Call, is_in_section: bool, task
     };
     let regs = registers(site, call, &program_layout());
     let is_in_section = is_in_section && site == CallSite::FirstGate;
-    let holder = threads::step_of_call();
+    let holder = step_of_call();
     let switches_before = is_in_section.then(rseq::context_switches).and_then(Result::ok);
     let after = with_step_in_progress(holder, step, task, switches_before, || {
         if is_in_section {
@@ -221,7 +179,7 @@ fn issue_call(step: &Step, site: CallSite, call: Call, is_in_section: bool, task
 extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext) {
     // SAFETY: `with_step_in_progress` sets the step while a call is issued, and the step outlives
     // the call.
-    let current = unsafe { threads::step_of_call().load(Ordering::SeqCst).as_ref() };
+    let current = unsafe { step_of_call().load(Ordering::SeqCst).as_ref() };
     let switches_before = current.and_then(|current| current.switches_before);
     let is_disturbed = switches_before.is_some_and(|count| rseq::context_switches() != Ok(count));
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
@@ -253,7 +211,7 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut UserContext)
 
 extern "C" fn on_sigusr1(_: i32, _: *const u8, _: *mut UserContext) {
     // SAFETY: `with_step_in_progress` sets the step, and resets it only after the signal is handled.
-    if let Some(current) = unsafe { threads::STEP_OF_SIGUSR1.load(Ordering::SeqCst).as_ref() } {
+    if let Some(current) = unsafe { STEP_OF_SIGUSR1.load(Ordering::SeqCst).as_ref() } {
         run_steps(current.step.body(), current.task);
     }
 }

@@ -4,14 +4,10 @@
 
 use super::Platform;
 use super::operations::{
-    Arguments, Call, CallSite, Disposition, Filter, FilterAction, NamedRange, NewTask, Operation,
-    Program, Selector, Step, renumber,
+    Arguments, Call, CallSite, Disposition, Filter, FilterAction, MAX_LANES, MAX_STEPS, NamedRange,
+    NewTask, Operation, Program, Selector, Step, renumber,
 };
-use super::threads::MAX_LANES;
 use std::ops::RangeInclusive;
-
-/// Maximum number of steps of a sequence.
-pub(super) const MAX_STEPS: usize = 40;
 
 /// Maximum number of levels of nested handlers and tasks.
 const MAX_DEPTH: usize = 3;

@@ -23,6 +23,7 @@ mod registers;
 mod section;
 pub mod shrink;
 mod side_by_side;
+mod task;
 mod tasks;
 mod threads;
 mod trace;

@@ -9,7 +9,8 @@ use super::call_model::{
 };
 use super::event::{Event, EventKind};
 use super::operations::{
-    CallSite, Disposition, FilterAction, NewTask, Operation, PROGRAM_EXIT_CODE, ProgramLayout, Step,
+    CallSite, Disposition, FilterAction, INITIAL_UMASK, NewTask, Operation, PROGRAM_EXIT_CODE,
+    ProgramLayout, Step,
 };
 use super::side_by_side::{self, Ending};
 use crate::oracle::{Config, Decision};
@@ -66,9 +67,6 @@ impl Process {
         Process { chains: vec![self.chains[thread].clone()], ..*self }
     }
 }
-
-/// The umask(2) at the beginning of a sequence.
-pub const INITIAL_UMASK: u64 = 0o22;
 
 /// Predicts all events of a sequence, in one of the orders that the model permits.
 #[must_use]

@@ -3,8 +3,8 @@
 //! Changes a sequence into a similar one.
 
 use super::Platform;
-use super::generate::{self, Generator, MAX_STEPS, Position};
-use super::operations::{Operation, Step, count, renumber};
+use super::generate::{self, Generator, Position};
+use super::operations::{MAX_STEPS, Operation, Step, count, renumber};
 
 /// Maximum number of steps that follow the steps that a changed sequence keeps.
 const MAX_NEW_STEPS: usize = 8;

@@ -157,6 +157,15 @@ pub enum Program {
 /// The exit code of [`Program::Valid`].
 pub const PROGRAM_EXIT_CODE: u8 = 77;
 
+/// The umask(2) at the beginning of a sequence.
+pub const INITIAL_UMASK: u64 = 0o22;
+
+/// Maximum number of steps of a sequence.
+pub(super) const MAX_STEPS: usize = 40;
+
+/// Maximum number of threads side by side.
+pub(super) const MAX_LANES: usize = 3;
+
 /// The disposition of SIGSYS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Disposition {
@@ -251,7 +260,7 @@ pub enum Operation {
         for_all_threads: bool,
     },
     /// Executes each of these steps in a thread of its own, all at the same time, and waits for the threads.
-    /// Only the first [`MAX_LANES`](super::threads::MAX_LANES) steps are executed. If a step is
+    /// Only the first [`MAX_LANES`] steps are executed. If a step is
     /// `StartTask(NewTask::Thread, body)`, its thread executes the body. Afterwards both selector bytes are
     /// 0, and umask(2) and the disposition of SIGSYS are those of the beginning.
     ///
@@ -394,5 +403,13 @@ impl ProgramLayout {
             None if self.inside.contains(&address) => "inside".to_owned(),
             None => format!("{address:#x}"),
         }
+    }
+}
+
+/// The steps that a thread executes for a step of [`Operation::SideBySide`].
+pub(super) fn lane_steps(step: &Step) -> &[Step] {
+    match &step.operation {
+        Operation::StartTask(NewTask::Thread, steps) => steps,
+        _ => std::slice::from_ref(step),
     }
 }

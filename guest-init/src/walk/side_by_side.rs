@@ -11,15 +11,12 @@ use super::call_model::{
     CallModel, Effect, FilterChain, ModelledCall, SelectorBytes, SigsysReason, deliver_sigsys,
     error_result, filter_action,
 };
-use super::event::{Event, EventKind};
-use super::operations::{Call, CallSite, Disposition, FilterAction, NewTask, Operation, Step};
-use super::threads::MAX_LANES;
+use super::event::{Event, EventKind, TSYNC_REFUSED};
+use super::operations::{
+    Call, CallSite, Disposition, FilterAction, MAX_LANES, Operation, Step, lane_steps,
+};
 use crate::oracle::{Config, Decision};
 use std::collections::HashSet;
-
-/// The recorded result of a `seccomp(2)` with `SECCOMP_FILTER_FLAG_TSYNC` that fails because a thread cannot
-/// get the filter. The kernel's own result is the id of that thread, which differs from run to run.
-pub(super) const TSYNC_REFUSED: u64 = 1;
 
 /// The state at the start of the threads.
 pub(super) struct Start {
@@ -108,14 +105,6 @@ pub(super) fn predict(
             let ending = Ending::Completed { filters_of_all_threads: None };
             Outcome { events, ending }
         }
-    }
-}
-
-/// The steps that a thread executes for a step of [`Operation::SideBySide`].
-pub(super) fn lane_steps(step: &Step) -> &[Step] {
-    match &step.operation {
-        Operation::StartTask(NewTask::Thread, steps) => steps,
-        _ => std::slice::from_ref(step),
     }
 }
 

@@ -4,11 +4,10 @@
 
 use super::coverage::start_coverage_of_this_task;
 use super::event::EventKind;
-use super::event_log::record;
-use super::execute::{Task, record_end, record_final_umask, run_steps};
+use super::event_log::{record, record_end, record_final_umask};
 use super::operations::{NewTask, Step};
 use super::section;
-use super::threads::{self, await_start};
+use super::task::{RunSteps, STEP_OF_SIGUSR1, Task, await_start, step_of_call};
 use super::trace::{self, TraceMode};
 use crate::rseq::RseqArea;
 use crate::{arch, sys};
@@ -24,8 +23,9 @@ pub(super) fn start_task(
     body: &[Step],
     parent: Task<'_>,
 ) -> sys::Result<()> {
-    let step_of_call = threads::step_of_call().load(Ordering::SeqCst);
-    let step_of_sigusr1 = threads::STEP_OF_SIGUSR1.load(Ordering::SeqCst);
+    let step_before = step_of_call().load(Ordering::SeqCst);
+    let step_of_sigusr1 = STEP_OF_SIGUSR1.load(Ordering::SeqCst);
+    let run_steps = parent.run_steps;
     let child_task = Task { is_tracee: false, may_exec: true, ..parent };
     let result = match new_task {
         NewTask::Fork => fork_task(|| {
@@ -44,16 +44,16 @@ pub(super) fn start_task(
             })
             .and_then(|child| trace::trace_child(step, child, mode))
         }
-        NewTask::Vfork => run_vforked(step, body),
+        NewTask::Vfork => run_vforked(step, body, run_steps),
         NewTask::Thread => {
-            let mut thread = ThreadBody::new(body, None);
+            let mut thread = ThreadBody::new(body, None, run_steps);
             thread.may_exec = parent.may_exec && !parent.is_tracee;
             thread.start().map(|()| thread.join())
         }
     };
     // A child that shares memory may have been killed during a call, and left its own steps in the holders.
-    threads::step_of_call().store(step_of_call, Ordering::SeqCst);
-    threads::STEP_OF_SIGUSR1.store(step_of_sigusr1, Ordering::SeqCst);
+    step_of_call().store(step_before, Ordering::SeqCst);
+    STEP_OF_SIGUSR1.store(step_of_sigusr1, Ordering::SeqCst);
     result
 }
 
@@ -92,12 +92,12 @@ fn start_on_stack(flags: i32, enter: extern "C" fn(u64) -> u64, argument: u64) -
 }
 
 /// Registers an rseq area for this task, which has none yet, and runs steps.
-fn run_with_area(steps: &[Step], may_exec: bool, area: &RseqArea) {
+fn run_with_area(steps: &[Step], may_exec: bool, area: &RseqArea, run_steps: RunSteps) {
     start_coverage_of_this_task();
     if let Err(error) = section::register(area) {
         record(0, EventKind::OwnCallFailed(error.0));
     }
-    run_steps(steps, Task { is_tracee: false, may_exec, rseq: area });
+    run_steps(steps, Task { is_tracee: false, may_exec, rseq: area, run_steps });
 }
 
 /// The steps of a child that shares memory.
@@ -105,17 +105,18 @@ struct ChildBody<'a> {
     /// The number of the step that starts the child.
     step: u16,
     steps: &'a [Step],
+    run_steps: RunSteps,
 }
 
-fn run_vforked(step: u16, steps: &[Step]) -> sys::Result<()> {
+fn run_vforked(step: u16, steps: &[Step], run_steps: RunSteps) -> sys::Result<()> {
     extern "C" fn enter(child: u64) -> u64 {
         // SAFETY: the parent passes the address of a live value, and waits.
         let child = unsafe { &*(child as *const ChildBody<'_>) };
         let area = RseqArea::new();
-        run_with_area(child.steps, true, &area);
+        run_with_area(child.steps, true, &area, child.run_steps);
         sys::exit(record_final_umask(child.step))
     }
-    let body = ChildBody { step, steps };
+    let body = ChildBody { step, steps, run_steps };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let child = start_on_stack(flags, enter, std::ptr::from_ref(&body) as u64)?;
     await_end(step, child);
@@ -129,6 +130,7 @@ pub(super) struct ThreadBody<'a> {
     may_exec: bool,
     /// The index among threads that run side by side, and the number of these threads.
     lane: Option<(usize, u32)>,
+    run_steps: RunSteps,
     rseq: RseqArea,
     /// 1 until the kernel has ended the thread.
     is_alive: AtomicU32,
@@ -137,9 +139,13 @@ pub(super) struct ThreadBody<'a> {
 impl<'a> ThreadBody<'a> {
     /// The body of a thread with these steps. `lane` is the thread's index among threads side by side, and the
     /// number of these threads.
-    pub(super) fn new(steps: &'a [Step], lane: Option<(usize, u32)>) -> ThreadBody<'a> {
+    pub(super) fn new(
+        steps: &'a [Step],
+        lane: Option<(usize, u32)>,
+        run_steps: RunSteps,
+    ) -> ThreadBody<'a> {
         let (rseq, is_alive) = (RseqArea::new(), AtomicU32::new(0));
-        ThreadBody { steps, may_exec: false, lane, rseq, is_alive }
+        ThreadBody { steps, may_exec: false, lane, run_steps, rseq, is_alive }
     }
 
     /// Starts the thread. The body must not move before [`ThreadBody::join`].
@@ -156,7 +162,7 @@ impl<'a> ThreadBody<'a> {
             if let Some((lane, lanes)) = body.lane {
                 await_start(lane, lanes);
             }
-            run_with_area(body.steps, body.may_exec, &body.rseq);
+            run_with_area(body.steps, body.may_exec, &body.rseq, body.run_steps);
             0
         }
         self.is_alive.store(1, Ordering::SeqCst);

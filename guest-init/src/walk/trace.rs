@@ -3,8 +3,7 @@
 //! The tracer of a task of a random walk.
 
 use super::event::EventKind;
-use super::event_log::{event_log, record};
-use super::execute::record_end;
+use super::event_log::{event_log, record, record_end};
 use super::program_layout::compared_sites;
 use crate::oracle::Config;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};

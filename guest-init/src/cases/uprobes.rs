@@ -187,16 +187,12 @@ fn expect_probe_not_dispatched(kind: char) -> Check {
     // Only the trampoline's own calls must be exempt: from another address these calls are dispatched.
     handle_dispatches(do_nothing)?;
     arm()?;
-    for call in PROBE_CALL_NUMBERS {
+    for call in arch::PROBE_CALL_NUMBERS {
         let registers = Registers::for_call(call_number(*call), [0; 6]);
         let _ = issue_dispatched(&arch::gate(), &registers)?;
     }
     disarm()
 }
-
-/// The numbers of `uretprobe` and `uprobe` (arch/x86/entry/syscalls/syscall_64.tbl). Only the
-/// kernel's trampolines may issue these calls.
-const PROBE_CALL_NUMBERS: &[i64] = if cfg!(target_arch = "x86_64") { &[335, 336] } else { &[] };
 
 fn entry_probe_unseen() -> Check {
     expect_probe_not_dispatched('p')

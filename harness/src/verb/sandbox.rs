@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use sudbox_guest_init::sandbox::pe;
 use sudbox_images::initramfs::Entry;
-use sudbox_protocol::Program;
+use sudbox_protocol::{Arch, Program};
 use sudbox_report::program::{CapturedStream, Execution};
 use sudbox_vmm::memfd;
 
@@ -30,7 +30,7 @@ const GUEST_PATH: &str = "/program.exe";
 pub(crate) fn run(args: &SandboxArgs, user_options: &UserOptions) -> anyhow::Result<u8> {
     let name = args.program.display();
     let is_other_arch = args.build.arch.as_ref().is_some_and(|arch| arch != "x86_64");
-    if is_other_arch || !cfg!(target_arch = "x86_64") {
+    if is_other_arch || Arch::host() != Some(Arch::X86_64) {
         return Err(Failure::usage("programs of 64-bit Windows run on x86-64 only"));
     }
     let read_failure =

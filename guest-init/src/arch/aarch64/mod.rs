@@ -29,6 +29,8 @@ pub const AUDIT_ARCH: u32 = 0xc000_00b7;
 pub const CALL_LENGTH: u64 = 4;
 /// A system call number that no kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
+/// The numbers of the calls that only the kernel's trampolines may issue: none here.
+pub const PROBE_CALL_NUMBERS: &[i64] = &[];
 /// An address of the kernel, with all tag bits set.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffd8_0000_0000;
 /// The bit that is set in all addresses of the upper half of the address space, which belongs to the kernel.

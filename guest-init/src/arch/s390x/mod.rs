@@ -24,6 +24,8 @@ pub const AUDIT_ARCH: u32 = 0x8000_0016;
 pub const CALL_LENGTH: u64 = 2;
 /// A system call number that no kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x7fe0;
+/// The numbers of the calls that only the kernel's trampolines may issue: none here.
+pub const PROBE_CALL_NUMBERS: &[i64] = &[];
 /// The address of the last page, the only page that no program can map (`TASK_SIZE_MAX`). All other addresses
 /// belong to programs, since the kernel has an address space of its own.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffff_ffff_f000;

@@ -49,6 +49,9 @@ pub const AUDIT_ARCH_COMPAT: u32 = 0x4000_0003;
 pub const CALL_LENGTH: u64 = 2;
 /// A system call number that no x86-64 kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
+/// The numbers of `uretprobe` and `uprobe` (arch/x86/entry/syscalls/syscall_64.tbl). Only the kernel's trampolines
+/// may issue these calls.
+pub const PROBE_CALL_NUMBERS: &[i64] = &[335, 336];
 /// Bit in a number that selects the x32 table (`__X32_SYSCALL_BIT`).
 pub const X32_BIT: u64 = 0x4000_0000;
 /// An address of the kernel, which `access_ok()` refuses in every version since its top bit is set.

@@ -215,6 +215,16 @@ fn expect_queues(tracee: &Tracee) -> Check {
         let result = tracee.request(libc::PTRACE_SETSIGINFO, 0, address);
         expect_equal("a siginfo that cannot be read", result, fault)?;
     }
+    // The bytes after the kept ones are read if the kernel does not know the layout of this si_code.
+    let unknown_code = 3i32;
+    for (offset, field) in [(0, libc::SIGSYS), (8, unknown_code)] {
+        // SAFETY: the field is in the first page.
+        unsafe {
+            (partly_writable as *mut u8).add(offset).cast::<i32>().write_unaligned(field);
+        }
+    }
+    let result = tracee.request(libc::PTRACE_SETSIGINFO, 0, partly_writable);
+    expect_equal("a siginfo of which the end cannot be read", result, fault)?;
     let result = tracee.request(libc::PTRACE_GET_SYSCALL_INFO, 128, bad_address);
     expect_equal("a syscall info at a bad address", result, fault)
 }

@@ -11,7 +11,7 @@ use crate::case::Check;
 use crate::cases::ptrace::{ALL_BITS_CONFIG, armed_config};
 use crate::cases::siginfo::expect_siginfo;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
-use crate::ptrace::PEEK_SIGINFO;
+use crate::ptrace::{self, PEEK_SIGINFO};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
@@ -115,10 +115,6 @@ pub(crate) fn tracer() -> Check {
     let valid = program.write_slot(13, longer);
     let all_bits = program.write_slot(16, ALL_BITS_CONFIG);
     let third = program.write_slot(17, [0u8; 32]);
-    // A `struct compat_siginfo` has 128 bytes, which are two slots.
-    let siginfo = program.write_slot(18, [0u8; 64]);
-    program.write_slot(19, [0u8; 64]);
-    let siginfo_request = |request: u32| ptrace(request.into(), 0, siginfo);
     // struct ptrace_peeksiginfo_args: offset 0, PTRACE_PEEKSIGINFO_SHARED, one signal.
     let peek_arguments = program.write_slot(20, [0u32, 0, 1, 1]);
     let queued_siginfo = program.write_slot(21, [0u8; 64]);
@@ -138,7 +134,7 @@ pub(crate) fn tracer() -> Check {
         BLOCK,
         CompatRegisters::for_call(compat_number::GETPID, &[]),
     );
-    let (requests, expected): (Vec<_>, Vec<_>) = [
+    let mut steps = vec![
         (get(CONFIG_SIZE, first), 0),
         (get(CONFIG_SIZE - 1, first), invalid),
         (set(CONFIG_SIZE + 1, valid), invalid),
@@ -154,18 +150,31 @@ pub(crate) fn tracer() -> Check {
         (get(CONFIG_SIZE, second), 0),
         (ptrace(CONT.into(), 0, 0), 0),
         (wait(sigsys_status), waited_pid),
-        (siginfo_request(libc::PTRACE_GETSIGINFO), 0),
-        (siginfo_request(libc::PTRACE_SETSIGINFO), 0),
+    ];
+    steps.extend(siginfo_steps(&program, pid));
+    steps.extend([
         (compat::inside_request(compat_number::KILL, &[pid, sigurg]), 0),
         (ptrace(PEEK_SIGINFO.into(), peek_arguments.into(), queued_siginfo), 1),
         (ptrace(PEEK_SIGINFO.into(), peek_arguments.into(), unmapped), fault),
+        (ptrace(PEEK_SIGINFO.into(), unmapped.into(), queued_siginfo), fault),
         (ptrace(CONT.into(), 0, sigsys), 0),
         (wait(sigurg_status), waited_pid),
+    ]);
+    // The entry and the exit of the handler's sigreturn, and the entry of the umask(2) after the dispatch.
+    let call_status = program.write_slot(32, 0i32);
+    for _ in 0..3 {
+        steps.push((ptrace(libc::PTRACE_SYSCALL.into(), 0, 0), 0));
+        steps.push((wait(call_status), waited_pid));
+    }
+    let call_info = program.write_slot(33, [0u64; 8]);
+    program.write_slot(34, [0u64; 8]);
+    let entry_length = i32::try_from(ENTRY_INFO_LENGTH).unwrap_or(0);
+    steps.extend([
+        (ptrace(GET_CALL_INFO, ENTRY_INFO_LENGTH as u64, call_info), entry_length),
         (ptrace(CONT.into(), 0, 0), 0),
         (wait(exit_status), waited_pid),
-    ]
-    .into_iter()
-    .unzip();
+    ]);
+    let (requests, expected): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
     let completed = program.run(&requests)?;
     let results: Vec<_> =
         completed.iter().map(|request| request.registers_after.ax.cast_signed()).collect();
@@ -188,30 +197,86 @@ pub(crate) fn tracer() -> Check {
     expect_equal("words after them", &queued[5..], &[0; 11][..])?;
     expect_equal("the tracee", child_change(15), WaitStatus::Exited(0).to_string())?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
-    expect_siginfo_by_tracer(&program)
+    expect_siginfo_by_tracer(&program)?;
+    let mut info = program.read_slot::<[u64; 8]>(33).to_vec();
+    info.extend(program.read_slot::<[u64; 8]>(34));
+    let (entry, arch) = (u64::from(PTRACE_SYSCALL_INFO_ENTRY), u64::from(arch::AUDIT_ARCH));
+    let call = [info[0], info[3], info[4]];
+    let expected = [entry | arch << 32, call_number(libc::SYS_umask), RESET_UMASK];
+    expect_equal("kind and architecture, number and argument of the tracee's call", call, expected)
 }
 
-/// Checks the siginfo of a dispatch that a 32-bit tracer read into slots 18 and 19, and the siginfo in the
-/// tracee's handler after the tracer wrote it back. In the tracer's siginfo the address has 32 bits.
-fn expect_siginfo_by_tracer(program: &Program) -> Check {
-    let mut read_by_tracer = program.read_slot::<[u8; 64]>(18).to_vec();
-    read_by_tracer.extend(program.read_slot::<[u8; 64]>(19));
-    let words = |bytes: &[u8]| -> Vec<u32> {
-        bytes.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word)).collect()
-    };
+/// The length of what `PTRACE_GET_SYSCALL_INFO` tells of the entry of a call: three words, the number and six
+/// arguments.
+const ENTRY_INFO_LENGTH: usize = 80;
+const PTRACE_SYSCALL_INFO_ENTRY: u8 = 1;
+const GET_CALL_INFO: u64 = libc::PTRACE_GET_SYSCALL_INFO as u64;
+
+/// The words of a `struct compat_siginfo`.
+const SIGINFO_WORDS: usize = 32;
+/// The slots into which a 32-bit tracer reads siginfos, which are two slots long each: the first one, the same
+/// after requests that failed, and the one that the tracer set.
+const SIGINFOS_READ: [usize; 3] = [18, 24, 26];
+/// The value of `si_errno` that the tracer sets.
+const ERRNO_SET: u32 = 77;
+
+/// The words of the siginfo of a dispatch of [`arch::gate`], as a 32-bit tracer reads them. The address has 32
+/// bits.
+fn compat_siginfo(errno: u32) -> [u32; SIGINFO_WORDS] {
     let low_half = |value: u64| u32::try_from(value & u64::from(u32::MAX)).unwrap_or(0);
-    let (code, arch) = (SYS_USER_DISPATCH.cast_unsigned(), arch::AUDIT_ARCH);
-    let number = low_half(libc::SYS_umask.cast_unsigned());
-    let address = low_half(arch::gate().compared_address());
-    let sigsys = libc::SIGSYS.cast_unsigned();
-    let mut expected = vec![sigsys, 0, code, address, number, arch];
-    expected.resize(32, 0);
-    let read = words(&read_by_tracer);
-    expect_equal("words of the siginfo that a 32-bit tracer reads", read, expected)?;
+    let mut words = [0; SIGINFO_WORDS];
+    words[..6].copy_from_slice(&[
+        libc::SIGSYS.cast_unsigned(),
+        errno,
+        SYS_USER_DISPATCH.cast_unsigned(),
+        low_half(arch::gate().compared_address()),
+        low_half(call_number(libc::SYS_umask)),
+        arch::AUDIT_ARCH,
+    ]);
+    words
+}
+
+/// The requests by which a 32-bit tracer reads the siginfo of a dispatch, fails to read and to set it, and sets
+/// it, and their results.
+fn siginfo_steps(program: &Program, pid: u32) -> Vec<(Request, i32)> {
+    // The first address is in no mapping. At the second one, half of a siginfo is.
+    let bad_addresses = [0x1000, program::SHARED_END - 64];
+    let [first, again, changed] = SIGINFOS_READ.map(|slot| {
+        program.write_slot(slot + 1, [0u8; 64]);
+        program.write_slot(slot, [0u8; 64])
+    });
+    let words = compat_siginfo(ERRNO_SET);
+    let (start, end) = words.split_at(SIGINFO_WORDS / 2);
+    let new = program.write_slot(28, <[u32; 16]>::try_from(start).unwrap_or_default());
+    program.write_slot(29, <[u32; 16]>::try_from(end).unwrap_or_default());
+    let step = |request, address, result| {
+        let arguments = [request, pid, 0, address];
+        (compat::inside_request(compat_number::PTRACE, &arguments), result)
+    };
+    let (get, set) = (libc::PTRACE_GETSIGINFO, libc::PTRACE_SETSIGINFO);
+    let mut steps = vec![step(get, first, 0)];
+    for address in bad_addresses {
+        steps.push(step(set, address, -libc::EFAULT));
+        steps.push(step(get, address, -libc::EFAULT));
+    }
+    steps.extend([step(get, again, 0), step(set, new, 0), step(get, changed, 0)]);
+    steps
+}
+
+/// Checks the siginfos that a 32-bit tracer read by [`siginfo_steps`], and the one in the tracee's handler.
+fn expect_siginfo_by_tracer(program: &Program) -> Check {
+    for (slot, errno) in SIGINFOS_READ.into_iter().zip([0, 0, ERRNO_SET]) {
+        let mut read = program.read_slot::<[u32; 16]>(slot).to_vec();
+        read.extend(program.read_slot::<[u32; 16]>(slot + 1));
+        let expected = compat_siginfo(errno).to_vec();
+        expect_equal("words of the siginfo that a 32-bit tracer reads", read, expected)?;
+    }
     let in_handler = shared().sigsys_record(0).map_or([0; 128], |record| record.info);
-    let mut expected = vec![sigsys, 0, code, 0, address, 0, number, arch];
-    expected.resize(32, 0);
-    let written = words(&in_handler);
+    let written: Vec<_> =
+        in_handler.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word)).collect();
+    let [signal, errno, code, address, number, arch, ..] = compat_siginfo(ERRNO_SET);
+    let mut expected = vec![signal, errno, code, 0, address, 0, number, arch];
+    expected.resize(SIGINFO_WORDS, 0);
     expect_equal("words of the siginfo that a 32-bit tracer wrote", written, expected)
 }
 
@@ -251,5 +316,47 @@ pub(crate) fn tracee() -> Check {
         let expected = 1 + u32::from(is_inside_dispatched);
         expect_equal("SIGSYS handled", child.sigsys_count(), expected)?;
     }
-    Ok(())
+    call_of_tracee()
+}
+
+/// `ptrace_get_syscall_info()`: the arguments of a 32-bit tracee's call are in other registers than those of its
+/// 64-bit tracer.
+fn call_of_tracee() -> Check {
+    const MAX_STOPS: usize = 16;
+    const SYSCALL: u32 = libc::PTRACE_SYSCALL;
+    let arguments = [0o22, 0x101, 0x202, 0x303, 0x404, 0x505];
+    let registers = CompatRegisters::for_call(program::number::UMASK, &arguments);
+    let child = Program::start()?;
+    let tracee = Tracee::seize(child.pid())?;
+    let requests = [Request::new(program::outside_gate(), ALLOW, registers)];
+    child.start_requests(&requests);
+    let word = |info: &[u8; 128], index: usize| {
+        u64::from_ne_bytes(std::array::from_fn(|i| info[8 * index + i]))
+    };
+    let info = || ptrace::call_info(tracee.pid).map_err(refused_request("PTRACE_GET_SYSCALL_INFO"));
+    // The program waits by calls of sched_yield(2).
+    let mut entry = info()?;
+    for _ in 0..MAX_STOPS {
+        tracee.expect_call_stop(SYSCALL, 0)?;
+        entry = info()?;
+        if entry[0] == PTRACE_SYSCALL_INFO_ENTRY && word(&entry, 3) == registers.ax.into() {
+            break;
+        }
+    }
+    let arch = u64::from(arch::AUDIT_ARCH_COMPAT);
+    let mut expected = vec![u64::from(PTRACE_SYSCALL_INFO_ENTRY) | arch << 32];
+    expected.push(program::outside_gate_compared_address().into());
+    expected.push(child.read(|shared| shared.state.stack).into());
+    expected.push(registers.ax.into());
+    expected.extend(arguments.map(u64::from));
+    let got: Vec<_> = (0..expected.len()).map(|index| word(&entry, index)).collect();
+    expect_equal("what is told of a 32-bit tracee's call", got, expected)?;
+    expect_equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
+    let completed = child.await_exit(&requests)?;
+    let registers_after = completed[0].registers_after;
+    expect_equal(
+        "registers but the result",
+        CompatRegisters { ax: registers.ax, ..registers_after },
+        registers,
+    )
 }

@@ -24,9 +24,16 @@ use crate::error::{Error, SourceError};
 use crate::version::{Release, Series};
 use unpack::Part;
 
-/// All sources, in the order in which they are searched.
-const SOURCES: [&dyn Source; 4] =
-    [&git::GitTree, &upstream::Upstream, &apt::SYSTEM_SUITES, &apt::ALL_SUITES];
+/// All sources. The local ones are searched first, in this order; then the records of earlier runs, and
+/// then the others, in this order.
+const SOURCES: &[&dyn Source] = &[
+    #[cfg(test)]
+    &tests::UnreadableDisk,
+    &git::GitTree,
+    &upstream::Upstream,
+    &apt::SYSTEM_SUITES,
+    &apt::ALL_SUITES,
+];
 
 /// A source of Linux releases.
 trait Source: Sync {

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::{Candidate, Query, SOURCES};
+use super::{Candidate, Query, ReleaseList, SOURCES, Source};
 use crate::arch::Arch;
 use crate::ctx::Ctx;
 use crate::error::{Error, SourceError};
@@ -44,9 +44,12 @@ pub(super) fn find_release(
     let query = Query { series: version.series(), linux: scope.linux };
     let mut candidates = Vec::new();
     for source in SOURCES.iter().filter(|source| source.is_local()) {
-        let Some(list) = source.list(ctx, &query)? else { continue };
+        let Some(list) = list_releases(ctx, scope, *source, &query)? else { continue };
         if let Some(candidate) = matching_candidate(version, &list.candidates) {
-            return Ok(FoundRelease { candidate: candidate.clone(), substitution_note: None });
+            return Ok(FoundRelease {
+                candidate: source.complete(ctx, candidate)?,
+                substitution_note: None,
+            });
         }
         candidates.extend(list.candidates);
     }
@@ -68,10 +71,7 @@ fn find_remote_release(
     let query = Query { series: version.series(), linux: scope.linux };
     let mut offered_series: Vec<Series> = Vec::new();
     for source in SOURCES.iter().filter(|source| !source.is_local()) {
-        let Some(mut list) = source.list(ctx, &query)? else { continue };
-        list.candidates.retain(|candidate| {
-            !scope.excluded.iter().any(|excluded| excluded.has_same_location(candidate))
-        });
+        let Some(list) = list_releases(ctx, scope, *source, &query)? else { continue };
         if let Some(candidate) = matching_candidate(version, &list.candidates) {
             return Ok(FoundRelease {
                 candidate: source.complete(ctx, candidate)?,
@@ -101,6 +101,20 @@ fn find_remote_release(
     }
     let offers: Vec<String> = offered_series.iter().map(Series::to_string).collect();
     Err(SourceError::NoSuchSeries { version, offers: offers.join(", ") }.into())
+}
+
+/// Lists a source's releases of a series that are not excluded; `None` as [`Source::list`].
+fn list_releases(
+    ctx: &mut Ctx<'_>,
+    scope: &SearchScope<'_>,
+    source: &dyn Source,
+    query: &Query<'_>,
+) -> Result<Option<ReleaseList>, Error> {
+    let Some(mut list) = source.list(ctx, query)? else { return Ok(None) };
+    list.candidates.retain(|candidate| {
+        !scope.excluded.iter().any(|excluded| excluded.has_same_location(candidate))
+    });
+    Ok(Some(list))
 }
 
 /// The names of the sources that are not on this machine.

@@ -13,6 +13,62 @@ use crate::testing::{Fixture, snapshot};
 use crate::types::{KernelImage, Request};
 use crate::version::Version;
 
+/// A local source with one release, which it cannot read.
+pub(super) struct UnreadableDisk;
+
+/// A release of [`UnreadableDisk`].
+#[derive(serde::Serialize, serde::Deserialize)]
+enum DiskLocator {
+    Disk { sha256: String },
+}
+
+impl Source for UnreadableDisk {
+    fn name(&self) -> &'static str {
+        "an unreadable disk"
+    }
+
+    fn locator_keys(&self) -> &'static [&'static str] {
+        &["Disk"]
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn list(&self, _: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<ReleaseList>, Error> {
+        // No other test asks for this series.
+        if query.series != (Series { major: 6, minor: 98 }) {
+            return Ok(None);
+        }
+        let locator = DiskLocator::Disk { sha256: String::new() };
+        let candidates = vec![Candidate::new("6.98.1".into(), &locator)];
+        Ok(Some(ReleaseList { candidates, series: Vec::new() }))
+    }
+
+    fn complete(&self, _: &mut Ctx<'_>, candidate: &Candidate) -> Result<Candidate, Error> {
+        let locator = DiskLocator::Disk { sha256: "00112233445566778899aabbccddeeff".into() };
+        Ok(Candidate::new(candidate.version.clone(), &locator))
+    }
+
+    fn fetch(&self, _: &mut Ctx<'_>, _: &Candidate, _: Part, _: &Path) -> Result<PathBuf, Error> {
+        let (what, output) = ("linux 6.98.1".into(), "unreadable".into());
+        Err(SourceError::Download { what, output, advice: "take another disk" }.into())
+    }
+
+    fn label(&self, candidate: &Candidate) -> Result<String, Error> {
+        self.content_id(candidate)
+    }
+
+    fn content_id(&self, candidate: &Candidate) -> Result<String, Error> {
+        let DiskLocator::Disk { sha256 } = candidate.locator()?;
+        Ok(content_id_of(candidate, &sha256))
+    }
+
+    fn location(&self, candidate: &Candidate) -> Result<String, Error> {
+        Ok(candidate.version.clone())
+    }
+}
+
 fn candidates(versions: &[&str]) -> Vec<Candidate> {
     let locator =
         |version: &str| serde_json::json!({ "Upstream": { "path": version, "sha256": "0" } });
@@ -223,6 +279,27 @@ fn a_release_that_cannot_be_downloaded_is_skipped() {
     let (image, _) = build(&f, "v6.12.4").unwrap();
     assert!(image.substitution_note.unwrap().starts_with("v6.12.4 cannot be had here; 6.12.3, "));
     f.assert_no_unfinished_files();
+}
+
+#[test]
+fn a_release_of_a_local_source_has_its_checksum() {
+    let f = Fixture::new();
+    let mut ctx = Ctx { cache: &f.cache, net: &f.net, monitor: &mut Silent };
+    let scope = search::SearchScope { arch: Arch::X86_64, linux: None, excluded: &[] };
+    for version in ["6.98", "v6.98.1"] {
+        let found = search::find_release(&mut ctx, &scope, version.parse().unwrap()).unwrap();
+        assert_eq!(found.candidate.content_id().unwrap(), "6.98.1-00112233445566778899aabb");
+    }
+}
+
+#[test]
+fn a_local_source_that_cannot_be_read_is_asked_once() {
+    let mut f = Fixture::new();
+    add_to_archive(&mut f, "6.98.1");
+    let (image, monitor) = build(&f, "v6.98.1").unwrap();
+    assert!(image.source.contains("linux-6.98.1.tar.xz"), "{}", image.source);
+    let notes = monitor.messages.iter().filter(|message| message.contains("looking further"));
+    assert_eq!(notes.count(), 1, "{:?}", monitor.messages);
 }
 
 #[test]

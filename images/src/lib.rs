@@ -74,6 +74,7 @@ pub use paths::{expand_home, read_text};
 pub use plan::{Plan, check_request, is_prebuilt, kernel, missing_tools, plan, selftests};
 pub use prebuilt::config_of;
 pub use process::status_and_lines;
+pub use reference::ACCEPTED_REFERENCES;
 pub use rust_toolchain::distribution_rust;
 pub use toolchain::{Toolchain, is_on_path};
 pub use types::{Contain, KernelImage, Request, Selftests};

@@ -30,6 +30,7 @@ pub(crate) use user_options::{OptionSubject, UserOptions};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::{Path, PathBuf};
+use sudbox_images::ACCEPTED_REFERENCES;
 use sudbox_report::kernels::KernelList;
 use sudbox_report::machine::MachineReport;
 use sudbox_report::matrix::Matrix;
@@ -167,10 +168,7 @@ Exit codes, as `git bisect run` understands them:
   129  usage, bad input
   130  interrupted; the cases that ran are reported")]
 pub(crate) struct RunArgs {
-    /// A version (v6.12.5 exact, 6.12 newest of its series, latest, stable), a source tree, a
-    /// commit of --linux, a vmlinux, bzImage or .deb file, deb:6.12 or deb:PACKAGE, `installed`, or
-    /// `running`: the kernel of this machine, without a VM; the pinned kernel if not given
-    #[arg(value_name = "KERNEL", add = completers::kernel(), env = "SUDBOX_KERNEL", hide_env = true)]
+    #[arg(value_name = "KERNEL", help = kernel_help(), add = completers::kernel(), env = "SUDBOX_KERNEL", hide_env = true)]
     pub(crate) kernel: Option<String>,
 
     /// Cases to run: globs over ids, groups, `core`, `all`; separated by commas or spaces. A word
@@ -221,6 +219,14 @@ pub(crate) struct RunArgs {
 
     #[command(flatten, next_help_heading = BUILD_HEADING)]
     pub(crate) build: BuildArgs,
+}
+
+/// Help of the kernel that `sudbox run` takes.
+fn kernel_help() -> String {
+    format!(
+        "Kernel to judge: {ACCEPTED_REFERENCES}; or `running`, the kernel of this machine, without a \
+         VM; the pinned kernel if not given"
+    )
 }
 
 /// `sudbox matrix`

@@ -5,22 +5,20 @@ use std::io;
 
 use crate::image_file::ImageError;
 use crate::makefile::NotATree;
-
-/// The accepted references, for messages.
-pub(crate) const ACCEPTED: &str = "give a release such as v6.12.117, a series such as 6.12, latest, \
-     stable, installed, the directory of a Linux source tree, a vmlinux, bzImage or .deb file, \
-     deb:6.12 or deb:PACKAGE, or a commit of the git tree of --linux (LINUX=)";
+use crate::reference::ACCEPTED_REFERENCES as ACCEPTED;
 
 /// An invalid reference. `typed` is the reference.
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
-    #[error("kernel {typed} is not for {arch}; pinned for it: {pinned}; {ACCEPTED}")]
+    #[error("kernel {typed} is not for {arch}; pinned for it: {pinned}; give {ACCEPTED}")]
     NotForArch { typed: String, arch: &'static str, pinned: String },
-    #[error("kernel {typed}: the kernel that is running here has no image to boot; {ACCEPTED}")]
+    #[error(
+        "kernel {typed}: the kernel that is running here has no image to boot; give {ACCEPTED}"
+    )]
     Running { typed: String },
-    #[error("kernel {typed}: there is no such file or directory; {ACCEPTED}")]
+    #[error("kernel {typed}: there is no such file or directory; give {ACCEPTED}")]
     NoSuchFile { typed: String },
-    #[error("kernel {typed}: neither a version nor a file; pinned here: {pinned}; {ACCEPTED}")]
+    #[error("kernel {typed}: neither a version nor a file; pinned here: {pinned}; give {ACCEPTED}")]
     NotAVersion { typed: String, pinned: String },
     #[error(
         "kernel {typed}: not the name of a package; give a series such as deb:6.12 or a package \

@@ -2,8 +2,8 @@
 //! Errors of finding, downloading and unpacking releases and packages.
 
 use super::Fault;
-use super::reference::ACCEPTED;
 use crate::makefile::NotATree;
+use crate::reference::ACCEPTED_REFERENCES as ACCEPTED;
 use crate::version::{Release, Version};
 
 /// An error in finding, downloading or unpacking a release or package.
@@ -15,7 +15,7 @@ pub enum SourceError {
     )]
     Unreachable { version: Version, sources: String },
     #[error(
-        "kernel {version}: no source has a release of this series; on offer: {offers}; {ACCEPTED}"
+        "kernel {version}: no source has a release of this series; on offer: {offers}; give {ACCEPTED}"
     )]
     NoSuchSeries { version: Version, offers: String },
     #[error("{substitution_note}, which --exact (EXACT=) refuses")]
@@ -79,7 +79,9 @@ pub enum SourceError {
          the proxy variables, or give the .deb file"
     )]
     PackagesUnreachable { typed: String },
-    #[error("kernel {typed}: the distribution has no such package; on offer: {offers}; {ACCEPTED}")]
+    #[error(
+        "kernel {typed}: the distribution has no such package; on offer: {offers}; give {ACCEPTED}"
+    )]
     NoSuchPackage { typed: String, offers: String },
     #[error(
         "this machine's Rust has no standard library for {target} ({reason}); with rustup: rustup \

@@ -12,7 +12,7 @@ use crate::output::progress::Progress;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use sudbox_images::{Arch, Tool, is_on_path};
+use sudbox_images::{Arch, Packages, Tool, is_on_path};
 
 /// A distribution's package manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +68,18 @@ impl PackageManager {
 
 /// QEMU for guests of this architecture.
 pub(crate) fn qemu_tool(arch: Arch) -> Tool {
-    backend_program(sudbox_vmm::qemu::program(arch), arch)
+    let name = sudbox_vmm::qemu::program(arch).to_owned();
+    Tool { name, packages: arch::target_of(arch).qemu_packages }
 }
 
-/// The program that a backend runs for guests of this architecture.
+/// The program that a backend runs for guests of this architecture. Without packages if it is not QEMU.
 pub(crate) fn backend_program(program: &str, arch: Arch) -> Tool {
-    Tool { name: program.to_owned(), packages: arch::target_of(arch).qemu_packages }
+    let qemu = qemu_tool(arch);
+    if program == qemu.name {
+        return qemu;
+    }
+    let packages = Packages { apt: "", dnf: "", pacman: "", zypper: "" };
+    Tool { name: program.to_owned(), packages }
 }
 
 /// Installs `tools`.
@@ -197,6 +203,7 @@ fn is_in_container() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sudbox_vmm::backend::{BACKENDS, Requirements};
 
     #[test]
     fn apt_installs_no_recommended_packages() {
@@ -205,11 +212,28 @@ mod tests {
     }
 
     #[test]
-    fn every_manager_has_a_package_for_qemu() {
-        for (manager, _) in PackageManager::ALL {
-            for arch in Arch::ALL {
-                assert_eq!(manager.packages(&qemu_tool(arch)).count(), 1);
+    fn every_manager_has_a_package_for_the_program_of_every_backend() {
+        for (backend, arch) in
+            BACKENDS.iter().flat_map(|backend| Arch::ALL.map(|arch| (backend, arch)))
+        {
+            let requirements = Requirements {
+                arch,
+                names_cpu_model: false,
+                waits_for_gdb: false,
+                clock_counts_instructions: false,
+            };
+            let Ok(offer) = (backend.offer)(&requirements) else { continue };
+            let Some(program) = offer.required_program else { continue };
+            for (manager, _) in PackageManager::ALL {
+                let packages = manager.packages(&backend_program(program, arch)).count();
+                assert_eq!(packages, 1, "{program} of {} for {arch}", backend.name);
             }
         }
+    }
+
+    #[test]
+    fn a_program_other_than_qemu_is_not_in_qemus_packages() {
+        let tool = backend_program("cloud-hypervisor", Arch::X86_64);
+        assert_eq!(PackageManager::Apt.packages(&tool).count(), 0);
     }
 }

@@ -317,6 +317,17 @@ mod tests {
     }
 
     #[test]
+    fn every_architecture_has_generic_entry_or_not() {
+        for arch in Arch::ALL {
+            let has_generic_entry = match arch {
+                Arch::X86_64 | Arch::Riscv64 | Arch::S390x => true,
+                Arch::Aarch64 => false,
+            };
+            assert_eq!(GENERIC_ENTRY_ARCHS.contains(&arch), has_generic_entry, "{arch}");
+        }
+    }
+
+    #[test]
     fn a_failure_without_the_symptom_is_not_the_known_bug() {
         let bug = KNOWN_BUGS.iter().find(|bug| bug.id == "inclusive-get-set").unwrap();
         let case = "ptrace/inclusive-restores";

@@ -39,6 +39,15 @@ impl Arch {
         }
     }
 
+    /// Whether its kernels are big-endian.
+    #[must_use]
+    pub const fn is_big_endian(self) -> bool {
+        match self {
+            Arch::X86_64 | Arch::Riscv64 | Arch::Aarch64 => false,
+            Arch::S390x => true,
+        }
+    }
+
     /// Other common names, such as those of the kernel's `arch/` and of Debian.
     const fn aliases(self) -> &'static [&'static str] {
         match self {
@@ -49,6 +58,19 @@ impl Arch {
         }
     }
 }
+
+// Does not compile until `Arch::ALL` has every architecture.
+const _: fn(Arch) -> Arch = {
+    const fn entry(arch: Arch) -> Arch {
+        match arch {
+            Arch::X86_64 => Arch::ALL[0],
+            Arch::Riscv64 => Arch::ALL[1],
+            Arch::Aarch64 => Arch::ALL[2],
+            Arch::S390x => Arch::ALL[3],
+        }
+    }
+    entry
+};
 
 /// The architecture of this process, or x86-64 if sudbox cannot judge its kernels.
 impl Default for Arch {

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use sudbox_protocol::Arch;
 use tempfile::TempDir;
 
 /// The pinned series; most tests share its tree.
@@ -41,12 +42,12 @@ pub fn series_and_arch(kernel: &str) -> (&str, &str) {
 }
 
 /// The arguments of make for cross-compiling to an architecture.
-fn make_arguments(arch: &str) -> &'static [&'static str] {
+fn make_arguments(arch: Arch) -> &'static [&'static str] {
     match arch {
-        "riscv64" => &["ARCH=riscv", "CROSS_COMPILE=riscv64-linux-gnu-"],
-        "s390x" => &["ARCH=s390", "CROSS_COMPILE=s390x-linux-gnu-"],
-        "aarch64" => &["ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"],
-        _ => &[],
+        Arch::X86_64 => &[],
+        Arch::Riscv64 => &["ARCH=riscv", "CROSS_COMPILE=riscv64-linux-gnu-"],
+        Arch::Aarch64 => &["ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"],
+        Arch::S390x => &["ARCH=s390", "CROSS_COMPILE=s390x-linux-gnu-"],
     }
 }
 
@@ -231,7 +232,7 @@ impl Tree {
                 .arg("-C")
                 .arg(&self.path)
                 .args(["-j2", target])
-                .args(make_arguments(&self.arch))
+                .args(make_arguments(self.arch.parse().expect("an architecture")))
                 .env_remove("MAKEFLAGS")
                 .stdout(Stdio::null())
                 .status()

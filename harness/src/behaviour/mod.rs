@@ -176,7 +176,7 @@ pub(crate) fn diff_of_behaviours(
     selected: impl Fn(&str) -> bool,
     arch: Arch,
 ) -> Diff {
-    let compared = differences::compare_behaviours(behaviours, &selected, arch == Arch::S390x);
+    let compared = differences::compare_behaviours(behaviours, &selected, arch.is_big_endian());
     let mut unstable = Vec::new();
     for behaviour in behaviours {
         for (id, case) in behaviour.cases.iter().filter(|(id, _)| selected(id)) {
@@ -255,7 +255,7 @@ pub(crate) fn differences_of_observations(
         selected(id) && results[0] == results[1]
     };
     let compared =
-        differences::compare_behaviours(behaviours, is_compared, arch == Arch::S390x).differences;
+        differences::compare_behaviours(behaviours, is_compared, arch.is_big_endian()).differences;
     let of_cases = compared.into_iter().filter(|difference| !difference.place.case.is_empty());
     explain_differences(of_cases.collect(), behaviours, arch)
 }

@@ -10,14 +10,23 @@ use crate::support::*;
 use crate::sys::{self, WaitStatus};
 use std::time::Duration;
 
-pub(super) const CASES: &[Case] = &[case_not_in_core(
-    "signals/core-tells",
-    "the core dump of an unhandled dispatch has the siginfo of the dispatch, the process's status and the \
-     registers of the call; the core dump of an invalid selector has a siginfo with code SI_KERNEL",
-    "fill_note_info()",
-    core_has_siginfo_and_registers,
-)
-.needs(&[Need::Root, Need::Vm])];
+pub(super) const CASES: &[Case] = &[
+    case_not_in_core(
+        "signals/core-tells",
+        "the core dump of an unhandled dispatch has the siginfo of the dispatch, the process's status and the \
+         registers of the call; the core dump of an invalid selector has a siginfo with code SI_KERNEL",
+        "fill_note_info()",
+        core_has_siginfo_and_registers,
+    )
+    .needs(&[Need::Root, Need::Vm]),
+    case_not_in_core(
+        "signals/core-cut",
+        "a core dump that RLIMIT_CORE cuts ends before the first part that does not fit, and nothing follows",
+        "write_note_info(), dump_emit()",
+        core_is_cut,
+    )
+    .needs(&[Need::Root, Need::Vm]),
+];
 
 /// The working directory of the process, to which the kernel writes the core dump.
 const CORE_FOLDER: &str = "/tmp/core-tells";
@@ -29,6 +38,8 @@ const NT_PRFPREG: u32 = 2;
 const NT_PRPSINFO: u32 = 3;
 const NT_AUXV: u32 = 6;
 const NT_FILE: u32 = 0x4649_4c45;
+/// A note of which the content consists of further parts.
+const NT_X86_XSAVE_LAYOUT: u32 = 0x205;
 /// The types of the first notes of a core, in order.
 const FIRST_NOTES: [u32; 4] = [NT_PRSTATUS, NT_PRPSINFO, NT_SIGINFO, NT_AUXV];
 /// The signal that is blocked and pending in the process.
@@ -38,21 +49,30 @@ const REGISTERS_OFFSET: usize = 112;
 /// The flag of a task that a signal killed (include/linux/sched.h).
 const PF_SIGNALED: u64 = 0x400;
 
-fn core_has_siginfo_and_registers() -> Check {
+/// Runs a check while the kernel writes core dumps to the working directory of the process.
+fn with_core_files(check: fn() -> Check) -> Check {
     let old_pattern = std::fs::read_to_string(CORE_PATTERN).map_err(broken("core_pattern"))?;
     let change = KernelChange::begin();
-    let result = check_core_dumps();
+    let result =
+        std::fs::write(CORE_PATTERN, "core").map_err(broken("core_pattern")).and_then(|()| check());
     if std::fs::write(CORE_PATTERN, old_pattern).is_ok() {
         change.end();
     }
     result
 }
 
+fn core_has_siginfo_and_registers() -> Check {
+    with_core_files(check_core_dumps)
+}
+
+fn core_is_cut() -> Check {
+    with_core_files(check_cut_core_dumps)
+}
+
 fn check_core_dumps() -> Check {
-    std::fs::write(CORE_PATTERN, "core").map_err(broken("core_pattern"))?;
     let gate = arch::gate();
     for (selector, code) in [(BLOCK, SYS_USER_DISPATCH), (INVALID, libc::SI_KERNEL)] {
-        let (child, core) = dump_core_of_child(selector, 0)?;
+        let (child, core) = dump_core_of_child(selector, 0, WHOLE_CORE)?;
         let notes = notes_of(&core)?;
         check_note_list(&notes)?;
         let info = first_note(&notes, NT_SIGINFO)?;
@@ -103,7 +123,7 @@ fn check_core_dumps() -> Check {
 /// Checks that the core of a process with further threads has the status of each.
 fn check_threads() -> Check {
     const FURTHER_THREADS: usize = 2;
-    let (child, core) = dump_core_of_child(BLOCK, FURTHER_THREADS)?;
+    let (child, core) = dump_core_of_child(BLOCK, FURTHER_THREADS, WHOLE_CORE)?;
     let notes = notes_of(&core)?;
     let statuses = notes.iter().filter(|note| note.kind == NT_PRSTATUS);
     let mut ids: Vec<i32> = statuses
@@ -117,6 +137,87 @@ fn check_threads() -> Check {
     expect_equal("threads in the core", ids, expected)
 }
 
+/// A part of a core, which `dump_emit()` writes as a whole or not at all. Between parts there may be bytes that it
+/// skips, and does not count.
+struct Part {
+    start: usize,
+    length: usize,
+}
+
+/// The parts of a core up to the end of its notes. The headers before the notes are taken for one part.
+fn parts_of(notes: &[Note<'_>]) -> Vec<Part> {
+    let mut parts = vec![Part { start: 0, length: notes.first().map_or(0, |note| note.start) }];
+    for note in notes {
+        let name = note.start + NOTE_HEADER_LENGTH;
+        parts.extend([
+            Part { start: note.start, length: NOTE_HEADER_LENGTH },
+            Part { start: name, length: note.name.len() },
+            Part { start: note.content_start(), length: note.content.len() },
+        ]);
+    }
+    parts
+}
+
+/// Limits of a core's length with which a part of a note does not fit, though smaller ones after it would, and one
+/// with which a part just fits.
+fn limits_in_notes(notes: &[Note<'_>], parts: &[Part]) -> Vec<usize> {
+    const PARTS_OF_NOTE: usize = 3;
+    /// The index of the note of which every part is tried.
+    const TRIED_WHOLLY: usize = 1;
+    let is_known = |note: &Note<'_>| note.kind != NT_X86_XSAVE_LAYOUT;
+    let mut limits = Vec::new();
+    let mut written = parts[0].length;
+    for (index, note) in notes.iter().enumerate().take_while(|(_, note)| is_known(note)) {
+        let parts = &parts[1 + PARTS_OF_NOTE * index..][..PARTS_OF_NOTE];
+        for (part, is_content) in parts.iter().zip([false, false, true]) {
+            if is_content || index == TRIED_WHOLLY {
+                limits.push(written + part.length - 1);
+            }
+            written += part.length;
+        }
+        if note.kind == NT_SIGINFO {
+            limits.push(written);
+        }
+    }
+    limits
+}
+
+/// Checks cores that are cut in each of their notes.
+fn check_cut_core_dumps() -> Check {
+    /// More headers of mappings than a page has room for: the kernel writes no core if its limit is below that.
+    const MAPPINGS: usize = 80;
+    const FURTHER_THREADS: usize = 1;
+    let pages = map_pages(MAPPINGS)?;
+    for page in (0..MAPPINGS).step_by(2) {
+        protect(pages.wrapping_add(page * PAGE_SIZE), 1, libc::PROT_READ)?;
+    }
+    let (_, whole) = dump_core_of_child(BLOCK, FURTHER_THREADS, WHOLE_CORE)?;
+    let notes = notes_of(&whole)?;
+    let parts = parts_of(&notes);
+    ensure(parts[0].length > PAGE_SIZE, "more than a page before the notes", || {
+        parts[0].length.to_string()
+    })?;
+    for limit in limits_in_notes(&notes, &parts) {
+        let (_, cut) = dump_core_of_child(BLOCK, FURTHER_THREADS, limit)?;
+        let mut written = 0;
+        let fits = |part: &&Part| {
+            written += part.length;
+            written <= limit
+        };
+        let end = parts.iter().take_while(fits).last().map_or(0, |part| part.start + part.length);
+        let what = format!("with a limit of {limit} bytes");
+        expect_equal(&format!("length of the core {what}"), cut.len(), end)?;
+        // The contents of notes tell of another process.
+        let is_header = |index: &usize| *index == 0 || !index.is_multiple_of(3);
+        for (index, part) in parts.iter().enumerate().filter(|(index, _)| is_header(index)) {
+            let range = part.start..(part.start + part.length).min(end);
+            let is_same = range.is_empty() || cut[range.clone()] == whole[range.clone()];
+            expect_equal(&format!("part {index} of the whole core {what}"), is_same, true)?;
+        }
+    }
+    expect_equal("SIGSYS handled", dispatch_count(), 0)
+}
+
 /// Checks the types and names of the notes.
 fn check_note_list(notes: &[Note<'_>]) -> Check {
     let kinds: Vec<u32> = notes.iter().map(|note| note.kind).collect();
@@ -124,7 +225,7 @@ fn check_note_list(notes: &[Note<'_>]) -> Check {
     expect_equal("first notes of the core", first, &FIRST_NOTES)?;
     let has_registers = kinds.contains(&NT_PRFPREG);
     expect_equal("a note with the floating-point registers", has_registers, true)?;
-    for Note { kind, name, content } in notes {
+    for Note { kind, name, content, .. } in notes {
         let is_common = FIRST_NOTES.contains(kind) || [NT_PRFPREG, NT_FILE].contains(kind);
         let expected: &[u8] = if is_common { b"CORE\0" } else { b"LINUX\0" };
         expect_equal(&format!("name of the note of type {kind:#x}"), *name, expected)?;
@@ -160,9 +261,16 @@ fn check_status(status: &[u8], child: i32) -> Check {
     expect_equal("pr_fpvalid", int_at(status.len().saturating_sub(8)), 1)
 }
 
+/// A limit of more bytes than any core here has.
+const WHOLE_CORE: usize = 1 << 24;
+
 /// Runs a process that a call with this selector value kills, and that has further threads, whose ids it stores
-/// in shared words. Returns its id and its core dump.
-fn dump_core_of_child(selector: u8, further_threads: usize) -> Result<(i32, Vec<u8>), Failure> {
+/// in shared words. Returns its id and its core dump, of which the kernel writes at most `limit` bytes.
+fn dump_core_of_child(
+    selector: u8,
+    further_threads: usize,
+    limit: usize,
+) -> Result<(i32, Vec<u8>), Failure> {
     extern "C" fn sleep(_: u64) -> u64 {
         loop {
             sys::sleep(Duration::from_secs(3600));
@@ -171,7 +279,7 @@ fn dump_core_of_child(selector: u8, further_threads: usize) -> Result<(i32, Vec<
     let _ = std::fs::remove_dir_all(CORE_FOLDER);
     std::fs::create_dir_all(CORE_FOLDER).map_err(broken("a folder"))?;
     let child = spawn_child(|| {
-        let limits = [1u64 << 24; 2];
+        let limits = [limit as u64; 2];
         // Only the headers and notes are needed.
         let is_core_enabled = std::fs::write("/proc/self/coredump_filter", "0").is_ok()
             && std::env::set_current_dir(CORE_FOLDER).is_ok()
@@ -211,13 +319,25 @@ fn eight_bytes(bytes: &[u8]) -> [u8; 8] {
     std::array::from_fn(|i| bytes[i])
 }
 
+/// The length of the header of a note (`Elf64_Nhdr`).
+const NOTE_HEADER_LENGTH: usize = 12;
+
 /// A note of a core (elf(5)).
 struct Note<'a> {
+    /// Where its header is in the core.
+    start: usize,
     /// `NT_*` (include/uapi/linux/elf.h).
     kind: u32,
     /// The name, with the zero that ends it.
     name: &'a [u8],
     content: &'a [u8],
+}
+
+impl Note<'_> {
+    /// Where its content is in the core.
+    fn content_start(&self) -> usize {
+        self.start + NOTE_HEADER_LENGTH + self.name.len().next_multiple_of(4)
+    }
 }
 
 /// The content of the first note of a type.
@@ -240,7 +360,6 @@ fn parse_notes(core: &[u8]) -> Option<Vec<Note<'_>>> {
     const PROGRAM_HEADER_LENGTH: usize = 56;
     const P_OFFSET: usize = 8;
     const P_FILESZ: usize = 32;
-    const NOTE_HEADER_LENGTH: usize = 12;
     let u16_at = |at: usize| Some(u16::from_ne_bytes(core.get(at..at + 2)?.try_into().ok()?));
     let u32_at = |at: usize| Some(u32::from_ne_bytes(core.get(at..at + 4)?.try_into().ok()?));
     let usize_at = |at: usize| {
@@ -258,6 +377,7 @@ fn parse_notes(core: &[u8]) -> Option<Vec<Note<'_>>> {
         let name = note + NOTE_HEADER_LENGTH;
         let content = name + name_length.next_multiple_of(4);
         notes.push(Note {
+            start: note,
             kind: u32_at(note + 8)?,
             name: core.get(name..name + name_length)?,
             content: core.get(content..content + length)?,

@@ -143,6 +143,16 @@ const WORKLOADS: &[Workload] = &[
         32,
         workloads::threads,
     ),
+    Workload {
+        features: &[Feature::Dispatch, Feature::SeccompFilter],
+        ..workload(
+            "conserve/synchronized-filters",
+            "filters for all threads of an armed process, each in place of an earlier one, use up no resources",
+            "seccomp_sync_threads()",
+            100,
+            workloads::synchronized_filters,
+        )
+    },
     workload(
         "conserve/execs",
         "armed processes that execute another program use up no resources",

@@ -3,6 +3,7 @@
 
 use crate::arch::{self, Registers};
 use crate::case::{Check, Failure};
+use crate::filter;
 use crate::ptrace;
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
@@ -208,17 +209,19 @@ pub(super) fn deaths_by_unhandled_sigsys(count: u32) -> Check {
     })
 }
 
+/// A thread that waits until its process ends.
+extern "C" fn wait_for_end(_: u64) -> u64 {
+    loop {
+        // SAFETY: waits, and touches no memory.
+        let _ = unsafe { sys::call(libc::SYS_ppoll, &[0, 0, 0, 0, 8]) };
+    }
+}
+
 /// Starts children that the selector kills while a second thread waits.
 pub(super) fn deaths_of_threads(count: u32) -> Check {
-    extern "C" fn wait(_: u64) -> u64 {
-        loop {
-            // SAFETY: waits, and touches no memory.
-            let _ = unsafe { sys::call(libc::SYS_ppoll, &[0, 0, 0, 0, 8]) };
-        }
-    }
     for _ in 0..count {
         let child = spawn_child(|| {
-            let is_prepared = spawn_thread(wait, 0).is_ok() && arm().is_ok();
+            let is_prepared = spawn_thread(wait_for_end, 0).is_ok() && arm().is_ok();
             set_selector(INVALID);
             if is_prepared {
                 let _ = arch::gate().issue(&harmless_call());
@@ -274,6 +277,21 @@ pub(super) fn threads(count: u32) -> Check {
         expect_equal("a thread arms and dispatches", shared_word(0), round)?;
     }
     disarm()
+}
+
+/// Starts an armed child that installs filters for all its threads, of which one waits. Each filter but the first
+/// takes the place of the one before it in that thread.
+pub(super) fn synchronized_filters(count: u32) -> Check {
+    let child = spawn_child(|| {
+        let is_prepared = arm().is_ok() && spawn_thread(wait_for_end, 0).is_ok();
+        let is_installed = || {
+            let action = libc::SECCOMP_RET_ALLOW;
+            let mut allow = [filter::statement(libc::BPF_RET | libc::BPF_K, 0, 0, action)];
+            filter::install(&mut allow, libc::SECCOMP_FILTER_FLAG_TSYNC) == Ok(0)
+        };
+        exit_code(is_prepared && (0..count).all(|_| is_installed()))
+    })?;
+    expect_success(wait_for_change(child)?)
 }
 
 /// Starts armed children that execute a program.

@@ -31,8 +31,8 @@ pub(super) const CASES: &[Case] = &[
     case_not_in_core(
         "tracing/signal-events",
         "the SIGSYS of a dispatch causes one signal_generate event, for the thread, and one signal_deliver \
-         event",
-        "trigger_sigsys()",
+         event; a signal that is pending already, or ignored, causes a signal_generate event that says so",
+        "__send_signal_locked()",
         signal_events,
     )
     .features(NEEDS_TRACEPOINTS)
@@ -164,12 +164,12 @@ fn killed_by_fault() -> i32 {
     call_that_kills(UNREADABLE, ALLOW)
 }
 
-/// Runs each function in a child while these trace events are enabled. Returns for each child how it ended,
+/// Runs each function in a child while these trace events are enabled. Returns for each child its id, how it ended,
 /// and its events from [`FIRST_CALL`] up to [`LAST_CALL`], or to its end.
 fn trace<const N: usize>(
     events: &[&str],
     runs: [fn() -> i32; N],
-) -> Result<[(WaitStatus, Vec<String>); N], Failure> {
+) -> Result<[(i32, WaitStatus, Vec<String>); N], Failure> {
     let tracefs = Tracefs::start(events)?;
     let mut children = Vec::new();
     for run in runs {
@@ -178,7 +178,7 @@ fn trace<const N: usize>(
     }
     let events_of_children = tracefs.stop(std::array::from_fn::<_, N, _>(|i| children[i].0))?;
     let mut results = Vec::new();
-    for ((_, status), mut events) in children.into_iter().zip(events_of_children) {
+    for ((child, status), mut events) in children.into_iter().zip(events_of_children) {
         // The index of the event at the entry of the umask(2) with this argument.
         let entry_of = |mode: u64| {
             let prefixes = [
@@ -192,7 +192,7 @@ fn trace<const N: usize>(
             return Err(mismatch("events of an allowed call", format!("{events:?}")));
         };
         events.truncate(end);
-        results.push((status, events.split_off(begin)));
+        results.push((child, status, events.split_off(begin)));
     }
     results.try_into().map_err(|_| Failure::Broken("a child is missing".into()))
 }
@@ -207,7 +207,7 @@ fn expect_events(events: &[String], prefixes: &[&str]) -> Check {
 
 fn no_call_events() -> Check {
     handle_dispatches(do_nothing)?;
-    let [(status, events)] = trace(&EVENTS_OF_CALLS, [make_calls])?;
+    let [(_, status, events)] = trace(&EVENTS_OF_CALLS, [make_calls])?;
     expect_success(status)?;
     let (umask_events, raw_events): (Vec<_>, Vec<_>) =
         events.into_iter().partition(|event| event.starts_with("sys_umask"));
@@ -251,24 +251,65 @@ fn no_call_events() -> Check {
     expect_events(&umask_events, &expected)
 }
 
+/// Makes the first and the last call of a child, and in between sends itself signals: SIGSYS, which is blocked, twice
+/// to the thread and once to the process, and SIGURG, which is ignored. Returns the exit code.
+fn send_signals() -> i32 {
+    let (process, thread) = (sys::getpid(), sys::gettid());
+    let is_blocked = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(libc::SIGSYS)).is_ok();
+    umask_inside(FIRST_CALL);
+    let sent = sys::tgkill(process, thread, libc::SIGSYS)
+        .and_then(|()| sys::tgkill(process, thread, libc::SIGSYS))
+        .and_then(|()| sys::kill(process, libc::SIGSYS))
+        .and_then(|()| sys::tgkill(process, thread, libc::SIGURG));
+    umask_inside(LAST_CALL);
+    exit_code(is_blocked && sent.is_ok())
+}
+
 fn signal_events() -> Check {
     handle_dispatches(do_nothing)?;
-    let [(status, mut events)] = trace(&EVENTS_OF_SIGNALS, [make_calls])?;
-    expect_success(status)?;
-    events.retain(|event| event.starts_with("signal"));
-    expect_events(
-        &events,
-        &["signal_generate: sig=31 errno=0 code=2 ", "signal_deliver: sig=31 errno=0 code=2 "],
-    )?;
-    // `grp=0 res=0`: sent to the thread (not to its process), and delivered (`TRACE_SIGNAL_DELIVERED`).
-    let generated = &events[0];
-    ensure(generated.ends_with(" grp=0 res=0"), "grp=0 res=0", || generated.clone())
+    let results = trace(&EVENTS_OF_SIGNALS, [make_calls, send_signals])?;
+    let name = std::fs::read_to_string("/proc/self/comm").map_err(broken("comm"))?;
+    let name = name.trim_end();
+    // The result is one of enum TRACE_SIGNAL_* (include/trace/events/signal.h).
+    let generated = |pid: i32, signal: i32, code: i32, group: i32, result: i32| {
+        format!(
+            "signal_generate: sig={signal} errno=0 code={code} comm={name} pid={pid} grp={group} \
+             res={result}"
+        )
+    };
+    let delivered = format!(
+        "signal_deliver: sig={} errno=0 code={SYS_USER_DISPATCH} sa_handler={:x} sa_flags=",
+        libc::SIGSYS,
+        handler_address()
+    );
+    const SENT_TO_THREAD: i32 = libc::SI_TKILL;
+    const SENT_TO_PROCESS: i32 = libc::SI_USER;
+    const DELIVERED: i32 = 0;
+    const IGNORED: i32 = 1;
+    const ALREADY_PENDING: i32 = 2;
+    let [(first, ..), (second, ..)] = &results;
+    let (first, second) = (*first, *second);
+    let expected = [
+        vec![generated(first, libc::SIGSYS, SYS_USER_DISPATCH, 0, DELIVERED), delivered],
+        vec![
+            generated(second, libc::SIGSYS, SENT_TO_THREAD, 0, DELIVERED),
+            generated(second, libc::SIGSYS, SENT_TO_THREAD, 0, ALREADY_PENDING),
+            generated(second, libc::SIGSYS, SENT_TO_PROCESS, 1, DELIVERED),
+            generated(second, libc::SIGURG, SENT_TO_THREAD, 0, IGNORED),
+        ],
+    ];
+    for ((_, status, mut events), expected) in results.into_iter().zip(expected) {
+        expect_success(status)?;
+        events.retain(|event| event.starts_with("signal"));
+        expect_events(&events, &expected.iter().map(String::as_str).collect::<Vec<_>>())?;
+    }
+    Ok(())
 }
 
 fn killed_without_events() -> Check {
     handle_dispatches(do_nothing)?;
     let results = trace(&EVENTS_OF_EVERY_CALL, [killed_by_value, killed_by_fault])?;
-    for ((status, events), signal) in results.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
+    for ((_, status, events), signal) in results.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
         expect_killed(status, signal, 0)?;
         let nr = libc::SYS_umask;
         let enter = format!("sys_enter: NR {nr} ({FIRST_CALL:x},");

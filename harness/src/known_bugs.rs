@@ -109,10 +109,10 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
     KnownBug {
         id: "legacy-stack-refused",
         citation: "get_sigframe() takes the legacy switch of stacks by sa_restorer for one to the alternate \
-                   stack, and refuses the frame if it is not there, so that SIGSEGV kills (since \
-                   2beb4a53fc3f in 5.14, unfixed in 7.3)",
+                   stack, and refuses the frame if it is not there, so that SIGSEGV kills (since 5.14 on \
+                   32-bit kernels, and since 9c36e592b3f8 in 6.2 for 32-bit programs; unfixed in 7.3)",
         archs: &[Arch::X86_64],
-        first_affected: Version(5, 14, 0),
+        first_affected: Version(6, 2, 0),
         fixed_in: &[],
         maybe_fixed_in: &[],
         symptoms: &[("signals/legacy-stack-32", "the 32-bit program: \"killed by SIGSEGV\"")],

@@ -194,7 +194,8 @@ fn expect_queues(tracee: &Tracee) -> Check {
     expect_equal("a negative number of signals", peek(tracee, 0, 0, -1), invalid.clone())?;
     expect_equal("an unknown flag", peek(tracee, 0, 2, 4), invalid)?;
     let fault = Err(Errno(libc::EFAULT));
-    let arguments: [u64; 2] = [0, 1 << 32];
+    // struct ptrace_peeksiginfo_args: offset 0, the task's queue, one signal.
+    let arguments = [0u32, 0, 0, 1];
     let bad_address = arch::KERNEL_ADDRESS;
     for (what, from, to) in [
         ("arguments that cannot be read", bad_address, arguments.as_ptr() as u64),

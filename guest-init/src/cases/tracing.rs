@@ -280,7 +280,7 @@ fn signal_events() -> Check {
     let delivered = format!(
         "signal_deliver: sig={} errno=0 code={SYS_USER_DISPATCH} sa_handler={:x} sa_flags=",
         libc::SIGSYS,
-        handler_address()
+        arch::handler_entry_address(handler_address())
     );
     const SENT_TO_THREAD: i32 = libc::SI_TKILL;
     const SENT_TO_PROCESS: i32 = libc::SI_USER;

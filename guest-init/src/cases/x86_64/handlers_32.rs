@@ -214,16 +214,16 @@ pub(crate) fn interrupted_sleep() -> Check {
     let signal = libc::SIGUSR1;
     for siginfo in [SIGINFO, 0] {
         let program = Program::start()?;
-        // Ten seconds, which is longer than the case waits.
-        let duration = program.write_slot(1, [10u32, 0]);
+        // Longer than it takes to see that the program sleeps, and shorter than the time a case has.
+        let duration = program.write_slot(1, [4u32, 0]);
         let requests = [
             handler_request(&program, 4, signal, siginfo, Restorer::Own),
             inside_request(number::NANOSLEEP, &[duration, 0]),
             inside_request(number::RESTART_SYSCALL, &[]),
         ];
         program.start_requests(&requests);
-        while program.read(|shared| shared.state.requests_done) != SLEEP
-            || !is_asleep(program.pid())?
+        while !is_asleep(program.pid())?
+            || program.read(|shared| shared.state.requests_done) != SLEEP
         {
             sys::sched_yield();
         }

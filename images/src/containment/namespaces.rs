@@ -13,6 +13,9 @@ const PROCESS_NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::
 /// Maximum length in bytes of a line in `/proc/self/uid_map`.
 const MAX_MAP_LENGTH: usize = 64;
 
+/// Seconds between SIGTERM and SIGKILL to the first process of the PID namespace.
+const KILL_DELAY_SECONDS: u32 = 3;
+
 /// The namespaces that this process may create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Namespaces {
@@ -114,8 +117,10 @@ fn write_file(path: &std::ffi::CStr, text: &[u8]) -> io::Result<()> {
 }
 
 /// Waits for the child, and exits with the child's exit code, or with 128 plus the number of the
-/// signal that killed the child. Passes SIGTERM on to the child. If this process is killed, the
-/// kernel kills the child (`PR_SET_PDEATHSIG`) and all processes of the child's PID namespace.
+/// signal that killed the child. Passes SIGTERM on to the child, and kills the child if it is alive
+/// [`KILL_DELAY_SECONDS`] later: the kernel drops a signal that the first process of a PID namespace
+/// sends to itself to end, as make does (`SIGNAL_UNKILLABLE`). If this process is killed, the kernel kills
+/// the child (`PR_SET_PDEATHSIG`) and all processes of the child's PID namespace.
 fn wait_and_exit(child: i32) -> ! {
     // SAFETY: the calls get live structures. This process uses no files, so all can be closed; the
     // pipes must be closed, because the harness waits for their end of file.
@@ -123,8 +128,9 @@ fn wait_and_exit(child: i32) -> ! {
         libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
         let mut signals: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut signals);
-        libc::sigaddset(&raw mut signals, libc::SIGTERM);
-        libc::sigaddset(&raw mut signals, libc::SIGCHLD);
+        for signal in [libc::SIGTERM, libc::SIGALRM, libc::SIGCHLD] {
+            libc::sigaddset(&raw mut signals, signal);
+        }
         libc::sigprocmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut());
         loop {
             let mut status = 0;
@@ -137,9 +143,19 @@ fn wait_and_exit(child: i32) -> ! {
             }
             let mut signal = 0;
             libc::sigwait(&raw const signals, &raw mut signal);
-            if signal == libc::SIGTERM {
-                libc::kill(child, libc::SIGTERM);
+            match signal {
+                libc::SIGTERM => {
+                    libc::kill(child, libc::SIGTERM);
+                    libc::alarm(KILL_DELAY_SECONDS);
+                }
+                libc::SIGALRM => {
+                    libc::kill(child, libc::SIGKILL);
+                }
+                _ => {}
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,6 +181,13 @@ const EXCEPTIONS: &[Exception] = &[
     Exception {
         outcome: "known",
         archs: &["x86_64"],
+        since: Some("6.2"),
+        cases: &["signals/legacy-stack-32"],
+        ..EVERY_KERNEL
+    },
+    Exception {
+        outcome: "known",
+        archs: &["x86_64"],
         since: Some("6.11"),
         cases: &["uprobes/return-probe-unseen"],
         ..EVERY_KERNEL

@@ -24,6 +24,7 @@ pub mod probe;
 mod program;
 mod program_addresses;
 mod ptrace;
+mod queued_signal;
 mod recording;
 mod rseq;
 pub mod runner;

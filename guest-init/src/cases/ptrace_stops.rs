@@ -9,6 +9,7 @@ use super::seccomp::{filter_umask, umask_call};
 use crate::arch::{self, Registers};
 use crate::case::{Case, Check, case};
 use crate::ptrace::{self, CALL_STOP, PEEK_SIGINFO, request};
+use crate::queued_signal::{Queue, queue_signal, queued_siginfo};
 use crate::support::*;
 use crate::sys::{self, Errno, WaitStatus};
 use crate::tracee::{Tracee, pause_for_tracer};
@@ -48,19 +49,9 @@ const CLOSE_ARGUMENTS: [u64; 6] = [u64::MAX, 0x2222, 0x3333, 0x4444, 0x5555, 0x6
 /// The exit code of a tracee to which the filter is refused.
 const FILTER_REFUSED: i32 = 98;
 
-/// A siginfo with the code `SI_QUEUE`, whose `si_value` is the signal's number times a thousand.
-fn queued_siginfo(signal: i32) -> [u8; 128] {
-    const SI_QUEUE: i32 = -1;
-    const SIGNO_OFFSET: usize = 0;
-    const CODE_OFFSET: usize = 8;
-    const VALUE_OFFSET: usize = 24;
-    let mut info = [0; 128];
-    for (offset, value) in
-        [(SIGNO_OFFSET, signal), (CODE_OFFSET, SI_QUEUE), (VALUE_OFFSET, 1000 * signal)]
-    {
-        info[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
-    }
-    info
+/// The value with which a signal is queued.
+fn queued_value(signal: i32) -> i32 {
+    1000 * signal
 }
 
 /// Blocks [`TASK_SIGNALS`] and [`PROCESS_SIGNAL`], and queues them to this task and this process. Returns
@@ -68,18 +59,9 @@ fn queued_siginfo(signal: i32) -> [u8; 128] {
 fn queue_signals() -> bool {
     let signals = [TASK_SIGNALS[0], TASK_SIGNALS[1], PROCESS_SIGNAL];
     let mask = signals.into_iter().map(sys::signal_bit).fold(0, |all, bit| all | bit);
-    let id = u64::from(sys::getpid().cast_unsigned());
     let queue = |signal: i32| {
-        let info = queued_siginfo(signal);
-        let (number, info) = (u64::from(signal.cast_unsigned()), info.as_ptr() as u64);
-        // SAFETY: reads the siginfo.
-        unsafe {
-            if signal == PROCESS_SIGNAL {
-                sys::call(libc::SYS_rt_sigqueueinfo, &[id, number, info])
-            } else {
-                sys::call(libc::SYS_rt_tgsigqueueinfo, &[id, id, number, info])
-            }
-        }
+        let queue = if signal == PROCESS_SIGNAL { Queue::Process } else { Queue::Task };
+        queue_signal(queue, signal, queued_value(signal))
     };
     sys::sigmask(libc::SIG_BLOCK, mask).is_ok() && signals.into_iter().all(|s| queue(s).is_ok())
 }
@@ -176,8 +158,10 @@ fn peek(tracee: &Tracee, offset: u64, flags: u32, count: i32) -> (sys::Result<u6
 fn expect_queues(tracee: &Tracee) -> Check {
     /// `PTRACE_PEEKSIGINFO_SHARED`: the queue of the process.
     const SHARED: u32 = 1;
-    let infos =
-        |signals: &[i32]| signals.iter().copied().flat_map(queued_siginfo).collect::<Vec<_>>();
+    let infos = |signals: &[i32]| {
+        let siginfo = |&signal: &i32| queued_siginfo(tracee.pid, signal, queued_value(signal));
+        signals.iter().flat_map(siginfo).collect::<Vec<_>>()
+    };
     let [first, second] = TASK_SIGNALS;
     for (what, (offset, flags, count), signals) in [
         ("the task's queue", (0, 0, 4), &[first, second][..]),

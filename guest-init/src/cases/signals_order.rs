@@ -6,6 +6,7 @@ use super::check_on;
 use super::userfault::Userfault;
 use crate::arch::{self, Reg};
 use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, case_not_in_core};
+use crate::queued_signal::{Queue, queue_signal, queued_siginfo};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, SigAction};
@@ -149,60 +150,36 @@ fn before_pending() -> Check {
     expect_equal("effect", take_umask_effect(), false)
 }
 
-/// The siginfo of a SIGSYS that this process queues with a value.
-fn queued_siginfo(value: i32) -> [u8; 128] {
-    let (pid, uid) = (sys::getpid(), sys::getuid().cast_signed());
-    let mut siginfo = [0; 128];
-    let fields = [(0, libc::SIGSYS), (8, libc::SI_QUEUE), (16, pid), (20, uid), (24, value)];
-    for (offset, field) in fields {
-        siginfo[offset..offset + 4].copy_from_slice(&field.to_ne_bytes());
-    }
-    siginfo
-}
-
-/// Queues a SIGSYS with a value for this thread or for this process.
-fn queue(is_for_thread: bool, value: i32) -> sys::Result<()> {
-    let siginfo = queued_siginfo(value);
-    let id = |id: i32| u64::from(id.cast_unsigned());
-    let (process, thread) = (id(sys::getpid()), id(sys::gettid()));
-    let (signal, siginfo) = (id(libc::SIGSYS), siginfo.as_ptr() as u64);
-    // SAFETY: the siginfo is live.
-    unsafe {
-        match is_for_thread {
-            true => sys::call(libc::SYS_rt_tgsigqueueinfo, &[process, thread, signal, siginfo]),
-            false => sys::call(libc::SYS_rt_sigqueueinfo, &[process, signal, siginfo]),
-        }
-    }
-    .map(drop)
-}
-
 /// Handler body: queues a SIGSYS twice, if this is the first one.
 fn queue_in_first_handler(dispatch: Dispatch<'_>) {
+    let queue = |value| queue_signal(Queue::Task, libc::SIGSYS, value);
     if dispatch.index == 0 {
-        set_shared_word(0, u64::from(queue(true, 5).and_then(|()| queue(true, 6)).is_ok()));
+        set_shared_word(0, u64::from(queue(5).and_then(|()| queue(6)).is_ok()));
     }
 }
 
 fn pending_once() -> Check {
     handle_dispatches(do_nothing)?;
-    // Whether each SIGSYS is for the thread, and its value; and the values handled, those of the thread first.
+    use Queue::{Process, Task};
+    let siginfo = |value| queued_siginfo(sys::getpid(), libc::SIGSYS, value);
+    // The queue and the value of each SIGSYS, and the values handled, those of the task first.
     for (queued, handled) in [
-        (&[(true, 1), (true, 2)][..], &[1][..]),
-        (&[(false, 1), (false, 2)], &[1]),
-        (&[(false, 1), (true, 2), (false, 3), (true, 4)], &[2, 1]),
+        (&[(Task, 1), (Task, 2)][..], &[1][..]),
+        (&[(Process, 1), (Process, 2)], &[1]),
+        (&[(Process, 1), (Task, 2), (Process, 3), (Task, 4)], &[2, 1]),
     ] {
         reset_dispatch_count();
         let old_mask = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(libc::SIGSYS))
             .map_err(broken("rt_sigprocmask"))?;
         let sent =
-            queued.iter().try_for_each(|(is_for_thread, value)| queue(*is_for_thread, *value));
+            queued.iter().try_for_each(|(queue, value)| queue_signal(*queue, libc::SIGSYS, *value));
         sys::sigmask(libc::SIG_SETMASK, old_mask).map_err(broken("rt_sigprocmask"))?;
         sent.map_err(broken("rt_tgsigqueueinfo"))?;
-        let what = format!("for thread, value: {queued:?}");
+        let what = format!("queued {queued:?}");
         expect_equal(&format!("SIGSYS handled, {what}"), dispatch_count() as usize, handled.len())?;
         for (index, value) in handled.iter().enumerate() {
             let got = shared().sigsys_record(index).map_or([0; 128], |record| record.info);
-            expect_equal(&format!("siginfo, {what}"), got, queued_siginfo(*value))?;
+            expect_equal(&format!("siginfo, {what}"), got, siginfo(*value))?;
         }
     }
     handle_dispatches(queue_in_first_handler)?;
@@ -213,7 +190,7 @@ fn pending_once() -> Check {
     expect_equal("a SIGSYS queued twice in the handler", shared_word(0), 1)?;
     expect_equal("SIGSYS handled", dispatch_count(), 2)?;
     let second = shared().sigsys_record(1).map_or([0; 128], |record| record.info);
-    expect_equal("siginfo after that of the dispatch", second, queued_siginfo(5))?;
+    expect_equal("siginfo after that of the dispatch", second, siginfo(5))?;
     expect_result_kept("after both", &after)?;
     expect_equal("effect", take_umask_effect(), false)
 }

@@ -156,14 +156,6 @@ fn program_headers_length(core: &[u8]) -> Result<isize, Failure> {
     Ok(isize::try_from(count).expect("16 bits fit") * LENGTH)
 }
 
-/// The parts of a core whose program headers are longer than those of the core with these parts.
-fn after_growth(parts: &[Part], growth: isize) -> Vec<Part> {
-    let moved = |length: usize| length.saturating_add_signed(growth);
-    let (headers, rest) = parts.split_first().expect("there is a part for the headers");
-    let rest = rest.iter().map(|part| Part { start: moved(part.start), ..*part });
-    [Part { length: moved(headers.length), ..*headers }].into_iter().chain(rest).collect()
-}
-
 /// The parts of a core up to the end of its notes. The headers before the notes are taken for one part.
 fn parts_of(notes: &[Note<'_>]) -> Vec<Part> {
     let mut parts = vec![Part { start: 0, length: notes.first().map_or(0, |note| note.start) }];
@@ -221,16 +213,15 @@ fn check_cut_core_dumps() -> Check {
         let (_, cut) = dump_core_of_child(BLOCK, FURTHER_THREADS, limit)?;
         // The case's own allocations may change the number of mappings between two cores.
         let growth = program_headers_length(&cut)? - program_headers_length(&whole)?;
-        let whole_parts = &parts;
-        let parts = after_growth(whole_parts, growth);
+        let in_cut = |offset: usize| offset.saturating_add_signed(growth);
         let mut written = 0;
         let fits = |part: &&Part| {
             written += part.length;
-            written <= limit
+            in_cut(written) <= limit
         };
         let end = parts.iter().take_while(fits).last().map_or(0, |part| part.start + part.length);
         let what = format!("with a limit of {limit} bytes");
-        expect_equal(&format!("length of the core {what}"), cut.len(), end)?;
+        expect_equal(&format!("length of the core {what}"), cut.len(), in_cut(end))?;
         // The contents of notes tell of another process.
         let is_header = |index: &usize| *index == 0 || !index.is_multiple_of(3);
         for (index, part) in parts.iter().enumerate().filter(|(index, _)| is_header(index)) {
@@ -239,8 +230,7 @@ fn check_cut_core_dumps() -> Check {
                 continue;
             }
             let length = part.length.min(end - part.start);
-            let bytes = |core: &[u8], start| core[start..start + length].to_vec();
-            let is_same = bytes(&cut, part.start) == bytes(&whole, whole_parts[index].start);
+            let is_same = cut[in_cut(part.start)..][..length] == whole[part.start..][..length];
             expect_equal(&format!("part {index} of the whole core {what}"), is_same, true)?;
         }
     }
@@ -353,7 +343,7 @@ const NOTE_HEADER_LENGTH: usize = 12;
 
 /// A note of a core (elf(5)).
 struct Note<'a> {
-    /// Where its header is in the core.
+    /// The offset of its header in the core.
     start: usize,
     /// `NT_*` (include/uapi/linux/elf.h).
     kind: u32,
@@ -363,7 +353,7 @@ struct Note<'a> {
 }
 
 impl Note<'_> {
-    /// Where its content is in the core.
+    /// The offset of its content in the core.
     fn content_start(&self) -> usize {
         self.start + NOTE_HEADER_LENGTH + self.name.len().next_multiple_of(4)
     }

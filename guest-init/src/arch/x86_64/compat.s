@@ -248,6 +248,17 @@ SUDBOX_AT sudbox32_syscall_gate
     syscall
     hlt
 
+# Stores DS, ES, SS and CS in EAX, EBX, ECX and EDX, and loads DS and ES with __USER_DS, which it leaves in EBP.
+.macro SUDBOX_STORE_SEGMENTS
+    mov eax, ds
+    mov ebx, es
+    mov ecx, ss
+    mov edx, cs
+    mov ebp, 0x2b                   # __USER_DS
+    mov ds, ebp
+    mov es, ebp
+.endm
+
 # Makes a call with DS, ES and SS loaded from ESI, EDI and EBP, and stores DS, ES, SS and CS after it in EAX, EBX,
 # ECX and EDX.
 .balign 64
@@ -256,13 +267,7 @@ SUDBOX_AT sudbox32_segments_gate
     mov es, edi
     mov ss, ebp
     int 0x80
-    mov eax, ds
-    mov ebx, es
-    mov ecx, ss
-    mov edx, cs
-    mov ebp, 0x2b                   # __USER_DS
-    mov ds, ebp
-    mov es, ebp
+    SUDBOX_STORE_SEGMENTS
     mov ss, ebp
     jmp sudbox32_after_call
 
@@ -276,13 +281,7 @@ SUDBOX_AT sudbox32_long_segments_gate
     .word 0x33                      # __USER_CS
 .code64
 1:  syscall
-    mov eax, ds
-    mov ebx, es
-    mov ecx, ss
-    mov edx, cs
-    mov ebp, 0x2b                   # __USER_DS
-    mov ds, ebp
-    mov es, ebp
+    SUDBOX_STORE_SEGMENTS
     .byte 0xff, 0x2d                # jmp far [rip + 3f]
     .long 3f - . - 4
 .code32

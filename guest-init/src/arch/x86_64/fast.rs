@@ -2,7 +2,7 @@
 
 //! The fast system call instructions of 32-bit mode in a 64-bit program (`fast.s`).
 
-use super::{Reg, UserContext};
+use super::{Reg, USER_CS, USER32_CS, UserContext};
 use crate::arch::gates::symbol_address;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,10 +13,6 @@ unsafe extern "C" {
     fn sudbox_fast_back();
     static sudbox_fast_stack: AtomicU64;
 }
-
-/// Code segments of 32-bit and of 64-bit mode (arch/x86/include/asm/segment.h).
-const USER32_CS: u16 = 0x23;
-const USER_CS: u16 = 0x33;
 
 /// Issues a 32-bit call with one argument by the instruction at `instruction`. `stack` is the stack pointer
 /// during the call. Returns the result register after a signal handler has called [`return_from_fast`].

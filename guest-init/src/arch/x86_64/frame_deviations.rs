@@ -3,6 +3,7 @@
 //! pointers, sizes, constants and alignment. Each of them is recorded as its difference from the correct value,
 //! so that a wrong value shows even if all frames have it.
 
+use super::USER_CS;
 use super::watch::{CpuState, XSAVE_HEADER, component_range};
 use crate::arch::{FrameFormat, Part, Reg};
 
@@ -71,7 +72,6 @@ pub(super) fn native_format_deviations(
 /// `UC_FP_XSTATE`; in a 64-bit frame also `UC_SIGCONTEXT_SS` and, if the code segment is that of 64-bit
 /// code, `UC_STRICT_RESTORE_SS`.
 fn correct_uc_flags(format: FrameFormat, code_segment: u16) -> u64 {
-    const USER_CS: u16 = 0x33;
     match format {
         FrameFormat::Compat => 1,
         FrameFormat::Native if code_segment == USER_CS => 7,

@@ -45,6 +45,12 @@ pub use watch_compat::*;
 pub const AUDIT_ARCH: u32 = 0xc000_003e;
 /// `si_arch` of a system call through `int 0x80` (`AUDIT_ARCH_I386`).
 pub const AUDIT_ARCH_COMPAT: u32 = 0x4000_0003;
+/// The selectors of 32-bit code, of data and stacks, and of 64-bit code (arch/x86/include/asm/segment.h).
+pub const USER32_CS: u16 = 0x23;
+#[allow(missing_docs)]
+pub const USER_DS: u16 = 0x2b;
+#[allow(missing_docs)]
+pub const USER_CS: u16 = 0x33;
 /// Length in bytes of the system call instruction, and of `int 0x80`.
 pub const CALL_LENGTH: u64 = 2;
 /// A system call number that no x86-64 kernel implements, and that no error code equals.

@@ -2,7 +2,7 @@
 //! Watched calls in 32-bit code, and handlers with 32-bit signal frames, in a 64-bit program. Both
 //! are entered through a page of 32-bit code below 4 GiB.
 
-use super::{FLAG_TRAP, Reg, UserContext};
+use super::{FLAG_TRAP, Reg, USER_CS, USER32_CS, UserContext};
 use crate::arch::gates::symbol_address;
 use crate::arch::{CpuState, FrameFormat};
 use crate::sys;
@@ -27,9 +27,6 @@ const HANDLER_OFFSET: u32 = 0x80;
 const RESTORER_OFFSET: u32 = 0xc0;
 const SIGACTION_OFFSET: u32 = 0x100;
 
-/// Code segments of 32-bit and of 64-bit mode (arch/x86/include/asm/segment.h).
-const USER32_CS: u32 = 0x23;
-const USER_CS: u8 = 0x33;
 /// `rt_sigaction` in the table of `int 0x80` (arch/x86/entry/syscalls/syscall_32.tbl).
 const COMPAT_SIGACTION: u32 = 174;
 /// `SA_RESTORER` (arch/x86/include/uapi/asm/signal.h).
@@ -62,7 +59,7 @@ pub fn map_compat_code() -> sys::Result<()> {
         // A far jump to the 64-bit code at `code64_offset`: jmp 0x33:address.
         code.push(0xea);
         code.extend_from_slice(&(CODE_PAGE + code64_offset).to_le_bytes());
-        code.extend_from_slice(&[USER_CS, 0]);
+        code.extend_from_slice(&USER_CS.to_le_bytes());
         code.resize(0x10, 0xcc);
         // jmp [rip + 2]. The word with the address is aligned, since the program may run with AC set.
         code.extend_from_slice(&[0xff, 0x25, 2, 0, 0, 0, 0xcc, 0xcc]);
@@ -84,7 +81,7 @@ pub fn map_compat_code() -> sys::Result<()> {
     };
     for (pointer, address) in far_pointers {
         pointer[0].store(address, Ordering::SeqCst);
-        pointer[1].store(USER32_CS, Ordering::SeqCst);
+        pointer[1].store(USER32_CS.into(), Ordering::SeqCst);
     }
     Ok(())
 }

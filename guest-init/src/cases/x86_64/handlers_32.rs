@@ -7,19 +7,15 @@ use super::compat::{
     self as program_32, Program, RESTORER, SIGINFO, arm_inside_request, inside_request,
 };
 use crate::arch::compat::{self, Registers, Request, number};
+use crate::arch::{USER_CS, USER_DS, USER32_CS};
 use crate::case::{Check, Failure};
 use crate::cases::restart::is_asleep;
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
 
-/// The selectors with which a 32-bit handler starts (arch/x86/include/asm/segment.h).
-const USER_DS: u32 = 0x2b;
-const USER32_CS: u32 = 0x23;
-/// The selector of 64-bit code.
-const USER_CS: u32 = 0x33;
 /// The first segment of a thread's own (`GDT_ENTRY_TLS_MIN`), and its selector.
-const OWN_ENTRY: u32 = 12;
-const OWN_DS: u32 = OWN_ENTRY << 3 | 3;
+const OWN_ENTRY: u16 = 12;
+const OWN_DS: u16 = OWN_ENTRY << 3 | 3;
 /// The flags of a `struct user_desc`: `seg_32bit`, `limit_in_pages` and `useable`.
 const FLAT_DATA: u32 = 0x51;
 
@@ -32,7 +28,7 @@ const FRAME_LENGTH: u32 = 0x4000;
 
 /// Requests that make [`OWN_DS`] a flat segment of data, and set the alternate stack.
 fn prepare_requests(program: &Program) -> [Request; 2] {
-    let segment = program.write_slot(1, [OWN_ENTRY, 0, 0xf_ffff, FLAT_DATA]);
+    let segment = program.write_slot(1, [OWN_ENTRY.into(), 0, 0xf_ffff, FLAT_DATA]);
     let stack = program.write_slot(2, [ALTERNATE_END - ALTERNATE_LENGTH, 0, ALTERNATE_LENGTH]);
     [
         inside_request(number::SET_THREAD_AREA, &[segment]),
@@ -45,9 +41,9 @@ fn prepare_requests(program: &Program) -> [Request; 2] {
 enum Restorer {
     /// The program's own, by `SA_RESTORER`.
     Own,
-    /// That of the vDSO, as there is neither a restorer nor `SA_RESTORER`.
+    /// The vDSO's, as there is neither a restorer nor `SA_RESTORER`.
     Vdso,
-    /// That of the vDSO: `sa_restorer` is this stack's end, without `SA_RESTORER`.
+    /// The vDSO's: `sa_restorer` is this stack's end, without `SA_RESTORER`.
     Stack(u32),
 }
 
@@ -56,7 +52,7 @@ enum Restorer {
 struct Entered {
     restorer: Restorer,
     /// DS, ES and SS at the call.
-    segments: [u32; 3],
+    segments: [u16; 3],
     /// Whether 64-bit code makes the call.
     is_long: bool,
     /// Whether the handler's stack is the alternate one.
@@ -116,8 +112,8 @@ fn handler_request(
 }
 
 /// A request for a call that is dispatched, with these segments.
-fn call_request(segments: [u32; 3], is_long: bool) -> Request {
-    let [si, di, bp] = segments;
+fn call_request(segments: [u16; 3], is_long: bool) -> Request {
+    let [si, di, bp] = segments.map(u32::from);
     let (gate, getpid) = match is_long {
         false => (compat::segments_gate(), number::GETPID),
         true => (compat::long_segments_gate(), u32::try_from(libc::SYS_getpid).unwrap_or(0)),
@@ -164,7 +160,7 @@ pub(crate) fn entered() -> Check {
             expect_equal(
                 &format!("DS, ES, SS, CS and return address of the handler, {what}"),
                 [start.ds, start.es, start.ss, start.cs, start.return_address],
-                [USER_DS, USER_DS, USER_DS, USER32_CS, return_address],
+                [USER_DS.into(), USER_DS.into(), USER_DS.into(), USER32_CS.into(), return_address],
             )?;
             let after = pair[1].registers_after;
             let [ds, es, ss] = entered.segments;
@@ -172,7 +168,7 @@ pub(crate) fn entered() -> Check {
             expect_equal(
                 &format!("DS, ES, SS, CS after the handler, {what}"),
                 [after.ax, after.bx, after.cx, after.dx],
-                [ds, es, ss, cs],
+                [ds, es, ss, cs].map(u32::from),
             )?;
             expect_equal(&format!("change of the stack, {what}"), pair[1].stack_change, 0)?;
         }

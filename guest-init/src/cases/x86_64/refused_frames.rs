@@ -3,7 +3,7 @@
 //! Signal frames of which the kernel can write, or read back, a part only. The program is told by SIGSEGV.
 
 use super::fast::map_low;
-use crate::arch::{self, Reg, Registers, UserContext};
+use crate::arch::{self, Reg, Registers, USER_CS, USER_DS, USER32_CS, UserContext};
 use crate::case::{Check, Failure};
 use crate::probe;
 use crate::support::*;
@@ -12,9 +12,6 @@ use std::arch::asm;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sudbox_protocol::Feature;
 
-/// The selectors of 64-bit code and of its stack.
-const USER_CS: u16 = 0x33;
-const USER_DS: u16 = 0x2b;
 /// The length of the alternate stack for the handler of SIGSEGV, in pages.
 const STACK_PAGES: usize = 16;
 
@@ -347,7 +344,7 @@ impl Return {
         };
         put(registers + 44, &result.to_ne_bytes()[..4]);
         put(registers + 56, &NOWHERE.to_ne_bytes());
-        put(registers + 60, &0x23u32.to_ne_bytes());
+        put(registers + 60, &u32::from(USER32_CS).to_ne_bytes());
         put(registers + 64, &0x202u32.to_ne_bytes());
         put(registers + 72, &u32::from(USER_DS).to_ne_bytes());
         bytes

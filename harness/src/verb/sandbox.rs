@@ -78,7 +78,7 @@ pub(crate) fn run(args: &SandboxArgs, user_options: &UserOptions) -> anyhow::Res
     program_run.finish(name.to_string(), args.format)
 }
 
-/// How guest-init ended on the host's kernel, and its output.
+/// A run of guest-init on the host's kernel: its end and its output.
 struct HostRun {
     exit_code: u8,
     /// The captured stdout; empty if stdout was forwarded.

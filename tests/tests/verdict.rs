@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use sudbox_report::{Form, Report as _, Verdict};
+use sudbox_report::{Report as _, Verdict};
 use sudbox_tests::{PINNED_SERIES, expected_outcomes, listed_cases, run, sudbox, sudbox_run};
 
 /// Cases that run only on kernels without dispatch.
@@ -60,20 +60,27 @@ fn a_cached_run_needs_no_network() {
 
 #[test]
 fn every_form_of_the_report_is_printed_and_kept() {
-    for Form { name, .. } in Verdict::FORMS {
+    // The forms that users rely on: the name, the beginning and the file of each.
+    let public_forms = [
+        ("table", "Linux 6.12.", "report.txt"),
+        ("ktap", "KTAP version 1\n", "report.ktap"),
+        ("junit", "<?xml", "junit.xml"),
+        ("html", "<!DOCTYPE html>", "report.html"),
+        ("json", "{", "report.json"),
+        ("kcidb", "{", "kcidb.json"),
+    ];
+    for (name, _, file) in public_forms {
+        assert_eq!(Verdict::form(name).map(|form| form.file_name), Some(file), "{name}");
+    }
+    for form in Verdict::FORMS {
+        let name = form.name;
         let mut command = sudbox();
         command.args(["run", "--cases", "selector", "--format", name]);
         let result = run(command).expect_code(0);
-        let beginning = match *name {
-            "table" => "Linux 6.12.",
-            "ktap" => "KTAP version 1\n",
-            "html" => "<!DOCTYPE html>",
-            "junit" => "<?xml",
-            "json" | "kcidb" => "{",
-            _ => "",
-        };
         assert!(!result.stdout.is_empty(), "{name}");
-        assert!(result.stdout.starts_with(beginning), "{name}: {}", result.stdout);
+        for (_, beginning, _) in public_forms.iter().filter(|(public, ..)| *public == name) {
+            assert!(result.stdout.starts_with(beginning), "{name}: {}", result.stdout);
+        }
         assert!(!result.stdout.contains('\u{1b}'), "colour without a terminal");
         let folder = result.folder();
         let files = Verdict::FORMS.iter().map(|form| form.file_name);

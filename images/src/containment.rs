@@ -18,6 +18,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
@@ -30,6 +31,9 @@ use crate::file_owner::Owner;
 use crate::slot_files::SlotFiles;
 use crate::toolchain::{Toolchain, find_program};
 use namespaces::Namespaces;
+
+/// Time between SIGTERM and SIGKILL to processes, in which make removes half-written targets. Whole seconds.
+pub(crate) const KILL_DELAY: Duration = Duration::from_secs(3);
 
 /// Newest Landlock version whose rights are used (Linux 6.12).
 const LANDLOCK_ABI: ABI = ABI::V6;

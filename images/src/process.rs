@@ -11,14 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use crate::containment::Containment;
+use crate::containment::{Containment, KILL_DELAY};
 use crate::error::Error;
 use crate::lock::EntryLock;
 use crate::monitor::Monitor;
 use crate::poll;
-
-/// Time between SIGTERM and SIGKILL to a process group, in which make removes half-written targets.
-const KILL_DELAY: Duration = Duration::from_secs(3);
 
 /// Interval of [`Event::Tick`].
 const TICK_INTERVAL: Duration = Duration::from_millis(200);

@@ -7,14 +7,13 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use super::KILL_DELAY;
+
 /// Flags of unshare(2) for namespaces that need either `CAP_SYS_ADMIN` or a new user namespace.
 const PROCESS_NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC;
 
 /// Maximum length in bytes of a line in `/proc/self/uid_map`.
 const MAX_MAP_LENGTH: usize = 64;
-
-/// Seconds between SIGTERM and SIGKILL to the first process of the PID namespace.
-const KILL_DELAY_SECONDS: u32 = 3;
 
 /// The namespaces that this process may create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,10 +117,11 @@ fn write_file(path: &std::ffi::CStr, text: &[u8]) -> io::Result<()> {
 
 /// Waits for the child, and exits with the child's exit code, or with 128 plus the number of the
 /// signal that killed the child. Passes SIGTERM on to the child, and kills the child if it is alive
-/// [`KILL_DELAY_SECONDS`] later: the kernel drops a signal that the first process of a PID namespace
+/// [`KILL_DELAY`] later: the kernel drops a signal that the first process of a PID namespace
 /// sends to itself to end, as make does (`SIGNAL_UNKILLABLE`). If this process is killed, the kernel kills
 /// the child (`PR_SET_PDEATHSIG`) and all processes of the child's PID namespace.
 fn wait_and_exit(child: i32) -> ! {
+    let kill_delay = u32::try_from(KILL_DELAY.as_secs()).unwrap_or(1);
     // SAFETY: the calls get live structures. This process uses no files, so all can be closed; the
     // pipes must be closed, because the harness waits for their end of file.
     unsafe {
@@ -146,7 +146,7 @@ fn wait_and_exit(child: i32) -> ! {
             match signal {
                 libc::SIGTERM => {
                     libc::kill(child, libc::SIGTERM);
-                    libc::alarm(KILL_DELAY_SECONDS);
+                    libc::alarm(kill_delay);
                 }
                 libc::SIGALRM => {
                     libc::kill(child, libc::SIGKILL);

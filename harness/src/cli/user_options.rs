@@ -115,17 +115,21 @@ mod tests {
     use crate::cli::Cli;
     use clap::CommandFactory as _;
 
-    fn user_options(line: &str) -> UserOptions {
-        let mut command = Cli::command();
-        let matches = command.clone().get_matches_from(line.split(' '));
-        command.build();
-        UserOptions::from_matches(&command, &matches)
+    impl UserOptions {
+        /// The options that a command line gives.
+        pub(crate) fn of_line(line: &str) -> UserOptions {
+            let mut command = Cli::command();
+            let matches = command.clone().get_matches_from(line.split(' '));
+            command.build();
+            UserOptions::from_matches(&command, &matches)
+        }
     }
 
     #[test]
     fn options_have_values_subject_and_variable() {
-        let user_options =
-            user_options("sudbox run 6.12 --memory 512 --strict --config a --config b --cc clang");
+        let user_options = UserOptions::of_line(
+            "sudbox run 6.12 --memory 512 --strict --config a --config b --cc clang",
+        );
         let names: Vec<&str> = user_options.iter().map(|option| &*option.name).collect();
         assert_eq!(names.len(), 4, "{names:?}");
         let of = |name: &str| user_options.iter().find(|option| option.name == name).unwrap();
@@ -141,7 +145,7 @@ mod tests {
 
     #[test]
     fn options_with_default_values_are_not_given() {
-        assert_eq!(user_options("sudbox run"), UserOptions::default());
-        assert_eq!(user_options("sudbox report list"), UserOptions::default());
+        assert_eq!(UserOptions::of_line("sudbox run"), UserOptions::default());
+        assert_eq!(UserOptions::of_line("sudbox report list"), UserOptions::default());
     }
 }

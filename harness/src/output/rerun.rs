@@ -196,16 +196,8 @@ fn shell_quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The options that a command line gives.
-    fn user_options(line: &str) -> UserOptions {
-        let mut command = Cli::command();
-        let matches = command.clone().get_matches_from(line.split(' '));
-        command.build();
-        UserOptions::from_matches(&command, &matches)
-    }
-
     fn rerun(line: &str, is_for_make: bool) -> RerunCommand {
-        RerunCommand::with_syntax(RerunVerb::Run, "6.12", &user_options(line), is_for_make)
+        RerunCommand::with_syntax(RerunVerb::Run, "6.12", &UserOptions::of_line(line), is_for_make)
     }
 
     #[test]
@@ -241,7 +233,8 @@ mod tests {
 
     #[test]
     fn options_of_a_matrix_are_repeated_for_one_of_its_kernels() {
-        let user_options = user_options("sudbox matrix --kernels 6.12 --cpus 2 --shard 1/2");
+        let user_options =
+            UserOptions::of_line("sudbox matrix --kernels 6.12 --cpus 2 --shard 1/2");
         let rerun = RerunCommand::with_syntax(RerunVerb::Run, "6.12", &user_options, false)
             .with_arch_and_flavour("aarch64", "default");
         assert_eq!(

@@ -14,11 +14,6 @@ use crate::pins::Pins;
 use crate::types::Request;
 use crate::version::{Series, Version};
 
-/// The references that [`Reference::parse`] accepts, for messages and help.
-pub const ACCEPTED_REFERENCES: &str = "a release such as v6.12.117, a series such as 6.12, latest, \
-     stable, installed, the directory of a Linux source tree, a vmlinux, bzImage or .deb file, \
-     deb:6.12 or deb:PACKAGE, or a commit of the git tree of --linux (LINUX=)";
-
 /// A parsed reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reference {

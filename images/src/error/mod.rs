@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use build::{BuildError, ConfigError, PatchError};
 pub(crate) use git::GitError;
 pub(crate) use prebuilt::{DamagedImage, DebError, ModuleError, PrebuiltError};
+pub use reference::ACCEPTED_REFERENCES;
 pub(crate) use reference::ReferenceError;
 pub(crate) use source::SourceError;
 

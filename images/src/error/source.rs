@@ -2,8 +2,8 @@
 //! Errors of finding, downloading and unpacking releases and packages.
 
 use super::Fault;
+use super::reference::ACCEPTED_REFERENCES;
 use crate::makefile::NotATree;
-use crate::reference::ACCEPTED_REFERENCES as ACCEPTED;
 use crate::version::{Release, Version};
 
 /// An error in finding, downloading or unpacking a release or package.
@@ -15,7 +15,7 @@ pub enum SourceError {
     )]
     Unreachable { version: Version, sources: String },
     #[error(
-        "kernel {version}: no source has a release of this series; on offer: {offers}; give {ACCEPTED}"
+        "kernel {version}: no source has a release of this series; on offer: {offers}; give {ACCEPTED_REFERENCES}"
     )]
     NoSuchSeries { version: Version, offers: String },
     #[error("{substitution_note}, which --exact (EXACT=) refuses")]
@@ -80,7 +80,7 @@ pub enum SourceError {
     )]
     PackagesUnreachable { typed: String },
     #[error(
-        "kernel {typed}: the distribution has no such package; on offer: {offers}; give {ACCEPTED}"
+        "kernel {typed}: the distribution has no such package; on offer: {offers}; give {ACCEPTED_REFERENCES}"
     )]
     NoSuchPackage { typed: String, offers: String },
     #[error(

@@ -159,6 +159,11 @@ impl Floating {
         copy.clear_x87_padding();
         // The reserved bytes after XMM15.
         copy.0[416..512].fill(0);
+        // PKRU has 32 bits, and the other half of its component is unused (Intel SDM volume 1, 13.5.7). Some
+        // processors of AMD store there what was loaded last.
+        if supported_components() & 1 << PKRU_COMPONENT != 0 {
+            copy.0[component_range(PKRU_COMPONENT)][4..].fill(0);
+        }
         copy
     }
 

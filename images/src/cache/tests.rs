@@ -77,7 +77,7 @@ fn an_interrupt_ends_the_wait_for_a_lock_and_shared_locks_coexist() {
     let mut interrupted = crate::monitor::tests::Interrupted::new();
     let error = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Interrupted);
-    drop(lock);
+    release_lock(lock);
     let first = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap();
     let second = cache.lock("slots", "x", LockMode::Shared, &mut interrupted).unwrap();
     drop((first, second));

@@ -29,8 +29,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use sudbox_report::Outcome;
 
-/// Time limit of one command. A kernel build from scratch on a busy machine takes a third of this time.
-const COMMAND_LIMIT: Duration = Duration::from_secs(900);
+/// Time limit of one command. A kernel build from scratch beside two others, on two CPUs, takes half of
+/// this time.
+const COMMAND_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Output and exit code of a finished command.
 #[derive(Debug)]

@@ -69,6 +69,7 @@ fn forget_signals() {
 }
 
 /// The signal that the program must be told of, with registers in its frame.
+#[derive(Clone)]
 struct Told {
     signal: i32,
     /// The mask in its frame, if that does not depend on how much of a frame could be read.
@@ -305,6 +306,9 @@ enum Return {
 const LENGTH: usize = 768;
 /// The address at which a handcrafted 32-bit frame continues: one that is never mapped.
 const NOWHERE: u32 = 0x1000;
+/// The address at which the kernel reads its table of interrupts (`CPU_ENTRY_AREA_RO_IDT`, arch/x86/include/asm/
+/// cpu_entry_area.h).
+const INTERRUPT_TABLE: u64 = 0xffff_fe00_0000_0000;
 /// A handcrafted frame.
 type Bytes = [u8; LENGTH];
 
@@ -328,8 +332,8 @@ impl Return {
     }
 
     /// A frame with this result's register. The native one is that of the handler, else the frame continues at
-    /// [`NOWHERE`].
-    fn frame(self, context: &UserContext, result: u64) -> Bytes {
+    /// [`NOWHERE`], and has this address of its floating point state.
+    fn frame(self, context: &UserContext, result: u64, floating: u32) -> Bytes {
         let mut bytes = [0; LENGTH];
         let mut put = |at: usize, word: &[u8]| bytes[at..at + word.len()].copy_from_slice(word);
         let registers = match self {
@@ -347,6 +351,7 @@ impl Return {
         put(registers + 60, &u32::from(USER32_CS).to_ne_bytes());
         put(registers + 64, &0x202u32.to_ne_bytes());
         put(registers + 72, &u32::from(USER_DS).to_ne_bytes());
+        put(registers + 76, &floating.to_ne_bytes());
         bytes
     }
 
@@ -387,6 +392,8 @@ struct Trial {
     hidden: Option<u64>,
     /// Changes the handler's own frame before it is copied.
     edit: fn(&mut UserContext),
+    /// The address of the floating point state in a 32-bit frame.
+    floating: u32,
     /// Whether SIGUSR1 is pending, and the frame unblocks it.
     is_signal_pending: bool,
 }
@@ -407,7 +414,7 @@ fn return_by_frame(dispatch: Dispatch<'_>) {
         IS_UNPREPARED.fetch_or(!is_pending, Ordering::SeqCst);
     }
     if trial.place < arch::KERNEL_ADDRESS {
-        let bytes = trial.format.frame(dispatch.frame, trial.result);
+        let bytes = trial.format.frame(dispatch.frame, trial.result, trial.floating);
         // SAFETY: pages of this case; a native frame is shorter than the others.
         unsafe { (trial.place as *mut [u8; LENGTH]).write_unaligned(bytes) };
     }
@@ -487,6 +494,7 @@ pub(crate) fn unreadable() -> Check {
         result: libc::SYS_umask.cast_unsigned(),
         hidden: None,
         edit: |_| {},
+        floating: 0,
         is_signal_pending: false,
     };
     let has_compat = probe::environment().features.contains(&Feature::Ia32);
@@ -501,8 +509,17 @@ pub(crate) fn unreadable() -> Check {
             let trial = Trial { hidden: Some(hidden), ..trial(format, boundary - offset) };
             expect_return(&what, &trial, Some(&refused))?;
         }
-        let what = format!("{format:?} in the kernel's half");
-        expect_return(&what, &trial(format, arch::KERNEL_ADDRESS), Some(&refused))?;
+        // Nothing of a frame in the kernel's half is read, whether that could be read or not.
+        for place in [arch::KERNEL_ADDRESS, INTERRUPT_TABLE] {
+            let what = format!("{format:?} at {place:#x}");
+            let told = Told { mask: Some(sys::signal_bit(libc::SIGSYS)), ..refused.clone() };
+            expect_return(&what, &trial(format, place), Some(&told))?;
+        }
+        if format != Return::Native {
+            let what = format!("{format:?} with floating point state that cannot be read");
+            let trial = Trial { floating: NOWHERE, ..trial(format, start) };
+            expect_return(&what, &trial, Some(&refused))?;
+        }
         // A return is no call that restarts, whatever its result.
         for code in [512i64, 513, 514, 516] {
             let result = match format {

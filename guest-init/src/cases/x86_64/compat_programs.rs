@@ -259,6 +259,8 @@ fn siginfo_steps(program: &Program, pid: u32) -> Vec<(Request, i32)> {
         steps.push(step(set, address, -libc::EFAULT));
         steps.push(step(get, address, -libc::EFAULT));
     }
+    // The program can read its code, but not write it.
+    steps.push(step(get, program::inside_gate(), -libc::EFAULT));
     steps.extend([step(get, again, 0), step(set, new, 0), step(get, changed, 0)]);
     steps
 }

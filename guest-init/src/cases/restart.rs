@@ -67,9 +67,17 @@ pub(super) const CASES: &[Case] = &[
     ),
     case_not_in_core(
         "restart/failed-stays-failed",
-        "an interrupted call that does not restart returns EINTR, whatever the selector's value",
+        "an interrupted call that does not restart returns EINTR, whatever the selector's value, and a sleep or \
+         a wait for signals does so also if the handler has SA_RESTART",
         "handle_signal()",
         failed_stays_failed,
+    ),
+    case_not_in_core(
+        "restart/temporary-mask-ends",
+        "if a call with a signal mask of its own restarts, the mask from before the call holds at a dispatch of \
+         the restart, and after the call",
+        RESTART_FUNCTION,
+        temporary_mask_ends,
     ),
     case_not_in_core(
         "restart/suppressed-number-kept",
@@ -322,22 +330,27 @@ extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::UserContext) {
 
 fn failed_stays_failed() -> Check {
     handle_dispatches(do_nothing)?;
-    let action = sys::SigAction {
-        handler: set_block as *const () as u64,
-        flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
-        restorer: arch::restorer(),
-        mask: 0,
-    };
-    // SAFETY: the address is that of a signal handler.
-    unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     let byte = 0u8;
     let pipe = empty_pipe()?;
     let read = Registers::for_call(
         call_number(libc::SYS_read),
         [pipe, &raw const byte as u64, 1, 0, 0, 0],
     );
-    // The handler has no SA_RESTART, so that both calls return EINTR after it.
-    for regs in [read, sleep_call(&LONG_SLEEP)] {
+    let suspend = Registers::for_call(
+        call_number(libc::SYS_rt_sigsuspend),
+        [&raw const EMPTY_MASK as u64, 8, 0, 0, 0, 0],
+    );
+    let sleep = sleep_call(&LONG_SLEEP);
+    // Of these calls, SA_RESTART restarts the read only.
+    for (regs, flags) in [
+        (read, 0),
+        (sleep, 0),
+        (suspend, 0),
+        (sleep, libc::SA_RESTART),
+        (suspend, libc::SA_RESTART),
+    ] {
+        let handler = set_block as *const () as u64;
+        install_handler(libc::SIGUSR1, handler, flags, 0, arch::restorer())?;
         shared().other_signals.store(0, Ordering::SeqCst);
         let (tracee, _) = start_interrupted(&SELECTOR_SET_BY_HANDLER, &regs, |after| {
             after.result() == -i64::from(libc::EINTR)
@@ -346,6 +359,62 @@ fn failed_stays_failed() -> Check {
         expect_success(tracee.resume(CONT, libc::SIGUSR1)?)?;
         expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
         expect_equal("SIGSYS handled", dispatch_count(), 0)?;
+    }
+    Ok(())
+}
+
+/// The index of the shared word with the mask in the handler.
+const MASK_IN_HANDLER: usize = 6;
+/// The index of the shared word with the mask after the call.
+const MASK_AFTER_CALL: usize = 7;
+
+/// The task's signal mask.
+fn current_mask() -> u64 {
+    sys::sigmask(libc::SIG_BLOCK, 0).unwrap_or(u64::MAX)
+}
+
+/// Handler body: stores the mask in shared word [`MASK_IN_HANDLER`].
+fn store_mask(_: Dispatch<'_>) {
+    set_shared_word(MASK_IN_HANDLER, current_mask());
+}
+
+fn temporary_mask_ends() -> Check {
+    handle_dispatches(store_mask)?;
+    install_counting_handler(libc::SIGUSR1)?;
+    let before = sys::signal_bit(libc::SIGUSR2);
+    // Processes that this one starts inherit the mask.
+    sys::sigmask(libc::SIG_SETMASK, before).map_err(broken("rt_sigprocmask"))?;
+    let selector = shared_selector()?;
+    // The kernel writes the remaining time, and restarts the call with it.
+    let mut timeout = [0i64, 1_000_000];
+    let mask = [&raw const EMPTY_MASK as u64, 8];
+    let select = |timeout: u64| {
+        let arguments = [0, 0, 0, 0, timeout, &raw const mask as u64];
+        Registers::for_call(call_number(libc::SYS_pselect6), arguments)
+    };
+    let suspend =
+        Registers::for_call(call_number(libc::SYS_rt_sigsuspend), [mask[0], mask[1], 0, 0, 0, 0]);
+    for (regs, value) in
+        [(select(0), BLOCK), (suspend, BLOCK), (select(&raw mut timeout as u64), ALLOW)]
+    {
+        set_shared_word(MASK_AFTER_CALL, 0);
+        let (tracee, _) = start_interrupted(selector, &regs, |_| {
+            set_shared_word(MASK_AFTER_CALL, current_mask());
+            true
+        })?;
+        selector.store(value, Ordering::SeqCst);
+        if value == BLOCK {
+            tracee.resume_to_signal(CONT, 0, libc::SIGSYS)?;
+            expect_success(tracee.resume(CONT, libc::SIGSYS)?)?;
+            expect_equal("SIGSYS handled", dispatch_count(), 1)?;
+            expect_equal_hex("mask in the frame", first_sigsys_record()?.frame_mask, before)?;
+            let in_handler = before | sys::signal_bit(libc::SIGSYS);
+            expect_equal_hex("mask in the handler", shared_word(MASK_IN_HANDLER), in_handler)?;
+        } else {
+            expect_success(tracee.resume(CONT, 0)?)?;
+            expect_equal("SIGSYS handled", dispatch_count(), 0)?;
+        }
+        expect_equal_hex("mask after the call", shared_word(MASK_AFTER_CALL), before)?;
     }
     Ok(())
 }

@@ -60,6 +60,15 @@ pub(super) const CASES: &[Case] = &[
         stopped_sleep,
     ),
     case_not_in_core(
+        "restart/stopped-sleep-32",
+        "a sleep of 32 bits that SIGSTOP and SIGCONT interrupt restarts by the number that restart_syscall has in \
+         32 bits",
+        "get_nr_restart_syscall()",
+        check_on!("x86_64", this_arch::handlers_32::stopped_sleep),
+    )
+    .features(&[Feature::Dispatch, Feature::Ia32])
+    .only(OnlyArchs::PROGRAMS_OF_32_BITS),
+    case_not_in_core(
         "restart/allowed-goes-on",
         "with ALLOW an interrupted call restarts without a dispatch",
         RESTART_FUNCTION,

@@ -63,12 +63,22 @@ pub(super) const CASES: &[Case] = &[
     .only(X86_FRAMES),
     case_not_in_core(
         "signals/handler-32-entered",
-        "a 32-bit handler starts with the kernel's segments, on its stack, and returns by the vDSO without \
-         SA_RESTORER; then the program has its own segments again",
+        "a 32-bit handler starts with the kernel's segments, its arguments in registers, on its stack, and returns \
+         by the vDSO without SA_RESTORER; then the program has its own segments again",
         "ia32_setup_frame(), ia32_setup_rt_frame(), get_sigframe()",
         check_on!("x86_64", this_arch::handlers_32::entered),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
+    .only(OnlyArchs::PROGRAMS_OF_32_BITS),
+    case_not_in_core(
+        "signals/code-in-frame-32",
+        "without a vDSO and SA_RESTORER, a 32-bit handler returns by code in its frame, whose call is dispatched \
+         like any other",
+        "ia32_setup_frame()",
+        check_on!("x86_64", this_arch::handlers_32::code_in_frame),
+    )
+    .features(&[Feature::Dispatch, Feature::Ia32])
+    .needs(&[Need::Root, Need::Vm])
     .only(OnlyArchs::PROGRAMS_OF_32_BITS),
     case_not_in_core(
         "signals/legacy-stack-32",

@@ -95,7 +95,10 @@ pub struct HandlerStart {
     pub cs: u32,
     pub stack: u32,
     pub return_address: u32,
-    padding: [u32; 2],
+    pub ax: u32,
+    pub dx: u32,
+    pub cx: u32,
+    padding: [u32; 7],
 }
 
 /// The state of the program, which the program and its handlers share with the case.
@@ -217,7 +220,7 @@ const _: () = {
     assert!(std::mem::offset_of!(ProgramState, sigsys_records) == 0x100);
     assert!(std::mem::offset_of!(ProgramState, stack) == 44);
     assert!(std::mem::offset_of!(ProgramState, handler_starts) == 0x500);
-    assert!(size_of::<HandlerStart>() == 32);
+    assert!(size_of::<HandlerStart>() == 64);
     assert!(std::mem::offset_of!(SharedMemory, requests) == 0x3000);
     assert!(size_of::<Request>() == 80 && size_of::<SharedMemory>() <= DATA_OFFSET);
 };

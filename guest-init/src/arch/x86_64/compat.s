@@ -138,7 +138,8 @@ sudbox32_after_call:
     int 0x80
     hlt
 
-# The handler of SIGSYS with SA_SIGINFO. Its return restores the registers.
+# The handler of SIGSYS with SA_SIGINFO. Its return restores the registers, all of which it or its last part has
+# changed.
 SUDBOX_AT sudbox32_sigsys_handler
     cld
     mov ebx, ecx
@@ -164,27 +165,36 @@ SUDBOX_AT sudbox32_plain_sigsys_handler
     test ah, ah
     jnz 2f
     mov byte ptr ds:[SELECTOR], al
-2:  ret
+2:  mov ebx, 0x11111111
+    mov ecx, ebx
+    mov edx, ebx
+    mov esi, ebx
+    mov edi, ebx
+    mov ebp, ebx
+    ret
 
-# A handler with or without SA_SIGINFO that records with which segments, on which stack and with which return
-# address it starts. It uses no segment but those of its code and its stack.
+# A handler with or without SA_SIGINFO that records with which segments, registers, on which stack and with which
+# return address it starts. It uses no segment but those of its code and its stack.
 SUDBOX_AT sudbox32_start_handler
-    mov eax, dword ptr ss:[SIGSYS_COUNT]
-    cmp eax, MAX_HANDLER_STARTS
+    mov ebx, dword ptr ss:[SIGSYS_COUNT]
+    cmp ebx, MAX_HANDLER_STARTS
     jae 1f
-    shl eax, 5
-    add eax, HANDLER_STARTS
+    shl ebx, 6
+    add ebx, HANDLER_STARTS
+    mov dword ptr ss:[ebx + 24], eax
+    mov dword ptr ss:[ebx + 28], edx
+    mov dword ptr ss:[ebx + 32], ecx
     mov ecx, ds
-    mov dword ptr ss:[eax], ecx
+    mov dword ptr ss:[ebx], ecx
     mov ecx, es
-    mov dword ptr ss:[eax + 4], ecx
+    mov dword ptr ss:[ebx + 4], ecx
     mov ecx, ss
-    mov dword ptr ss:[eax + 8], ecx
+    mov dword ptr ss:[ebx + 8], ecx
     mov ecx, cs
-    mov dword ptr ss:[eax + 12], ecx
-    mov dword ptr ss:[eax + 16], esp
+    mov dword ptr ss:[ebx + 12], ecx
+    mov dword ptr ss:[ebx + 16], esp
     mov ecx, dword ptr [esp]
-    mov dword ptr ss:[eax + 20], ecx
+    mov dword ptr ss:[ebx + 20], ecx
 1:  inc dword ptr ss:[SIGSYS_COUNT]
     ret
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Handlers of 32-bit programs: the segments, the stack and the return address with which they start, and what
-//! their return leaves behind.
+//! Handlers of 32-bit programs: the segments, registers, stack and return address with which they start, and what
+//! their return leaves behind. Also sleeps of such programs that restart without a handler.
 
 use super::compat::{
     self as program_32, Program, RESTORER, SIGINFO, arm_inside_request, inside_request,
 };
-use crate::arch::compat::{self, Registers, Request, number};
+use crate::arch::compat::{self, Registers, Request, UNCHANGED_SELECTOR, context_index, number};
 use crate::arch::{USER_CS, USER_DS, USER32_CS};
 use crate::case::{Check, Failure};
 use crate::cases::restart::is_asleep;
@@ -162,6 +162,17 @@ pub(crate) fn entered() -> Check {
                 [start.ds, start.es, start.ss, start.cs, start.return_address],
                 [USER_DS.into(), USER_DS.into(), USER_DS.into(), USER32_CS.into(), return_address],
             )?;
+            // The arguments of a handler that takes them in registers (`-mregparm=3`). A frame with a siginfo
+            // begins with four words, and has a context after the siginfo.
+            let [info, context] = match siginfo {
+                0 => [0, 0],
+                _ => [start.stack + 16, start.stack + 144],
+            };
+            expect_equal(
+                &format!("EAX, EDX and ECX of the handler, {what}"),
+                [start.ax, start.dx, start.cx],
+                [libc::SIGSYS.cast_unsigned(), info, context],
+            )?;
             let after = pair[1].registers_after;
             let [ds, es, ss] = entered.segments;
             let cs = if entered.is_long { USER_CS } else { USER32_CS };
@@ -218,11 +229,7 @@ pub(crate) fn interrupted_sleep() -> Check {
             inside_request(number::RESTART_SYSCALL, &[]),
         ];
         program.start_requests(&requests);
-        while !is_asleep(program.pid())?
-            || program.read(|shared| shared.state.requests_done) != SLEEP
-        {
-            sys::sched_yield();
-        }
+        await_sleep(&program, SLEEP)?;
         sys::kill(program.pid(), signal).map_err(broken("kill"))?;
         let completed = program.await_exit(&requests)?;
         let results: Vec<u32> =
@@ -230,6 +237,80 @@ pub(crate) fn interrupted_sleep() -> Check {
         let what = format!("sigaction, nanosleep, restart_syscall, SA_SIGINFO {}", siginfo != 0);
         expect_equal(&what, results, vec![0, INTERRUPTED, INTERRUPTED])?;
         expect_equal("signals handled", program.sigsys_count(), 1)?;
+    }
+    Ok(())
+}
+
+/// Waits until the program sleeps in the request with this index.
+fn await_sleep(program: &Program, request: u32) -> Check {
+    while !is_asleep(program.pid())? || program.read(|shared| shared.state.requests_done) != request
+    {
+        sys::sched_yield();
+    }
+    Ok(())
+}
+
+/// `get_nr_restart_syscall()`: the number of `restart_syscall` is that of the width of the call.
+pub(crate) fn stopped_sleep() -> Check {
+    const SLEEP: u32 = 2;
+    let program = Program::start()?;
+    // Longer than any case waits.
+    let duration = program.write_slot(8, [10u32, 0]);
+    let call = Registers::for_call(number::NANOSLEEP, &[duration, 0]);
+    let requests = [
+        program_32::sigsys_handler_request(&program, SIGINFO | RESTORER),
+        arm_inside_request(),
+        Request::new(compat::outside_gate(), ALLOW, call),
+    ];
+    program.start_requests(&requests);
+    await_sleep(&program, SLEEP)?;
+    sys::kill(program.pid(), libc::SIGSTOP).map_err(broken("kill"))?;
+    let stop = sys::wait(program.pid(), libc::WUNTRACED).map_err(broken("wait4"))?;
+    expect_equal("the program", stop, Some((program.pid(), WaitStatus::Stopped(libc::SIGSTOP))))?;
+    program.write(|shared| shared.state.selector = BLOCK.into());
+    sys::kill(program.pid(), libc::SIGCONT).map_err(broken("kill"))?;
+    let completed = program.await_exit(&requests)?;
+    expect_equal("SIGSYS handled", program.sigsys_count(), 1)?;
+    let record = program.sigsys_record(0)?;
+    let next = compat::outside_gate_compared_address();
+    program_32::expect_siginfo(&record, next, number::RESTART_SYSCALL)?;
+    let [ax, ip] = [context_index::AX, context_index::IP].map(|word| record.user_context[word]);
+    expect_equal("EAX and EIP in the frame", [ax, ip], [number::RESTART_SYSCALL, next])?;
+    let after = completed[SLEEP as usize].registers_after;
+    let expected = Registers { ax: number::RESTART_SYSCALL, ..call };
+    expect_equal("registers after the call", after, expected)
+}
+
+/// Switches the vDSO of 32-bit programs on and off, for programs that start later.
+const VDSO_SWITCH: &str = "/proc/sys/abi/vsyscall32";
+
+/// `ia32_setup_frame()`: without a vDSO, the return address is that of code in the frame.
+pub(crate) fn code_in_frame() -> Check {
+    for selector_in_handler in [ALLOW.into(), UNCHANGED_SELECTOR] {
+        std::fs::write(VDSO_SWITCH, "0").map_err(broken(VDSO_SWITCH))?;
+        let program = Program::start();
+        std::fs::write(VDSO_SWITCH, "1").map_err(broken(VDSO_SWITCH))?;
+        let program = program?;
+        expect_equal("vDSO of the program", program.read(|shared| shared.state.vdso), 0)?;
+        program.write(|shared| shared.state.selector_in_handler = selector_in_handler);
+        let handler = compat::plain_sigsys_handler();
+        let signal = libc::SIGSYS;
+        let call = Registers::for_call(number::GETPID, &[1, 2, 3]);
+        let requests = [
+            program_32::sigaction_with_restorer_request(&program, 0, signal, handler, 0, 0),
+            arm_inside_request(),
+            Request::new(compat::outside_gate(), BLOCK, call),
+        ];
+        let (status, completed) = program.run_until_end(&requests)?;
+        expect_equal("SIGSYS handled", program.sigsys_count(), 1)?;
+        if selector_in_handler == UNCHANGED_SELECTOR {
+            // SIGSYS is blocked in its handler.
+            expect_killed(status, signal, 0)?;
+            continue;
+        }
+        let expected = WaitStatus::Exited(3).to_string();
+        expect_equal("the 32-bit program", status.to_string(), expected)?;
+        expect_equal("registers after the call", completed[2].registers_after, call)?;
     }
     Ok(())
 }

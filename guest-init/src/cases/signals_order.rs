@@ -62,6 +62,14 @@ pub(super) const CASES: &[Case] = &[
     )
     .only(X86_FRAMES),
     case_not_in_core(
+        "signals/frame-fields-written",
+        "the kernel writes each byte of a frame but padding, reserved words, and the siginfo of a handler without \
+         SA_SIGINFO",
+        "x64_setup_rt_frame(), ia32_setup_frame(), ia32_setup_rt_frame()",
+        check_on!("x86_64", this_arch::written_frames::fields_written),
+    )
+    .only(X86_FRAMES),
+    case_not_in_core(
         "signals/handler-32-entered",
         "a 32-bit handler starts with the kernel's segments, its arguments in registers, on its stack, and returns \
          by the vDSO without SA_RESTORER; then the program has its own segments again",

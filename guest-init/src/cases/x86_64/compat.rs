@@ -64,7 +64,7 @@ pub(crate) enum EntryInstruction {
 // SA_SIGINFO, SA_RESTORER, SA_ONSTACK and SA_NODEFER in the 32-bit `struct sigaction`.
 pub(crate) const SIGINFO: u32 = 4;
 pub(crate) const RESTORER: u32 = 0x0400_0000;
-const ONSTACK: u32 = 0x0800_0000;
+pub(crate) const ONSTACK: u32 = 0x0800_0000;
 const NODEFER: u32 = 0x4000_0000;
 
 impl Program {
@@ -160,6 +160,22 @@ impl Program {
                 .cast::<T>()
                 .read_unaligned()
         }
+    }
+
+    /// Fills a part of the shared memory after the slots with bytes of this value.
+    pub(crate) fn fill(&self, offset: usize, length: usize, value: u8) {
+        assert!(offset >= SLOTS_END && offset + length <= compat::SHARED_LENGTH);
+        // SAFETY: the part is in the shared memory, and the program does not use it while it waits.
+        unsafe { self.shared.cast::<u8>().add(offset).write_bytes(value, length) };
+        fence(Ordering::SeqCst);
+    }
+
+    /// The bytes of a part of the shared memory.
+    pub(crate) fn bytes(&self, offset: usize, length: usize) -> Vec<u8> {
+        assert!(offset + length <= compat::SHARED_LENGTH);
+        fence(Ordering::SeqCst);
+        // SAFETY: the part is in the shared memory; the program has ended or waits.
+        unsafe { std::slice::from_raw_parts(self.shared.cast::<u8>().add(offset), length) }.to_vec()
     }
 
     /// Runs these requests, after which the program exits. Returns the requests with the registers

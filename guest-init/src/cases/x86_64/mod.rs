@@ -15,3 +15,4 @@ pub(super) mod registers;
 pub(super) mod slices;
 pub(super) mod tagged;
 pub(super) mod users;
+pub(super) mod written_frames;

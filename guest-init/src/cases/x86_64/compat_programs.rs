@@ -3,19 +3,21 @@
 //! Dispatch in 32-bit programs, and dispatch of 32-bit calls.
 
 use super::compat::{self, Program, RESTORER, SIGINFO};
-use crate::arch;
 use crate::arch::compat as program;
 use crate::arch::compat::number as compat_number;
 use crate::arch::compat::{Registers as CompatRegisters, Request};
+use crate::arch::{self, Reg};
 use crate::case::Check;
 use crate::cases::ptrace::{ALL_BITS_CONFIG, armed_config};
+use crate::cases::seccomp::filter_umask;
 use crate::cases::siginfo::expect_siginfo;
-use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
+use crate::probe::{self, PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::ptrace::{self, PEEK_SIGINFO};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
 use crate::tracee::{CONFIG_SIZE, Config, Tracee, pause_for_tracer};
+use sudbox_protocol::Feature;
 
 const CONT: u32 = libc::PTRACE_CONT;
 
@@ -210,6 +212,7 @@ pub(crate) fn tracer() -> Check {
 /// arguments.
 const ENTRY_INFO_LENGTH: usize = 80;
 const PTRACE_SYSCALL_INFO_ENTRY: u8 = 1;
+const PTRACE_SYSCALL_INFO_SECCOMP: u8 = 3;
 const GET_CALL_INFO: u64 = libc::PTRACE_GET_SYSCALL_INFO as u64;
 
 /// The words of a `struct compat_siginfo`.
@@ -360,5 +363,56 @@ fn call_of_tracee() -> Check {
         "registers but the result",
         CompatRegisters { ax: registers.ax, ..registers_after },
         registers,
-    )
+    )?;
+    if probe::environment().features.contains(&Feature::SeccompFilter) {
+        return filtered_call_of_tracee();
+    }
+    Ok(())
+}
+
+/// `ptrace_get_syscall_info_seccomp()`: the same for a 32-bit call of 64-bit code, at the stop for a filter.
+fn filtered_call_of_tracee() -> Check {
+    const DATA: u32 = 0x1234;
+    let number = call_number(libc::SYS_umask);
+    let arguments = [
+        (Reg::Bx, u64::from(u32::MAX)),
+        (Reg::Cx, 0x101),
+        (Reg::Dx, 0x202),
+        (Reg::Si, 0x303),
+        (Reg::Di, 0x404),
+        (Reg::Bp, 0x505),
+    ];
+    // The filter looks at the number only, which is another call in 32 bits. No descriptor is `u32::MAX`.
+    let mut call = arch::Registers::for_call(number, [1, 2, 3, 4, 5, 6]);
+    for (reg, value) in arguments {
+        call[reg] = value;
+    }
+    let tracee = Tracee::start(|| {
+        if arm().is_err() {
+            return SETUP_FAILED;
+        }
+        pause_for_tracer();
+        if filter_umask(libc::SECCOMP_RET_TRACE | DATA).is_err() {
+            return SETUP_FAILED;
+        }
+        let _ = arch::compat_gate().issue(&call);
+        0
+    })?;
+    let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESECCOMP;
+    tracee
+        .request(libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
+        .map_err(refused_request("PTRACE_SETOPTIONS"))?;
+    let filter_stop = WaitStatus::Stopped(libc::SIGTRAP | libc::PTRACE_EVENT_SECCOMP << 8);
+    expect_equal("the tracee", tracee.resume(CONT, 0)?, filter_stop)?;
+    let info = ptrace::call_info(tracee.pid).map_err(refused_request("PTRACE_GET_SYSCALL_INFO"))?;
+    let word = |index: usize| u64::from_ne_bytes(std::array::from_fn(|i| info[8 * index + i]));
+    let arch = u64::from(arch::AUDIT_ARCH_COMPAT);
+    let mut expected = vec![u64::from(PTRACE_SYSCALL_INFO_SECCOMP) | arch << 32];
+    expected.extend([arch::compat_gate().compared_address(), number]);
+    expected.extend(arguments.map(|(_, value)| value));
+    expected.push(DATA.into());
+    // All words but the stack pointer.
+    let got: Vec<_> = [0, 1].into_iter().chain(3..=expected.len()).map(word).collect();
+    expect_equal("what is told of a filtered 32-bit call", got, expected)?;
+    expect_success(tracee.resume(CONT, 0)?)
 }

@@ -2,13 +2,15 @@
 
 //! The core dump of a process that a dispatch killed.
 
+use super::check_on;
 use super::registers::pattern_registers;
 use crate::arch::{self, TraceeRegisters};
-use crate::case::{Case, Check, Failure, Need, case_not_in_core};
+use crate::case::{Case, Check, Failure, Need, OnlyArchs, case_not_in_core};
 use crate::shared::KernelChange;
 use crate::support::*;
 use crate::sys::{self, WaitStatus};
 use std::time::Duration;
+use sudbox_protocol::Feature;
 
 pub(super) const CASES: &[Case] = &[
     case_not_in_core(
@@ -19,6 +21,16 @@ pub(super) const CASES: &[Case] = &[
         core_has_siginfo_and_registers,
     )
     .needs(&[Need::Root, Need::Vm]),
+    case_not_in_core(
+        "signals/core-tells-32",
+        "the core dump of a 32-bit program has the siginfo and the registers of the dispatch in 32-bit layouts, and \
+         its own segments if it has some",
+        "fill_note_info(), regset_tls_active()",
+        check_on!("x86_64", this_arch::core_32::core_tells),
+    )
+    .features(&[Feature::Dispatch, Feature::Ia32])
+    .needs(&[Need::Root, Need::Vm])
+    .only(OnlyArchs::PROGRAMS_OF_32_BITS),
     case_not_in_core(
         "signals/core-cut",
         "a core dump that RLIMIT_CORE cuts ends before the first part that does not fit, and nothing follows",
@@ -32,8 +44,8 @@ pub(super) const CASES: &[Case] = &[
 const CORE_FOLDER: &str = "/tmp/core-tells";
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 /// Types of notes in a core (include/uapi/linux/elf.h).
-const NT_PRSTATUS: u32 = 1;
-const NT_SIGINFO: u32 = 0x5349_4749;
+pub(super) const NT_PRSTATUS: u32 = 1;
+pub(super) const NT_SIGINFO: u32 = 0x5349_4749;
 const NT_PRFPREG: u32 = 2;
 const NT_PRPSINFO: u32 = 3;
 const NT_AUXV: u32 = 6;
@@ -41,7 +53,7 @@ const NT_FILE: u32 = 0x4649_4c45;
 /// A note of which the content consists of further parts.
 const NT_X86_XSAVE_LAYOUT: u32 = 0x205;
 /// The types of the first notes of a core, in order.
-const FIRST_NOTES: [u32; 4] = [NT_PRSTATUS, NT_PRPSINFO, NT_SIGINFO, NT_AUXV];
+pub(super) const FIRST_NOTES: [u32; 4] = [NT_PRSTATUS, NT_PRPSINFO, NT_SIGINFO, NT_AUXV];
 /// The signal that is blocked and pending in the process.
 const PENDING_SIGNAL: i32 = libc::SIGUSR1;
 /// The offset of the registers in the 64-bit `struct elf_prstatus` (include/linux/elfcore.h).
@@ -50,7 +62,7 @@ const REGISTERS_OFFSET: usize = 112;
 const PF_SIGNALED: u64 = 0x400;
 
 /// Runs a check while the kernel writes core dumps to the working directory of the process.
-fn with_core_files(check: fn() -> Check) -> Check {
+pub(super) fn with_core_files(check: fn() -> Check) -> Check {
     let old_pattern = std::fs::read_to_string(CORE_PATTERN).map_err(broken("core_pattern"))?;
     let change = KernelChange::begin();
     let result =
@@ -281,7 +293,7 @@ fn check_status(status: &[u8], child: i32) -> Check {
 }
 
 /// A limit of more bytes than any core here has.
-const WHOLE_CORE: usize = 1 << 24;
+pub(super) const WHOLE_CORE: usize = 1 << 24;
 
 /// Runs a process that a call with this selector value kills, and that has further threads, whose ids it stores
 /// in shared words. Returns its id and its core dump, of which the kernel writes at most `limit` bytes.
@@ -295,18 +307,9 @@ fn dump_core_of_child(
             sys::sleep(Duration::from_secs(3600));
         }
     }
-    let _ = std::fs::remove_dir_all(CORE_FOLDER);
-    std::fs::create_dir_all(CORE_FOLDER).map_err(broken("a folder"))?;
+    prepare_core_folder()?;
     let child = spawn_child(|| {
-        let limits = [limit as u64; 2];
-        // Only the headers and notes are needed.
-        let is_core_enabled = std::fs::write("/proc/self/coredump_filter", "0").is_ok()
-            && std::env::set_current_dir(CORE_FOLDER).is_ok()
-            // SAFETY: the structure is live.
-            && unsafe {
-                let core = u64::from(libc::RLIMIT_CORE);
-                sys::call(libc::SYS_prlimit64, &[0, core, limits.as_ptr() as u64, 0]).is_ok()
-            };
+        let is_core_enabled = enable_core(limit);
         let is_signal_pending = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(PENDING_SIGNAL))
             .is_ok()
             && sys::tgkill(sys::getpid(), sys::gettid(), PENDING_SIGNAL).is_ok();
@@ -322,12 +325,36 @@ fn dump_core_of_child(
     })?;
     let expected = WaitStatus::Killed { signal: libc::SIGSYS, core: true };
     expect_equal("the end of the process", wait_for_change(child)?, expected)?;
+    Ok((child, read_core()?))
+}
+
+/// Creates an empty folder for a core dump.
+pub(super) fn prepare_core_folder() -> Check {
+    let _ = std::fs::remove_dir_all(CORE_FOLDER);
+    std::fs::create_dir_all(CORE_FOLDER).map_err(broken("a folder"))
+}
+
+/// Makes the kernel write a core dump of this process to the folder, with headers and notes only and at most
+/// `limit` bytes. Returns whether that succeeded.
+pub(super) fn enable_core(limit: usize) -> bool {
+    let limits = [limit as u64; 2];
+    std::fs::write("/proc/self/coredump_filter", "0").is_ok()
+        && std::env::set_current_dir(CORE_FOLDER).is_ok()
+        // SAFETY: the structure is live.
+        && unsafe {
+            let core = u64::from(libc::RLIMIT_CORE);
+            sys::call(libc::SYS_prlimit64, &[0, core, limits.as_ptr() as u64, 0]).is_ok()
+        }
+}
+
+/// Reads the core dump in the folder.
+pub(super) fn read_core() -> Result<Vec<u8>, Failure> {
     let entry = std::fs::read_dir(CORE_FOLDER)
         .ok()
         .and_then(|mut folder| folder.next())
         .and_then(Result::ok)
         .ok_or_else(|| mismatch("a core", "an empty folder"))?;
-    Ok((child, std::fs::read(entry.path()).map_err(broken("reading the core"))?))
+    std::fs::read(entry.path()).map_err(broken("reading the core"))
 }
 
 fn four_bytes(bytes: &[u8]) -> [u8; 4] {
@@ -342,11 +369,11 @@ fn eight_bytes(bytes: &[u8]) -> [u8; 8] {
 const NOTE_HEADER_LENGTH: usize = 12;
 
 /// A note of a core (elf(5)).
-struct Note<'a> {
+pub(super) struct Note<'a> {
     /// The offset of its header in the core.
     start: usize,
     /// `NT_*` (include/uapi/linux/elf.h).
-    kind: u32,
+    pub(super) kind: u32,
     /// The name, with the zero that ends it.
     name: &'a [u8],
     content: &'a [u8],
@@ -360,36 +387,41 @@ impl Note<'_> {
 }
 
 /// The content of the first note of a type.
-fn first_note<'a>(notes: &[Note<'a>], kind: u32) -> Result<&'a [u8], Failure> {
+pub(super) fn first_note<'a>(notes: &[Note<'a>], kind: u32) -> Result<&'a [u8], Failure> {
     let note = notes.iter().find(|note| note.kind == kind);
     note.map(|note| note.content)
         .ok_or_else(|| mismatch(format!("a note of type {kind:#x}"), "none"))
 }
 
 /// The notes of a core.
-fn notes_of(core: &[u8]) -> Result<Vec<Note<'_>>, Failure> {
+pub(super) fn notes_of(core: &[u8]) -> Result<Vec<Note<'_>>, Failure> {
     parse_notes(core).ok_or_else(|| mismatch("notes up to the end of their segment", "others"))
 }
 
-/// The notes of a core (`Elf64_Ehdr`, `Elf64_Phdr`, `Elf64_Nhdr`); `None` if they do not fill their segment.
+/// The notes of a core; `None` if they do not fill their segment.
 fn parse_notes(core: &[u8]) -> Option<Vec<Note<'_>>> {
     const PT_NOTE: u32 = 4;
-    const E_PHOFF: usize = 32;
-    const E_PHNUM: usize = 56;
-    const PROGRAM_HEADER_LENGTH: usize = 56;
-    const P_OFFSET: usize = 8;
-    const P_FILESZ: usize = 32;
+    /// The offset of `e_ident[EI_CLASS]`, and its value in `Elf32_Ehdr`.
+    const EI_CLASS: usize = 4;
+    const ELFCLASS32: u8 = 1;
+    let is_32 = *core.get(EI_CLASS)? == ELFCLASS32;
+    // Offsets of `e_phoff` and `e_phnum`, the length of a program header, and its `p_offset` and `p_filesz`.
+    let [phoff, phnum, header_length, offset, file_size] =
+        if is_32 { [28, 44, 32, 4, 16] } else { [32, 56, 56, 8, 32] };
     let u16_at = |at: usize| Some(u16::from_ne_bytes(core.get(at..at + 2)?.try_into().ok()?));
     let u32_at = |at: usize| Some(u32::from_ne_bytes(core.get(at..at + 4)?.try_into().ok()?));
     let usize_at = |at: usize| {
+        if is_32 {
+            return u32_at(at).map(|value| value as usize);
+        }
         usize::try_from(u64::from_ne_bytes(core.get(at..at + 8)?.try_into().ok()?)).ok()
     };
-    let headers = usize_at(E_PHOFF)?;
-    let segment = (0..usize::from(u16_at(E_PHNUM)?))
-        .map(|i| headers + i * PROGRAM_HEADER_LENGTH)
+    let headers = usize_at(phoff)?;
+    let segment = (0..usize::from(u16_at(phnum)?))
+        .map(|i| headers + i * header_length)
         .find(|header| u32_at(*header) == Some(PT_NOTE))?;
-    let mut note = usize_at(segment + P_OFFSET)?;
-    let end = note + usize_at(segment + P_FILESZ)?;
+    let mut note = usize_at(segment + offset)?;
+    let end = note + usize_at(segment + file_size)?;
     let mut notes = Vec::new();
     while note < end {
         let (name_length, length) = (u32_at(note)? as usize, u32_at(note + 4)? as usize);

@@ -26,14 +26,16 @@ const ALTERNATE_END: u32 = compat::SHARED_END;
 /// More than a 32-bit frame with its floating point state needs.
 const FRAME_LENGTH: u32 = 0x4000;
 
+/// A request that makes [`OWN_DS`] a flat segment of data.
+pub(super) fn own_segment_request(program: &Program) -> Request {
+    let segment = program.write_slot(1, [OWN_ENTRY.into(), 0, 0xf_ffff, FLAT_DATA]);
+    inside_request(number::SET_THREAD_AREA, &[segment])
+}
+
 /// Requests that make [`OWN_DS`] a flat segment of data, and set the alternate stack.
 fn prepare_requests(program: &Program) -> [Request; 2] {
-    let segment = program.write_slot(1, [OWN_ENTRY.into(), 0, 0xf_ffff, FLAT_DATA]);
     let stack = program.write_slot(2, [ALTERNATE_END - ALTERNATE_LENGTH, 0, ALTERNATE_LENGTH]);
-    [
-        inside_request(number::SET_THREAD_AREA, &[segment]),
-        inside_request(number::SIGALTSTACK, &[stack, 0]),
-    ]
+    [own_segment_request(program), inside_request(number::SIGALTSTACK, &[stack, 0])]
 }
 
 /// The address to which a handler returns.

@@ -4,6 +4,7 @@
 
 pub(super) mod compat;
 pub(super) mod compat_programs;
+pub(super) mod core_32;
 pub(super) mod edited;
 pub(super) mod entries;
 pub(super) mod fast;

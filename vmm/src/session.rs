@@ -235,17 +235,22 @@ impl Session {
 
     /// Waits until the VM has ended by itself, but no longer than `time_limit`. Then stops the VM,
     /// if the VM still runs, and returns the VM's end. Ignores bytes that the guest still sends. If
-    /// the kernel panicked, returns the panic even if the session had to stop the VM.
+    /// the kernel panicked, returns the panic even if the session had to stop the VM. Returns
+    /// [`VmEnd::Failed`] if this machine could not wait for the VM.
     #[must_use]
     pub fn finish(mut self, time_limit: Duration) -> VmEnd {
         let deadline = Instant::now() + time_limit;
-        // The deadline is also checked here, because `next` reports bytes before the deadline.
-        while let Ok(event) = self.next(deadline, None) {
-            if event == Event::Ended || Instant::now() >= deadline {
-                break;
+        let end_without_vm_end = loop {
+            match self.next(deadline, None) {
+                Ok(Event::Ended) => break VmEnd::Stopped,
+                // The deadline is also checked here, because `next` reports bytes before the
+                // deadline.
+                Ok(_) if Instant::now() < deadline => {}
+                Ok(_) => break VmEnd::Stopped,
+                Err(error) => break VmEnd::Failed(wait_failure(&error)),
             }
-        }
-        let end = self.end.take().unwrap_or(VmEnd::Stopped);
+        };
+        let end = self.end.take().unwrap_or(end_without_vm_end);
         match (end, self.console().panic_message()) {
             (
                 VmEnd::Restart | VmEnd::Stopped | VmEnd::TripleFault(_) | VmEnd::VcpuError { .. },
@@ -314,6 +319,12 @@ impl Session {
         poll::wait(&mut fds, wake_time)?;
         Ok(interrupt.is_some() && !fds[0].revents().is_empty())
     }
+}
+
+/// Describes an error of [`Session::next`].
+#[must_use]
+pub fn wait_failure(error: &io::Error) -> String {
+    format!("the host cannot wait for the VM: {error}")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -58,6 +59,51 @@ struct VhostDevice {
     /// Wakes the worker to continue or to end.
     wake_evt: Arc<EventFd>,
     is_stopping: AtomicBool,
+    failure: Arc<Failure>,
+}
+
+impl VhostDevice {
+    fn new(shared_device: Arc<SharedDevice>, memory: Memory) -> io::Result<VhostDevice> {
+        Ok(VhostDevice {
+            shared_device,
+            memory,
+            wake_evt: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
+            is_stopping: AtomicBool::new(false),
+            failure: Arc::new(Failure {
+                message: OnceLock::new(),
+                event: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+            }),
+        })
+    }
+
+    /// Handles an event of a queue, or of `wake_evt`.
+    fn handle(&self, event: u16, vrings: &[Vring]) -> io::Result<()> {
+        if event == WAKE_EVENT {
+            let _ = self.wake_evt.read();
+            if self.is_stopping.load(Ordering::Acquire) {
+                // Return an error to end the worker, because `exit_event` of vhost-user-backend
+                // 0.24 leaks a descriptor.
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+        }
+        let [rx, tx] = vrings else { return Ok(()) };
+        self.shared_device.attach(|| {
+            for vring in [rx, tx] {
+                let state = vring.get_ref();
+                let kick_fd = state.get_kick().as_ref().map(AsRawFd::as_raw_fd);
+                let call_fd = state.get_call().as_ref().map(AsRawFd::as_raw_fd);
+                // The call does not fail for an open descriptor.
+                let _ = kick_fd.into_iter().chain(call_fd).try_for_each(close_on_exec);
+            }
+            Box::new(Vrings {
+                vrings: [rx.clone(), tx.clone()],
+                memory: self.memory.clone(),
+                wake_evt: self.wake_evt.clone(),
+            })
+        });
+        self.shared_device.receive_all();
+        Ok(())
+    }
 }
 
 /// The guest's queues, as objects of vhost-user-backend.
@@ -152,31 +198,13 @@ impl VhostUserBackend for VhostDevice {
         vrings: &[Vring],
         _thread: usize,
     ) -> io::Result<()> {
-        if event == WAKE_EVENT {
-            let _ = self.wake_evt.read();
-            if self.is_stopping.load(Ordering::Acquire) {
-                // Return an error to end the worker, because `exit_event` of vhost-user-backend
-                // 0.24 leaks a descriptor.
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-        }
-        let [rx, tx] = vrings else { return Ok(()) };
-        self.shared_device.attach(|| {
-            for vring in [rx, tx] {
-                let state = vring.get_ref();
-                let kick_fd = state.get_kick().as_ref().map(AsRawFd::as_raw_fd);
-                let call_fd = state.get_call().as_ref().map(AsRawFd::as_raw_fd);
-                // The call does not fail for an open descriptor.
-                let _ = kick_fd.into_iter().chain(call_fd).try_for_each(close_on_exec);
-            }
-            Box::new(Vrings {
-                vrings: [rx.clone(), tx.clone()],
-                memory: self.memory.clone(),
-                wake_evt: self.wake_evt.clone(),
-            })
-        });
-        self.shared_device.receive_all();
-        Ok(())
+        // vhost-user-backend joins the worker only at the end of the VM. A panic that nobody reports
+        // would let the guest wait for its packets for ever.
+        catch_unwind(AssertUnwindSafe(|| self.handle(event, vrings))).unwrap_or_else(|_| {
+            let message = "the vsock device's worker panicked, which is a bug of sudbox";
+            self.failure.report(message.to_owned());
+            Err(io::Error::other(message))
+        })
     }
 }
 
@@ -203,26 +231,24 @@ struct Failure {
     event: EventFd,
 }
 
+impl Failure {
+    /// Records the first reason, and wakes the thread that watches the VM.
+    fn report(&self, message: String) {
+        let _ = self.message.set(message);
+        let _ = self.event.write(1);
+    }
+}
+
 impl VhostServer {
     /// Starts serving the device. Returns the end of the connection for QEMU.
     pub(super) fn start(shared_device: Arc<SharedDevice>) -> io::Result<(VhostServer, UnixStream)> {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-        let backend = Arc::new(VhostDevice {
-            shared_device,
-            memory: memory.clone(),
-            wake_evt: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
-            is_stopping: AtomicBool::new(false),
-        });
-        let failure = Arc::new(Failure {
-            message: OnceLock::new(),
-            event: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
-        });
+        let backend = Arc::new(VhostDevice::new(shared_device, memory.clone())?);
+        let failure = backend.failure.clone();
         let mut daemon = Daemon::start(backend, memory)?;
         let (qemu_end, shutdown) = daemon.connect()?;
-        let watcher_failure = failure.clone();
-        let watcher = thread::Builder::new()
-            .name("vhost-watch".to_owned())
-            .spawn(move || daemon.watch(&watcher_failure))?;
+        let watcher =
+            thread::Builder::new().name("vhost-watch".to_owned()).spawn(move || daemon.watch())?;
         Ok((VhostServer { shutdown, watcher: Some(watcher), failure }, qemu_end))
     }
 
@@ -276,15 +302,12 @@ impl Daemon {
 
     /// Waits until the connection ends. Records the reason, unless one of the sides closed the
     /// connection.
-    fn watch(mut self, failure: &Failure) {
+    fn watch(mut self) {
         use vhost::vhost_user::Error as VhostError;
         match self.daemon.wait() {
             Ok(())
             | Err(Error::HandleRequest(VhostError::Disconnected | VhostError::PartialMessage)) => {}
-            Err(error) => {
-                let _ = failure.message.set(error.to_string());
-                let _ = failure.event.write(1);
-            }
+            Err(error) => self.backend.failure.report(error.to_string()),
         }
     }
 }

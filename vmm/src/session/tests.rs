@@ -14,6 +14,27 @@ use std::thread;
 
 const PORT: u32 = 1024;
 
+/// A stream that fails as after an error of the host.
+struct FailingStream;
+
+impl HostStream for FailingStream {
+    fn accept(&mut self) -> io::Result<bool> {
+        Err(io::Error::from_raw_os_error(libc::ENOMEM))
+    }
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        unreachable!("the guest has not connected")
+    }
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        unreachable!("the guest has not connected")
+    }
+    fn read_event(&self) -> PollFd<'_> {
+        unreachable!("the stream has failed")
+    }
+    fn write_event(&self) -> PollFd<'_> {
+        unreachable!("the stream has failed")
+    }
+}
+
 /// A VM whose end the test sets by [`Guest::end`].
 struct FakeVm {
     end: Arc<Mutex<Option<VmEnd>>>,
@@ -339,4 +360,14 @@ fn finishing_takes_no_longer_than_its_limit() {
     assert_eq!(session.finish(Duration::from_millis(50)), VmEnd::Stopped);
     assert!(start.elapsed() >= Duration::from_millis(50));
     assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn an_error_of_the_host_is_not_an_end_by_the_guest() {
+    let (mut session, guest) = session_and_guest();
+    session.stream = Box::new(FailingStream);
+    assert_eq!(session.next(in_20_seconds(), None).unwrap_err().kind(), ErrorKind::OutOfMemory);
+    let VmEnd::Failed(message) = session.finish(Duration::ZERO) else { panic!("not a failure") };
+    assert!(message.starts_with("the host cannot wait for the VM: "), "{message}");
+    drop(guest);
 }

@@ -46,10 +46,8 @@ fn packets_in_a_stopped_queue_are_received() {
 #[test]
 fn the_configuration_space_holds_the_guests_cid() {
     let shared_device = Arc::new(SharedDevice::new(Device::new()).unwrap());
-    let wake_evt = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    let backend =
-        VhostDevice { shared_device, memory, wake_evt, is_stopping: AtomicBool::new(false) };
+    let backend = VhostDevice::new(shared_device, memory).unwrap();
     assert_eq!(backend.get_config(0, 8), GUEST_CID.to_le_bytes());
     assert_eq!(backend.get_config(4, 100), [0; 4]);
     assert!(backend.get_config(9, u32::MAX).is_empty());
@@ -110,4 +108,30 @@ fn an_invalid_request_is_a_failure_and_a_closed_connection_is_not() {
     drop(qemu_end);
     vhost_server.watcher.take().unwrap().join().unwrap();
     assert_eq!(vhost_server.failure(), None);
+}
+
+/// Queues whose handling panics, as a bug of the device would.
+struct PanickingQueues;
+
+impl GuestQueues for PanickingQueues {
+    fn process(&self, _: usize, _: &mut Device, _: QueueStep) -> bool {
+        panic!("a planted panic");
+    }
+
+    fn wake(&self) {}
+}
+
+#[test]
+fn a_panic_of_the_worker_is_a_failure() {
+    let shared_device = Arc::new(SharedDevice::new(Device::new()).unwrap());
+    shared_device.attach(|| Box::new(PanickingQueues));
+    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+    let backend = Arc::new(VhostDevice::new(shared_device, memory.clone()).unwrap());
+    let _daemon = Daemon::start(backend.clone(), memory).unwrap();
+    backend.wake_evt.write(1).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let event = borrow_eventfd(&backend.failure.event);
+    assert!(poll::wait_readable(&[event], deadline).unwrap()[0], "nobody is told");
+    let message = backend.failure.message.get().expect("a message");
+    assert!(message.contains("worker panicked"), "{message}");
 }

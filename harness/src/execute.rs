@@ -158,10 +158,15 @@ pub(crate) fn execute(
     };
     let fault = kernel_log::scan(&run.conversation.console);
     let kernel_fault = fault.map(|report| text::escaped_line(&report.headline));
-    let result = vm_end.and_then(|()| match run.result {
-        Some(result) => program_exit_status(result, &name, kernel_fault.as_deref(), &console_log),
-        None => Err(failure_without_end(&run.conversation, &name, timeout, &console_log).into()),
-    });
+    let result = match (vm_end, run.result) {
+        (Err(fault), _) => Err(Failure::machine(fault.to_string())),
+        (Ok(()), Some(result)) => {
+            program_exit_status(result, &name, kernel_fault.as_deref(), &console_log)
+        }
+        (Ok(()), None) => {
+            Err(failure_without_end(&run.conversation, &name, timeout, &console_log).into())
+        }
+    };
     let error = result.as_ref().err().map(|error| format!("{error:#}"));
     let mut execution =
         Execution { exit_status, signal, kernel_fault, error, ..Execution::default() };

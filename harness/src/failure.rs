@@ -47,17 +47,22 @@ impl Failure {
     }
 }
 
-/// Error: a signal interrupted the run. The field is the verdict on the cases that ran.
-#[derive(Debug)]
-pub(crate) struct Interrupted(pub(crate) Box<sudbox_report::Verdict>);
-
-impl std::fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("interrupted")
-    }
+/// Error: a failure that left cases without a result, after other cases had one.
+#[derive(Debug, thiserror::Error)]
+#[error("{failure}")]
+pub(crate) struct Incomplete {
+    pub(crate) failure: Failure,
+    /// The verdict on the cases that ran.
+    pub(crate) verdict: Box<sudbox_report::Verdict>,
 }
 
-impl std::error::Error for Interrupted {}
+/// The failure for a panic of sudbox, from the payload of `catch_unwind`.
+pub(crate) fn of_panic(payload: &(dyn std::any::Any + Send)) -> anyhow::Error {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text = text.unwrap_or("no message");
+    Failure::machine(format!("a fault of sudbox, not of the kernel: {text}"))
+}
 
 /// The exit code for a result.
 pub(crate) fn exit_code(result: &anyhow::Result<u8>) -> u8 {
@@ -69,8 +74,8 @@ pub(crate) fn error_code(error: &anyhow::Error) -> Code {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.code;
     }
-    if error.is::<Interrupted>() {
-        return Code::Interrupted;
+    if let Some(incomplete) = error.downcast_ref::<Incomplete>() {
+        return incomplete.failure.code;
     }
     if let Some(image_error) = error.downcast_ref::<sudbox_images::Error>() {
         return match image_error.fault() {

@@ -286,6 +286,33 @@ impl RunningCommand {
         unsafe { libc::kill(pid, signal) };
     }
 
+    /// Sends a signal to the processes of the command whose names begin with `name`, as soon as there is
+    /// one.
+    ///
+    /// # Panics
+    /// If a minute passes without such a process.
+    pub fn signal_named(&self, name: &str, signal: i32) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let processes = processes_in_session(self.child.id());
+            let pids: Vec<i32> = processes
+                .iter()
+                .filter_map(|process| process.split_once(' '))
+                .filter(|(_, process_name)| process_name.starts_with(name))
+                .filter_map(|(pid, _)| pid.parse().ok())
+                .collect();
+            for pid in &pids {
+                // SAFETY: kill touches no memory.
+                unsafe { libc::kill(*pid, signal) };
+            }
+            if !pids.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no {name} in {processes:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Waits until the command has ended, and then up to 5 s for its other processes to end.
     ///
     /// # Panics

@@ -11,6 +11,7 @@ use super::shape::group_cases;
 use super::{CaseRunner, Environment};
 use crate::behaviour::{self, Behaviour, Explanation, RawDifference, Recorder};
 use crate::expectations::Expectations;
+use crate::failure::Failure;
 use crate::output::progress::Progress;
 use crate::recordings::Recording;
 use std::collections::BTreeSet;
@@ -133,6 +134,9 @@ impl CaseRunner<'_> {
             let failed = result.cases.into_iter().filter(|report| report.outcome.is_failure());
             failed.for_each(|report| add_or_keep_worse(&mut verdict.cases, report));
             boot_result?;
+            if let Some(fault) = result.machine_faults.first() {
+                return Err(Failure::machine(fault.to_string()));
+            }
         }
         Ok(recorder.take_behaviour())
     }

@@ -11,14 +11,16 @@ use super::shape::CaseGroup;
 use super::trace::add_functions;
 use super::{CaseRunner, Environment};
 use crate::expectations::Expectations;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::output::progress::Progress;
 use crate::session::cases::{CasesRun, run_cases};
 use crate::session::conversation::{Ending, InitError};
 use crate::session::host_process::HostProcess;
+use crate::session::running_guest::MachineFault;
 use crate::session::vm::VmGuest;
 use crate::symbols::Symbols;
 use crate::{backend, interrupt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use sudbox_guest_init::case::Case;
@@ -31,6 +33,10 @@ use sudbox_vmm::session::Session;
 
 /// Maximum number of cases in one plan, so that the plan fits a frame of the protocol.
 const MAX_PLAN_CASES: usize = 1000;
+
+/// Number of VMs of a group that may end by faults of this machine. After that many, the cases that
+/// are left are not run.
+pub(super) const MAX_FAULTY_VMS: usize = 3;
 
 /// Boot arguments that print every kernel message, for the second boot of a kernel that did not
 /// reach its init.
@@ -63,8 +69,27 @@ pub(super) struct GroupResult {
     pub(super) hello: Option<Hello>,
     /// The reason why the kernel cannot be judged.
     pub(super) unjudged_reason: Option<String>,
+    /// The faults of this machine or of sudbox.
+    pub(super) machine_faults: Vec<CaseFault>,
     /// Everything that the consoles printed.
     pub(super) console_log: String,
+}
+
+/// A fault of this machine or of sudbox, by which a case has no result.
+#[derive(Debug)]
+pub(super) struct CaseFault {
+    /// The case that was running, if one was.
+    pub(super) case: Option<&'static Case>,
+    pub(super) fault: MachineFault,
+}
+
+impl std::fmt::Display for CaseFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.case {
+            Some(case) => write!(f, "{} has no result: {}", case.id, self.fault),
+            None => self.fault.fmt(f),
+        }
+    }
 }
 
 /// The progress of all groups of a run.
@@ -138,11 +163,13 @@ impl<'a> GroupRunner<'a> {
     /// Runs all cases. Returns the results of the cases that ended, even if an error stopped the
     /// group.
     pub(super) fn run(mut self) -> (GroupResult, anyhow::Result<BootResult>) {
-        let boot = self.run_cases();
+        let boot = catch_unwind(AssertUnwindSafe(|| self.run_cases()));
+        let boot = boot.unwrap_or_else(|panic| Err(failure::of_panic(&*panic)));
         (self.result, boot)
     }
 
     fn run_cases(&mut self) -> anyhow::Result<BootResult> {
+        let mut faulty_vms = 0;
         // Repeats begin after all cases ran once, so that damage by one case shows in the repeats
         // of other cases.
         let mut remaining: Vec<&'static Case> =
@@ -151,7 +178,8 @@ impl<'a> GroupRunner<'a> {
             let batch = &remaining
                 [..remaining.len().min(if self.runner.isolate_cases { 1 } else { MAX_PLAN_CASES })];
             let mut run = self.run_guest(batch, self.runner.boot_arguments)?;
-            if let Ending::InitFailed(error) = &run.conversation.ending {
+            let machine_fault = run.machine_fault.take();
+            if let (Ending::InitFailed(error), None) = (&run.conversation.ending, &machine_fault) {
                 self.result.unjudged_reason = Some(match error {
                     InitError::NoHost(reason) => format!(
                         "the kernel reached its init, but the init cannot reach the host over vsock \
@@ -165,6 +193,13 @@ impl<'a> GroupRunner<'a> {
             let Some(hello) = run.hello.take() else {
                 if is_interrupted {
                     return Err(Failure::interrupted());
+                }
+                if let Some(fault) = machine_fault {
+                    self.progress.printer().print("note", &fault.to_string());
+                    self.result.machine_faults.push(CaseFault { case: None, fault });
+                    faulty_vms += 1;
+                    self.give_up_after(faulty_vms)?;
+                    continue;
                 }
                 return self.retry_failed_boot(run);
             };
@@ -181,9 +216,15 @@ impl<'a> GroupRunner<'a> {
                 self.result
                     .measurements
                     .extend(measurement.map(|values| CaseMeasurement::new(case.id, values)));
-                let mut report = self.runner.case_report(case, ended, &self.expectations)?;
-                add_walk_steps(&mut report, case, &hello.features);
-                add_or_keep_worse(&mut self.result.cases, report);
+                match self.runner.case_report(case, ended, &self.expectations) {
+                    Ok(mut report) => {
+                        add_walk_steps(&mut report, case, &hello.features);
+                        add_or_keep_worse(&mut self.result.cases, report);
+                    }
+                    Err(fault) => {
+                        self.result.machine_faults.push(CaseFault { case: Some(case), fault });
+                    }
+                }
             }
             let symbols = self.runner.vmlinux.as_deref().filter(|_| !run.traces.is_empty());
             let symbols = symbols.and_then(|path| Symbols::open(path).ok());
@@ -191,32 +232,33 @@ impl<'a> GroupRunner<'a> {
             if is_interrupted {
                 return Err(Failure::interrupted());
             }
-            let tried_count = match run.conversation.ending {
-                Ending::Finished => ended_count,
-                _ => match run.running_case {
-                    Some(running) => {
-                        if let Some(recorder) = &self.runner.recorder {
-                            recorder.add_crash(remaining[running].id, &run.conversation.cause());
-                        }
-                        let mut report = self.runner.death_report(remaining[running], &run);
-                        add_walk_steps(&mut report, remaining[running], &hello.features);
-                        add_or_keep_worse(&mut self.result.cases, report);
-                        running + 1
-                    }
+            let running_case = run.running_case.map(|index| remaining[index]);
+            if let Some(fault) = machine_fault {
+                let fault = CaseFault { case: running_case, fault };
+                self.progress.printer().print("note", &fault.to_string());
+                self.result.machine_faults.push(fault);
+                faulty_vms += 1;
+            } else if run.conversation.ending != Ending::Finished {
+                let Some(case) = running_case else {
                     // The guest ended between its `Hello` and its first case, or between two cases.
-                    None => {
-                        let actual = format!("{}, with no case running", run.conversation.cause());
-                        return Ok(BootResult::Failed {
-                            actual,
-                            console: run.conversation.console,
-                        });
-                    }
-                },
-            };
-            remaining.drain(..tried_count);
+                    let actual = format!("{}, with no case running", run.conversation.cause());
+                    let console = run.conversation.console;
+                    return Ok(BootResult::Failed { actual, console });
+                };
+                if let Some(recorder) = &self.runner.recorder {
+                    recorder.add_crash(case.id, &run.conversation.cause());
+                }
+                let mut report = self.runner.death_report(case, &run);
+                add_walk_steps(&mut report, case, &hello.features);
+                add_or_keep_worse(&mut self.result.cases, report);
+            }
+            let has_finished = run.conversation.ending == Ending::Finished;
+            let has_died_in_case = !has_finished && running_case.is_some();
+            remaining.drain(..ended_count + usize::from(has_died_in_case));
             if remaining.is_empty() {
                 return Ok(BootResult::Booted);
             }
+            self.give_up_after(faulty_vms)?;
             if self.runner.isolate_cases {
                 self.progress.isolated_case_ended(self.snapshot.is_some());
             } else if !run.has_all_results {
@@ -224,6 +266,23 @@ impl<'a> GroupRunner<'a> {
                     .printer()
                     .print("restart", &format!("{} cases are left", remaining.len()));
             }
+        }
+    }
+
+    /// Gives up if too many VMs of this group ended by faults of this machine.
+    ///
+    /// # Errors
+    /// The last fault, if `faulty_vms` have reached [`MAX_FAULTY_VMS`], or if the user debugs the VM,
+    /// because a new VM would wait for gdb.
+    fn give_up_after(&self, faulty_vms: usize) -> anyhow::Result<()> {
+        let waits_for_gdb = match &self.runner.environment {
+            Environment::Vm { spec, .. } => spec.wait_for_gdb,
+            Environment::HostKernel => false,
+        };
+        let limit = if waits_for_gdb { 1 } else { MAX_FAULTY_VMS };
+        match self.result.machine_faults.last() {
+            Some(fault) if faulty_vms >= limit => Err(Failure::machine(fault.to_string())),
+            _ => Ok(()),
         }
     }
 
@@ -272,7 +331,7 @@ impl<'a> GroupRunner<'a> {
                 self.progress.printer().print("note", &note);
             }
         }
-        vm.end(&mut run.conversation)?;
+        run.machine_fault = vm.end(&mut run.conversation).err();
         for line in &mut run.conversation.vcpu_states {
             *line = self.runner.with_symbols(line);
         }
@@ -315,13 +374,12 @@ impl<'a> GroupRunner<'a> {
         cases.iter().map(|case| PlannedCase { id: case.id.to_owned(), deadline_ms }).collect()
     }
 
-    /// Runs the cases on the host's kernel. A death of the process is reported as a fault of this
-    /// machine: after a crash of the kernel, sudbox would not run either.
+    /// Runs the cases on the host's kernel.
     fn run_on_host(&mut self, plan: Vec<PlannedCase>) -> anyhow::Result<CasesRun> {
         let mut process = HostProcess::start()?;
         let total = plan.len() as u64;
         let records_observations = false;
-        let run = run_cases(
+        let mut run = run_cases(
             &mut process,
             plan,
             records_observations,
@@ -330,16 +388,9 @@ impl<'a> GroupRunner<'a> {
                 self.progress.printer().progress(done as u64, total, "cases");
             },
         );
-        let stderr = process.stderr();
-        self.result.console_log.push_str(&stderr);
-        match &run.conversation.ending {
-            Ending::Finished | Ending::Stalled | Ending::Interrupted => Ok(run),
-            _ => Err(Failure::machine(format!(
-                "guest-init died on this machine: {}; its stderr: {}",
-                run.conversation.cause(),
-                stderr.trim()
-            ))),
-        }
+        self.result.console_log.push_str(&process.stderr());
+        run.machine_fault = process.end(&run.conversation).err();
+        Ok(run)
     }
 
     /// Boots a kernel that did not reach its init a second time, so that the console has all
@@ -358,11 +409,15 @@ impl<'a> GroupRunner<'a> {
             return Ok(BootResult::Failed { actual, console: self.runner.console_excerpt(&first) });
         }
         self.progress.printer().print("restart", &format!("{actual}; once more with all messages"));
-        let second = self.run_guest(&[], VERBOSE_BOOT_ARGUMENTS)?.conversation;
-        if second.hello_received {
-            let actual = format!("{actual}; a second boot reached its init");
+        let second = self.run_guest(&[], VERBOSE_BOOT_ARGUMENTS)?;
+        if second.conversation.hello_received || second.machine_fault.is_some() {
+            let actual = match &second.machine_fault {
+                Some(fault) => format!("{actual}; in a second boot, {fault}"),
+                None => format!("{actual}; a second boot reached its init"),
+            };
             return Ok(BootResult::Failed { actual, console: self.runner.console_excerpt(&first) });
         }
+        let second = second.conversation;
         let (actual, console) = (second.cause(), self.runner.console_excerpt(&second));
         Ok(BootResult::Failed { actual, console })
     }

@@ -12,13 +12,15 @@ mod trace;
 use crate::behaviour::Recorder;
 use crate::cli::VmArgs;
 use crate::expectations::{Expectations, Expected};
-use crate::failure::{self, Code, Failure, Interrupted};
+use crate::failure::{self, Code, Failure, Incomplete};
 use crate::output::progress::Progress;
 use crate::output::rerun::RerunCommand;
 use crate::recordings::Baseline;
 use crate::selection::Selection;
 use crate::session::cases::Timeouts;
-use group::{BootResult, GroupResult, GroupRunner, RunProgress};
+#[cfg(test)]
+use group::MAX_FAULTY_VMS;
+use group::{BootResult, CaseFault, GroupResult, GroupRunner, RunProgress};
 use shape::{CaseGroup, VmShape, group_cases};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -86,8 +88,8 @@ impl CaseRunner<'_> {
     /// `console_log`, even if it returns an error.
     ///
     /// # Errors
-    /// If this machine is at fault, or a signal interrupted the run; [`Interrupted`] if at least
-    /// one case had ended before the signal.
+    /// If this machine is at fault, or a signal interrupted the run; [`Incomplete`] if at least one
+    /// case has a result.
     pub(crate) fn judge(
         &self,
         selection: &Selection,
@@ -102,6 +104,7 @@ impl CaseRunner<'_> {
         verdict.not_selected = selection.count_not_selected(expectations.arch(), lacks_dispatch);
         let mut boot_result = Ok(BootResult::Booted);
         let (mut digests, mut first_hello) = (Vec::new(), None);
+        let mut machine_faults: Vec<CaseFault> = Vec::new();
         for (result, group_boot_result) in self.run_groups(&groups, expectations, progress) {
             verdict.cases.extend(result.cases);
             verdict.measurements.extend(result.measurements);
@@ -109,6 +112,7 @@ impl CaseRunner<'_> {
             verdict.restored += result.restored;
             console_log.push_str(&result.console_log);
             digests.extend(result.digests);
+            machine_faults.extend(result.machine_faults);
             if let Some(hello) = &result.hello {
                 first_hello.get_or_insert_with(|| hello.clone());
                 expectations.update(&hello.release, &hello.features);
@@ -126,15 +130,17 @@ impl CaseRunner<'_> {
                 boot_result = group_boot_result;
             }
         }
-        if let (Some(hello), Ok(BootResult::Booted)) = (&first_hello, &boot_result) {
-            self.compare_with_recordings(
+        if let (Some(hello), Ok(BootResult::Booted)) = (&first_hello, &boot_result)
+            && let Err(error) = self.compare_with_recordings(
                 &digests,
                 hello,
                 expectations,
                 verdict,
                 console_log,
                 progress,
-            )?;
+            )
+        {
+            boot_result = Err(error);
         }
         verdict.duration_millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         // The groups end in any order. Reports are in the order of the selection.
@@ -144,18 +150,17 @@ impl CaseRunner<'_> {
         if verdict.unjudged_reason.is_none() {
             verdict.unjudged_reason = expectations.unjudged_reason(&verdict.cases);
         }
+        let planned_count = planned_cases(selection, lacks_dispatch).len();
+        let run_count = verdict.cases.len();
         let boot_result = match boot_result {
-            Err(error)
-                if failure::error_code(&error) == Code::Interrupted
-                    && !verdict.cases.is_empty() =>
-            {
-                let (run_count, planned_count) =
-                    (verdict.cases.len(), planned_cases(selection, lacks_dispatch).len());
-                verdict.unjudged_reason =
-                    Some(format!("interrupted after {run_count} of {planned_count} cases"));
-                return Err(Interrupted(Box::new(std::mem::take(verdict))).into());
+            Ok(result) => result,
+            Err(error) => {
+                let is_boot_tested = selection.includes_boot && first_hello.is_some();
+                if is_boot_tested && failure::error_code(&error) == Code::Machine {
+                    verdict.cases.insert(0, self.boot_report(Outcome::Pass, String::new(), None));
+                }
+                return Err(incomplete(error, verdict, run_count, planned_count));
             }
-            result => result?,
         };
         match boot_result {
             BootResult::Booted if selection.includes_boot => {
@@ -167,7 +172,10 @@ impl CaseRunner<'_> {
                 verdict.cases.insert(0, report);
             }
         }
-        Ok(())
+        match machine_faults_failure(&machine_faults) {
+            Some(error) => Err(incomplete(error, verdict, run_count, planned_count)),
+            None => Ok(()),
+        }
     }
 
     /// The groups of the selection; a single one on the host's kernel. Cases for kernels without
@@ -247,6 +255,36 @@ fn planned_cases(selection: &Selection, lacks_dispatch: bool) -> Vec<&'static Ca
     cases.filter(|case| lacks_dispatch || !case.checks_absence).collect()
 }
 
+/// The failure for faults of this machine, each of which left a case without a result; `None` if
+/// there are none.
+fn machine_faults_failure(faults: &[CaseFault]) -> Option<anyhow::Error> {
+    let (first, rest) = faults.split_first()?;
+    Some(Failure::machine(match rest.len() {
+        0 => first.to_string(),
+        more => format!("{first}; and {more} more"),
+    }))
+}
+
+/// The error for a run that failed after `run_count` of `planned_count` cases. If the verdict has
+/// results, the error takes it.
+fn incomplete(
+    error: anyhow::Error,
+    verdict: &mut Verdict,
+    run_count: usize,
+    planned_count: usize,
+) -> anyhow::Error {
+    if verdict.cases.is_empty() {
+        return error;
+    }
+    let (code, message) = (failure::error_code(&error), format!("{error:#}"));
+    verdict.unjudged_reason = Some(match code {
+        Code::Interrupted => format!("interrupted after {run_count} of {planned_count} cases"),
+        _ => format!("{run_count} of {planned_count} cases have a result: {message}"),
+    });
+    let verdict = Box::new(std::mem::take(verdict));
+    Incomplete { failure: Failure { code, message }, verdict }.into()
+}
+
 /// Adds the release, the processor and the features of the guest.
 fn describe_guest(hello: &Hello, verdict: &mut Verdict) {
     verdict.kernel.release.clone_from(&hello.release);
@@ -257,3 +295,6 @@ fn describe_guest(hello: &Hello, verdict: &mut Verdict) {
         format!("offers {}", features.join(", ")),
     ];
 }
+
+#[cfg(test)]
+mod tests;

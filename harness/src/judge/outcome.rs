@@ -5,12 +5,12 @@
 
 use super::{CaseRunner, Environment};
 use crate::expectations::{Expectations, Expected};
-use crate::failure::Failure;
 use crate::known_bugs::{KnownBug, Presence};
 use crate::selection::{BOOT_CASE, BOOT_KERNEL_FUNCTION, BOOT_PROMISE};
 use crate::session::cases::{CasesRun, EndedCase};
 use crate::session::conversation::{Conversation, Ending};
 use crate::session::kernel_log;
+use crate::session::running_guest::MachineFault;
 use crate::symbols::Symbols;
 use sudbox_guest_init::case::{Case, Need, Run};
 use sudbox_guest_init::walk;
@@ -20,12 +20,15 @@ use sudbox_vmm::machine::VmEnd;
 
 impl CaseRunner<'_> {
     /// The report on a case that ended by itself.
+    ///
+    /// # Errors
+    /// If sudbox could not run the case.
     pub(super) fn case_report(
         &self,
         case: &'static Case,
         ended: EndedCase,
         expectations: &Expectations,
-    ) -> anyhow::Result<CaseReport> {
+    ) -> Result<CaseReport, MachineFault> {
         let mut report = self.empty_report(case);
         report.duration_micros = ended.micros;
         report.log = ended.log;
@@ -88,9 +91,8 @@ impl CaseRunner<'_> {
                 "none; its processes were killed".to_owned(),
             ),
             (CaseResult::Broken(reason), _) => {
-                return Err(Failure::machine(format!(
-                    "a fault of sudbox, not of the kernel: case {} could not be run: {reason}",
-                    case.id
+                return Err(MachineFault(format!(
+                    "a fault of sudbox, not of the kernel: the case could not be run: {reason}"
                 )));
             }
         };

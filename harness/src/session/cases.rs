@@ -7,7 +7,7 @@ use super::conversation::{
     Conversation, Ending, GuestSession, Handler, Limits, converse, message_name,
 };
 use super::kernel_log::{self, FaultReport};
-use super::running_guest::Guest;
+use super::running_guest::{Guest, MachineFault};
 use std::ops::ControlFlow;
 use std::time::Duration;
 use sudbox_protocol::{
@@ -63,6 +63,8 @@ pub(crate) struct CasesRun {
     /// The instruction traces of benchmark operations; empty unless `VmSpec::trace_marked_operations`.
     pub(crate) traces: Vec<MarkedOperationTrace>,
     pub(crate) conversation: Conversation,
+    /// The fault of this machine that ended the guest, if it was not the kernel's.
+    pub(crate) machine_fault: Option<MachineFault>,
 }
 
 /// Runs the plan in a guest that was just started. If `records_observations`, the guest sends the
@@ -150,6 +152,7 @@ impl<'a> CaseHandler<'a> {
             has_all_results: self.state == State::AllResultsReceived,
             traces: Vec::new(),
             conversation,
+            machine_fault: None,
         }
     }
 

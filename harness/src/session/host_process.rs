@@ -3,7 +3,8 @@
 //! guest-init as an ordinary process on the host's kernel, without a VM (`sudbox run running`).
 //! Cases that endanger a kernel or need root are `unmet` in such a process.
 
-use super::running_guest::Guest;
+use super::conversation::{Conversation, Ending};
+use super::running_guest::{Guest, MachineFault};
 use crate::failure::Failure;
 use crate::guest;
 use std::ffi::CStr;
@@ -34,6 +35,8 @@ pub(crate) struct HostProcess {
     stream: UnixStream,
     stderr_pipe: io::PipeReader,
     stderr: Vec<u8>,
+    /// The error that ended the stream, if it is this machine's.
+    stream_error: Option<io::Error>,
 }
 
 impl HostProcess {
@@ -61,13 +64,36 @@ impl HostProcess {
             command.pre_exec(move || exec_guest_init(program_fd, stream_fd, user, parent));
         }
         let child = command.spawn().map_err(start_failure)?;
-        Ok(HostProcess { child, stream, stderr_pipe, stderr: Vec::new() })
+        Ok(HostProcess { child, stream, stderr_pipe, stderr: Vec::new(), stream_error: None })
     }
 
     /// The stderr of the process so far.
     pub(crate) fn stderr(&mut self) -> String {
         self.read_stderr();
         String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// Checks how the conversation ended. After a crash of this machine's kernel, sudbox would not
+    /// run either, so the death of the process is a fault of this machine.
+    ///
+    /// # Errors
+    /// If the process ended before its work was done.
+    pub(crate) fn end(mut self, conversation: &Conversation) -> Result<(), MachineFault> {
+        match &conversation.ending {
+            Ending::Finished | Ending::Stalled | Ending::Interrupted => return Ok(()),
+            _ => {}
+        }
+        let cause = match &self.stream_error {
+            Some(error) => format!("this machine cannot read from guest-init: {error}"),
+            None => format!("guest-init died on this machine: {}", conversation.cause()),
+        };
+        Err(MachineFault(format!("{cause}; its stderr: {}", self.stderr().trim())))
+    }
+
+    /// Ends the stream after an error of this machine.
+    fn end_by(&mut self, error: io::Error) -> Event {
+        self.stream_error = Some(error);
+        Event::Ended
     }
 
     fn read_stderr(&mut self) {
@@ -82,11 +108,11 @@ impl HostProcess {
 impl Guest for HostProcess {
     fn next_event(&mut self, deadline: Instant, interrupt: Option<BorrowedFd<'_>>) -> Event {
         let fds: Vec<_> = [self.stream.as_fd()].into_iter().chain(interrupt).collect();
-        match poll::wait_readable(&fds, deadline).as_deref() {
-            Ok([_, true]) => return Event::Interrupted,
-            Ok([false, ..]) => return Event::DeadlinePassed,
-            // Waiting fails only if a descriptor is invalid, and then the read below fails too.
-            _ => {}
+        match poll::wait_readable(&fds, deadline) {
+            Ok(readable) if readable.get(1) == Some(&true) => return Event::Interrupted,
+            Ok(readable) if !readable[0] => return Event::DeadlinePassed,
+            Ok(_) => {}
+            Err(error) => return self.end_by(error),
         }
         let mut bytes = vec![0; 4096];
         match self.stream.read(&mut bytes) {
@@ -94,7 +120,10 @@ impl Guest for HostProcess {
                 bytes.truncate(count);
                 Event::Bytes(bytes)
             }
-            _ => Event::Ended,
+            Ok(_) => Event::Ended,
+            // The process ended before it read all of the plan.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Event::Ended,
+            Err(error) => self.end_by(error),
         }
     }
 

@@ -7,6 +7,12 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 use sudbox_vmm::session::Event;
 
+/// Error: a guest ended by a fault of this machine or of sudbox, and not of its kernel. The field is
+/// the reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct MachineFault(pub(crate) String);
+
 /// A running guest: a VM, guest-init as a process of this machine, or a script in tests.
 pub(crate) trait Guest {
     /// Waits for the next event, at most until `deadline`. Returns [`Event::Interrupted`] if `wake`

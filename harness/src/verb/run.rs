@@ -3,7 +3,7 @@
 //! `sudbox run`: judges one kernel and prints the report.
 
 use crate::cli::{RunArgs, UserOptions};
-use crate::failure::{Failure, Interrupted};
+use crate::failure::{Failure, Incomplete};
 use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &RunArgs, user_options: &UserOptions) -> anyhow::Result<
     let verdict = match verdict {
         Ok(verdict) => verdict,
         Err(error) => {
-            if let Some(Interrupted(verdict)) = error.downcast_ref() {
+            if let Some(Incomplete { verdict, .. }) = error.downcast_ref() {
                 reports::print_and_write(&**verdict, args.format, &folder, &mut progress)?;
             }
             return Err(error);

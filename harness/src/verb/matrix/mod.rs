@@ -5,7 +5,7 @@
 mod scheduler;
 
 use crate::cli::{BuildArgs, MatrixArgs, UserOptions};
-use crate::failure::{self, Code, Failure};
+use crate::failure::{self, Code, Failure, Incomplete};
 use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
@@ -175,14 +175,17 @@ fn build_args(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
     }
 }
 
-/// The result of a cell without a verdict.
+/// The result of a cell without a verdict. Writes the results of the cases that ran into the folder.
 ///
 /// # Errors
-/// If the run was interrupted, which ends the matrix, or if the build log cannot be copied.
+/// If the run was interrupted, which ends the matrix, or if a file cannot be written.
 fn failed_cell(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<CellResult> {
     let code = failure::error_code(error);
     if code == Code::Interrupted {
         return Err(Failure::interrupted());
+    }
+    if let Some(Incomplete { verdict, .. }) = error.downcast_ref() {
+        reports::write_forms(&**verdict, folder)?;
     }
     let image_error = error.downcast_ref::<sudbox_images::Error>();
     if let Some(log) = image_error.and_then(sudbox_images::Error::log) {

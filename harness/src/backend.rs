@@ -87,5 +87,8 @@ pub(crate) fn install_program(
         setup::install(&[setup::backend_program(program, arch)], progress)?;
     }
     guest::install_requirements(arch, progress)?;
+    if let Some(note) = offer.machine.note() {
+        progress.print("note", &note);
+    }
     Ok(offer.machine)
 }

@@ -68,6 +68,11 @@ pub trait Machine: Sync {
     /// `discovery`, the accelerator, and the reason for the choice.
     fn describe(&self, discovery: DeviceDiscovery) -> String;
 
+    /// Returns a note for the user about the machine, such as a missing protection of the host.
+    fn note(&self) -> Option<String> {
+        None
+    }
+
     /// Starts a VM and returns as soon as the VM runs, before the kernel has booted.
     /// [`crate::session::Session::boot`] wraps the VM in a session.
     ///

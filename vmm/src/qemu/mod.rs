@@ -4,6 +4,7 @@
 
 mod board;
 mod command;
+mod confinement;
 mod monitor;
 mod process;
 mod trace;
@@ -34,6 +35,7 @@ use crate::vsock::shared_device::SharedDevice;
 use crate::vsock::stream::VsockStream;
 use board::{Board, BootFacts};
 use command::Inherited;
+use confinement::{Confinement, Needs};
 use monitor::{Message, Monitor};
 use process::Process;
 use sudbox_protocol::Arch;
@@ -179,7 +181,18 @@ impl Machine for Qemu {
         format!("qemu ({machine}) on {accelerator}: {}", self.reason)
     }
 
+    fn note(&self) -> Option<String> {
+        confinement::missing_measure()
+    }
+
     fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError> {
+        let absolute = |path| std::path::absolute(path).map_err(system_error("find a file"));
+        // QEMU has a working directory of its own.
+        let spec = &VmSpec {
+            kernel: absolute(&spec.kernel)?,
+            initramfs: absolute(&spec.initramfs)?,
+            ..spec.clone()
+        };
         let mut device = Device::new();
         device.listen(spec.vsock_port);
         let shared_device =
@@ -224,13 +237,23 @@ impl Machine for Qemu {
         let descriptors: Vec<OwnedFd> =
             vec![vsock.into(), monitor_peer.into(), console_writer.into()];
         let program = board.program;
-        let process = match Process::spawn(program, &arguments, descriptors) {
-            Ok(process) => process,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(BootError::MissingProgram { program: program.to_owned() });
-            }
-            Err(error) => return Err(system_error("start QEMU")(error)),
-        };
+        let program_path =
+            confinement::find_program(program).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => BootError::MissingProgram { program: program.to_owned() },
+                _ => system_error("find QEMU")(error),
+            })?;
+        let confinement = Confinement::new(&Needs {
+            program: &program_path,
+            kernel: &spec.kernel,
+            initramfs: &spec.initramfs,
+            accelerator,
+            memory_mib: spec.memory_mib,
+            debugger_folder: gdb_socket.as_ref().map(|socket| socket.directory.path()),
+            has_log: log.is_some(),
+        })
+        .map_err(system_error("confine QEMU"))?;
+        let process = Process::spawn(&program_path, &arguments, descriptors, confinement)
+            .map_err(system_error("start QEMU"))?;
         let tracer = gdb_socket.as_ref().zip(log);
         let tracer = tracer.map(|(socket, log)| Tracer::start(socket.path.clone(), log));
         let mut vm = QemuVm {
@@ -426,15 +449,16 @@ struct GdbSocket {
     /// Path of the socket.
     path: String,
     /// Removes the directory when it is dropped.
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl GdbSocket {
     fn new() -> io::Result<GdbSocket> {
-        let directory = tempfile::Builder::new().prefix("sudbox-").tempdir()?;
+        let folder = std::path::absolute(std::env::temp_dir())?;
+        let directory = tempfile::Builder::new().prefix("sudbox-").tempdir_in(folder)?;
         let path = directory.path().join("gdb").into_os_string().into_string();
         let path = path.map_err(|_| io::Error::other("the temporary directory is not UTF-8"))?;
-        Ok(GdbSocket { path, _directory: directory })
+        Ok(GdbSocket { path, directory })
     }
 
     /// Returns a path for QEMU's log in the same directory.

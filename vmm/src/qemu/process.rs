@@ -6,12 +6,14 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
 use rustix::process::{Pid, PidfdFlags};
 
+use super::confinement::Confinement;
 use crate::process::die_with_parent;
 
 /// Maximum number of bytes that are kept of QEMU's stderr.
@@ -32,20 +34,22 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a program that inherits only `descriptors`, with the same numbers. The kernel kills
-    /// the new process when this process ends for any reason. The new process is in its own process
+    /// Starts a confined program that inherits only `descriptors`, with the same numbers. The kernel
+    /// kills the new process when this process ends for any reason. The new process is in its own process
     /// group, so that Ctrl-C at the terminal does not reach it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if the program does not exist; another error if the program could
-    /// not be started.
+    /// If the program could not be started or confined.
     pub(super) fn spawn(
-        program: &str,
+        program: &Path,
         arguments: &[OsString],
         descriptors: Vec<OwnedFd>,
+        confinement: Confinement,
     ) -> io::Result<Process> {
         let mut command = Command::new(program);
         command.args(arguments).process_group(0);
+        // QEMU looks for firmware in its working directory first, which must not be the caller's.
+        command.env_clear().env("LC_ALL", "C").current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let inherited_fds: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         let parent_pid = std::process::id();
@@ -65,7 +69,8 @@ impl Process {
                         return Err(io::Error::last_os_error());
                     }
                 }
-                die_with_parent(parent_pid)
+                die_with_parent(parent_pid)?;
+                confinement.enter()
             });
         }
 

@@ -2,6 +2,11 @@
 
 //! The `sudbox` command.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)
+)]
+
 mod arch;
 mod backend;
 mod behaviour;
@@ -29,8 +34,7 @@ mod version;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use cli::{Cli, ReportVerb, SandboxVerb, UserOptions, Verb};
-use failure::{Code, Failure};
-use std::io::ErrorKind;
+use failure::Code;
 use std::process::ExitCode;
 use verb::{
     bench, bisect, campaign, completions, diff, doctor, exec, kernels, kselftest, matrix, record,
@@ -46,16 +50,11 @@ fn main() -> ExitCode {
     let (cli, user_options) = match parse_command_line() {
         Ok(parsed) => parsed,
         Err(error) => {
-            if error.use_stderr() {
-                let _ = error.print();
-                return ExitCode::from(Code::Usage as u8);
-            }
-            // clap reports --help and --version as errors that go to stdout.
-            return match error.print() {
-                Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                    print_error(&Failure::machine(format!("the help cannot be written: {error}")))
-                }
-                _ => ExitCode::SUCCESS,
+            // clap reports --help and --version as errors, too.
+            return match output::print_clap_message(&error) {
+                Err(error) => print_error(&error),
+                Ok(()) if error.use_stderr() => ExitCode::from(Code::Usage as u8),
+                Ok(()) => ExitCode::SUCCESS,
             };
         }
     };

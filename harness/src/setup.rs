@@ -8,8 +8,9 @@
 
 use crate::arch;
 use crate::failure::Failure;
+use crate::output;
 use crate::output::progress::Progress;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use sudbox_images::{Arch, Packages, Tool, is_on_path};
@@ -112,7 +113,7 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
     let refusal =
         || Failure::machine(format!("missing: {tool_names}; install with: {command_line}"));
 
-    let has_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let has_terminal = std::io::stdin().is_terminal() && output::stderr_is_terminal();
     // Without a terminal, in CI or in a container, there is no user to ask, so root installs.
     let installs_unasked = (is_root && (!has_terminal || is_in_ci() || is_in_container()))
         || (use_sudo && is_in_ci() && sudo_needs_no_password());
@@ -171,9 +172,7 @@ pub(crate) fn open_kvm_to_all_users(progress: &mut Progress) -> anyhow::Result<(
 }
 
 fn ask_user(tool_names: &str, command_line: &str) -> anyhow::Result<bool> {
-    let mut stderr = std::io::stderr();
-    write!(stderr, "missing: {tool_names}\n    {command_line}\nrun this now? [y/N] ")?;
-    stderr.flush()?;
+    output::ask(&format!("missing: {tool_names}\n    {command_line}\nrun this now? [y/N]"))?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -183,12 +182,11 @@ fn run_command(command: &[&str], use_sudo: bool) -> anyhow::Result<bool> {
     let mut arguments: Vec<&str> = if use_sudo { vec!["sudo"] } else { Vec::new() };
     arguments.extend(command);
     // stdout is for the report, so the output of the package manager goes to stderr.
-    let stderr = std::io::stderr();
     let status = Command::new(arguments[0])
         .args(&arguments[1..])
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())
-        .stdout(Stdio::from(std::os::fd::AsFd::as_fd(&stderr).try_clone_to_owned()?))
+        .stdout(Stdio::from(output::stderr_descriptor()?))
         .status()?;
     Ok(status.success())
 }

@@ -12,6 +12,11 @@
 //! [`plan()`] looks for the image in the cache and, if the image has to be built, lists the missing
 //! tools. [`Plan::execute`] does the work. images/README.md has the design and its limits.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)
+)]
+
 mod apt;
 mod arch;
 mod bisection;

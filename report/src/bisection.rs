@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::form::{Form, Report};
 use crate::forms::json::to_json;
+use crate::text::Printable;
 
 /// A commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -81,7 +82,7 @@ impl Report for Bisection {
             name: "table",
             about: "For people",
             file_name: "report.txt",
-            render: |bisection, _| bisection.text.clone(),
+            render: |bisection, _| Printable::message(&bisection.text),
         },
         Form {
             name: "json",

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use crate::form::{Form, Report};
 use crate::forms::json::to_json;
 use crate::terminal::Screen;
+use crate::text::Printable;
 
 /// The cases of a selection, in the order in which they run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -55,7 +56,7 @@ impl Report for CaseList {
 
 /// One line for each case with its promise, then the cases for kernels without dispatch, then the
 /// cases that do not exist on the architecture with the reasons, and a count.
-fn table(list: &CaseList) -> String {
+fn table(list: &CaseList) -> Printable {
     let mut text = String::new();
     let width = list.cases.iter().map(|case| case.id.len()).max().unwrap_or(0);
     let (excluded, included): (Vec<&ListedCase>, Vec<&ListedCase>) =
@@ -83,5 +84,5 @@ fn table(list: &CaseList) -> String {
             let _ = write!(text, ", {count} more {where_they_run}");
         }
     }
-    text + "\n"
+    Printable::message(&text)
 }

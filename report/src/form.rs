@@ -2,6 +2,7 @@
 //! The forms in which a report can be written.
 
 use crate::terminal::Screen;
+use crate::text::Printable;
 
 /// A form of the report on a `T`: a file of this crate and a row of [`Report::FORMS`].
 pub struct Form<T: 'static> {
@@ -12,7 +13,7 @@ pub struct Form<T: 'static> {
     /// Name of the file with this form in the report folder of a run.
     pub file_name: &'static str,
     /// Renders the report. Only forms for people depend on the screen.
-    pub render: fn(&T, Screen) -> String,
+    pub render: fn(&T, Screen) -> Printable,
 }
 
 impl<T> std::fmt::Debug for Form<T> {

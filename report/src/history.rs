@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::form::{Form, Report};
 use crate::forms::json::to_json;
 use crate::terminal::{Colour, ReportWriter, Screen};
-use crate::{Outcome, Verdict, text};
+use crate::{Outcome, Printable, Verdict, text};
 
 /// The outcomes of one verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,7 +197,7 @@ impl Report for History {
 }
 
 /// Renders a line for each series of equal outcomes of a case on a kernel.
-fn render(history: &History, screen: Screen) -> String {
+fn render(history: &History, screen: Screen) -> Printable {
     let mut writer = ReportWriter::new(screen);
     for case in &history.cases {
         let id = writer.paint(Colour::Bold, &text::escaped_line(&case.id));

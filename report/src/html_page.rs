@@ -2,6 +2,7 @@
 //! The frame of an HTML page that needs no other files. The page's content security policy allows only its own style
 //! and script, by their digests.
 
+use crate::text::Printable;
 use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
@@ -10,13 +11,13 @@ pub(crate) const CASES_STYLE: &str = include_str!("html_page.css");
 
 /// Renders a complete page. `title` is plain text. `body` is HTML, in which the caller has escaped text of the
 /// guest ([`escape_html`]).
-pub(crate) fn render_page(title: &str, style: &str, script: Option<&str>, body: &str) -> String {
+pub(crate) fn render_page(title: &str, style: &str, script: Option<&str>, body: &str) -> Printable {
     let title = escape_html(title);
     let styles = csp_digest(style);
     let scripts =
         script.map(|text| format!(" script-src '{}';", csp_digest(text))).unwrap_or_default();
     let script = script.map(|text| format!("<script>{text}</script>\n")).unwrap_or_default();
-    format!(
+    let page = format!(
         r#"<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -32,7 +33,8 @@ pub(crate) fn render_page(title: &str, style: &str, script: Option<&str>, body: 
 {script}</body>
 </html>
 "#
-    )
+    );
+    Printable::document(&page)
 }
 
 /// Escapes text for HTML, for use between tags.

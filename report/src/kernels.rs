@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::form::{Form, Report};
 use crate::forms::json::to_json;
 use crate::terminal::{ReportWriter, Screen};
-use crate::text;
+use crate::text::{self, Printable};
 
 /// A kernel, or a part of the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,7 +57,7 @@ impl Report for KernelList {
 
 /// Renders a line for each entry. If the terminal is too narrow, the last column moves to separate lines; if
 /// the terminal is still too narrow, each entry is a paragraph.
-fn render(list: &KernelList, screen: Screen) -> String {
+fn render(list: &KernelList, screen: Screen) -> Printable {
     let mut rows = vec![["KERNEL", "STATE", "SIZE", "USED", "WHAT"].map(str::to_owned)];
     rows.extend(list.kernels.iter().map(|entry| {
         [
@@ -134,7 +134,7 @@ mod tests {
         };
         let list = KernelList::from_entries(vec![entry, offer]);
         assert_eq!(
-            render(&list, Screen::FILE),
+            &*render(&list, Screen::FILE),
             "KERNEL    STATE         SIZE     USED        WHAT\n\
              6.12.117  cached image  5.0 MiB  3 days ago  a\n\
              deb:6.12  on offer                           b\n"

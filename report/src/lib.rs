@@ -13,7 +13,13 @@
 //! programs.
 //!
 //! [`judgement`] decides the overall result of a verdict and the exit code. [`status_map`] translates
-//! outcomes into the results of other tools' formats. [`text`] escapes text of the guest.
+//! outcomes into the results of other tools' formats. [`text`] escapes text of strangers; a rendered report is a
+//! [`Printable`], which the escaping functions alone can make.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)
+)]
 
 pub mod bisection;
 pub mod campaign;
@@ -43,8 +49,10 @@ pub mod verdict;
 
 pub use case_measurement::{CaseMeasurement, FunctionCost};
 pub use form::{Form, Report};
+pub use forms::json::to_json;
 pub use judgement::Judgement;
 pub use terminal::Screen;
+pub use text::Printable;
 pub use verdict::{
     Bug, CaseReport, Coverage, Kernel, Outcome, RecordingComparison, Totals, Verdict,
 };

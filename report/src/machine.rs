@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::form::{Form, Report};
 use crate::forms::json::to_json;
 use crate::terminal::{ReportWriter, Screen};
+use crate::text::Printable;
 
 /// The abilities of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -55,7 +56,7 @@ impl Report for MachineReport {
     ];
 }
 
-fn render(machine: &MachineReport, screen: Screen) -> String {
+fn render(machine: &MachineReport, screen: Screen) -> Printable {
     let mut writer = ReportWriter::new(screen);
     writer.write_labelled("sudbox", &machine.sudbox_version);
     writer.write_labelled("CPUs", &machine.cpus.to_string());

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::Kernel;
 use crate::forms::json::to_json;
+use crate::text::Printable;
 
 /// Maximum number of bytes of one stream in a report. Further bytes are only counted, because a program may
 /// print without end.
@@ -119,7 +120,7 @@ pub struct ProgramReport {
 impl ProgramReport {
     /// The JSON document.
     #[must_use]
-    pub fn to_json(&self) -> String {
+    pub fn to_json(&self) -> Printable {
         to_json(self)
     }
 }

@@ -10,6 +10,7 @@ use crate::forms::json::to_json;
 use crate::kernels::{KernelEntry, KernelList, human_size};
 use crate::runs::Run;
 use crate::terminal::Screen;
+use crate::text::Printable;
 
 /// Old entries of the cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -53,7 +54,7 @@ impl Report for PrunedKernels {
     ];
 }
 
-fn kernels_table(pruned: &PrunedKernels, screen: Screen) -> String {
+fn kernels_table(pruned: &PrunedKernels, screen: Screen) -> Printable {
     let (count, freed, days) = (pruned.kernels.len(), human_size(pruned.bytes), pruned.days);
     let mut text = String::new();
     if count > 0 {
@@ -71,7 +72,7 @@ fn kernels_table(pruned: &PrunedKernels, screen: Screen) -> String {
             writeln!(text, "would free {freed}: {count} {entries} {age}; --yes frees them")
         }
     };
-    text
+    Printable::message(&text)
 }
 
 /// Old runs.
@@ -113,7 +114,7 @@ impl Report for PrunedRuns {
     ];
 }
 
-fn runs_table(pruned: &PrunedRuns) -> String {
+fn runs_table(pruned: &PrunedRuns) -> Printable {
     let mut text: String = pruned.runs.iter().map(|run| format!("{}\n", run.folder)).collect();
     let (count, days) = (pruned.runs.len(), pruned.days);
     let runs = if count == 1 { "run" } else { "runs" };
@@ -122,5 +123,5 @@ fn runs_table(pruned: &PrunedRuns) -> String {
         (true, _) => writeln!(text, "removed {count} {runs} at least {days} days old"),
         (false, _) => writeln!(text, "{count} {runs} at least {days} days old; --yes removes them"),
     };
-    text
+    Printable::message(&text)
 }

@@ -10,7 +10,7 @@ use crate::forms::json::to_json;
 use crate::judgement::Judgement;
 use crate::matrix::Matrix;
 use crate::terminal::{Colour, ReportWriter, Screen};
-use crate::{Kernel, Verdict, text};
+use crate::{Kernel, Printable, Verdict, text};
 
 /// Name of the file with the [`Summary`] in the folder of a run.
 pub const SUMMARY_FILE: &str = "summary.json";
@@ -198,7 +198,7 @@ impl RunList {
 /// Width of the exit code in the table.
 const EXIT_CODE_WIDTH: usize = 3;
 
-fn render(list: &RunList, screen: Screen) -> String {
+fn render(list: &RunList, screen: Screen) -> Printable {
     let mut writer = ReportWriter::new(screen);
     for run in &list.runs {
         let (kind, exit_code, description) = match &run.summary {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::Kernel;
 use crate::forms::json::to_json;
 use crate::program::Execution;
+use crate::text::Printable;
 
 /// The outcome of a selftest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -60,7 +61,7 @@ pub struct SelftestReport {
 impl SelftestReport {
     /// The JSON document.
     #[must_use]
-    pub fn to_json(&self) -> String {
+    pub fn to_json(&self) -> Printable {
         to_json(self)
     }
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Lays out reports as lines of text for a terminal or a file.
 
-use crate::text;
-use std::fmt::Write as _;
+use crate::text::{self, Printable};
 
 /// Column at which the value of a labelled line starts.
 pub(crate) const VALUE_COLUMN: usize = 12;
@@ -58,13 +57,13 @@ pub(crate) enum Colour {
 
 /// Builds a report as lines of text.
 pub(crate) struct ReportWriter {
-    out: String,
+    out: Printable,
     screen: Screen,
 }
 
 impl ReportWriter {
     pub(crate) fn new(screen: Screen) -> ReportWriter {
-        ReportWriter { out: String::new(), screen }
+        ReportWriter { out: Printable::default(), screen }
     }
 
     pub(crate) fn width(&self) -> usize {
@@ -75,18 +74,17 @@ impl ReportWriter {
         self.screen.verbose
     }
 
-    pub(crate) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> Printable {
         self.out
     }
 
-    /// Adds a line without its trailing spaces.
+    /// Adds a line without its trailing spaces. Escapes what is neither printable nor a colour.
     pub(crate) fn write_line(&mut self, line: &str) {
-        self.out.push_str(line.trim_end());
-        self.out.push('\n');
+        self.out.push_line(line, self.screen.colour);
     }
 
     pub(crate) fn write_empty_line(&mut self) {
-        self.out.push('\n');
+        self.write_line("");
     }
 
     /// Adds wrapped text, which the caller has escaped. `first` precedes the first line, `others` every
@@ -151,7 +149,7 @@ impl ReportWriter {
 
     fn write_omission_note(&mut self, lines: usize) {
         if lines > 0 {
-            let _ = writeln!(self.out, "{:<VALUE_COLUMN$}({lines} lines left out)", "");
+            self.write_line(&format!("{:<VALUE_COLUMN$}({lines} lines left out)", ""));
         }
     }
 
@@ -167,4 +165,22 @@ impl ReportWriter {
 fn label_field(label: &str, line_index: usize) -> String {
     let label = if line_index == 0 { format!("  {label}") } else { String::new() };
     format!("{label:<VALUE_COLUMN$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_escaped_and_have_colours_on_a_terminal_only() {
+        for (screen, expected) in [
+            (Screen::FILE, "\\u{1b}[31ma\\u{1b}[0m\\u{1b}[2J\n  \\u{3a}:error::b\n"),
+            (Screen::terminal(80, true), "\x1b[31ma\x1b[0m\\u{1b}[2J\n  \\u{3a}:error::b\n"),
+        ] {
+            let mut writer = ReportWriter::new(screen);
+            writer.write_line("\x1b[31ma\x1b[0m\x1b[2J");
+            writer.write_wrapped("  ", "  ", "::error::b");
+            assert_eq!(&*writer.finish(), expected);
+        }
+    }
 }

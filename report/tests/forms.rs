@@ -225,7 +225,7 @@ fn the_table_fits_from_40_to_200_columns() {
 fn colour_only_adds_colour_codes() {
     let coloured = (Verdict::FORMS[0].render)(&every_outcome(), Screen::terminal(100, true));
     assert!(coloured.contains("\x1b[31mCRASH \x1b[0m \x1b[1mregisters/all-kept\x1b[0m"));
-    let mut plain = coloured;
+    let mut plain = coloured.to_string();
     for code in ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"] {
         plain = plain.replace(code, "");
     }
@@ -352,8 +352,9 @@ fn a_failed_boot_that_was_not_selected_is_no_failure() {
 /// A verdict in which every text of the guest contains control characters and markup.
 fn hostile() -> Verdict {
     let nasty = format!(
-        "x # SKIP\n# Subtest: y\nok 1 z\nnot ok 2 z\n1..99\nKTAP version 1\n\u{1b}[2J\u{9b}31m\u{202e}\0\u{ffff}\
+        "::error::x\n ##[error]x\n{} x # SKIP\n# Subtest: y\nok 1 z\nnot ok 2 z\n1..99\nKTAP version 1\n\u{1b}[2J\u{9b}31m\u{202e}\0\u{ffff}\
          \r\nreboot: System halted\nKernel panic - not syncing: VFS: x\n]]></failure><!-- & \" '\n{}",
+        "::error::wrapped ".repeat(20),
         "w".repeat(10_000)
     );
     let mut verdict = every_outcome();
@@ -377,6 +378,10 @@ fn no_form_contains_control_characters() {
             let text = rendered(&verdict, form.name);
             let bad = text.chars().find(|c| *c != '\n' && !(' '..='~').contains(c));
             assert_eq!(bad, None, "{}", form.name);
+            let command = text
+                .lines()
+                .find(|line| line.trim_start().starts_with("::") || line.contains("##["));
+            assert_eq!(command, None, "{}: no commands of a CI service", form.name);
         }
     }
 }

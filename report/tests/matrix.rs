@@ -305,7 +305,7 @@ fn forms(matrix: &Matrix) -> [String; 6] {
     [
         rendered(matrix, "json"),
         rendered(matrix, "table"),
-        (Matrix::FORMS[0].render)(matrix, Screen::terminal(100, true)),
+        (Matrix::FORMS[0].render)(matrix, Screen::terminal(100, true)).to_string(),
         rendered(matrix, "html"),
         rendered(matrix, "junit"),
         rendered(matrix, "kcidb"),

@@ -20,6 +20,7 @@ pub use tree::{FRAME_WRITE, PINNED_SERIES, SourceEdit, Tree, series_and_arch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -440,6 +441,41 @@ pub fn cache_dir() -> PathBuf {
     variable("SUDBOX_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|dir| dir.join("sudbox")))
         .unwrap_or_else(|| std::env::home_dir().expect("a home").join(".cache/sudbox"))
+}
+
+/// Runs a command with stdout and stderr on a terminal of this width. Returns what the terminal got.
+///
+/// # Panics
+/// If the command fails or does not start.
+#[must_use]
+pub fn run_on_terminal(width: u16, mut command: Command) -> String {
+    let size = libc::winsize { ws_row: 50, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+    let (mut host, mut terminal) = (-1, -1);
+    // SAFETY: the pointers are to live variables; name and termios may be null.
+    let opened = unsafe {
+        libc::openpty(
+            &raw mut host,
+            &raw mut terminal,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            &raw const size,
+        )
+    };
+    assert_eq!(opened, 0, "openpty: {}", std::io::Error::last_os_error());
+    // SAFETY: openpty has just returned the two descriptors, which have no other owner.
+    let (host, terminal) = unsafe { (OwnedFd::from_raw_fd(host), OwnedFd::from_raw_fd(terminal)) };
+    command.env("TERM", "xterm").stdin(Stdio::null());
+    command.stdout(Stdio::from(terminal.try_clone().expect("a copy"))).stderr(terminal);
+    let mut child = command.spawn().expect("the command");
+    // The command has copies of the terminal's descriptor. While one is open, the terminal does not end.
+    drop(command);
+    let mut bytes = Vec::new();
+    // Reading fails with EIO when no process has the terminal open.
+    let _ = fs::File::from(host).read_to_end(&mut bytes);
+    let code = child.wait().expect("an exit status").code();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert_eq!(code, Some(0), "{text}");
+    text
 }
 
 /// Prints a line to stderr, even from a test that passes. cargo captures only the output of `println!`

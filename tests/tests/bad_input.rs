@@ -68,6 +68,35 @@ fn missing_and_unusable_patches_are_named() {
         .expect_error(129, &["--patches", "bzImage is a prebuilt kernel"]);
 }
 
+/// Checks that stderr has no character that controls a terminal and no line that a CI service takes for a
+/// command.
+fn check_is_harmless(result: &RunOutput) {
+    let text = &result.stderr;
+    assert!(text.chars().all(|c| c == '\n' || c == ' ' || c.is_ascii_graphic()), "{text:?}");
+    assert!(!text.lines().any(|line| line.trim_start().starts_with("::")), "{text}");
+    assert!(!text.contains("##["), "{text}");
+}
+
+#[test]
+fn text_of_a_patch_or_a_script_controls_neither_terminal_nor_ci() {
+    const HOSTILE: &str = "\x1b]0;title\x07\x1b[31m\u{9b}2J\u{202e}x\r::add-mask::y ##[error]z";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.mbox");
+    let mail = format!(
+        "From git@z Thu Jan  1 00:00:00 1970\nSubject: {HOSTILE}\nContent-Transfer-Encoding: base64\n\n\
+         --- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-1\n+2\n"
+    );
+    fs::write(&file, mail).unwrap();
+    let patches = run(sudbox_run(&["6.12", "--patches", file.to_str().unwrap()]));
+    check_is_harmless(&patches);
+    patches.expect_error(129, &["x.mbox", "\\u{1b}]0;title", "plain text"]);
+    for arguments in [["--cases", HOSTILE], ["--no-such-option", HOSTILE], [HOSTILE, "--exact"]] {
+        let result = run(sudbox_run(&arguments));
+        check_is_harmless(&result);
+        assert_eq!(result.code, 129, "{}", result.stderr);
+    }
+}
+
 #[test]
 fn a_pinned_kernel_of_another_architecture_is_refused() {
     run(sudbox_run(&["6.12-sud"])).expect_error(129, &["6.12-sud", "not for x86_64"]);

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use sudbox_tests::{RunOutput, run, start, sudbox, unbuildable_tree};
+use sudbox_tests::{RunOutput, run, run_on_terminal, start, sudbox, unbuildable_tree};
 
 fn exec(options: &[&str], program: &[&str]) -> Command {
     let mut command = sudbox();
@@ -97,6 +97,20 @@ fn json_has_the_signal_or_the_reason_why_the_program_did_not_end() {
     let interrupted = running.finish().expect_code(130).json();
     assert_eq!([&interrupted["stdout"], &interrupted["error"]], ["begun\n", "interrupted"]);
     assert_eq!(interrupted["exit_code"], 130);
+}
+
+#[test]
+fn the_console_keeps_colours_and_tabs_on_a_terminal_only() {
+    let script = r"printf '\033[31mred\t\033[2J\033]0;title\007x\n::error::y\n' >/dev/console";
+    let on_terminal = run_on_terminal(100, exec(&["--console"], &["sh", "-c", script]));
+    assert!(
+        on_terminal
+            .contains("\x1b[31mred\t\\u{1b}[2J\\u{1b}]0;title\\u{7}x\x1b[0m\r\n\\u{3a}:error::y"),
+        "{on_terminal:?}"
+    );
+    let in_file = run(exec(&["--console"], &["sh", "-c", script])).expect_code(0).stderr;
+    assert!(in_file.contains(r"\u{1b}[31mred \u{1b}[2J"), "{in_file:?}");
+    assert!(!in_file.contains(['\x1b', '\t', '\r', '\x07']), "{in_file:?}");
 }
 
 #[test]

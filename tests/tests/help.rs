@@ -2,11 +2,7 @@
 //! The layout of the help, the number of cases in `--list`, output on terminals of several widths, and
 //! paths in the binary.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::{FromRawFd as _, OwnedFd};
-use std::process::{Command, Stdio};
-use sudbox_tests::{print_uncaptured, root, run, sudbox, sudbox_run};
+use sudbox_tests::{print_uncaptured, root, run, run_on_terminal, sudbox, sudbox_run};
 
 /// Verbs with the words that their help must have.
 const VERBS: &[(&str, &[&str])] = &[
@@ -81,27 +77,9 @@ fn a_run_has_as_many_cases_as_the_list_says() {
 /// The output of a command on a terminal of this width, without escape sequences. Stdout and stderr are
 /// the terminal.
 fn on_terminal(width: u16, arguments: &[&str]) -> String {
-    let size = libc::winsize { ws_row: 50, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
-    let (mut host, mut terminal) = (-1, -1);
-    // SAFETY: the pointers are to live variables; name and termios may be null.
-    let opened = unsafe {
-        libc::openpty(&mut host, &mut terminal, std::ptr::null_mut(), std::ptr::null(), &size)
-    };
-    assert_eq!(opened, 0, "openpty: {}", std::io::Error::last_os_error());
-    // SAFETY: openpty has just returned the two descriptors, which have no other owner.
-    let (host, terminal) = unsafe { (OwnedFd::from_raw_fd(host), OwnedFd::from_raw_fd(terminal)) };
-    let mut command: Command = sudbox();
-    command.args(arguments).env("TERM", "xterm").stdin(Stdio::null());
-    command.stdout(Stdio::from(terminal.try_clone().expect("a copy"))).stderr(terminal);
-    let mut child = command.spawn().expect("sudbox");
-    // The command has copies of the terminal's descriptor. While one is open, the terminal does not end.
-    drop(command);
-    let mut bytes = Vec::new();
-    // Reading fails with EIO when no process has the terminal open.
-    let _ = File::from(host).read_to_end(&mut bytes);
-    let code = child.wait().expect("an exit status").code();
-    assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&bytes));
-    without_escapes(&String::from_utf8_lossy(&bytes))
+    let mut command = sudbox();
+    command.args(arguments);
+    without_escapes(&run_on_terminal(width, command))
 }
 
 /// Removes control sequences (ECMA-48, section 5.4).

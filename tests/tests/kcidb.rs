@@ -43,7 +43,7 @@ fn validate(python: &Path, report: &str) -> Result<String, String> {
 /// Renders a report in the form `kcidb`.
 fn kcidb<T: Report>(subject: &T) -> String {
     let form = T::form("kcidb").expect("there is such a form");
-    (form.render)(subject, Screen::FILE)
+    (form.render)(subject, Screen::FILE).to_string()
 }
 
 /// A verdict in which every text contains control characters and markup.

@@ -70,7 +70,7 @@ fn sample() -> Matrix {
 /// Renders a report as HTML.
 fn html<T: Report>(subject: &T) -> String {
     let form = T::form("html").expect("there is a page");
-    (form.render)(subject, Screen::FILE)
+    (form.render)(subject, Screen::FILE).to_string()
 }
 
 /// Renders a report and opens it in a browser; `None` if there is no browser.

@@ -13,6 +13,11 @@
 //!        vsock, virtio   one vsock device, its virtqueues and its virtio-mmio registers
 //! ```
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)
+)]
+
 pub mod backend;
 pub mod console;
 #[cfg_attr(not(any(target_arch = "aarch64", target_arch = "x86_64")), path = "no_kvm.rs")]

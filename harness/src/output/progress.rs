@@ -5,12 +5,11 @@
 
 use crate::interrupt;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use sudbox_images::Monitor;
-use sudbox_report::text;
+use sudbox_report::{Printable, text};
 
 /// Time between two lines of one phase if stderr is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
@@ -38,7 +37,7 @@ impl Progress {
         Progress {
             prefix: String::new(),
             bar: None,
-            is_terminal: std::io::stderr().is_terminal(),
+            is_terminal: super::stderr_is_terminal(),
             is_silent: false,
             phase: String::new(),
             last_printed: Instant::now(),
@@ -61,15 +60,13 @@ impl Progress {
         progress
     }
 
-    /// Prints a line with a label, and removes the bar.
+    /// Prints a text, escaped, with a label before its first line, and removes the bar.
     pub(crate) fn print(&mut self, label: &str, text: &str) {
         self.end_bar();
         let is_shown = !self.is_silent || label == "note";
         if is_shown && !super::QUIET.load(Ordering::Relaxed) {
             let text = format!("{}{text}", self.prefix);
-            for line in labelled_lines(label, &text, terminal_width()) {
-                super::stderr_line(&line);
-            }
+            super::stderr_line(&labelled_text(label, &text, terminal_width()));
         }
     }
 
@@ -82,8 +79,21 @@ impl Progress {
 
 /// The width in columns of the terminal that stderr goes to; `None` if stderr is a file or pipe.
 fn terminal_width() -> Option<usize> {
-    let size = console::Term::stderr().size_checked().filter(|_| std::io::stderr().is_terminal());
+    let size = console::Term::stderr().size_checked().filter(|_| super::stderr_is_terminal());
     size.map(|(_, columns)| columns.into())
+}
+
+/// The lines of a text, escaped, each in the form of [`labelled_lines`], with the label before the first.
+fn labelled_text(label: &str, text: &str, width: Option<usize>) -> String {
+    let mut label = label;
+    let mut labelled = String::new();
+    for line in Printable::message(text).lines() {
+        for line in labelled_lines(std::mem::take(&mut label), line, width) {
+            labelled.push_str(&line);
+            labelled.push('\n');
+        }
+    }
+    labelled
 }
 
 /// Wraps a labelled line at spaces for a terminal of this width. Does not split a word that is
@@ -192,6 +202,14 @@ mod tests {
         }
         let whole = labelled_lines("note", text, None);
         assert_eq!(whole, [format!("     note  {text}")], "a file or pipe has whole lines");
+    }
+
+    #[test]
+    fn notes_are_escaped_line_by_line() {
+        let note = "a\x1b]0;t\x07 b\r\n::add-mask::x\nc\r::error::y";
+        let escaped = "     note  a\\u{1b}]0;t\\u{7} b\n           \\u{3a}:add-mask::x\n           c\\r::error::y\n";
+        assert_eq!(labelled_text("note", note, None), escaped);
+        assert_eq!(labelled_text("note", note, Some(80)), escaped);
     }
 
     #[test]

@@ -5,12 +5,11 @@
 use super::conversation::{Conversation, Ending};
 use super::kernel_log;
 use super::running_guest::{Guest, MachineFault};
+use crate::output;
 use crate::output::progress::Progress;
-use std::io::Write as _;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use sudbox_report::text;
 use sudbox_vmm::machine::{MarkedOperationTrace, Snapshot, VmEnd};
 use sudbox_vmm::session::{self, Event, Session};
 
@@ -77,10 +76,7 @@ impl VmGuest {
             _ => printer.line.len(),
         };
         let text: String = printer.line.drain(..end).collect();
-        let lines: String =
-            text::escaped_lines(&text).iter().map(|line| format!("{line}\n")).collect();
-        // A closed stderr does not end the run.
-        let _ = std::io::stderr().write_all(lines.as_bytes());
+        output::console_lines(&text);
     }
 
     /// The whole console output.
@@ -134,7 +130,7 @@ fn machine_fault(conversation: &Conversation, vm_end: &VmEnd) -> Option<MachineF
         VmEnd::Failed(error) => {
             // QEMU's messages have many lines, and text of the guest in them.
             let lines: Vec<&str> = error.lines().filter(|line| !line.trim().is_empty()).collect();
-            format!("the VM could not run: {}", text::escaped_line(&lines.join("; ")))
+            format!("the VM could not run: {}", lines.join("; "))
         }
         _ => return None,
     };

@@ -3,9 +3,9 @@
 
 use super::{Campaign, Coverage, Hour};
 use crate::terminal::{Colour, ReportWriter, Screen};
-use crate::text;
+use crate::text::{self, Printable};
 
-pub(super) fn render(campaign: &Campaign, screen: Screen) -> String {
+pub(super) fn render(campaign: &Campaign, screen: Screen) -> Printable {
     let mut writer = ReportWriter::new(screen);
     let name = crate::runs::kernel_name(&campaign.kernel);
     writer.write_labelled("kernel", &format!("Linux {name}, {}", campaign.kernel.source));

@@ -12,12 +12,13 @@ use super::table::formatted_number;
 use crate::Outcome;
 use crate::form::Form;
 use crate::terminal::{ReportWriter, Screen};
+use crate::text::Printable;
 
 /// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Comparison> =
     Form { name: "table", about: "For people", file_name: "comparison.txt", render };
 
-pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
+pub(super) fn render(comparison: &Comparison, screen: Screen) -> Printable {
     let mut writer = ReportWriter::new(screen);
     for (label, kernel) in ["first", "second"].into_iter().zip(&comparison.kernels) {
         writer.write_labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));

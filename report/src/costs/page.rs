@@ -5,7 +5,7 @@ use super::{Cost, Costs, Unit, table};
 use crate::form::Form;
 use crate::html_page::{self, escape_html};
 use crate::terminal::Screen;
-use crate::text;
+use crate::text::{self, Printable};
 use std::fmt::Write as _;
 
 /// The row of this form in the list of forms.
@@ -35,7 +35,7 @@ const BARS_RIGHT: f64 = 740.0;
 /// Height of a bar and the space around it.
 const ROW_HEIGHT: f64 = 26.0;
 
-fn render(costs: &Costs) -> String {
+fn render(costs: &Costs) -> Printable {
     let release = text::escaped_line(&costs.kernel.release);
     let table = escape_html(&table::render(costs, Screen::FILE));
     let body = format!("{}<pre>{table}</pre>", svg_chart(costs));

@@ -4,14 +4,14 @@
 use super::{CostStatistics, Costs, Unit};
 use crate::form::Form;
 use crate::terminal::{ReportWriter, Screen};
-use crate::text;
+use crate::text::{self, Printable};
 use std::fmt::Write as _;
 
 /// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Costs> =
     Form { name: "table", about: "For people", file_name: "costs.txt", render };
 
-pub(super) fn render(costs: &Costs, screen: Screen) -> String {
+pub(super) fn render(costs: &Costs, screen: Screen) -> Printable {
     let mut writer = ReportWriter::new(screen);
     let kernel = &costs.kernel;
     let kernel_words = [&kernel.release, &kernel.arch, &kernel.flavour];

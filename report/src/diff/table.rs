@@ -3,14 +3,14 @@
 
 use super::{Diff, Difference, ObservationPlace};
 use crate::terminal::{Colour, ReportWriter, Screen};
-use crate::text;
+use crate::text::{self, Printable};
 use std::collections::BTreeMap;
 
 /// Maximum number of differences of one change, and of places of one difference, that are listed
 /// unless the report is verbose.
 const MAX_LISTED: usize = 6;
 
-pub(super) fn render(diff: &Diff, screen: Screen) -> String {
+pub(super) fn render(diff: &Diff, screen: Screen) -> Printable {
     let mut writer = ReportWriter::new(screen);
     for (label, kernel) in ["first", "second"].into_iter().zip(&diff.kernels) {
         writer.write_labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::matrix::{CellResult, Matrix};
-use crate::text;
+use crate::text::{self, Printable};
 
 /// The row of this form in the list of forms of a matrix.
 pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
@@ -24,7 +24,7 @@ pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
 const MAX_ERRORS: usize = 9;
 
 /// Renders a line for each failed case and each kernel that could not be judged.
-fn render_matrix(matrix: &Matrix) -> String {
+fn render_matrix(matrix: &Matrix) -> Printable {
     let mut errors = Vec::new();
     for (cell, result) in matrix.cells_with_results() {
         let mut add_error = |title: String, message: &str| {
@@ -60,7 +60,7 @@ fn render_matrix(matrix: &Matrix) -> String {
     if errors.len() > MAX_ERRORS {
         let _ = writeln!(out, "::error::{} more: see the report", errors.len() - MAX_ERRORS);
     }
-    out
+    Printable::document(&out)
 }
 
 /// Escapes a command's message: one line of printable characters, with `%` escaped.

@@ -8,7 +8,7 @@ use super::table::success_claim;
 use crate::form::Form;
 use crate::html_page::{self, CASES_STYLE, escape_html};
 use crate::judgement::Judgement;
-use crate::{CaseReport, Outcome, Verdict, text};
+use crate::{CaseReport, Outcome, Printable, Verdict, text};
 
 /// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> = Form {
@@ -18,7 +18,7 @@ pub(crate) const FORM: Form<Verdict> = Form {
     render: |verdict, _| render(verdict),
 };
 
-fn render(verdict: &Verdict) -> String {
+fn render(verdict: &Verdict) -> Printable {
     let kernel = &verdict.kernel;
     let name = if kernel.release.is_empty() { &kernel.reference } else { &kernel.release };
     let title = format!("Syscall User Dispatch on Linux {}", text::escaped_line(name));

@@ -7,6 +7,7 @@ use crate::case_measurement::CaseMeasurement;
 use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::status_map;
+use crate::text::Printable;
 use crate::{CaseReport, Coverage, Kernel, Outcome, RecordingComparison, Verdict};
 
 /// The row of this form in the list of forms.
@@ -120,20 +121,22 @@ impl<'a> Document<'a> {
 
 /// Serialises a document as indented JSON and a line end.
 ///
-/// The result is ASCII without control characters, so it is safe to print although it contains text of the
-/// guest. Other characters are escaped (`\u001b`).
-pub(crate) fn to_json(document: &impl Serialize) -> String {
-    escape_non_ascii(&serde_json::to_string_pretty(document).expect("strings and numbers only"))
-        + "\n"
+/// # Panics
+/// If the document has maps with keys that are not strings.
+#[must_use]
+pub fn to_json(document: &impl Serialize) -> Printable {
+    let json = serde_json::to_string_pretty(document).expect("strings and numbers only");
+    Printable::document(&(escape_json(&json) + "\n"))
 }
 
-/// Escapes DEL and non-ASCII characters, which serde_json does not escape. Valid JSON has such
-/// characters only in strings.
-pub(crate) fn escape_non_ascii(json: &str) -> String {
+/// Escapes what is not safe to print in JSON and what serde_json does not escape: DEL, non-ASCII characters
+/// and `##`, which begins a command of a CI service. Valid JSON has them only in strings.
+pub(crate) fn escape_json(json: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        if c.is_ascii() && c != '\x7f' {
+        let begins_command = c == '#' && out.ends_with('#');
+        if c.is_ascii() && c != '\x7f' && !begins_command {
             out.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {

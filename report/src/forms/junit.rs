@@ -9,7 +9,7 @@ use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::matrix::{CellResult, Matrix};
 use crate::status_map::{self, FormatStatus, JunitElement};
-use crate::{CaseReport, Kernel, Outcome, Verdict, text};
+use crate::{CaseReport, Kernel, Outcome, Printable, Verdict, text};
 
 /// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> = Form {
@@ -31,7 +31,7 @@ pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
 const NOT_JUDGED: (&str, &str) = ("kernel", "kernel-can-be-judged");
 
 /// The suites of every cell, with the cell's name as the prefix of their names.
-fn render_matrix(matrix: &Matrix) -> String {
+fn render_matrix(matrix: &Matrix) -> Printable {
     let mut suites = Vec::new();
     let mut millis = 0u64;
     for (cell, result) in matrix.cells_with_results() {
@@ -63,11 +63,11 @@ fn render_matrix(matrix: &Matrix) -> String {
     junit_document(suites, millis)
 }
 
-fn junit_document(suites: Vec<TestSuite>, millis: u64) -> String {
+fn junit_document(suites: Vec<TestSuite>, millis: u64) -> Printable {
     let mut report = Report::new("sudbox");
     report.set_time(Duration::from_millis(millis));
     report.add_test_suites(suites);
-    report.to_string().expect("writing to memory does not fail")
+    Printable::document(&report.to_string().expect("writing to memory does not fail"))
 }
 
 fn test_suites(verdict: &Verdict) -> Vec<TestSuite> {

@@ -14,7 +14,7 @@ use super::json::to_json;
 use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::matrix::{Cell, CellResult, Matrix};
-use crate::{CaseReport, Kernel, Verdict, status_map, text};
+use crate::{CaseReport, Kernel, Printable, Verdict, status_map, text};
 
 /// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> = Form {
@@ -50,14 +50,14 @@ struct Report {
     tests: Vec<Value>,
 }
 
-fn render(verdict: &Verdict) -> String {
+fn render(verdict: &Verdict) -> Printable {
     let mut report = Report::default();
     report.add_verdict(verdict);
     report.into_json()
 }
 
 /// Renders a matrix, with a build for each cell.
-fn render_matrix(matrix: &Matrix) -> String {
+fn render_matrix(matrix: &Matrix) -> Printable {
     let mut report = Report::default();
     for (cell, result) in matrix.cells_with_results() {
         match result {
@@ -143,7 +143,7 @@ impl Report {
         id
     }
 
-    fn into_json(self) -> String {
+    fn into_json(self) -> Printable {
         to_json(&json!({
             "version": { "major": 5, "minor": 3 },
             "checkouts": self.checkouts.into_values().collect::<Vec<_>>(),

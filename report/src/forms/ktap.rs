@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::status_map::{self, FormatStatus};
-use crate::{CaseReport, Outcome, RecordingComparison, Verdict, text};
+use crate::{CaseReport, Outcome, Printable, RecordingComparison, Verdict, text};
 
 /// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> = Form {
@@ -21,7 +21,7 @@ pub(crate) const FORM: Form<Verdict> = Form {
 /// Name of the test for a kernel that cannot be judged.
 const NOT_JUDGED: &str = "kernel-can-be-judged";
 
-fn render(verdict: &Verdict) -> String {
+fn render(verdict: &Verdict) -> Printable {
     let judgement = Judgement::from_verdict(verdict);
     let unjudged = judgement.reason();
     let mut out = String::from("KTAP version 1\n");
@@ -62,7 +62,7 @@ fn render(verdict: &Verdict) -> String {
             &text::escaped_line(reason),
         );
     }
-    out
+    Printable::document(&out)
 }
 
 /// The text after the directive of a result line. The text never begins with the name of a directive.

@@ -8,7 +8,7 @@ use crate::console_excerpt::most_informative;
 use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::terminal::{Colour, ReportWriter, Screen};
-use crate::text;
+use crate::text::{self, Printable};
 use crate::{CaseReport, Outcome, Verdict};
 
 /// The row of this form in the list of forms.
@@ -20,7 +20,7 @@ const CONSOLE_LINES: usize = 12;
 /// Number of the last log lines to show for a failure.
 const LOG_LINES: usize = 8;
 
-fn render(verdict: &Verdict, screen: Screen) -> String {
+fn render(verdict: &Verdict, screen: Screen) -> Printable {
     let mut writer = ReportWriter::new(screen);
     write_header(&mut writer, verdict);
     for outcome in Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()) {

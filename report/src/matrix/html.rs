@@ -13,7 +13,7 @@ use crate::form::Form;
 use crate::forms::json;
 use crate::html_page::{self, CASES_STYLE, escape_html};
 use crate::judgement::is_unselected_boot_failure;
-use crate::{CaseReport, Judgement, Outcome, text};
+use crate::{CaseReport, Judgement, Outcome, Printable, text};
 
 /// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Matrix> = Form {
@@ -91,10 +91,9 @@ struct PageChange {
     cases: Vec<String>,
 }
 
-fn render(matrix: &Matrix) -> String {
-    let data = json::escape_non_ascii(
-        &serde_json::to_string(&page_data(matrix)).expect("strings and numbers"),
-    );
+fn render(matrix: &Matrix) -> Printable {
+    let data =
+        json::escape_json(&serde_json::to_string(&page_data(matrix)).expect("strings and numbers"));
     let data = data.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
     let count = matrix.cells_with_results().count();
     let judged = if count == 1 { "1 kernel".to_owned() } else { format!("{count} kernels") };

@@ -7,6 +7,7 @@ use super::{Cell, CellResult, Matrix, Plan};
 use crate::Verdict;
 use crate::form::Form;
 use crate::forms::json as verdict_json;
+use crate::text::Printable;
 
 /// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Matrix> = Form {
@@ -84,7 +85,7 @@ pub enum ParseError {
     NotAMatrix(String),
 }
 
-fn render(matrix: &Matrix) -> String {
+fn render(matrix: &Matrix) -> Printable {
     // The patterns name every field, so that the compiler reports a new field that is missing here.
     let Matrix { plan, shards, results } = matrix;
     let Plan { sudbox_version: sudbox, command, strict, boot_selected, cells } = plan;

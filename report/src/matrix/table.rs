@@ -5,7 +5,7 @@
 use super::{Cell, CellResult, Matrix, OutcomeChange, differences};
 use crate::form::Form;
 use crate::terminal::{Colour, ReportWriter, Screen};
-use crate::{Judgement, Outcome, Verdict, text};
+use crate::{Judgement, Outcome, Printable, Verdict, text};
 
 /// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Matrix> =
@@ -20,7 +20,7 @@ const MAX_CELL_NAME_WIDTH: usize = 60;
 /// Maximum width of a group's name in the grid.
 const MAX_GROUP_NAME_WIDTH: usize = 16;
 
-fn render(matrix: &Matrix, screen: Screen) -> String {
+fn render(matrix: &Matrix, screen: Screen) -> Printable {
     let mut writer = ReportWriter::new(screen);
     for (index, (cell, result)) in matrix.plan.cells.iter().zip(&matrix.results).enumerate() {
         let description =

@@ -8,7 +8,7 @@ use sudbox_report::{
 /// Renders a report for a file, in the form with this name.
 pub(crate) fn rendered<T: Report>(subject: &T, form: &str) -> String {
     let form = T::form(form).unwrap_or_else(|| panic!("there is no form {form}"));
-    (form.render)(subject, Screen::FILE)
+    (form.render)(subject, Screen::FILE).to_string()
 }
 
 pub(crate) fn case(id: &str, outcome: Outcome, got: &str) -> CaseReport {

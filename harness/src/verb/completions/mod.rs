@@ -12,6 +12,7 @@ use clap_complete::{CompleteEnv, Shell};
 use clap_mangen::Man;
 use std::fs;
 use std::path::{Path, PathBuf};
+use sudbox_report::Printable;
 
 /// Environment variable that a completion script sets to the name of its shell when it asks for
 /// completions.
@@ -32,7 +33,7 @@ pub(crate) fn answer_completion_script() -> anyhow::Result<bool> {
 
 /// Prints the script of a shell. Returns the exit code.
 pub(crate) fn print(shell: Shell) -> anyhow::Result<u8> {
-    output::print(&completion_script(shell)?)?;
+    output::print(&Printable::document(&completion_script(shell)?))?;
     Ok(0)
 }
 
@@ -49,7 +50,7 @@ pub(crate) fn man(verb: Option<&str>) -> anyhow::Result<u8> {
     };
     let mut page = Vec::new();
     Man::new(command).render(&mut page)?;
-    output::print(&String::from_utf8_lossy(&page))?;
+    output::print(&Printable::document(&String::from_utf8_lossy(&page)))?;
     Ok(0)
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn matrix(args: &MatrixArgs, user_options: &UserOptions) -> anyhow::R
     let indices: Vec<usize> = (0..cells.len()).filter(|index| is_in_shard(*index)).collect();
     if args.list {
         let listed_cells: Vec<&Cell> = indices.iter().map(|index| &cells[*index]).collect();
-        print(&(serde_json::to_string_pretty(&listed_cells)? + "\n"))?;
+        print(&sudbox_report::to_json(&listed_cells))?;
         return Ok(0);
     }
     let plan = Plan {

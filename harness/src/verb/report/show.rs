@@ -12,7 +12,7 @@ use sudbox_report::costs::Costs;
 use sudbox_report::costs::comparison::Comparison;
 use sudbox_report::diff::Diff;
 use sudbox_report::matrix::{self, Matrix, ParseError};
-use sudbox_report::{Report, Verdict};
+use sudbox_report::{Printable, Report, Verdict};
 
 /// Prints the report and returns the exit code.
 pub(crate) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
@@ -87,7 +87,7 @@ fn parse_json_form<T: Report + DeserializeOwned>(folder: &Path) -> anyhow::Resul
     serde_json::from_str(&text).map(Some).map_err(|error| unreadable(folder, &error.to_string()))
 }
 
-fn rendered<T: Report>(subject: &T, form_name: &str) -> anyhow::Result<String> {
+fn rendered<T: Report>(subject: &T, form_name: &str) -> anyhow::Result<Printable> {
     let Some(form) = T::form(form_name) else {
         let names: Vec<&str> = T::FORMS.iter().map(|form| form.name).collect();
         return Err(Failure::usage(format!(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Compression formats of kernels, modules and packages.
 
+use std::borrow::Cow;
 use std::io::{self, BufReader, Cursor, Read};
 
 /// A compression format.
@@ -33,9 +34,17 @@ const MAGIC_NUMBERS: [(&[u8], Compression); 7] = [
     (b"\x04\x22\x4d\x18", Compression::Lz4),
 ];
 
-/// Limit of decompressed data in bytes, against decompression bombs. Kernels and packages are far
-/// smaller.
-const DECOMPRESSED_LIMIT: u64 = 2 << 30;
+/// Limit of a decompressed stream in bytes, against decompression bombs. Packages are far smaller.
+const STREAM_LIMIT: u64 = 2 << 30;
+
+/// Maximum size of a kernel image in bytes, packed or unpacked. Without debug information it has about 60 MiB.
+pub(crate) const KERNEL_LIMIT: u64 = 512 << 20;
+
+/// Maximum size of a module in bytes, packed or unpacked. The largest, of graphics drivers, have about 30 MiB.
+pub(crate) const MODULE_LIMIT: u64 = 64 << 20;
+
+/// Maximum size of a configuration in bytes. Those of distributions have about 300 KiB.
+pub(crate) const CONFIG_LIMIT: u64 = 16 << 20;
 
 impl Compression {
     /// The compression of a file with these first bytes; `None` if it is not compressed.
@@ -77,29 +86,47 @@ impl Compression {
             Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(compressed)),
             Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(compressed)),
         };
-        Ok(Box::new(reader.take(DECOMPRESSED_LIMIT)))
+        Ok(Box::new(reader.take(STREAM_LIMIT)))
     }
 
-    /// Decompresses `compressed`.
+    /// Decompresses `compressed` to at most `limit` bytes.
     ///
     /// # Errors
-    /// If the data is damaged.
-    pub(crate) fn decompress(self, compressed: &[u8]) -> io::Result<Vec<u8>> {
-        let mut decompressed = Vec::new();
-        self.reader(Cursor::new(compressed))?.read_to_end(&mut decompressed)?;
-        Ok(decompressed)
+    /// If the data is damaged or too large.
+    pub(crate) fn decompress(self, compressed: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+        read_limited(self.reader(Cursor::new(compressed))?, limit)
     }
 }
 
-/// Decompresses the content of a file if it is compressed; otherwise returns it unchanged.
+/// Decompresses the content of a file to at most `limit` bytes if it is compressed; otherwise returns it
+/// unchanged.
 ///
 /// # Errors
-/// If the data is damaged.
-pub(crate) fn decompress_if_compressed(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+/// If the data is damaged or too large.
+pub(crate) fn decompress_if_compressed(bytes: Cow<'_, [u8]>, limit: u64) -> io::Result<Vec<u8>> {
     match Compression::detect(&bytes) {
-        Some(compression) => compression.decompress(&bytes),
-        None => Ok(bytes),
+        Some(compression) => compression.decompress(&bytes, limit),
+        None => Ok(bytes.into_owned()),
     }
+}
+
+/// Reads to the end of at most `limit` bytes.
+///
+/// # Errors
+/// If reading fails, or [`io::ErrorKind::FileTooLarge`] if there are more.
+pub(crate) fn read_limited(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large(limit));
+    }
+    Ok(bytes)
+}
+
+/// The error about data of more than `limit` bytes.
+pub(crate) fn too_large(limit: u64) -> io::Error {
+    let message = format!("it has more than {} MiB, too much for its kind", limit >> 20);
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
 #[cfg(test)]

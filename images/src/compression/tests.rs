@@ -47,7 +47,7 @@ fn output_of_the_compression_programs_is_decompressed() {
             continue;
         };
         assert_eq!(Compression::detect(&bytes), Some(compression), "{command:?}");
-        assert!(compression.decompress(&bytes).unwrap() == plain, "{command:?}");
+        assert!(compression.decompress(&bytes, KERNEL_LIMIT).unwrap() == plain, "{command:?}");
     }
 }
 
@@ -56,17 +56,31 @@ fn truncated_and_damaged_data_is_an_error_or_differs() {
     let plain = sample();
     for (compression, command) in COMPRESSORS {
         let Some(mut bytes) = compress(command, &plain) else { continue };
-        let truncated = compression.decompress(&bytes[..bytes.len() / 2]);
+        let truncated = compression.decompress(&bytes[..bytes.len() / 2], KERNEL_LIMIT);
         assert!(truncated.is_err() || truncated.is_ok_and(|data| data.len() < plain.len()));
         // Formats without checksums (.lzma, lz4 -l) may decompress to other content.
         let middle = bytes.len() / 2;
         bytes[middle..middle + 64].fill(0xff);
-        let damaged = compression.decompress(&bytes);
+        let damaged = compression.decompress(&bytes, KERNEL_LIMIT);
         assert!(damaged.is_err() || damaged.is_ok_and(|data| data != plain), "{command:?}");
     }
 }
 
 #[test]
 fn uncompressed_data_is_returned_unchanged() {
-    assert_eq!(decompress_if_compressed(b"\x7fELF".to_vec()).unwrap(), b"\x7fELF");
+    let plain = Cow::Borrowed(&b"\x7fELF"[..]);
+    assert_eq!(decompress_if_compressed(plain, MODULE_LIMIT).unwrap(), b"\x7fELF");
+}
+
+#[test]
+fn data_beyond_the_limit_is_refused() {
+    let Some(bytes) = compress(&["gzip"], &sample()) else { panic!("gzip") };
+    let limit = 3_000_000;
+    assert_eq!(Compression::Gzip.decompress(&bytes, limit).unwrap().len(), 3_000_000);
+    let error = Compression::Gzip.decompress(&bytes, limit - 1).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    assert!(error.to_string().contains("more than 2 MiB"), "{error}");
+    // Without the limit this would not end.
+    let error = read_limited(io::repeat(0), 1 << 20).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
 }

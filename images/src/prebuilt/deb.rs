@@ -7,12 +7,20 @@ use std::path::{Path, PathBuf};
 
 use super::modules::Modules;
 use crate::arch::{self, Arch};
-use crate::compression::Compression;
+use crate::compression::{
+    CONFIG_LIMIT, Compression, KERNEL_LIMIT, MODULE_LIMIT, read_limited, too_large,
+};
 use crate::error::DebError;
 use crate::image_file::DEB_MAGIC;
 
 /// Size of a member's header in bytes (ar(5)).
 const MEMBER_HEADER_SIZE: usize = 60;
+
+/// Maximum size in bytes of what is kept of the packages of one kernel. Modules are kept as they are packed.
+const KEPT_LIMIT: u64 = 1 << 30;
+
+/// Maximum size of a package's `control` file in bytes.
+const CONTROL_LIMIT: u64 = 1 << 20;
 
 /// The contents of the packages of one kernel.
 #[derive(Debug, Default)]
@@ -27,6 +35,8 @@ pub(crate) struct Package {
     pub(crate) config: Option<String>,
     /// The modules of all packages.
     pub(crate) modules: Modules,
+    /// Size of what was read and kept in bytes.
+    kept_bytes: u64,
 }
 
 /// Reads the packages of one kernel. Some distributions put image, modules and configuration into
@@ -154,12 +164,11 @@ impl Package {
         arch: Arch,
     ) -> io::Result<Result<(), DebError>> {
         for entry in archive.entries()? {
-            let mut entry = entry?;
+            let entry = entry?;
             if entry.path()?.file_name().is_none_or(|name| name != "control") {
                 continue;
             }
-            let mut text = String::new();
-            entry.read_to_string(&mut text)?;
+            let text = String::from_utf8_lossy(&read_limited(entry, CONTROL_LIMIT)?).into_owned();
             let field = |name: &str| {
                 let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
                 line.unwrap_or_default().trim().to_owned()
@@ -180,27 +189,27 @@ impl Package {
     /// Reads image, configuration and modules from the data archive.
     fn read_data(&mut self, mut archive: tar::Archive<impl Read>) -> io::Result<()> {
         for entry in archive.entries()? {
-            let mut entry = entry?;
+            let entry = entry?;
             if !entry.header().entry_type().is_file() {
                 continue;
             }
             let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
-            let size = usize::try_from(entry.size()).unwrap_or(0);
-            let mut content = || {
-                // The size in the header may be wrong, so it is only a hint for the allocation.
-                let mut content = Vec::with_capacity(size.min(1 << 20));
-                entry.read_to_end(&mut content).map(|_| content)
+            let kept_bytes = &mut self.kept_bytes;
+            let content = |limit| {
+                let content = read_limited(entry, limit)?;
+                *kept_bytes += content.len() as u64;
+                if *kept_bytes > KEPT_LIMIT { Err(too_large(KEPT_LIMIT)) } else { Ok(content) }
             };
             let file = path.rsplit('/').next().unwrap_or_default();
             if path.starts_with("boot/vmlinuz") || file == "vmlinuz" {
-                self.image = content()?;
+                self.image = content(KERNEL_LIMIT)?;
             } else if path.starts_with("boot/config-")
                 || (file == "config" && path.contains("/modules/"))
             {
                 // Symbols are ASCII, but a comment or a string may have any bytes.
-                self.config = Some(String::from_utf8_lossy(&content()?).into_owned());
+                self.config = Some(String::from_utf8_lossy(&content(CONFIG_LIMIT)?).into_owned());
             } else {
-                self.modules.add(&path, content)?;
+                self.modules.add(&path, || content(MODULE_LIMIT))?;
             }
         }
         Ok(())
@@ -268,6 +277,25 @@ mod tests {
         std::fs::write(&path, package).unwrap();
         let package = read(&[path], Arch::X86_64).unwrap();
         assert!(package.config.unwrap().lines().any(|line| line == "CONFIG_A=y"));
+    }
+
+    #[test]
+    fn files_that_are_too_large_are_refused() {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(CONFIG_LIMIT + 1);
+        header.set_mode(0o644);
+        let zeros = io::repeat(0).take(CONFIG_LIMIT + 1);
+        archive.append_data(&mut header, "./boot/config-1", zeros).unwrap();
+        let archive = archive.into_inner().unwrap();
+        let mut package = b"!<arch>\n".to_vec();
+        package.extend(member_header("data.tar", archive.len()).into_bytes());
+        package.extend(archive);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.deb");
+        std::fs::write(&path, package).unwrap();
+        let error = read(&[path], Arch::X86_64).unwrap_err().to_string();
+        assert!(error.contains("more than 16 MiB"), "{error}");
     }
 
     #[test]

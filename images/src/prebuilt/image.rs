@@ -7,7 +7,7 @@ use object::Endianness;
 use object::elf::{FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 
-use crate::compression::Compression;
+use crate::compression::{CONFIG_LIMIT, Compression, KERNEL_LIMIT};
 use crate::error::DamagedImage;
 use crate::image_file::setup;
 
@@ -42,7 +42,9 @@ pub(crate) fn unpack(image: &[u8]) -> Result<Option<Vec<u8>>, DamagedImage> {
     // scripts/Makefile.lib), except to gzip data, whose format ends with the size.
     let (before_size, size) = payload.split_at(payload.len().saturating_sub(4));
     let compressed = if compression == Compression::Gzip { payload } else { before_size };
-    let vmlinux = compression.decompress(compressed).map_err(|error| damaged(error.to_string()))?;
+    let vmlinux = compression
+        .decompress(compressed, KERNEL_LIMIT)
+        .map_err(|error| damaged(error.to_string()))?;
     if Some(vmlinux.len()) != u32_at(size, 0).and_then(|size| usize::try_from(size).ok()) {
         return Err(damaged(format!("it has {} bytes unpacked", vmlinux.len())));
     }
@@ -125,7 +127,7 @@ fn config(vmlinux: &[u8]) -> Option<String> {
     let start = memmem::find(vmlinux, CONFIG_BEGIN)? + CONFIG_BEGIN.len();
     let after_marker = vmlinux.get(start..)?;
     let compressed = &after_marker[..memmem::find(after_marker, CONFIG_END)?];
-    let text = Compression::detect(compressed)?.decompress(compressed).ok()?;
+    let text = Compression::detect(compressed)?.decompress(compressed, CONFIG_LIMIT).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 

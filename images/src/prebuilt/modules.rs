@@ -2,13 +2,15 @@
 //! Finds the modules of the transport (virtio-mmio and vsock), by which a guest reaches the host,
 //! and their dependencies.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use memchr::memmem;
 
-use crate::compression;
+use crate::compression::{self, MODULE_LIMIT};
 use crate::error::ModuleError;
 
 /// Names of the transport's modules.
@@ -101,11 +103,13 @@ impl Modules {
         }
         let Some(module) = self.0.get(name) else { return Ok(()) };
         let file_content = match module {
-            PackedModule::File(path) => fs::read(path),
-            PackedModule::Bytes(bytes) => Ok(bytes.clone()),
+            PackedModule::File(path) => File::open(path)
+                .and_then(|file| compression::read_limited(file, MODULE_LIMIT))
+                .map(Cow::Owned),
+            PackedModule::Bytes(bytes) => Ok(Cow::Borrowed(&bytes[..])),
         };
         let content = file_content
-            .and_then(compression::decompress_if_compressed)
+            .and_then(|bytes| compression::decompress_if_compressed(bytes, MODULE_LIMIT))
             .map_err(|reason| ModuleError::Unreadable { name: name.to_owned(), reason })?;
         // Damaged modules may have circular dependencies.
         if depth == 16 {

@@ -2,8 +2,9 @@
 //! Finds installed kernels, and the configuration and modules of an image, at the paths that
 //! distributions use.
 
+use std::borrow::Cow;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::modules::Modules;
 use crate::compression;
@@ -19,10 +20,10 @@ pub(super) struct CompanionFiles {
 
 /// Finds configuration and modules of an image: in the image's folder, in the unpacked package
 /// (`boot/vmlinuz-*` and `lib/modules` have a common parent), and among the installed kernels by the
-/// release.
+/// release. Finds nothing if the release, which is the image's own claim, is not one component of a path.
 pub(super) fn find_companion_files(image: &Path, release: Option<&str>) -> CompanionFiles {
     let folder = image.parent().unwrap_or(Path::new("/"));
-    let Some(release) = release else {
+    let Some(release) = release.filter(|release| is_path_component(release)) else {
         return CompanionFiles { config: None, modules: Modules::default() };
     };
     let mut folders = vec![folder.to_owned()];
@@ -47,6 +48,13 @@ pub(super) fn find_companion_files(image: &Path, release: Option<&str>) -> Compa
     }
 }
 
+/// Whether this is one component of a path, which leads to no other folder.
+fn is_path_component(text: &str) -> bool {
+    let mut components = Path::new(text).components();
+    let first = components.next();
+    matches!(first, Some(Component::Normal(name)) if name == text) && components.next().is_none()
+}
+
 /// The configuration of an installed kernel: a file that distributions install, or
 /// `/proc/config.gz` of the running kernel.
 pub fn config_of(release: &str) -> Option<String> {
@@ -55,7 +63,11 @@ pub fn config_of(release: &str) -> Option<String> {
         let running_release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
         let compressed =
             (running_release.trim() == release).then(|| fs::read("/proc/config.gz").ok())??;
-        String::from_utf8(compression::decompress_if_compressed(compressed).ok()?).ok()
+        let limit = compression::CONFIG_LIMIT;
+        String::from_utf8(
+            compression::decompress_if_compressed(Cow::Owned(compressed), limit).ok()?,
+        )
+        .ok()
     })
 }
 
@@ -146,10 +158,17 @@ mod tests {
         };
         let image = write("boot/vmlinuz-9.9.9-x", "");
         write("boot/config-9.9.9-x", "CONFIG_A=y\n");
+        // A way out of the folder for a release of `9/..`.
+        write("boot/config-9/x", "");
+        write("boot/secret", "secret");
         write("lib/modules/9.9.9-x/kernel/virtio_mmio.ko", "\x7fELF\0depends=\0");
         let files = find_companion_files(&image, Some("9.9.9-x"));
         assert_eq!(files.config.as_deref(), Some("CONFIG_A=y\n"));
         assert_eq!(files.modules.transport_modules().unwrap().len(), 1);
+        for release in ["9/../secret", "9/../config-9.9.9-x", "9.9.9-x/.", "..", ""] {
+            let files = find_companion_files(&image, Some(release));
+            assert_eq!(files.config, None, "{release}");
+        }
         let files = find_companion_files(&image, Some("9.9.8-x"));
         assert!(files.config.is_none() && files.modules.transport_modules().unwrap().is_empty());
     }

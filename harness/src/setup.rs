@@ -114,10 +114,9 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
         || Failure::machine(format!("missing: {tool_names}; install with: {command_line}"));
 
     let has_terminal = std::io::stdin().is_terminal() && output::stderr_is_terminal();
-    // Without a terminal, in CI or in a container, there is no user to ask, so root installs.
-    let installs_unasked = (is_root && (!has_terminal || is_in_ci() || is_in_container()))
+    let is_unasked = installs_unasked(is_root, is_in_ci(), is_in_container())
         || (use_sudo && is_in_ci() && sudo_needs_no_password());
-    if !installs_unasked
+    if !is_unasked
         && (!has_terminal || !(is_root || use_sudo) || !ask_user(&tool_names, &command_line)?)
     {
         return Err(refusal());
@@ -131,6 +130,12 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
         return Ok(());
     }
     Err(Failure::machine(format!("missing: {tool_names}; installing them failed: {command_line}")))
+}
+
+/// Whether root installs without a question: in CI and in a container, which have no user to ask and are thrown
+/// away. Elsewhere a run without a terminal, such as a cron job, changes no machine.
+fn installs_unasked(is_root: bool, is_in_ci: bool, is_in_container: bool) -> bool {
+    is_root && (is_in_ci || is_in_container)
 }
 
 /// Whether this process runs in CI, by the variable `CI`.
@@ -207,6 +212,13 @@ mod tests {
     fn apt_installs_no_recommended_packages() {
         let line = PackageManager::Apt.install_command(&["flex", "bison"]).join(" ");
         assert_eq!(line, "apt-get install -y --no-install-recommends flex bison");
+    }
+
+    #[test]
+    fn root_installs_unasked_in_ci_and_in_containers_only() {
+        assert!(installs_unasked(true, true, false) && installs_unasked(true, false, true));
+        assert!(!installs_unasked(true, false, false), "a cron job of root");
+        assert!(!installs_unasked(false, true, true));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! If the probe fails, no kernel can run. If the probe succeeds, a kernel may still fail.
 
 use std::fmt::{self, Display};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -150,25 +150,47 @@ impl Display for Probe {
     }
 }
 
+/// Maximum duration of the probe. Longer than a probe on an emulated machine under load, whose `KVM_RUN` returns
+/// at the timer's signal.
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
+
 /// Probes /dev/kvm. Takes one or two milliseconds if KVM works, and 50 ms if the guest hangs. Slow
-/// hosts need more time.
+/// hosts need more time. A KVM that does not answer within 20 s is [`Finding::Broken`]; the thread that waits for
+/// it is left behind.
 ///
 /// After the probe, only the handler of the kick signal remains installed.
 #[must_use]
 pub fn probe() -> Probe {
     let start = Instant::now();
-    let mut trace = Vec::new();
-    // The probe runs in its own thread, because it changes the signal mask and creates a timer.
-    let finding = thread::scope(|scope| {
-        thread::Builder::new()
-            .name("kvm-probe".to_owned())
-            .spawn_scoped(scope, || run_probe(&mut trace))
-            .map_or_else(
-                |error| Finding::Broken { cause: format!("cannot start a thread: {error}") },
-                |thread| thread.join().expect("the probe does not panic"),
-            )
+    let (finding, trace) = run_in_thread(PROBE_LIMIT, || {
+        let mut trace = Vec::new();
+        (run_probe(&mut trace), trace)
     });
     Probe { finding, trace, duration: start.elapsed() }
+}
+
+/// Runs `run` in a thread, because the probe changes the signal mask and creates a timer, and waits for at most
+/// `limit`: an ioctl of a broken KVM may not return, not even at a signal.
+fn run_in_thread(
+    limit: Duration,
+    run: impl FnOnce() -> (Finding, Vec<String>) + Send + 'static,
+) -> (Finding, Vec<String>) {
+    let broken = |cause: String| (Finding::Broken { cause }, Vec::new());
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::Builder::new().name("kvm-probe".to_owned()).spawn(move || {
+        // Nobody receives a late result.
+        let _ = sender.send(run());
+    });
+    if let Err(error) = thread {
+        return broken(format!("cannot start a thread: {error}"));
+    }
+    match receiver.recv_timeout(limit) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            broken(format!("no answer within {} s", limit.as_secs()))
+        }
+        Err(mpsc::RecvTimeoutError::Disconnected) => broken("the probe panicked".to_owned()),
+    }
 }
 
 /// Probes /dev/kvm at the first call in this process. Later calls return the result of the first
@@ -176,4 +198,22 @@ pub fn probe() -> Probe {
 pub fn cached_probe() -> &'static Probe {
     static PROBE: OnceLock<Probe> = OnceLock::new();
     PROBE.get_or_init(probe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kvm_that_does_not_answer_is_broken() {
+        let (finding, _) = run_in_thread(Duration::from_secs(1), || {
+            loop {
+                thread::park();
+            }
+        });
+        assert_eq!(finding, Finding::Broken { cause: "no answer within 1 s".to_owned() });
+        let answer = (Finding::Usable, vec!["a step".to_owned()]);
+        let expected = answer.clone();
+        assert_eq!(run_in_thread(Duration::from_secs(60), || answer), expected);
+    }
 }

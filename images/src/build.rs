@@ -17,12 +17,12 @@ use crate::config::Configuration;
 use crate::containment::Containment;
 use crate::ctx::Ctx;
 use crate::error::{BuildError, ConfigError, Context as _, Error, is_full_disk};
+use crate::folder::Folder;
 use crate::hash::digest;
 use crate::instrumentation::{self, InstrumentedFile};
 use crate::lock::{EntryLock, LockMode};
 use crate::makefile;
 use crate::process::Event;
-use crate::slot_files::SlotFiles;
 use crate::toolchain::Toolchain;
 use crate::types::{Contain, KernelImage, Request};
 use crate::{cache, process, source_filter};
@@ -195,7 +195,7 @@ impl<'a> Recipe<'a> {
         &self,
         ctx: &mut Ctx<'_>,
         source_folder: &Path,
-        out: &SlotFiles,
+        out: &Folder,
     ) -> Result<Containment, Error> {
         if self.options.contain == Contain::Off {
             return Ok(Containment::default());
@@ -242,7 +242,7 @@ impl<'a> Recipe<'a> {
         let out = source_folder.join(format!("{SLOT_PREFIX}{slot_key}"));
         let is_new = !out.exists();
         fs::create_dir_all(&out).context("make", &out)?;
-        let out = SlotFiles::new(out);
+        let out = Folder::new(out);
         let log_path = out.path().join(LOG);
         let log = out.create(LOG).context("write", &log_path)?;
         let make_time = Duration::ZERO;
@@ -287,7 +287,7 @@ impl<'a> Recipe<'a> {
 struct BuildSlot<'a> {
     recipe: &'a Recipe<'a>,
     source_folder: &'a Path,
-    out: SlotFiles,
+    out: Folder,
     log: File,
     log_path: PathBuf,
     slot_lock: EntryLock,

@@ -35,7 +35,7 @@ use crate::lock;
 use crate::lock::EntryLock;
 use crate::lock::LockMode;
 use crate::monitor::Monitor;
-use crate::slot_files::SlotFiles;
+use crate::folder::Folder;
 
 /// Maximum size of the cache in bytes. If the cache is larger, the least recently used entries are
 /// evicted.
@@ -322,7 +322,7 @@ pub(crate) fn disk_usage(path: &Path) -> u64 {
 }
 
 /// Records the size of a build slot in the slot.
-pub(crate) fn record_slot_size(slot: &SlotFiles) {
+pub(crate) fn record_slot_size(slot: &Folder) {
     // Without the recorded size, eviction is only less exact.
     let _ = slot.write(SLOT_SIZE_FILE_NAME, &disk_usage(slot.path()).to_string());
 }

@@ -28,7 +28,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 use crate::command;
 use crate::file_owner::Owner;
-use crate::slot_files::SlotFiles;
+use crate::folder::Folder;
 use crate::toolchain::{Toolchain, find_program};
 use namespaces::Namespaces;
 
@@ -114,7 +114,7 @@ impl Containment {
     /// If a folder cannot be made, or a rule cannot be added.
     pub(crate) fn for_build(
         src: &Path,
-        slot: &SlotFiles,
+        slot: &Folder,
         toolchain: &Toolchain,
         owner: Owner,
     ) -> io::Result<Containment> {

@@ -12,7 +12,7 @@ use object::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::slot_files::SlotFiles;
+use crate::folder::Folder;
 
 const LIST: &str = include_str!("../../kernel-config/coverage.list");
 
@@ -57,7 +57,7 @@ fn object_file(source: &str) -> String {
 ///
 /// # Errors
 /// If vmlinux or an object file cannot be read, or is no ELF file.
-pub(crate) fn locate(slot: &SlotFiles, files: &[&str]) -> io::Result<Vec<InstrumentedFile>> {
+pub(crate) fn locate(slot: &Folder, files: &[&str]) -> io::Result<Vec<InstrumentedFile>> {
     let vmlinux = ReadCache::new(slot.open("vmlinux")?);
     let vmlinux =
         ElfFile64::<Endianness, _>::parse(&vmlinux).map_err(|error| invalid("vmlinux", &error))?;
@@ -168,7 +168,7 @@ mod tests {
         gcc("-c -O2 -fno-pic plain.c");
         gcc("-nostdlib -static -no-pie -o vmlinux plain.o traced.o");
 
-        let slot = SlotFiles::new(directory.path().to_owned());
+        let slot = Folder::new(directory.path().to_owned());
         let files = locate(&slot, &["traced.c", "plain.c", "absent.c"]).unwrap();
         assert_eq!(files.len(), 1, "{files:?}");
         assert_eq!(files[0].path, "traced.c");

@@ -2,18 +2,28 @@
 //! The patches of pinned kernels, and the patches of `PATCHES=`. sudbox applies patches to the
 //! mirror of a source, never to the source itself.
 
+mod unified;
+
 use std::collections::HashSet;
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, PatchError};
+use crate::folder::Folder;
 use crate::hash::hex;
 use crate::lock::EntryLock;
 use crate::paths::{expand_home, read_text};
 use crate::process;
+use crate::regular_file;
+use unified::find_diffs;
+
+/// Maximum size of a file that a patch changes, in bytes. The largest of Linux, headers of amdgpu,
+/// have 20 MiB.
+const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// One patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +47,8 @@ impl Patches {
     /// after the patches of the pinned kernel.
     ///
     /// # Errors
-    /// [`PatchError`] if a file cannot be read, has no diff, or changes files outside the tree.
+    /// [`PatchError`] if a file cannot be read, has no diff, changes files outside the tree, or makes
+    /// a symbolic link.
     pub(crate) fn read(pinned: Vec<Patch>, paths: &[PathBuf]) -> Result<Patches, Error> {
         let mut patches = pinned;
         for path in paths {
@@ -66,7 +77,12 @@ impl Patches {
                 let mut parts = Path::new(name).components();
                 parts.all(|part| matches!(part, Component::Normal(_)))
             };
-            let changed_names = changed_files(text);
+            let diffs = find_diffs(text);
+            if let Some(file) = diffs.special_file {
+                let (label, file) = (label.clone(), file.to_owned());
+                return Err(PatchError::NotRegular { label, file }.into());
+            }
+            let changed_names = diffs.files;
             if let Some(name) = changed_names.iter().find(|name| !is_inside_tree(name)) {
                 let (label, file) = (label.clone(), (*name).to_owned());
                 return Err(PatchError::OutsideTree { label, file }.into());
@@ -107,20 +123,19 @@ impl Patches {
     /// Applies the patches to copies of the files that they change.
     ///
     /// # Errors
-    /// [`PatchError::DoesNotApply`].
+    /// [`PatchError::DoesNotApply`]; [`PatchError::NotRegular`] and [`PatchError::Undeclared`], because
+    /// the tree and the patches may be a stranger's.
     pub(crate) fn apply(&self, ctx: &mut Ctx<'_>, tree: &Path) -> Result<PatchedFiles<'_>, Error> {
-        let staging = ctx.cache.temporary_directory()?;
+        let directory = ctx.cache.temporary_directory()?;
+        let staging = Folder::new(directory.path().to_owned());
+        let tree = Folder::new(tree.to_owned());
         for file in &self.files {
-            let (original, copy) = (tree.join(file), staging.path().join(file));
-            if original.is_file() {
-                make_parent(&copy)?;
-                fs::copy(&original, &copy).context("write", &copy)?;
-            }
+            self.copy_original(&tree, &staging, file)?;
         }
         let folder = ctx.cache.temporary_directory()?;
         let file = folder.path().join("patch");
         for Patch { label, text } in &self.patches {
-            fs::write(&file, text).context("write", &file)?;
+            fs::write(&file, find_diffs(text).text).context("write", &file)?;
             let mut patch = ctx.command("patch");
             // Without fuzz, patch(1) applies no hunk whose context differs.
             patch.args(["-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch"]);
@@ -132,48 +147,130 @@ impl Patches {
                 let (label, output) = (label.clone(), output.join("; "));
                 return Err(PatchError::DoesNotApply { label, output }.into());
             }
+            // The next patch must not be applied through a link that this patch made.
+            self.check_staging(staging.path(), label)?;
         }
-        Ok(PatchedFiles { files: &self.files, staging })
+        Ok(PatchedFiles { patches: self, staging, _directory: directory })
+    }
+
+    /// Copies a file of the tree to the staging folder, if the tree has the file.
+    fn copy_original(&self, tree: &Folder, staging: &Folder, file: &str) -> Result<(), Error> {
+        let original = match tree.open(file) {
+            Ok(original) => original,
+            Err(error) if is_absent(&error) => return Ok(()),
+            Err(error) => return Err(self.refusal(file, "read", tree, error)),
+        };
+        let copy_into = |mut copy: fs::File| {
+            copy.set_permissions(original.metadata()?.permissions())?;
+            let content = regular_file::read_bounded(original, MAX_FILE_BYTES)?;
+            copy.write_all(&content)
+        };
+        staging
+            .create_with_parents(file)
+            .and_then(copy_into)
+            .map_err(|error| self.refusal(file, "copy", tree, error))
+    }
+
+    /// Refuses links and special files in the staging folder, and files whose names
+    /// [`find_diffs`] did not find, such as names in quotes.
+    fn check_staging(&self, staging: &Path, label: &str) -> Result<(), Error> {
+        let mut folders = vec![PathBuf::new()];
+        while let Some(folder) = folders.pop() {
+            let path = staging.join(&folder);
+            for entry in fs::read_dir(&path).context("read", &path)? {
+                let entry = entry.context("read", &path)?;
+                let name = folder.join(entry.file_name());
+                let file_type = entry.file_type().context("read", &path)?;
+                let (label, file) = (label.to_owned(), name.display().to_string());
+                if file_type.is_dir() {
+                    folders.push(name);
+                } else if !file_type.is_file() {
+                    return Err(PatchError::NotRegular { label, file }.into());
+                } else if !name.to_str().is_some_and(|name| self.files.contains(name)) {
+                    return Err(PatchError::Undeclared { label, file }.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The error of a file operation in `folder`. If the file is a link or special file, the error
+    /// names the first patch that changes it.
+    fn refusal(
+        &self,
+        file: &str,
+        operation: &'static str,
+        folder: &Folder,
+        error: io::Error,
+    ) -> Error {
+        let is_changed_by = |patch: &&Patch| find_diffs(&patch.text).files.contains(&file);
+        match self.patches.iter().find(is_changed_by) {
+            Some(patch) if error.kind() == io::ErrorKind::InvalidInput => {
+                let (label, file) = (patch.label.clone(), file.to_owned());
+                PatchError::NotRegular { label, file }.into()
+            }
+            _ => Error::io(operation, &folder.path().join(file), error),
+        }
     }
 }
 
 /// Patched copies of the files that the patches change, in a temporary directory.
 pub(crate) struct PatchedFiles<'a> {
-    files: &'a HashSet<String>,
-    staging: tempfile::TempDir,
+    patches: &'a Patches,
+    staging: Folder,
+    _directory: tempfile::TempDir,
 }
 
 impl PatchedFiles<'_> {
     /// Copies the files into `src`. A file with unchanged content keeps its mtime. Returns a digest
     /// of the files; empty without patches.
+    ///
+    /// # Errors
+    /// [`PatchError::NotRegular`] if a link is in the way: nothing is read or written through it.
     pub(crate) fn copy_to(&self, src: &Path) -> Result<String, Error> {
-        if self.files.is_empty() {
+        if self.patches.files.is_empty() {
             return Ok(String::new());
         }
-        let mut files: Vec<&String> = self.files.iter().collect();
+        let src = Folder::new(src.to_owned());
+        let mut files: Vec<&String> = self.patches.files.iter().collect();
         files.sort_unstable();
         let mut hasher = Sha256::new();
         for file in files {
-            let (patched, copy) = (self.staging.path().join(file), src.join(file));
-            let Ok(content) = fs::read(&patched) else {
-                if copy.exists() {
-                    fs::remove_file(&copy).context("remove", &copy)?;
-                }
-                continue;
-            };
-            hasher.update(file);
-            hasher.update(&content);
-            if fs::read(&copy).ok().as_ref() != Some(&content) {
-                make_parent(&copy)?;
-                // Copy the mode too, because scripts must stay executable.
-                let mode = fs::metadata(&patched).context("read", &patched)?.permissions();
-                fs::write(&copy, &content)
-                    .and_then(|()| fs::set_permissions(&copy, mode))
-                    .context("write", &copy)?;
-            }
+            self.copy_file_to(&src, file, &mut hasher)
+                .map_err(|error| self.patches.refusal(file, "write", &src, error))?;
         }
         Ok(hex(&hasher.finalize()[..16]))
     }
+
+    /// Copies one file into `src`, or removes it there, and adds it to the digest.
+    fn copy_file_to(&self, src: &Folder, file: &str, hasher: &mut Sha256) -> io::Result<()> {
+        let patched = match self.staging.open(file) {
+            Ok(patched) => patched,
+            Err(error) if is_absent(&error) => {
+                return match src.remove(file) {
+                    Err(error) if !is_absent(&error) => Err(error),
+                    _ => Ok(()),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        // Copy the mode too, because scripts must stay executable.
+        let permissions = patched.metadata()?.permissions();
+        let content = regular_file::read_bounded(patched, MAX_FILE_BYTES)?;
+        hasher.update(file);
+        hasher.update(&content);
+        if src.read(file, MAX_FILE_BYTES).ok().as_ref() != Some(&content) {
+            let mut copy = src.create_with_parents(file)?;
+            copy.write_all(&content)?;
+            copy.set_permissions(permissions)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file cannot be opened because there is none, or a folder with its name.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory)
 }
 
 /// The file itself, or the patches and mailboxes in a folder, sorted by name.
@@ -245,31 +342,7 @@ fn mail_header(header: &str, name: &str) -> Option<String> {
 
 /// Whether a text contains a diff.
 fn is_diff(text: &str) -> bool {
-    !changed_files(text).is_empty()
-}
-
-/// Paths of the files that a diff changes, from its lines `---`, `+++`, `rename from` and `rename
-/// to`.
-fn changed_files(text: &str) -> Vec<&str> {
-    let lines: Vec<&str> = text.lines().collect();
-    let hunks = lines
-        .windows(2)
-        .filter_map(|pair| Some([pair[0].strip_prefix("--- ")?, pair[1].strip_prefix("+++ ")?]));
-    let changed_paths = hunks.flatten().filter_map(|field| {
-        let name = field.split('\t').next().unwrap_or_default().trim_end();
-        // Strip the first component, `a` or `b`.
-        name.split_once('/').map(|(_, name)| name).filter(|_| name != "/dev/null")
-    });
-    let renamed_paths = lines.iter().filter_map(|line| {
-        line.strip_prefix("rename from ").or_else(|| line.strip_prefix("rename to "))
-    });
-    changed_paths.chain(renamed_paths).collect()
-}
-
-/// Creates the parent directory of a file.
-fn make_parent(path: &Path) -> Result<(), Error> {
-    let parent = path.parent().unwrap_or(path);
-    fs::create_dir_all(parent).context("make", parent)
+    !find_diffs(text).files.is_empty()
 }
 
 #[cfg(test)]

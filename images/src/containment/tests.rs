@@ -25,7 +25,7 @@ fn run_in_build(fixture: &Fixture, contain: Contain, script: &str) -> String {
 
 /// Whether this machine has all measures. If not, prints that the test is not run.
 fn has_all_measures(fixture: &Fixture) -> bool {
-    let slot = SlotFiles::new(fixture.dir.path().to_owned());
+    let slot = Folder::new(fixture.dir.path().to_owned());
     let containment =
         Containment::for_build(fixture.dir.path(), &slot, &Toolchain::default(), Owner::default());
     let missing = containment.unwrap().missing_measures();

@@ -60,6 +60,15 @@ pub enum PatchError {
     Encoded { label: String, encoding: String },
     #[error("patches: {label} names a file outside the tree: {file}")]
     OutsideTree { label: String, file: String },
+    #[error(
+        "patches: {label} changes {file}, which is a symbolic link or special file, or is below one; \
+         sudbox patches regular files only"
+    )]
+    NotRegular { label: String, file: String },
+    #[error(
+        "patches: {label} changes {file}, but no header line of a unified diff names this file"
+    )]
+    Undeclared { label: String, file: String },
     #[error("the patch {label} does not apply to this kernel: {output}")]
     DoesNotApply { label: String, output: String },
 }

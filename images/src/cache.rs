@@ -31,11 +31,11 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Context as _, Error};
 use crate::file_owner::Owner;
+use crate::folder::Folder;
 use crate::lock;
 use crate::lock::EntryLock;
 use crate::lock::LockMode;
 use crate::monitor::Monitor;
-use crate::folder::Folder;
 
 /// Maximum size of the cache in bytes. If the cache is larger, the least recently used entries are
 /// evicted.
@@ -237,7 +237,8 @@ impl Cache {
                     .or_else(|_| fs::metadata(&path))
                     .and_then(|metadata| metadata.modified())
                     .unwrap_or(SystemTime::UNIX_EPOCH);
-                let bytes = lock::recorded_size(&lock).unwrap_or_else(|| disk_usage(&path))
+                let recorded_size = File::open(&lock).ok().and_then(lock::recorded_size);
+                let bytes = recorded_size.unwrap_or_else(|| disk_usage(&path))
                     + total_slot_size(&path)
                     + total_slot_size(&path.join("src"));
                 entries.push(Entry { folder, key, path, bytes, last_used });
@@ -330,10 +331,18 @@ pub(crate) fn record_slot_size(slot: &Folder) {
 /// Name of the file in a build slot that holds the slot's size in bytes.
 const SLOT_SIZE_FILE_NAME: &str = "sudbox.size";
 
+/// Maximum size that a slot can have, in bytes. A record of more is wrong.
+const MAX_SLOT_BYTES: u64 = 1 << 40;
+
 /// Recorded disk space of all build slots in a source, in bytes.
 fn total_slot_size(source: &Path) -> u64 {
     let entries = fs::read_dir(source).into_iter().flatten().flatten();
-    entries.filter_map(|entry| lock::recorded_size(&entry.path().join(SLOT_SIZE_FILE_NAME))).sum()
+    // A build may have replaced the file, and may have written any number.
+    let slot_size = |entry: fs::DirEntry| {
+        let file = Folder::new(entry.path()).open(SLOT_SIZE_FILE_NAME).ok()?;
+        lock::recorded_size(file).filter(|bytes| *bytes <= MAX_SLOT_BYTES)
+    };
+    entries.filter_map(slot_size).sum()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! The source files that flavour `coverage` instruments for KCOV, and the place of their code in vmlinux.
 
 use std::collections::HashMap;
-use std::io::{self, Read as _};
+use std::io;
 use std::ops::Range;
 
 use object::read::elf::ElfFile64;
@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::folder::Folder;
 
 const LIST: &str = include_str!("../../kernel-config/coverage.list");
+
+/// Maximum size of an object file, in bytes.
+const MAX_OBJECT_BYTES: u64 = 256 << 20;
 
 /// The function that instrumented code calls in each basic block (kernel/kcov.c).
 const TRACE_FUNCTION: &str = "__sanitizer_cov_trace_pc";
@@ -72,9 +75,8 @@ pub(crate) fn locate(slot: &Folder, files: &[&str]) -> io::Result<Vec<Instrument
     let mut located = Vec::new();
     for path in files {
         let name = object_file(path);
-        let mut bytes = Vec::new();
-        match slot.open(&name) {
-            Ok(mut file) => file.read_to_end(&mut bytes)?,
+        let bytes = match slot.read(&name, MAX_OBJECT_BYTES) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };

@@ -91,10 +91,11 @@ pub(crate) fn try_exclusive(path: &Path) -> Option<File> {
     (file.try_lock().is_ok() && is_same_file(&file, path)).then_some(file)
 }
 
-/// The size that [`EntryLock::record_size`] wrote into the lock file.
-pub(crate) fn recorded_size(path: &Path) -> Option<u64> {
+/// The size that a file records as [`EntryLock::record_size`] does.
+pub(crate) fn recorded_size(file: File) -> Option<u64> {
     let mut text = String::new();
-    File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    // The longest number has 20 digits.
+    file.take(32).read_to_string(&mut text).ok()?;
     text.parse().ok()
 }
 

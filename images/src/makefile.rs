@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Reads a kernel's release from its top Makefile.
 
-use std::fs;
 use std::io;
 use std::path::Path;
+
+use crate::regular_file;
+
+/// Maximum size of a top Makefile, in bytes. Linux 7.3's has 72 KiB.
+const MAX_MAKEFILE_BYTES: u64 = 4 << 20;
 
 /// Error: the directory is not a Linux source tree.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +25,8 @@ pub enum NotATree {
 /// # Errors
 /// [`NotATree`].
 pub(crate) fn tree_release(tree: &Path) -> Result<String, NotATree> {
-    let makefile =
-        fs::read_to_string(tree.join("Makefile")).map_err(NotATree::UnreadableMakefile)?;
+    let makefile = regular_file::read_text_bounded(&tree.join("Makefile"), MAX_MAKEFILE_BYTES)
+        .map_err(NotATree::UnreadableMakefile)?;
     let value = |name: &str| {
         makefile.lines().take(40).find_map(|line| {
             let (variable, text) = line.split_once('=')?;

@@ -34,8 +34,10 @@ pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
 /// As read(2); [`io::ErrorKind::FileTooLarge`] if the file is longer than `limit` bytes.
 pub fn read_bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
-    if content.len() as u64 > limit {
+    // The size is known at once, but files of /proc have size 0, and a file may grow.
+    let is_too_long = file.metadata()?.len() > limit
+        || file.take(limit.saturating_add(1)).read_to_end(&mut content)? as u64 > limit;
+    if is_too_long {
         let message = format!("longer than {} MiB", limit >> 20);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }

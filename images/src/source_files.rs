@@ -10,7 +10,11 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::arch::Arch;
 use crate::error::Error;
+use crate::regular_file;
 use crate::source_filter;
+
+/// Maximum size of a .gitignore, in bytes. A longer one is not followed.
+const MAX_RULES_BYTES: u64 = 1 << 20;
 
 /// A file or symbolic link of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,7 +203,8 @@ fn read_folder(
 
 /// Reads a folder's .gitignore. Skips invalid rules, as git does.
 fn read_rules(folder: &Path, is_top: bool) -> Gitignore {
-    let text = fs::read_to_string(folder.join(".gitignore")).unwrap_or_default();
+    let path = folder.join(".gitignore");
+    let text = regular_file::read_text_bounded(&path, MAX_RULES_BYTES).unwrap_or_default();
     let mut builder = GitignoreBuilder::new(folder);
     for line in text.lines().filter(|line| !(is_top && RULES_HIDING_ALL.contains(&line.trim()))) {
         let _ = builder.add_line(None, line);

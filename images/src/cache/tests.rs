@@ -111,3 +111,28 @@ fn a_full_disk_is_reported_as_such() {
     assert_eq!(error.fault(), crate::Fault::Machine);
     assert!(error.to_string().starts_with("the disk is full"), "{error}");
 }
+
+#[test]
+fn the_size_file_of_a_slot_is_not_waited_for_followed_or_believed() {
+    let (dir, cache) = cache(u64::MAX);
+    let slot = |key: &str| {
+        let slot = cache.entry_path("sources", key).join("sudbox-slot");
+        fs::create_dir_all(&slot).unwrap();
+        slot.join(SLOT_SIZE_FILE_NAME)
+    };
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, slot("fifo"), kind, mode, 0).unwrap();
+    let size_file = dir.path().join("size");
+    fs::write(&size_file, "500000000").unwrap();
+    std::os::unix::fs::symlink(&size_file, slot("link")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", slot("zero")).unwrap();
+    fs::write(slot("large"), u64::MAX.to_string()).unwrap();
+    fs::write(slot("true"), "700000000").unwrap();
+    // A reader that opened the FIFO without NONBLOCK would wait for ever.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(cache.entries()));
+    let entries = receiver.recv_timeout(Duration::from_secs(2)).expect("entries() waits");
+    for entry in entries {
+        assert_eq!(entry.bytes >= 500_000_000, entry.key == "true", "{entry:?}");
+    }
+}

@@ -110,6 +110,21 @@ fn trees_are_recognised_and_other_directories_refused() {
 }
 
 #[test]
+fn a_makefile_that_is_a_device_fifo_or_endless_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let makefile = dir.path().join("Makefile");
+    std::os::unix::fs::symlink("/dev/zero", &makefile).unwrap();
+    assert!(tree_release(dir.path()).unwrap_err().to_string().contains("not a regular file"));
+    fs::remove_file(&makefile).unwrap();
+    fs::File::create(&makefile).unwrap().set_len(1 << 40).unwrap();
+    assert!(tree_release(dir.path()).unwrap_err().to_string().contains("longer than 4 MiB"));
+    fs::remove_file(&makefile).unwrap();
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, &makefile, kind, mode, 0).unwrap();
+    assert!(tree_release(dir.path()).unwrap_err().to_string().contains("not a regular file"));
+}
+
+#[test]
 fn a_text_file_is_no_kernel() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "hello, I am a text\n").unwrap();

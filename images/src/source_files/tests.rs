@@ -70,3 +70,12 @@ fn an_output_directory_in_the_tree_is_ignored() {
     std::os::unix::fs::symlink("..", dir.path().join("build/source")).unwrap();
     assert_eq!(found_paths(dir.path()), ["Makefile"]);
 }
+
+#[test]
+fn a_gitignore_that_is_a_device_or_endless_has_no_rules() {
+    let dir = tree_with(&["Makefile", "a/x.c"]);
+    std::os::unix::fs::symlink("/dev/zero", dir.path().join(".gitignore")).unwrap();
+    fs::File::create(dir.path().join("a/.gitignore")).unwrap().set_len(1 << 40).unwrap();
+    let paths = found_paths(dir.path());
+    assert!(paths.contains(&"Makefile".to_owned()) && paths.contains(&"a/x.c".to_owned()));
+}

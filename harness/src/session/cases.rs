@@ -19,6 +19,9 @@ use sudbox_vmm::machine::MarkedOperationTrace;
 /// Maximum number of log lines that are kept of one case.
 const MAX_LOG_LINES: usize = 200;
 
+/// Maximum number of bytes that are kept of the log of one case.
+pub(crate) const MAX_LOG_BYTES: usize = 64 * 1024;
+
 /// Maximum number of bytes in the messages of a case that sends its observations.
 const MAX_OBSERVATION_BYTES: u64 = 64 << 20;
 
@@ -156,6 +159,18 @@ impl<'a> CaseHandler<'a> {
         }
     }
 
+    /// Adds lines to the log of the running case, up to the first that exceeds a limit.
+    fn add_to_log(&mut self, text: &str) {
+        let mut bytes: usize = self.log.iter().map(String::len).sum();
+        for line in text.lines() {
+            bytes += line.len();
+            if self.log.len() == MAX_LOG_LINES || bytes > MAX_LOG_BYTES {
+                return;
+            }
+            self.log.push(line.to_owned());
+        }
+    }
+
     /// Scans the console output of the last case for faults. The guest waits during the scan, so
     /// all output so far belongs to the last case. Ends the conversation after a fault that
     /// invalidates later results.
@@ -206,8 +221,7 @@ impl Handler for CaseHandler<'_> {
             (State::Running(running), GuestMessage::Log { case, text })
                 if case as usize == running =>
             {
-                let free_lines = MAX_LOG_LINES.saturating_sub(self.log.len());
-                self.log.extend(text.lines().take(free_lines).map(str::to_owned));
+                self.add_to_log(&text);
             }
             (State::Running(running), GuestMessage::Measured { case, measurement })
                 if case as usize == running =>

@@ -199,6 +199,12 @@ fn the_log_of_a_case_is_bounded() {
     }
     let (run, _) = play(events, 1);
     assert_eq!(run.running_case_log.len(), MAX_LOG_LINES);
+
+    let line = "x".repeat(16_000);
+    let log = || messages(&[GuestMessage::Log { case: 0, text: line.clone() }]);
+    let events = [messages(&[hello()]), messages(&[start(0)])].into_iter();
+    let (run, _) = play(events.chain(std::iter::repeat_with(log).take(9)).collect(), 1);
+    assert_eq!(run.running_case_log.len(), MAX_LOG_BYTES / line.len());
 }
 
 #[test]

@@ -111,6 +111,8 @@ impl JudgeOptions {
             rerun: self.rerun.clone(),
             recorder: self.recorder.clone(),
             baseline: None,
+            #[cfg(test)]
+            liars: None,
         }
     }
 }

@@ -5,6 +5,8 @@
 
 mod changed;
 mod group;
+#[cfg(test)]
+mod lying;
 mod outcome;
 mod shape;
 mod trace;
@@ -69,6 +71,9 @@ pub(crate) struct CaseRunner<'a> {
     /// The recordings with which the observations are compared, or the reason why there are none;
     /// `None` if the observations are not compared.
     pub(crate) baseline: Option<Result<Arc<Baseline>, String>>,
+    /// The guests that a test plays instead of those of `environment`.
+    #[cfg(test)]
+    pub(crate) liars: Option<&'a lying::Liars>,
 }
 
 /// The kernel that the cases run on.

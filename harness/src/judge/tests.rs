@@ -231,6 +231,7 @@ fn judge(faults: &[(&'static str, Fault)], failing_boots: usize) -> Run {
         rerun: RerunCommand::new(RerunVerb::Run, "7.3", &UserOptions::default()),
         recorder: None,
         baseline: None,
+        liars: None,
     };
     let selection = parse_selection(&CASES.join(",")).unwrap();
     let mut expectations = Expectations::new(Arch::X86_64, None, None, None);

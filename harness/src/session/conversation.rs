@@ -205,7 +205,7 @@ pub(crate) fn converse(
     boot_limits: Limits,
     handler: &mut dyn Handler,
 ) -> Conversation {
-    let now = Instant::now();
+    let now = guest.now();
     let mut session = GuestSession {
         guest,
         limits: boot_limits,
@@ -229,7 +229,7 @@ pub(crate) fn converse(
 impl GuestSession<'_> {
     /// Begins a phase with these limits.
     pub(crate) fn begin_phase(&mut self, limits: Limits) {
-        let now = Instant::now();
+        let now = self.guest.now();
         self.limits = limits;
         self.phase_deadline = now + limits.total_limit;
         self.deadline = now + limits.silence_limit;
@@ -247,7 +247,8 @@ impl GuestSession<'_> {
     /// Sends a message. Ignores errors, because the next event reports the end of the guest.
     pub(crate) fn send(&mut self, message: &HostMessage) {
         let limit = self.limits.silence_limit.min(SEND_LIMIT);
-        let _ = self.guest.send(&message.to_frame(), Instant::now() + limit);
+        let deadline = self.guest.now() + limit;
+        let _ = self.guest.send(&message.to_frame(), deadline);
     }
 
     fn run(&mut self, handler: &mut dyn Handler) -> Ending {
@@ -263,7 +264,7 @@ impl GuestSession<'_> {
                     // Wait for the end of the VM or its last output, because either explains more
                     // than this event.
                     stream_closed = true;
-                    self.deadline = self.deadline.min(Instant::now() + CLOSE_GRACE);
+                    self.deadline = self.deadline.min(self.guest.now() + CLOSE_GRACE);
                     ControlFlow::Continue(())
                 }
                 Event::Connected => {
@@ -285,7 +286,7 @@ impl GuestSession<'_> {
     }
 
     fn extend_deadline(&mut self) {
-        self.deadline = self.phase_deadline.min(Instant::now() + self.limits.silence_limit);
+        self.deadline = self.phase_deadline.min(self.guest.now() + self.limits.silence_limit);
     }
 
     /// The ending after the deadline passed. A guest that reached the deadline of the whole phase
@@ -351,7 +352,7 @@ impl GuestSession<'_> {
             }
         }
         // A guest that sends without pause would never reach `Event::DeadlinePassed`.
-        if self.limits.flood_limit.is_none() && Instant::now() >= self.phase_deadline {
+        if self.limits.flood_limit.is_none() && self.guest.now() >= self.phase_deadline {
             return ControlFlow::Break(Ending::Stalled);
         }
         ControlFlow::Continue(())

@@ -6,6 +6,8 @@ pub(crate) mod cases;
 pub(crate) mod conversation;
 pub(crate) mod host_process;
 pub(crate) mod kernel_log;
+#[cfg(test)]
+pub(crate) mod lying;
 pub(crate) mod program;
 pub(crate) mod running_guest;
 mod stdin;

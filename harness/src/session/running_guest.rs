@@ -30,17 +30,41 @@ pub(crate) trait Guest {
 
     /// The console output without its first `position` bytes.
     fn console_since(&mut self, position: u64) -> String;
+
+    /// The time by which deadlines are meant.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod script {
     use super::*;
+    use std::borrow::Cow;
     use std::collections::VecDeque;
+    use std::time::Duration;
     use sudbox_protocol::{FrameReader, GuestMessage, Hello, HostMessage};
 
-    /// A guest that plays a fixed list of events, and is silent afterwards.
+    /// An event of a [`Script`].
+    #[derive(Clone, Debug)]
+    pub(crate) struct Step {
+        /// Time from the event before. The event is ready at once if it is zero.
+        pub(crate) delay: Duration,
+        /// What the console prints before the event.
+        pub(crate) printed: Cow<'static, str>,
+        pub(crate) event: Event,
+    }
+
+    /// A guest that plays a list of events, and is silent afterwards. It has a clock of its own,
+    /// which advances by the delays of its events and, when it is silent, to the deadline.
     pub(crate) struct Script {
-        events: Box<dyn Iterator<Item = (Event, &'static str)>>,
+        steps: Box<dyn Iterator<Item = Step>>,
+        /// Number of steps that were played.
+        pub(crate) played_steps: usize,
+        /// Whether the guest reads what the host sends.
+        pub(crate) reads: bool,
+        start: Instant,
+        now: Instant,
         /// The console output so far.
         pub(crate) console: String,
         /// The messages of the host.
@@ -48,23 +72,60 @@ pub(crate) mod script {
     }
 
     impl Script {
-        /// Each event comes with text that the console prints before it.
+        /// Each event comes with text that the console prints before it, a millisecond after the
+        /// event before.
         pub(crate) fn new(
             events: impl IntoIterator<Item = (Event, &'static str)> + 'static,
         ) -> Script {
-            let events = Box::new(events.into_iter());
-            Script { events, console: String::new(), received_messages: VecDeque::new() }
+            Script::of_steps(events.into_iter().map(|(event, printed)| Step {
+                delay: Duration::from_millis(1),
+                printed: printed.into(),
+                event,
+            }))
+        }
+
+        pub(crate) fn of_steps(steps: impl IntoIterator<Item = Step> + 'static) -> Script {
+            let start = Instant::now();
+            Script {
+                steps: Box::new(steps.into_iter()),
+                played_steps: 0,
+                reads: true,
+                start,
+                now: start,
+                console: String::new(),
+                received_messages: VecDeque::new(),
+            }
+        }
+
+        /// The time that has passed on the clock of the script.
+        pub(crate) fn elapsed(&self) -> Duration {
+            self.now - self.start
         }
     }
 
     impl Guest for Script {
-        fn next_event(&mut self, _: Instant, _: Option<BorrowedFd<'_>>) -> Event {
-            let (event, printed) = self.events.next().unwrap_or((Event::DeadlinePassed, ""));
-            self.console.push_str(printed);
-            event
+        /// As `Session::next`: what is ready is an event even after the deadline, except console
+        /// output.
+        fn next_event(&mut self, deadline: Instant, _: Option<BorrowedFd<'_>>) -> Event {
+            let next = self.steps.next().filter(|step| {
+                let is_ready = step.delay.is_zero() && step.event != Event::ConsoleOutput;
+                is_ready || self.now + step.delay < deadline
+            });
+            let Some(step) = next else {
+                self.now = self.now.max(deadline);
+                return Event::DeadlinePassed;
+            };
+            self.now += step.delay;
+            self.played_steps += 1;
+            self.console.push_str(&step.printed);
+            step.event
         }
 
-        fn send(&mut self, bytes: &[u8], _: Instant) -> io::Result<()> {
+        fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+            if !self.reads {
+                self.now = self.now.max(deadline);
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             let mut frames = FrameReader::default();
             frames.push(bytes);
             let body = frames.next_body().unwrap().unwrap();
@@ -78,6 +139,10 @@ pub(crate) mod script {
 
         fn console_since(&mut self, position: u64) -> String {
             self.console[usize::try_from(position).unwrap()..].to_owned()
+        }
+
+        fn now(&self) -> Instant {
+            self.now
         }
     }
 

@@ -5,7 +5,7 @@
 use super::*;
 use crate::session::conversation::Flood;
 use crate::session::conversation::InitError;
-use crate::session::running_guest::script::{Script, hello, leaked, messages};
+use crate::session::running_guest::script::{Script, Step, hello, leaked, messages};
 use sudbox_vmm::session::Event;
 
 fn start(case: u32) -> GuestMessage {
@@ -142,11 +142,16 @@ fn console_output_extends_a_boot_only_up_to_the_total_limit() {
     let (run, _) = play((0..8).map(|_| (Event::ConsoleOutput, flood)).collect(), 1);
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
 
-    // `boot: 0` makes the silence limit and the total limit zero. The total limit takes precedence.
-    let mut guest = Script::new([(Event::ConsoleOutput, "a line\n")]);
-    let no_time = Timeouts { boot: Duration::ZERO, case: Duration::ZERO };
-    let run = run_cases(&mut guest, Vec::new(), false, no_time, &mut |_| {});
+    // A line in each half second is progress, but the boot has ten seconds in all.
+    let step = Step {
+        delay: Duration::from_millis(500),
+        printed: "a line\n".into(),
+        event: Event::ConsoleOutput,
+    };
+    let mut guest = Script::of_steps(std::iter::repeat(step));
+    let run = run_cases(&mut guest, Vec::new(), false, ONE_SECOND, &mut |_| {});
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
+    assert_eq!(guest.elapsed(), Duration::from_secs(10));
     let (run, _) = play(vec![(Event::ConsoleOutput, "a line\n")], 1);
     assert_eq!(run.conversation.ending, Ending::Stalled);
 }
@@ -165,10 +170,16 @@ fn endless_messages_of_a_case_flood_the_host() {
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Messages));
     assert_eq!(run.running_case, Some(0));
 
-    // `case: 0` makes the silence limit and the total limit zero. The total limit takes precedence.
-    let mut guest = Script::new(start_events().into_iter().chain([log("still here".into())]));
-    let timeouts = Timeouts { case: Duration::ZERO, ..ONE_SECOND };
-    let run = run_cases(&mut guest, plan, false, timeouts, &mut |_| {});
+    // A message in each half second is progress, but the case has ten seconds in all.
+    let step = |(event, printed): (Event, &'static str)| Step {
+        delay: Duration::from_millis(500),
+        printed: printed.into(),
+        event,
+    };
+    let endless = std::iter::repeat_with(move || log("still here".into()));
+    let mut guest = Script::of_steps(start_events().into_iter().chain(endless).map(step));
+    let run = run_cases(&mut guest, plan, false, ONE_SECOND, &mut |_| {});
+    assert!((10..12).contains(&guest.elapsed().as_secs()), "{:?}", guest.elapsed());
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Messages));
 }
 

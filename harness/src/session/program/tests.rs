@@ -56,8 +56,12 @@ fn a_kernel_that_prints_without_end_before_hello_floods_the_host() {
         play(std::iter::repeat_with(move || (Event::ConsoleOutput, line)), ONE_SECOND, ONE_SECOND);
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
 
-    // Both limits of the boot are zero. The total limit takes precedence over the silence limit.
-    let (run, _) = play([(Event::ConsoleOutput, "a line\n")], Duration::ZERO, ONE_SECOND);
+    // A line each millisecond is progress, but ten times the silence limit is the total limit.
+    let (run, _) = play(
+        std::iter::repeat((Event::ConsoleOutput, "a line\n")),
+        Duration::from_millis(20),
+        ONE_SECOND,
+    );
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
 }
 

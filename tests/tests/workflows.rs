@@ -99,6 +99,21 @@ fn every_service_runs_the_same_targets() {
     assert!(commands.iter().map(position).is_sorted(), "{commands:?}");
 }
 
+/// A machine of level 1 that froze and was replaced is counted, as is a test that did not run.
+#[test]
+fn the_closing_counts_of_ci_name_frozen_machines() {
+    let run = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
+    let program = run.split("awk '").nth(1).and_then(|rest| rest.split('\'').next());
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let lines = "test result: ok. 3 passed; 0 failed; 2 ignored; 0 measured\n\
+                 NOT RUN: iasl is not installed\n\
+                 SEEN AGAIN: level 1 stalled (docs/kvm.md); booting another\n";
+    fs::write(log.path(), lines).expect("the log is written");
+    let awk = Command::new("awk").arg(program.expect("a program")).arg(log.path()).output();
+    let counts = String::from_utf8(awk.expect("awk").stdout).expect("UTF-8");
+    assert_eq!(counts, "3 passed, 0 failed, 3 skipped, 1 frozen\n");
+}
+
 /// The steps of the action judge the pinned kernel and a kernel that does not exist.
 #[test]
 fn the_action_writes_its_reports() {

@@ -352,7 +352,7 @@ pub(crate) fn judge_image(
         print_note_on_failure(folder.write("config", config), progress);
     }
     if let Some(log) = &image.build_log {
-        print_note_on_failure(folder.copy_in("build.log", log), progress);
+        print_note_on_failure(folder.copy_log_in("build.log", log), progress);
     }
     // Only the machine is printed; the reason for its choice is in the report.
     let machine_and_reason = machine.describe(device_discovery(image));

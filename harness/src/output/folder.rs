@@ -5,11 +5,15 @@
 use super::archive;
 use anyhow::Context;
 use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use sudbox_images::{Cache, Owner};
+use sudbox_images::{Cache, Links, Owner, open_regular};
 use sudbox_report::Verdict;
+
+/// Maximum size of a copied build log, in bytes. The rest is left out.
+const MAX_LOG_BYTES: u64 = 256 << 20;
 
 /// The folder of a run, locked so that another run does not remove it.
 #[derive(Debug)]
@@ -90,11 +94,43 @@ impl RunFolder {
         Ok(path)
     }
 
-    /// Copies a file into the folder.
-    pub(crate) fn copy_in(&self, name: &str, original: &Path) -> anyhow::Result<()> {
+    /// Copies a build log into the folder. A build may have replaced its log by a link to another
+    /// file, which is not copied.
+    ///
+    /// # Errors
+    /// If the log is not a regular file, or cannot be copied.
+    pub(crate) fn copy_log_in(&self, name: &str, log: &Path) -> anyhow::Result<()> {
         let _impersonation = self.owner.impersonate();
-        fs::copy(original, self.path.join(name))
-            .with_context(|| format!("cannot copy {}", original.display()))?;
+        open_regular(log, Links::Refuse)
+            .and_then(|log| {
+                let mut copy = File::create(self.path.join(name))?;
+                io::copy(&mut log.take(MAX_LOG_BYTES), &mut copy)
+            })
+            .with_context(|| format!("cannot copy {}", log.display()))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_a_build_replaced_is_not_copied() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        let folder = RunFolder::create_at(path("run"), Owner::default()).expect("a folder");
+        fs::write(path("secret"), "secret").expect("a file");
+        std::os::unix::fs::symlink("secret", path("link")).expect("a link");
+        let made = std::process::Command::new("mkfifo").arg(path("fifo")).status();
+        assert!(made.expect("mkfifo").success());
+        for name in ["link", "fifo"] {
+            let error = folder.copy_log_in("build.log", &path(name)).expect_err(name);
+            assert!(format!("{error:#}").contains("not a regular file"), "{error:#}");
+            assert!(!path("run/build.log").exists());
+        }
+        fs::write(path("log"), "log").expect("a file");
+        folder.copy_log_in("build.log", &path("log")).expect("a copy");
+        assert_eq!(fs::read_to_string(path("run/build.log")).expect("a copy"), "log");
     }
 }

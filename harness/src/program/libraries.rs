@@ -13,19 +13,23 @@ use object::elf::{
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
-use std::io::Read as _;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use sudbox_images::{Links, open_regular, read_bounded};
 
 /// Maximum number of libraries of one program. A large desktop program has about 200.
 const MAX_LIBRARIES: usize = 1000;
 
-/// Maximum size of a library, in bytes.
-const MAX_LIBRARY_BYTES: u64 = 1 << 30;
+/// Maximum size of a program with its interpreter and libraries, in bytes.
+pub(super) const MAX_TOTAL_BYTES: u64 = 2 << 30;
 
 /// Index of the class in an ELF file, and the value for 32-bit files.
 pub(super) const EI_CLASS: usize = 4;
 pub(super) const ELFCLASS32: u8 = 1;
+
+/// Maximum size of `/etc/ld.so.conf` and of each file that it includes, in bytes.
+const MAX_CONF_BYTES: u64 = 1 << 20;
 
 /// Maximum number of files that `/etc/ld.so.conf` may include.
 const MAX_INCLUDED_FILES: usize = 200;
@@ -52,6 +56,9 @@ pub(crate) enum LibraryError {
     /// The program needs more than [`MAX_LIBRARIES`] libraries.
     #[error("it needs more than {MAX_LIBRARIES} libraries")]
     TooMany,
+    /// The program and its libraries are larger than [`MAX_TOTAL_BYTES`].
+    #[error("it and its libraries are larger than {} GiB", MAX_TOTAL_BYTES >> 30)]
+    TooLarge,
 }
 
 /// The entries of a dynamic section that the search for libraries needs.
@@ -87,6 +94,7 @@ pub(crate) fn find_libraries(
         program,
     );
     let mut libraries = BTreeMap::new();
+    let mut remaining_bytes = MAX_TOTAL_BYTES.saturating_sub(content.len() as u64);
     let mut names = vec![interpreter.file_name().unwrap_or_default().as_bytes().to_vec()];
     let mut queue =
         VecDeque::from([SearchedFile { path: program.into(), dynamic, inherited_rpath: vec![] }]);
@@ -106,11 +114,12 @@ pub(crate) fn find_libraries(
             if names.contains(&name) {
                 continue;
             }
-            let (path, content, dynamic) = find_library(&name, &search_lists, class_and_machine)
-                .ok_or_else(|| LibraryError::Missing {
-                    name: String::from_utf8_lossy(&name).into_owned(),
-                    needed_by: file.path.display().to_string(),
-                })?;
+            let found = find_library(&name, &search_lists, class_and_machine, remaining_bytes)?;
+            let (path, content, dynamic) = found.ok_or_else(|| LibraryError::Missing {
+                name: String::from_utf8_lossy(&name).into_owned(),
+                needed_by: file.path.display().to_string(),
+            })?;
+            remaining_bytes -= content.len() as u64;
             names.push(name);
             if names.len() > MAX_LIBRARIES {
                 return Err(LibraryError::TooMany);
@@ -129,34 +138,46 @@ pub(crate) fn find_libraries(
 /// Class and machine of an ELF file. A library must have the class and machine of its program.
 type ClassAndMachine = (u8, Machine);
 
+/// A library: its path, content and dynamic section.
+type FoundLibrary = (PathBuf, Vec<u8>, DynamicSection);
+
 /// Returns the first file of this name that is an ELF file of the right class and machine.
+///
+/// # Errors
+/// [`LibraryError::TooLarge`] if a file of this name is longer than `limit` bytes.
 fn find_library(
     name: &[u8],
     search_lists: &[&[PathBuf]],
     expected: ClassAndMachine,
-) -> Option<(PathBuf, Vec<u8>, DynamicSection)> {
+    limit: u64,
+) -> Result<Option<FoundLibrary>, LibraryError> {
     let name = OsStr::from_bytes(name);
     let candidates: Vec<PathBuf> = if name.as_bytes().contains(&b'/') {
         vec![PathBuf::from(name)]
     } else {
         search_lists.iter().flat_map(|list| list.iter()).map(|folder| folder.join(name)).collect()
     };
-    candidates.into_iter().find_map(|path| {
-        let content = read_file(&path)?;
-        let (class_and_machine, dynamic) = read_dynamic(&path, &content).ok()?;
-        (class_and_machine == expected).then_some((path, content, dynamic))
-    })
+    for path in candidates {
+        let content = match read_file(&path, limit) {
+            Ok(content) => content,
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                return Err(LibraryError::TooLarge);
+            }
+            Err(_) => continue,
+        };
+        match read_dynamic(&path, &content) {
+            Ok((class_and_machine, dynamic)) if class_and_machine == expected => {
+                return Ok(Some((path, content, dynamic)));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
-/// Reads a regular file of bounded size.
-fn read_file(path: &Path) -> Option<Vec<u8>> {
-    if !std::fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let mut content = Vec::new();
-    let file = std::fs::File::open(path).ok()?;
-    file.take(MAX_LIBRARY_BYTES + 1).read_to_end(&mut content).ok()?;
-    (content.len() as u64 <= MAX_LIBRARY_BYTES).then_some(content)
+/// Reads a regular file of at most `limit` bytes.
+pub(super) fn read_file(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    read_bounded(open_regular(path, Links::Follow)?, limit)
 }
 
 /// Splits a search path of the file `file` into directories. Replaces `$ORIGIN` by the directory of
@@ -199,7 +220,10 @@ fn default_directories(interpreter: &Path) -> Vec<PathBuf> {
 /// Reads `ld.so.conf`: a directory on each line, and `include` lines with a glob as last component.
 fn read_conf(path: &Path, folders: &mut Vec<PathBuf>, file_count: &mut usize) {
     *file_count += 1;
-    let Some(text) = read_file(path).filter(|_| *file_count <= MAX_INCLUDED_FILES) else { return };
+    if *file_count > MAX_INCLUDED_FILES {
+        return;
+    }
+    let Ok(text) = read_file(path, MAX_CONF_BYTES) else { return };
     for line in String::from_utf8_lossy(&text).lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
         if let Some(pattern) = line.strip_prefix("include ") {

@@ -190,7 +190,8 @@ fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     if path.to_str().is_none() {
         return Err(Failure::usage(format!("{}: the path is not UTF-8", path.display())));
     }
-    std::fs::read(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    libraries::read_file(path, libraries::MAX_TOTAL_BYTES)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
 fn detect_kind(path: &Path, content: &[u8]) -> anyhow::Result<ProgramKind> {
@@ -282,6 +283,31 @@ mod tests {
         assert!(error.to_string().contains("number 183"), "{error}");
         assert!(script("hello").is_err());
         assert!(script("").is_err());
+    }
+
+    #[test]
+    fn interpreters_that_are_not_regular_files_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fifo = folder.path().join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.expect("mkfifo").success());
+        let sparse = folder.path().join("sparse");
+        std::fs::File::create(&sparse)
+            .and_then(|file| file.set_len(1 << 40))
+            .expect("a sparse file");
+        for (interpreter, expected) in [
+            (Path::new("/dev/zero"), "not a regular file"),
+            (&fifo, "not a regular file"),
+            (&sparse, "longer than"),
+        ] {
+            let script = folder.path().join("script");
+            std::fs::write(&script, format!("#!{}\n", interpreter.display())).expect("a script");
+            let mut permissions = std::fs::metadata(&script).expect("a script").permissions();
+            permissions.set_mode(0o755);
+            std::fs::set_permissions(&script, permissions).expect("a script");
+            let error = pack_program(&[script.into()]).expect_err("no interpreter");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 
     #[test]

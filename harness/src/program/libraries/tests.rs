@@ -2,6 +2,8 @@
 
 use super::*;
 use std::fs;
+use std::io::Write as _;
+use std::process::Command;
 
 /// A 64-bit ELF file for x86-64 with these entries in its dynamic section. The file consists of an
 /// `Elf64_Ehdr`, two `Elf64_Phdr`, the dynamic section and the string table.
@@ -102,6 +104,23 @@ fn a_file_of_another_machine_is_skipped() {
 }
 
 #[test]
+fn fifos_are_skipped_and_libraries_have_a_total_size() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = elf(&[(RUNPATH, "$ORIGIN/a:$ORIGIN/b"), (NEEDED, "one.so")]);
+    write(folder.path(), "program", &program);
+    write(folder.path(), "b/one.so", &elf(&[]));
+    fs::create_dir(folder.path().join("a")).expect("a folder");
+    let first = folder.path().join("a/one.so");
+    assert!(Command::new("mkfifo").arg(&first).status().expect("mkfifo").success());
+    assert_eq!(resolve(folder.path(), &program), Ok(vec!["b/one.so".into()]));
+    fs::remove_file(&first).expect("a FIFO");
+    fs::File::create(&first).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
+    let search = [folder.path().join("a")];
+    let found = find_library(b"one.so", &[&search], (2, object::elf::EM_X86_64), 1 << 20);
+    assert_eq!(found.unwrap_err(), LibraryError::TooLarge);
+}
+
+#[test]
 fn damaged_files_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let program = elf(&[(RUNPATH, "$ORIGIN"), (NEEDED, "one.so")]);
@@ -119,7 +138,8 @@ fn this_program_is_resolved_as_the_loader_resolved_it() {
     let content = fs::read(&path).expect("this program");
     let interpreter = Path::new("/lib64/ld-linux-x86-64.so.2");
     if !interpreter.exists() {
-        println!("NOT RUN: no {}", interpreter.display());
+        // Not by a macro, whose output cargo captures.
+        let _ = writeln!(std::io::stderr(), "NOT RUN: no {}", interpreter.display());
         return;
     }
     let libraries = find_libraries(&path, &content, interpreter).expect("its libraries");

@@ -456,10 +456,13 @@ impl CommitJudge<'_> {
                 times.make_millis += millis(started.elapsed());
                 let mut reason = error.to_string();
                 if let Some(log) = error.log() {
-                    folder.copy_in("build.log", log)?;
                     // The next step overwrites the log in the build slot.
                     let copied_log = folder.path().join("build.log").display().to_string();
-                    reason = reason.replace(&log.display().to_string(), &copied_log);
+                    reason = match folder.copy_log_in("build.log", log) {
+                        Ok(()) => reason.replace(&log.display().to_string(), &copied_log),
+                        // A hostile build can make its log unusable.
+                        Err(error) => format!("{reason}; {error:#}"),
+                    };
                 }
                 let cases = vec![build_outcome(Outcome::Fail, reason.clone())];
                 return Ok(RunOutcomes { cases, unjudged: Some(reason) });

@@ -188,10 +188,14 @@ fn failed_cell(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<Cell
         reports::write_forms(&**verdict, folder)?;
     }
     let image_error = error.downcast_ref::<sudbox_images::Error>();
-    if let Some(log) = image_error.and_then(sudbox_images::Error::log) {
-        folder.copy_in("build.log", log)?;
+    let mut reason = format!("{error:#}");
+    // A hostile build can make its log unusable, which must not end the matrix.
+    if let Some(log) = image_error.and_then(sudbox_images::Error::log)
+        && let Err(error) = folder.copy_log_in("build.log", log)
+    {
+        reason = format!("{reason}; {error:#}");
     }
-    Ok(CellResult::Failed { exit_code: code as u8, reason: format!("{error:#}") })
+    Ok(CellResult::Failed { exit_code: code as u8, reason })
 }
 
 /// A unique folder name for a cell, valid on any file system.

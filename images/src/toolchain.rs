@@ -50,6 +50,9 @@ pub(crate) const XZ: (&str, Packages) = ("xz", packages("xz-utils", "xz", "xz", 
 /// curl, for downloading from the upstream archive. Not required on machines with apt.
 pub(crate) const CURL: (&str, Packages) = ("curl", packages("curl", "curl", "curl", "curl"));
 
+/// gpgv, for checking the signatures of the upstream archive. Not required on machines with apt.
+pub(crate) const GPGV: (&str, Packages) = ("gpgv", packages("gpgv", "gnupg2", "gnupg", "gpg2"));
+
 /// git, for reading the git tree in `LINUX=`.
 pub(crate) const GIT: (&str, Packages) = ("git", packages("git", "git", "git", "git-core"));
 

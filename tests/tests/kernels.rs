@@ -288,7 +288,7 @@ fn a_note_names_a_release_that_stands_in_and_exact_refuses_it() {
     if !is_debian() {
         return;
     }
-    const MIRROR: (&str, &str) = ("SUDBOX_KERNEL_MIRROR", "http://127.0.0.1:9");
+    const MIRROR: (&str, &str) = ("SUDBOX_KERNEL_MIRROR", "https://127.0.0.1:9");
     let (cache, mut command) = with_empty_cache("v6.12.1");
     command.arg("--exact").env(MIRROR.0, MIRROR.1);
     let words = ["v6.12.1 cannot be had here", "stands in for it", "--exact"];
@@ -319,12 +319,19 @@ fn a_tarball_with_a_wrong_checksum_is_refused() {
 }
 
 #[test]
+fn a_mirror_without_encryption_is_refused() {
+    let (cache, mut command) = with_empty_cache("v6.99.1");
+    command.env("SUDBOX_KERNEL_MIRROR", "http://127.0.0.1:9");
+    expect_refused(run(command), cache.path(), 129, &["SUDBOX_KERNEL_MIRROR", "https://"]);
+}
+
+#[test]
 fn a_network_that_is_down_or_stalls_is_named() {
     let bin = programs_without(&["apt"]);
     // A server that accepts connections and never sends.
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let stalling_mirror = format!("http://{}", server.local_addr().expect("an address"));
-    for mirror in ["http://127.0.0.1:9", &stalling_mirror] {
+    let stalling_mirror = format!("https://{}", server.local_addr().expect("an address"));
+    for mirror in ["https://127.0.0.1:9", &stalling_mirror] {
         for kernel in ["v6.99.1", "latest"] {
             let (cache, mut command) = with_empty_cache(kernel);
             command.env("SUDBOX_KERNEL_MIRROR", mirror).env("PATH", bin.path());

@@ -21,7 +21,7 @@ fn every_prebuilt_kernel_keeps_every_promise() {
 #[test]
 fn without_upstream_the_newest_packaged_kernel_stands_in_for_latest() {
     let mut command = sudbox_run(&["latest", "--cases", "boot"]);
-    command.env("SUDBOX_KERNEL_MIRROR", "http://127.0.0.1:9");
+    command.env("SUDBOX_KERNEL_MIRROR", "https://127.0.0.1:9");
     let report = run(command).expect_code(0).json();
     let note = report["kernel"]["stands_in"].as_str().expect("a note");
     assert!(note.contains("upstream cannot be reached"), "{note}");

@@ -41,6 +41,16 @@ pub enum SourceError {
     )]
     Tampered { url: String, actual: String, published: String },
     #[error(
+        "{url} has no signature of the kernel's maintainers ({reason}); somebody between here and there \
+         changes files, use another network"
+    )]
+    BadSignature { url: String, reason: String },
+    #[error(
+        "{variable} is {url}, which others on the network can change; give an address that begins with \
+         https:// or file://"
+    )]
+    InsecureMirror { variable: &'static str, url: String },
+    #[error(
         "cannot download {what}: {output}; it is not what was published, use another network or \
          mirror"
     )]
@@ -96,6 +106,7 @@ impl SourceError {
             SourceError::NoSuchSeries { .. }
             | SourceError::NotLinux { named_by_user: true, .. }
             | SourceError::ForeignPackage { .. }
+            | SourceError::InsecureMirror { .. }
             | SourceError::NoSuchPackage { .. } => Fault::Input,
             _ => Fault::Machine,
         }

@@ -206,7 +206,7 @@ pub(crate) fn missing_tools(wanted: &WantedRelease, linux: Option<&Path>) -> Vec
     }
     let mut missing = toolchain::missing_programs(&[toolchain::TAR, toolchain::XZ]);
     if toolchain::find_program("apt-get").is_none() {
-        missing.extend(toolchain::missing_programs(&[toolchain::CURL]));
+        missing.extend(toolchain::missing_programs(&[toolchain::CURL, toolchain::GPGV]));
     }
     if linux.is_some() {
         missing.extend(toolchain::missing_programs(&[toolchain::GIT]));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Command;
 
 use super::*;
@@ -192,6 +193,170 @@ fn a_tarball_with_a_wrong_checksum_is_refused() {
     assert_eq!(error.fault(), Fault::Machine);
     assert!(error.to_string().contains("sha256"), "{error}");
     f.assert_no_unfinished_files();
+}
+
+/// A new key of OpenPGP.
+struct Key {
+    home: tempfile::TempDir,
+}
+
+impl Key {
+    /// Makes a key; `None` if this machine lacks gpg or gpgv.
+    fn new() -> Option<Key> {
+        for program in ["gpg", "gpgv"] {
+            if crate::toolchain::find_program(program).is_none() {
+                writeln!(std::io::stderr(), "NOT RUN: signatures: {program} is not installed")
+                    .unwrap();
+                return None;
+            }
+        }
+        let key = Key { home: tempfile::tempdir().unwrap() };
+        let options = ["--quick-gen-key", "Test <test@example.org>", "ed25519", "sign", "never"];
+        key.gpg(&[&["--passphrase", ""], &options[..]].concat());
+        Some(key)
+    }
+
+    /// Runs gpg and returns its stdout.
+    fn gpg(&self, arguments: &[&str]) -> Vec<u8> {
+        let mut gpg = Command::new("gpg");
+        gpg.args(["--batch", "--yes", "--quiet", "--homedir"]).arg(self.home.path());
+        let output = gpg.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
+    /// Signs the decompressed tarball, as upstream does.
+    fn sign(&self, tarball: &Path) {
+        let archive = self.home.path().join("archive.tar");
+        let xz = Command::new("xz").arg("-dc").arg(tarball).output().unwrap();
+        assert!(xz.status.success());
+        fs::write(&archive, xz.stdout).unwrap();
+        let signature = self.gpg(&["--armor", "--output", "-", "--detach-sign", text(&archive)]);
+        fs::write(tarball.with_extension("sign"), signature).unwrap();
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        let mut gpgconf = Command::new("gpgconf");
+        let _ = gpgconf.arg("--homedir").arg(self.home.path()).args(["--kill", "all"]).status();
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// An archive with a signed release, and the key with which it is checked.
+fn signed_archive(version: &str) -> Option<(Fixture, PathBuf, Key)> {
+    let key = Key::new()?;
+    let mut f = Fixture::new();
+    let tarball = add_to_archive(&mut f, version);
+    key.sign(&tarball);
+    f.net.keyring = Some(key.gpg(&["--export"]).into());
+    Some((f, tarball, key))
+}
+
+/// Asserts that the signature of release 6.12.`sublevel` is refused for this reason, that no other
+/// release is taken, and that nothing is left.
+#[track_caller]
+fn assert_signature_refused(f: &Fixture, sublevel: u32, reason: &str) {
+    let (reference, mut monitor) = (format!("v6.12.{sublevel}"), Recording::default());
+    let request = Request { reference, ..Request::default() };
+    let error = f.build(&request, &mut monitor).unwrap_err();
+    assert!(matches!(error, Error::Source(SourceError::BadSignature { .. })), "{error}");
+    assert_eq!(error.fault(), Fault::Machine);
+    assert!(error.to_string().contains(reason), "{error}");
+    assert!(!monitor.messages.iter().any(|message| message.contains("looking further")));
+    f.assert_no_unfinished_files();
+    for folder in ["images", "sources"] {
+        assert_eq!(fs::read_dir(f.cache.root().join(folder)).unwrap().count(), 0, "{folder}");
+    }
+}
+
+#[test]
+fn a_release_that_its_maintainer_signed_is_built() {
+    let Some((f, ..)) = signed_archive("6.12.3") else { return };
+    let (image, monitor) = build(&f, "v6.12.3").unwrap();
+    assert!(image.is_newly_built);
+    let checked = "checking the signature of linux-6.12.3.tar.xz".to_owned();
+    assert!(monitor.messages.contains(&checked), "{:?}", monitor.messages);
+    f.assert_no_unfinished_files();
+}
+
+/// Whoever can change a tarball can also change the list of checksums.
+#[test]
+fn a_changed_tarball_whose_checksum_matches_is_refused() {
+    let Some((mut f, ..)) = signed_archive("6.12.3") else { return };
+    f.write("kernel/fork.c", "int entry(void) { return 666; }\n");
+    fs::remove_file(f.dir.path().join("archive/v6.x/sha256sums.asc")).unwrap();
+    let keyring = f.net.keyring.take();
+    add_to_archive(&mut f, "6.12.3");
+    f.net.keyring = keyring;
+    assert_signature_refused(&f, 3, "BAD signature");
+}
+
+#[test]
+fn a_signature_by_another_key_of_another_kind_or_none_is_refused() {
+    let Some((f, tarball, key)) = signed_archive("6.12.3") else { return };
+    let Some(other_key) = Key::new() else { return };
+    other_key.sign(&tarball);
+    assert_signature_refused(&f, 3, "No public key");
+    // A message of the maintainer's with its text inside says nothing about the tarball.
+    let message = f.dir.path().join("message");
+    fs::write(&message, "hello").unwrap();
+    let signature = tarball.with_extension("sign");
+    for kind in ["--sign", "--clear-sign"] {
+        fs::write(&signature, key.gpg(&["--output", "-", kind, text(&message)])).unwrap();
+        assert_signature_refused(&f, 3, "not a detached signature");
+    }
+    fs::write(&signature, "").unwrap();
+    assert_signature_refused(&f, 3, "");
+    fs::remove_file(&signature).unwrap();
+    assert_signature_refused(&f, 3, "the archive has none");
+}
+
+/// An old release under a new name has a good signature. The tarball holds `linux-6.12.3`.
+#[test]
+fn a_signed_tarball_of_another_release_is_refused() {
+    let Some((f, ..)) = signed_archive("6.12.4") else { return };
+    assert_signature_refused(&f, 4, "it is another release's");
+}
+
+#[test]
+fn releases_of_the_network_are_checked_by_the_keys_of_their_maintainers() {
+    let Some(key) = Key::new() else { return };
+    assert!(Net::new("file:///archive", false).keyring.is_none());
+    let keyring = Net::new("https://mirror.example", false).keyring.unwrap();
+    let file = key.home.path().join("upstream.gpg");
+    fs::write(&file, keyring).unwrap();
+    let listed = key.gpg(&["--with-colons", "--show-keys", text(&file)]);
+    let listed = String::from_utf8(listed).unwrap();
+    let mut fingerprints = Vec::new();
+    let mut lines = listed.lines();
+    while lines.by_ref().any(|line| line.starts_with("pub:")) {
+        let fields = lines.next().unwrap().split(':');
+        fingerprints.extend(fields.filter(|field| field.len() == 40));
+    }
+    let [greg, linus, sasha] = [
+        "647F28654894E3BD457199BE38DBBDC86092693E",
+        "ABAF11C65A2970B130ABE3C479BE3E4300411886",
+        "E27E5D8A3403A2EF66873BBCDEA66FF797772CDC",
+    ];
+    assert_eq!(fingerprints, [greg, linus, sasha]);
+}
+
+#[test]
+fn a_mirror_without_encryption_is_the_inputs_fault() {
+    let mut f = Fixture::new();
+    for mirror in ["http://127.0.0.1:9", "ftp://127.0.0.1:9", "mirror.example"] {
+        f.net = Net::new(mirror, false);
+        for reference in ["v6.12.3", "latest"] {
+            let error = build(&f, reference).unwrap_err();
+            assert_eq!(error.fault(), Fault::Input, "{error}");
+            assert!(error.to_string().contains(&format!("SUDBOX_KERNEL_MIRROR is {mirror}, ")));
+        }
+    }
 }
 
 #[test]

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Releases in the upstream archive: tarballs and their published checksums.
+//! Releases in the upstream archive: tarballs, their published checksums and their maintainers'
+//! signatures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use super::unpack::{self, Part};
 use super::{Candidate, Query, ReleaseList, Source};
 use crate::ctx::Ctx;
+use crate::curl::Limits;
 use crate::error::{Context as _, Error, SourceError};
 use crate::hash::sha256_of;
+use crate::lock::EntryLock;
 use crate::net::UPSTREAM_ARCHIVE;
+use crate::process::{self, Event};
 use crate::version::{Release, Series};
 use crate::{curl, toolchain};
 
@@ -39,7 +44,15 @@ impl Source for Upstream {
     }
 
     fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<ReleaseList>, Error> {
-        let url = format!("{}/{}/sha256sums.asc", ctx.net.archive, archive_folder(query.series));
+        let archive = ctx.net.archive()?;
+        let url = format!("{archive}/{}/sha256sums.asc", archive_folder(query.series));
+        if ctx.net.keyring.is_some() && toolchain::find_program("gpgv").is_none() {
+            ctx.monitor.note(
+                "the upstream archive is not used, because gpgv, which checks its signatures, is not \
+                 installed; looking in the other sources",
+            );
+            return Ok(None);
+        }
         Ok(match download_text(ctx, &url)? {
             Response::Text(text) => Some(parse_checksums(&text, query.series)),
             // The archive has no releases with this major number.
@@ -56,8 +69,18 @@ impl Source for Upstream {
         folder: &Path,
     ) -> Result<PathBuf, Error> {
         let Locator::Upstream { path, sha256 } = candidate.locator()?;
-        let tarball = download_tarball(ctx, &path, &sha256, folder)?;
-        unpack::unpack_tarball(ctx, &candidate.version, &tarball, folder, part)
+        let (tarball, url) = download_tarball(ctx, &path, &sha256, folder)?;
+        let Some(keyring) = ctx.net.keyring.clone() else {
+            return unpack::unpack_tarball(ctx, &candidate.version, &tarball, folder, part);
+        };
+        check_signature(ctx, &url, &tarball, &keyring, folder)?;
+        let tree = unpack::unpack_tarball(ctx, &candidate.version, &tarball, folder, part)?;
+        // The signature does not cover the name of the tarball.
+        if tree.file_name() != Some(format!("linux-{}", candidate.version).as_ref()) {
+            let reason = "it is another release's".to_owned();
+            return Err(SourceError::BadSignature { url, reason }.into());
+        }
+        Ok(tree)
     }
 
     fn label(&self, candidate: &Candidate) -> Result<String, Error> {
@@ -78,7 +101,7 @@ impl Source for Upstream {
 
 /// Downloads upstream's releases.json; `None` if the download fails.
 pub(super) fn download_releases_json(ctx: &mut Ctx<'_>) -> Result<Option<String>, Error> {
-    let url = match ctx.net.archive.as_str() {
+    let url = match ctx.net.archive()? {
         UPSTREAM_ARCHIVE => RELEASES_JSON.to_owned(),
         mirror => format!("{mirror}/releases.json"),
     };
@@ -104,7 +127,7 @@ fn download_text(ctx: &mut Ctx<'_>, url: &str) -> Result<Response, Error> {
     }
     let tmp = ctx.cache.temporary_directory()?;
     let response_file = tmp.path().join("response");
-    match curl::download(ctx, url, &response_file, 0)? {
+    match curl::download(ctx, url, &response_file, 0, TEXT_LIMITS)? {
         Ok(()) => {
             Ok(Response::Text(fs::read_to_string(&response_file).context("read", &response_file)?))
         }
@@ -154,18 +177,18 @@ fn parse_checksums(text: &str, series: Series) -> ReleaseList {
     list
 }
 
-/// Downloads a tarball into `folder`, checks its checksum, and returns its path.
+/// Downloads a tarball into `folder` and checks its checksum. Returns its path and address.
 fn download_tarball(
     ctx: &mut Ctx<'_>,
     path: &str,
     sha256: &str,
     folder: &Path,
-) -> Result<PathBuf, Error> {
+) -> Result<(PathBuf, String), Error> {
     let tarball = folder.join(file_name(path));
-    let url = format!("{}/{path}", ctx.net.archive);
+    let url = format!("{}/{path}", ctx.net.archive()?);
     ctx.phase(&format!("downloading {url}"));
     if let Err(curl::FailedDownload { output, .. }) =
-        curl::download(ctx, &url, &tarball, TARBALL_SIZE_ESTIMATE)?
+        curl::download(ctx, &url, &tarball, TARBALL_SIZE_ESTIMATE, TARBALL_LIMITS)?
     {
         let advice = "try again, or give a source tree";
         return Err(SourceError::Download { what: url, output, advice }.into());
@@ -177,8 +200,76 @@ fn download_tarball(
         let published = sha256.to_owned();
         return Err(SourceError::Tampered { url, actual, published }.into());
     }
-    Ok(tarball)
+    Ok((tarball, url))
 }
+
+/// Checks the signature of a tarball in `folder`, which `url` names, against the keys of `keyring`.
+/// Upstream signs the decompressed archive, and publishes the signature as `linux-X.Y.tar.sign`.
+///
+/// # Errors
+/// [`SourceError::BadSignature`] if there is no signature or it is of another file or key;
+/// [`SourceError::Download`] if the signature cannot be downloaded, or without gpgv.
+fn check_signature(
+    ctx: &mut Ctx<'_>,
+    url: &str,
+    tarball: &Path,
+    keyring: &[u8],
+    folder: &Path,
+) -> Result<(), Error> {
+    let advice = "try again, or give a source tree";
+    if toolchain::find_program("gpgv").is_none() {
+        let output = "gpgv, which checks its signature, is not installed".to_owned();
+        return Err(SourceError::Download { what: url.to_owned(), output, advice }.into());
+    }
+    let bad_signature = |reason: &str| {
+        Error::from(SourceError::BadSignature { url: url.to_owned(), reason: reason.to_owned() })
+    };
+    let signature_url = format!("{}.sign", url.trim_end_matches(".xz"));
+    let signature = folder.join("signature");
+    match curl::download(ctx, &signature_url, &signature, 0, TEXT_LIMITS)? {
+        Ok(()) => {}
+        Err(failure) if failure.not_found => return Err(bad_signature("the archive has none")),
+        Err(curl::FailedDownload { output, .. }) => {
+            return Err(SourceError::Download { what: signature_url, output, advice }.into());
+        }
+    }
+    ctx.phase(&format!("checking the signature of {}", file_name(url)));
+    let keys = folder.join("keyring.gpg");
+    fs::write(&keys, keyring).context("write", &keys)?;
+    let mut xz = ctx.command("xz");
+    xz.args(["-d", "-c", "-T0", "--"]).arg(tarball);
+    // Of an archive that expands without end, gpgv sees this much, which is not what was signed.
+    let mut head = ctx.command("head");
+    head.args(["-c", MAX_ARCHIVE_SIZE]);
+    let mut gpgv = ctx.command("gpgv");
+    // Without --homedir, gpgv looks into the user's home.
+    gpgv.arg("--homedir")
+        .arg(folder)
+        .arg("--keyring")
+        .arg(&keys)
+        .arg("--")
+        .arg(&signature)
+        .arg("-");
+    let mut reason = "the signature cannot be checked".to_owned();
+    let commands = vec![xz, head, gpgv];
+    let statuses = process::run(commands, &EntryLock::default(), ctx.monitor, &mut |_, event| {
+        if let Event::Line(line) = event
+            && let Some(message) = line.strip_prefix("gpgv: ")
+        {
+            reason = message.trim().to_owned();
+        }
+    })?;
+    if statuses.iter().all(ExitStatus::success) { Ok(()) } else { Err(bad_signature(&reason)) }
+}
+
+/// Limits of the downloads of lists and signatures. The longest list has 1.5 MB.
+const TEXT_LIMITS: Limits = Limits { bytes: 16 << 20, seconds: 60 };
+
+/// Limits of the download of a tarball.
+const TARBALL_LIMITS: Limits = Limits { bytes: 500 << 20, seconds: 3600 };
+
+/// Largest size of a decompressed archive, as head(1) takes it. Linux 6.12 has 1.5 GB.
+const MAX_ARCHIVE_SIZE: &str = "8G";
 
 /// Estimated size of a tarball in bytes, for the progress bar.
 const TARBALL_SIZE_ESTIMATE: u64 = 150 << 20;

@@ -287,29 +287,29 @@ impl RunningCommand {
         unsafe { libc::kill(pid, signal) };
     }
 
-    /// Sends a signal to the processes of the command whose names begin with `name`, as soon as there is
-    /// one.
+    /// Sends a signal to the next process of the command that starts and has a name that begins with
+    /// `name`, once it has used `cpu_time`. Processes that run already may be about to end.
     ///
     /// # Panics
     /// If a minute passes without such a process.
-    pub fn signal_named(&self, name: &str, signal: i32) {
+    pub fn signal_next_named(&self, name: &str, cpu_time: Duration, signal: i32) {
+        let pids = || -> BTreeSet<i32> {
+            let processes = processes_in_session(self.child.id());
+            let named = processes.iter().filter_map(|process| process.split_once(' '));
+            let named = named.filter(|(_, process_name)| process_name.starts_with(name));
+            named.filter_map(|(pid, _)| pid.parse().ok()).collect()
+        };
+        let before = pids();
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let processes = processes_in_session(self.child.id());
-            let pids: Vec<i32> = processes
-                .iter()
-                .filter_map(|process| process.split_once(' '))
-                .filter(|(_, process_name)| process_name.starts_with(name))
-                .filter_map(|(pid, _)| pid.parse().ok())
-                .collect();
-            for pid in &pids {
+            let now = pids();
+            let mut started = now.difference(&before);
+            if let Some(pid) = started.find(|pid| used_cpu_time(**pid) >= cpu_time) {
                 // SAFETY: kill touches no memory.
                 unsafe { libc::kill(*pid, signal) };
-            }
-            if !pids.is_empty() {
                 return;
             }
-            assert!(Instant::now() < deadline, "no {name} in {processes:?}");
+            assert!(Instant::now() < deadline, "no further {name} in {now:?}");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -372,6 +372,15 @@ fn processes_in_session(session: u32) -> Vec<String> {
         })
         .map(|stat| stat.split(')').next().unwrap_or_default().replace('(', ""))
         .collect()
+}
+
+/// The time for which a process's threads have run in user space; zero if there is no such process.
+fn used_cpu_time(pid: i32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // proc_pid_stat(5): utime is the twelfth field after the name, in 1/100 s (USER_HZ).
+    let rest = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = rest.split_whitespace().nth(11).and_then(|utime| utime.parse().ok());
+    Duration::from_millis(10 * ticks.unwrap_or(0))
 }
 
 /// Runs git with a made-up author and returns its stdout.

@@ -11,32 +11,22 @@
 
 mod namespaces;
 
-use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
-    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
-};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use sudbox_confinement::{Confinement, Files, find_program, landlock_version, limit};
 
 use crate::command;
 use crate::file_owner::Owner;
 use crate::folder::Folder;
-use crate::toolchain::{Toolchain, find_program};
+use crate::toolchain::Toolchain;
 use namespaces::Namespaces;
 
 /// Time between SIGTERM and SIGKILL to processes, in which make removes half-written targets. Whole seconds.
 pub(crate) const KILL_DELAY: Duration = Duration::from_secs(3);
-
-/// Newest Landlock version whose rights are used (Linux 6.12).
-const LANDLOCK_ABI: ABI = ABI::V6;
 
 /// Folders of programs, libraries and compilers that a build may read.
 const SYSTEM_FOLDERS: &[&str] = &[
@@ -86,8 +76,9 @@ const MAX_PROCESSES: u64 = 4096;
 /// Landlock version from which on Landlock restricts the truncation of files (Linux 6.2).
 const LANDLOCK_WITH_TRUNCATION: i64 = 3;
 
-/// `__X32_SYSCALL_BIT` of x32's system call numbers (arch/x86/include/uapi/asm/unistd.h).
-const X32_BIT: i64 = 0x4000_0000;
+/// System calls that a build cannot make: the creation of sockets, also by io_uring. socketpair(2) is
+/// allowed.
+const REFUSED_SYSCALLS: [i64; 2] = [libc::SYS_socket, libc::SYS_io_uring_setup];
 
 /// The measures that contain a child process. The default contains nothing.
 #[derive(Debug, Default)]
@@ -100,11 +91,8 @@ pub(crate) struct Containment {
 /// The measures besides resource limits.
 #[derive(Debug, Clone)]
 struct Measures {
-    /// Landlock's ruleset; `None` if the host's kernel has no Landlock.
-    ruleset: Option<Arc<OwnedFd>>,
     namespaces: Namespaces,
-    /// The seccomp filter; `None` on architectures that seccompiler does not support.
-    filter: Option<Arc<BpfProgram>>,
+    confinement: Confinement,
 }
 
 impl Containment {
@@ -135,12 +123,11 @@ impl Containment {
             variables.push(("CCACHE_DIR", ccache.folder));
             readable.extend(ccache.settings);
         }
+        let refused = REFUSED_SYSCALLS.into_iter().map(|number| (number, Vec::new())).collect();
+        let files = Files { readable, writable };
         let measures = Measures {
-            ruleset: landlock_ruleset(&readable, &writable)
-                .map_err(io::Error::other)?
-                .map(Arc::new),
             namespaces: Namespaces::available(),
-            filter: socket_filter().map(Arc::new),
+            confinement: Confinement::new(&files, refused, libc::EACCES)?,
         };
         Ok(Containment { measures: Some(measures), variables })
     }
@@ -148,14 +135,15 @@ impl Containment {
     /// The names of measures that this machine lacks.
     pub(crate) fn missing_measures(&self) -> Vec<&'static str> {
         let Some(measures) = &self.measures else { return Vec::new() };
+        let has_landlock = measures.confinement.has_landlock();
         [
-            (measures.ruleset.is_none(), "Landlock"),
+            (!has_landlock, "Landlock"),
             (
-                measures.ruleset.is_some() && landlock_version() < LANDLOCK_WITH_TRUNCATION,
+                has_landlock && landlock_version() < LANDLOCK_WITH_TRUNCATION,
                 "Landlock against truncating files (Linux 6.2)",
             ),
             (measures.namespaces == Namespaces::None, "namespaces for processes and network"),
-            (measures.filter.is_none(), "seccomp filter"),
+            (!measures.confinement.has_filter(), "seccomp filter"),
         ]
         .into_iter()
         .filter_map(|(is_missing, name)| is_missing.then_some(name))
@@ -175,45 +163,11 @@ impl Containment {
             if measures.namespaces == Namespaces::WithUser {
                 limit(libc::RLIMIT_NPROC, MAX_PROCESSES)?;
             }
-            // SAFETY: takes no pointers.
-            if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            if let Some(ruleset) = &measures.ruleset {
-                // SAFETY: takes no pointers.
-                let result = unsafe {
-                    libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0)
-                };
-                if result != 0 {
-                    return Err(io::Error::last_os_error());
-                }
-            }
-            if let Some(filter) = &measures.filter {
-                seccompiler::apply_filter(filter)
-                    .map_err(|_| io::Error::from_raw_os_error(libc::EPERM))?;
-            }
-            Ok(())
+            measures.confinement.enter()
         };
         // SAFETY: between fork and exec the closure makes system calls and allocates nothing.
         unsafe { command.pre_exec(contain) };
     }
-}
-
-/// Sets a resource limit, unless a lower one is set already.
-fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
-    // SAFETY: the calls read and write the structure.
-    unsafe {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        if libc::getrlimit(resource, &raw mut limit) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        limit.rlim_cur = limit.rlim_cur.min(value);
-        limit.rlim_max = limit.rlim_max.min(value);
-        if libc::setrlimit(resource, &raw const limit) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
 }
 
 /// The folders with the toolchain's programs that are outside [`SYSTEM_FOLDERS`], such as
@@ -295,61 +249,6 @@ impl Ccache {
         }
         ccache.folder.is_absolute().then_some(ccache)
     }
-}
-
-/// The version of the host's Landlock; negative without Landlock (landlock_create_ruleset(2)).
-fn landlock_version() -> i64 {
-    const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
-    let no_attributes = std::ptr::null::<u8>();
-    // SAFETY: with this flag the call reads no memory.
-    unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            no_attributes,
-            0usize,
-            LANDLOCK_CREATE_RULESET_VERSION,
-        )
-    }
-}
-
-/// Creates a Landlock ruleset that allows to read and execute files below `readable`, to read,
-/// execute and write files below `writable`, and no access to other files. Skips paths that do not
-/// exist. Returns `None` if the host's kernel has no Landlock.
-fn landlock_ruleset(
-    readable: &[PathBuf],
-    writable: &[PathBuf],
-) -> Result<Option<OwnedFd>, RulesetError> {
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(LANDLOCK_ABI))?
-        .scope(Scope::from_all(LANDLOCK_ABI))?
-        .create()?;
-    let rules = [
-        (readable, AccessFs::from_read(LANDLOCK_ABI)),
-        (writable, AccessFs::from_all(LANDLOCK_ABI)),
-    ];
-    for (paths, access) in rules {
-        for path in paths {
-            let Ok(file) = PathFd::new(path) else { continue };
-            let access: BitFlags<AccessFs> =
-                if path.is_dir() { access } else { access & AccessFs::from_file(LANDLOCK_ABI) };
-            ruleset = ruleset.add_rule(PathBeneath::new(file, access))?;
-        }
-    }
-    Ok(ruleset.into())
-}
-
-/// A seccomp filter that denies the creation of sockets, also by io_uring. socketpair(2) is allowed.
-fn socket_filter() -> Option<BpfProgram> {
-    let target = TargetArch::try_from(std::env::consts::ARCH).ok()?;
-    let refused = [libc::SYS_socket, libc::SYS_io_uring_setup];
-    let numbers = refused.into_iter().flat_map(|number| [number, number | X32_BIT]);
-    let rules: BTreeMap<i64, _> = numbers.map(|number| (number, Vec::new())).collect();
-    let errno = libc::EACCES.cast_unsigned();
-    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), target)
-        .ok()?
-        .try_into()
-        .ok()
 }
 
 #[cfg(test)]

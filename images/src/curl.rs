@@ -6,7 +6,8 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::Signal;
+use sudbox_confinement::limit;
 
 use crate::command;
 use crate::ctx::Ctx;
@@ -27,7 +28,7 @@ const CANNOT_WRITE_CODE: i32 = 23;
 /// Exit code of curl(1) if the server announces a larger file than `--max-filesize`.
 const FILE_TOO_LARGE_CODE: i32 = 63;
 
-/// What a download may take. curl is stopped beyond it.
+/// Limits of a download. curl is stopped beyond them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Size of the file in bytes.
@@ -108,11 +109,9 @@ fn command(owner: Owner, url: &str, path: &Path, limits: Limits) -> Command {
     curl.args(["--max-filesize", &limits.bytes.to_string()]);
     curl.arg("--output").arg(path).args(["--url", url]);
     // curl before 8.4 limits only files whose size the server announces.
-    let limit_files = move || -> std::io::Result<()> {
-        let limit_to = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
-        rustix::process::setrlimit(Resource::Core, limit_to(0))?;
-        rustix::process::setrlimit(Resource::Fsize, limit_to(limits.bytes))?;
-        Ok(())
+    let limit_files = move || {
+        limit(libc::RLIMIT_CORE, 0)?;
+        limit(libc::RLIMIT_FSIZE, limits.bytes)
     };
     // SAFETY: between fork and exec the closure only makes system calls (setrlimit), which are
     // allowed there, and allocates nothing.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The compiler of a kernel build, and the tools that builds need.
 
-use std::path::PathBuf;
 use std::process::Command;
+
+pub(crate) use sudbox_confinement::find_program;
 
 use crate::arch::{self, Arch};
 use crate::command;
@@ -58,20 +59,6 @@ pub(crate) const GIT: (&str, Packages) = ("git", packages("git", "git", "git", "
 
 /// patch, for applying patches.
 pub(crate) const PATCH: (&str, Packages) = ("patch", packages("patch", "patch", "patch", "patch"));
-
-/// The path of an executable in PATH.
-pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
-    if program.contains('/') {
-        return Some(PathBuf::from(program)).filter(|path| path.is_file());
-    }
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(
-        |path| {
-            use std::os::unix::fs::PermissionsExt as _;
-            path.metadata()
-                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-        },
-    )
-}
 
 /// Whether a program is in PATH.
 #[must_use]

@@ -23,8 +23,7 @@ const CACHE_FOLDER: &str = "guests";
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
 /// The `members` line of the workspace's manifest.
-const WORKSPACE_MEMBERS: &str =
-    r#"members = ["protocol", "guest-init", "vmm", "images", "report", "harness", "tests"]"#;
+const WORKSPACE_MEMBERS: &str = r#"members = ["protocol", "confinement", "guest-init", "vmm", "images", "report", "harness", "tests"]"#;
 
 /// The `members` line of a workspace with the two embedded crates.
 const EMBEDDED_MEMBERS: &str = r#"members = ["protocol", "guest-init"]"#;

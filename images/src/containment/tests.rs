@@ -6,6 +6,7 @@ use crate::monitor::Silent;
 use crate::monitor::tests::Recording;
 use crate::testing::Fixture;
 use crate::types::{Contain, Request};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;

@@ -9,38 +9,17 @@
 //! - An empty environment, no capabilities that a privileged QEMU does not need, and limits of the
 //!   size of files and of core dumps.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath,
-    PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
-};
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
-};
+use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+use sudbox_confinement::{Confinement, Files, RefusedCalls, landlock_version, limit};
 
 use super::command::Accelerator;
 
-/// Newest Landlock version whose rights are used (Linux 6.12).
-const LANDLOCK_ABI: ABI = ABI::V6;
-
 /// Folders of libraries and firmware.
-const SYSTEM_FOLDERS: &[&str] = &[
-    "/usr",
-    "/bin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/opt",
-    "/nix/store",
-    "/gnu/store",
-    "/home/linuxbrew/.linuxbrew",
-];
+const SYSTEM_FOLDERS: &[&str] =
+    &["/usr", "/bin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/gnu/store"];
 
 /// Folders and files with facts about this machine that QEMU and its libraries read.
 const SYSTEM_FILES: &[&str] = &[
@@ -70,9 +49,6 @@ const KEPT_CAPABILITIES: [u64; 2] = [1, 2];
 
 /// Greater than the number of every capability.
 const CAPABILITY_LIMIT: u64 = 64;
-
-/// `__X32_SYSCALL_BIT` of x32's system call numbers (arch/x86/include/uapi/asm/unistd.h).
-const X32_BIT: i64 = 0x4000_0000;
 
 /// System calls that QEMU never makes here and that reach other processes or outlive QEMU. They fail
 /// with EPERM, as in containers.
@@ -130,26 +106,23 @@ pub(super) struct Needs<'a> {
     pub(super) has_log: bool,
 }
 
-/// The measures, prepared before fork.
+/// The measures for a QEMU process, prepared before fork.
 #[derive(Debug)]
-pub(super) struct Confinement {
-    /// Landlock's ruleset; `None` if the host's kernel has no Landlock.
-    ruleset: Option<OwnedFd>,
-    /// The seccomp filter; `None` on architectures that seccompiler does not support.
-    filter: Option<BpfProgram>,
-    /// Maximum size in bytes of a file that QEMU writes.
+pub(super) struct QemuConfinement {
+    confinement: Confinement,
+    /// Maximum size in bytes of a file that QEMU writes; `None` if it has no limit.
     max_file_size: Option<u64>,
 }
 
-impl Confinement {
+impl QemuConfinement {
     /// Prepares the measures for a VM.
     ///
     /// # Errors
     /// If a rule cannot be added.
-    pub(super) fn new(needs: &Needs<'_>) -> io::Result<Confinement> {
-        Ok(Confinement {
-            ruleset: landlock_ruleset(needs).map_err(io::Error::other)?,
-            filter: filter(needs.debugger_folder.is_some()).map_err(io::Error::other)?,
+    pub(super) fn new(needs: &Needs<'_>) -> io::Result<QemuConfinement> {
+        let refused = refused_calls(needs.debugger_folder.is_some()).map_err(io::Error::other)?;
+        Ok(QemuConfinement {
+            confinement: Confinement::new(&files(needs), refused, libc::EPERM)?,
             max_file_size: (!needs.has_log)
                 .then(|| (u64::from(needs.memory_mib) << 20) + MAX_FILE_SIZE),
         })
@@ -166,63 +139,21 @@ impl Confinement {
             limit(libc::RLIMIT_FSIZE, size)?;
         }
         drop_capabilities();
-        prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
-        if let Some(ruleset) = &self.ruleset {
-            // SAFETY: takes no pointers.
-            let result =
-                unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
-            if result != 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        if let Some(filter) = &self.filter {
-            seccompiler::apply_filter(filter)
-                .map_err(|_| io::Error::from_raw_os_error(libc::EPERM))?;
-        }
-        Ok(())
+        self.confinement.enter()
     }
 }
 
 /// The measure that this machine lacks, as a note for the user; `None` if it lacks none.
 pub(super) fn missing_measure() -> Option<String> {
-    const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
-    // SAFETY: with this flag the call reads no memory.
-    let version = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            std::ptr::null::<u8>(),
-            0usize,
-            LANDLOCK_CREATE_RULESET_VERSION,
-        )
-    };
-    (version < 1).then(|| {
+    (landlock_version() < 1).then(|| {
         "QEMU is confined by seccomp filters only, so a guest that takes it over can read and write \
          this user's files: the kernel of this machine has no Landlock (Linux 5.13)"
             .to_owned()
     })
 }
 
-/// Returns the absolute path of a program in `PATH`, or a path with `/` itself.
-///
-/// # Errors
-/// [`io::ErrorKind::NotFound`] if there is no such program.
-pub(super) fn find_program(name: &str) -> io::Result<PathBuf> {
-    if name.contains('/') {
-        return std::path::absolute(name);
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .filter_map(|folder| std::path::absolute(folder.join(name)).ok())
-        .find(|candidate| {
-            rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
-                && candidate.is_file()
-        })
-        .ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
-/// Creates the Landlock ruleset. Skips paths that do not exist. Returns `None` if the host's kernel
-/// has no Landlock.
-fn landlock_ruleset(needs: &Needs<'_>) -> Result<Option<OwnedFd>, RulesetError> {
+/// The files that QEMU accesses.
+fn files(needs: &Needs<'_>) -> Files {
     let mut readable: Vec<PathBuf> =
         SYSTEM_FOLDERS.iter().chain(SYSTEM_FILES).map(PathBuf::from).collect();
     // The program may be a symbolic link into its installation.
@@ -231,47 +162,24 @@ fn landlock_ruleset(needs: &Needs<'_>) -> Result<Option<OwnedFd>, RulesetError> 
         let folder = program.parent().unwrap_or(Path::new("/"));
         readable.extend(PROGRAM_FOLDERS.iter().map(|name| folder.join(name)));
     }
+    // Homebrew puts the libraries of a program into other folders of its prefix.
+    readable.extend(std::env::var_os("HOMEBREW_PREFIX").map(PathBuf::from));
     readable.extend([needs.kernel.to_owned(), needs.initramfs.to_owned()]);
     let mut writable: Vec<PathBuf> = DEVICES.iter().map(PathBuf::from).collect();
     if needs.accelerator == Accelerator::Kvm {
         writable.push("/dev/kvm".into());
     }
     writable.extend(needs.debugger_folder.map(Path::to_owned));
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(LANDLOCK_ABI))?
-        .handle_access(AccessNet::from_all(LANDLOCK_ABI))?
-        .scope(Scope::from_all(LANDLOCK_ABI))?
-        .create()?;
-    let rules = [
-        (readable, AccessFs::from_read(LANDLOCK_ABI)),
-        (writable, AccessFs::from_all(LANDLOCK_ABI)),
-    ];
-    for (paths, access) in rules {
-        for path in paths {
-            let Ok(file) = PathFd::new(&path) else { continue };
-            let access: BitFlags<AccessFs> =
-                if path.is_dir() { access } else { access & AccessFs::from_file(LANDLOCK_ABI) };
-            ruleset = ruleset.add_rule(PathBeneath::new(file, access))?;
-        }
-    }
-    Ok(ruleset.into())
+    Files { readable, writable }
 }
 
-/// Compiles the seccomp filter. The gdb stub listens on a socket; without it QEMU makes no sockets.
-/// Returns `None` on architectures that seccompiler does not support.
-fn filter(has_gdb_stub: bool) -> Result<Option<BpfProgram>, BackendError> {
-    let Ok(target) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(None) };
-    let numbers = |number: i64| [number, number | X32_BIT];
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        REFUSED_SYSCALLS.iter().flat_map(|number| numbers(*number)).map(|n| (n, vec![])).collect();
-    let socket_rules = if has_gdb_stub { rules_against_other_sockets()? } else { vec![] };
-    for number in numbers(libc::SYS_socket) {
-        rules.insert(number, socket_rules.clone());
-    }
-    let errno = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno, target)?;
-    filter.try_into().map(Some)
+/// The system calls that fail. The gdb stub listens on a socket; without it QEMU makes no sockets.
+fn refused_calls(has_gdb_stub: bool) -> Result<RefusedCalls, BackendError> {
+    let mut refused: RefusedCalls =
+        REFUSED_SYSCALLS.iter().map(|number| (*number, Vec::new())).collect();
+    let socket_rules = if has_gdb_stub { rules_against_other_sockets()? } else { Vec::new() };
+    refused.insert(libc::SYS_socket, socket_rules);
+    Ok(refused)
 }
 
 /// The rules that match every socket but a stream socket of the local machine.
@@ -295,33 +203,9 @@ fn rules_against_other_sockets() -> Result<Vec<SeccompRule>, BackendError> {
 /// privileges the calls fail, and there is nothing to drop.
 fn drop_capabilities() {
     for capability in (0..CAPABILITY_LIMIT).filter(|number| !KEPT_CAPABILITIES.contains(number)) {
-        let _ = prctl(libc::PR_CAPBSET_DROP, capability);
+        // SAFETY: the operation takes no pointers.
+        let _ = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0u64, 0u64, 0u64) };
     }
-}
-
-fn prctl(operation: i32, value: u64) -> io::Result<()> {
-    // SAFETY: the operations used here take no pointers.
-    match unsafe { libc::prctl(operation, value, 0u64, 0u64, 0u64) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Sets a resource limit, unless a lower one is set already.
-fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
-    // SAFETY: the calls read and write the structure.
-    unsafe {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        if libc::getrlimit(resource, &raw mut limit) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        limit.rlim_cur = limit.rlim_cur.min(value);
-        limit.rlim_max = limit.rlim_max.min(value);
-        if libc::setrlimit(resource, &raw const limit) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod trace;
 mod tsc;
 mod vhost;
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -35,7 +35,7 @@ use crate::vsock::shared_device::SharedDevice;
 use crate::vsock::stream::VsockStream;
 use board::{Board, BootFacts};
 use command::Inherited;
-use confinement::{Confinement, Needs};
+use confinement::{Needs, QemuConfinement};
 use monitor::{Message, Monitor};
 use process::Process;
 use sudbox_protocol::Arch;
@@ -237,12 +237,10 @@ impl Machine for Qemu {
         let descriptors: Vec<OwnedFd> =
             vec![vsock.into(), monitor_peer.into(), console_writer.into()];
         let program = board.program;
-        let program_path =
-            confinement::find_program(program).map_err(|error| match error.kind() {
-                ErrorKind::NotFound => BootError::MissingProgram { program: program.to_owned() },
-                _ => system_error("find QEMU")(error),
-            })?;
-        let confinement = Confinement::new(&Needs {
+        let program_path = sudbox_confinement::find_program(program)
+            .ok_or_else(|| BootError::MissingProgram { program: program.to_owned() })?;
+        let program_path = std::path::absolute(program_path).map_err(system_error("find QEMU"))?;
+        let confinement = QemuConfinement::new(&Needs {
             program: &program_path,
             kernel: &spec.kernel,
             initramfs: &spec.initramfs,

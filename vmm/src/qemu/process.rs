@@ -13,7 +13,7 @@ use std::thread;
 
 use rustix::process::{Pid, PidfdFlags};
 
-use super::confinement::Confinement;
+use super::confinement::QemuConfinement;
 use crate::process::die_with_parent;
 
 /// Maximum number of bytes that are kept of QEMU's stderr.
@@ -44,7 +44,7 @@ impl Process {
         program: &Path,
         arguments: &[OsString],
         descriptors: Vec<OwnedFd>,
-        confinement: Confinement,
+        confinement: QemuConfinement,
     ) -> io::Result<Process> {
         let mut command = Command::new(program);
         command.args(arguments).process_group(0);

@@ -3,6 +3,7 @@
 use super::super::process::Process;
 use super::*;
 use crate::poll;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use std::ffi::OsString;
 use std::net::TcpListener;
 use std::process::Command;
@@ -54,8 +55,8 @@ fn needs<'a>(program: &'a Path, debugger_folder: Option<&'a Path>) -> Needs<'a> 
 
 /// Runs a script of bash in a confinement. Returns what it printed on stderr.
 fn confined(script: &str, arguments: &[&str], debugger_folder: Option<&Path>) -> String {
-    let program = find_program("bash").expect("bash is installed");
-    let confinement = Confinement::new(&needs(&program, debugger_folder)).unwrap();
+    let program = sudbox_confinement::find_program("bash").expect("bash is installed");
+    let confinement = QemuConfinement::new(&needs(&program, debugger_folder)).unwrap();
     let arguments: Vec<OsString> =
         ["-c", script, "bash"].iter().chain(arguments).map(OsString::from).collect();
     let mut process = Process::spawn(&program, &arguments, Vec::new(), confinement).unwrap();
@@ -117,7 +118,7 @@ fn a_machine_without_landlock_is_noted_and_still_starts_qemu() {
     // The filter is that of this thread, as on a kernel that has no Landlock.
     let thread = std::thread::spawn(|| {
         let target = TargetArch::try_from(std::env::consts::ARCH).unwrap();
-        let rules = BTreeMap::from([(libc::SYS_landlock_create_ruleset, vec![])]);
+        let rules = [(libc::SYS_landlock_create_ruleset, vec![])].into();
         let errno = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
         let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno, target).unwrap();
         seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();

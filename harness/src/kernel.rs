@@ -236,20 +236,14 @@ pub(crate) fn vm_spec(
     cmdline: String,
 ) -> VmSpec {
     VmSpec {
-        kernel: image.kernel.clone(),
-        initramfs,
         discovery: device_discovery(image),
         cmdline,
         config_hz: config_hz(image),
         cpus: vm.cpus,
         memory_mib: vm.memory,
         cpu_model: vm.cpu_model.clone(),
-        cpu_vendor: None,
-        clock_counts_instructions: false,
-        vsock_port: sudbox_protocol::PORT,
         wait_for_gdb: vm.gdb,
-        trace_marked_operations: false,
-        take_snapshot: false,
+        ..VmSpec::new(image.kernel.clone(), initramfs, sudbox_protocol::PORT)
     }
 }
 

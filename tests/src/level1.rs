@@ -20,7 +20,7 @@ pub use files::Files;
 use host::Host;
 use sudbox_images::initramfs::{self, Entry};
 use sudbox_images::{Cache, Ctx, KernelImage, Request as Kernel};
-use sudbox_vmm::machine::{DeviceDiscovery, VmSpec};
+use sudbox_vmm::machine::VmSpec;
 use sudbox_vmm::qemu::{self, Qemu};
 use sudbox_vmm::session::{Event, Session};
 use wire::{Program, ProgramEnd, Request, Response};
@@ -159,22 +159,13 @@ impl Level1 {
         let path = dir.path().join("initramfs");
         fs::write(&path, initramfs::pack(&files.entries)).expect("space for an initramfs");
         let spec = VmSpec {
-            kernel: build_kernel(host, "kvm", host.patches).kernel,
-            initramfs: path,
-            discovery: DeviceDiscovery::CommandLine,
             cmdline: "loglevel=5".to_owned(),
-            config_hz: None,
             cpus: options.cpus,
             memory_mib: options.memory_mib,
             cpu_model: Some(
                 [host.cpu, if options.nested_paging { host.nested_paging } else { "" }].concat(),
             ),
-            cpu_vendor: None,
-            clock_counts_instructions: false,
-            vsock_port: wire::PORT,
-            wait_for_gdb: false,
-            trace_marked_operations: false,
-            take_snapshot: false,
+            ..VmSpec::new(build_kernel(host, "kvm", host.patches).kernel, path, wire::PORT)
         };
         Level1 { connection: Mutex::new(Connection::boot(host, &spec)), host, spec, _dir: dir }
     }

@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use sudbox_protocol::Arch;
-use sudbox_vmm::machine::{DeviceDiscovery, Machine, VmSpec};
+use sudbox_vmm::machine::{Machine, VmSpec};
 use sudbox_vmm::qemu::{Accelerator, Qemu};
 use sudbox_vmm::session::{Event, Session};
 
@@ -35,20 +35,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         other => return Err(format!("no backend is called {other}").into()),
     };
     let spec = VmSpec {
-        kernel: kernel.into(),
-        initramfs: initramfs.into(),
-        discovery: DeviceDiscovery::CommandLine,
         cmdline: arguments.collect::<Vec<_>>().join(" "),
-        config_hz: None,
         cpus: std::env::var("CPUS").map_or(Ok(1), |cpus| cpus.parse())?,
         memory_mib: 128,
-        cpu_model: None,
-        cpu_vendor: None,
-        clock_counts_instructions: false,
-        vsock_port: 1024,
         wait_for_gdb: std::env::var_os("GDB").is_some(),
-        trace_marked_operations: false,
-        take_snapshot: false,
+        ..VmSpec::new(kernel, initramfs, 1024)
     };
 
     let start = Instant::now();

@@ -61,6 +61,29 @@ pub struct VmSpec {
     pub take_snapshot: bool,
 }
 
+impl VmSpec {
+    /// A VM with one vCPU and 256 MiB of memory, and with no boot arguments, models and options.
+    #[must_use]
+    pub fn new(kernel: impl Into<PathBuf>, initramfs: impl Into<PathBuf>, port: u32) -> VmSpec {
+        VmSpec {
+            kernel: kernel.into(),
+            initramfs: initramfs.into(),
+            discovery: DeviceDiscovery::default(),
+            cmdline: String::new(),
+            config_hz: None,
+            cpus: 1,
+            memory_mib: 256,
+            cpu_model: None,
+            cpu_vendor: None,
+            clock_counts_instructions: false,
+            vsock_port: port,
+            wait_for_gdb: false,
+            trace_marked_operations: false,
+            take_snapshot: false,
+        }
+    }
+}
+
 /// A machine that a backend offers: boots VMs for one architecture with one accelerator. Threads
 /// may share the machine.
 pub trait Machine: Sync {

@@ -15,20 +15,10 @@ use sudbox_vmm::session::{Event, Session};
 
 fn spec() -> VmSpec {
     VmSpec {
-        kernel: "no kernel".into(),
-        initramfs: "no initramfs".into(),
-        discovery: DeviceDiscovery::CommandLine,
         cmdline: "who=you".to_owned(),
-        config_hz: None,
-        cpus: 1,
         memory_mib: 1,
-        cpu_model: None,
-        cpu_vendor: None,
-        clock_counts_instructions: false,
-        vsock_port: 1024,
-        wait_for_gdb: false,
-        trace_marked_operations: false,
         take_snapshot: true,
+        ..VmSpec::new("no kernel", "no initramfs", 1024)
     }
 }
 

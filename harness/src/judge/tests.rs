@@ -201,22 +201,7 @@ struct Run {
 fn judge(faults: &[(&'static str, Fault)], failing_boots: usize) -> Run {
     let boots = AtomicUsize::new(0);
     let machine = FaultyMachine { faults: faults.to_vec(), failing_boots, boots };
-    let spec = VmSpec {
-        kernel: PathBuf::new(),
-        initramfs: PathBuf::new(),
-        discovery: DeviceDiscovery::CommandLine,
-        cmdline: String::new(),
-        config_hz: None,
-        cpus: 1,
-        memory_mib: 256,
-        cpu_model: None,
-        cpu_vendor: None,
-        clock_counts_instructions: false,
-        vsock_port: sudbox_protocol::PORT,
-        wait_for_gdb: false,
-        trace_marked_operations: false,
-        take_snapshot: false,
-    };
+    let spec = VmSpec::new("", "", sudbox_protocol::PORT);
     let limit = Duration::from_secs(20);
     let runner = CaseRunner {
         environment: Environment::Vm { machine: &machine, spec },

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use sudbox_protocol::{FrameReader, GuestMessage, HostMessage, Plan, PlannedCase};
 use sudbox_vmm::kvm::MicroVm;
-use sudbox_vmm::machine::{DeviceDiscovery, VmSpec};
+use sudbox_vmm::machine::VmSpec;
 use sudbox_vmm::session::{Event, Session};
 
 /// Time limit until the first case.
@@ -26,20 +26,9 @@ fn main() -> anyhow::Result<()> {
     let [kernel, initramfs, rounds] =
         std::env::args().skip(1).collect::<Vec<_>>().try_into().ok().context("three arguments")?;
     let spec = VmSpec {
-        kernel: kernel.into(),
-        initramfs: initramfs.into(),
-        discovery: DeviceDiscovery::CommandLine,
         cmdline: "loglevel=5 panic=-1 oops=panic nokaslr".to_owned(),
-        config_hz: None,
-        cpus: 1,
-        memory_mib: 256,
-        cpu_model: None,
-        cpu_vendor: None,
-        clock_counts_instructions: false,
-        vsock_port: sudbox_protocol::PORT,
-        wait_for_gdb: false,
-        trace_marked_operations: false,
         take_snapshot: true,
+        ..VmSpec::new(kernel, initramfs, sudbox_protocol::PORT)
     };
     let machine = MicroVm::new("measured".to_owned());
     let session = Session::boot(&machine, &spec)?;

@@ -5,20 +5,10 @@ use crate::machine::DeviceDiscovery;
 
 fn spec() -> VmSpec {
     VmSpec {
-        kernel: "/k/vm linux,1".into(),
-        initramfs: "/k/init.cpio".into(),
-        discovery: DeviceDiscovery::CommandLine,
         cmdline: "quiet".into(),
-        config_hz: None,
         cpus: 2,
         memory_mib: 96,
-        cpu_model: None,
-        cpu_vendor: None,
-        clock_counts_instructions: false,
-        vsock_port: 7,
-        wait_for_gdb: false,
-        trace_marked_operations: false,
-        take_snapshot: false,
+        ..VmSpec::new("/k/vm linux,1", "/k/init.cpio", 7)
     }
 }
 

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::io::{self, BufReader, Cursor, Read};
 
+use crate::regular_file::read_limited;
+
 /// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compression {
@@ -108,25 +110,6 @@ pub(crate) fn decompress_if_compressed(bytes: Cow<'_, [u8]>, limit: u64) -> io::
         Some(compression) => compression.decompress(&bytes, limit),
         None => Ok(bytes.into_owned()),
     }
-}
-
-/// Reads to the end of at most `limit` bytes.
-///
-/// # Errors
-/// If reading fails, or [`io::ErrorKind::FileTooLarge`] if there are more.
-pub(crate) fn read_limited(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    reader.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(too_large(limit));
-    }
-    Ok(bytes)
-}
-
-/// The error about data of more than `limit` bytes.
-pub(crate) fn too_large(limit: u64) -> io::Error {
-    let message = format!("it has more than {} MiB, too much for its kind", limit >> 20);
-    io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
 #[cfg(test)]

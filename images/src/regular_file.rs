@@ -3,11 +3,11 @@
 //! ever.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// What to do if the path of a file names a symbolic link.
+/// The treatment of a path that names a symbolic link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
     /// Open the file to which the link points.
@@ -33,15 +33,26 @@ pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
 /// # Errors
 /// As read(2); [`io::ErrorKind::FileTooLarge`] if the file is longer than `limit` bytes.
 pub fn read_bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
     // The size is known at once, but files of /proc have size 0, and a file may grow.
-    let is_too_long = file.metadata()?.len() > limit
-        || file.take(limit.saturating_add(1)).read_to_end(&mut content)? as u64 > limit;
-    if is_too_long {
-        let message = format!("longer than {} MiB", limit >> 20);
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    if file.metadata()?.len() > limit {
+        return Err(too_large(limit));
     }
-    Ok(content)
+    read_limited(file, limit)
+}
+
+/// Reads to the end of at most `limit` bytes.
+///
+/// # Errors
+/// If reading fails, or [`io::ErrorKind::FileTooLarge`] if there are more.
+pub(crate) fn read_limited(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let length = reader.take(limit.saturating_add(1)).read_to_end(&mut content)?;
+    if length as u64 > limit { Err(too_large(limit)) } else { Ok(content) }
+}
+
+/// The error about data of more than `limit` bytes.
+pub(crate) fn too_large(limit: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {} MiB", limit >> 20))
 }
 
 /// Reads a regular text file. Follows symbolic links.

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::modules::Modules;
 use crate::arch::{self, Arch};
-use crate::compression::{
-    CONFIG_LIMIT, Compression, KERNEL_LIMIT, MODULE_LIMIT, read_limited, too_large,
-};
+use crate::compression::{CONFIG_LIMIT, Compression, KERNEL_LIMIT, MODULE_LIMIT};
 use crate::error::DebError;
 use crate::image_file::DEB_MAGIC;
+use crate::regular_file::{read_limited, too_large};
 
 /// Size of a member's header in bytes (ar(5)).
 const MEMBER_HEADER_SIZE: usize = 60;
@@ -256,17 +255,14 @@ mod tests {
         assert!(!error.to_string().contains("damaged"), "{error}");
     }
 
-    #[test]
-    fn a_configuration_that_is_not_utf8_is_kept() {
+    /// Reads a package with these files.
+    fn read_package_with(files: &[(&str, &[u8])]) -> Result<Package, DebError> {
         let mut archive = tar::Builder::new(Vec::new());
-        for (name, content) in [
-            ("./boot/vmlinuz-1", &b"kernel"[..]),
-            ("./boot/config-1", &b"# \xfcber\nCONFIG_A=y\n"[..]),
-        ] {
+        for (name, content) in files {
             let mut header = tar::Header::new_gnu();
             header.set_size(content.len() as u64);
             header.set_mode(0o644);
-            archive.append_data(&mut header, name, content).unwrap();
+            archive.append_data(&mut header, name, *content).unwrap();
         }
         let archive = archive.into_inner().unwrap();
         let mut package = b"!<arch>\n".to_vec();
@@ -275,27 +271,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.deb");
         std::fs::write(&path, package).unwrap();
-        let package = read(&[path], Arch::X86_64).unwrap();
+        read(&[path], Arch::X86_64)
+    }
+
+    #[test]
+    fn a_configuration_that_is_not_utf8_is_kept() {
+        let package = read_package_with(&[
+            ("./boot/vmlinuz-1", b"kernel"),
+            ("./boot/config-1", b"# \xfcber\nCONFIG_A=y\n"),
+        ]);
+        let package = package.unwrap();
         assert!(package.config.unwrap().lines().any(|line| line == "CONFIG_A=y"));
     }
 
     #[test]
     fn files_that_are_too_large_are_refused() {
-        let mut archive = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_size(CONFIG_LIMIT + 1);
-        header.set_mode(0o644);
-        let zeros = io::repeat(0).take(CONFIG_LIMIT + 1);
-        archive.append_data(&mut header, "./boot/config-1", zeros).unwrap();
-        let archive = archive.into_inner().unwrap();
-        let mut package = b"!<arch>\n".to_vec();
-        package.extend(member_header("data.tar", archive.len()).into_bytes());
-        package.extend(archive);
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.deb");
-        std::fs::write(&path, package).unwrap();
-        let error = read(&[path], Arch::X86_64).unwrap_err().to_string();
-        assert!(error.contains("more than 16 MiB"), "{error}");
+        let content = vec![0; usize::try_from(CONFIG_LIMIT + 1).unwrap()];
+        let error = read_package_with(&[("./boot/config-1", &content)]).unwrap_err().to_string();
+        assert!(error.contains("longer than 16 MiB"), "{error}");
     }
 
     #[test]

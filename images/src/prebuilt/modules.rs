@@ -12,6 +12,7 @@ use memchr::memmem;
 
 use crate::compression::{self, MODULE_LIMIT};
 use crate::error::ModuleError;
+use crate::regular_file::read_limited;
 
 /// Names of the transport's modules.
 const TRANSPORT: [&str; 2] = ["virtio_mmio", "vmw_vsock_virtio_transport"];
@@ -103,9 +104,9 @@ impl Modules {
         }
         let Some(module) = self.0.get(name) else { return Ok(()) };
         let file_content = match module {
-            PackedModule::File(path) => File::open(path)
-                .and_then(|file| compression::read_limited(file, MODULE_LIMIT))
-                .map(Cow::Owned),
+            PackedModule::File(path) => {
+                File::open(path).and_then(|file| read_limited(file, MODULE_LIMIT)).map(Cow::Owned)
+            }
             PackedModule::Bytes(bytes) => Ok(Cow::Borrowed(&bytes[..])),
         };
         let content = file_content

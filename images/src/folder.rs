@@ -127,7 +127,7 @@ impl Folder {
     }
 }
 
-/// What to do where a folder above a file is missing.
+/// The treatment of a missing folder above a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OnMissing {
     Fail,

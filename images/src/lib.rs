@@ -54,7 +54,6 @@ mod process;
 mod reference;
 mod regular_file;
 mod rust_toolchain;
-
 mod source;
 mod source_files;
 mod source_filter;

@@ -95,7 +95,7 @@ impl AsRef<[u8]> for Printable {
     }
 }
 
-/// What is not escaped although it is not printable.
+/// Unprintable text that is not escaped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kept {
     Nothing,

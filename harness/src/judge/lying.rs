@@ -7,7 +7,7 @@ use crate::cli::UserOptions;
 use crate::output::rerun::RerunVerb;
 use crate::selection::parse_selection;
 use crate::session::cases::{CasesRun, MAX_LOG_BYTES, run_cases};
-use crate::session::conversation::Ending;
+use crate::session::conversation::{Ending, TOTAL_LIMIT_FACTOR};
 use crate::session::lying::{self, Liar, liar};
 use crate::session::running_guest::script::{Script, Step};
 use proptest::collection::vec;
@@ -20,16 +20,13 @@ use sudbox_vmm::session::Event;
 
 const TIMEOUTS: Timeouts = Timeouts { boot: Duration::from_secs(4), case: Duration::from_secs(2) };
 
-/// Ratio of the total limit of a phase to its silence limit.
-const TOTAL_LIMIT_FACTOR: u32 = 10;
-
 /// Guests that are played one after the other. Those after the list are honest.
 pub(crate) struct Liars {
     liars: Vec<Liar>,
     plays: Mutex<Vec<Play>>,
 }
 
-/// What a guest did, and what the host took of it.
+/// The events of a guest, and what the host took of them.
 struct Play {
     plan: Vec<PlannedCase>,
     /// The events that the host got.
@@ -160,7 +157,7 @@ static CASES: LazyLock<Vec<&'static Case>> = LazyLock::new(|| {
 static RERUN: LazyLock<RerunCommand> =
     LazyLock::new(|| RerunCommand::new(RerunVerb::Run, "6.12", &UserOptions::default()));
 
-/// How the guests are run.
+/// The options of a run.
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     case_count: usize,

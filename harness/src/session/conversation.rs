@@ -24,7 +24,7 @@ pub(crate) const FLOOD_LIMIT: u64 = 4 << 20;
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 /// Ratio of the total limit of a boot or a case to its silence limit.
-const TOTAL_LIMIT_FACTOR: u32 = 10;
+pub(crate) const TOTAL_LIMIT_FACTOR: u32 = 10;
 
 /// Maximum time of sending a message to the guest.
 const SEND_LIMIT: Duration = Duration::from_secs(30);

@@ -68,7 +68,7 @@ pub(crate) fn config(default: u32) -> ProptestConfig {
     ProptestConfig { cases: count, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// What a guest has told, from which follows what guest-init would tell next.
+/// The messages of a guest so far, from which follows what guest-init would send next.
 struct Teller {
     planned: usize,
     has_greeted: bool,

@@ -50,7 +50,7 @@ pub(crate) mod script {
     pub(crate) struct Step {
         /// Time from the event before. The event is ready at once if it is zero.
         pub(crate) delay: Duration,
-        /// What the console prints before the event.
+        /// The output of the console before the event.
         pub(crate) printed: Cow<'static, str>,
         pub(crate) event: Event,
     }
